@@ -1,0 +1,35 @@
+/** Every code that vifd throws. Stable: programs may compare them. docs/errors.md explains each. */
+export type VifdErrorCode =
+  | 'ERR_ADDON_MISSING' // the native addon was not built
+  | 'ERR_XEN_UNAVAILABLE' // libraries, device nodes or rights are missing
+  | 'ERR_XEN_GRANT' // a grant could not be mapped
+  | 'ERR_XEN_EVENT' // an event channel could not be bound
+  | 'ERR_STORE' // xenstore answered with an error; `errno` names it
+  | 'ERR_STORE_GONE' // the connection to xenstore was lost and could not be made again
+  | 'ERR_TAP' // a tap could not be opened or set up
+  | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal
+  | 'ERR_ARGUMENT' // an argument or a configuration value is unusable
+  | 'ERR_PROTOCOL'; // a frontend broke the netif protocol
+
+export interface VifdErrorDetails {
+  /** Symbolic errno, e.g. 'ENOENT', where the system gave one. */
+  readonly errno?: string;
+  /** The vif concerned, as xl prints it: `vif7.0`. */
+  readonly vif?: string;
+  readonly cause?: unknown;
+}
+
+/** The one error class of vifd. The message names the thing, the value and the remedy. */
+export class VifdError extends Error {
+  readonly code: VifdErrorCode;
+  readonly errno: string | undefined;
+  readonly vif: string | undefined;
+
+  constructor(code: VifdErrorCode, message: string, details: VifdErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'VifdError';
+    this.code = code;
+    this.errno = details.errno;
+    this.vif = details.vif;
+  }
+}

@@ -1,0 +1,105 @@
+import type { Arena } from '../xen/types.js';
+
+/**
+ * Where frames go on the host's side. Batch in, batch out; nothing on the data path is asynchronous.
+ * Frames lie in the batch's arena, each behind a virtio_net_hdr of VNET_HEADER_BYTES.
+ */
+export interface Port extends AsyncDisposable {
+  readonly name: string;
+  /** Called once by the vif that will use the port. The batches are used for all of its life. */
+  open(batches: PortBatches, options: PortOptions): PortIo;
+}
+
+export interface PortBatches {
+  readonly fromGuest: FrameBatch;
+  readonly toGuest: FrameBatch;
+}
+
+/** What the guest can take, and so what the port may hand over unsegmented. */
+export interface PortOptions {
+  readonly checksumV4: boolean;
+  readonly checksumV6: boolean;
+  readonly gsoV4: boolean;
+  readonly gsoV6: boolean;
+  /** The port calls this when frames for the guest wait and `wantReadable` was called. */
+  onReadable(): void;
+}
+
+export interface PortIo {
+  /**
+   * Sends `fromGuest.count` frames; a frame of length 0 is passed over.
+   * @returns how many were dealt with: fewer when the host's side is full. Each has its `status`.
+   */
+  write(): number;
+  /** Reads frames into `toGuest` until its space, its capacity or the frames end. @returns how many. */
+  read(): number;
+  /** One call of `onReadable` when frames wait. Not calling it again is how a vif stops a port: back-pressure. */
+  wantReadable(): void;
+  close(): void;
+}
+
+/** `struct virtio_net_hdr_v1` (linux/virtio_net.h): flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, num_buffers. */
+export const VNET_HEADER_BYTES = 12;
+export const VNET_FLAG_NEEDS_CSUM = 1;
+export const VNET_FLAG_DATA_VALID = 2;
+export const VNET_GSO_NONE = 0;
+export const VNET_GSO_TCPV4 = 1;
+export const VNET_GSO_TCPV6 = 4;
+
+/** Longest frame that crosses: a GSO frame is an Ethernet header, at most one VLAN tag, and a 64 KiB datagram. */
+export const FRAME_BYTES_MAX = 65535 + 18;
+
+/**
+ * Layout of FrameBatch.block: header words, then FRAME_WORDS each. native/layout.h has the same figures.
+ */
+export const FRAMES_COUNT = 0;
+/** Reading: where in the arena frames may be put, bytes, [start, end). */
+export const FRAMES_START = 1;
+export const FRAMES_END = 2;
+/** Reading: a frame is put at a multiple of `align`, plus `phase`; its header lies in front. align is a power of two. */
+export const FRAMES_ALIGN = 3;
+export const FRAMES_PHASE = 4;
+/** Out, reading: 1 when frames may still wait (space or capacity ended the batch). */
+export const FRAMES_MORE = 5;
+/** Out: errno that ended the batch, or 0. EAGAIN is not reported. */
+export const FRAMES_ERRNO = 6;
+export const FRAMES_HEADER_WORDS = 8;
+
+export const FRAME_WORDS = 5;
+/** Offset in the arena of the frame's first byte; its vnet header lies in the VNET_HEADER_BYTES before. */
+export const FRAME_OFFSET = 0;
+export const FRAME_LENGTH = 1;
+/** Writing out of a mapped GrantBatch: first operation that holds the frame's bytes. */
+export const FRAME_FIRST_OP = 2;
+/** Operations of the frame; 0: all bytes are in the arena. Otherwise OP_HEAD of the first says how many are. */
+export const FRAME_OP_COUNT = 3;
+/** Out: 0, or the errno of this frame. */
+export const FRAME_STATUS = 4;
+
+/** A batch of frames as structure of arrays; shared with native code, so that a batch crosses in one call. */
+export class FrameBatch {
+  readonly capacity: number;
+  readonly arena: Arena;
+  readonly block: Uint32Array;
+
+  constructor(arena: Arena, capacity: number) {
+    this.arena = arena;
+    this.capacity = capacity;
+    this.block = new Uint32Array(FRAMES_HEADER_WORDS + capacity * FRAME_WORDS);
+    this.block[FRAMES_ALIGN] = 64;
+    this.block[FRAMES_PHASE] = 16;
+  }
+
+  get count(): number {
+    return this.block[FRAMES_COUNT] as number;
+  }
+
+  set count(frames: number) {
+    this.block[FRAMES_COUNT] = frames;
+  }
+}
+
+/** First word of frame `index` in a FrameBatch's block. */
+export function frameAt(index: number): number {
+  return FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+}

@@ -1,0 +1,185 @@
+/**
+ * The seam: everything vifd asks of a hypervisor. Two implementations pass the same contract tests:
+ * `xen/native` (libxengnttab, libxenevtchn, a xenstore connection) and `xen/model` (pure TypeScript).
+ */
+
+/** Size of a granted page. Grants are in units of 4 KiB whatever the machine's page size is (xen/grant_table.h). */
+export const PAGE_SIZE = 4096;
+
+export interface Xen extends AsyncDisposable {
+  /** The domain that this process runs in; 0 for dom0. */
+  readonly domid: number;
+  readonly grants: Grants;
+  readonly events: Events;
+  readonly store: Store;
+  readonly clock: Clock;
+  /** Memory to grant to others. Only frontends need it; absent where the machine offers none. */
+  readonly shares: Shares | undefined;
+}
+
+// ---- memory -----------------------------------------------------------------------------------
+
+/**
+ * Memory that batched operations address by offset. `bytes` and `u32` are the same memory.
+ * Both are getters to be read again after each await: in the model, memory that a peer unmaps moves.
+ */
+export interface Arena {
+  readonly bytes: Uint8Array;
+  readonly u32: Uint32Array;
+}
+
+/** Using other domains' memory. */
+export interface Grants {
+  /**
+   * Maps whole pages. All or none.
+   * @throws VifdError ERR_XEN_GRANT, naming the references, when one of them is not granted to us.
+   */
+  map(domid: number, refs: readonly number[], access: Access): Mapping;
+  /** Page-aligned, zeroed memory of this process. `bytes` is rounded up to whole pages. */
+  arena(bytes: number): Arena;
+  /** A descriptor block for copying or mapping many grants of `domid` in one call. */
+  batch(options: { domid: number; capacity: number; arena: Arena }): GrantBatch;
+}
+
+export type Access = 'read' | 'write';
+
+/**
+ * Mapped pages. After `unmap` every view that was handed out is empty (length 0): a stale view reads
+ * `undefined` and cannot crash. The ArrayBuffer is detached first and unmapped second.
+ */
+export interface Mapping extends Disposable {
+  /** One view a page, `PAGE_SIZE` bytes each. Throws ERR_STATE after unmap. */
+  page(index: number): Uint8Array;
+  readonly mapped: boolean;
+  /** Idempotent. */
+  unmap(): void;
+}
+
+/**
+ * Layout of `GrantBatch.ops`: a header word with the number of operations, then OP_WORDS words each.
+ * native/layout.h has the same figures; a test compares them.
+ */
+export const OPS_COUNT = 0;
+export const OPS_HEADER_WORDS = 4;
+export const OP_WORDS = 5;
+/** Grant reference. */
+export const OP_REF = 0;
+/** Where in the granted page: offset | length << 16. offset + length <= PAGE_SIZE. */
+export const OP_SPAN = 1;
+/** Where in the arena, in bytes. */
+export const OP_ARENA = 2;
+/** Map mode only: how many of the span's first bytes to move between page and arena. Copy mode moves all. */
+export const OP_HEAD = 3;
+/** Out: 0, or a GNTST_* code (xen/grant_table.h) as an int32. */
+export const OP_STATUS = 4;
+
+/**
+ * Many grant operations in one crossing to native code. The caller fills `ops`, calls one method
+ * without arguments and reads a status per operation; nothing here throws for what a guest did.
+ * An operation that reaches outside the page or the arena gets GNTST_bad_copy_arg (-10).
+ */
+export interface GrantBatch extends Disposable {
+  readonly capacity: number;
+  /** OPS_HEADER_WORDS + capacity * OP_WORDS words. */
+  readonly ops: Uint32Array;
+  /** Grant copy, granted pages to arena. */
+  copyFromGuest(): void;
+  /** Grant copy, arena to granted pages. */
+  copyToGuest(): void;
+  /** Maps the pages for reading, moves the first OP_HEAD bytes to the arena; stays mapped until `unmap`. */
+  mapFromGuest(): void;
+  /** Maps the pages for writing, moves OP_HEAD bytes from the arena, unmaps. */
+  mapToGuest(): void;
+  /** Ends what `mapFromGuest` mapped. Idempotent. */
+  unmap(): void;
+}
+
+/** Granting our own memory to others: what a frontend does. */
+export interface Shares {
+  /** Contiguous pages of this domain, zeroed. None is granted yet. */
+  allocate(pages: number): SharedPages;
+}
+
+export interface SharedPages extends Arena, Disposable {
+  readonly pages: number;
+  /** Lets `domid` use one page. @returns the grant reference. */
+  grant(page: number, domid: number, access: Access): number;
+  /** Ends a grant. @returns false while the other domain still has it mapped; the grant then stands. */
+  end(ref: number): boolean;
+}
+
+// ---- events -----------------------------------------------------------------------------------
+
+export interface Events {
+  /**
+   * Binds to a port that `domid` has left unbound for us. An event is pending at once: Xen marks a newly
+   * bound port pending, since what was sent before is lost (xen/common/event_channel.c).
+   * @throws VifdError ERR_XEN_EVENT when the port is not there, not ours or already bound.
+   */
+  bind(domid: number, remotePort: number, onEvent: () => void): EventChannel;
+  /** Opens a port that `domid` may bind to. */
+  bindUnbound(domid: number, onEvent: () => void): EventChannel;
+}
+
+/**
+ * One end of an event channel. Events merge: `onEvent` runs once however many were sent. The channel is
+ * masked when `onEvent` runs and stays so until `unmask`, so that a guest cannot storm us (XSA-332).
+ */
+export interface EventChannel extends Disposable {
+  readonly port: number;
+  /** Never throws: notifying a peer that is gone does nothing, as under Xen. */
+  notify(): void;
+  unmask(): void;
+  /** Idempotent. The peer's port goes back to unbound and may be bound again. */
+  close(): void;
+}
+
+// ---- store ------------------------------------------------------------------------------------
+
+/** xenstore. Paths are absolute. Values are UTF-8 text. Errors are VifdError ERR_STORE with `errno`. */
+export interface Store extends StoreView, AsyncDisposable {
+  /**
+   * Runs `body` in a transaction and commits; a conflict (EAGAIN) runs the whole body again, at most
+   * `attempts` times (default 64). A throw in `body` aborts the transaction.
+   */
+  transaction<T>(body: (view: StoreView) => Promise<T>, attempts?: number): Promise<T>;
+  /**
+   * Calls `onChange` with the path that changed at or below `path`; once at registration, and again
+   * after a reconnect (what happened meanwhile is unknown). May be spurious. Resolves when registered.
+   */
+  watch(path: string, onChange: (path: string) => void): Promise<StoreWatch>;
+}
+
+export interface StoreView {
+  /** @returns undefined when there is no such node. */
+  read(path: string): Promise<string | undefined>;
+  /** Creates missing parents. */
+  write(path: string, value: string): Promise<void>;
+  /** Names of the children; empty when there is no such node. */
+  list(path: string): Promise<string[]>;
+  mkdir(path: string): Promise<void>;
+  /** Removes the node and all below it. No error when it is not there. */
+  rm(path: string): Promise<void>;
+  getPermissions(path: string): Promise<Permission[]>;
+  setPermissions(path: string, permissions: readonly Permission[]): Promise<void>;
+}
+
+export interface StoreWatch extends AsyncDisposable {
+  /** Idempotent; after it resolves `onChange` is not called again. */
+  close(): Promise<void>;
+}
+
+/** The first entry names the owner, and what everybody else may do; the others name single domains. */
+export interface Permission {
+  readonly domid: number;
+  readonly access: 'none' | 'read' | 'write' | 'both';
+}
+
+// ---- clock ------------------------------------------------------------------------------------
+
+export interface Clock {
+  /** Monotonic milliseconds. */
+  now(): number;
+  /** Runs `fire` once after `delayMs`. Disposal cancels; it does not keep the process alive. */
+  after(delayMs: number, fire: () => void): Disposable;
+}
