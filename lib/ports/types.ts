@@ -1,4 +1,4 @@
-import type { Arena } from '../xen/types.js';
+import type { Arena, GrantBatch } from '../xen/types.js';
 
 /**
  * Where frames go on the host's side. Batch in, batch out; nothing on the data path is asynchronous.
@@ -6,34 +6,40 @@ import type { Arena } from '../xen/types.js';
  */
 export interface Port extends AsyncDisposable {
   readonly name: string;
-  /** Called once by the vif that will use the port. The batches are used for all of its life. */
+  /** True when `write` can send bytes straight from a mapped GrantBatch (FRAME_OP_COUNT > 0). */
+  readonly writesMapped: boolean;
+  /** Called once by what will use the port. The batches are used for all of its life. */
   open(batches: PortBatches, options: PortOptions): PortIo;
 }
 
 export interface PortBatches {
-  readonly fromGuest: FrameBatch;
-  readonly toGuest: FrameBatch;
+  /** Frames that `PortIo.write` sends into the port. */
+  readonly writes: FrameBatch;
+  /** Frames that `PortIo.read` takes out of the port. */
+  readonly reads: FrameBatch;
+  /** Where frames of `writes` with FRAME_OP_COUNT > 0 have the rest of their bytes. */
+  readonly mapped?: GrantBatch;
 }
 
-/** What the guest can take, and so what the port may hand over unsegmented. */
+/** What the reader of the port can take: without them the host's side checksums and segments before we read. */
 export interface PortOptions {
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
-  /** The port calls this when frames for the guest wait and `wantReadable` was called. */
+  /** The port calls this when frames wait and `wantReadable` was called. */
   onReadable(): void;
 }
 
 export interface PortIo {
   /**
-   * Sends `fromGuest.count` frames; a frame of length 0 is passed over.
+   * Sends `writes.count` frames; a frame of length 0 is passed over.
    * @returns how many were dealt with: fewer when the host's side is full. Each has its `status`.
    */
   write(): number;
-  /** Reads frames into `toGuest` until its space, its capacity or the frames end. @returns how many. */
+  /** Reads frames into `reads` until its space, its capacity or the frames end. @returns how many. */
   read(): number;
-  /** One call of `onReadable` when frames wait. Not calling it again is how a vif stops a port: back-pressure. */
+  /** One call of `onReadable` when frames wait. Not calling it again stops the port: back-pressure. */
   wantReadable(): void;
   close(): void;
 }
