@@ -97,7 +97,7 @@ export class FrameBatch {
   }
 
   get count(): number {
-    return this.block[FRAMES_COUNT] as number;
+    return this.block[FRAMES_COUNT];
   }
 
   set count(frames: number) {

@@ -53,22 +53,22 @@ function transportHeader(bytes: Uint8Array, start: number, length: number, ip: n
 
 function transportOfIpv4(bytes: Uint8Array, start: number, length: number, ip: number): number {
   if (ip + 20 > length) return UNKNOWN;
-  const headerBytes = ((bytes[start + ip] as number) & 0x0f) * 4;
+  const headerBytes = (bytes[start + ip] & 0x0f) * 4;
   // A fragment has no transport checksum of its own: more-fragments flag, or an offset.
   if ((be16(bytes, start + ip + 6) & 0x3fff) !== 0) return UNKNOWN;
   if (headerBytes < 20 || ip + headerBytes + 8 > length) return UNKNOWN;
-  return (ip + headerBytes) | ((bytes[start + ip + 9] as number) << 16);
+  return (ip + headerBytes) | (bytes[start + ip + 9] << 16);
 }
 
 function transportOfIpv6(bytes: Uint8Array, start: number, length: number, ip: number): number {
   if (ip + 40 > length) return UNKNOWN;
-  let next = bytes[start + ip + 6] as number;
+  let next = bytes[start + ip + 6];
   let offset = ip + 40;
   for (let extensions = 0; extensions <= IPV6_EXTENSIONS_MAX; extensions++) {
     if (offset + 8 > length) return UNKNOWN;
     if (!IPV6_EXTENSIONS.has(next)) return offset | (next << 16);
-    next = bytes[start + offset] as number;
-    offset += ((bytes[start + offset + 1] as number) + 1) * 8;
+    next = bytes[start + offset];
+    offset += (bytes[start + offset + 1] + 1) * 8;
   }
   return UNKNOWN;
 }
@@ -76,7 +76,7 @@ function transportOfIpv6(bytes: Uint8Array, start: number, length: number, ip: n
 /** @returns bytes from the frame's start to the end of its TCP header, or 0 when it is not inside `length`. */
 export function tcpHeaderEnd(bytes: Uint8Array, start: number, length: number, csumStart: number): number {
   if (csumStart + 20 > length) return 0;
-  const end = csumStart + ((bytes[start + csumStart + 12] as number) >>> 4) * 4;
+  const end = csumStart + (bytes[start + csumStart + 12] >>> 4) * 4;
   return end <= length ? end : 0;
 }
 
@@ -128,8 +128,8 @@ export function completeChecksum(
 function sumBytes(bytes: Uint8Array, from: number, count: number): number {
   let sum = 0;
   const even = from + (count & ~1);
-  for (let i = from; i < even; i += 2) sum += ((bytes[i] as number) << 8) | (bytes[i + 1] as number);
-  return (count & 1) !== 0 ? sum + ((bytes[even] as number) << 8) : sum;
+  for (let i = from; i < even; i += 2) sum += (bytes[i] << 8) | bytes[i + 1];
+  return (count & 1) !== 0 ? sum + (bytes[even] << 8) : sum;
 }
 
 function fold(sum: number): number {
@@ -139,5 +139,5 @@ function fold(sum: number): number {
 }
 
 function be16(bytes: Uint8Array, at: number): number {
-  return ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+  return (bytes[at] << 8) | bytes[at + 1];
 }

@@ -103,7 +103,7 @@ export class BackRing {
     let to = 0;
     for (let i = 0; i < count; i++) {
       const from = RING_HEADER_WORDS + ((first + i) & mask) * slotWords;
-      for (let word = 0; word < requestWords; word++) into[to++] = words[from + word] as number;
+      for (let word = 0; word < requestWords; word++) into[to++] = words[from + word];
     }
   }
 
@@ -125,7 +125,7 @@ export class BackRing {
     let from = 0;
     for (let i = 0; i < count; i++) {
       const to = RING_HEADER_WORDS + ((old + i) & mask) * slotWords;
-      for (let word = 0; word < responseWords; word++) words[to + word] = responses[from++] as number;
+      for (let word = 0; word < responseWords; word++) words[to + word] = responses[from++];
     }
     const next = (old + count) >>> 0;
     Atomics.store(words, RING_RSP_PROD, next);

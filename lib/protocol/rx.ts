@@ -64,6 +64,6 @@ function writeResponse(
   responses: Uint32Array,
 ): void {
   const at = slot * RX_SLOT_WORDS;
-  responses[at] = (requests[at] as number) & 0xffff;
+  responses[at] = requests[at] & 0xffff;
   responses[at + 1] = flags | (status << 16);
 }

@@ -105,9 +105,9 @@ export function parseTx(slots: Uint32Array, count: number, whole: boolean, frame
 function readFrame(slots: Uint32Array, first: number, count: number, frames: TxFrames): number {
   const index = frames.count;
   const at = first * TX_SLOT_WORDS;
-  const span = slots[at + 1] as number;
+  const span = slots[at + 1];
   const flags = span >>> 16;
-  const size = (slots[at + 2] as number) >>> 16;
+  const size = slots[at + 2] >>> 16;
   frames.firstSlot[index] = first;
   frames.size[index] = size;
   frames.flags[index] = flags;
@@ -125,7 +125,7 @@ function readFrame(slots: Uint32Array, first: number, count: number, frames: TxF
     const more = readFragments(slots, first, first + used, count, frames);
     if (more < 0) return more;
     used += more;
-    own = frames.length[first] as number;
+    own = frames.length[first];
   } else {
     frames.length[first] = size;
   }
@@ -142,7 +142,7 @@ function readFragments(
   count: number,
   frames: TxFrames,
 ): number {
-  let left = frames.size[frames.count] as number;
+  let left = frames.size[frames.count];
   let used = 0;
   let flags = TX_FLAG_MORE_DATA;
   let valid = true;
@@ -152,8 +152,8 @@ function readFragments(
     if (used + 1 >= FRAME_SLOTS_FATAL) return stop(frames, 'frame has too many slots');
     if (slot >= count) return INCOMPLETE;
     const at = slot * TX_SLOT_WORDS;
-    const span = slots[at + 1] as number;
-    const size = (slots[at + 2] as number) >>> 16;
+    const span = slots[at + 1];
+    const size = slots[at + 2] >>> 16;
     flags = span >>> 16;
     if ((span & 0xffff) + size > RING_PAGE_BYTES) return stop(frames, 'slot crosses a page');
     if (size > left) valid = false;
@@ -179,13 +179,13 @@ function readExtras(slots: Uint32Array, from: number, count: number, frames: TxF
     const slot = from + used;
     if (used >= EXTRAS_MAX) return stop(frames, 'extra info repeats without end');
     if (slot >= count) return INCOMPLETE;
-    const head = slots[slot * TX_SLOT_WORDS] as number;
+    const head = slots[slot * TX_SLOT_WORDS];
     const type = head & 0xff;
     more = ((head >>> 8) & EXTRA_FLAG_MORE) !== 0;
     frames.length[slot] = 0;
     used++;
     if (type === EXTRA_TYPE_GSO) {
-      const kind = (slots[slot * TX_SLOT_WORDS + 1] as number) & 0xff;
+      const kind = slots[slot * TX_SLOT_WORDS + 1] & 0xff;
       if (head >>> 16 === 0) return stop(frames, 'GSO segment size is zero');
       if (kind !== GSO_TYPE_TCPV4 && kind !== GSO_TYPE_TCPV6) return stop(frames, 'GSO type is unknown');
       frames.gsoType[index] = kind;
@@ -212,13 +212,13 @@ function stop(frames: TxFrames, fault: TxFault): number {
  * @param responses response to slot i of the batch at word i.
  */
 export function answerTx(slots: Uint32Array, frames: TxFrames, index: number, responses: Uint32Array): void {
-  const first = frames.firstSlot[index] as number;
-  const end = first + (frames.slotCount[index] as number);
-  const data = first + 1 + (frames.extraCount[index] as number);
-  const status = ((frames.status[index] as number) & 0xffff) << 16;
-  responses[first] = ((slots[first * TX_SLOT_WORDS + 2] as number) & 0xffff) | status;
+  const first = frames.firstSlot[index];
+  const end = first + frames.slotCount[index];
+  const data = first + 1 + frames.extraCount[index];
+  const status = (frames.status[index] & 0xffff) << 16;
+  responses[first] = (slots[first * TX_SLOT_WORDS + 2] & 0xffff) | status;
   for (let slot = first + 1; slot < data; slot++) responses[slot] = RSP_NULL << 16;
   for (let slot = data; slot < end; slot++) {
-    responses[slot] = ((slots[slot * TX_SLOT_WORDS + 2] as number) & 0xffff) | status;
+    responses[slot] = (slots[slot * TX_SLOT_WORDS + 2] & 0xffff) | status;
   }
 }
