@@ -8,8 +8,13 @@ export interface Port extends AsyncDisposable {
   readonly name: string;
   /** True when `write` can send bytes straight from a mapped GrantBatch (FRAME_OP_COUNT > 0). */
   readonly writesMapped: boolean;
-  /** Called once by what will use the port. The batches are used for all of its life. */
+  /** Begins to use the port with these batches. One user at a time: after `PortIo.close` it may be opened again. */
   open(batches: PortBatches, options: PortOptions): PortIo;
+  /**
+   * Takes away what would outlive the process (a persistent tap): the vif is gone for good.
+   * Disposal alone leaves it for the next life.
+   */
+  remove?(): Promise<void>;
 }
 
 export interface PortBatches {

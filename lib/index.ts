@@ -1,0 +1,26 @@
+/** The public API of vifd. */
+export { VifdError, type VifdErrorCode } from './errors.js';
+export {
+  Netback,
+  type NetbackEvents,
+  type NetbackListeners,
+  type NetbackOptions,
+} from './netback/netback.js';
+export type {
+  Direction,
+  Flow,
+  Frame,
+  FrameHook,
+  Offload,
+  PayloadMode,
+  VifId,
+  VifInfo,
+  VifState,
+  VifStats,
+} from './netback/types.js';
+export type { AttachedHow, DetachReason, Vif } from './netback/vif.js';
+export { pair } from './ports/pair.js';
+export { type TapOptions, tap } from './ports/tap.js';
+export * from './ports/types.js';
+export { openXen } from './xen/native/open.js';
+export type { Access, Arena, Clock, Events, Grants, Shares, Store, Xen } from './xen/types.js';

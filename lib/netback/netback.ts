@@ -1,0 +1,171 @@
+import { EventEmitter } from 'node:events';
+import { VifdError } from '../errors.js';
+import type { Port } from '../ports/types.js';
+import { backendVifRoot } from '../protocol/xenbus.js';
+import type { StoreWatch, Xen } from '../xen/types.js';
+import type { PayloadMode, VifId, VifInfo } from './types.js';
+import { type AttachedHow, type DetachReason, Vif } from './vif.js';
+import { VifNode } from './vif-node.js';
+
+export interface NetbackOptions {
+  readonly xen: Xen;
+  /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
+  readonly port: (vif: VifInfo) => Port | Promise<Port>;
+  /** Which vifs of this domain to serve; default all. */
+  readonly accept?: (vif: VifInfo) => boolean;
+  /** How frames' bytes cross; default 'copy'. */
+  readonly payload?: PayloadMode;
+  /** Abort detaches, as disposal does. */
+  readonly signal?: AbortSignal;
+}
+
+export interface NetbackEvents {
+  attached: [vif: Vif, how: AttachedHow];
+  detached: [vif: Vif, why: DetachReason];
+  /** Without a listener errors go to stderr as process warnings; they never end the process. */
+  error: [error: VifdError, vif: Vif | undefined];
+}
+
+/**
+ * Serves the vifs of this domain. Disposal detaches: guests stay connected, and the next Netback, in this
+ * process or another, attaches to them again.
+ */
+export class Netback implements AsyncDisposable {
+  readonly #options: NetbackOptions;
+  readonly #emitter = new EventEmitter();
+  readonly #vifs = new Map<VifId, Vif>();
+  readonly #adding = new Set<VifId>();
+  #watch: StoreWatch | undefined;
+  #scan: Promise<void> | undefined;
+  #scanAgain = false;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: NetbackOptions) {
+    this.#options = options;
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** Resolves when every guest that waits is attached. @throws VifdError ERR_STORE when the store cannot be read. */
+  static async open(options: NetbackOptions, listeners: Partial<NetbackListeners> = {}): Promise<Netback> {
+    options.signal?.throwIfAborted();
+    const netback = new Netback(options);
+    for (const [event, listener] of Object.entries(listeners)) {
+      netback.#emitter.on(event, listener as (...args: unknown[]) => void);
+    }
+    const root = backendVifRoot(options.xen.domid);
+    // Coalesced by the store client: one look serves any number of changes (XSA-349).
+    netback.#watch = await options.xen.store.watch(root, (path) => netback.#changed(path));
+    await netback.#look();
+    return netback;
+  }
+
+  get vifs(): ReadonlyMap<VifId, Vif> {
+    return this.#vifs;
+  }
+
+  on<E extends keyof NetbackEvents>(event: E, listener: (...args: NetbackEvents[E]) => void): this {
+    this.#emitter.on(event, listener as (...args: unknown[]) => void);
+    return this;
+  }
+
+  off<E extends keyof NetbackEvents>(event: E, listener: (...args: NetbackEvents[E]) => void): this {
+    this.#emitter.off(event, listener as (...args: unknown[]) => void);
+    return this;
+  }
+
+  /** Detaches from every guest. Idempotent. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#detach();
+    return this.#closing;
+  }
+
+  readonly #onAbort = (): void => {
+    this[Symbol.asyncDispose]().catch((error) => this.#report(error, undefined));
+  };
+
+  async #detach(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    await this.#watch?.close();
+    await this.#scan;
+    await Promise.all([...this.#vifs.values()].map((vif) => vif.detach()));
+    this.#vifs.clear();
+  }
+
+  #changed(path: string): void {
+    const [domid, handle] = path.slice(backendVifRoot(this.#options.xen.domid).length + 1).split('/');
+    const vif = this.#vifs.get(`vif${Number(domid)}.${Number(handle)}`);
+    if (vif !== undefined) vif.poke();
+    else this.#look().catch((error) => this.#report(error, undefined));
+  }
+
+  /** Finds vifs that are not served yet. Looks that overlap become one more look. */
+  #look(): Promise<void> {
+    this.#scanAgain = true;
+    this.#scan ??= this.#scanAll().finally(() => {
+      this.#scan = undefined;
+    });
+    return this.#scan;
+  }
+
+  async #scanAll(): Promise<void> {
+    const { store, domid } = this.#options.xen;
+    const root = backendVifRoot(domid);
+    while (this.#scanAgain && this.#closing === undefined) {
+      this.#scanAgain = false;
+      for (const guest of await store.list(root)) {
+        const handles = await store.list(`${root}/${guest}`);
+        await Promise.all(handles.map((handle) => this.#add(`${root}/${guest}/${handle}`, guest, handle)));
+      }
+    }
+  }
+
+  async #add(path: string, guest: string, device: string): Promise<void> {
+    const [domid, handle] = [Number(guest), Number(device)];
+    if (!Number.isInteger(domid) || !Number.isInteger(handle)) return;
+    const id: VifId = `vif${domid}.${handle}`;
+    if (this.#vifs.has(id) || this.#adding.has(id)) return;
+    this.#adding.add(id);
+    try {
+      const node = await VifNode.find(this.#options.xen.store, path, domid, handle);
+      if (node === undefined || this.#closing !== undefined) return;
+      if (this.#options.accept?.(node.info) === false) return;
+      const vif = this.#create(node);
+      this.#vifs.set(id, vif);
+      await vif.start();
+    } finally {
+      this.#adding.delete(id);
+    }
+  }
+
+  #create(node: VifNode): Vif {
+    return new Vif({
+      xen: this.#options.xen,
+      node,
+      payload: this.#options.payload ?? 'copy',
+      openPort: this.#options.port,
+      onAttached: (vif, how) => this.#emitter.emit('attached', vif, how),
+      onDetached: (vif, why) => this.#emitter.emit('detached', vif, why),
+      onError: (error, vif) => this.#report(error, vif),
+      onGone: (vif) => this.#gone(vif),
+    });
+  }
+
+  /** The vif has ended; a new one of the same name may be there already. */
+  #gone(vif: Vif): void {
+    this.#vifs.delete(vif.id);
+    this.#look().catch((error) => this.#report(error, undefined));
+  }
+
+  #report(error: unknown, vif: Vif | undefined): void {
+    const known =
+      error instanceof VifdError
+        ? error
+        : new VifdError('ERR_STATE', error instanceof Error ? error.message : String(error), {
+            cause: error,
+          });
+    if (this.#emitter.listenerCount('error') > 0) this.#emitter.emit('error', known, vif);
+    else process.emitWarning(known.message, { code: known.code });
+  }
+}
+
+export type NetbackListeners = { [E in keyof NetbackEvents]: (...args: NetbackEvents[E]) => void };

@@ -1,0 +1,91 @@
+import {
+  VNET_FLAG_DATA_VALID,
+  VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_NONE,
+  VNET_GSO_TCPV4,
+  VNET_GSO_TCPV6,
+  VNET_HEADER_BYTES,
+} from '../ports/types.js';
+import { locateChecksum, tcpHeaderEnd, writePseudoChecksum } from '../protocol/checksum.js';
+import {
+  GSO_TYPE_NONE,
+  GSO_TYPE_TCPV4,
+  GSO_TYPE_TCPV6,
+  RX_FLAG_CSUM_BLANK,
+  RX_FLAG_DATA_VALIDATED,
+  TX_FLAG_CSUM_BLANK,
+  TX_FLAG_DATA_VALIDATED,
+} from '../protocol/netif.js';
+import type { Arena } from '../xen/types.js';
+
+/**
+ * Translates offloads between netif and virtio_net_hdr. The header's words, little-endian:
+ * [flags u8, gso_type u8, hdr_len u16] [gso_size u16, csum_start u16] [csum_offset u16, num_buffers u16].
+ */
+
+/** Bytes of headers that must be readable for `describeFromGuest`: Ethernet, two tags, IPv6 with options, TCP. */
+export const HEADERS_BYTES = 256;
+
+/** ECN may be set in gso_type (linux/virtio_net.h); netif has no word for it. */
+const VNET_GSO_ECN = 0x80;
+
+/**
+ * Writes the vnet header in front of a frame from the guest.
+ * @param offset of the frame in the arena; its first `readable` bytes are there.
+ * @returns false when the guest asks for an offload that its own headers contradict: the frame cannot be sent.
+ */
+export function describeFromGuest(
+  arena: Arena,
+  offset: number,
+  size: number,
+  readable: number,
+  flags: number,
+  gsoType: number,
+  gsoSize: number,
+): boolean {
+  const header = (offset - VNET_HEADER_BYTES) >>> 2;
+  const words = arena.u32;
+  if ((flags & TX_FLAG_CSUM_BLANK) === 0 && gsoType === GSO_TYPE_NONE) {
+    words[header] = (flags & TX_FLAG_DATA_VALIDATED) !== 0 ? VNET_FLAG_DATA_VALID : 0;
+    words[header + 1] = 0;
+    words[header + 2] = 0;
+    return true;
+  }
+  const bytes = arena.bytes;
+  const where = locateChecksum(bytes, offset, readable);
+  if (where === 0) return false;
+  const csumStart = where & 0xffff;
+  let kind = VNET_GSO_NONE;
+  let headers = 0;
+  if (gsoType !== GSO_TYPE_NONE) {
+    headers = tcpHeaderEnd(bytes, offset, readable, csumStart);
+    if (headers === 0) return false;
+    kind = gsoType === GSO_TYPE_TCPV4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
+    // Segmentation rewrites checksums and needs the partial one to begin with, as Linux's netback restores it.
+    if ((flags & TX_FLAG_CSUM_BLANK) === 0) writePseudoChecksum(bytes, offset, where, size);
+  }
+  words[header] = VNET_FLAG_NEEDS_CSUM | (kind << 8) | (headers << 16);
+  words[header + 1] = gsoSize | (csumStart << 16);
+  words[header + 2] = where >>> 16;
+  return true;
+}
+
+/** @returns RX_FLAG_* for a frame whose vnet header lies in front of `offset`. */
+export function rxFlagsOf(words: Uint32Array, offset: number): number {
+  const flags = words[(offset - VNET_HEADER_BYTES) >>> 2] & 0xff;
+  // Frames with a partial checksum are trusted by definition; Windows needs both flags to take GSO (mirage-net-xen #122).
+  if ((flags & VNET_FLAG_NEEDS_CSUM) !== 0) return RX_FLAG_CSUM_BLANK | RX_FLAG_DATA_VALIDATED;
+  return (flags & VNET_FLAG_DATA_VALID) !== 0 ? RX_FLAG_DATA_VALIDATED : 0;
+}
+
+/** @returns netif's GSO type of a frame for the guest, or -1 for a kind that netif has no word for (UDP). */
+export function rxGsoTypeOf(words: Uint32Array, offset: number): number {
+  const kind = (words[(offset - VNET_HEADER_BYTES) >>> 2] >>> 8) & 0xff & ~VNET_GSO_ECN;
+  if (kind === VNET_GSO_NONE) return GSO_TYPE_NONE;
+  if (kind === VNET_GSO_TCPV4) return GSO_TYPE_TCPV4;
+  return kind === VNET_GSO_TCPV6 ? GSO_TYPE_TCPV6 : -1;
+}
+
+export function rxGsoSizeOf(words: Uint32Array, offset: number): number {
+  return words[((offset - VNET_HEADER_BYTES) >>> 2) + 1] & 0xffff;
+}

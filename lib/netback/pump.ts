@@ -1,0 +1,18 @@
+/**
+ * What a turn of a pump came to. idle: nothing waits and an event will tell of more. more: work is left for
+ * the next turn. stop: the guest broke the protocol; the reason is for people.
+ */
+export type PumpResult = 'idle' | 'more' | { readonly stop: string };
+
+/** xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain). */
+const GNTST_BAD_DOMAIN = -2;
+const GNTST_BAD_GNTREF = -3;
+const GNTST_PERMISSION_DENIED = -8;
+
+/**
+ * A frontend that names grants which are not its own to give breaks the protocol. Linux answers each with an
+ * error for ever; we answer, then stop the vif, so that a fault is seen where it is.
+ */
+export function isForeignFault(status: number): boolean {
+  return status === GNTST_BAD_DOMAIN || status === GNTST_BAD_GNTREF || status === GNTST_PERMISSION_DENIED;
+}

@@ -1,0 +1,159 @@
+import { VifdError } from '../errors.js';
+import type { Port, PortIo } from '../ports/types.js';
+import { BackRing, RX_RING, TX_RING } from '../protocol/ring.js';
+import type { EventChannel, Mapping, Xen } from '../xen/types.js';
+import type { FlowCounters } from './counters.js';
+import { FromGuest } from './from-guest.js';
+import type { FrontendSettings } from './handshake.js';
+import type { Hooks } from './hooks.js';
+import { ToGuest } from './to-guest.js';
+import type { PayloadMode } from './types.js';
+import { Worker } from './worker.js';
+
+export interface QueueParts {
+  readonly xen: Xen;
+  readonly domid: number;
+  readonly settings: FrontendSettings;
+  readonly port: Port;
+  readonly payload: PayloadMode;
+  readonly hooks: Hooks;
+  readonly fromGuest: FlowCounters;
+  readonly toGuest: FlowCounters;
+  /** The guest broke the protocol; the queue has let go of nothing yet. */
+  readonly onStop: (reason: string) => void;
+}
+
+/** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
+export class Queue {
+  readonly #undo: Array<() => void> = [];
+  readonly #fromGuest: Worker;
+  readonly #toGuest: Worker;
+  readonly #channels: EventChannel[] = [];
+  #masked = 0;
+  #detached = false;
+
+  /**
+   * Maps the rings and goes on from their `rsp_prod`, binds the event channels, and looks at both rings at
+   * once: what was sent before the channels were bound is lost, as is what was notified.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
+   */
+  constructor(parts: QueueParts) {
+    try {
+      const pumps = this.#attach(parts);
+      const io = this.#openPort(parts, pumps);
+      pumps.fromGuest.start(io, parts.port.writesMapped);
+      pumps.toGuest.start(io);
+      const notify = this.#bind(parts);
+      const { clock } = parts.xen;
+      const onStop = parts.onStop;
+      const onIdle = () => this.#unmaskIfIdle();
+      this.#fromGuest = new Worker({ pump: () => pumps.fromGuest.pump(notify.tx), clock, onIdle, onStop });
+      this.#toGuest = new Worker({ pump: () => pumps.toGuest.pump(notify.rx), clock, onIdle, onStop });
+      this.#undo.push(() => this.#fromGuest.end());
+      this.#undo.push(() => this.#toGuest.end());
+    } catch (error) {
+      this.#release();
+      throw error;
+    }
+  }
+
+  /** Begins to move frames. Both channels are notified once: the guest may have waited for an earlier life's event. */
+  start(): void {
+    for (const channel of this.#channels) channel.notify();
+    this.#fromGuest.wake();
+    this.#toGuest.wake();
+  }
+
+  /** Lets go of the guest, which stays connected. All that was taken has been answered: pumps end at frame boundaries. */
+  detach(): void {
+    if (this.#detached) return;
+    this.#release();
+  }
+
+  #attach(parts: QueueParts): { fromGuest: FromGuest; toGuest: ToGuest } {
+    const { settings, domid } = parts;
+    const grants = parts.xen.grants;
+    const txRing = new BackRing(this.#map(parts, settings.txRingRef).page(0), TX_RING);
+    const rxRing = new BackRing(this.#map(parts, settings.rxRingRef).page(0), RX_RING);
+    if (!txRing.attach()) throw beyond('from-guest', domid);
+    if (!rxRing.attach()) throw beyond('to-guest', domid);
+    const common = { grants, domid, payload: parts.payload, hooks: parts.hooks };
+    const fromGuest = new FromGuest({ ...common, ring: txRing, counters: parts.fromGuest });
+    this.#undo.push(() => fromGuest.grants[Symbol.dispose]());
+    const taker = { scatterGather: settings.scatterGather };
+    const toGuest = new ToGuest({ ...common, ring: rxRing, taker, counters: parts.toGuest });
+    this.#undo.push(() => toGuest.grants[Symbol.dispose]());
+    return { fromGuest, toGuest };
+  }
+
+  #map(parts: QueueParts, ref: number): Mapping {
+    const mapping = parts.xen.grants.map(parts.domid, [ref], 'write');
+    this.#undo.push(() => mapping.unmap());
+    return mapping;
+  }
+
+  #openPort(parts: QueueParts, pumps: { fromGuest: FromGuest; toGuest: ToGuest }): PortIo {
+    const { settings } = parts;
+    const io = parts.port.open(
+      { writes: pumps.fromGuest.frames, reads: pumps.toGuest.frames, mapped: pumps.fromGuest.grants },
+      {
+        checksumV4: settings.checksumV4,
+        checksumV6: settings.checksumV6,
+        gsoV4: settings.gsoV4 && settings.scatterGather,
+        gsoV6: settings.gsoV6 && settings.scatterGather,
+        onReadable: () => this.#toGuest?.wake(),
+      },
+    );
+    this.#undo.push(() => io.close());
+    return io;
+  }
+
+  /** @returns how to notify the guest of responses in each ring. */
+  #bind(parts: QueueParts): { tx: () => void; rx: () => void } {
+    const { settings } = parts;
+    if (settings.txPort === settings.rxPort) {
+      const channel = this.#channel(parts, settings.txPort, () => {
+        this.#fromGuest.wake();
+        this.#toGuest.wake();
+      });
+      return { tx: () => channel.notify(), rx: () => channel.notify() };
+    }
+    const tx = this.#channel(parts, settings.txPort, () => this.#fromGuest.wake());
+    const rx = this.#channel(parts, settings.rxPort, () => this.#toGuest.wake());
+    return { tx: () => tx.notify(), rx: () => rx.notify() };
+  }
+
+  #channel(parts: QueueParts, port: number, wake: () => void): EventChannel {
+    const bit = 1 << this.#channels.length;
+    const channel = parts.xen.events.bind(parts.domid, port, () => {
+      this.#masked |= bit;
+      wake();
+      this.#unmaskIfIdle();
+    });
+    this.#channels.push(channel);
+    this.#undo.push(() => channel.close());
+    return channel;
+  }
+
+  /** Events stay masked while we work (late EOI, XSA-332): a guest that storms gets one event for a turn's work. */
+  #unmaskIfIdle(): void {
+    if (this.#detached || !this.#fromGuest.idle || !this.#toGuest.idle) return;
+    for (let i = 0; i < this.#channels.length; i++) {
+      if ((this.#masked & (1 << i)) !== 0) this.#channels[i].unmask();
+    }
+    this.#masked = 0;
+  }
+
+  #release(): void {
+    this.#detached = true;
+    for (const undo of this.#undo.reverse()) undo();
+    this.#undo.length = 0;
+  }
+}
+
+function beyond(direction: string, domid: number): VifdError {
+  return new VifdError(
+    'ERR_PROTOCOL',
+    `cannot attach to the ${direction} ring of domain ${domid}: req_prod - rsp_prod exceeds the ring`,
+  );
+}

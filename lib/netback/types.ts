@@ -1,0 +1,66 @@
+/** What vifd shows of a vif, and how programs look at its frames. */
+
+/** As xl and ip(8) print it: `vif<domid>.<handle>`. */
+export type VifId = `vif${number}.${number}`;
+
+export interface VifInfo {
+  readonly id: VifId;
+  readonly domid: number;
+  readonly handle: number;
+  /** Empty when the toolstack wrote none. */
+  readonly mac: string;
+  readonly bridge: string | undefined;
+}
+
+/**
+ * waiting: the guest has not connected yet. connected: frames move. stopped: the guest broke the protocol,
+ * see `reason`; it is served again when it reconnects. closed: the guest or the toolstack closed the device.
+ * detached: we let go and left the guest connected.
+ */
+export type VifState = 'waiting' | 'connected' | 'stopped' | 'closed' | 'detached';
+
+/** Never rx/tx: the two ends disagree on them. */
+export type Direction = 'from-guest' | 'to-guest';
+
+export interface Flow {
+  readonly frames: number;
+  readonly bytes: number;
+  /** By a hook. */
+  readonly filtered: number;
+  /** For want of room, or because the guest cannot take such a frame. */
+  readonly dropped: number;
+  /** Frames that could not be read or written: bad grants, bad sizes. */
+  readonly errors: number;
+  /** Crossings of the data path; frames / batches tells how well it batches. */
+  readonly batches: number;
+}
+
+export interface VifStats {
+  readonly fromGuest: Flow;
+  readonly toGuest: Flow;
+}
+
+export interface Offload {
+  /** Offsets in the frame of where a partial checksum begins and where its result goes; 0, 0 for none. */
+  readonly csumStart: number;
+  readonly csumOffset: number;
+  readonly gsoType: 'none' | 'tcp4' | 'tcp6';
+  readonly gsoSize: number;
+}
+
+/** A frame on its way. Borrowed: valid until the hook returns. */
+export interface Frame {
+  /** From the Ethernet header on; up to 64 KiB where segmentation is offloaded. Writing changes the frame. */
+  readonly bytes: Uint8Array;
+  readonly offload: Offload;
+  /** A frame of its own, to keep. */
+  copy(): Frame;
+}
+
+/**
+ * Runs inline on the data path, in order of registration. A returned array replaces the frame's bytes and
+ * keeps its offload (at most 64 KiB). A throw drops the frame and is reported as the netback's `error`.
+ */
+export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array;
+
+export type PayloadMode = 'map' | 'copy';

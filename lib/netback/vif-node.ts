@@ -1,0 +1,68 @@
+import { parseXenbusState, type XenbusState } from '../protocol/xenbus.js';
+import type { Store, StoreView } from '../xen/types.js';
+import type { VifId, VifInfo } from './types.js';
+
+/** What the store says of a vif at one moment. */
+export interface VifSight {
+  readonly own: XenbusState;
+  readonly frontend: XenbusState;
+  /** The toolstack wants the device to stay. */
+  readonly online: boolean;
+  /** The hotplug script is done, or there is none to wait for. */
+  readonly plugged: boolean;
+  readonly hotplugError: string | undefined;
+}
+
+/** A vif's nodes in the store: reading them as one picture, and writing our state. */
+export class VifNode {
+  readonly info: VifInfo;
+  readonly path: string;
+  readonly frontendPath: string;
+  readonly #store: Store;
+
+  private constructor(store: Store, path: string, frontendPath: string, info: VifInfo) {
+    this.#store = store;
+    this.path = path;
+    this.frontendPath = frontendPath;
+    this.info = info;
+  }
+
+  /** @returns undefined when the node is not (yet, or any more) a vif. */
+  static async find(store: Store, path: string, domid: number, handle: number): Promise<VifNode | undefined> {
+    const [frontend, mac, bridge] = await Promise.all(
+      ['frontend', 'mac', 'bridge'].map((key) => store.read(`${path}/${key}`)),
+    );
+    if (frontend === undefined || frontend === '') return undefined;
+    const id: VifId = `vif${domid}.${handle}`;
+    return new VifNode(store, path, frontend, { id, domid, handle, mac: mac ?? '', bridge });
+  }
+
+  /** @returns undefined when the node is gone. */
+  async look(): Promise<VifSight | undefined> {
+    const read = (key: string) => this.#store.read(`${this.path}/${key}`);
+    const [own, online, script, hotplug, error, frontend] = await Promise.all([
+      read('state'),
+      read('online'),
+      read('script'),
+      read('hotplug-status'),
+      read('hotplug-error'),
+      this.#store.read(`${this.frontendPath}/state`),
+    ]);
+    if (own === undefined) return undefined;
+    return {
+      own: parseXenbusState(own),
+      frontend: parseXenbusState(frontend),
+      online: online !== '0',
+      plugged: script === undefined || script === '' || hotplug === 'connected',
+      hotplugError: hotplug === 'error' ? (error ?? 'no reason given') : undefined,
+    };
+  }
+
+  /** Writes our state, unless the node has gone meanwhile: a write would bring back a part of it. */
+  async setState(state: XenbusState): Promise<void> {
+    await this.#store.transaction(async (view: StoreView) => {
+      if ((await view.read(`${this.path}/state`)) !== undefined)
+        await view.write(`${this.path}/state`, `${state}`);
+    });
+  }
+}

@@ -1,0 +1,285 @@
+import { VifdError } from '../errors.js';
+import type { Port } from '../ports/types.js';
+import { XenbusState } from '../protocol/xenbus.js';
+import type { StoreWatch, Xen } from '../xen/types.js';
+import { FlowCounters } from './counters.js';
+import { advertise, readFrontend } from './handshake.js';
+import { Hooks } from './hooks.js';
+import { Queue } from './queue.js';
+import { frameStream } from './stream.js';
+import type {
+  Direction,
+  Frame,
+  FrameHook,
+  PayloadMode,
+  VifId,
+  VifInfo,
+  VifState,
+  VifStats,
+} from './types.js';
+import type { VifNode, VifSight } from './vif-node.js';
+
+/** Why a vif was let go. */
+export type DetachReason = 'guest-closed' | 'guest-gone' | 'protocol-error' | 'shutdown';
+
+export interface AttachedHow {
+  /** An earlier life of the backend served this connection of the guest. */
+  readonly resumed: boolean;
+  /** From the beginning of this attach to the first frame that could move. */
+  readonly attachMs: number;
+}
+
+export interface VifParts {
+  readonly xen: Xen;
+  readonly node: VifNode;
+  readonly payload: PayloadMode;
+  readonly openPort: (info: VifInfo) => Port | Promise<Port>;
+  readonly onAttached: (vif: Vif, how: AttachedHow) => void;
+  readonly onDetached: (vif: Vif, why: DetachReason) => void;
+  readonly onError: (error: unknown, vif: Vif) => void;
+  /** The node is gone, or closed for good: the vif may be forgotten. */
+  readonly onGone: (vif: Vif) => void;
+}
+
+/** One guest's network interface: its life in the store, its port and, while the guest is attached, its queue. */
+export class Vif implements VifInfo {
+  readonly id: VifId;
+  readonly domid: number;
+  readonly handle: number;
+  readonly mac: string;
+  readonly bridge: string | undefined;
+  readonly #parts: VifParts;
+  readonly #fromGuest = new FlowCounters();
+  readonly #toGuest = new FlowCounters();
+  readonly #hooks: Hooks;
+  #state: VifState = 'waiting';
+  #reason: string | undefined;
+  #port: Port | undefined;
+  #queue: Queue | undefined;
+  #watch: StoreWatch | undefined;
+  #resumable = false;
+  #dirty = false;
+  #work: Promise<void> | undefined;
+  #ended = false;
+
+  constructor(parts: VifParts) {
+    const { info } = parts.node;
+    this.#parts = parts;
+    this.id = info.id;
+    this.domid = info.domid;
+    this.handle = info.handle;
+    this.mac = info.mac;
+    this.bridge = info.bridge;
+    this.#hooks = new Hooks((error) => parts.onError(error, this));
+  }
+
+  get state(): VifState {
+    return this.#state;
+  }
+
+  /** Why the vif is stopped. */
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
+  get stats(): VifStats {
+    return { fromGuest: { ...this.#fromGuest }, toGuest: { ...this.#toGuest } };
+  }
+
+  get port(): Port | undefined {
+    return this.#port;
+  }
+
+  /** Runs `hook` inline on every frame until the result is disposed. See FrameHook. */
+  hook(hook: FrameHook): Disposable {
+    return this.#hooks.add(hook);
+  }
+
+  /** Copies of the frames that pass. At most `limit` wait to be read (default 1024); later ones are not copied. */
+  frames(
+    options: { direction?: Direction; signal?: AbortSignal; limit?: number } = {},
+  ): AsyncIterableIterator<Frame> {
+    return frameStream(this.#hooks, options);
+  }
+
+  /** Begins to follow the store. Resolves when the vif has done what there was to do. */
+  async start(): Promise<void> {
+    const sight = await this.#parts.node.look();
+    // An earlier life left it so. What comes later is a new connection.
+    this.#resumable = sight?.own === XenbusState.Connected || sight?.own === XenbusState.InitWait;
+    const path = `${this.#parts.node.frontendPath}/state`;
+    this.#watch = await this.#parts.xen.store.watch(path, () => this.poke());
+    await this.poke();
+  }
+
+  /** Something changed in the store: look, and act. Resolves when that is done. */
+  poke(): Promise<void> {
+    this.#dirty = true;
+    this.#work ??= this.#follow().finally(() => {
+      this.#work = undefined;
+    });
+    return this.#work;
+  }
+
+  /** Lets go and leaves the guest connected; the port stays for the next life. */
+  async detach(): Promise<void> {
+    this.#ended = true;
+    await this.#work;
+    this.#release('shutdown');
+    this.#state = 'detached';
+    await this.#watch?.close();
+    await this.#port?.[Symbol.asyncDispose]();
+  }
+
+  /** Tells the guest that the device goes away. The only call that does. */
+  async close(): Promise<void> {
+    await this.#work;
+    this.#release('guest-closed');
+    this.#state = 'closed';
+    await this.#parts.node.setState(XenbusState.Closing);
+  }
+
+  async #follow(): Promise<void> {
+    while (this.#dirty && !this.#ended) {
+      this.#dirty = false;
+      try {
+        const sight = await this.#parts.node.look();
+        if (sight === undefined) await this.#forget('guest-gone');
+        else await this.#step(sight);
+      } catch (error) {
+        this.#parts.onError(error, this);
+      }
+    }
+  }
+
+  /** The table of docs/design.md, "Life of a vif". */
+  async #step(sight: VifSight): Promise<void> {
+    if (sight.hotplugError !== undefined) {
+      this.#parts.onError(
+        new VifdError('ERR_STATE', `${this.id}: the hotplug script failed: ${sight.hotplugError}`, {
+          vif: this.id,
+        }),
+        this,
+      );
+    }
+    // The toolstack wrote Closing into our own node: it waits for Closed.
+    if (sight.own === XenbusState.Closing && !sight.online) return this.#closed(sight);
+    switch (sight.frontend) {
+      case XenbusState.Unknown:
+        return this.#closed(sight);
+      case XenbusState.Initialising:
+        return this.#expect(sight);
+      case XenbusState.Initialised:
+      case XenbusState.Connected:
+        return this.#connect(sight);
+      case XenbusState.Closing:
+        this.#release('guest-closed');
+        this.#state = 'closed';
+        if (sight.own !== XenbusState.Closing) await this.#parts.node.setState(XenbusState.Closing);
+        return;
+      case XenbusState.Closed:
+        return this.#closed(sight);
+      case XenbusState.Reconfiguring:
+        // Nothing that can be reconfigured is offered; answering keeps the guest from waiting.
+        return this.#parts.node.setState(XenbusState.Reconfigured);
+      default:
+        return;
+    }
+  }
+
+  /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
+  async #expect(sight: VifSight): Promise<void> {
+    this.#release('guest-closed');
+    this.#resumable = false;
+    this.#state = 'waiting';
+    this.#reason = undefined;
+    await this.#openPort();
+    if (sight.own === XenbusState.InitWait) return;
+    await advertise(this.#parts.xen.store, this.#parts.node.path);
+    await this.#parts.node.setState(XenbusState.InitWait);
+  }
+
+  async #connect(sight: VifSight): Promise<void> {
+    const { node, xen } = this.#parts;
+    if (sight.own !== XenbusState.InitWait && sight.own !== XenbusState.Connected) return;
+    if (this.#queue === undefined && this.#state !== 'stopped') {
+      const began = xen.clock.now();
+      const port = await this.#openPort();
+      const handshake = await readFrontend(xen.store, node.frontendPath);
+      if (!handshake.ok) return this.#stop(handshake.reason);
+      try {
+        this.#queue = new Queue({
+          xen,
+          domid: this.domid,
+          settings: handshake.settings,
+          port,
+          payload: this.#parts.payload,
+          hooks: this.#hooks,
+          fromGuest: this.#fromGuest,
+          toGuest: this.#toGuest,
+          onStop: (reason) => this.#stop(reason),
+        });
+      } catch (error) {
+        if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
+        throw error;
+      }
+      this.#state = 'connected';
+      this.#queue.start();
+      this.#parts.onAttached(this, { resumed: this.#resumable, attachMs: xen.clock.now() - began });
+      this.#resumable = false;
+    }
+    if (sight.own === XenbusState.InitWait && sight.plugged && this.#queue !== undefined) {
+      await node.setState(XenbusState.Connected);
+    }
+  }
+
+  async #closed(sight: VifSight): Promise<void> {
+    this.#release('guest-closed');
+    this.#resumable = false;
+    this.#state = 'closed';
+    this.#reason = undefined;
+    if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed);
+    if (!sight.online) await this.#forget('guest-closed');
+  }
+
+  /** The guest broke the protocol: this vif alone stops. The store is not touched; the guest may kexec. */
+  #stop(reason: string): void {
+    this.#reason = reason;
+    this.#release('protocol-error');
+    this.#state = 'stopped';
+    this.#parts.onError(
+      new VifdError('ERR_PROTOCOL', `${this.id} stopped: ${reason}`, { vif: this.id }),
+      this,
+    );
+  }
+
+  async #forget(why: DetachReason): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#release(why);
+    this.#state = 'closed';
+    await this.#watch?.close();
+    const port = this.#port;
+    this.#port = undefined;
+    await port?.[Symbol.asyncDispose]();
+    await port?.remove?.();
+    this.#parts.onGone(this);
+  }
+
+  #release(why: DetachReason): void {
+    if (this.#queue === undefined) return;
+    this.#queue.detach();
+    this.#queue = undefined;
+    this.#parts.onDetached(this, why);
+  }
+
+  async #openPort(): Promise<Port> {
+    this.#port ??= await this.#parts.openPort(this);
+    return this.#port;
+  }
+}
+
+/** What a frontend can cause by what it wrote; anything else is ours or the machine's to mend. */
+function isGuestFault(error: VifdError): boolean {
+  return error.code === 'ERR_PROTOCOL' || error.code === 'ERR_XEN_GRANT' || error.code === 'ERR_XEN_EVENT';
+}

@@ -1,0 +1,62 @@
+import type { Clock } from '../xen/types.js';
+import type { PumpResult } from './pump.js';
+
+/** Runs one direction of a queue: again while work is left, but letting others have their turn in between. */
+export class Worker {
+  readonly #pump: () => PumpResult;
+  readonly #clock: Clock;
+  readonly #onIdle: () => void;
+  readonly #onStop: (reason: string) => void;
+  #later: Disposable | undefined;
+  #running = false;
+  #again = false;
+  #ended = false;
+
+  constructor(parts: {
+    pump: () => PumpResult;
+    clock: Clock;
+    onIdle: () => void;
+    onStop: (reason: string) => void;
+  }) {
+    this.#pump = parts.pump;
+    this.#clock = parts.clock;
+    this.#onIdle = parts.onIdle;
+    this.#onStop = parts.onStop;
+  }
+
+  /** Nothing is left to do until somebody wakes it. */
+  get idle(): boolean {
+    return this.#later === undefined && !this.#running;
+  }
+
+  wake(): void {
+    if (this.#ended || this.#later !== undefined) return;
+    // A port may have frames before `pump` returns.
+    if (this.#running) this.#again = true;
+    else this.#run();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#later?.[Symbol.dispose]();
+    this.#later = undefined;
+  }
+
+  #run(): void {
+    this.#later = undefined;
+    if (this.#ended) return;
+    this.#running = true;
+    this.#again = false;
+    const result = this.#pump();
+    this.#running = false;
+    if (this.#ended) return;
+    if (typeof result === 'object') {
+      this.end();
+      this.#onStop(result.stop);
+    } else if (result === 'more' || this.#again) {
+      this.#later = this.#clock.after(0, () => this.#run());
+    } else {
+      this.#onIdle();
+    }
+  }
+}
