@@ -1,0 +1,84 @@
+import { setImmediate as turn } from 'node:timers';
+import { VifdError } from '../../errors.js';
+import { type Life, ModelKilled } from './life.js';
+import type { Random } from './random.js';
+
+/** A call into a life's code that waits for its turn. */
+export interface Task {
+  readonly life: Life;
+  /** Tasks of one lane run in the order in which they were queued. */
+  readonly lane: object;
+  /** For the message when the model does not settle. */
+  readonly what: string;
+  /** Runs only when nothing else waits. */
+  readonly late?: boolean;
+  run(): void;
+}
+
+export interface QueueOptions {
+  /** Chooses the lane that runs next; without it the order is that of queueing. */
+  readonly random: Random | undefined;
+  /** Runs tasks by itself. Otherwise `settle` does. */
+  readonly autorun: boolean;
+  readonly stepsMax: number;
+}
+
+/** Everything that the model calls back goes through here, one task at a time, in an order that the seed decides. */
+export class RunQueue {
+  readonly #options: QueueOptions;
+  #tasks: Task[] = [];
+
+  constructor(options: QueueOptions) {
+    this.#options = options;
+  }
+
+  push(task: Task): void {
+    this.#tasks.push(task);
+    // One turn a task: Node then finishes what a task started (its promises) before the next one.
+    if (this.#options.autorun) turn(() => this.#runOne());
+  }
+
+  /** Runs until nothing waits. @throws what a task throws, or ERR_STATE after `stepsMax` tasks. */
+  async settle(): Promise<void> {
+    for (let steps = 0; steps < this.#options.stepsMax; steps += 1) {
+      await promisesDone();
+      if (this.#options.autorun ? this.#tasks.length === 0 : !this.#runOne()) return;
+    }
+    const waiting = [...new Set(this.#tasks.map((task) => `${task.what} of domain ${task.life.domid}`))];
+    throw new VifdError(
+      'ERR_STATE',
+      `the model did not settle within ${this.#options.stepsMax} steps; waiting: ${waiting.join(', ') || 'nothing'}. ` +
+        'Look for two sides that wake each other without end',
+    );
+  }
+
+  /** @returns false when nothing waits. */
+  #runOne(): boolean {
+    const task = this.#take();
+    if (task === undefined) return false;
+    try {
+      task.run();
+    } catch (error) {
+      if (!(error instanceof ModelKilled) || task.life.alive) throw error;
+    }
+    return true;
+  }
+
+  #take(): Task | undefined {
+    this.#tasks = this.#tasks.filter((task) => task.life.alive);
+    const prompt = this.#tasks.filter((task) => task.late !== true);
+    const candidates = prompt.length > 0 ? prompt : this.#tasks;
+    const { random } = this.#options;
+    const drawn = candidates[random === undefined ? 0 : random.below(candidates.length)];
+    const task = candidates.find((candidate) => candidate.lane === drawn?.lane);
+    if (task !== undefined) this.#tasks.splice(this.#tasks.indexOf(task), 1);
+    return task;
+  }
+}
+
+/** All promise callbacks that can run have run when the event loop's next turn begins. */
+function promisesDone(): Promise<void> {
+  return new Promise((resolve) => {
+    turn(resolve);
+  });
+}

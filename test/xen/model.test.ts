@@ -1,0 +1,25 @@
+import { describe } from 'vitest';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { type XenPair, xenContract } from './contract.js';
+
+/** The contract leaves shared pages granted, which is no leak. Ports, mappings and watches it has to give back. */
+async function open(seed: number | undefined, autorun: boolean): Promise<XenPair> {
+  const hypervisor = new ModelHypervisor(seed === undefined ? { autorun } : { seed, autorun });
+  const backend = hypervisor.open(0);
+  const frontend = hypervisor.open(7);
+  return {
+    backend,
+    frontend,
+    settle: () => hypervisor.settle(),
+    close: async () => {
+      await backend[Symbol.asyncDispose]();
+      await frontend[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe('the model keeps the contract', () => {
+  xenContract('in the order of sending', () => open(undefined, false));
+  xenContract('in an order that a seed decides', () => open(12, false));
+  xenContract('by itself', () => open(3, true));
+});
