@@ -37,7 +37,7 @@ export interface VifParts {
   readonly onAttached: (vif: Vif, how: AttachedHow) => void;
   readonly onDetached: (vif: Vif, why: DetachReason) => void;
   readonly onError: (error: unknown, vif: Vif) => void;
-  /** The node is gone, or closed for good: the vif may be forgotten. */
+  /** The vif's node is gone: it may be forgotten. */
   readonly onGone: (vif: Vif) => void;
 }
 
@@ -144,7 +144,7 @@ export class Vif implements VifInfo {
       this.#dirty = false;
       try {
         const sight = await this.#parts.node.look();
-        if (sight === undefined) await this.#forget('guest-gone');
+        if (sight === undefined) await this.#forget();
         else await this.#step(sight);
       } catch (error) {
         this.#parts.onError(error, this);
@@ -175,8 +175,8 @@ export class Vif implements VifInfo {
       case XenbusState.Closing:
         this.#release('guest-closed');
         this.#state = 'closed';
-        if (sight.own !== XenbusState.Closing) await this.#parts.node.setState(XenbusState.Closing);
-        return;
+        if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
+        return this.#parts.node.setState(XenbusState.Closing);
       case XenbusState.Closed:
         return this.#closed(sight);
       case XenbusState.Reconfiguring:
@@ -238,8 +238,9 @@ export class Vif implements VifInfo {
     this.#resumable = false;
     this.#state = 'closed';
     this.#reason = undefined;
+    // The port goes first: libxl takes Closed for "nothing is left".
+    if (!sight.online) await this.#dropPort();
     if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed);
-    if (!sight.online) await this.#forget('guest-closed');
   }
 
   /** The guest broke the protocol: this vif alone stops. The store is not touched; the guest may kexec. */
@@ -253,17 +254,21 @@ export class Vif implements VifInfo {
     );
   }
 
-  async #forget(why: DetachReason): Promise<void> {
-    if (this.#ended) return;
+  /** The node is gone: so is the vif. */
+  async #forget(): Promise<void> {
     this.#ended = true;
-    this.#release(why);
+    this.#release('guest-gone');
     this.#state = 'closed';
     await this.#watch?.close();
+    await this.#dropPort();
+    this.#parts.onGone(this);
+  }
+
+  async #dropPort(): Promise<void> {
     const port = this.#port;
     this.#port = undefined;
-    await port?.[Symbol.asyncDispose]();
     await port?.remove?.();
-    this.#parts.onGone(this);
+    await port?.[Symbol.asyncDispose]();
   }
 
   #release(why: DetachReason): void {

@@ -1,0 +1,5 @@
+/** Exit codes; README.md has the table. */
+export const EXIT_FAILED = 1;
+/** Unknown verb or option, or a value that cannot be used. */
+export const EXIT_USAGE = 2;
+export const EXIT_NOT_PERMITTED = 5;

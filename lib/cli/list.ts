@@ -1,0 +1,63 @@
+import { Command } from 'commander';
+import { backendVifRoot, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
+import { openStore } from '../xen/store/client.js';
+import type { Store } from '../xen/types.js';
+import { storeOption } from './options.js';
+import { table } from './table.js';
+
+interface VifRow {
+  readonly vif: string;
+  readonly domain: string;
+  readonly backend: string;
+  readonly frontend: string;
+  readonly mac: string;
+  readonly bridge: string;
+}
+
+export function listCommand(): Command {
+  return new Command('list')
+    .alias('ls')
+    .description('show the vifs of this domain, as the store has them')
+    .option('--json', 'as JSON')
+    .addOption(storeOption())
+    .action(list);
+}
+
+async function list(options: { json?: boolean; store?: string }): Promise<void> {
+  await using store = await openStore(options.store === undefined ? {} : { path: options.store });
+  const rows = await readVifs(store, 0);
+  if (options.json === true) process.stdout.write(`${JSON.stringify({ schemaVersion: 1, vifs: rows })}\n`);
+  else process.stdout.write(table(['vif', 'domain', 'backend', 'frontend', 'mac', 'bridge'], rows));
+}
+
+async function readVifs(store: Store, backendDomid: number): Promise<VifRow[]> {
+  const root = backendVifRoot(backendDomid);
+  const rows: VifRow[] = [];
+  for (const domid of (await store.list(root)).sort(numeric)) {
+    for (const handle of (await store.list(`${root}/${domid}`)).sort(numeric)) {
+      rows.push(await readVif(store, `${root}/${domid}/${handle}`, domid, handle));
+    }
+  }
+  return rows;
+}
+
+async function readVif(store: Store, path: string, domid: string, handle: string): Promise<VifRow> {
+  const frontend = await store.read(`${path}/frontend`);
+  return {
+    vif: `vif${domid}.${handle}`,
+    domain: (await store.read(`/local/domain/${domid}/name`)) ?? '-',
+    backend: stateName(await store.read(`${path}/state`)),
+    frontend: frontend === undefined ? '-' : stateName(await store.read(`${frontend}/state`)),
+    mac: (await store.read(`${path}/mac`)) ?? '-',
+    bridge: (await store.read(`${path}/bridge`)) ?? '-',
+  };
+}
+
+function stateName(text: string | undefined): string {
+  const state = parseXenbusState(text);
+  return Object.entries(XenbusState).find(([, value]) => value === state)?.[0] ?? '-';
+}
+
+function numeric(a: string, b: string): number {
+  return Number(a) - Number(b);
+}

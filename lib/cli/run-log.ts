@@ -1,0 +1,30 @@
+import type { Netback, NetbackListeners } from '../netback/netback.js';
+
+export interface EventLog extends NetbackListeners {
+  ready(netback: Netback): void;
+  stopping(): void;
+}
+
+/** What `vifd run` says: sentences on stderr for people, or one JSON object a line on stdout for programs. */
+export function eventLog(json: boolean): EventLog {
+  const say = (text: string, event: Record<string, unknown>) => {
+    if (json) process.stdout.write(`${JSON.stringify({ schemaVersion: 1, timeMs: Date.now(), ...event })}\n`);
+    else process.stderr.write(`${text}\n`);
+  };
+  return {
+    ready: (netback) =>
+      say(`serving ${netback.vifs.size} vifs`, { event: 'ready', vifs: [...netback.vifs.keys()] }),
+    stopping: () => say('detaching; guests stay connected', { event: 'stopping' }),
+    attached: (vif, { resumed, attachMs }) =>
+      say(`${vif.id} ${resumed ? 'attached again' : 'attached'} in ${attachMs.toFixed(1)} ms`, {
+        event: 'attached',
+        vif: vif.id,
+        resumed,
+        attachMs,
+      }),
+    detached: (vif, why) =>
+      say(`${vif.id} detached: ${why}`, { event: 'detached', vif: vif.id, why, stats: vif.stats }),
+    error: (error, vif) =>
+      say(error.message, { event: 'error', vif: vif?.id, code: error.code, message: error.message }),
+  };
+}

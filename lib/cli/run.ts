@@ -1,0 +1,67 @@
+import { Command, Option } from 'commander';
+import { Netback } from '../netback/netback.js';
+import type { PayloadMode, VifInfo } from '../netback/types.js';
+import { tap } from '../ports/tap.js';
+import type { Port } from '../ports/types.js';
+import { librariesOption, openXenFor, storeOption, type XenOptions } from './options.js';
+import { eventLog } from './run-log.js';
+
+interface RunOptions extends XenOptions {
+  readonly payload: PayloadMode;
+  readonly bridge?: string;
+  readonly json?: boolean;
+}
+
+/** The address that Linux's netback gives its end: lowest priority for a bridge that picks its own from its ports. */
+const TAP_MAC = 'fe:ff:ff:ff:ff:ff';
+
+export function runCommand(): Command {
+  return new Command('run')
+    .description(
+      'serve the vifs of this domain in the foreground; SIGTERM detaches and leaves guests connected',
+    )
+    .addOption(
+      new Option('--payload <mode>', 'how frames cross: copy them, or map the guest pages')
+        .choices(['copy', 'map'])
+        .default('copy'),
+    )
+    .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
+    .option('--json', 'events as one JSON object a line')
+    .addOption(storeOption())
+    .addOption(librariesOption())
+    .action(run);
+}
+
+async function run(options: RunOptions): Promise<void> {
+  const stop = stopSignal();
+  const log = eventLog(options.json === true);
+  await using xen = await openXenFor(options);
+  const listeners = { attached: log.attached, detached: log.detached, error: log.error };
+  const port = (vif: VifInfo) => vifTap(vif, options.bridge);
+  await using netback = await Netback.open({ xen, port, payload: options.payload }, listeners);
+  log.ready(netback);
+  await stop;
+  log.stopping();
+}
+
+function vifTap(vif: VifInfo, bridge: string | undefined): Promise<Port> | Port {
+  return tap({
+    name: vif.id,
+    persist: true,
+    up: true,
+    mac: TAP_MAC,
+    ...(bridge === undefined ? {} : { bridge }),
+  });
+}
+
+/** Resolves at the first SIGTERM or SIGINT; the second ends the process at once, which guests survive too. */
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        process.once(signal, () => process.exit(1));
+        resolve();
+      });
+    }
+  });
+}
