@@ -1,0 +1,32 @@
+// The module's exports. Declared for TypeScript in lib/addon.ts. Nothing here is global: the addon is loaded once for
+// each worker thread, and every object keeps what it needs itself.
+#include <napi.h>
+
+#include "layout.h"
+#include "memory.h"
+#include "tap.h"
+#include "watch.h"
+#include "xenlib.h"
+
+namespace {
+
+Napi::Value Layout(const Napi::CallbackInfo& info) {
+  Napi::Object out = Napi::Object::New(info.Env());
+#define VIFD_LAYOUT_PROPERTY(name, value) out[#name] = static_cast<double>(value);
+  VIFD_LAYOUT(VIFD_LAYOUT_PROPERTY)
+#undef VIFD_LAYOUT_PROPERTY
+  return out;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exports["layout"] = Napi::Function::New(env, Layout, "layout");
+  exports["arena"] = Napi::Function::New(env, vifd::NewArena, "arena");
+  exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
+  exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
+  exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(vifd, Init)

@@ -1,0 +1,152 @@
+#include "events.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "memory.h"
+#include "uvpoll.h"
+
+namespace vifd {
+
+namespace {
+
+uint32_t Number(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().Uint32Value(); }
+
+int Errno(int result) { return result < 0 ? -errno : result; }
+
+// One handle on /dev/xen/evtchn. The poll holds it, so it lives until `Close`, or until its environment ends.
+class EventPorts : public std::enable_shared_from_this<EventPorts> {
+ public:
+  EventPorts(Napi::Env env, std::shared_ptr<XenLib> lib, EvtchnHandle* handle, const Napi::Int32Array& block,
+             const Napi::Function& on_events)
+      : lib_(std::move(lib)), handle_(handle), context_(env, "vifd:events"), block_(block),
+        on_events_(Napi::Persistent(on_events)) {}
+
+  ~EventPorts() { CloseHandle(); }
+
+  // 0 or -errno.
+  int Listen(Napi::Env env) {
+    const int fd = lib_->evtchn_fd(handle_);
+    // The port is read until there is none; a blocking read would stop the whole event loop.
+    if (fd < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) return -errno;
+    poll_ = UvPoll::Open(env, fd, [self = shared_from_this()](int status) { self->Deliver(status); });
+    return poll_ == nullptr ? -errno : 0;
+  }
+
+  int Bind(uint32_t domid, uint32_t port) { return Bound(lib_->evtchn_bind_interdomain(handle_, domid, port)); }
+  int BindUnbound(uint32_t domid) { return Bound(lib_->evtchn_bind_unbound_port(handle_, domid)); }
+  int Notify(uint32_t port) { return Errno(lib_->evtchn_notify(handle_, port)); }
+  int Unmask(uint32_t port) { return Errno(lib_->evtchn_unmask(handle_, port)); }
+
+  int Unbind(uint32_t port) {
+    if (lib_->evtchn_unbind(handle_, port) < 0) return -errno;
+    // Nothing bound, nothing to wait for: an idle handle must not keep the process alive.
+    if (bound_ > 0 && --bound_ == 0) poll_->Stop();
+    return 0;
+  }
+
+  int Restrict(uint32_t domid) {
+    if (lib_->evtchn_restrict == nullptr) return -ENOSYS;
+    return Errno(lib_->evtchn_restrict(handle_, static_cast<uint16_t>(domid)));
+  }
+
+  bool open() const { return handle_ != nullptr; }
+
+  void Close() {
+    if (handle_ == nullptr) return;
+    // The poll first: libuv must not watch a number that may soon mean another file.
+    poll_->Close();
+    poll_ = nullptr;
+    CloseHandle();
+  }
+
+ private:
+  int Bound(int port) {
+    if (port < 0) return -errno;
+    bound_++;
+    poll_->Start();
+    return port;
+  }
+
+  void CloseHandle() {
+    if (handle_ != nullptr) lib_->evtchn_close(handle_);
+    handle_ = nullptr;
+  }
+
+  void Deliver(int status) {
+    if (handle_ == nullptr) return;
+    auto* ports = reinterpret_cast<int32_t*>(block_.words());
+    const auto room = static_cast<int32_t>(block_.size() / sizeof(int32_t)) - 1;
+    int32_t count = 0;
+    // Reading a port masks it, so each is found once. What does not fit is still readable: the poll fires again.
+    while (status >= 0 && count < room) {
+      const int port = lib_->evtchn_pending(handle_);
+      if (port >= 0) {
+        ports[++count] = port;
+      } else if (errno != EINTR) {
+        if (errno != EAGAIN) status = -errno;
+        break;
+      }
+    }
+    if (status < 0) poll_->Stop();
+    ports[0] = count > 0 ? count : status;
+    if (ports[0] != 0) Call();
+  }
+
+  void Call() {
+    const Napi::Env env = on_events_.Env();
+    const Napi::HandleScope scope(env);
+    try {
+      on_events_.MakeCallback(env.Global(), {}, context_);
+    } catch (const Napi::Error& error) {
+      napi_fatal_exception(env, error.Value());
+    }
+  }
+
+  std::shared_ptr<XenLib> lib_;
+  EvtchnHandle* handle_;
+  UvPoll* poll_ = nullptr;
+  uint32_t bound_ = 0;
+  Napi::AsyncContext context_;
+  Pin block_;
+  Napi::FunctionReference on_events_;
+};
+
+// One method that answers with a number. -EBADF once the handle is closed.
+template <typename Call>
+void Method(Napi::Object out, const char* name, const std::shared_ptr<EventPorts>& ports, Call call) {
+  out[name] = Napi::Function::New(
+      out.Env(),
+      [ports, call](const Napi::CallbackInfo& info) {
+        return Napi::Number::New(info.Env(), ports->open() ? call(*ports, info) : -EBADF);
+      },
+      name);
+}
+
+}  // namespace
+
+Napi::Value OpenEvents(const Napi::CallbackInfo& info, const std::shared_ptr<XenLib>& lib) {
+  const Napi::Env env = info.Env();
+  EvtchnHandle* handle = lib->evtchn_open(SilentLogger(), 0);
+  if (handle == nullptr) return Napi::Number::New(env, -errno);
+  const auto ports = std::make_shared<EventPorts>(env, lib, handle, info[0].As<Napi::Int32Array>(),
+                                                  info[1].As<Napi::Function>());
+  if (const int error = ports->Listen(env); error < 0) return Napi::Number::New(env, error);
+
+  using Info = const Napi::CallbackInfo&;
+  Napi::Object out = Napi::Object::New(env);
+  Method(out, "bind", ports, [](EventPorts& self, Info call) { return self.Bind(Number(call, 0), Number(call, 1)); });
+  Method(out, "bindUnbound", ports, [](EventPorts& self, Info call) { return self.BindUnbound(Number(call, 0)); });
+  Method(out, "notify", ports, [](EventPorts& self, Info call) { return self.Notify(Number(call, 0)); });
+  Method(out, "unmask", ports, [](EventPorts& self, Info call) { return self.Unmask(Number(call, 0)); });
+  Method(out, "unbind", ports, [](EventPorts& self, Info call) { return self.Unbind(Number(call, 0)); });
+  Method(out, "restrict", ports, [](EventPorts& self, Info call) { return self.Restrict(Number(call, 0)); });
+  Method(out, "close", ports, [](EventPorts& self, Info) {
+    self.Close();
+    return 0;
+  });
+  return out;
+}
+
+}  // namespace vifd

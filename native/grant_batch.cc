@@ -1,0 +1,163 @@
+#include "grant_batch.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "layout.h"
+
+namespace vifd {
+
+using namespace layout;
+
+namespace {
+
+uint32_t SpanOffset(const uint32_t* op) { return op[OP_SPAN] & 0xffff; }
+uint32_t SpanLength(const uint32_t* op) { return op[OP_SPAN] >> 16; }
+void SetStatus(uint32_t* op, int32_t status) { op[OP_STATUS] = static_cast<uint32_t>(status); }
+
+}  // namespace
+
+GrantBatch::GrantBatch(std::shared_ptr<GrantTable> table, uint32_t domid, const Napi::Uint32Array& ops,
+                       const Napi::Uint8Array& arena)
+    : table_(std::move(table)), domid_(domid), ops_(ops), arena_(arena) {
+  const size_t words = ops.ElementLength();
+  capacity_ = words < OPS_HEADER_WORDS ? 0 : static_cast<uint32_t>((words - OPS_HEADER_WORDS) / OP_WORDS);
+  segments_.resize(capacity_);
+  chosen_.reserve(capacity_);
+  refs_.resize(capacity_);
+  areas_.reserve(capacity_);
+  pages_.assign(capacity_, nullptr);
+}
+
+uint32_t* GrantBatch::Op(uint32_t index) const { return ops_.words() + OPS_HEADER_WORDS + size_t{index} * OP_WORDS; }
+
+uint32_t GrantBatch::Count() const { return capacity_ == 0 ? 0 : std::min(ops_.words()[OPS_COUNT], capacity_); }
+
+void GrantBatch::Choose(bool whole_span) {
+  ops_.Check();
+  arena_.Check();
+  chosen_.clear();
+  const uint32_t count = Count();
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t* op = Op(i);
+    const uint32_t length = SpanLength(op);
+    const uint32_t moved = whole_span ? length : op[OP_HEAD];
+    // 64 bits: an arena offset near 2^32 must not wrap around to the arena's start.
+    const bool fits = SpanOffset(op) + length <= PAGE_SIZE && moved <= length &&
+                      uint64_t{op[OP_ARENA]} + moved <= arena_.size();
+    SetStatus(op, fits ? GNTST_OKAY : GNTST_BAD_COPY_ARG);
+    if (fits) chosen_.push_back(i);
+  }
+}
+
+void GrantBatch::Copy(bool to_guest) {
+  const auto grant_copy = table_->lib->gnttab_grant_copy;
+  if (grant_copy == nullptr) return MoveByMapping(to_guest, true);
+  Choose(true);
+  if (chosen_.empty()) return;
+  const auto count = static_cast<uint32_t>(chosen_.size());
+  for (uint32_t i = 0; i < count; i++) {
+    const uint32_t* op = Op(chosen_[i]);
+    CopySegment& segment = segments_[i];
+    auto& guest = to_guest ? segment.dest : segment.source;
+    auto& ours = to_guest ? segment.source : segment.dest;
+    guest.foreign = {op[OP_REF], static_cast<uint16_t>(SpanOffset(op)), static_cast<uint16_t>(domid_)};
+    ours.virt = arena_.bytes() + op[OP_ARENA];
+    segment.len = static_cast<uint16_t>(SpanLength(op));
+    segment.flags = to_guest ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF;
+    segment.status = GNTST_GENERAL_ERROR;
+  }
+  // 0 even when segments failed, so each status counts; on an error of the call itself none can be trusted.
+  const bool called = grant_copy(table_->handle, count, segments_.data()) == 0;
+  for (uint32_t i = 0; i < count; i++) {
+    SetStatus(Op(chosen_[i]), called ? segments_[i].status : GNTST_GENERAL_ERROR);
+  }
+}
+
+void GrantBatch::MapRange(uint32_t first, uint32_t count, int protection) {
+  void* start = table_->lib->gnttab_map_domain_grant_refs(table_->handle, count, domid_, refs_.data() + first,
+                                                          protection);
+  if (start != nullptr && start != MAP_FAILED) {
+    auto* bytes = static_cast<uint8_t*>(start);
+    areas_.push_back({bytes, count});
+    for (uint32_t i = 0; i < count; i++) pages_[chosen_[first + i]] = bytes + size_t{i} * PAGE_SIZE;
+  } else if (count == 1) {
+    SetStatus(Op(chosen_[first]), GNTST_BAD_GNTREF);
+  } else {
+    // The call maps all or none and does not say which is bad. Halving finds b bad ones among n in O(b log n)
+    // calls and never takes more than 2n.
+    MapRange(first, count / 2, protection);
+    MapRange(first + count / 2, count - count / 2, protection);
+  }
+}
+
+void GrantBatch::CopySpans(bool to_guest, bool whole_span) {
+  for (const uint32_t index : chosen_) {
+    uint8_t* page = pages_[index];
+    if (page == nullptr) continue;
+    const uint32_t* op = Op(index);
+    uint8_t* guest = page + SpanOffset(op);
+    uint8_t* ours = arena_.bytes() + op[OP_ARENA];
+    const uint32_t length = whole_span ? SpanLength(op) : op[OP_HEAD];
+    if (to_guest) {
+      memcpy(guest, ours, length);
+    } else {
+      memcpy(ours, guest, length);
+    }
+  }
+}
+
+void GrantBatch::MoveByMapping(bool to_guest, bool whole_span) {
+  Unmap();
+  Choose(whole_span);
+  if (chosen_.empty()) return;
+  const auto count = static_cast<uint32_t>(chosen_.size());
+  for (uint32_t i = 0; i < count; i++) refs_[i] = Op(chosen_[i])[OP_REF];
+  MapRange(0, count, to_guest ? PROT_READ | PROT_WRITE : PROT_READ);
+  CopySpans(to_guest, whole_span);
+  if (to_guest || whole_span) Unmap();
+}
+
+void GrantBatch::MapFromGuest() { MoveByMapping(false, false); }
+
+void GrantBatch::MapToGuest() { MoveByMapping(true, false); }
+
+void GrantBatch::Unmap() {
+  if (areas_.empty()) return;
+  std::fill(pages_.begin(), pages_.end(), nullptr);
+  for (const Area& area : areas_) table_->lib->gnttab_unmap(table_->handle, area.start, area.pages);
+  areas_.clear();
+}
+
+bool GrantBatch::MappedSpan(uint32_t index, iovec* span, uint32_t* head) const {
+  if (index >= capacity_ || pages_[index] == nullptr) return false;
+  // JavaScript may have changed the operation since it was mapped: the page's bounds are checked again.
+  const uint32_t* op = Op(index);
+  if (SpanOffset(op) + SpanLength(op) > PAGE_SIZE) return false;
+  *span = {pages_[index] + SpanOffset(op), SpanLength(op)};
+  *head = op[OP_HEAD];
+  return true;
+}
+
+Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<GrantTable>& table) {
+  const Napi::Env env = info.Env();
+  const auto batch = std::make_shared<GrantBatch>(table, info[0].As<Napi::Number>().Uint32Value(),
+                                                  info[1].As<Napi::Uint32Array>(), info[2].As<Napi::Uint8Array>());
+  Napi::Object out = Napi::Object::New(env);
+  out["copyFromGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->Copy(false); });
+  out["copyToGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->Copy(true); });
+  out["mapFromGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->MapFromGuest(); });
+  out["mapToGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->MapToGuest(); });
+  out["unmap"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->Unmap(); });
+  out["handle"] = Napi::External<std::shared_ptr<GrantBatch>>::New(
+      env, new std::shared_ptr<GrantBatch>(batch), [](Napi::Env, std::shared_ptr<GrantBatch>* held) { delete held; });
+  return out;
+}
+
+std::shared_ptr<GrantBatch> BatchOf(const Napi::Value& handle) {
+  return handle.IsExternal() ? *handle.As<Napi::External<std::shared_ptr<GrantBatch>>>().Data() : nullptr;
+}
+
+}  // namespace vifd

@@ -1,0 +1,62 @@
+// Many grant operations in one call: lib/xen/types.ts, GrantBatch.
+#pragma once
+
+#include <napi.h>
+#include <sys/uio.h>
+
+#include <memory>
+#include <vector>
+
+#include "grants.h"
+#include "memory.h"
+
+namespace vifd {
+
+class GrantBatch {
+ public:
+  GrantBatch(std::shared_ptr<GrantTable> table, uint32_t domid, const Napi::Uint32Array& ops,
+             const Napi::Uint8Array& arena);
+  ~GrantBatch() { Unmap(); }
+
+  void Copy(bool to_guest);
+  void MapFromGuest();
+  void MapToGuest();
+  void Unmap();
+
+  // Where the bytes of operation `index` lie while mapped, from the span's start on; false when it is not mapped.
+  bool MappedSpan(uint32_t index, iovec* span, uint32_t* head) const;
+
+ private:
+  struct Area {
+    uint8_t* start;
+    uint32_t pages;
+  };
+
+  uint32_t* Op(uint32_t index) const;
+  uint32_t Count() const;
+  // Checks every operation's place; the good ones are listed in `chosen_`, the others get their status.
+  void Choose(bool whole_span);
+  void MoveByMapping(bool to_guest, bool whole_span);
+  void MapRange(uint32_t first, uint32_t count, int protection);
+  void CopySpans(bool to_guest, bool whole_span);
+
+  std::shared_ptr<GrantTable> table_;
+  uint32_t domid_;
+  uint32_t capacity_;
+  Pin ops_;
+  Pin arena_;
+  // All of these have room for `capacity_` from the start: no call allocates.
+  std::vector<CopySegment> segments_;
+  std::vector<uint32_t> chosen_;
+  std::vector<uint32_t> refs_;
+  std::vector<Area> areas_;
+  std::vector<uint8_t*> pages_;
+};
+
+// batch(domid, ops, arena) -> { copyFromGuest(), copyToGuest(), mapFromGuest(), mapToGuest(), unmap(), handle }
+Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<GrantTable>& table);
+
+// The batch behind the `handle` that NewBatch gave out.
+std::shared_ptr<GrantBatch> BatchOf(const Napi::Value& handle);
+
+}  // namespace vifd

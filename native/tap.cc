@@ -1,0 +1,141 @@
+#include "tap.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+// After sys/socket.h: both define struct sockaddr's friends, and only this order agrees.
+#include <linux/if.h>
+#include <linux/if_arp.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <functional>
+
+#include "layout.h"
+#include "tap_io.h"
+
+namespace vifd {
+
+namespace {
+
+ifreq Request(const std::string& name) {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return request;
+}
+
+// An interface ioctl: `set` fills in the request. 0 or -errno.
+int Configure(unsigned long command, ifreq request) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  const int result = ioctl(fd, command, &request) < 0 ? -errno : 0;
+  close(fd);
+  return result;
+}
+
+// What a query ioctl answered, or -errno in `*error`.
+ifreq Query(unsigned long command, const std::string& name, int* error) {
+  ifreq request = Request(name);
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  *error = fd < 0 || ioctl(fd, command, &request) < 0 ? -errno : 0;
+  if (fd >= 0) close(fd);
+  return request;
+}
+
+int SetUp(const TapDevice& tap, bool up) {
+  int error = 0;
+  ifreq request = Query(SIOCGIFFLAGS, tap.name, &error);
+  if (error < 0) return error;
+  const int flags = up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP;
+  request.ifr_flags = static_cast<short>(flags);
+  return Configure(SIOCSIFFLAGS, request);
+}
+
+int SetMtu(const TapDevice& tap, int mtu) {
+  ifreq request = Request(tap.name);
+  request.ifr_mtu = mtu;
+  return Configure(SIOCSIFMTU, request);
+}
+
+int SetMac(const TapDevice& tap, const Napi::Uint8Array& mac) {
+  if (mac.ElementLength() != 6) return -EINVAL;
+  ifreq request = Request(tap.name);
+  request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+  memcpy(request.ifr_hwaddr.sa_data, mac.Data(), 6);
+  return Configure(SIOCSIFHWADDR, request);
+}
+
+int JoinBridge(const TapDevice& tap, const std::string& bridge) {
+  int error = 0;
+  const ifreq found = Query(SIOCGIFINDEX, tap.name, &error);
+  if (error < 0) return error;
+  ifreq request = Request(bridge);
+  request.ifr_ifindex = found.ifr_ifindex;
+  return Configure(SIOCBRADDIF, request);
+}
+
+// Returns the name of the call that failed, with errno, or nullptr.
+const char* Create(TapDevice* tap, const std::string& name) {
+  tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (tap->fd < 0) return "open";
+  ifreq request = Request(name);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  if (ioctl(tap->fd, TUNSETIFF, &request) < 0) return "TUNSETIFF";
+  tap->name = request.ifr_name;
+  const int header = layout::VNET_HEADER_BYTES;
+  if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header) < 0) return "TUNSETVNETHDRSZ";
+  return nullptr;
+}
+
+// One method that answers with 0 or -errno; -EBADF once the tap is closed.
+void Method(Napi::Object out, const char* name, const std::shared_ptr<TapDevice>& tap,
+            std::function<int(TapDevice&, const Napi::Value&)> call) {
+  out[name] = Napi::Function::New(
+      out.Env(),
+      [tap, call = std::move(call)](const Napi::CallbackInfo& info) {
+        return Napi::Number::New(info.Env(), tap->fd < 0 ? -EBADF : call(*tap, info[0]));
+      },
+      name);
+}
+
+}  // namespace
+
+TapDevice::~TapDevice() {
+  if (fd >= 0) close(fd);
+}
+
+Napi::Value OpenTap(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto tap = std::make_shared<TapDevice>();
+  Napi::Object out = Napi::Object::New(env);
+  if (const char* failed = Create(tap.get(), info[0].As<Napi::String>().Utf8Value())) {
+    out["errno"] = -errno;
+    out["failed"] = failed;
+    return out;
+  }
+  out["name"] = tap->name;
+  Method(out, "setPersist", tap, [](TapDevice& self, const Napi::Value& on) {
+    return ioctl(self.fd, TUNSETPERSIST, on.As<Napi::Boolean>().Value() ? 1 : 0) < 0 ? -errno : 0;
+  });
+  Method(out, "setUp", tap,
+         [](TapDevice& self, const Napi::Value& up) { return SetUp(self, up.As<Napi::Boolean>().Value()); });
+  Method(out, "setMtu", tap,
+         [](TapDevice& self, const Napi::Value& mtu) { return SetMtu(self, mtu.As<Napi::Number>().Int32Value()); });
+  Method(out, "setMac", tap,
+         [](TapDevice& self, const Napi::Value& mac) { return SetMac(self, mac.As<Napi::Uint8Array>()); });
+  Method(out, "joinBridge", tap, [](TapDevice& self, const Napi::Value& bridge) {
+    return JoinBridge(self, bridge.As<Napi::String>().Utf8Value());
+  });
+  Method(out, "close", tap, [](TapDevice& self, const Napi::Value&) {
+    const int fd = self.fd;
+    self.fd = -1;
+    return close(fd) < 0 ? -errno : 0;
+  });
+  out["start"] = Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) { return StartTap(call, tap); });
+  return out;
+}
+
+}  // namespace vifd

@@ -1,0 +1,22 @@
+// A tap device: made and set up here, its frames moved in tap_io.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <string>
+
+namespace vifd {
+
+// The descriptor of /dev/net/tun that is bound to one device.
+struct TapDevice {
+  int fd = -1;
+  std::string name;
+  ~TapDevice();
+};
+
+// openTap(name) -> { name, start(..), setPersist, setUp, setMtu, setMac, joinBridge, close }
+//                | { failed: the call that failed, errno }
+Napi::Value OpenTap(const Napi::CallbackInfo& info);
+
+}  // namespace vifd

@@ -1,0 +1,209 @@
+#include "tap_io.h"
+
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "checksum.h"
+#include "frames.h"
+#include "grant_batch.h"
+#include "uvpoll.h"
+
+namespace vifd {
+
+using namespace layout;
+
+namespace {
+
+// A guest's frame has at most 18 slots (XEN_NETBK_LEGACY_SLOTS_MAX); a batch may hold them in pieces.
+constexpr uint32_t PIECES_MAX = 64;
+
+class TapIo : public std::enable_shared_from_this<TapIo> {
+ public:
+  TapIo(const Napi::Object& options, std::shared_ptr<TapDevice> tap)
+      : tap_(std::move(tap)),
+        writes_(options.Get("writes").As<Napi::Uint32Array>(), options.Get("writesArena").As<Napi::Uint8Array>()),
+        reads_(options.Get("reads").As<Napi::Uint32Array>(), options.Get("readsArena").As<Napi::Uint8Array>()),
+        mapped_(BatchOf(options.Get("mapped"))),
+        completes_({options.Get("completeV4").ToBoolean(), options.Get("completeV6").ToBoolean()}),
+        context_(options.Env(), "vifd:tap"),
+        on_readable_(Napi::Persistent(options.Get("onReadable").As<Napi::Function>())) {}
+
+  int Start(Napi::Env env) {
+    poll_ = UvPoll::Open(env, tap_->fd, [self = shared_from_this()](int) { self->Readable(); });
+    return poll_ == nullptr ? -errno : 0;
+  }
+
+  uint32_t Write() {
+    writes_.Check();
+    const uint32_t count = std::min(writes_.header(FRAMES_COUNT), writes_.capacity());
+    uint32_t done = 0;
+    uint32_t last_error = 0;
+    for (; done < count; done++) {
+      uint32_t* frame = writes_.frame(done);
+      const int error = frame[FRAME_LENGTH] == 0 ? 0 : Send(frame);
+      if (error == EAGAIN) break;
+      frame[FRAME_STATUS] = static_cast<uint32_t>(error);
+      if (error != 0) last_error = static_cast<uint32_t>(error);
+    }
+    writes_.header(FRAMES_ERRNO) = last_error;
+    return done;
+  }
+
+  uint32_t Read() {
+    reads_.Check();
+    const uint64_t align = reads_.header(FRAMES_ALIGN);
+    const uint64_t end = std::min<uint64_t>(reads_.header(FRAMES_END), reads_.arena_size());
+    uint64_t cursor = reads_.header(FRAMES_START);
+    uint32_t count = 0;
+    uint32_t error = 0;
+    bool more = true;
+    if (align == 0 || (align & (align - 1)) != 0) error = EINVAL;
+    while (error == 0 && count < reads_.capacity()) {
+      const uint64_t offset = Place(cursor, align);
+      // Room for the longest frame there is: tun drops what a shorter buffer cuts off.
+      if (offset + FRAME_BYTES_MAX > end) break;
+      const ssize_t length = Receive(offset);
+      if (length < 0 && errno == EINTR) continue;
+      if (length < 0) {
+        if (errno != EAGAIN) error = static_cast<uint32_t>(errno);
+        more = false;
+        break;
+      }
+      uint32_t* frame = reads_.frame(count++);
+      frame[FRAME_OFFSET] = static_cast<uint32_t>(offset);
+      frame[FRAME_LENGTH] = static_cast<uint32_t>(length);
+      frame[FRAME_FIRST_OP] = frame[FRAME_OP_COUNT] = frame[FRAME_STATUS] = 0;
+      cursor = offset + static_cast<uint64_t>(length);
+    }
+    reads_.header(FRAMES_COUNT) = count;
+    reads_.header(FRAMES_MORE) = more && error == 0 ? 1 : 0;
+    reads_.header(FRAMES_ERRNO) = error;
+    return count;
+  }
+
+  void WantReadable() {
+    wanted_ = true;
+    if (poll_ != nullptr) poll_->Start();
+  }
+
+  void Close() {
+    if (poll_ != nullptr) poll_->Close();
+    poll_ = nullptr;
+  }
+
+  bool open() const { return poll_ != nullptr && tap_->fd >= 0; }
+
+ private:
+  // The first place at or behind `cursor` with room for the vnet header in front.
+  uint64_t Place(uint64_t cursor, uint64_t align) {
+    const uint64_t phase = reads_.header(FRAMES_PHASE) & (align - 1);
+    const uint64_t least = cursor + VNET_HEADER_BYTES;
+    return ((least - phase + align - 1) & ~(align - 1)) + phase;
+  }
+
+  // The frame's length without its vnet header, or -1 with errno.
+  ssize_t Receive(uint64_t offset) {
+    uint8_t* frame = reads_.arena() + offset;
+    const ssize_t length = read(tap_->fd, frame - VNET_HEADER_BYTES, VNET_HEADER_BYTES + FRAME_BYTES_MAX);
+    if (length < 0) return -1;
+    if (length < ssize_t{VNET_HEADER_BYTES}) {
+      errno = EIO;
+      return -1;
+    }
+    const size_t bytes = static_cast<size_t>(length) - VNET_HEADER_BYTES;
+    if (completes_.v4 || completes_.v6) CompleteIfNeeded(frame, bytes, completes_);
+    return static_cast<ssize_t>(bytes);
+  }
+
+  // 0 or an errno.
+  int Send(const uint32_t* frame) {
+    iovec pieces[PIECES_MAX];
+    int count = 1;
+    if (frame[FRAME_OP_COUNT] == 0) {
+      if (!writes_.Span(frame, frame[FRAME_LENGTH], pieces)) return EINVAL;
+    } else {
+      count = Gather(frame, pieces);
+      if (count < 0) return -count;
+    }
+    for (;;) {
+      const ssize_t sent = count == 1 ? write(tap_->fd, pieces[0].iov_base, pieces[0].iov_len)
+                                      : writev(tap_->fd, pieces, count);
+      if (sent >= 0) return 0;
+      if (errno != EINTR) return errno;
+    }
+  }
+
+  // Pieces of a frame of which only the first OP_HEAD bytes are in the arena: those were checked, and the guest can
+  // change the page behind them. Returns how many pieces, or -errno.
+  int Gather(const uint32_t* frame, iovec* pieces) {
+    const uint32_t operations = frame[FRAME_OP_COUNT];
+    if (mapped_ == nullptr || operations >= PIECES_MAX) return -EINVAL;
+    uint64_t length = 0;
+    int count = 1;
+    for (uint32_t i = 0; i < operations; i++) {
+      iovec span;
+      uint32_t head;
+      if (!mapped_->MappedSpan(frame[FRAME_FIRST_OP] + i, &span, &head)) return -EFAULT;
+      length += span.iov_len;
+      if (i == 0) {
+        if (head > span.iov_len || !writes_.Span(frame, head, pieces)) return -EINVAL;
+        span = {static_cast<uint8_t*>(span.iov_base) + head, span.iov_len - head};
+      }
+      if (span.iov_len > 0) pieces[count++] = span;
+    }
+    return length == frame[FRAME_LENGTH] ? count : -EINVAL;
+  }
+
+  // One call for each that was asked for. A handler that asks again at once, the usual case, costs no epoll_ctl.
+  void Readable() {
+    wanted_ = false;
+    const Napi::Env env = on_readable_.Env();
+    const Napi::HandleScope scope(env);
+    try {
+      on_readable_.MakeCallback(env.Global(), {}, context_);
+    } catch (const Napi::Error& error) {
+      napi_fatal_exception(env, error.Value());
+    }
+    if (!wanted_ && poll_ != nullptr) poll_->Stop();
+  }
+
+  std::shared_ptr<TapDevice> tap_;
+  Frames writes_;
+  Frames reads_;
+  std::shared_ptr<GrantBatch> mapped_;
+  Completes completes_;
+  UvPoll* poll_ = nullptr;
+  bool wanted_ = false;
+  Napi::AsyncContext context_;
+  Napi::FunctionReference on_readable_;
+};
+
+}  // namespace
+
+Napi::Value StartTap(const Napi::CallbackInfo& info, const std::shared_ptr<TapDevice>& tap) {
+  const Napi::Env env = info.Env();
+  const auto options = info[0].As<Napi::Object>();
+  if (tap->fd < 0) return Napi::Number::New(env, -EBADF);
+  const unsigned long offloads = options.Get("offloads").As<Napi::Number>().Uint32Value();
+  if (ioctl(tap->fd, TUNSETOFFLOAD, offloads) < 0) return Napi::Number::New(env, -errno);
+  const auto io = std::make_shared<TapIo>(options, tap);
+  if (const int error = io->Start(env); error < 0) return Napi::Number::New(env, error);
+
+  Napi::Object out = Napi::Object::New(env);
+  out["write"] = Napi::Function::New(env, [io](const Napi::CallbackInfo& call) {
+    return Napi::Number::New(call.Env(), io->open() ? io->Write() : 0);
+  });
+  out["read"] = Napi::Function::New(env, [io](const Napi::CallbackInfo& call) {
+    return Napi::Number::New(call.Env(), io->open() ? io->Read() : 0);
+  });
+  out["wantReadable"] = Napi::Function::New(env, [io](const Napi::CallbackInfo&) { io->WantReadable(); });
+  out["close"] = Napi::Function::New(env, [io](const Napi::CallbackInfo&) { io->Close(); });
+  return out;
+}
+
+}  // namespace vifd

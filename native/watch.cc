@@ -1,0 +1,41 @@
+#include "watch.h"
+
+#include <cerrno>
+#include <memory>
+
+#include "uvpoll.h"
+
+namespace vifd {
+
+namespace {
+
+struct Watched {
+  Napi::AsyncContext context;
+  Napi::FunctionReference on_readable;
+};
+
+}  // namespace
+
+Napi::Value Watch(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = info[0].As<Napi::Number>().Int32Value();
+  const std::shared_ptr<Watched> watched(
+      new Watched{Napi::AsyncContext(env, "vifd:watch"), Napi::Persistent(info[1].As<Napi::Function>())});
+  UvPoll* poll = UvPoll::Open(env, fd, [watched](int) {
+    const Napi::Env here = watched->on_readable.Env();
+    const Napi::HandleScope scope(here);
+    try {
+      watched->on_readable.MakeCallback(here.Global(), {}, watched->context);
+    } catch (const Napi::Error& error) {
+      napi_fatal_exception(here, error.Value());
+    }
+  });
+  if (poll == nullptr) return Napi::Number::New(env, -errno);
+  poll->Start();
+  return Napi::Function::New(env, [poll, closed = false](const Napi::CallbackInfo&) mutable {
+    if (!closed) poll->Close();
+    closed = true;
+  });
+}
+
+}  // namespace vifd

@@ -1,0 +1,11 @@
+// Tells when a descriptor can be read: for files that libuv's own streams do not take, such as /dev/xen/xenbus.
+#pragma once
+
+#include <napi.h>
+
+namespace vifd {
+
+// watch(fd, onReadable) -> close(), or -errno. Level-triggered.
+Napi::Value Watch(const Napi::CallbackInfo& info);
+
+}  // namespace vifd
