@@ -3,6 +3,25 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   // The examples import the package by its name, as a user's program does.
-  resolve: { alias: { vifd: fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },
-  test: { include: ['test/**/*.test.ts'], pool: 'forks', testTimeout: 20_000 },
+  resolve: {
+    alias: [
+      { find: /^vifd$/, replacement: fileURLToPath(new URL('./lib/index.ts', import.meta.url)) },
+      {
+        find: /^vifd\/model$/,
+        replacement: fileURLToPath(new URL('./lib/xen/model/index.ts', import.meta.url)),
+      },
+      {
+        find: /^vifd\/netfront$/,
+        replacement: fileURLToPath(new URL('./lib/netfront/index.ts', import.meta.url)),
+      },
+    ],
+  },
+  test: {
+    include: ['test/**/*.test.ts'],
+    pool: 'forks',
+    // Files run one after the other: several of them start processes and measure time, and there may be two cores.
+    fileParallelism: false,
+    testTimeout: 20_000,
+    reporters: ['default', './test/reporter.ts'],
+  },
 });

@@ -1,0 +1,101 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('../', import.meta.url));
+const LINES_OF_A_FILE_MAX = 400;
+
+/** Which folders of lib/ a folder may import besides itself. What stands in no list here is a new room: place it. */
+const MAY_IMPORT: Record<string, readonly string[]> = {
+  errors: [],
+  addon: ['errors'],
+  protocol: [],
+  'xen/types': [],
+  'xen/store': ['errors', 'xen/types'],
+  'xen/model': ['errors', 'xen/types', 'xen/store'],
+  'xen/native': ['errors', 'addon', 'xen/types', 'xen/store'],
+  ports: ['errors', 'addon', 'protocol', 'xen/types'],
+  netback: ['errors', 'protocol', 'ports', 'xen/types'],
+  netfront: ['errors', 'protocol', 'ports', 'xen/types', 'xen/native', 'xen/store', 'xen/model'],
+  cli: ['errors', 'protocol', 'ports', 'netback', 'xen/types', 'xen/native', 'xen/store'],
+  demo: [
+    'errors',
+    'protocol',
+    'ports',
+    'netback',
+    'netfront',
+    'xen/types',
+    'xen/native',
+    'xen/store',
+    'xen/model',
+    'addon',
+  ],
+  index: ['errors', 'ports', 'netback', 'xen/types', 'xen/native'],
+};
+
+/** Own vocabulary of these would hide nondeterminism from the model: time and chance come through the seam. */
+const PURE = ['protocol', 'netback', 'netfront', 'xen/model'];
+const IMPURE_CALLS = /\b(Date\.now|Math\.random|setTimeout|setInterval|setImmediate|performance\.now)\b/;
+/** Programs and the one clock that may. */
+const IMPURE_FILES = ['lib/netfront/guest.ts', 'lib/xen/model/clock.ts', 'lib/xen/model/queue.ts'];
+
+function sources(folder: string, ending: RegExp): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => ending.test(file))
+    .map((file) => join(folder, file));
+}
+
+/** @returns the key of MAY_IMPORT that a file of lib/ belongs to. */
+function roomOf(file: string): string {
+  const path = relative('lib', file).replace(/\.[jt]s$/, '');
+  const rooms = Object.keys(MAY_IMPORT).sort((a, b) => b.length - a.length);
+  return rooms.find((room) => path === room || path.startsWith(`${room}/`)) ?? path;
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(root, file), 'utf8');
+  return [...text.matchAll(/^(?:import|export) [^;]*?from '(\.[^']+)'/gms)].map((match) =>
+    relative(root, resolve(root, dirname(file), match[1])),
+  );
+}
+
+const lib = sources('lib', /\.ts$/);
+
+describe('the house', () => {
+  it('has a place for every file of lib/', () => {
+    expect(lib.filter((file) => !(roomOf(file) in MAY_IMPORT))).toEqual([]);
+  });
+
+  it('lets imports run one way', () => {
+    const upward = lib.flatMap((file) => {
+      const room = roomOf(file);
+      const strangers = importsOf(file).filter(
+        (to) => roomOf(to) !== room && !MAY_IMPORT[room]?.includes(roomOf(to)),
+      );
+      return strangers.map((to) => `${file} -> ${to}`);
+    });
+    expect(upward).toEqual([]);
+  });
+
+  it('has one file that imports the native addon', () => {
+    const importers = lib.filter((file) =>
+      readFileSync(join(root, file), 'utf8').includes("from 'bindings'"),
+    );
+    expect(importers).toEqual(['lib/addon.ts']);
+  });
+
+  it('keeps files short enough to have one purpose', () => {
+    const long = [...lib, ...sources('native', /\.(cc|h)$/)]
+      .map((file) => ({ file, lines: readFileSync(join(root, file), 'utf8').split('\n').length - 1 }))
+      .filter(({ lines }) => lines > LINES_OF_A_FILE_MAX);
+    expect(long).toEqual([]);
+  });
+
+  it('takes time and chance from the seam', () => {
+    const impure = lib
+      .filter((file) => PURE.includes(roomOf(file)) && !IMPURE_FILES.includes(file))
+      .filter((file) => IMPURE_CALLS.test(readFileSync(join(root, file), 'utf8')));
+    expect(impure).toEqual([]);
+  });
+});

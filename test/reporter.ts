@@ -1,0 +1,23 @@
+import type { Reporter, TestCase, TestModule } from 'vitest/node';
+
+/** Ends a run with why tests were skipped, and one line of counts. */
+export default class CountsReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    const tests = modules.flatMap((module) => [...module.children.allTests()]);
+    const brokenModules = modules.filter(
+      (module) => module.state() === 'failed' && module.errors().length > 0,
+    );
+    const count = (state: string) => tests.filter((test) => test.result().state === state).length;
+    for (const test of tests) {
+      if (test.result().state === 'skipped') console.log(`skipped: ${test.fullName}: ${reasonOf(test)}`);
+    }
+    console.log(
+      `${count('passed')} passed, ${count('failed') + brokenModules.length} failed, ${count('skipped')} skipped`,
+    );
+  }
+}
+
+function reasonOf(test: TestCase): string {
+  const result = test.result();
+  return (result.state === 'skipped' ? result.note : undefined) ?? 'no reason given';
+}
