@@ -1,0 +1,109 @@
+import { VifdError } from '../../errors.js';
+import type { Permission, StoreView } from '../types.js';
+import {
+  decodeStrings,
+  encodeStrings,
+  encodeWrite,
+  formatPermission,
+  isStoreError,
+  MessageType,
+  parsePermission,
+  requireNoNul,
+  storeError,
+} from './wire.js';
+
+/** Sends one request and resolves with the payload of its reply, or rejects with what the store answered. */
+export type Talk = (type: number, path: string, payload: Buffer) => Promise<Buffer>;
+
+/** A listing that changes between two parts starts again; a directory that never holds still is given up. */
+const LISTING_ATTEMPTS_MAX = 64;
+
+/** The operations of `StoreView`, as messages over `talk`. */
+export function storeView(talk: Talk): StoreView {
+  const ask = async (type: number, path: string): Promise<Buffer> => {
+    requireNoNul(type, path);
+    return talk(type, path, encodeStrings(path));
+  };
+  return {
+    read: async (path) => (await orMissing(ask(MessageType.READ, path)))?.toString('utf8'),
+    write: async (path, value) => {
+      requireNoNul(MessageType.WRITE, path);
+      await talk(MessageType.WRITE, path, encodeWrite(path, value));
+    },
+    list: (path) => list(talk, path),
+    mkdir: async (path) => void (await ask(MessageType.MKDIR, path)),
+    // xenstored answers ENOENT when the parent is missing too (xenstore.txt, RM). Gone is gone.
+    rm: async (path) => void (await orMissing(ask(MessageType.RM, path))),
+    getPermissions: async (path) => decodePermissions(path, await ask(MessageType.GET_PERMS, path)),
+    setPermissions: async (path, permissions) => {
+      requireNoNul(MessageType.SET_PERMS, path);
+      const payload = encodeStrings(path, ...permissions.map(formatPermission));
+      await talk(MessageType.SET_PERMS, path, payload);
+    },
+  };
+}
+
+async function orMissing(answer: Promise<Buffer>): Promise<Buffer | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isStoreError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+async function list(talk: Talk, path: string): Promise<string[]> {
+  requireNoNul(MessageType.DIRECTORY, path);
+  try {
+    const names = await orMissing(talk(MessageType.DIRECTORY, path, encodeStrings(path)));
+    return names === undefined ? [] : decodeStrings(names);
+  } catch (error) {
+    // More than PAYLOAD_MAX bytes of names.
+    if (isStoreError(error, 'E2BIG')) return listInParts(talk, path);
+    throw error;
+  }
+}
+
+async function listInParts(talk: Talk, path: string): Promise<string[]> {
+  for (let attempt = 0; attempt < LISTING_ATTEMPTS_MAX; attempt += 1) {
+    const names = await orMissing(collectParts(talk, path));
+    if (names === undefined) return [];
+    if (names.length > 0) return decodeStrings(names);
+  }
+  throw storeError('EAGAIN', MessageType.DIRECTORY_PART, path);
+}
+
+/** @returns the names, ended by an empty one; or nothing at all when the node changed between two parts. */
+async function collectParts(talk: Talk, path: string): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let generation: string | undefined;
+  for (let offset = 0; ; ) {
+    const part = await talk(MessageType.DIRECTORY_PART, path, encodeStrings(path, String(offset)));
+    const split = part.indexOf(0) + 1;
+    const seen = part.toString('latin1', 0, split);
+    if (generation !== undefined && seen !== generation) return Buffer.alloc(0);
+    generation = seen;
+    const names = part.subarray(split);
+    if (names.length === 0) throw storeError('EIO', MessageType.DIRECTORY_PART, path);
+    // An empty name ends the listing.
+    const last = names[names.length - 1] === 0 && (names.length === 1 || names[names.length - 2] === 0);
+    parts.push(last ? names.subarray(0, -1) : names);
+    offset += names.length;
+    if (last) return withEnd(parts);
+  }
+}
+
+/** Never empty, so that an emptied directory is not mistaken for a changed one. */
+function withEnd(parts: readonly Buffer[]): Buffer {
+  const names = Buffer.concat(parts);
+  return names.length === 0 ? Buffer.from('\0') : names;
+}
+
+function decodePermissions(path: string, payload: Buffer): Permission[] {
+  return decodeStrings(payload).map((text) => {
+    const permission = parsePermission(text);
+    if (permission !== undefined) return permission;
+    const message = `xenstore gave ${JSON.stringify(text)} as a permission of ${JSON.stringify(path)} (EIO).`;
+    throw new VifdError('ERR_STORE', message, { errno: 'EIO' });
+  });
+}

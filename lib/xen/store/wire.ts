@@ -1,0 +1,219 @@
+/**
+ * The xenstore wire protocol (xen/io/xs_wire.h, docs/misc/xenstore.txt): headers, strings, permissions, limits.
+ * No I/O. The client and the model's server read and write the same messages with this code.
+ */
+import { constants } from 'node:os';
+import { VifdError } from '../../errors.js';
+import type { Permission } from '../types.js';
+
+/** struct xsd_sockmsg: type, req_id, tx_id, len; each a little-endian u32 on x86 and arm. */
+export const HEADER_BYTES = 16;
+/** XENSTORE_PAYLOAD_MAX. xenstored kills a connection that exceeds it, so we refuse before we send. */
+export const PAYLOAD_MAX = 4096;
+/** XENSTORE_ABS_PATH_MAX and XENSTORE_REL_PATH_MAX. Violating these only gets an error back. */
+export const ABS_PATH_MAX = 3072;
+export const REL_PATH_MAX = 2048;
+
+/** enum xsd_sockmsg_type. 20 was XS_RESTRICT. */
+export const MessageType = {
+  CONTROL: 0,
+  DIRECTORY: 1,
+  READ: 2,
+  GET_PERMS: 3,
+  WATCH: 4,
+  UNWATCH: 5,
+  TRANSACTION_START: 6,
+  TRANSACTION_END: 7,
+  INTRODUCE: 8,
+  RELEASE: 9,
+  GET_DOMAIN_PATH: 10,
+  WRITE: 11,
+  MKDIR: 12,
+  RM: 13,
+  SET_PERMS: 14,
+  WATCH_EVENT: 15,
+  ERROR: 16,
+  IS_DOMAIN_INTRODUCED: 17,
+  RESUME: 18,
+  SET_TARGET: 19,
+  RESET_WATCHES: 21,
+  DIRECTORY_PART: 22,
+} as const;
+
+const TYPE_NAMES = new Map<number, string>(Object.entries(MessageType).map(([name, type]) => [type, name]));
+
+/** For messages: `READ`, or the number of a type that this protocol version does not know. */
+export function typeName(type: number): string {
+  return TYPE_NAMES.get(type) ?? String(type);
+}
+
+export interface Message {
+  readonly type: number;
+  /** Echoed in the reply; 0 in watch events. */
+  readonly requestId: number;
+  /** 0 outside transactions. */
+  readonly transactionId: number;
+  /** May share memory with the chunk that it came in: copy what is to be kept. */
+  readonly payload: Buffer;
+}
+
+/** @param payload at most PAYLOAD_MAX bytes; `requirePayloadFits` says so in a caller's words first. */
+export function encodeMessage(message: Message): Buffer {
+  const { type, requestId, transactionId, payload } = message;
+  if (payload.length > PAYLOAD_MAX) throw protocolError(payload.length);
+  const bytes = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
+  bytes.writeUInt32LE(type, 0);
+  bytes.writeUInt32LE(requestId, 4);
+  bytes.writeUInt32LE(transactionId, 8);
+  bytes.writeUInt32LE(payload.length, 12);
+  payload.copy(bytes, HEADER_BYTES);
+  return bytes;
+}
+
+/** Cuts a stream into messages, however it is chunked. Holds at most one incomplete message. */
+export class MessageDecoder {
+  #chunks: Buffer[] = [];
+  #held = 0;
+  /** How many bytes must be there before it is worth looking again. */
+  #needed = HEADER_BYTES;
+
+  /**
+   * @returns the messages that `chunk` completed.
+   * @throws VifdError ERR_STORE with errno EPROTO for a payload above PAYLOAD_MAX. The stream is then useless.
+   */
+  push(chunk: Buffer): Message[] {
+    this.#chunks.push(chunk);
+    this.#held += chunk.length;
+    if (this.#held < this.#needed) return [];
+    const bytes = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks, this.#held);
+    const messages: Message[] = [];
+    let at = 0;
+    while (bytes.length - at >= HEADER_BYTES) {
+      const end = at + HEADER_BYTES + payloadLength(bytes, at);
+      if (end > bytes.length) break;
+      messages.push(decodeAt(bytes, at, end));
+      at = end;
+    }
+    this.#keep(bytes.subarray(at));
+    return messages;
+  }
+
+  #keep(rest: Buffer): void {
+    this.#chunks = rest.length === 0 ? [] : [rest];
+    this.#held = rest.length;
+    this.#needed = HEADER_BYTES + (rest.length < HEADER_BYTES ? 0 : payloadLength(rest, 0));
+  }
+}
+
+function payloadLength(bytes: Buffer, at: number): number {
+  const length = bytes.readUInt32LE(at + 12);
+  if (length > PAYLOAD_MAX) throw protocolError(length);
+  return length;
+}
+
+function decodeAt(bytes: Buffer, at: number, end: number): Message {
+  return {
+    type: bytes.readUInt32LE(at),
+    requestId: bytes.readUInt32LE(at + 4),
+    transactionId: bytes.readUInt32LE(at + 8),
+    payload: bytes.subarray(at + HEADER_BYTES, end),
+  };
+}
+
+function protocolError(length: number): VifdError {
+  const message = `A xenstore message announces ${length} bytes of payload; the protocol allows ${PAYLOAD_MAX} (EPROTO).`;
+  return new VifdError('ERR_STORE', message, { errno: 'EPROTO' });
+}
+
+// ---- payloads -----------------------------------------------------------------------------------
+
+/** Each string followed by a NUL, as most requests want them. */
+export function encodeStrings(...strings: readonly string[]): Buffer {
+  return Buffer.from(`${strings.join('\0')}\0`, 'utf8');
+}
+
+/** `<path>|<value|>`: the value carries no NUL of its own. */
+export function encodeWrite(path: string, value: string): Buffer {
+  return Buffer.from(`${path}\0${value}`, 'utf8');
+}
+
+/** The NUL-terminated strings of a payload. Bytes after the last NUL are no string and are left out. */
+export function decodeStrings(payload: Buffer): string[] {
+  const strings: string[] = [];
+  let at = 0;
+  for (let end = payload.indexOf(0, at); end !== -1; end = payload.indexOf(0, at)) {
+    strings.push(payload.toString('utf8', at, end));
+    at = end + 1;
+  }
+  return strings;
+}
+
+/**
+ * A NUL within a path would end it early and make the store act on another node: never send one.
+ * @throws VifdError ERR_STORE with errno EINVAL.
+ */
+export function requireNoNul(type: number, path: string): void {
+  if (path.includes('\0')) throw storeError('EINVAL', type, path);
+}
+
+/** @throws VifdError ERR_STORE with errno E2BIG, instead of the disconnection that xenstored would answer with. */
+export function requirePayloadFits(type: number, path: string, payload: Buffer, limit = PAYLOAD_MAX): void {
+  if (payload.length > limit) throw storeError('E2BIG', type, path);
+}
+
+// ---- permissions --------------------------------------------------------------------------------
+
+const ACCESS_LETTERS: Record<Permission['access'], string> = { none: 'n', read: 'r', write: 'w', both: 'b' };
+const ACCESS_OF_LETTER = new Map(
+  Object.entries(ACCESS_LETTERS).map(([access, letter]) => [letter, access as Permission['access']]),
+);
+const DOMID_MAX = 0xffff;
+
+/** `b0`, `r5`, `n1`, `w3`. */
+export function formatPermission(permission: Permission): string {
+  return `${ACCESS_LETTERS[permission.access]}${permission.domid}`;
+}
+
+/** @returns undefined when the text is no permission. */
+export function parsePermission(text: string): Permission | undefined {
+  const access = ACCESS_OF_LETTER.get(text.charAt(0));
+  const digits = text.slice(1);
+  if (access === undefined || !/^[0-9]{1,5}$/.test(digits) || Number(digits) > DOMID_MAX) return undefined;
+  return { domid: Number(digits), access };
+}
+
+// ---- errors -------------------------------------------------------------------------------------
+
+/**
+ * What an ERROR reply may name (xsd_errors in xs_wire.h, sent as text), and EQUOTA, which oxenstored adds.
+ * Other names come through as they are.
+ */
+const ERROR_NAMES = [
+  ...['EINVAL', 'EACCES', 'EEXIST', 'EISDIR', 'ENOENT', 'ENOMEM', 'ENOSPC', 'EIO', 'ENOTEMPTY', 'ENOSYS'],
+  ...['EROFS', 'EBUSY', 'EAGAIN', 'EISCONN', 'E2BIG', 'EPERM', 'EQUOTA'],
+] as const;
+export type StoreErrno = (typeof ERROR_NAMES)[number];
+
+const NUMBERS: Record<string, number | undefined> = constants.errno;
+
+/** @returns the system's number, or undefined for a name that this system does not have (EQUOTA). */
+export function errnoNumber(name: string): number | undefined {
+  return NUMBERS[name];
+}
+
+/** @returns the name that an ERROR reply carries for a number; EINVAL where it has none, as in xenstored. */
+export function errnoName(number: number): StoreErrno {
+  return ERROR_NAMES.find((name) => NUMBERS[name] === number) ?? 'EINVAL';
+}
+
+/** What the store says about a request, as the error that callers of `Store` see. */
+export function storeError(errno: string, type: number, path: string, cause?: unknown): VifdError {
+  const operation = typeName(type).toLowerCase().replaceAll('_', ' ');
+  const shown = path === '' ? '' : ` of ${JSON.stringify(path)}`;
+  return new VifdError('ERR_STORE', `xenstore ${operation}${shown} failed with ${errno}.`, { errno, cause });
+}
+
+/** Whether the store answered with this errno. */
+export function isStoreError(error: unknown, errno: StoreErrno): boolean {
+  return error instanceof VifdError && error.code === 'ERR_STORE' && error.errno === errno;
+}
