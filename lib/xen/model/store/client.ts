@@ -1,0 +1,188 @@
+import { VifdError } from '../../../errors.js';
+import { EventQueue } from '../../store/events.js';
+import { type OpenTransaction, runTransaction } from '../../store/transaction.js';
+import { storeView, type Talk } from '../../store/view.js';
+import {
+  decodeStrings,
+  encodeStrings,
+  isStoreError,
+  MessageType,
+  requireNoNul,
+  requirePayloadFits,
+} from '../../store/wire.js';
+import type { Store, StoreView, StoreWatch } from '../../types.js';
+import { answer } from './requests.js';
+import type { StoreSession } from './session.js';
+import type { ModelStore } from './store.js';
+
+export interface ModelStoreClient extends Store {
+  /**
+   * As SIGKILL would: the store forgets the connection at once, no call is answered any more and no watch fires.
+   * What was asked for before has happened; what was not has not.
+   */
+  kill(): void;
+}
+
+interface InProcessWatch {
+  readonly path: string;
+  readonly onChange: (path: string) => void;
+  /** Events that came before `watch` resolved: who watches can handle them only then. */
+  early: string[] | undefined;
+}
+
+const TRANSACTION_ATTEMPTS = 64;
+
+/**
+ * The model's store as a domain sees it, without sockets: requests take effect, and answers and events arrive, in
+ * later microtasks, always in the same order. No timers.
+ */
+export function modelStoreClient(store: ModelStore, domid: number): ModelStoreClient {
+  return new InProcessClient(store, domid);
+}
+
+class InProcessClient implements ModelStoreClient {
+  readonly #session: StoreSession;
+  readonly #view: StoreView;
+  readonly #watches = new Map<string, InProcessWatch>();
+  readonly #events = new EventQueue<InProcessWatch>((watch, path) => watch.onChange(path));
+  #end: VifdError | undefined;
+  #killed = false;
+  #lastToken = 0;
+
+  constructor(store: ModelStore, domid: number) {
+    this.#session = store.connect(domid, {
+      onEvent: ({ token }, path) => this.#onEvent(token, path),
+      onReleased: () =>
+        this.#finish(new VifdError('ERR_STORE_GONE', `Domain ${domid} has gone from the model.`)),
+    });
+    this.#view = storeView(this.#talkIn(0));
+  }
+
+  read(path: string): Promise<string | undefined> {
+    return this.#view.read(path);
+  }
+
+  write(path: string, value: string): Promise<void> {
+    return this.#view.write(path, value);
+  }
+
+  list(path: string): Promise<string[]> {
+    return this.#view.list(path);
+  }
+
+  mkdir(path: string): Promise<void> {
+    return this.#view.mkdir(path);
+  }
+
+  rm(path: string): Promise<void> {
+    return this.#view.rm(path);
+  }
+
+  getPermissions(path: string): ReturnType<StoreView['getPermissions']> {
+    return this.#view.getPermissions(path);
+  }
+
+  setPermissions(...args: Parameters<StoreView['setPermissions']>): Promise<void> {
+    return this.#view.setPermissions(...args);
+  }
+
+  transaction<T>(body: (view: StoreView) => Promise<T>, attempts = TRANSACTION_ATTEMPTS): Promise<T> {
+    return runTransaction(() => this.#begin(), body, attempts);
+  }
+
+  async watch(path: string, onChange: (path: string) => void): Promise<StoreWatch> {
+    requireNoNul(MessageType.WATCH, path);
+    this.#lastToken += 1;
+    const token = String(this.#lastToken);
+    const watch: InProcessWatch = { path, onChange, early: [] };
+    this.#watches.set(token, watch);
+    try {
+      await this.#talkIn(0)(MessageType.WATCH, path, encodeStrings(path, token));
+    } catch (error) {
+      this.#forget(token, watch);
+      throw error;
+    }
+    const early = watch.early ?? [];
+    watch.early = undefined;
+    for (const changed of early) this.#queue(watch, changed);
+    let closed: Promise<void> | undefined;
+    const close = (): Promise<void> => {
+      closed ??= this.#unwatch(token, watch);
+      return closed;
+    };
+    return { close, [Symbol.asyncDispose]: close };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#finish(new VifdError('ERR_STATE', 'This xenstore connection was closed.'));
+  }
+
+  kill(): void {
+    this.#killed = true;
+    this.#finish(new VifdError('ERR_STATE', 'This xenstore connection was killed.'));
+  }
+
+  #talkIn(transactionId: number): Talk {
+    return async (type, path, payload) => {
+      requirePayloadFits(type, path, payload);
+      this.#requireOpen();
+      // The store acts in a later turn, as across a socket.
+      await undefined;
+      if (this.#killed) return new Promise<never>(() => {});
+      this.#requireOpen();
+      const reply = answer(this.#session, { type, transactionId, payload });
+      await undefined;
+      return this.#killed ? new Promise<never>(() => {}) : reply;
+    };
+  }
+
+  async #begin(): Promise<OpenTransaction> {
+    const reply = await this.#talkIn(0)(MessageType.TRANSACTION_START, '', encodeStrings(''));
+    const talk = this.#talkIn(Number(decodeStrings(reply)[0]));
+    return {
+      talk,
+      end: async (commit) =>
+        void (await talk(MessageType.TRANSACTION_END, '', encodeStrings(commit ? 'T' : 'F'))),
+    };
+  }
+
+  #onEvent(token: string, path: string): void {
+    const watch = this.#watches.get(token);
+    if (watch === undefined) return;
+    if (watch.early === undefined) this.#queue(watch, path);
+    else watch.early.push(path);
+  }
+
+  /** Two microtasks later: an `await` of the call that caused the event goes on in between. */
+  #queue(watch: InProcessWatch, path: string): void {
+    if (!this.#events.push(watch, path)) return;
+    queueMicrotask(() => queueMicrotask(() => this.#events.deliverOne()));
+  }
+
+  async #unwatch(token: string, watch: InProcessWatch): Promise<void> {
+    this.#forget(token, watch);
+    if (this.#end !== undefined) return;
+    try {
+      await this.#talkIn(0)(MessageType.UNWATCH, watch.path, encodeStrings(watch.path, token));
+    } catch (error) {
+      // The watch ended with its connection.
+      if (error !== this.#end && !isStoreError(error, 'ENOENT')) throw error;
+    }
+  }
+
+  #forget(token: string, watch: InProcessWatch): void {
+    this.#watches.delete(token);
+    this.#events.forget(watch);
+  }
+
+  #requireOpen(): void {
+    if (this.#end !== undefined) throw this.#end;
+  }
+
+  #finish(end: VifdError): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    for (const [token, watch] of [...this.#watches]) this.#forget(token, watch);
+    this.#session.close();
+  }
+}

@@ -1,0 +1,68 @@
+import { ancestors } from './paths.js';
+import { accessFor, isPrivileged, MAY_READ } from './permissions.js';
+import type { Change } from './tree.js';
+
+export interface ModelWatch {
+  readonly domid: number;
+  /** As the client named it, relative perhaps: events use the same form. */
+  readonly path: string;
+  /** The same, absolute. */
+  readonly absolute: string;
+  readonly token: string;
+  /** Called in the middle of the change: must only take note. */
+  fire(path: string): void;
+}
+
+/** All watches of a store, by what they watch. They fire in the order in which they were made. */
+export class WatchTable {
+  readonly #byPath = new Map<string, Set<ModelWatch>>();
+  readonly #order = new Map<ModelWatch, number>();
+  readonly #perDomain = new Map<number, number>();
+  #made = 0;
+
+  count(domid: number): number {
+    return this.#perDomain.get(domid) ?? 0;
+  }
+
+  add(watch: ModelWatch): void {
+    const there = this.#byPath.get(watch.absolute) ?? new Set();
+    this.#byPath.set(watch.absolute, there.add(watch));
+    this.#made += 1;
+    this.#order.set(watch, this.#made);
+    this.#perDomain.set(watch.domid, this.count(watch.domid) + 1);
+  }
+
+  remove(watch: ModelWatch): void {
+    if (!this.#order.delete(watch)) return;
+    const there = this.#byPath.get(watch.absolute);
+    there?.delete(watch);
+    if (there?.size === 0) this.#byPath.delete(watch.absolute);
+    this.#perDomain.set(watch.domid, this.count(watch.domid) - 1);
+  }
+
+  /** Tells the watches at or above the path, if their domain may know. */
+  fire(change: Change): void {
+    const places = change.exact ? [change.path] : [...ancestors(change.path)];
+    for (const watch of this.#at(places)) {
+      const visible = change.visibility.some((permissions) => accessFor(watch.domid, permissions) & MAY_READ);
+      if (visible) watch.fire(eventPath(watch, change.path));
+    }
+  }
+
+  /** `@introduceDomain` and `@releaseDomain`: dom0's alone. (xenstored has permissions for them; the model has not.) */
+  fireSpecial(name: string): void {
+    for (const watch of this.#at([name])) {
+      if (isPrivileged(watch.domid)) watch.fire(name);
+    }
+  }
+
+  #at(places: readonly string[]): ModelWatch[] {
+    const found = places.flatMap((place) => [...(this.#byPath.get(place) ?? [])]);
+    return found.sort((a, b) => this.#order.get(a)! - this.#order.get(b)!);
+  }
+}
+
+function eventPath(watch: ModelWatch, path: string): string {
+  if (watch.path === watch.absolute) return path;
+  return path.slice(watch.absolute.length - watch.path.length);
+}
