@@ -1,0 +1,184 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { VifdError } from '../../lib/errors.js';
+import { Netback } from '../../lib/netback/netback.js';
+import type { PayloadMode, VifId } from '../../lib/netback/types.js';
+import { RING_REQ_PROD, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { RawGuest, TestPort, type TxSlot } from './raw-guest.js';
+
+const GSO_EXTRA = 1;
+const MORE = 1 << 8;
+
+/** Everything a TX ring can hold that must stop the vif, and the reason it gives. */
+const ATTACKS: ReadonlyArray<readonly [what: string, reason: RegExp, attack: (guest: RawGuest) => void]> = [
+  ['an index beyond the ring', /req_prod is beyond the ring/, (guest) => raise(guest, 257)],
+  ['an index that runs backwards', /req_prod is beyond the ring/, (guest) => raise(guest, -1)],
+  [
+    'a slot that crosses its page',
+    /slot crosses a page/,
+    (guest) => guest.send([{ offset: 4090, size: 60 }]),
+  ],
+  [
+    'a later slot that crosses its page',
+    /slot crosses a page/,
+    (guest) =>
+      guest.send([
+        { size: 5000, flags: TX_FLAG_MORE_DATA },
+        { offset: 1, size: 4096 },
+      ]),
+  ],
+  ['a grant that is not there', /bad grant reference 999999/, (guest) => guest.send([{ ref: 999_999 }])],
+  ['an endless chain of extras', /extra info repeats/, (guest) => guest.send(extras(20))],
+  ['an endless chain of slots', /too many slots/, (guest) => guest.send(chain(25))],
+  ['a chain that ends with the ring', /frame is incomplete/, (guest) => guest.send(chain(3))],
+  [
+    'an extra that does not come',
+    /frame is incomplete/,
+    (guest) => guest.send([{ flags: TX_FLAG_EXTRA_INFO }]),
+  ],
+  [
+    'an extra of unknown type',
+    /unknown type/,
+    (guest) => guest.send([{ flags: TX_FLAG_EXTRA_INFO }, { words: [9, 0, 0] }]),
+  ],
+  ['GSO with segments of no size', /segment size is zero/, (guest) => guest.send(gso(0, 1))],
+  ['GSO of unknown type', /GSO type is unknown/, (guest) => guest.send(gso(1448, 7))],
+];
+
+function raise(guest: RawGuest, by: number): void {
+  guest.tx[RING_REQ_PROD] += by;
+  guest.notify();
+}
+
+function chain(slots: number): TxSlot[] {
+  return Array.from({ length: slots }, () => ({ size: 60, flags: TX_FLAG_MORE_DATA }));
+}
+
+function extras(count: number): TxSlot[] {
+  return [
+    { flags: TX_FLAG_EXTRA_INFO },
+    ...Array.from({ length: count }, () => ({ words: [GSO_EXTRA | MORE | (1448 << 16), 1, 0] as const })),
+  ];
+}
+
+function gso(size: number, type: number): TxSlot[] {
+  return [{ flags: TX_FLAG_EXTRA_INFO }, { words: [GSO_EXTRA | (size << 16), type, 0] }];
+}
+
+class World {
+  readonly hypervisor = new ModelHypervisor();
+  readonly dom0 = this.hypervisor.open(0);
+  readonly toolstack = this.hypervisor.open(0);
+  readonly ports = new Map<VifId, TestPort>();
+  readonly errors: VifdError[] = [];
+  netback!: Netback;
+
+  async start(payload: PayloadMode, guests: readonly RawGuest[]): Promise<void> {
+    for (const guest of guests) await this.settled(guest.connect(this.toolstack));
+    const port = ({ id }: { id: VifId }) => {
+      const made = new TestPort();
+      this.ports.set(id, made);
+      return made;
+    };
+    this.netback = await this.settled(
+      Netback.open({ xen: this.dom0, port, payload }, { error: (error) => this.errors.push(error) }),
+    );
+    await this.hypervisor.settle();
+  }
+
+  guest(domid: number): RawGuest {
+    return new RawGuest(this.hypervisor.open(domid));
+  }
+
+  async settled<T>(work: Promise<T>): Promise<T> {
+    await this.hypervisor.settle();
+    return work;
+  }
+
+  async close(): Promise<void> {
+    await this.settled(this.netback[Symbol.asyncDispose]());
+    await this.settled(this.dom0[Symbol.asyncDispose]());
+  }
+}
+
+describe.each(['copy', 'map'] as const)('a hostile guest, payload by %s', (payload) => {
+  let world: World;
+  afterEach(() => world.close());
+
+  it.each(ATTACKS)('with %s is stopped, says why, and others go on', async (_what, reason, attack) => {
+    world = new World();
+    const [bad, good] = [world.guest(6), world.guest(7)];
+    await world.start(payload, [bad, good]);
+    attack(bad);
+    await world.hypervisor.settle();
+
+    expect(world.netback.vifs.get('vif6.0')).toMatchObject({
+      state: 'stopped',
+      reason: expect.stringMatching(reason),
+    });
+    expect(world.errors).toHaveLength(1);
+    expect(world.errors[0]).toMatchObject({ code: 'ERR_PROTOCOL', vif: 'vif6.0' });
+    good.send([{ size: 60 }]);
+    await world.hypervisor.settle();
+    expect(world.netback.vifs.get('vif7.0')?.state).toBe('connected');
+    expect(world.ports.get('vif7.0')?.written).toHaveLength(1);
+    expect(good.txResponses()).toEqual([{ id: 0, status: 0 }]);
+  });
+
+  it('is served again when it connects anew', async () => {
+    world = new World();
+    const guest = world.guest(6);
+    await world.start(payload, [guest]);
+    raise(guest, 300);
+    await world.hypervisor.settle();
+    expect(world.netback.vifs.get('vif6.0')?.state).toBe('stopped');
+    const state = '/local/domain/6/device/vif/0/state';
+    await world.settled(world.toolstack.store.write(state, '1'));
+    expect(world.netback.vifs.get('vif6.0')?.state).toBe('waiting');
+    const reborn = world.guest(6);
+    await world.settled(reborn.connect(world.toolstack));
+    await world.hypervisor.settle();
+    reborn.send([{ size: 60 }]);
+    await world.hypervisor.settle();
+    expect(world.netback.vifs.get('vif6.0')?.state).toBe('connected');
+    expect(reborn.txResponses()).toEqual([{ id: 0, status: 0 }]);
+  });
+
+  it('with a bad receive buffer is told of the error and stopped', async () => {
+    world = new World();
+    const guest = world.guest(6);
+    await world.start(payload, [guest]);
+    guest.post([123_456]);
+    world.ports.get('vif6.0')?.put(new Uint8Array(60));
+    await world.hypervisor.settle();
+    expect(guest.rxResponses()).toEqual([{ id: 0, offset: 0, flags: 0, status: -1 }]);
+    expect(world.netback.vifs.get('vif6.0')?.reason).toMatch(/bad grant reference in a receive buffer/);
+  });
+
+  it('with rings that are not granted is refused', async () => {
+    world = new World();
+    const guest = world.guest(6);
+    await world.settled(guest.connect(world.toolstack, { 'tx-ring-ref': '77777' }));
+    await world.start(payload, []);
+    expect(world.netback.vifs.get('vif6.0')).toMatchObject({
+      state: 'stopped',
+      reason: expect.stringMatching(/77777/),
+    });
+  });
+
+  it.each([
+    ['tx-ring-ref', 'many'],
+    ['request-rx-copy', '0'],
+    ['multi-queue-num-queues', '64'],
+    ['event-channel', '-1'],
+  ])('with %s = %s in the store is refused by that name', async (key, value) => {
+    world = new World();
+    const guest = world.guest(6);
+    await world.settled(guest.connect(world.toolstack, { [key]: value }));
+    await world.start(payload, []);
+    expect(world.netback.vifs.get('vif6.0')).toMatchObject({
+      state: 'stopped',
+      reason: expect.stringContaining(key),
+    });
+  });
+});

@@ -1,0 +1,245 @@
+import {
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  frameAt,
+  type Port,
+  type PortBatches,
+  type PortIo,
+  type PortOptions,
+} from '../../lib/ports/types.js';
+import {
+  RING_HEADER_WORDS,
+  RING_REQ_EVENT,
+  RING_REQ_PROD,
+  RING_RSP_EVENT,
+  RING_RSP_PROD,
+  RX_SLOT_WORDS,
+  TX_SLOT_WORDS,
+} from '../../lib/protocol/netif.js';
+import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
+import type { EventChannel, SharedPages, Xen } from '../../lib/xen/types.js';
+
+const PAGES = 256;
+
+export interface TxSlot {
+  readonly ref?: number;
+  readonly page?: number;
+  readonly offset?: number;
+  readonly flags?: number;
+  readonly id?: number;
+  readonly size?: number;
+  /** The slot's words as they are, for extras and nonsense. */
+  readonly words?: readonly [number, number, number];
+}
+
+/** A frontend without manners: writes what the test says into its rings, and shows what came back. */
+export class RawGuest {
+  readonly xen: Xen;
+  readonly domid: number;
+  readonly pages: SharedPages;
+  readonly #tx: SharedPages;
+  readonly #rx: SharedPages;
+  readonly #refs: number[] = [];
+  #channel: EventChannel | undefined;
+  events = 0;
+
+  constructor(xen: Xen) {
+    this.xen = xen;
+    this.domid = xen.domid;
+    this.pages = xen.shares!.allocate(PAGES);
+    this.#tx = xen.shares!.allocate(1);
+    this.#rx = xen.shares!.allocate(1);
+    for (let page = 0; page < PAGES; page++) this.#refs.push(this.pages.grant(page, 0, 'write'));
+    for (const ring of [this.#tx, this.#rx]) {
+      ring.u32[RING_REQ_EVENT] = 1;
+      ring.u32[RING_RSP_EVENT] = 1;
+    }
+  }
+
+  /** Writes the store nodes of both ends as a toolstack and a connected guest leave them. */
+  async connect(toolstack: Xen, keys: Record<string, string> = {}): Promise<void> {
+    const back = backendVifPath(0, this.domid, 0);
+    const front = frontendVifPath(this.domid, 0);
+    this.#channel = this.xen.events.bindUnbound(0, () => {
+      this.events++;
+      this.#channel?.unmask();
+    });
+    const frontend: Record<string, string> = {
+      backend: back,
+      'tx-ring-ref': `${this.#tx.grant(0, 0, 'write')}`,
+      'rx-ring-ref': `${this.#rx.grant(0, 0, 'write')}`,
+      'event-channel': `${this.#channel.port}`,
+      'request-rx-copy': '1',
+      'feature-sg': '1',
+      'feature-gso-tcpv4': '1',
+      'feature-gso-tcpv6': '1',
+      'feature-ipv6-csum-offload': '1',
+      ...keys,
+      state: '4',
+    };
+    const backend = {
+      frontend: front,
+      'frontend-id': `${this.domid}`,
+      online: '1',
+      mac: '00:16:3e:00:00:07',
+      state: '2',
+    };
+    await toolstack.store.transaction(async (view) => {
+      for (const [key, value] of Object.entries(frontend)) await view.write(`${front}/${key}`, value);
+      for (const [key, value] of Object.entries(backend)) await view.write(`${back}/${key}`, value);
+    });
+  }
+
+  ref(page: number): number {
+    return this.#refs[page];
+  }
+
+  get tx(): Uint32Array {
+    return this.#tx.u32;
+  }
+
+  get rx(): Uint32Array {
+    return this.#rx.u32;
+  }
+
+  /** Begins both rings at this index. Before `connect`. */
+  beginAt(index: number): void {
+    for (const ring of [this.tx, this.rx]) {
+      ring[RING_REQ_PROD] = index;
+      ring[RING_RSP_PROD] = index;
+      ring[RING_REQ_EVENT] = index + 1;
+      ring[RING_RSP_EVENT] = index + 1;
+    }
+  }
+
+  /** Writes requests and publishes them, as one. */
+  send(slots: readonly TxSlot[]): void {
+    const ring = this.tx;
+    let index = ring[RING_REQ_PROD];
+    for (const slot of slots) {
+      const at = RING_HEADER_WORDS + (index & 255) * TX_SLOT_WORDS;
+      const { ref = this.ref(slot.page ?? 0), offset = 0, flags = 0, id = index & 0xff, size = 60 } = slot;
+      ring.set(slot.words ?? [ref, (offset | (flags << 16)) >>> 0, (id | (size << 16)) >>> 0], at);
+      index = (index + 1) >>> 0;
+    }
+    ring[RING_REQ_PROD] = index;
+    this.#channel?.notify();
+  }
+
+  /** Posts receive buffers. */
+  post(refs: readonly number[]): void {
+    const ring = this.rx;
+    let index = ring[RING_REQ_PROD];
+    for (const ref of refs) {
+      ring.set([index & 0xff, ref], RING_HEADER_WORDS + (index & 255) * RX_SLOT_WORDS);
+      index = (index + 1) >>> 0;
+    }
+    ring[RING_REQ_PROD] = index;
+    this.#channel?.notify();
+  }
+
+  notify(): void {
+    this.#channel?.notify();
+  }
+
+  /** Responses [from, rsp_prod) of the TX ring. */
+  txResponses(from = 0): Array<{ id: number; status: number }> {
+    const responses: Array<{ id: number; status: number }> = [];
+    for (let i = from; i !== this.tx[RING_RSP_PROD]; i = (i + 1) >>> 0) {
+      const word = this.tx[RING_HEADER_WORDS + (i & 255) * TX_SLOT_WORDS];
+      responses.push({ id: word & 0xffff, status: word >> 16 });
+    }
+    return responses;
+  }
+
+  rxResponses(from = 0): Array<{ id: number; offset: number; flags: number; status: number }> {
+    const responses: Array<{ id: number; offset: number; flags: number; status: number }> = [];
+    for (let i = from; i !== this.rx[RING_RSP_PROD]; i = (i + 1) >>> 0) {
+      const at = RING_HEADER_WORDS + (i & 255) * RX_SLOT_WORDS;
+      const [first, second] = [this.rx[at], this.rx[at + 1]];
+      responses.push({
+        id: first & 0xffff,
+        offset: first >>> 16,
+        flags: second & 0xffff,
+        status: second >> 16,
+      });
+    }
+    return responses;
+  }
+}
+
+/** A port that keeps what it is given, and gives what the test puts in. */
+export class TestPort implements Port {
+  readonly name = 'test';
+  readonly writesMapped = false;
+  readonly written: Uint8Array[] = [];
+  readonly headers: Uint8Array[] = [];
+  readonly #queue: Array<{ frame: Uint8Array; header?: readonly number[] }> = [];
+  options: PortOptions | undefined;
+  removed = false;
+  opens = 0;
+  #waiting = false;
+
+  /** A frame for the guest; `header` is the vnet header's three words. */
+  put(frame: Uint8Array, header?: readonly number[]): void {
+    this.#queue.push(header === undefined ? { frame } : { frame, header });
+    if (this.#waiting) {
+      this.#waiting = false;
+      this.options?.onReadable();
+    }
+  }
+
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  open(batches: PortBatches, options: PortOptions): PortIo {
+    this.options = options;
+    this.opens++;
+    return {
+      write: () => this.#write(batches),
+      read: () => this.#read(batches),
+      wantReadable: () => {
+        this.#waiting = true;
+      },
+      close: () => {
+        this.#waiting = false;
+      },
+    };
+  }
+
+  #write({ writes }: PortBatches): number {
+    for (let i = 0; i < writes.count; i++) {
+      const at = frameAt(i);
+      const offset = writes.block[at + FRAME_OFFSET];
+      const length = writes.block[at + FRAME_LENGTH];
+      if (length === 0) continue;
+      this.headers.push(writes.arena.bytes.slice(offset - 12, offset));
+      this.written.push(writes.arena.bytes.slice(offset, offset + length));
+    }
+    return writes.count;
+  }
+
+  #read({ reads }: PortBatches): number {
+    let offset = 16;
+    let count = 0;
+    while (count < reads.capacity && offset + 65536 < 500_000) {
+      const next = this.#queue.shift();
+      if (next === undefined) break;
+      reads.arena.u32.set(next.header ?? [0, 0, 0], (offset - 12) >>> 2);
+      reads.arena.bytes.set(next.frame, offset);
+      reads.block[frameAt(count) + FRAME_OFFSET] = offset;
+      reads.block[frameAt(count) + FRAME_LENGTH] = next.frame.length;
+      offset = ((offset + next.frame.length + 63) & ~63) + 16;
+      count++;
+    }
+    reads.count = count;
+    return count;
+  }
+
+  async remove(): Promise<void> {
+    this.removed = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
