@@ -85,18 +85,27 @@ export function realClockOf(life: Life): Clock {
     now: () => performance.now(),
     after: (delayMs, fire) => {
       life.check('clock.after');
-      const timeout = setTimeout(() => {
-        release();
+      const cancel = later(delayMs, () => {
+        withdraw();
         fire();
-      }, delayMs);
-      timeout.unref();
-      const release = life.hold({ letGo: () => clearTimeout(timeout) });
+      });
+      const withdraw = life.hold({ letGo: cancel });
       return {
         [Symbol.dispose]: () => {
-          clearTimeout(timeout);
-          release();
+          cancel();
+          withdraw();
         },
       };
     },
   };
+}
+
+/** @returns what cancels it. Without a delay it is the event loop's next turn: a timer takes a millisecond at least. */
+function later(delayMs: number, fire: () => void): () => void {
+  if (delayMs <= 0) {
+    const immediate = setImmediate(fire).unref();
+    return () => clearImmediate(immediate);
+  }
+  const timeout = setTimeout(fire, delayMs).unref();
+  return () => clearTimeout(timeout);
 }

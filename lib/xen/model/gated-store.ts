@@ -91,7 +91,12 @@ export class GatedStore extends GatedView implements Store {
       };
       this.#queue.push({ life: this.#life, lane: this, what: `watch of ${path}`, late: this.#late, run });
     };
-    watch.inner = await this.ask('store.watch', () => this.#inner.watch(path, queueChange));
+    try {
+      watch.inner = await this.ask('store.watch', () => this.#inner.watch(path, queueChange));
+    } catch (error) {
+      await watch.close();
+      throw error;
+    }
     return watch;
   }
 

@@ -1,11 +1,12 @@
 import { VifdError } from '../../errors.js';
-import type { Store } from '../types.js';
 import { realClockOf, VirtualTime } from './clock.js';
 import { EventPorts } from './events.js';
 import { everyNth, type ModelFaults } from './faults.js';
 import { GrantTables } from './memory.js';
 import { RunQueue } from './queue.js';
 import { Random } from './random.js';
+import { modelStoreClient } from './store/client.js';
+import { ModelStore } from './store/store.js';
 import { type LifeOptions, type Machine, ModelXen } from './xen.js';
 
 export interface ModelOptions {
@@ -24,6 +25,8 @@ export interface ModelOptions {
  * `advance`, unless `autorun` is set.
  */
 export class ModelHypervisor {
+  /** The store of all domains, for who serves it to other processes or plays the toolstack. */
+  readonly store = new ModelStore();
   readonly #machine: Machine;
   readonly #time: VirtualTime | undefined;
 
@@ -41,7 +44,7 @@ export class ModelHypervisor {
       watchesLate: faults.watchesLate ?? false,
       grantFails: everyNth(faults.grantFailsEvery),
       clockOf: (life) => time?.clockOf(life) ?? realClockOf(life),
-      storeOf: () => noStore,
+      storeOf: (domid) => modelStoreClient(this.store, domid),
     };
   }
 
@@ -52,6 +55,7 @@ export class ModelHypervisor {
     }
     this.#machine.tables.addDomain(domid);
     this.#machine.ports.addDomain(domid);
+    if (!this.store.isIntroduced(domid)) this.store.introduce(domid);
     return new ModelXen(this.#machine, domid, options);
   }
 
@@ -76,5 +80,3 @@ export class ModelHypervisor {
     await this.#time.advance(ms);
   }
 }
-
-const noStore = { [Symbol.asyncDispose]: () => Promise.resolve() } as unknown as Store;
