@@ -29,6 +29,7 @@ export class Queue {
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
   readonly #channels: EventChannel[] = [];
+  #resumed = false;
   #masked = 0;
   #detached = false;
 
@@ -57,6 +58,11 @@ export class Queue {
     }
   }
 
+  /** An earlier life of the backend has served these rings: frontends begin them at 0. */
+  get resumed(): boolean {
+    return this.#resumed;
+  }
+
   /** Begins to move frames. Both channels are notified once: the guest may have waited for an earlier life's event. */
   start(): void {
     for (const channel of this.#channels) channel.notify();
@@ -77,6 +83,7 @@ export class Queue {
     const rxRing = new BackRing(this.#map(parts, settings.rxRingRef).page(0), RX_RING);
     if (!txRing.attach()) throw beyond('from-guest', domid);
     if (!rxRing.attach()) throw beyond('to-guest', domid);
+    this.#resumed = txRing.responsesPublished !== 0 || rxRing.responsesPublished !== 0;
     const common = { grants, domid, payload: parts.payload, hooks: parts.hooks };
     const fromGuest = new FromGuest({ ...common, ring: txRing, counters: parts.fromGuest });
     this.#undo.push(() => fromGuest.grants[Symbol.dispose]());

@@ -57,7 +57,6 @@ export class Vif implements VifInfo {
   #port: Port | undefined;
   #queue: Queue | undefined;
   #watch: StoreWatch | undefined;
-  #resumable = false;
   #dirty = false;
   #work: Promise<void> | undefined;
   #ended = false;
@@ -104,9 +103,6 @@ export class Vif implements VifInfo {
 
   /** Begins to follow the store. Resolves when the vif has done what there was to do. */
   async start(): Promise<void> {
-    const sight = await this.#parts.node.look();
-    // An earlier life left it so. What comes later is a new connection.
-    this.#resumable = sight?.own === XenbusState.Connected || sight?.own === XenbusState.InitWait;
     const path = `${this.#parts.node.frontendPath}/state`;
     this.#watch = await this.#parts.xen.store.watch(path, () => this.poke());
     await this.poke();
@@ -162,8 +158,9 @@ export class Vif implements VifInfo {
         this,
       );
     }
-    // The toolstack wrote Closing into our own node: it waits for Closed.
-    if (sight.own === XenbusState.Closing && !sight.online) return this.#closed(sight);
+    // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
+    const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;
+    if (ending && !sight.online) return this.#closed(sight);
     switch (sight.frontend) {
       case XenbusState.Unknown:
         return this.#closed(sight);
@@ -190,7 +187,6 @@ export class Vif implements VifInfo {
   /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
   async #expect(sight: VifSight): Promise<void> {
     this.#release('guest-closed');
-    this.#resumable = false;
     this.#state = 'waiting';
     this.#reason = undefined;
     await this.#openPort();
@@ -225,8 +221,7 @@ export class Vif implements VifInfo {
       }
       this.#state = 'connected';
       this.#queue.start();
-      this.#parts.onAttached(this, { resumed: this.#resumable, attachMs: xen.clock.now() - began });
-      this.#resumable = false;
+      this.#parts.onAttached(this, { resumed: this.#queue.resumed, attachMs: xen.clock.now() - began });
     }
     if (sight.own === XenbusState.InitWait && sight.plugged && this.#queue !== undefined) {
       await node.setState(XenbusState.Connected);
@@ -235,7 +230,6 @@ export class Vif implements VifInfo {
 
   async #closed(sight: VifSight): Promise<void> {
     this.#release('guest-closed');
-    this.#resumable = false;
     this.#state = 'closed';
     this.#reason = undefined;
     // The port goes first: libxl takes Closed for "nothing is left".

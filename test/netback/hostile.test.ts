@@ -1,10 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { VifdError } from '../../lib/errors.js';
-import { Netback } from '../../lib/netback/netback.js';
-import type { PayloadMode, VifId } from '../../lib/netback/types.js';
 import { RING_REQ_PROD, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import { RawGuest, TestPort, type TxSlot } from './raw-guest.js';
+import type { RawGuest, TxSlot } from './raw-guest.js';
+import { World } from './world.js';
 
 const GSO_EXTRA = 1;
 const MORE = 1 << 8;
@@ -63,42 +60,6 @@ function extras(count: number): TxSlot[] {
 
 function gso(size: number, type: number): TxSlot[] {
   return [{ flags: TX_FLAG_EXTRA_INFO }, { words: [GSO_EXTRA | (size << 16), type, 0] }];
-}
-
-class World {
-  readonly hypervisor = new ModelHypervisor();
-  readonly dom0 = this.hypervisor.open(0);
-  readonly toolstack = this.hypervisor.open(0);
-  readonly ports = new Map<VifId, TestPort>();
-  readonly errors: VifdError[] = [];
-  netback!: Netback;
-
-  async start(payload: PayloadMode, guests: readonly RawGuest[]): Promise<void> {
-    for (const guest of guests) await this.settled(guest.connect(this.toolstack));
-    const port = ({ id }: { id: VifId }) => {
-      const made = new TestPort();
-      this.ports.set(id, made);
-      return made;
-    };
-    this.netback = await this.settled(
-      Netback.open({ xen: this.dom0, port, payload }, { error: (error) => this.errors.push(error) }),
-    );
-    await this.hypervisor.settle();
-  }
-
-  guest(domid: number): RawGuest {
-    return new RawGuest(this.hypervisor.open(domid));
-  }
-
-  async settled<T>(work: Promise<T>): Promise<T> {
-    await this.hypervisor.settle();
-    return work;
-  }
-
-  async close(): Promise<void> {
-    await this.settled(this.netback[Symbol.asyncDispose]());
-    await this.settled(this.dom0[Symbol.asyncDispose]());
-  }
 }
 
 describe.each(['copy', 'map'] as const)('a hostile guest, payload by %s', (payload) => {

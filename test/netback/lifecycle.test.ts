@@ -1,0 +1,189 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { XenbusState } from '../../lib/protocol/xenbus.js';
+import type { RawGuest } from './raw-guest.js';
+import { World } from './world.js';
+
+const BACK = '/local/domain/0/backend/vif/7/0';
+const FRONT = '/local/domain/7/device/vif/0';
+
+describe('the life of a vif', () => {
+  let world: World;
+  afterEach(() => world.close());
+
+  const read = (path: string) => world.settled(world.toolstack.store.read(path));
+  const write = async (path: string, value: string) => {
+    await world.settled(world.toolstack.store.write(path, value));
+    await world.settle();
+  };
+  const state = () => read(`${BACK}/state`);
+  const vif = () => world.netback.vifs.get('vif7.0');
+
+  /** What the toolstack writes when it makes a vif. */
+  async function create(extra: Record<string, string> = {}): Promise<void> {
+    const keys = { frontend: FRONT, 'frontend-id': '7', online: '1', state: '1', ...extra };
+    await world.settled(
+      world.toolstack.store.transaction(async (view) => {
+        await view.write(`${FRONT}/state`, '1');
+        for (const [key, value] of Object.entries(keys)) await view.write(`${BACK}/${key}`, value);
+      }),
+    );
+    await world.settle();
+  }
+
+  /** A guest that connects to a vif that stands in InitWait. */
+  async function join(keys: Record<string, string> = {}): Promise<RawGuest> {
+    const guest = world.guest(7);
+    const before = await read(`${BACK}/state`);
+    await world.settled(guest.connect(world.toolstack, keys));
+    expect(before).toBe('2');
+    await world.settle();
+    return guest;
+  }
+
+  it('begins with a port, features and InitWait', async () => {
+    world = new World();
+    await world.start('copy');
+    await create();
+    expect(await state()).toBe('2');
+    expect(world.ports.has('vif7.0')).toBe(true);
+    expect(await read(`${BACK}/feature-sg`)).toBe('1');
+    expect(await read(`${BACK}/feature-ctrl-ring`)).toBe('0');
+    expect(vif()?.state).toBe('waiting');
+  });
+
+  it('becomes Connected only when the hotplug script is done, but moves frames before', async () => {
+    world = new World();
+    await world.start('copy');
+    await create({ script: '/etc/xen/scripts/vif-bridge' });
+    const guest = await join();
+    expect(await state()).toBe('2');
+    guest.send([{ size: 60 }]);
+    await world.settle();
+    expect(guest.txResponses()).toHaveLength(1);
+    await write(`${BACK}/hotplug-status`, 'connected');
+    expect(await state()).toBe('4');
+  });
+
+  it('tells why when the hotplug script fails', async () => {
+    world = new World();
+    await world.start('copy');
+    await create({
+      script: '/etc/xen/scripts/vif-bridge',
+      'hotplug-status': 'error',
+      'hotplug-error': 'no bridge',
+    });
+    expect(world.errors[0]?.message).toMatch(/no bridge/);
+  });
+
+  it('ends with the toolstack: Closed, the port taken away, nothing left when the node goes', async () => {
+    world = new World();
+    await world.start('copy');
+    await create();
+    await join();
+    await world.settled(
+      world.toolstack.store.transaction(async (view) => {
+        await view.write(`${BACK}/online`, '0');
+        await view.write(`${BACK}/state`, `${XenbusState.Closing}`);
+      }),
+    );
+    await world.settle();
+    expect(await state()).toBe('6');
+    expect(world.port('vif7.0').removed).toBe(true);
+    expect(world.detached).toEqual(['guest-closed']);
+    await world.settled(world.toolstack.store.rm(BACK));
+    await world.settle();
+    expect(vif()).toBeUndefined();
+    expect(await read(`${BACK}/state`)).toBeUndefined();
+  });
+
+  it('ends at once when the node goes without a word', async () => {
+    world = new World();
+    await world.start('copy');
+    await create();
+    await join();
+    await world.settled(world.toolstack.store.rm(BACK));
+    await world.settle();
+    expect(vif()).toBeUndefined();
+    expect(world.detached).toEqual(['guest-gone']);
+    expect(world.port('vif7.0').removed).toBe(true);
+  });
+
+  it('was removed while no backend ran: Closed at the next start', async () => {
+    world = new World();
+    await create({ online: '0', state: '5' });
+    await world.start('copy');
+    await world.settle();
+    expect(await state()).toBe('6');
+  });
+
+  it('goes through Closing and Closed with the guest and begins again with it', async () => {
+    world = new World();
+    await world.start('copy');
+    await create();
+    await join();
+    await write(`${FRONT}/state`, '5');
+    expect(await state()).toBe('5');
+    await write(`${FRONT}/state`, '6');
+    expect(await state()).toBe('6');
+    expect(vif()?.state).toBe('closed');
+    expect(world.port('vif7.0').removed).toBe(false);
+    await write(`${FRONT}/state`, '1');
+    expect(await state()).toBe('2');
+    const guest = await join();
+    guest.send([{ size: 60 }]);
+    await world.settle();
+    expect(await state()).toBe('4');
+    expect(guest.txResponses()).toHaveLength(1);
+  });
+
+  it('survives a guest that reboots without closing: new rings, a fresh attach', async () => {
+    world = new World();
+    await world.start('copy');
+    await create();
+    await join();
+    await write(`${FRONT}/state`, '1');
+    expect(await state()).toBe('2');
+    const guest = await join();
+    guest.send([{ size: 60 }]);
+    await world.settle();
+    expect(guest.txResponses()).toHaveLength(1);
+    expect(world.attached.map(({ resumed }) => resumed)).toEqual([false, false]);
+  });
+
+  it('is left alone by detaching: state stays Connected, and the next life goes on', async () => {
+    world = new World();
+    await world.start('copy');
+    await create();
+    const guest = await join();
+    guest.send([{ size: 60 }]);
+    await world.settle();
+    const states: Array<string | undefined> = [];
+    await world.settled(
+      world.toolstack.store.watch(`${BACK}/state`, () => {
+        world.toolstack.store.read(`${BACK}/state`).then((value) => states.push(value));
+      }),
+    );
+    await world.settle();
+    await world.close();
+    await world.settle();
+    expect(vif()).toBeUndefined();
+    await world.start('copy');
+    guest.send([{ size: 60 }]);
+    await world.settle();
+    expect(guest.txResponses()).toHaveLength(2);
+    expect(world.attached.at(-1)?.resumed).toBe(true);
+    expect(new Set(states)).toEqual(new Set(['4']));
+    expect(world.port('vif7.0').removed).toBe(false);
+  });
+
+  it('is closed for the guest by close() alone', async () => {
+    world = new World();
+    await world.start('copy');
+    await create();
+    await join();
+    await world.settled(vif()!.close());
+    expect(await state()).toBe('5');
+    await write(`${FRONT}/state`, '6');
+    expect(await state()).toBe('6');
+  });
+});
