@@ -1,0 +1,18 @@
+/** A frontend, and an oracle for what a backend does to it: for tests, demos and benchmarks. */
+
+export { Checker, type CheckerCounts, type CheckerOptions } from './checker.js';
+export { ALL_FEATURES, type BackendFeatures, type FrontFeatures, readBackendFeatures } from './features.js';
+export { Generator, type GeneratorOptions } from './generator.js';
+export { type CloseReason, Netfront, type NetfrontOptions, type NetfrontStats } from './netfront.js';
+export { StateWatch } from './state-watch.js';
+export type { DirectionStats } from './stats.js';
+export { createVif, removeVif, type VifOptions, type VifPaths } from './toolstack.js';
+export { CheckerPort, GeneratorPort, type TrafficOptions, TrafficPort } from './traffic.js';
+export { TRAFFIC_BYTES_MAX, TRAFFIC_BYTES_MIN, TRAFFIC_MTU_BYTES, TrafficFrames } from './traffic-frames.js';
+export {
+  type Direction,
+  VIOLATION_KINDS,
+  type Violation,
+  type ViolationKind,
+  Violations,
+} from './violations.js';

@@ -1,0 +1,377 @@
+import { setImmediate as nextTurn } from 'node:timers';
+import { VifdError } from '../errors.js';
+import type { Port, PortIo } from '../ports/types.js';
+import { frontendVifPath, XenbusState } from '../protocol/xenbus.js';
+import type { EventChannel, SharedPages, Shares, Xen } from '../xen/types.js';
+import {
+  ALL_FEATURES,
+  type BackendFeatures,
+  type FrontFeatures,
+  type QueueKeys,
+  readBackendFeatures,
+  writeFrontendKeys,
+} from './features.js';
+import { Xorshift } from './random.js';
+import { RECEIVE_ARENA_BYTES, Receive } from './receive.js';
+import { StateWatch } from './state-watch.js';
+import type { DirectionStats, StatsOf } from './stats.js';
+import { type QueueOptions, Transmit } from './transmit.js';
+import { type Violation, Violations } from './violations.js';
+
+const CLOSE_TIMEOUT_MS = 5000;
+
+export interface NetfrontOptions {
+  readonly xen: Xen;
+  /** The guest that this frontend is of. Default: xen.domid. */
+  readonly domid?: number;
+  readonly backendDomid?: number;
+  readonly handle: number;
+  /** Frames read out of it go to the backend; frames from the backend are written into it. */
+  readonly port: Port;
+  /** What to offer; what is left out is offered. */
+  readonly features?: Partial<FrontFeatures>;
+  /** An event channel for each ring. Default: when the backend offers it. */
+  readonly splitChannels?: boolean;
+  /** Aborts connecting. */
+  readonly signal?: AbortSignal;
+  /** Decides ids. */
+  readonly seed?: number;
+  /** Grants stand as long as the pages: faster, but "grant still in use" is not checked. Default false. */
+  readonly keepGrants?: boolean;
+  /** Responses have to stand in the slots of their requests, as vifd promises. False for Linux's netback. Default true. */
+  readonly inOrder?: boolean;
+  /** Where the indices of both rings start. Default 0, as Linux. */
+  readonly ringStart?: number;
+  /** Longest frame without GSO that the backend may send. */
+  readonly frameBytesMax?: number;
+  readonly closeTimeoutMs?: number;
+  readonly onViolation?: (violation: Violation) => void;
+}
+
+export interface NetfrontStats {
+  readonly fromGuest: StatsOf<DirectionStats>;
+  readonly toGuest: StatsOf<DirectionStats>;
+  readonly violations: number;
+}
+
+/** Why a frontend is over. */
+export type CloseReason = 'closed by us' | 'closed by the backend' | 'the backend is gone';
+
+/**
+ * The guest's end of a vif: what Linux's xen-netfront does, and an oracle for what the backend does. It keeps its
+ * rings and channels when the backend dies; a new life of the backend finds everything where it was.
+ */
+export class Netfront implements AsyncDisposable {
+  readonly violations: Violations;
+  /** What the backend offered when we connected. */
+  readonly backendFeatures: BackendFeatures;
+  /** Resolves when the vif is over, whoever ended it. */
+  readonly closed: Promise<CloseReason>;
+  readonly #options: NetfrontOptions;
+  readonly #backend: StateWatch;
+  readonly #statePath: string;
+  readonly #transmit: Transmit;
+  readonly #receive: Receive;
+  #channels: EventChannel[] = [];
+  #ringGrants: [SharedPages, number][] = [];
+  #io: PortIo | undefined;
+  #announceClosed!: (reason: CloseReason) => void;
+  #closing: Promise<void> | undefined;
+  /** A pump that ended before its work goes on in the event loop's next turn. */
+  #deferred = false;
+  #running = false;
+
+  /**
+   * Connects as Linux does: waits for InitWait, sets up the rings, tells the backend of them and says Connected (4).
+   * Resolves then; `connected` waits for the backend to have said the same.
+   */
+  static async connect(options: NetfrontOptions): Promise<Netfront> {
+    const { xen, handle, signal } = options;
+    const { shares } = xen;
+    if (shares === undefined) {
+      throw new VifdError(
+        'ERR_XEN_UNAVAILABLE',
+        'a frontend needs memory to grant, and this Xen offers none',
+      );
+    }
+    const domid = options.domid ?? xen.domid;
+    const frontendPath = frontendVifPath(domid, handle);
+    const backendPath = await xen.store.read(`${frontendPath}/backend`);
+    if (backendPath === undefined) {
+      throw new VifdError(
+        'ERR_STATE',
+        `there is no vif at ${frontendPath}: the toolstack (createVif) makes it first`,
+      );
+    }
+    const backend = await StateWatch.open(xen.store, `${backendPath}/state`);
+    let front: Netfront | undefined;
+    try {
+      await restart(xen, `${frontendPath}/state`, backend, signal);
+      await backend.until([XenbusState.InitWait], { clock: xen.clock, signal });
+      const features = await readBackendFeatures(xen.store, backendPath);
+      if (!features.copy) throw new VifdError('ERR_STATE', `${backendPath} does not offer feature-rx-copy`);
+      front = new Netfront(options, shares, backend, features, frontendPath);
+      await front.#publish(frontendPath);
+      return front;
+    } catch (error) {
+      if (front !== undefined) front.#release();
+      await backend.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: NetfrontOptions,
+    shares: Shares,
+    backend: StateWatch,
+    backendFeatures: BackendFeatures,
+    frontendPath: string,
+  ) {
+    const { xen } = options;
+    this.#options = options;
+    this.#backend = backend;
+    this.#statePath = `${frontendPath}/state`;
+    this.backendFeatures = backendFeatures;
+    this.violations = new Violations(options.onViolation);
+    this.closed = new Promise((resolve) => {
+      this.#announceClosed = resolve;
+    });
+    const queue: QueueOptions = {
+      shares,
+      backendDomid: options.backendDomid ?? 0,
+      clock: xen.clock,
+      violations: this.violations,
+      random: new Xorshift(options.seed ?? 1),
+      keepGrants: options.keepGrants ?? false,
+      ringStart: options.ringStart ?? 0,
+      notify: () => this.#channels[0]?.notify(),
+    };
+    const split = options.splitChannels ?? backendFeatures.splitChannels;
+    const { frameBytesMax } = options;
+    this.#transmit = new Transmit({ ...queue, inOrder: options.inOrder ?? true });
+    this.#receive = new Receive({
+      ...queue,
+      ...(frameBytesMax === undefined ? {} : { frameBytesMax }),
+      arena: xen.grants.arena(RECEIVE_ARENA_BYTES),
+      features: this.features,
+      notify: () => this.#channels[split ? 1 : 0]?.notify(),
+    });
+    this.#bindChannels(split);
+  }
+
+  /** What this frontend offers. */
+  get features(): FrontFeatures {
+    return { ...ALL_FEATURES, ...this.#options.features };
+  }
+
+  get backendState(): XenbusState {
+    return this.#backend.state;
+  }
+
+  /** Requests to the backend that it has not answered. */
+  get outstanding(): number {
+    return this.#transmit.outstanding;
+  }
+
+  get stats(): NetfrontStats {
+    return {
+      fromGuest: { ...this.#transmit.stats },
+      toGuest: { ...this.#receive.stats },
+      violations: this.violations.total,
+    };
+  }
+
+  /** Resolves when the backend says Connected. */
+  async connected(options: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
+    await this.#backend.until([XenbusState.Connected], { clock: this.#options.xen.clock, ...options });
+  }
+
+  /**
+   * Looks at both rings and the port now, event or not. Nothing needs it; a test may use it in place of an event
+   * that a broken backend did not send.
+   */
+  pump(): void {
+    if (!this.#running) return;
+    const moreOut = this.#transmit.pump();
+    const moreIn = this.#receive.pump();
+    if (moreOut || moreIn) this.#pumpLater();
+  }
+
+  /** Says Closing, then Closed, as a guest that removes its driver; waits for the backend in between. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#closeOrderly();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  // ---- connecting ------------------------------------------------------------------------------
+
+  #bindChannels(split: boolean): void {
+    const { events } = this.#options.xen;
+    const domid = this.#options.backendDomid ?? 0;
+    if (!split) {
+      this.#channels = [events.bindUnbound(domid, () => this.#onEvent(0, true, true))];
+      return;
+    }
+    this.#channels = [
+      events.bindUnbound(domid, () => this.#onEvent(0, true, false)),
+      events.bindUnbound(domid, () => this.#onEvent(1, false, true)),
+    ];
+  }
+
+  async #publish(frontendPath: string): Promise<void> {
+    const { xen, port } = this.#options;
+    const queue = this.#queueKeys();
+    await xen.store.transaction((view) =>
+      writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queue),
+    );
+    const { sg, gsoV4, gsoV6, checksumV6 } = this.backendFeatures;
+    this.#io = port.open(
+      { reads: this.#transmit.reads, writes: this.#receive.writes },
+      {
+        checksumV4: true,
+        checksumV6,
+        gsoV4: sg && gsoV4,
+        gsoV6: sg && gsoV6 && checksumV6,
+        onReadable: () => this.#onReadable(),
+      },
+    );
+    this.#running = true;
+    this.#transmit.start(this.#io);
+    this.#receive.start(this.#io);
+    this.#backend.onChange(() => this.#onBackendState());
+    await xen.store.write(this.#statePath, String(XenbusState.Connected));
+    this.pump();
+    this.#onBackendState();
+  }
+
+  #queueKeys(): QueueKeys {
+    const domid = this.#options.backendDomid ?? 0;
+    const [txRingRef, rxRingRef] = [this.#transmit.ringPage, this.#receive.ringPage].map((page) => {
+      const ref = page.grant(0, domid, 'write');
+      this.#ringGrants.push([page, ref]);
+      return ref;
+    }) as [number, number];
+    const ports = this.#channels.map((channel) => channel.port);
+    return { txRingRef, rxRingRef, eventChannels: ports as [number] | [number, number] };
+  }
+
+  // ---- running ---------------------------------------------------------------------------------
+
+  #onEvent(channel: number, out: boolean, into: boolean): void {
+    if (!this.#running) return;
+    if (out) this.#transmit.stats.events += 1;
+    if (into) this.#receive.stats.events += 1;
+    const moreOut = out && this.#transmit.pump();
+    const moreIn = into && this.#receive.pump();
+    if (moreOut || moreIn) this.#pumpLater();
+    this.#channels[channel]?.unmask();
+  }
+
+  #onReadable(): void {
+    this.#transmit.onReadable();
+    if (this.#running && this.#transmit.pump()) this.#pumpLater();
+  }
+
+  #pumpLater(): void {
+    if (this.#deferred) return;
+    this.#deferred = true;
+    nextTurn(() => {
+      this.#deferred = false;
+      this.pump();
+    });
+  }
+
+  #onBackendState(): void {
+    const { state } = this.#backend;
+    // InitWait while we are connected is a new life of the backend that has not attached yet: nothing to do.
+    const over: readonly XenbusState[] = [XenbusState.Closing, XenbusState.Closed, XenbusState.Unknown];
+    if (this.#closing !== undefined || !over.includes(state)) return;
+    this.#closing = this.#followClosing(state);
+  }
+
+  // ---- closing ---------------------------------------------------------------------------------
+
+  async #closeOrderly(): Promise<void> {
+    const { store } = this.#options.xen;
+    this.#transmit.stop();
+    try {
+      await store.write(this.#statePath, String(XenbusState.Closing));
+      await this.#backendReaches([XenbusState.Closing, XenbusState.Closed, XenbusState.Unknown]);
+      await store.write(this.#statePath, String(XenbusState.Closed));
+      await this.#backendReaches([XenbusState.Closed, XenbusState.InitWait, XenbusState.Unknown]);
+    } finally {
+      await this.#finish('closed by us');
+    }
+  }
+
+  async #followClosing(state: XenbusState): Promise<void> {
+    this.#transmit.stop();
+    const gone = state === XenbusState.Unknown;
+    try {
+      // Without a backend our own node is being removed as well; writing would bring it back.
+      if (!gone) {
+        await this.#options.xen.store.write(this.#statePath, String(XenbusState.Closed));
+        await this.#backendReaches([XenbusState.Closed, XenbusState.Unknown]);
+      }
+    } catch {
+      // The store is gone, too: what is left is to let go of our own.
+    } finally {
+      await this.#finish(gone ? 'the backend is gone' : 'closed by the backend');
+    }
+  }
+
+  /** Waits, but not for ever: the backend may be dead. */
+  async #backendReaches(states: readonly XenbusState[]): Promise<void> {
+    const { closeTimeoutMs = CLOSE_TIMEOUT_MS, xen } = this.#options;
+    try {
+      await this.#backend.until(states, { clock: xen.clock, timeoutMs: closeTimeoutMs });
+    } catch (error) {
+      if (!(error instanceof VifdError && error.code === 'ERR_STATE')) throw error;
+    }
+  }
+
+  async #finish(reason: CloseReason): Promise<void> {
+    this.#release();
+    await this.#backend.close();
+    this.#announceClosed(reason);
+  }
+
+  #release(): void {
+    this.#running = false;
+    this.#io?.close();
+    this.#io = undefined;
+    for (const channel of this.#channels) channel.close();
+    this.#channels = [];
+    for (const [page, ref] of this.#ringGrants) page.end(ref);
+    this.#ringGrants = [];
+    this.#transmit.dispose();
+    this.#receive.dispose();
+  }
+}
+
+/**
+ * Brings a vif that an earlier frontend used back to its beginning (Linux does so after kexec): the backend closes,
+ * then waits anew.
+ */
+async function restart(
+  xen: Xen,
+  statePath: string,
+  backend: StateWatch,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { clock, store } = xen;
+  const own = await store.read(statePath);
+  if (own === String(XenbusState.Initialising)) return;
+  const inUse: readonly XenbusState[] = [XenbusState.Initialised, XenbusState.Connected, XenbusState.Closing];
+  if (inUse.includes(backend.state)) {
+    await store.write(statePath, String(XenbusState.Closing));
+    await backend.until([XenbusState.Closing, XenbusState.Closed], { clock, signal });
+    await store.write(statePath, String(XenbusState.Closed));
+    await backend.until([XenbusState.Closed, XenbusState.InitWait], { clock, signal });
+  }
+  await store.write(statePath, String(XenbusState.Initialising));
+}

@@ -1,0 +1,76 @@
+/**
+ * What a backend may not do, as Linux's xen-netfront checks it (drivers/net/xen-netfront.c) and some more that only a
+ * test can know.
+ */
+export const VIOLATION_KINDS = [
+  'wrong-id', // a response in the slot of another request
+  'repeated-id', // an id that was answered before and is not in use now
+  'idle-slot', // an id that was never used
+  'responses-beyond-requests', // rsp_prod ran past req_prod, or backwards
+  'index-overwritten', // an index that only the frontend writes has changed
+  'grant-in-use', // still mapped when the response came
+  'unknown-status', // a status that netif.h does not know
+  'extra-not-null', // a slot that held extra info answered as if it held data
+  'span-beyond-page', // offset + status reach outside the page
+  'chain-too-long', // more_data without end
+  'chain-incomplete', // more_data, and nothing follows
+  'missing-extra', // extra_info, and nothing follows
+  'bad-extra', // extra info of a type that nobody asked for
+  'bad-gso', // GSO of size 0 or unknown type, or without the checksum flags that it needs
+  'not-negotiated', // a feature used that the frontend did not offer
+  'frame-too-large', // longer than what was announced
+  'frame-too-short', // no Ethernet header
+  'content-mismatch', // bytes that nobody sent (traffic with known content only)
+] as const;
+export type ViolationKind = (typeof VIOLATION_KINDS)[number];
+
+export type Direction = 'from-guest' | 'to-guest';
+
+export interface Violation {
+  readonly kind: ViolationKind;
+  readonly ring: Direction;
+  /** Slot of the ring, or the frame's number where there is no slot. */
+  readonly slot: number;
+  readonly detail: string;
+}
+
+/** How many are kept in full; all are counted. */
+const LIST_MAX = 256;
+
+/** What a backend did wrong. Recorded, never thrown: the frontend goes on as well as it can. */
+export class Violations {
+  readonly #list: Violation[] = [];
+  readonly #counts = new Map<ViolationKind, number>();
+  readonly #onViolation: ((violation: Violation) => void) | undefined;
+  #total = 0;
+
+  constructor(onViolation?: (violation: Violation) => void) {
+    this.#onViolation = onViolation;
+  }
+
+  /** The first ones. */
+  get list(): readonly Violation[] {
+    return this.#list;
+  }
+
+  get total(): number {
+    return this.#total;
+  }
+
+  count(kind: ViolationKind): number {
+    return this.#counts.get(kind) ?? 0;
+  }
+
+  /** Kinds that occurred. */
+  counts(): Partial<Record<ViolationKind, number>> {
+    return Object.fromEntries(this.#counts);
+  }
+
+  add(kind: ViolationKind, ring: Direction, slot: number, detail: string): void {
+    const violation = { kind, ring, slot, detail };
+    this.#total += 1;
+    this.#counts.set(kind, this.count(kind) + 1);
+    if (this.#list.length < LIST_MAX) this.#list.push(violation);
+    this.#onViolation?.(violation);
+  }
+}
