@@ -1,5 +1,6 @@
 import { describe } from 'vitest';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { storeContract } from '../store/contract.js';
 import { type XenPair, xenContract } from './contract.js';
 
 /** The contract leaves shared pages granted, which is no leak. Ports, mappings and watches it has to give back. */
@@ -22,4 +23,8 @@ describe('the model keeps the contract', () => {
   xenContract('in the order of sending', () => open(undefined, false));
   xenContract('in an order that a seed decides', () => open(12, false));
   xenContract('by itself', () => open(3, true));
+  storeContract('in the store of a life', async () => {
+    const hypervisor = new ModelHypervisor({ seed: 4, autorun: true });
+    return { open: async (domid) => hypervisor.open(domid).store, [Symbol.asyncDispose]: async () => {} };
+  });
 });

@@ -98,7 +98,7 @@ export class ModelGrantBatch implements GrantBatch {
   #begin(what: string): number {
     this.#options.life.check(what);
     if (this.#disposed) throw new VifdError('ERR_STATE', `${what}: the batch was disposed of`);
-    const count = Math.min(this.#word0(), this.capacity);
+    const count = Math.min(this.ops[OPS_COUNT] as number, this.capacity);
     if (count > 0) this.#options.life.step(what);
     return count;
   }
@@ -131,10 +131,6 @@ export class ModelGrantBatch implements GrantBatch {
 
   #word(op: number, field: number): number {
     return this.ops[OPS_HEADER_WORDS + op * OP_WORDS + field] as number;
-  }
-
-  #word0(): number {
-    return this.ops[OPS_COUNT] as number;
   }
 
   #leak(): string | undefined {

@@ -3,7 +3,6 @@ import type { Access, Arena, Grants, Mapping } from '../types.js';
 import { ModelGrantBatch } from './batch.js';
 import type { Life } from './life.js';
 import { type Allocation, type Grant, type GrantTables, ModelArena } from './memory.js';
-import { pagesOf } from './shares.js';
 
 export class ModelGrants implements Grants {
   readonly #life: Life;
@@ -40,7 +39,7 @@ export class ModelGrants implements Grants {
 
   arena(bytes: number): Arena {
     this.#life.check('grants.arena');
-    return new ModelArena(pagesOf(bytes));
+    return new ModelArena(bytes);
   }
 
   batch(options: { domid: number; capacity: number; arena: Arena }): ModelGrantBatch {

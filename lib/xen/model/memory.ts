@@ -20,8 +20,11 @@ export class ModelArena implements Arena {
   readonly bytes: Uint8Array;
   readonly u32: Uint32Array;
 
-  constructor(pages: number) {
-    this.bytes = new Uint8Array(pages * PAGE_SIZE);
+  constructor(bytes: number) {
+    if (!Number.isInteger(bytes) || bytes < 1) {
+      throw new VifdError('ERR_ARGUMENT', `an arena cannot have ${bytes} bytes: give a whole number above 0`);
+    }
+    this.bytes = new Uint8Array(Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE);
     this.u32 = new Uint32Array(this.bytes.buffer);
   }
 }
@@ -122,10 +125,6 @@ export class GrantTables {
     const grant = table.get(ref);
     if (grant === undefined || grant.ended || grant.to !== user) return GNTST_GENERAL_ERROR;
     return access === 'write' && grant.access === 'read' ? GNTST_GENERAL_ERROR : grant;
-  }
-
-  get(granter: number, ref: number): Grant | undefined {
-    return this.#tables.get(granter)?.get(ref);
   }
 
   add(granter: number, allocation: Allocation, page: number, to: number, access: Access): Grant {

@@ -1,5 +1,5 @@
 import { VifdError } from '../../errors.js';
-import { type Access, PAGE_SIZE, type SharedPages, type Shares } from '../types.js';
+import type { Access, SharedPages, Shares } from '../types.js';
 import type { Life } from './life.js';
 import { Allocation, type Grant, type GrantTables } from './memory.js';
 
@@ -96,14 +96,4 @@ class ModelSharedPages implements SharedPages {
     this.#grants.clear();
     this.#allocation = undefined;
   }
-}
-
-export function pagesOf(bytes: number): number {
-  if (!Number.isInteger(bytes) || bytes < 1) {
-    throw new VifdError(
-      'ERR_ARGUMENT',
-      `an arena of ${bytes} bytes is not possible: give a whole number above 0`,
-    );
-  }
-  return Math.ceil(bytes / PAGE_SIZE);
 }
