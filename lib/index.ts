@@ -13,6 +13,7 @@ export type {
   FrameHook,
   Offload,
   PayloadMode,
+  VifHook,
   VifId,
   VifInfo,
   VifState,

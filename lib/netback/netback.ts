@@ -3,7 +3,7 @@ import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
-import type { PayloadMode, VifId, VifInfo } from './types.js';
+import type { PayloadMode, VifHook, VifId, VifInfo } from './types.js';
 import { type AttachedHow, type DetachReason, Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
 
@@ -13,6 +13,8 @@ export interface NetbackOptions {
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
   /** Which vifs of this domain to serve; default all. */
   readonly accept?: (vif: VifInfo) => boolean;
+  /** Sees every frame of every vif, from the first on. A vif's own hooks run after it. */
+  readonly hook?: VifHook;
   /** How frames' bytes cross; default 'copy'. */
   readonly payload?: PayloadMode;
   /** Abort detaches, as disposal does. */
@@ -142,6 +144,7 @@ export class Netback implements AsyncDisposable {
       xen: this.#options.xen,
       node,
       payload: this.#options.payload ?? 'copy',
+      hook: this.#options.hook,
       openPort: this.#options.port,
       onAttached: (vif, how) => this.#emitter.emit('attached', vif, how),
       onDetached: (vif, why) => this.#emitter.emit('detached', vif, why),

@@ -63,4 +63,7 @@ export interface Frame {
  */
 export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array;
 
+/** A FrameHook for all vifs. */
+export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => ReturnType<FrameHook>;
+
 export type PayloadMode = 'map' | 'copy';

@@ -12,6 +12,7 @@ import type {
   Frame,
   FrameHook,
   PayloadMode,
+  VifHook,
   VifId,
   VifInfo,
   VifState,
@@ -25,7 +26,7 @@ export type DetachReason = 'guest-closed' | 'guest-gone' | 'protocol-error' | 's
 export interface AttachedHow {
   /** An earlier life of the backend served this connection of the guest. */
   readonly resumed: boolean;
-  /** From the beginning of this attach to the first frame that could move. */
+  /** From reading the guest's keys to the moment when frames can move. */
   readonly attachMs: number;
 }
 
@@ -33,6 +34,7 @@ export interface VifParts {
   readonly xen: Xen;
   readonly node: VifNode;
   readonly payload: PayloadMode;
+  readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;
   readonly onAttached: (vif: Vif, how: AttachedHow) => void;
   readonly onDetached: (vif: Vif, why: DetachReason) => void;
@@ -70,6 +72,8 @@ export class Vif implements VifInfo {
     this.mac = info.mac;
     this.bridge = info.bridge;
     this.#hooks = new Hooks((error) => parts.onError(error, this));
+    const { hook } = parts;
+    if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this));
   }
 
   get state(): VifState {
@@ -220,8 +224,9 @@ export class Vif implements VifInfo {
         throw error;
       }
       this.#state = 'connected';
-      this.#queue.start();
+      // Listeners come first: what they hook in shall see every frame.
       this.#parts.onAttached(this, { resumed: this.#queue.resumed, attachMs: xen.clock.now() - began });
+      this.#queue?.start();
     }
     if (sight.own === XenbusState.InitWait && sight.plugged && this.#queue !== undefined) {
       await node.setState(XenbusState.Connected);

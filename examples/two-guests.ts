@@ -1,0 +1,25 @@
+// Joins two guests by a port in JavaScript: no tap, no bridge. What one sends, the other receives.
+import { fileURLToPath } from 'node:url';
+import { Netback, type NetbackOptions, openXen, pair, type VifInfo } from 'vifd';
+
+/** Serves the vif of each of two domains with one end of a pair, and leaves other vifs alone. */
+export async function joinGuests(
+  first: number,
+  second: number,
+  options: Omit<NetbackOptions, 'port' | 'accept'>,
+): Promise<Netback> {
+  const [one, other] = pair();
+  return Netback.open({
+    ...options,
+    accept: ({ domid, handle }: VifInfo) => handle === 0 && (domid === first || domid === second),
+    port: ({ domid }: VifInfo) => (domid === first ? one : other),
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [first, second] = process.argv.slice(2).map(Number);
+  const stop = new AbortController();
+  process.once('SIGTERM', () => stop.abort());
+  const netback = await joinGuests(first, second, { xen: await openXen(), signal: stop.signal });
+  netback.on('attached', (vif) => console.log(`${vif.id} is joined`));
+}
