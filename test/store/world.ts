@@ -1,0 +1,58 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { modelStoreClient } from '../../lib/xen/model/store/client.js';
+import { StoreServer } from '../../lib/xen/model/store/server.js';
+import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { type OpenStoreOptions, openStore, type StoreClient } from '../../lib/xen/store/client.js';
+import type { StoreWorld } from './contract.js';
+
+export async function inProcessWorld(): Promise<StoreWorld> {
+  const store = new ModelStore();
+  return { open: async (domid) => modelStoreClient(store, domid), [Symbol.asyncDispose]: async () => {} };
+}
+
+/** A store on sockets in a directory of its own. The server can go and come back; the tree stays. */
+export class SocketWorld implements StoreWorld {
+  readonly store = new ModelStore();
+  readonly #directory: string;
+  readonly #domids = new Set<number>();
+  server: StoreServer;
+
+  private constructor(directory: string) {
+    this.#directory = directory;
+    this.server = new StoreServer(this.store);
+  }
+
+  static async make(): Promise<SocketWorld> {
+    return new SocketWorld(await mkdtemp(join(tmpdir(), 'vifd-store-')));
+  }
+
+  /** The path of a domain's socket, which listens from now on. */
+  async socket(domid: number): Promise<string> {
+    const path = join(this.#directory, `domain${domid}`);
+    if (!this.#domids.has(domid)) await this.server.listen(path, domid);
+    this.#domids.add(domid);
+    return path;
+  }
+
+  async open(domid: number, options: OpenStoreOptions = {}): Promise<StoreClient> {
+    return openStore({ pauseMs: 1, pauseMsMax: 10, ...options, path: await this.socket(domid) });
+  }
+
+  /** The server dies; clients are cut off. */
+  async stop(): Promise<void> {
+    await this.server.close();
+  }
+
+  async restart(): Promise<void> {
+    this.server = new StoreServer(this.store);
+    for (const domid of this.#domids)
+      await this.server.listen(join(this.#directory, `domain${domid}`), domid);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.server.close();
+    await rm(this.#directory, { recursive: true });
+  }
+}
