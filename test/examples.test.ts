@@ -96,7 +96,7 @@ describe('examples', () => {
         settled(Netfront.connect({ xen: hypervisor.open(domid), handle: 0, port: ports[i] })),
       ),
     );
-    for (const port of ports) port.more(30);
+    for (const port of ports) port.send(30);
     await hypervisor.settle();
     for (const port of ports) {
       expect(port.checker?.counts).toMatchObject({
