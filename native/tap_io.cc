@@ -34,7 +34,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
         on_readable_(Napi::Persistent(options.Get("onReadable").As<Napi::Function>())) {}
 
   int Start(Napi::Env env) {
-    poll_ = UvPoll::Open(env, tap_->fd, [self = shared_from_this()](int) { self->Readable(); });
+    poll_ = UvPoll::Open(env, tap_->fd, [self = shared_from_this()](int status) { self->Readable(status); });
     return poll_ == nullptr ? -errno : 0;
   }
 
@@ -88,7 +88,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
 
   void WantReadable() {
     wanted_ = true;
-    if (poll_ != nullptr) poll_->Start();
+    if (poll_ != nullptr && !failed_) poll_->Start();
   }
 
   void Close() {
@@ -160,7 +160,9 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
   }
 
   // One call for each that was asked for. A handler that asks again at once, the usual case, costs no epoll_ctl.
-  void Readable() {
+  // When the device was deleted there is one last call, whose read() reports it; polling again would spin.
+  void Readable(int status) {
+    failed_ = failed_ || status < 0;
     wanted_ = false;
     const Napi::Env env = on_readable_.Env();
     const Napi::HandleScope scope(env);
@@ -179,6 +181,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
   Completes completes_;
   UvPoll* poll_ = nullptr;
   bool wanted_ = false;
+  bool failed_ = false;
   Napi::AsyncContext context_;
   Napi::FunctionReference on_readable_;
 };

@@ -1,0 +1,172 @@
+/**
+ * The native addon (native/*.cc) as TypeScript sees it. This file is the only importer of `bindings`.
+ *
+ * Conventions: a number below 0 is -errno; nothing here throws for what a system call or a guest did. Functions of
+ * the data path take no arguments and read their orders from a block of words that both sides share: 14 ns a call.
+ */
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { getSystemErrorName } from 'node:util';
+import bindings from 'bindings';
+import { VifdError } from './errors.js';
+
+export interface Addon {
+  /** The constants of native/layout.h by name. */
+  layout(): Record<string, number>;
+  /** Zeroed pages, page-aligned, at least `bytes` of them. Freed with the ArrayBuffer. */
+  arena(bytes: number): ArrayBuffer;
+  /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
+  loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
+  /** Makes the tap device `name`, or takes over a persistent one. */
+  openTap(name: string): NativeTap | FailedTap;
+  /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
+  watch(fd: number, onReadable: () => void): (() => void) | number;
+}
+
+export interface MissingLibrary {
+  readonly library: string;
+  /** What dlopen said. */
+  readonly reason: string;
+}
+
+export interface XenLibraries {
+  /** False before libxengnttab 1.1: copying is then mapping and copying, with the same results. */
+  readonly grantCopy: boolean;
+  openGrants(): NativeGrants | number;
+  /**
+   * @param block block[0] ports are pending and stand in block[1..]; a negative block[0] is an errno that ended it.
+   * @param onEvents runs once for all of them.
+   */
+  openEvents(block: Int32Array, onEvents: () => void): NativeEvents | number;
+  /** Only xensim has it: gntalloc cannot grant a page that is there already. */
+  readonly openShares?: () => NativeShares | number;
+}
+
+/** One handle on /dev/xen/gntdev. It closes when the last mapping made with it is gone. */
+export interface NativeGrants {
+  map(domid: number, refs: Uint32Array, write: boolean): NativeMapping | number;
+  /** @param ops OPS_HEADER_WORDS + capacity * OP_WORDS words (lib/xen/types.ts). Pinned, as is the arena. */
+  batch(domid: number, ops: Uint32Array, arena: Uint8Array): NativeBatch;
+}
+
+export interface NativeMapping {
+  /** The pages themselves, one after the other. Writing to pages mapped for reading is a SIGSEGV. */
+  readonly buffer: ArrayBuffer;
+  /** Detaches `buffer`, then unmaps. Idempotent. */
+  unmap(): number;
+}
+
+/** See GrantBatch in lib/xen/types.ts. */
+export interface NativeBatch {
+  copyFromGuest(): void;
+  copyToGuest(): void;
+  mapFromGuest(): void;
+  mapToGuest(): void;
+  unmap(): void;
+  /** For NativeTap.start: lets the tap write out of mapped pages. */
+  readonly handle: unknown;
+}
+
+/** One handle on /dev/xen/evtchn. Keeps the event loop alive while a port is bound. */
+export interface NativeEvents {
+  bind(domid: number, remotePort: number): number;
+  bindUnbound(domid: number): number;
+  notify(port: number): number;
+  unmask(port: number): number;
+  unbind(port: number): number;
+  /** From now on only ports of `domid` can be bound (xenevtchn_restrict). */
+  restrict(domid: number): number;
+  close(): number;
+}
+
+export interface NativeShares {
+  allocate(pages: number): NativeSharedPages | number;
+}
+
+export interface NativeSharedPages {
+  readonly buffer: ArrayBuffer;
+  /** @returns the reference. */
+  grant(page: number, domid: number, writable: boolean): number;
+  /** -EBUSY while the other domain has the page mapped. */
+  end(ref: number): number;
+  /** Detaches `buffer`, then gives the pages back; their grants end. Idempotent. */
+  release(): number;
+}
+
+export interface FailedTap {
+  /** The call that failed: open (of /dev/net/tun), or an ioctl's name. */
+  readonly failed: string;
+  readonly errno: number;
+}
+
+export interface NativeTap {
+  /** As the kernel has it. */
+  readonly name: string;
+  /** A persistent device stays when its descriptor closes. */
+  setPersist(on: boolean): number;
+  setUp(up: boolean): number;
+  setMtu(mtu: number): number;
+  setMac(mac: Uint8Array): number;
+  joinBridge(bridge: string): number;
+  start(options: NativeTapOptions): NativeTapIo | number;
+  close(): number;
+}
+
+export interface NativeTapOptions {
+  /** Blocks and arenas of two FrameBatches. */
+  readonly writes: Uint32Array;
+  readonly writesArena: Uint8Array;
+  readonly reads: Uint32Array;
+  readonly readsArena: Uint8Array;
+  /** NativeBatch.handle. */
+  readonly mapped: unknown;
+  /** TUN_F_* (linux/if_tun.h). */
+  readonly offloads: number;
+  /** Complete partial checksums of frames that are read. */
+  readonly completeV4: boolean;
+  readonly completeV6: boolean;
+  readonly onReadable: () => void;
+}
+
+export interface NativeTapIo {
+  write(): number;
+  read(): number;
+  wantReadable(): void;
+  close(): void;
+}
+
+let loaded: Addon | undefined;
+
+/**
+ * The addon, loaded at the first call: build/Release/vifd.node, or the file that VIFD_ADDON names.
+ * @throws VifdError ERR_ADDON_MISSING, with what to do.
+ */
+export function addon(): Addon {
+  loaded ??= load(process.env.VIFD_ADDON);
+  return loaded;
+}
+
+function load(path: string | undefined): Addon {
+  try {
+    if (path) return createRequire(import.meta.url)(resolve(path)) as Addon;
+    return bindings({
+      bindings: 'vifd',
+      module_root: fileURLToPath(new URL('..', import.meta.url)),
+      try: [['module_root', 'build', 'Release', 'bindings']],
+    }) as Addon;
+  } catch (cause) {
+    const built = cause instanceof Error && !('tries' in cause) ? ` (${cause.message.split('\n')[0]})` : '';
+    throw new VifdError(
+      'ERR_ADDON_MISSING',
+      `The native addon ${path ? `at ${path} cannot be loaded` : 'is not built'}${built}: run ` +
+        '`npm run build:native`, which needs `apt-get install -y g++ cmake make`.',
+      { cause },
+    );
+  }
+}
+
+/** 'ENOENT' for -2. */
+export function errnoName(error: number): string {
+  return getSystemErrorName(error);
+}

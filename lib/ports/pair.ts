@@ -1,0 +1,247 @@
+import { VifdError } from '../errors.js';
+import { completeChecksum } from '../protocol/checksum.js';
+import { planSegments, writeSegment } from '../protocol/segment.js';
+import { FrameQueue } from './queue.js';
+import {
+  FRAME_BYTES_MAX,
+  FRAME_FIRST_OP,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAME_OP_COUNT,
+  FRAME_STATUS,
+  FRAMES_ALIGN,
+  FRAMES_COUNT,
+  FRAMES_END,
+  FRAMES_ERRNO,
+  FRAMES_MORE,
+  FRAMES_PHASE,
+  FRAMES_START,
+  type FrameBatch,
+  frameAt,
+  type Port,
+  type PortBatches,
+  type PortIo,
+  type PortOptions,
+  VNET_FLAG_DATA_VALID,
+  VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_NONE,
+  VNET_GSO_TCPV4,
+  VNET_HEADER_BYTES,
+} from './types.js';
+
+/** What waits between the two ends: about a tap's own queue of full-sized frames. */
+const QUEUE_BYTES = 1 << 20;
+
+// errno-base.h, errno.h
+const EIO = 5;
+const EINVAL = 22;
+const EMSGSIZE = 90;
+
+/** ECN may be set in gso_type (linux/virtio_net.h). */
+const VNET_GSO_ECN = 0x80;
+
+/**
+ * Two ports in this process: what is written into one is read from the other. Frames are copied, with their
+ * virtio_net_hdr; one that the reader does not take as it is gets its checksum completed, or is cut into segments.
+ * An end whose other end nobody has open refuses frames with EIO, as a tap does that is down.
+ */
+export function pair(): [Port, Port] {
+  const first = new PairPort('pair:a');
+  const second = new PairPort('pair:b');
+  first.peer = second;
+  second.peer = first;
+  return [first, second];
+}
+
+class PairPort implements Port {
+  readonly name: string;
+  readonly writesMapped = false;
+  peer!: PairPort;
+  /** Whoever reads here. */
+  io: PairIo | undefined;
+  #closed = false;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  open(batches: PortBatches, options: PortOptions): PortIo {
+    if (this.#closed) throw new VifdError('ERR_STATE', `Port ${this.name} was closed.`);
+    if (this.io !== undefined) {
+      throw new VifdError('ERR_STATE', `Port ${this.name} is in use: close its PortIo first.`);
+    }
+    this.io = new PairIo(this, batches, options);
+    return this.io;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    this.io?.close();
+  }
+}
+
+class PairIo implements PortIo {
+  readonly #port: PairPort;
+  readonly #writes: FrameBatch;
+  readonly #reads: FrameBatch;
+  readonly #options: PortOptions;
+  readonly #queue = new FrameQueue(QUEUE_BYTES);
+  #wanted = false;
+
+  constructor(port: PairPort, batches: PortBatches, options: PortOptions) {
+    this.#port = port;
+    this.#writes = batches.writes;
+    this.#reads = batches.reads;
+    this.#options = options;
+  }
+
+  write(): number {
+    const { block, capacity } = this.#writes;
+    const count = Math.min(this.#writes.count, capacity);
+    block[FRAMES_ERRNO] = 0;
+    let done = 0;
+    for (; done < count; done++) {
+      const at = frameAt(done);
+      const status = block[at + FRAME_LENGTH] === 0 ? 0 : this.#send(at);
+      if (status === FULL) break;
+      block[at + FRAME_STATUS] = status;
+      if (status !== 0) block[FRAMES_ERRNO] = status;
+    }
+    return done;
+  }
+
+  read(): number {
+    const { block, capacity, arena } = this.#reads;
+    const end = Math.min(block[FRAMES_END], arena.bytes.length);
+    let cursor = block[FRAMES_START];
+    let count = 0;
+    for (; count < capacity; count++) {
+      const record = this.#queue.peek();
+      if (record === undefined) break;
+      const offset = place(block, cursor);
+      // The same room as a tap needs, so that nothing works here that fails there.
+      if (offset + FRAME_BYTES_MAX > end) break;
+      arena.bytes.set(record, offset - VNET_HEADER_BYTES);
+      const length = record.length - VNET_HEADER_BYTES;
+      this.#queue.shift();
+      const at = frameAt(count);
+      block[at + FRAME_OFFSET] = offset;
+      block[at + FRAME_LENGTH] = length;
+      block[at + FRAME_FIRST_OP] = 0;
+      block[at + FRAME_OP_COUNT] = 0;
+      block[at + FRAME_STATUS] = 0;
+      cursor = offset + length;
+    }
+    block[FRAMES_COUNT] = count;
+    block[FRAMES_MORE] = this.#queue.empty ? 0 : 1;
+    block[FRAMES_ERRNO] = 0;
+    return count;
+  }
+
+  wantReadable(): void {
+    this.#wanted = true;
+    if (!this.#queue.empty) this.#wake();
+  }
+
+  close(): void {
+    if (this.#port.io !== this) return;
+    this.#port.io = undefined;
+    this.#queue.clear();
+  }
+
+  /** @returns 0, an errno, or FULL. */
+  #send(at: number): number {
+    const block = this.#writes.block;
+    const bytes = this.#writes.arena.bytes;
+    const offset = block[at + FRAME_OFFSET];
+    const end = offset + block[at + FRAME_LENGTH];
+    const inside = offset >= VNET_HEADER_BYTES && end <= bytes.length && end - offset <= FRAME_BYTES_MAX;
+    if (!inside || block[at + FRAME_OP_COUNT] !== 0) return EINVAL;
+    const reader = this.#port.peer.io;
+    if (reader === undefined) return EIO;
+    return reader.#take(bytes.subarray(offset - VNET_HEADER_BYTES, end));
+  }
+
+  /** Queues a record, vnet header and frame, in a form that this end's reader can take. */
+  #take(record: Uint8Array): number {
+    const flags = record[0];
+    const kind = record[1] & ~VNET_GSO_ECN;
+    const v4 = kind === VNET_GSO_NONE ? isIpv4(record) : kind === VNET_GSO_TCPV4;
+    const checksum = v4 ? this.#options.checksumV4 : this.#options.checksumV6;
+    const gso = v4 ? this.#options.gsoV4 : this.#options.gsoV6;
+    if (kind !== VNET_GSO_NONE && !(gso && checksum)) return this.#takeSegments(record);
+    if (!this.#queue.hasRoom(record.length, 1)) return FULL;
+    const copy = this.#queue.reserve(record.length);
+    copy.set(record);
+    if ((flags & VNET_FLAG_NEEDS_CSUM) !== 0 && !checksum) {
+      const csumStart = get16(record, 6);
+      completeChecksum(
+        copy,
+        VNET_HEADER_BYTES,
+        record.length - VNET_HEADER_BYTES,
+        csumStart,
+        get16(record, 8),
+      );
+      plainHeader(copy);
+    }
+    this.#queue.commit(record.length);
+    this.#wake();
+    return 0;
+  }
+
+  #takeSegments(record: Uint8Array): number {
+    const frame = record.subarray(VNET_HEADER_BYTES);
+    const gsoBytes = get16(record, 4);
+    const csumStart = get16(record, 6);
+    const plan = planSegments(frame, csumStart, gsoBytes);
+    if (plan === undefined) return EINVAL;
+    // A segment size of a few bytes makes a 64 KiB frame megabytes long: the guest chose it, so it is refused.
+    const total = plan.totalBytes + plan.segments * VNET_HEADER_BYTES;
+    if (total > this.#queue.capacity / 2) return EMSGSIZE;
+    if (!this.#queue.hasRoom(total, plan.segments)) return FULL;
+    for (let index = 0; index < plan.segments; index++) {
+      const payload = Math.min(gsoBytes, plan.payloadBytes);
+      const copy = this.#queue.reserve(VNET_HEADER_BYTES + plan.headerBytes + payload);
+      const length = writeSegment(frame, plan, csumStart, gsoBytes, index, copy.subarray(VNET_HEADER_BYTES));
+      plainHeader(copy);
+      this.#queue.commit(VNET_HEADER_BYTES + length);
+    }
+    this.#wake();
+    return 0;
+  }
+
+  /** A microtask: never within the other end's `write`, and in an order that does not depend on timers. */
+  #wake(): void {
+    if (!this.#wanted) return;
+    this.#wanted = false;
+    queueMicrotask(() => {
+      if (this.#port.io === this) this.#options.onReadable();
+    });
+  }
+}
+
+/** Not an errno. */
+const FULL = -1;
+
+function plainHeader(record: Uint8Array): void {
+  record.fill(0, 0, VNET_HEADER_BYTES);
+  record[0] = VNET_FLAG_DATA_VALID;
+}
+
+/** The first place at or behind `cursor` with room for the vnet header in front. */
+function place(block: Uint32Array, cursor: number): number {
+  const align = block[FRAMES_ALIGN];
+  const phase = block[FRAMES_PHASE] % align;
+  return Math.ceil((cursor + VNET_HEADER_BYTES - phase) / align) * align + phase;
+}
+
+function isIpv4(record: Uint8Array): boolean {
+  const type = VNET_HEADER_BYTES + 12;
+  const tagged = record[type] === 0x81 && record[type + 1] === 0;
+  const at = tagged ? type + 4 : type;
+  return record[at] === 0x08 && record[at + 1] === 0;
+}
+
+function get16(bytes: Uint8Array, at: number): number {
+  return bytes[at] | (bytes[at + 1] << 8);
+}

@@ -1,0 +1,79 @@
+/** Frames on their way, in order, in a ring of bytes. What does not fit is refused, not grown for. */
+export class FrameQueue {
+  readonly #bytes: Uint8Array;
+  /** Offsets of the oldest record and behind the newest; they count on for ever and wrap by modulo. */
+  #head = 0;
+  #tail = 0;
+
+  constructor(bytes: number) {
+    this.#bytes = new Uint8Array(bytes);
+  }
+
+  get empty(): boolean {
+    return this.#head === this.#tail;
+  }
+
+  get capacity(): number {
+    return this.#bytes.length;
+  }
+
+  /** True when records of `bytes` together, `count` of them, fit now. */
+  hasRoom(bytes: number, count: number): boolean {
+    // A record never wraps, so each may leave a gap as long as itself at the end; one gap at most is ever there.
+    return this.#tail - this.#head + bytes + count * LENGTH_BYTES + RECORD_BYTES_MAX <= this.#bytes.length;
+  }
+
+  /** Room for a record of `bytes`; it is queued when `commit` is called. Only after `hasRoom`. */
+  reserve(bytes: number): Uint8Array {
+    const end = this.#tail % this.#bytes.length;
+    if (end + LENGTH_BYTES + bytes > this.#bytes.length) {
+      if (end + LENGTH_BYTES <= this.#bytes.length) this.#putLength(end, GAP);
+      this.#tail += this.#bytes.length - end;
+    }
+    const at = (this.#tail % this.#bytes.length) + LENGTH_BYTES;
+    return this.#bytes.subarray(at, at + bytes);
+  }
+
+  commit(bytes: number): void {
+    this.#putLength(this.#tail % this.#bytes.length, bytes);
+    this.#tail += LENGTH_BYTES + bytes;
+  }
+
+  /** The oldest record; valid until `shift`. */
+  peek(): Uint8Array | undefined {
+    if (this.empty) return undefined;
+    let at = this.#head % this.#bytes.length;
+    if (at + LENGTH_BYTES > this.#bytes.length || this.#length(at) === GAP) {
+      this.#head += this.#bytes.length - at;
+      at = 0;
+    }
+    return this.#bytes.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + this.#length(at));
+  }
+
+  shift(): void {
+    const record = this.peek();
+    if (record !== undefined) this.#head += LENGTH_BYTES + record.length;
+  }
+
+  clear(): void {
+    this.#head = 0;
+    this.#tail = 0;
+  }
+
+  #length(at: number): number {
+    const bytes = this.#bytes;
+    return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
+  }
+
+  #putLength(at: number, length: number): void {
+    this.#bytes[at] = length & 0xff;
+    this.#bytes[at + 1] = (length >>> 8) & 0xff;
+    this.#bytes[at + 2] = length >>> 16;
+  }
+}
+
+const LENGTH_BYTES = 3;
+/** A length that no record has: the next record is at the ring's start. */
+const GAP = 0xffffff;
+/** A frame of 65535 + 18 bytes, its vnet header and its length. */
+const RECORD_BYTES_MAX = 65_568;

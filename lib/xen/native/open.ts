@@ -1,0 +1,118 @@
+import type { XenLibraries } from '../../addon.js';
+import { openStore } from '../store/client.js';
+import type { Store, Xen } from '../types.js';
+import { requireDomid } from './check.js';
+import { systemClock } from './clock.js';
+import type { XenEvents } from './events.js';
+import { XenGrants } from './grants.js';
+import {
+  librariesFrom,
+  loadLibraries,
+  openEventDevice,
+  openGrantDevice,
+  openShareDevice,
+} from './libraries.js';
+import { pollReadiness } from './readiness.js';
+import { XenShares } from './shares.js';
+
+export interface OpenXenOptions {
+  /**
+   * Directory of libxengnttab.so.1 and libxenevtchn.so.1: another build of them, or the simulated Xen. Default: the
+   * environment's VIFD_XEN_LIBRARIES, else where the system has them.
+   */
+  readonly libraries?: string;
+  /** The domain that this process runs in. Default: the store is asked; 0 where it does not say. */
+  readonly domid?: number;
+  /** The Xen owns it from then on and closes it, also when opening fails. Default: `openStore()`. */
+  readonly store?: Store;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Opens the hypervisor under this process.
+ * @throws VifdError ERR_ADDON_MISSING or ERR_XEN_UNAVAILABLE, saying what is missing and what to do.
+ */
+export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
+  const undo: (() => unknown)[] = [];
+  if (options.store !== undefined) undo.push(closing(options.store));
+  try {
+    options.signal?.throwIfAborted();
+    if (options.domid !== undefined) requireDomid(options.domid);
+    const libraries = loadLibraries(librariesFrom(options.libraries));
+    const devices = openDevices(libraries, undo);
+    const store = options.store ?? (await openOwnStore(options.signal, undo));
+    const domid = options.domid ?? (await ownDomid(libraries, store));
+    return new NativeXen({ ...devices, store, domid });
+  } catch (error) {
+    for (const step of undo.reverse()) await step();
+    throw error;
+  }
+}
+
+interface Devices {
+  readonly grants: XenGrants;
+  readonly events: XenEvents;
+  readonly shares: XenShares | undefined;
+}
+
+function openDevices(libraries: XenLibraries, undo: (() => unknown)[]): Devices {
+  const grants = new XenGrants(openGrantDevice(libraries));
+  const events = openEventDevice(libraries);
+  undo.push(() => events[Symbol.dispose]());
+  const shares = openShareDevice(libraries);
+  return { grants, events, shares: shares && new XenShares(shares) };
+}
+
+async function openOwnStore(signal: AbortSignal | undefined, undo: (() => unknown)[]): Promise<Store> {
+  const store = await openStore({ readiness: pollReadiness, ...(signal === undefined ? {} : { signal }) });
+  undo.push(closing(store));
+  return store;
+}
+
+function closing(store: Store): () => PromiseLike<void> {
+  return () => store[Symbol.asyncDispose]();
+}
+
+/**
+ * A domain reads its number from the relative path `domid` (docs/misc/xenstore-paths.pandoc). Sockets take no
+ * relative paths: who has one is dom0, or a store domain's client, which must say.
+ */
+async function ownDomid(libraries: XenLibraries, store: Store): Promise<number> {
+  if (libraries.openShares !== undefined) return Number(process.env.XENSIM_DOMID ?? 0);
+  try {
+    return Number((await store.read('domid')) ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+class NativeXen implements Xen {
+  readonly domid: number;
+  readonly grants: XenGrants;
+  readonly events: XenEvents;
+  readonly shares: XenShares | undefined;
+  readonly store: Store;
+  readonly clock = systemClock;
+  #disposed: Promise<void> | undefined;
+
+  constructor(parts: Devices & { readonly store: Store; readonly domid: number }) {
+    this.domid = parts.domid;
+    this.grants = parts.grants;
+    this.events = parts.events;
+    this.shares = parts.shares;
+    this.store = parts.store;
+  }
+
+  /** Closes every channel, unmaps every page, closes the store. Idempotent. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#close();
+    return this.#disposed;
+  }
+
+  async #close(): Promise<void> {
+    this.events[Symbol.dispose]();
+    this.grants[Symbol.dispose]();
+    this.shares?.[Symbol.dispose]();
+    await this.store[Symbol.asyncDispose]();
+  }
+}

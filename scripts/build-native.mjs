@@ -1,0 +1,48 @@
+/**
+ * Builds the native addon and the simulated Xen: npm's `install` script and, with --required, `npm run build:native`.
+ * Needs no network and no home directory. Nothing to do is cmake's to find out: 0.5 s then.
+ */
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** cmake-js itself asks for ninja first and takes make. */
+const TOOLS = [
+  { any: ['g++', 'clang++', 'c++'], apt: 'g++' },
+  { any: ['cmake'], apt: 'cmake' },
+  { any: ['ninja', 'make'], apt: 'make' },
+];
+
+/** @returns {string[]} what to install, for tools that are not there. */
+export function missingTools() {
+  const present = (tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).status === 0;
+  return TOOLS.filter(({ any }) => !any.some(present)).map(({ apt }) => apt);
+}
+
+/** @returns {string | undefined} why it could not be built: one line, or a line and the compiler's output. */
+export function buildNative() {
+  const missing = missingTools();
+  if (missing.length > 0) {
+    return (
+      `vifd: the native addon is not built, since ${missing.join(', ')} cannot be found: ` +
+      '`apt-get install -y g++ cmake make && npm run build:native`. The pure-TypeScript model works without it.'
+    );
+  }
+  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+  const args = [cmakeJs, 'compile', '--directory', root, '--out', `${root}build/cmake`];
+  const built = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 });
+  if (built.status === 0) return undefined;
+  const output = `${built.stdout ?? ''}${built.stderr ?? ''}${built.error ?? ''}`;
+  return `${output}\nvifd: the native addon could not be built; the output is above. The pure-TypeScript model works without it.`;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const failure = buildNative();
+  if (failure !== undefined) {
+    console.error(failure);
+    // An install must not fail for want of a compiler; who asked for the addon must hear of it.
+    process.exitCode = process.argv.includes('--required') ? 1 : 0;
+  }
+}
