@@ -13,7 +13,7 @@ import {
 } from './features.js';
 import { Xorshift } from './random.js';
 import { RECEIVE_ARENA_BYTES, Receive } from './receive.js';
-import { StateWatch } from './state-watch.js';
+import { readIfThere, StateWatch } from './state-watch.js';
 import type { DirectionStats, StatsOf } from './stats.js';
 import { type QueueOptions, Transmit } from './transmit.js';
 import { type Violation, Violations } from './violations.js';
@@ -96,7 +96,7 @@ export class Netfront implements AsyncDisposable {
     }
     const domid = options.domid ?? xen.domid;
     const frontendPath = frontendVifPath(domid, handle);
-    const backendPath = await xen.store.read(`${frontendPath}/backend`);
+    const backendPath = await readIfThere(xen.store, `${frontendPath}/backend`);
     if (backendPath === undefined) {
       throw new VifdError(
         'ERR_STATE',

@@ -4,6 +4,7 @@ import {
   FRAME_OFFSET,
   FRAME_OP_COUNT,
   FRAME_STATUS,
+  FRAMES_ERRNO,
   FrameBatch,
   frameAt,
   type PortIo,
@@ -378,8 +379,13 @@ export class Receive {
     const frames = this.writes.count;
     this.#cursor = FRAME_PHASE;
     if (frames === 0) return;
+    const { block } = this.writes;
+    block[FRAMES_ERRNO] = 0;
     const taken = this.#io?.write() ?? 0;
     this.stats.dropped += frames - taken;
+    if (block[FRAMES_ERRNO] !== 0) {
+      for (let i = 0; i < taken; i++) if (block[frameAt(i) + FRAME_STATUS] !== 0) this.stats.dropped += 1;
+    }
     this.writes.count = 0;
   }
 

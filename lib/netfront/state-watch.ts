@@ -1,11 +1,24 @@
 import { VifdError } from '../errors.js';
 import { parseXenbusState, type XenbusState } from '../protocol/xenbus.js';
-import type { Clock, Store, StoreWatch } from '../xen/types.js';
+import type { Clock, Store, StoreView, StoreWatch } from '../xen/types.js';
 
 export interface UntilOptions {
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number;
+}
+
+/**
+ * Reads a node that may not be there. A guest is told EACCES of a node that is gone when it may not read the parent.
+ */
+export async function readIfThere(store: StoreView, path: string): Promise<string | undefined> {
+  try {
+    return await store.read(path);
+  } catch (error) {
+    if (error instanceof VifdError && error.code === 'ERR_STORE' && error.errno === 'EACCES')
+      return undefined;
+    throw error;
+  }
 }
 
 /** Follows one `state` node of the store. */
@@ -26,7 +39,7 @@ export class StateWatch implements AsyncDisposable {
   /** Resolves when the state is known. */
   static async open(store: Store, path: string): Promise<StateWatch> {
     const watch = new StateWatch(store, path);
-    watch.#state = parseXenbusState(await store.read(path));
+    watch.#state = parseXenbusState(await readIfThere(store, path));
     watch.#watch = await store.watch(path, () => void watch.#refresh());
     return watch;
   }
@@ -96,7 +109,7 @@ export class StateWatch implements AsyncDisposable {
       this.#again = false;
       let state: XenbusState;
       try {
-        state = parseXenbusState(await this.#store.read(this.path));
+        state = parseXenbusState(await readIfThere(this.#store, this.path));
       } catch {
         // The connection to the store is gone. It registers the watch again when it is back, and that fires it.
         continue;

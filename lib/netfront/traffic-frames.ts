@@ -26,6 +26,7 @@ export const TRAFFIC_MTU_BYTES = 1514;
 /** Payload of a segment of a GSO frame. */
 const SEGMENT_BYTES = 1448;
 
+/** As many as patternStart gives. */
 const PATTERN_STARTS = 1 << 16;
 const HEADERS_BYTES_MAX = TRANSPORT + TCP_BYTES + TAG_BYTES;
 
@@ -141,7 +142,8 @@ export function readTag(bytes: Uint8Array, start: number, length: number, into: 
 }
 
 function patternStart(sequence: number): number {
-  return Math.imul(sequence, 0x9e3b) & (PATTERN_STARTS - 1);
+  // The upper half of the product depends on every bit of the number: a damaged number does not fit its content.
+  return Math.imul(sequence, 0x9e3779b1) >>> 16;
 }
 
 function writeVnetHeader(bytes: Uint8Array, start: number, where: number, gso: boolean): void {
