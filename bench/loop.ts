@@ -1,0 +1,175 @@
+import { FlowCounters } from '../lib/netback/counters.js';
+import { FromGuest } from '../lib/netback/from-guest.js';
+import { Hooks } from '../lib/netback/hooks.js';
+import type { PumpResult } from '../lib/netback/pump.js';
+import { ToGuest } from '../lib/netback/to-guest.js';
+import type { PayloadMode } from '../lib/netback/types.js';
+import {
+  FRAME_BYTES_MAX,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAMES_ALIGN,
+  FRAMES_END,
+  FRAMES_PHASE,
+  type FrameBatch,
+  frameAt,
+  type Port,
+  type PortIo,
+  VNET_HEADER_BYTES,
+} from '../lib/ports/types.js';
+import { RING_REQ_PROD } from '../lib/protocol/netif.js';
+import { BackRing, RX_RING, TX_RING } from '../lib/protocol/ring.js';
+import type { Grants, Mapping } from '../lib/xen/types.js';
+import type { BenchGuest } from './guest.js';
+import { GUEST } from './machines.js';
+
+/** What is measured: the C++ loop, or lib/netback. */
+export interface Loop {
+  /** Publishes `slots` slots, `step` at a time, and drains the ring after each. @returns nanoseconds. */
+  fromGuest(slots: number, step: number): number;
+  /** Offers `frames` frames, `step` at a time, to a ring with room for all. @returns nanoseconds. */
+  toGuest(frames: number, step: number): number;
+  /** The frame that `toGuest` delivers, its vnet header in front. */
+  setSource(bytes: Uint8Array): void;
+}
+
+/** The classes that serve a vif, on both rings of `guest`; `port` instead of one that counts. */
+export class TypeScriptLoop implements Loop {
+  readonly counters = { fromGuest: new FlowCounters(), toGuest: new FlowCounters() };
+  readonly #guest: BenchGuest;
+  readonly #rings: readonly Mapping[];
+  readonly #txRing: BackRing;
+  readonly #rxRing: BackRing;
+  readonly #fromGuest: FromGuest;
+  readonly #toGuest: ToGuest;
+  readonly #source: NullPortIo;
+  #notified = 0;
+
+  constructor(grants: Grants, guest: BenchGuest, payload: PayloadMode, port?: Port) {
+    this.#guest = guest;
+    this.#rings = [guest.txRef, guest.rxRef].map((ref) => grants.map(GUEST, [ref], 'write'));
+    this.#txRing = new BackRing(this.#rings[0].page(0), TX_RING);
+    this.#rxRing = new BackRing(this.#rings[1].page(0), RX_RING);
+    const hooks = new Hooks((error) => {
+      throw error;
+    });
+    const common = { grants, domid: GUEST, payload, hooks };
+    this.#fromGuest = new FromGuest({ ...common, ring: this.#txRing, counters: this.counters.fromGuest });
+    const taker = { scatterGather: true };
+    this.#toGuest = new ToGuest({ ...common, ring: this.#rxRing, taker, counters: this.counters.toGuest });
+    this.#source = new NullPortIo(this.#fromGuest.frames, this.#toGuest.frames);
+    this.#fromGuest.start(port === undefined ? this.#source : this.#open(port), port?.writesMapped ?? true);
+    this.#toGuest.start(this.#source);
+  }
+
+  get notified(): number {
+    return this.#notified;
+  }
+
+  fromGuest(slots: number, step: number): number {
+    attach(this.#txRing);
+    const words = this.#guest.txWords;
+    const first = words[RING_REQ_PROD];
+    const start = process.hrtime.bigint();
+    for (let done = step; done <= slots; done += step) {
+      words[RING_REQ_PROD] = first + done;
+      this.#drain(this.#fromGuest);
+    }
+    return Number(process.hrtime.bigint() - start);
+  }
+
+  toGuest(frames: number, step: number): number {
+    attach(this.#rxRing);
+    const start = process.hrtime.bigint();
+    for (let done = step; done <= frames; done += step) {
+      this.#source.offered = step;
+      this.#drain(this.#toGuest);
+    }
+    return Number(process.hrtime.bigint() - start);
+  }
+
+  setSource(bytes: Uint8Array): void {
+    this.#source.fill(bytes);
+  }
+
+  /** The frames of the last batch from the guest, vnet headers in front. Of payload mode copy. */
+  lastFrames(): Uint8Array[] {
+    const { block, arena, count } = this.#fromGuest.frames;
+    return Array.from({ length: count }, (_, i) => {
+      const offset = block[frameAt(i) + FRAME_OFFSET];
+      return arena.bytes.slice(offset - VNET_HEADER_BYTES, offset + block[frameAt(i) + FRAME_LENGTH]);
+    });
+  }
+
+  close(): void {
+    this.#fromGuest.grants[Symbol.dispose]();
+    this.#toGuest.grants[Symbol.dispose]();
+    for (const ring of this.#rings) ring.unmap();
+  }
+
+  #open(port: Port): PortIo {
+    const batches = {
+      writes: this.#fromGuest.frames,
+      reads: this.#toGuest.frames,
+      mapped: this.#fromGuest.grants,
+    };
+    const options = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true, onReadable: () => {} };
+    return port.open(batches, options);
+  }
+
+  readonly #notify = (): void => {
+    this.#notified++;
+  };
+
+  #drain(pump: { pump(notify: () => void): PumpResult }): void {
+    let result: PumpResult = 'more';
+    while (result === 'more') result = pump.pump(this.#notify);
+    if (result !== 'idle') throw new Error(result.stop);
+  }
+}
+
+function attach(ring: BackRing): void {
+  if (!ring.attach()) throw new Error('cannot attach to the ring');
+}
+
+/** Takes frames and counts on; gives the same frame over and over, each time it is offered. */
+class NullPortIo implements PortIo {
+  offered = 0;
+  readonly #writes: FrameBatch;
+  readonly #reads: FrameBatch;
+  #room = 0;
+
+  constructor(writes: FrameBatch, reads: FrameBatch) {
+    this.#writes = writes;
+    this.#reads = reads;
+  }
+
+  /** Lays copies of a frame out in the arena, as a tap's reads do. */
+  fill(bytes: Uint8Array): void {
+    const { block, arena, capacity } = this.#reads;
+    const align = block[FRAMES_ALIGN];
+    const length = bytes.length - VNET_HEADER_BYTES;
+    let offset = block[FRAMES_PHASE];
+    for (this.#room = 0; this.#room < capacity; this.#room++) {
+      if (offset + FRAME_BYTES_MAX > block[FRAMES_END]) return;
+      arena.bytes.set(bytes, offset - VNET_HEADER_BYTES);
+      block[frameAt(this.#room) + FRAME_OFFSET] = offset;
+      block[frameAt(this.#room) + FRAME_LENGTH] = length;
+      offset = ((offset + length + align - 1) & -align) + block[FRAMES_PHASE];
+    }
+  }
+
+  write(): number {
+    return this.#writes.count;
+  }
+
+  read(): number {
+    const count = Math.min(this.offered, this.#room);
+    this.offered -= count;
+    this.#reads.count = count;
+    return count;
+  }
+
+  wantReadable(): void {}
+  close(): void {}
+}

@@ -1,0 +1,35 @@
+import { tap } from '../lib/ports/tap.js';
+import { FRAMES } from './frames.js';
+import { BenchGuest } from './guest.js';
+import { TypeScriptLoop } from './loop.js';
+import { BACKEND, cxxLoop, GUEST, XENSIM, xensimMachine } from './machines.js';
+import { batchesOf, type Cell, type Effort, measure } from './measure.js';
+import { type Line, lineOf } from './report.js';
+
+/**
+ * From the guest into a tap: one for each loop, alike. Run in a network namespace of its own, so that nobody else
+ * sees the frames; the namespace's stack receives each and drops it as meant for another host.
+ */
+export async function tapLines(effort: Effort): Promise<Line[]> {
+  using machine = xensimMachine();
+  const guest = new BenchGuest(machine.guest, BACKEND);
+  const { txRef, rxRef } = guest;
+  const cxx = cxxLoop({ directory: XENSIM, domid: GUEST, txRef, rxRef, tap: 'bench-cxx' });
+  await using copyPort = tap({ name: 'bench-copy', up: true });
+  await using mapPort = tap({ name: 'bench-map', up: true });
+  const native = new TypeScriptLoop(machine.backend, guest, 'copy', copyPort);
+  const map = new TypeScriptLoop(machine.backend, guest, 'map', mapPort);
+  const cells = FRAMES.flatMap((frame) =>
+    batchesOf(frame).map((batch): Cell => ({ direction: 'from-guest', frame, batch })),
+  );
+  const lines = cells.map((cell) => lineOf(cell, measure(cell, guest, { cxx, native, map }, effort)));
+  for (const [name, { dropped }] of [
+    ['copy', native.counters.fromGuest],
+    ['map', map.counters.fromGuest],
+  ] as const) {
+    if (dropped > 0) throw new Error(`the tap of payload mode ${name} refused ${dropped} frames`);
+  }
+  native.close();
+  map.close();
+  return lines;
+}

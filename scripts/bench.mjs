@@ -1,0 +1,21 @@
+// npm run bench -- [--quick] [--json] [--write-docs] [--only TEXT]
+// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native). See bench/main.ts.
+import { spawnSync } from 'node:child_process';
+import { rmSync, symlinkSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+
+function run(command, args, stdio = 'inherit') {
+  const { status } = spawnSync(command, args, { stdio });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+// Standard output is for the result alone: it may be JSON.
+run(process.execPath, ['scripts/setup.mjs'], ['inherit', 2, 2]);
+rmSync('build/bench', { recursive: true, force: true });
+run('node_modules/.bin/tsc', ['-p', 'bench/tsconfig.json']);
+// The compiler puts lib beside what imports it. Measured is dist, which is what users run.
+rmSync('build/bench/lib', { recursive: true });
+symlinkSync('../../dist', 'build/bench/lib');
+run(process.execPath, ['build/bench/bench/main.js', ...process.argv.slice(2)]);
