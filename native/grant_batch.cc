@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "layout.h"
+#include "method.h"
 
 namespace vifd {
 
@@ -146,11 +147,11 @@ Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<Grant
   const auto batch = std::make_shared<GrantBatch>(table, info[0].As<Napi::Number>().Uint32Value(),
                                                   info[1].As<Napi::Uint32Array>(), info[2].As<Napi::Uint8Array>());
   Napi::Object out = Napi::Object::New(env);
-  out["copyFromGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->Copy(false); });
-  out["copyToGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->Copy(true); });
-  out["mapFromGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->MapFromGuest(); });
-  out["mapToGuest"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->MapToGuest(); });
-  out["unmap"] = Napi::Function::New(env, [batch](const Napi::CallbackInfo&) { batch->Unmap(); });
+  out["copyFromGuest"] = DirectMethod<&GrantBatch::CopyFromGuest>(env, "copyFromGuest", batch);
+  out["copyToGuest"] = DirectMethod<&GrantBatch::CopyToGuest>(env, "copyToGuest", batch);
+  out["mapFromGuest"] = DirectMethod<&GrantBatch::MapFromGuest>(env, "mapFromGuest", batch);
+  out["mapToGuest"] = DirectMethod<&GrantBatch::MapToGuest>(env, "mapToGuest", batch);
+  out["unmap"] = DirectMethod<&GrantBatch::Unmap>(env, "unmap", batch);
   out["handle"] = Napi::External<std::shared_ptr<GrantBatch>>::New(
       env, new std::shared_ptr<GrantBatch>(batch), [](Napi::Env, std::shared_ptr<GrantBatch>* held) { delete held; });
   return out;

@@ -18,7 +18,8 @@ class GrantBatch {
              const Napi::Uint8Array& arena);
   ~GrantBatch() { Unmap(); }
 
-  void Copy(bool to_guest);
+  void CopyFromGuest() { Copy(false); }
+  void CopyToGuest() { Copy(true); }
   void MapFromGuest();
   void MapToGuest();
   void Unmap();
@@ -32,6 +33,7 @@ class GrantBatch {
     uint32_t pages;
   };
 
+  void Copy(bool to_guest);
   uint32_t* Op(uint32_t index) const;
   uint32_t Count() const;
   // Checks every operation's place; the good ones are listed in `chosen_`, the others get their status.

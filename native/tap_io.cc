@@ -11,6 +11,7 @@
 #include "checksum.h"
 #include "frames.h"
 #include "grant_batch.h"
+#include "method.h"
 #include "uvpoll.h"
 
 namespace vifd {
@@ -39,6 +40,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
   }
 
   uint32_t Write() {
+    if (!open()) return 0;
     writes_.Check();
     const uint32_t count = std::min(writes_.header(FRAMES_COUNT), writes_.capacity());
     uint32_t done = 0;
@@ -55,6 +57,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
   }
 
   uint32_t Read() {
+    if (!open()) return 0;
     reads_.Check();
     const uint64_t align = reads_.header(FRAMES_ALIGN);
     const uint64_t end = std::min<uint64_t>(reads_.header(FRAMES_END), reads_.arena_size());
@@ -96,9 +99,9 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     poll_ = nullptr;
   }
 
+ private:
   bool open() const { return poll_ != nullptr && tap_->fd >= 0; }
 
- private:
   // The first place at or behind `cursor` with room for the vnet header in front.
   uint64_t Place(uint64_t cursor, uint64_t align) {
     const uint64_t phase = reads_.header(FRAMES_PHASE) & (align - 1);
@@ -198,14 +201,10 @@ Napi::Value StartTap(const Napi::CallbackInfo& info, const std::shared_ptr<TapDe
   if (const int error = io->Start(env); error < 0) return Napi::Number::New(env, error);
 
   Napi::Object out = Napi::Object::New(env);
-  out["write"] = Napi::Function::New(env, [io](const Napi::CallbackInfo& call) {
-    return Napi::Number::New(call.Env(), io->open() ? io->Write() : 0);
-  });
-  out["read"] = Napi::Function::New(env, [io](const Napi::CallbackInfo& call) {
-    return Napi::Number::New(call.Env(), io->open() ? io->Read() : 0);
-  });
-  out["wantReadable"] = Napi::Function::New(env, [io](const Napi::CallbackInfo&) { io->WantReadable(); });
-  out["close"] = Napi::Function::New(env, [io](const Napi::CallbackInfo&) { io->Close(); });
+  out["write"] = DirectMethod<&TapIo::Write>(env, "write", io);
+  out["read"] = DirectMethod<&TapIo::Read>(env, "read", io);
+  out["wantReadable"] = DirectMethod<&TapIo::WantReadable>(env, "wantReadable", io);
+  out["close"] = DirectMethod<&TapIo::Close>(env, "close", io);
   return out;
 }
 
