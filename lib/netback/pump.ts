@@ -4,15 +4,25 @@
  */
 export type PumpResult = 'idle' | 'more' | { readonly stop: string };
 
-/** xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain). */
+/**
+ * xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain). A
+ * reference that is not granted to us is a general error for Xen (xen/common/grant_table.c, _set_status_v1).
+ */
+const GNTST_GENERAL_ERROR = -1;
 const GNTST_BAD_DOMAIN = -2;
 const GNTST_BAD_GNTREF = -3;
 const GNTST_PERMISSION_DENIED = -8;
+const FOREIGN_FAULTS: ReadonlySet<number> = new Set([
+  GNTST_GENERAL_ERROR,
+  GNTST_BAD_DOMAIN,
+  GNTST_BAD_GNTREF,
+  GNTST_PERMISSION_DENIED,
+]);
 
 /**
  * A frontend that names grants which are not its own to give breaks the protocol. Linux answers each with an
  * error for ever; we answer, then stop the vif, so that a fault is seen where it is.
  */
 export function isForeignFault(status: number): boolean {
-  return status === GNTST_BAD_DOMAIN || status === GNTST_BAD_GNTREF || status === GNTST_PERMISSION_DENIED;
+  return FOREIGN_FAULTS.has(status);
 }

@@ -25,6 +25,7 @@ const ATTACKS: ReadonlyArray<readonly [what: string, reason: RegExp, attack: (gu
       ]),
   ],
   ['a grant that is not there', /bad grant reference 999999/, (guest) => guest.send([{ ref: 999_999 }])],
+  ['a grant that is ended', /bad grant reference/, (guest) => guest.send([{ ref: ended(guest) }])],
   ['an endless chain of extras', /extra info repeats/, (guest) => guest.send(extras(20))],
   ['an endless chain of slots', /too many slots/, (guest) => guest.send(chain(25))],
   ['a chain that ends with the ring', /frame is incomplete/, (guest) => guest.send(chain(3))],
@@ -45,6 +46,12 @@ const ATTACKS: ReadonlyArray<readonly [what: string, reason: RegExp, attack: (gu
 function raise(guest: RawGuest, by: number): void {
   guest.tx[RING_REQ_PROD] += by;
   guest.notify();
+}
+
+function ended(guest: RawGuest): number {
+  const ref = guest.pages.grant(9, 0, 'read');
+  guest.pages.end(ref);
+  return ref;
 }
 
 function chain(slots: number): TxSlot[] {
