@@ -180,6 +180,9 @@ export interface Permission {
 export interface Clock {
   /** Monotonic milliseconds. */
   now(): number;
-  /** Runs `fire` once after `delayMs`. Disposal cancels; it does not keep the process alive. */
+  /**
+   * Runs `fire` once after `delayMs`; 0 is the next turn of the event loop, after what waits for I/O. Disposal
+   * cancels; it does not keep the process alive.
+   */
   after(delayMs: number, fire: () => void): Disposable;
 }
