@@ -97,6 +97,7 @@ export class Transmit {
   #nextFrame = 0;
   /** The port calls back when frames wait. */
   #portIdle = false;
+  #pumping = false;
   #fullSince: number | undefined;
   #reportedProducer = -1;
 
@@ -147,6 +148,15 @@ export class Transmit {
 
   /** Reads responses, then the port, as far as either goes. @returns true when its turn ended before its work. */
   pump(): boolean {
+    // A port may call back from within `wantReadable`: the pump under way sees to it.
+    if (this.#pumping) return false;
+    this.#pumping = true;
+    const more = this.#pump();
+    this.#pumping = false;
+    return more;
+  }
+
+  #pump(): boolean {
     this.#ring.refresh();
     if (!this.#ring.intact()) this.#violation('index-overwritten', 0, 'req_prod is not what was written');
     for (let round = 0; round < ROUNDS_MAX; round++) {
