@@ -105,7 +105,8 @@ function join(native: NativeTap, bridge: string): void {
   // A persistent tap is still in the bridge that an earlier life put it into.
   if (bridgeOf(native.name) === bridge) return;
   const error = native.joinBridge(bridge);
-  const hint = errnoName(error) === 'EBUSY' ? `; it is in ${bridgeOf(native.name) ?? 'another'} already` : '';
+  const busy = error < 0 && errnoName(error) === 'EBUSY';
+  const hint = busy ? `; it is in ${bridgeOf(native.name) ?? 'another'} already` : '';
   done(native, `joining bridge ${bridge}`, error, hint);
 }
 
