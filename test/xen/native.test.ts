@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe } from 'vitest';
 import { openXen } from '../../lib/xen/native/open.js';
@@ -8,14 +8,16 @@ import type { Store, Xen } from '../../lib/xen/types.js';
 import { type XenPair, xenContract } from './contract.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const build = process.env.VIFD_ADDON ? dirname(process.env.VIFD_ADDON) : join(root, 'build', 'Release');
+const build = process.env.VIFD_ADDON
+  ? dirname(resolve(process.env.VIFD_ADDON))
+  : join(root, 'build', 'Release');
 const libraries = join(build, 'xensim');
 
 const BACKEND = 0;
 const FRONTEND = 7;
 
 /** The contract is about memory and events. */
-const noStore = { [Symbol.asyncDispose]: async () => {} } as Store;
+const noStore = { [Symbol.asyncDispose]: async () => {} } as unknown as Store;
 
 async function enter(domid: number): Promise<Xen> {
   // Read by xensim when a handle is opened: one process can so be two domains.

@@ -1,0 +1,145 @@
+import {
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAME_OP_COUNT,
+  FRAME_STATUS,
+  FRAMES_END,
+  FRAMES_START,
+  FrameBatch,
+  frameAt,
+  type Port,
+  type PortIo,
+  type PortOptions,
+  VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_TCPV4,
+  VNET_HEADER_BYTES,
+} from '../../lib/ports/types.js';
+import { completeChecksum, locateChecksum, writePseudoChecksum } from '../../lib/protocol/checksum.js';
+import type { Arena } from '../../lib/xen/types.js';
+
+/** One end of a port with batches, as a backend has it. */
+export interface End {
+  readonly io: PortIo;
+  readonly writes: FrameBatch;
+  readonly reads: FrameBatch;
+  /** How often the port said that frames wait. */
+  wakeUps: number;
+}
+
+export const EVERYTHING = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true } as const;
+export const NOTHING = { checksumV4: false, checksumV6: false, gsoV4: false, gsoV6: false } as const;
+
+export function openEnd(
+  port: Port,
+  arena: (bytes: number) => Arena,
+  offloads: Omit<PortOptions, 'onReadable'> = EVERYTHING,
+): End {
+  const writes = new FrameBatch(arena(1 << 20), 256);
+  const reads = new FrameBatch(arena(1 << 20), 256);
+  reads.block[FRAMES_START] = 0;
+  reads.block[FRAMES_END] = 1 << 20;
+  const end: End = {
+    writes,
+    reads,
+    wakeUps: 0,
+    io: port.open({ writes, reads }, { ...offloads, onReadable: () => end.wakeUps++ }),
+  };
+  return end;
+}
+
+export interface Sent {
+  readonly frame: Uint8Array;
+  readonly header?: Uint8Array;
+}
+
+/** Puts frames into the batch. @returns how many `write` dealt with. */
+export function send(end: End, frames: readonly Sent[]): number {
+  let cursor = 0;
+  frames.forEach(({ frame, header }, index) => {
+    const offset = Math.ceil((cursor + VNET_HEADER_BYTES) / 64) * 64;
+    const at = frameAt(index);
+    end.writes.arena.bytes.fill(0, offset - VNET_HEADER_BYTES, offset);
+    if (header !== undefined) end.writes.arena.bytes.set(header, offset - VNET_HEADER_BYTES);
+    end.writes.arena.bytes.set(frame, offset);
+    end.writes.block[at + FRAME_OFFSET] = offset;
+    end.writes.block[at + FRAME_LENGTH] = frame.length;
+    end.writes.block[at + FRAME_OP_COUNT] = 0;
+    end.writes.block[at + FRAME_STATUS] = 0xdead;
+    cursor = offset + frame.length;
+  });
+  end.writes.count = frames.length;
+  return end.io.write();
+}
+
+export function statusOf(end: End, index: number): number {
+  return end.writes.block[frameAt(index) + FRAME_STATUS];
+}
+
+export interface Received {
+  readonly frame: Uint8Array;
+  readonly header: Uint8Array;
+  readonly offset: number;
+}
+
+export function receive(end: End): Received[] {
+  const count = end.io.read();
+  return Array.from({ length: count }, (_, index) => {
+    const at = frameAt(index);
+    const offset = end.reads.block[at + FRAME_OFFSET];
+    const length = end.reads.block[at + FRAME_LENGTH];
+    return {
+      offset,
+      frame: end.reads.arena.bytes.slice(offset, offset + length),
+      header: end.reads.arena.bytes.slice(offset - VNET_HEADER_BYTES, offset),
+    };
+  });
+}
+
+/** An Ethernet frame of a protocol for experiments (0x88b5), which no stack answers. */
+export function plainFrame(bytes: number, seed: number): Uint8Array {
+  const frame = new Uint8Array(bytes).map((_, i) => (seed + i) & 0xff);
+  frame.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+  return frame;
+}
+
+const TCP_HEADERS = 14 + 20 + 20;
+
+/** TCP over IPv4 with a partial checksum. */
+export function tcpFrame(payload: number, seed: number): Uint8Array {
+  const frame = new Uint8Array(TCP_HEADERS + payload);
+  const view = new DataView(frame.buffer);
+  frame.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 1, 0x08, 0x00]);
+  frame.set([0x45, 0], 14);
+  view.setUint16(16, 40 + payload);
+  view.setUint16(18, 0x1234);
+  frame.set([0x40, 0, 64, 6, 0, 0, 10, 9, 8, 1, 10, 9, 8, 2], 20);
+  completeChecksum(frame, 0, 34, 14, 10);
+  view.setUint16(34, 1000);
+  view.setUint16(36, 2000);
+  view.setUint32(38, 0xffff_ff00);
+  frame.set([0x50, 0x18], 46);
+  for (let i = 0; i < payload; i++) frame[TCP_HEADERS + i] = (seed + i * 7) & 0xff;
+  writePseudoChecksum(frame, 0, locateChecksum(frame, 0, frame.length), frame.length);
+  return frame;
+}
+
+/** The virtio_net_hdr of `tcpFrame`, for segments of `gsoBytes`; 0 for a frame that is one already. */
+export function tcpHeader(gsoBytes: number): Uint8Array {
+  const header = new Uint8Array(VNET_HEADER_BYTES);
+  const view = new DataView(header.buffer);
+  header[0] = VNET_FLAG_NEEDS_CSUM;
+  header[1] = gsoBytes > 0 ? VNET_GSO_TCPV4 : 0;
+  view.setUint16(2, TCP_HEADERS, true);
+  view.setUint16(4, gsoBytes, true);
+  view.setUint16(6, 34, true);
+  view.setUint16(8, 16, true);
+  return header;
+}
+
+/** True when the TCP checksum is what the frame's bytes ask for. */
+export function tcpChecksumHolds(frame: Uint8Array): boolean {
+  const copy = frame.slice();
+  writePseudoChecksum(copy, 0, locateChecksum(copy, 0, copy.length), copy.length);
+  completeChecksum(copy, 0, copy.length, 34, 16);
+  return copy[50] === frame[50] && copy[51] === frame[51];
+}

@@ -1,0 +1,427 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type TapOptions, tap } from '../../lib/ports/tap.js';
+import {
+  FRAME_FIRST_OP,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAME_OP_COUNT,
+  FRAME_STATUS,
+  FRAMES_END,
+  FRAMES_ERRNO,
+  FRAMES_MORE,
+  FrameBatch,
+  frameAt,
+  type Port,
+  type PortOptions,
+} from '../../lib/ports/types.js';
+import { NativeArena } from '../../lib/xen/native/arena.js';
+import { openXen } from '../../lib/xen/native/open.js';
+import {
+  OP_ARENA,
+  OP_HEAD,
+  OP_REF,
+  OP_SPAN,
+  OP_WORDS,
+  OPS_COUNT,
+  OPS_HEADER_WORDS,
+  PAGE_SIZE,
+  type Store,
+} from '../../lib/xen/types.js';
+import { whyNoAddon } from '../native/reason.js';
+import {
+  type End,
+  EVERYTHING,
+  openEnd,
+  plainFrame,
+  type Received,
+  receive,
+  send,
+  statusOf,
+  tcpChecksumHolds,
+  tcpFrame,
+  tcpHeader,
+} from './frames.js';
+import { inOwnNetwork } from './own-network.js';
+
+const EIO = 5;
+const EBADFD = 77;
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const xensim = join(
+  process.env.VIFD_ADDON ? dirname(resolve(process.env.VIFD_ADDON)) : join(root, 'build', 'Release'),
+  'xensim',
+);
+
+function ip(...args: string[]): string {
+  return execFileSync('ip', args, { encoding: 'utf8' });
+}
+
+interface Link {
+  readonly mtu: number;
+  readonly address: string;
+  readonly flags: string[];
+  readonly master?: string;
+}
+
+function link(name: string): Link | undefined {
+  const links = JSON.parse(ip('-j', 'link', 'show')) as (Link & { ifname: string })[];
+  return links.find(({ ifname }) => ifname === name);
+}
+
+const arena = (bytes: number) => new NativeArena(bytes);
+const ports: Port[] = [];
+
+function make(options: TapOptions): Port {
+  const port = tap(options);
+  ports.push(port);
+  return port;
+}
+
+/** Two taps in a bridge: what is written into one can be read from the other. */
+function bridged(offloads: Omit<PortOptions, 'onReadable'> = EVERYTHING): { a: End; b: End; portB: Port } {
+  const portA = make({ name: 'ta', bridge: 'br0', up: true });
+  const portB = make({ name: 'tb', bridge: 'br0', up: true });
+  return { a: openEnd(portA, arena), b: openEnd(portB, arena, offloads), portB };
+}
+
+async function until(done: () => boolean): Promise<void> {
+  for (let round = 0; round < 400 && !done(); round++) await sleep(5);
+  expect(done()).toBe(true);
+}
+
+/** Reads until `count` frames have come. */
+async function collect(end: End, count: number): Promise<Received[]> {
+  const frames: Received[] = [];
+  await until(() => {
+    frames.push(...receive(end));
+    return frames.length >= count;
+  });
+  return frames;
+}
+
+function setUpTests(): void {
+  it.each(['', 'a/b', 'with space', 'sixteen-bytes-no', 'tap%d', '..', 'a:b'])(
+    'refuses the name %j',
+    (name) => {
+      expect(() => tap({ name })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+    },
+  );
+
+  it('makes a device as it was asked to, which goes when the port is disposed of', async () => {
+    const port = make({ name: 'vif7.0', mtu: 9000, mac: 'fe:ff:ff:ff:ff:ff', up: true });
+    expect(port.name).toBe('vif7.0');
+    expect(link('vif7.0')).toMatchObject({ mtu: 9000, address: 'fe:ff:ff:ff:ff:ff' });
+    expect(link('vif7.0')?.flags).toContain('UP');
+    await port[Symbol.asyncDispose]();
+    await port[Symbol.asyncDispose]();
+    expect(link('vif7.0')).toBeUndefined();
+  });
+
+  it('leaves a persistent device, takes it over again, and removes it when told to', async () => {
+    const options = { name: 'vif7.1', persist: true, bridge: 'br0', up: true };
+    await make(options)[Symbol.asyncDispose]();
+    expect(link('vif7.1')?.master).toBe('br0');
+    const again = make(options);
+    await again.remove?.();
+    expect(link('vif7.1')).toBeUndefined();
+  });
+
+  it('leaves no device behind when it cannot be set up', () => {
+    const wrong = { name: 'vif7.2', persist: true, bridge: 'nobridge' };
+    expect(() => tap(wrong)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_TAP',
+        message: expect.stringMatching(/vif7\.2.*nobridge.*ENODEV/),
+      }),
+    );
+    expect(link('vif7.2')).toBeUndefined();
+    expect(() => tap({ name: 'vif7.2', mac: 'fe:ff' })).toThrow(
+      expect.objectContaining({ code: 'ERR_ARGUMENT' }),
+    );
+    expect(() => tap({ name: 'vif7.2', mtu: 12 })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+  });
+
+  it('says whose a device is that it cannot have', () => {
+    make({ name: 'vif7.3' });
+    expect(() => tap({ name: 'vif7.3' })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_TAP',
+        errno: 'EBUSY',
+        message: expect.stringContaining('another process'),
+      }),
+    );
+    expect(() => tap({ name: 'br0' })).toThrow(expect.objectContaining({ code: 'ERR_TAP', errno: 'EINVAL' }));
+  });
+
+  it('has one user at a time, and another after that', () => {
+    const port = make({ name: 'vif7.4' });
+    const first = openEnd(port, arena);
+    expect(() => openEnd(port, arena)).toThrow(expect.objectContaining({ code: 'ERR_STATE' }));
+    first.io.close();
+    const second = openEnd(port, arena);
+    expect(receive(second)).toEqual([]);
+    expect(first.io.read()).toBe(0);
+  });
+}
+
+function trafficTests(): void {
+  it('reads nothing, and no error, when there is nothing', () => {
+    const end = openEnd(make({ name: 'ta', up: true }), arena);
+    expect(end.io.read()).toBe(0);
+    expect(end.reads.block[FRAMES_MORE]).toBe(0);
+    expect(end.reads.block[FRAMES_ERRNO]).toBe(0);
+  });
+
+  it("talks to the kernel's own stack: an ARP request is answered", async () => {
+    const end = openEnd(make({ name: 'ta', up: true }), arena);
+    ip('address', 'add', '10.9.8.1/24', 'dev', 'ta');
+    const request = new Uint8Array(60);
+    request.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    request.set([2, 0, 0, 0, 0, 9, 10, 9, 8, 2], 22);
+    request.set([10, 9, 8, 1], 38);
+    expect(send(end, [{ frame: request }])).toBe(1);
+    expect(statusOf(end, 0)).toBe(0);
+    const [reply] = await collect(end, 1);
+    expect(Array.from(reply.frame.subarray(0, 22))).toEqual([
+      2,
+      0,
+      0,
+      0,
+      0,
+      9,
+      ...reply.frame.subarray(6, 12),
+      8,
+      6,
+      0,
+      1,
+      8,
+      0,
+      6,
+      4,
+      0,
+      2,
+    ]);
+    expect(Array.from(reply.frame.subarray(28, 32))).toEqual([10, 9, 8, 1]);
+  });
+
+  it('carries a batch in order, each frame where the batch says, and passes over length 0', async () => {
+    const { a, b } = bridged();
+    const frames = Array.from({ length: 64 }, (_, i) => ({ frame: plainFrame(60 + i * 20, i) }));
+    frames.splice(10, 0, { frame: new Uint8Array(0) });
+    expect(send(a, frames)).toBe(65);
+    const received = await collect(b, 64);
+    expect(received.map(({ frame }) => frame)).toEqual(
+      frames.map(({ frame }) => frame).filter((f) => f.length > 0),
+    );
+    for (const { offset } of received) expect(offset % 64).toBe(16);
+  });
+
+  it('says that more frames may wait when space ends a batch, and loses none', async () => {
+    const { a, b } = bridged();
+    b.reads.block[FRAMES_END] = 66_000;
+    send(
+      a,
+      [1, 2, 3].map((seed) => ({ frame: plainFrame(1000, seed) })),
+    );
+    await sleep(20);
+    expect(receive(b).map(({ frame }) => frame[20])).toEqual([21]);
+    expect(b.reads.block[FRAMES_MORE]).toBe(1);
+    expect(receive(b).map(({ frame }) => frame[20])).toEqual([22]);
+    b.reads.block[FRAMES_END] = 60_000;
+    expect(receive(b)).toEqual([]);
+    expect(b.reads.block[FRAMES_MORE]).toBe(1);
+    b.reads.block[FRAMES_END] = 1 << 20;
+    expect(receive(b).map(({ frame }) => frame[20])).toEqual([23]);
+    expect(b.reads.block[FRAMES_MORE]).toBe(0);
+  });
+
+  it('wakes the reader once for each time that it asked', async () => {
+    const { a, b } = bridged();
+    send(a, [{ frame: plainFrame(60, 1) }]);
+    await sleep(30);
+    expect(b.wakeUps).toBe(0);
+    b.io.wantReadable();
+    await until(() => b.wakeUps === 1);
+    await sleep(30);
+    expect(b.wakeUps).toBe(1);
+    b.io.wantReadable();
+    await until(() => b.wakeUps === 2);
+  });
+
+  it('gives each frame that cannot be sent its errno and sends the others', async () => {
+    const { a, b } = bridged();
+    send(
+      a,
+      [1, 2, 3].map((seed) => ({ frame: plainFrame(60, seed) })),
+    );
+    await collect(b, 3);
+    a.writes.block[frameAt(1) + FRAME_OFFSET] = (1 << 20) - 59;
+    expect(a.io.write()).toBe(3);
+    expect([0, 1, 2].map((index) => statusOf(a, index))).toEqual([0, 22, 0]);
+    expect((await collect(b, 2)).map(({ frame }) => frame[20])).toEqual([21, 23]);
+    ip('link', 'set', 'ta', 'down');
+    expect(a.io.write()).toBe(3);
+    expect(statusOf(a, 0)).toBe(EIO);
+  });
+
+  it('reports a device that was deleted, and does not spin', async () => {
+    const end = openEnd(make({ name: 'ta', up: true }), arena);
+    end.io.wantReadable();
+    ip('link', 'delete', 'ta');
+    await until(() => end.wakeUps === 1);
+    expect(end.io.read()).toBe(0);
+    expect(end.reads.block[FRAMES_ERRNO]).toBe(EBADFD);
+    end.io.wantReadable();
+    await sleep(30);
+    expect(end.wakeUps).toBeLessThanOrEqual(2);
+  });
+}
+
+function offloadTests(): void {
+  it('crosses as one frame of 4 KB where the reader takes GSO', async () => {
+    const { a, b } = bridged();
+    send(a, [{ frame: tcpFrame(4000, 5), header: tcpHeader(1448) }]);
+    expect(statusOf(a, 0)).toBe(0);
+    const [{ frame, header }] = await collect(b, 1);
+    expect(frame).toEqual(tcpFrame(4000, 5));
+    expect([header[0] & 1, header[1]]).toEqual([1, 1]);
+  });
+
+  it('is cut by the kernel where the reader does not take GSO', async () => {
+    const { a, b } = bridged({ ...EVERYTHING, gsoV4: false });
+    send(a, [{ frame: tcpFrame(4000, 5), header: tcpHeader(1448) }]);
+    const frames = await collect(b, 3);
+    expect(frames.map(({ frame }) => frame.length - 54)).toEqual([1448, 1448, 1104]);
+  });
+
+  it.each([
+    ['by the kernel where the reader takes no checksums', { checksumV4: false, checksumV6: false }],
+    ['by the addon where it takes those of IPv6 only', { checksumV4: false, checksumV6: true }],
+  ])('has its checksum completed %s', async (_, checksums) => {
+    const { a, b } = bridged({ ...checksums, gsoV4: true, gsoV6: true });
+    send(a, [{ frame: tcpFrame(333, 5), header: tcpHeader(0) }]);
+    const [{ frame, header }] = await collect(b, 1);
+    expect(header[0] & 1).toBe(0);
+    expect(tcpChecksumHolds(frame)).toBe(true);
+  });
+
+  it('keeps its partial checksum where the reader takes those of IPv4 only', async () => {
+    const { a, b } = bridged({ checksumV4: true, checksumV6: false, gsoV4: false, gsoV6: false });
+    send(a, [{ frame: tcpFrame(333, 5), header: tcpHeader(0) }]);
+    const [{ frame, header }] = await collect(b, 1);
+    expect(header[0] & 1).toBe(1);
+    expect(frame).toEqual(tcpFrame(333, 5));
+  });
+}
+
+/** A frame of three pieces in a guest's pages. */
+const PIECES = [
+  { page: 2, offset: 100, length: 1000 },
+  { page: 0, offset: 0, length: PAGE_SIZE },
+  { page: 1, offset: 4000, length: 96 },
+];
+const HEAD = 64;
+
+function mappedTests(): void {
+  let machine: string;
+  const noStore = { [Symbol.asyncDispose]: async () => {} } as unknown as Store;
+
+  async function enter(domid: number) {
+    process.env.XENSIM_DOMID = String(domid);
+    return openXen({ libraries: xensim, store: noStore });
+  }
+
+  beforeAll(() => {
+    machine = mkdtempSync(join(tmpdir(), 'vifd-tap-'));
+    process.env.XENSIM = machine;
+    return () => rmSync(machine, { recursive: true, force: true });
+  });
+
+  it('are written from where they lie, the checked head from the arena', async () => {
+    await using backend = await enter(0);
+    await using guest = await enter(7);
+    const shared = guest.shares!.allocate(3);
+    const whole = plainFrame(
+      PIECES.reduce((sum, { length }) => sum + length, 0),
+      3,
+    );
+    const portA = make({ name: 'ta', bridge: 'br0', up: true, mtu: 9000 });
+    const portB = make({ name: 'tb', bridge: 'br0', up: true, mtu: 9000 });
+    const b = openEnd(portB, arena);
+    const own = arena(PAGE_SIZE * 4);
+    const batch = backend.grants.batch({ domid: 7, capacity: 4, arena: own });
+    batch.ops[OPS_COUNT] = PIECES.length;
+    let done = 0;
+    PIECES.forEach(({ page, offset, length }, index) => {
+      const at = OPS_HEADER_WORDS + index * OP_WORDS;
+      shared.bytes.set(whole.subarray(done, done + length), page * PAGE_SIZE + offset);
+      batch.ops[at + OP_REF] = shared.grant(page, 0, 'read');
+      batch.ops[at + OP_SPAN] = (offset | (length << 16)) >>> 0;
+      batch.ops[at + OP_ARENA] = 64;
+      batch.ops[at + OP_HEAD] = index === 0 ? HEAD : 0;
+      done += length;
+    });
+    const writes = new FrameBatch(own, 4);
+    const io = portA.open(
+      { writes, reads: new FrameBatch(arena(1 << 17), 4), mapped: batch },
+      { ...EVERYTHING, onReadable: () => {} },
+    );
+    const at = frameAt(0);
+    writes.block.set([64, whole.length, 0, PIECES.length, 0xdead], at);
+    writes.count = 1;
+    io.write();
+    expect(writes.block[at + FRAME_STATUS], 'not mapped yet').not.toBe(0);
+
+    batch.mapFromGuest();
+    // What was checked is what is sent, whatever the guest does to its page meanwhile.
+    shared.bytes.fill(0xee, 2 * PAGE_SIZE + 100, 2 * PAGE_SIZE + 100 + HEAD);
+    expect(io.write()).toBe(1);
+    expect(writes.block[at + FRAME_STATUS]).toBe(0);
+    const [{ frame }] = await collect(b, 1);
+    expect(Buffer.compare(frame, whole)).toBe(0);
+
+    for (const [word, wrong] of [
+      [FRAME_LENGTH, whole.length + 1],
+      [FRAME_FIRST_OP, 2],
+      [FRAME_OP_COUNT, 0xffff_ffff],
+      [FRAME_OFFSET, 0],
+    ]) {
+      const right = writes.block[at + word];
+      writes.block[at + word] = wrong;
+      io.write();
+      expect(writes.block[at + FRAME_STATUS], `word ${word}`).not.toBe(0);
+      writes.block[at + word] = right;
+    }
+    batch.unmap();
+    io.write();
+    expect(writes.block[at + FRAME_STATUS], 'unmapped').not.toBe(0);
+    io.close();
+  });
+}
+
+if (whyNoAddon() !== undefined) {
+  it.skip(`taps need the addon: ${whyNoAddon()}`, () => {});
+} else {
+  inOwnNetwork(import.meta.url, () => {
+    beforeAll(() => {
+      // Router solicitations and the like would come between the frames of a test.
+      writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
+      writeFileSync('/proc/sys/net/ipv6/conf/all/disable_ipv6', '1');
+      ip('link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
+      ip('link', 'set', 'br0', 'up');
+    });
+    afterEach(async () => {
+      for (const port of ports.splice(0)) await port[Symbol.asyncDispose]();
+    });
+    describe('setting up a tap', setUpTests);
+    describe('traffic of a tap', trafficTests);
+    describe('a frame with offloads', offloadTests);
+    describe.skipIf(!existsSync(join(xensim, 'libxengnttab.so.1')))('frames in mapped pages', mappedTests);
+  });
+}
