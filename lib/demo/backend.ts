@@ -1,0 +1,83 @@
+import { Child, GUARD, parseEvent } from './children.js';
+import { BRIDGE, type Machine } from './machine.js';
+import { BACKEND_PROGRAM } from './programs.js';
+import { DemoError, type Ending } from './types.js';
+import { promised, within } from './wait.js';
+
+export interface BackendParts {
+  readonly machine: Machine;
+  readonly payload: 'map' | 'copy';
+  /** Vifs that each life has to attach to. */
+  readonly vifs: readonly string[];
+  readonly signal: AbortSignal;
+  /** The backend says that something is wrong. */
+  readonly onComplaint: (text: string) => void;
+  /** It ended, and nobody had asked it to. */
+  readonly fail: (error: DemoError) => void;
+}
+
+/** One `vifd run` after the other. */
+export class Backend implements AsyncDisposable {
+  readonly #parts: BackendParts;
+  #life: Child | undefined;
+  #ending = false;
+  /** What this life complained of last, for a message. */
+  #lastError = '';
+
+  constructor(parts: BackendParts) {
+    this.#parts = parts;
+  }
+
+  /** Starts a life. Resolves when it serves every vif. */
+  async start(): Promise<void> {
+    const { machine, payload, vifs, signal } = this.#parts;
+    const { env, options } = machine.programIn(0);
+    const waiting = new Set(vifs);
+    const attached = promised();
+    this.#ending = false;
+    this.#lastError = '';
+    const life = await Child.start({
+      name: 'the backend',
+      command: [
+        ...GUARD,
+        process.execPath,
+        BACKEND_PROGRAM,
+        ...['run', '--json', '--bridge', BRIDGE, '--payload', payload],
+        ...options,
+      ],
+      env,
+      onLine: (line) => {
+        const vif = this.#follow(line);
+        if (vif !== undefined) waiting.delete(vif);
+        if (waiting.size === 0) attached.keep();
+      },
+    });
+    this.#life = life;
+    life.ended.then((how) => {
+      if (this.#life !== life || this.#ending) return;
+      this.#parts.fail(new DemoError(`the backend ended by itself (${how}): ${life.lastWords}`));
+    });
+    await within(attached.done, { what: () => `the backend's attaching${this.#lastError}`, signal });
+  }
+
+  async restart(ending: Ending): Promise<void> {
+    this.#ending = true;
+    await this.#life?.end(ending);
+    await this.start();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending = true;
+    await this.#life?.end('SIGKILL');
+  }
+
+  /** @returns the vif that was attached, if that is what the line says. */
+  #follow(line: string): string | undefined {
+    const said = parseEvent(line);
+    if (said?.event === 'error') {
+      this.#lastError = ` (${said.message})`;
+      this.#parts.onComplaint(`the backend: ${said.message}`);
+    }
+    return said?.event === 'attached' ? String(said.vif) : undefined;
+  }
+}

@@ -1,0 +1,77 @@
+import { machineMs } from './clock.js';
+import { REPORT_MS } from './messages.js';
+import type { Recorder, StreamRecord } from './recorder.js';
+
+const BARS = ' ▁▂▃▄▅▆▇█';
+const CELLS_MIN = 10;
+/** Cells that a rate is averaged over. */
+const RATE_CELLS = 5;
+
+export interface Colours {
+  bars(text: string): string;
+  kill(text: string): string;
+  faint(text: string): string;
+}
+
+/** @returns `cells` bars; the largest value is the highest. */
+export function sparkline(values: readonly number[], highest: number): string {
+  return values
+    .map((value) => {
+      if (value <= 0 || highest <= 0) return BARS[0];
+      return BARS[Math.min(8, Math.max(1, Math.ceil((value / highest) * 8)))];
+    })
+    .join('');
+}
+
+/** A line under the bars: T and K where a life of the backend was ended by SIGTERM and SIGKILL. */
+export function killLine(recorder: Recorder, first: number, cells: number): string {
+  const marks = new Array<string>(cells).fill(' ');
+  for (const { ending, atMs } of recorder.restarts) {
+    const at = recorder.cellOf(atMs) - first;
+    if (at >= 0 && at < cells) marks[at] = ending === 'SIGTERM' ? 'T' : 'K';
+  }
+  return marks.join('');
+}
+
+/** The lines of one picture. None is longer than `columns`. */
+export function picture(recorder: Recorder, columns: number, colours: Colours): string[] {
+  const labels = recorder.streams.map(({ ends }) => `${ends.from} → ${ends.to}`);
+  const left = Math.max(...labels.map((label) => label.length));
+  const cells = Math.max(CELLS_MIN, columns - left - 16);
+  // The newest cell is not full yet.
+  const first = Math.max(0, recorder.cellOf(machineMs()) - cells);
+  const values = recorder.streams.map((stream) => window(stream, first, cells));
+  const highest = Math.max(...values.flat());
+  const lines = recorder.streams.map((stream, i) => {
+    const rate = `${gbits(stream, first + cells).toFixed(2)} Gbit/s`;
+    return `${labels[i]?.padEnd(left)} ${rate.padStart(13)} ${colours.bars(sparkline(values[i] ?? [], highest))}`;
+  });
+  const marks = killLine(recorder, first, cells).trimEnd();
+  lines.push(`${' '.repeat(left + 15)}${colours.kill(marks)}`);
+  lines.push(colours.faint(standing(recorder).slice(0, columns - 1)));
+  return lines;
+}
+
+/** One line for those who have no terminal. */
+export function plainLine(recorder: Recorder): string {
+  const now = recorder.cellOf(machineMs());
+  const rates = recorder.streams.map((stream) => gbits(stream, now, 1000 / REPORT_MS).toFixed(2)).join(' ');
+  return `${(recorder.elapsedMs / 1000).toFixed(0).padStart(4)} s  Gbit/s ${rates}  ${standing(recorder)}`;
+}
+
+/** Bits a second of the cells before `end`. */
+export function gbits(stream: StreamRecord, end: number, cells = RATE_CELLS): number {
+  const from = Math.max(0, end - cells);
+  const bytes = window(stream, from, end - from).reduce((sum, value) => sum + value, 0);
+  return end === from ? 0 : (bytes * 8) / ((end - from) * REPORT_MS) / 1e6;
+}
+
+function window(stream: StreamRecord, first: number, cells: number): number[] {
+  return Array.from({ length: cells }, (_, i) => stream.at(first + i));
+}
+
+function standing(recorder: Recorder): string {
+  const { restarts, resets, differingBytes, violations } = recorder;
+  const longest = Math.max(0, ...restarts.map((restart) => restart.gapMs));
+  return `restarts ${restarts.length}  resets ${resets}  differ ${differingBytes}  violations ${violations}  longest gap ${longest.toFixed(0)} ms`;
+}

@@ -1,0 +1,28 @@
+/** What the demo and its traffic processes tell each other. Moments are those of `machineMs`. */
+
+export type TrafficOrder =
+  | { readonly kind: 'receive'; readonly stream: number; readonly port: number }
+  | { readonly kind: 'send'; readonly stream: number; readonly host: string; readonly port: number }
+  /** Senders end their streams at the next block. */
+  | { readonly kind: 'finish' };
+
+export type TrafficReport =
+  | { readonly kind: 'listening'; readonly stream: number }
+  | { readonly kind: 'connected'; readonly stream: number }
+  | {
+      readonly kind: 'received';
+      readonly stream: number;
+      readonly bytes: number;
+      readonly silences: readonly Silence[];
+    }
+  | { readonly kind: 'differ'; readonly stream: number; readonly bytes: number }
+  /** A connection ended that nobody had asked to end. */
+  | { readonly kind: 'reset'; readonly stream: number; readonly why: string }
+  | { readonly kind: 'sent'; readonly stream: number; readonly bytes: number }
+  | { readonly kind: 'ended'; readonly stream: number; readonly bytes: number };
+
+/** From when until when nothing arrived. */
+export type Silence = readonly [fromMs: number, untilMs: number];
+
+/** How often receivers report. */
+export const REPORT_MS = 100;

@@ -1,0 +1,59 @@
+import type { Recorder } from './recorder.js';
+
+export interface DemoOptions {
+  readonly seconds: number;
+  readonly guests: number;
+  readonly payload: 'map' | 'copy';
+  readonly json: boolean;
+  /** Instead of finding out. */
+  readonly world?: 'namespaces' | 'model';
+}
+
+/** Guests are domains 7, 8, ... */
+export const FIRST_DOMID = 7;
+
+/** How a life of the backend ends. */
+export type Ending = 'SIGTERM' | 'SIGKILL';
+
+export interface StreamEnds {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** Where the demo runs: it moves bytes, tells a `Recorder` of them, and ends the backend when asked to. */
+export interface World extends AsyncDisposable {
+  /** One line for people: what is real here. */
+  readonly about: string;
+  /** Ends the backend and starts the next at once. Resolves when that serves every guest. */
+  restart(ending: Ending): Promise<void>;
+  /** Lets the streams run to their ends, so that what was sent can be compared with what arrived. */
+  finish(): Promise<void>;
+  /** What TCP reaches through vifd and without it. Undefined where there is no TCP. After `finish`. */
+  readonly compare: (() => Promise<Comparison>) | undefined;
+}
+
+export interface WorldParts {
+  readonly options: DemoOptions;
+  readonly recorder: Recorder;
+  /** Aborted when the demo shall end early. */
+  readonly signal: AbortSignal;
+  /** Ends the demo: something broke that it cannot go on without. */
+  readonly fail: (error: DemoError) => void;
+}
+
+export type Comparison =
+  | {
+      readonly vifdGbits: number;
+      readonly bridgeGbits: number;
+      readonly ratio: number;
+      readonly seconds: number;
+    }
+  | { readonly skipped: string };
+
+/** What stands in the way of the demo, in one line that names the remedy. */
+export class DemoError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'DemoError';
+  }
+}
