@@ -1,5 +1,5 @@
 import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_HEADER_BYTES } from '../ports/types.js';
-import { completeChecksum, locateChecksum, writePseudoChecksum } from '../protocol/checksum.js';
+import { completeChecksum, writePseudoChecksum } from '../protocol/checksum.js';
 import { Xorshift } from './random.js';
 
 /**
@@ -14,6 +14,8 @@ const TCP_BYTES = 20;
 const TAG_BYTES = 12;
 const MAGIC = 0x76696664;
 const TRANSPORT = ETHERNET_BYTES + IPV4_BYTES;
+const TCP_CHECKSUM_OFFSET = 16;
+const UDP_CHECKSUM_OFFSET = 6;
 const PROTOCOL_TCP = 6;
 const PROTOCOL_UDP = 17;
 
@@ -28,7 +30,10 @@ const SEGMENT_BYTES = 1448;
 
 /** As many as patternStart gives. */
 const PATTERN_STARTS = 1 << 16;
-const HEADERS_BYTES_MAX = TRANSPORT + TCP_BYTES + TAG_BYTES;
+/** Lengths whose headers are kept ready. */
+const TEMPLATES_MAX = 256;
+/** Up to here a loop is cheaper than the views that bulk operations need. */
+const LOOP_BYTES_MAX = 96;
 
 /** What a frame says of itself. */
 export interface TrafficTag {
@@ -36,13 +41,21 @@ export interface TrafficTag {
   sequence: number;
 }
 
+/** What is the same in all frames of one length, the vnet header included. */
+interface Template {
+  readonly bytes: Uint8Array;
+  /** Bytes of headers and tag, without the vnet header. */
+  readonly headers: number;
+  readonly tcp: boolean;
+}
+
 /** Makes and knows the frames of one seed. */
 export class TrafficFrames {
   readonly seed: number;
   readonly #pattern: Uint8Array;
-  readonly #scratch = new Uint8Array(HEADERS_BYTES_MAX);
+  readonly #templates = new Map<number, Template>();
   /** A frame for comparing whose checksum was completed on the way. */
-  readonly #whole = new Uint8Array(TRAFFIC_BYTES_MAX);
+  readonly #whole = new Uint8Array(VNET_HEADER_BYTES + TRAFFIC_BYTES_MAX);
 
   constructor(seed: number) {
     this.seed = seed >>> 0;
@@ -53,18 +66,15 @@ export class TrafficFrames {
   }
 
   /**
-   * Writes frame `sequence` at `start` and its vnet header in front; `start` is a multiple of 4.
+   * Writes frame `sequence` at `start` and its vnet header in front.
    * @param partial leaves the checksum to whoever is next. Always so for GSO.
    */
   write(bytes: Uint8Array, start: number, length: number, sequence: number, partial: boolean): void {
-    const gso = length > TRAFFIC_MTU_BYTES;
-    const headers = this.#writeHeaders(bytes, start, length, sequence, gso);
+    const { bytes: head, headers, tcp } = this.#template(length, partial);
+    copy(head, 0, bytes, start - VNET_HEADER_BYTES, head.length);
+    putSequence(bytes, start, tcp, sequence);
     const from = patternStart(sequence);
-    bytes.set(this.#pattern.subarray(from, from + length - headers), start + headers);
-    const needsChecksum = partial || gso;
-    const where = locateChecksum(bytes, start, headers);
-    if (needsChecksum) writePseudoChecksum(bytes, start, where, length);
-    writeVnetHeader(bytes, start, needsChecksum ? where : 0, gso);
+    copy(this.#pattern, from, bytes, start + headers, length - headers);
   }
 
   /** @returns the first difference between a frame and what was sent, or undefined. `needsChecksum` as its header says. */
@@ -75,59 +85,72 @@ export class TrafficFrames {
     tag: TrafficTag,
     needsChecksum: boolean,
   ): string | undefined {
-    const gso = length > TRAFFIC_MTU_BYTES;
-    const headers = this.#writeHeaders(this.#scratch, 0, length, tag.sequence, gso);
+    const { bytes: head, headers, tcp } = this.#template(length, needsChecksum);
     if (length < headers) return `${length} bytes cannot hold the headers`;
-    const where = locateChecksum(this.#scratch, 0, headers);
-    const sumAt = (where & 0xffff) + (where >>> 16);
-    const sum = ((bytes[start + sumAt] ?? 0) << 8) | (bytes[start + sumAt + 1] ?? 0);
-    if (needsChecksum) writePseudoChecksum(this.#scratch, 0, where, length);
-    else if (sum !== 0) this.#completeScratch(length, tag.sequence, headers, where);
-    const wrong = firstDifference(bytes, start, this.#scratch, 0, headers);
-    if (wrong >= 0)
-      return `byte ${wrong} of ${length} (header) is ${bytes[start + wrong]}, ${this.#scratch[wrong]} was sent`;
+    const sumAt = start + TRANSPORT + (tcp ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET);
+    const completed = !needsChecksum && (tcp || bytes[sumAt] !== 0 || bytes[sumAt + 1] !== 0);
+    const sent = completed ? this.#completed(length, tag.sequence) : head;
+    putSequence(sent, VNET_HEADER_BYTES, tcp, tag.sequence);
+    const wrong = firstDifference(bytes, start, sent, VNET_HEADER_BYTES, headers);
+    if (wrong >= 0) {
+      const expected = sent[VNET_HEADER_BYTES + wrong];
+      return `byte ${wrong} of ${length} (header) is ${bytes[start + wrong]}, ${expected} was sent`;
+    }
     const from = patternStart(tag.sequence);
     const at = firstDifference(bytes, start + headers, this.#pattern, from, length - headers);
     if (at < 0) return undefined;
     return `byte ${headers + at} of ${length} is ${bytes[start + headers + at]}, ${this.#pattern[from + at]} was sent`;
   }
 
-  /** Puts the complete checksum into the scratch headers: somebody on the way computed it. */
-  #completeScratch(length: number, sequence: number, headers: number, where: number): void {
+  /** The frame as it is when somebody on the way computed its checksum, behind a vnet header. */
+  #completed(length: number, sequence: number): Uint8Array {
     const whole = this.#whole;
-    const from = patternStart(sequence);
-    whole.set(this.#scratch.subarray(0, headers));
-    whole.set(this.#pattern.subarray(from, from + length - headers), headers);
-    writePseudoChecksum(whole, 0, where, length);
-    completeChecksum(whole, 0, length, where & 0xffff, where >>> 16);
-    this.#scratch.set(whole.subarray(0, headers));
+    this.write(whole, VNET_HEADER_BYTES, length, sequence, true);
+    const offset = length > TRAFFIC_MTU_BYTES ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET;
+    completeChecksum(whole, VNET_HEADER_BYTES, length, TRANSPORT, offset);
+    return whole;
   }
 
-  /** @returns how many bytes the headers and the tag are. */
-  #writeHeaders(bytes: Uint8Array, start: number, length: number, sequence: number, tcp: boolean): number {
-    const transportBytes = tcp ? TCP_BYTES : UDP_BYTES;
-    bytes.fill(0, start, start + TRANSPORT + transportBytes);
-    // Locally administered addresses.
-    bytes[start] = 0x02;
-    bytes[start + 5] = 0x02;
-    bytes[start + 6] = 0x02;
-    bytes[start + 11] = 0x01;
-    bytes[start + 12] = 0x08;
-    writeIpv4(bytes, start + ETHERNET_BYTES, length - ETHERNET_BYTES, tcp ? PROTOCOL_TCP : PROTOCOL_UDP);
-    const transport = start + TRANSPORT;
-    put16(bytes, transport, 4000);
-    put16(bytes, transport + 2, 4001);
-    if (tcp) {
-      put32(bytes, transport + 4, sequence);
-      bytes[transport + 12] = (TCP_BYTES / 4) << 4;
-      bytes[transport + 13] = 0x10;
-    } else put16(bytes, transport + 4, length - TRANSPORT);
-    const tag = transport + transportBytes;
-    put32(bytes, tag, MAGIC);
-    put32(bytes, tag + 4, this.seed);
-    put32(bytes, tag + 8, sequence);
-    return TRANSPORT + transportBytes + TAG_BYTES;
+  #template(length: number, partial: boolean): Template {
+    const key = length * 2 + Number(partial);
+    let template = this.#templates.get(key);
+    if (template === undefined) {
+      template = makeTemplate(length, this.seed, partial);
+      if (this.#templates.size === TEMPLATES_MAX) this.#templates.clear();
+      this.#templates.set(key, template);
+    }
+    return template;
   }
+}
+
+function makeTemplate(length: number, seed: number, partial: boolean): Template {
+  const tcp = length > TRAFFIC_MTU_BYTES;
+  const transportBytes = tcp ? TCP_BYTES : UDP_BYTES;
+  const headers = TRANSPORT + transportBytes + TAG_BYTES;
+  const bytes = new Uint8Array(VNET_HEADER_BYTES + headers);
+  const start = VNET_HEADER_BYTES;
+  // Locally administered addresses.
+  bytes.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00], start);
+  writeIpv4(bytes, start + ETHERNET_BYTES, length - ETHERNET_BYTES, tcp ? PROTOCOL_TCP : PROTOCOL_UDP);
+  const transport = start + TRANSPORT;
+  put16(bytes, transport, 4000);
+  put16(bytes, transport + 2, 4001);
+  if (tcp) {
+    bytes[transport + 12] = (TCP_BYTES / 4) << 4;
+    bytes[transport + 13] = 0x10;
+  } else put16(bytes, transport + 4, length - TRANSPORT);
+  put32(bytes, transport + transportBytes, MAGIC);
+  put32(bytes, transport + transportBytes + 4, seed);
+  const where = TRANSPORT | ((tcp ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET) << 16);
+  if (partial || tcp) writePseudoChecksum(bytes, start, where, length);
+  writeVnetHeader(bytes, start, partial || tcp ? where : 0, tcp);
+  return { bytes, headers, tcp };
+}
+
+function putSequence(bytes: Uint8Array, start: number, tcp: boolean, sequence: number): void {
+  const transport = start + TRANSPORT;
+  if (tcp) put32(bytes, transport + 4, sequence);
+  put32(bytes, transport + (tcp ? TCP_BYTES : UDP_BYTES) + 8, sequence);
 }
 
 /** @returns false when this is no frame of ours. */
@@ -173,6 +196,11 @@ function writeIpv4(bytes: Uint8Array, at: number, length: number, protocol: numb
   put16(bytes, at + 10, ~((sum & 0xffff) + (sum >>> 16)) & 0xffff);
 }
 
+function copy(from: Uint8Array, at: number, into: Uint8Array, start: number, count: number): void {
+  if (count > LOOP_BYTES_MAX) into.set(from.subarray(at, at + count), start);
+  else for (let i = 0; i < count; i++) into[start + i] = from[at + i];
+}
+
 function firstDifference(
   a: Uint8Array,
   aStart: number,
@@ -180,7 +208,10 @@ function firstDifference(
   bStart: number,
   count: number,
 ): number {
-  if (Buffer.compare(a.subarray(aStart, aStart + count), b.subarray(bStart, bStart + count)) === 0) return -1;
+  if (count > LOOP_BYTES_MAX) {
+    const same = Buffer.compare(a.subarray(aStart, aStart + count), b.subarray(bStart, bStart + count)) === 0;
+    if (same) return -1;
+  }
   for (let i = 0; i < count; i++) if (a[aStart + i] !== b[bStart + i]) return i;
   return -1;
 }
