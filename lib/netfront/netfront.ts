@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers';
 import { VifdError } from '../errors.js';
 import type { Port, PortIo } from '../ports/types.js';
 import { frontendVifPath, XenbusState } from '../protocol/xenbus.js';
@@ -78,7 +77,7 @@ export class Netfront implements AsyncDisposable {
   #announceClosed!: (reason: CloseReason) => void;
   #closing: Promise<void> | undefined;
   /** A pump that ended before its work goes on in the event loop's next turn. */
-  #deferred = false;
+  #deferred: Disposable | undefined;
   #running = false;
 
   /**
@@ -277,10 +276,8 @@ export class Netfront implements AsyncDisposable {
   }
 
   #pumpLater(): void {
-    if (this.#deferred) return;
-    this.#deferred = true;
-    nextTurn(() => {
-      this.#deferred = false;
+    this.#deferred ??= this.#options.xen.clock.after(0, () => {
+      this.#deferred = undefined;
       this.pump();
     });
   }
@@ -342,6 +339,7 @@ export class Netfront implements AsyncDisposable {
 
   #release(): void {
     this.#running = false;
+    this.#deferred?.[Symbol.dispose]();
     this.#io?.close();
     this.#io = undefined;
     for (const channel of this.#channels) channel.close();

@@ -10,8 +10,6 @@ import {
   type PortIo,
   VNET_FLAG_DATA_VALID,
   VNET_FLAG_NEEDS_CSUM,
-  VNET_GSO_TCPV4,
-  VNET_GSO_TCPV6,
   VNET_HEADER_BYTES,
 } from '../ports/types.js';
 import { locateChecksum, tcpHeaderEnd } from '../protocol/checksum.js';
@@ -34,6 +32,7 @@ import {
 } from '../protocol/netif.js';
 import { type Arena, PAGE_SIZE, type SharedPages } from '../xen/types.js';
 import type { FrontFeatures } from './features.js';
+import { isIpv6, vnetGsoType } from './offload.js';
 import { PageGrants } from './pages.js';
 import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
 import { DirectionStats } from './stats.js';
@@ -41,7 +40,7 @@ import type { QueueOptions } from './transmit.js';
 import type { ViolationKind } from './violations.js';
 
 /** Small enough to stay in the cache, and holds a turn's worth of the longest frames. */
-const ARENA_BYTES = 1 << 20;
+export const RECEIVE_ARENA_BYTES = 1 << 20;
 const FRAME_ALIGN = 64;
 /** The vnet header lies in front, and words stay aligned. */
 const FRAME_PHASE = 16;
@@ -62,8 +61,6 @@ export interface ReceiveOptions extends QueueOptions {
   readonly frameBytesMax?: number;
 }
 
-export const RECEIVE_ARENA_BYTES = ARENA_BYTES;
-
 /** To-guest: keeps the ring full of empty pages, and makes frames of the responses. */
 export class Receive {
   readonly stats = new DirectionStats();
@@ -82,7 +79,6 @@ export class Receive {
   #pageWords: Uint32Array;
   /** Where the next frame goes in the arena. */
   #cursor = FRAME_PHASE;
-  #reportedProducer = -1;
 
   // The frame that is being put together. Fields and not an object, so that none is made for each.
   #bytes = 0;
@@ -201,7 +197,7 @@ export class Receive {
     this.#chunks = 0;
     this.#intact = true;
     this.#gsoType = GSO_TYPE_NONE;
-    if (this.#cursor + CHAIN_BYTES_MAX > ARENA_BYTES) this.#flush();
+    if (this.#cursor + CHAIN_BYTES_MAX > RECEIVE_ARENA_BYTES) this.#flush();
     this.#takeChunk(index);
     let used = 1;
     if ((flags & RX_FLAG_EXTRA_INFO) !== 0) used += this.#takeExtras((index + 1) >>> 0, waiting - 1);
@@ -310,8 +306,7 @@ export class Receive {
 
   #finish(slot: number, flags: number): void {
     this.#checkFrame(slot, flags);
-    if (!this.#intact) return;
-    if (!this.#writeHeader(slot, flags)) return;
+    if (!this.#intact || !this.#writeHeader(slot, flags)) return;
     const index = this.writes.count;
     const at = frameAt(index);
     const { block } = this.writes;
@@ -390,12 +385,8 @@ export class Receive {
   }
 
   #reportProducer(): void {
-    const produced = this.#ring.responsesProduced();
-    if (produced === this.#reportedProducer) return;
-    this.#reportedProducer = produced;
-    const { consumed, unanswered } = this.#ring;
-    const detail = `rsp_prod ${produced}, taken ${consumed}, ${unanswered} unanswered`;
-    this.#violation('responses-beyond-requests', this.#ring.slot(produced), detail);
+    const complaint = this.#ring.complaint();
+    if (complaint !== undefined) this.#violation('responses-beyond-requests', 0, complaint);
   }
 
   /** A violation that leaves no frame to pass on. */
@@ -407,13 +398,4 @@ export class Receive {
   #violation(kind: ViolationKind, slot: number, detail: string): void {
     this.#options.violations.add(kind, 'to-guest', slot, detail);
   }
-}
-
-function vnetGsoType(gsoType: number): number {
-  if (gsoType === GSO_TYPE_TCPV4) return VNET_GSO_TCPV4;
-  return gsoType === GSO_TYPE_TCPV6 ? VNET_GSO_TCPV6 : 0;
-}
-
-function isIpv6(bytes: Uint8Array, start: number): boolean {
-  return (bytes[start + 12] as number) === 0x86 && (bytes[start + 13] as number) === 0xdd;
 }

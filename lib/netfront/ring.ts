@@ -35,6 +35,7 @@ export class FrontRing {
   #produced: number;
   /** Responses taken: `rsp_cons`. */
   #consumed: number;
+  #complained = -1;
 
   /** Prepares the page as SHARED_RING_INIT does: both events at the first response or request. */
   constructor(options: FrontRingOptions) {
@@ -118,6 +119,14 @@ export class FrontRing {
   responses(): number {
     const waiting = (this.responsesProduced() - this.#consumed) >>> 0;
     return waiting > this.unanswered ? RESPONSES_IMPOSSIBLE : waiting;
+  }
+
+  /** What is wrong with `rsp_prod`; undefined when the same was said before. */
+  complaint(): string | undefined {
+    const produced = this.responsesProduced();
+    if (produced === this.#complained) return undefined;
+    this.#complained = produced;
+    return `rsp_prod ${produced}, taken ${this.#consumed}, ${this.unanswered} unanswered`;
   }
 
   consume(responses: number): void {

@@ -9,24 +9,16 @@ import {
   FrameBatch,
   frameAt,
   type PortIo,
-  VNET_FLAG_DATA_VALID,
-  VNET_FLAG_NEEDS_CSUM,
-  VNET_GSO_TCPV4,
-  VNET_GSO_TCPV6,
   VNET_HEADER_BYTES,
 } from '../ports/types.js';
 import {
   EXTRA_TYPE_GSO,
   FRAME_BYTES_MIN,
   GSO_TYPE_NONE,
-  GSO_TYPE_TCPV4,
-  GSO_TYPE_TCPV6,
   RSP_DROPPED,
   RSP_ERROR,
   RSP_NULL,
   RSP_OKAY,
-  TX_FLAG_CSUM_BLANK,
-  TX_FLAG_DATA_VALIDATED,
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
   TX_RING_SIZE,
@@ -34,6 +26,7 @@ import {
 } from '../protocol/netif.js';
 import { type Clock, PAGE_SIZE, type SharedPages, type Shares } from '../xen/types.js';
 import { IdPool } from './ids.js';
+import { checksumFlags, gsoTypeOf } from './offload.js';
 import { PageGrants, PageRing } from './pages.js';
 import type { Xorshift } from './random.js';
 import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
@@ -99,7 +92,6 @@ export class Transmit {
   #portIdle = false;
   #pumping = false;
   #fullSince: number | undefined;
-  #reportedProducer = -1;
 
   constructor(options: TransmitOptions) {
     this.#options = options;
@@ -376,12 +368,8 @@ export class Transmit {
   }
 
   #reportProducer(): void {
-    const produced = this.#ring.responsesProduced();
-    if (produced === this.#reportedProducer) return;
-    this.#reportedProducer = produced;
-    const { consumed, unanswered } = this.#ring;
-    const detail = `rsp_prod ${produced}, taken ${consumed}, ${unanswered} unanswered`;
-    this.#violation('responses-beyond-requests', this.#ring.slot(produced), detail);
+    const complaint = this.#ring.complaint();
+    if (complaint !== undefined) this.#violation('responses-beyond-requests', 0, complaint);
   }
 
   #violation(kind: ViolationKind, slot: number, detail: string): void {
@@ -392,16 +380,4 @@ export class Transmit {
 /** The size field has 16 bits: Linux drops longer frames, too. */
 function fits(length: number): boolean {
   return length >= FRAME_BYTES_MIN && length <= 0xffff;
-}
-
-/** @param vnetType gso_type of a virtio_net_hdr in the low byte; its high bit says ECN and concerns nobody here. */
-function gsoTypeOf(vnetType: number): number {
-  const type = vnetType & 0x7f;
-  if (type === VNET_GSO_TCPV4) return GSO_TYPE_TCPV4;
-  return type === VNET_GSO_TCPV6 ? GSO_TYPE_TCPV6 : GSO_TYPE_NONE;
-}
-
-function checksumFlags(vnetFlags: number): number {
-  if ((vnetFlags & VNET_FLAG_NEEDS_CSUM) !== 0) return TX_FLAG_CSUM_BLANK | TX_FLAG_DATA_VALIDATED;
-  return (vnetFlags & VNET_FLAG_DATA_VALID) !== 0 ? TX_FLAG_DATA_VALIDATED : 0;
 }
