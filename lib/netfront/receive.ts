@@ -46,7 +46,6 @@ const FRAME_ALIGN = 64;
 const FRAME_PHASE = 16;
 /** Room that a chain of the longest allowed length can fill. */
 const CHAIN_BYTES_MAX = FRAME_SLOTS_MAX * PAGE_SIZE;
-const BATCH_FRAMES = RX_RING_SIZE;
 /** Bytes of a frame in which its headers are looked for. */
 const HEADERS_BYTES_MAX = 256;
 /** Up to here a loop over words is cheaper than a view and a bulk copy. */
@@ -105,7 +104,7 @@ export class Receive {
       access: 'write',
       keepGrants: options.keepGrants,
     });
-    this.writes = new FrameBatch(options.arena, BATCH_FRAMES);
+    this.writes = new FrameBatch(options.arena, RX_RING_SIZE);
   }
 
   get ring(): FrontRing {
@@ -319,7 +318,7 @@ export class Receive {
     this.stats.frames += 1;
     this.stats.bytes += this.#bytes;
     if (this.#gsoType !== GSO_TYPE_NONE) this.stats.gsoFrames += 1;
-    if (this.writes.count === BATCH_FRAMES) this.#flush();
+    if (this.writes.count === RX_RING_SIZE) this.#flush();
   }
 
   #checkFrame(slot: number, flags: number): void {
