@@ -12,6 +12,16 @@ function modified(file) {
   return existsSync(`${root}${file}`) ? statSync(`${root}${file}`).mtimeMs : undefined;
 }
 
+function install() {
+  // The addon is built below, where its output can be judged.
+  const options = ['--ignore-scripts', '--no-audit', '--no-fund'];
+  const strict = spawnSync('npm', ['ci', ...options], { cwd: root, encoding: 'utf8' });
+  if (strict.status === 0) return;
+  // `npm ci` refuses a lock file that lacks optional packages of other platforms, as it does when it was written where
+  // the registry had not all of them. The versions that it names are installed all the same.
+  run('npm', ['install', '--no-save', ...options]);
+}
+
 function run(command, args) {
   const done = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (done.status === 0) return;
@@ -22,12 +32,9 @@ function run(command, args) {
 }
 
 const installed = modified('node_modules/.package-lock.json');
-if (installed === undefined || installed < (modified('package-lock.json') ?? 0)) {
-  // The addon is built below, where its output can be judged.
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']);
-}
+if (installed === undefined || installed < (modified('package-lock.json') ?? 0)) install();
 
-// After `npm ci`: cmake-js is one of the dependencies.
+// Imported only now: cmake-js is one of the dependencies.
 const { buildNative } = await import(pathToFileURL(`${root}scripts/build-native.mjs`).href);
 const failure = buildNative();
 if (failure !== undefined) console.error(failure);
