@@ -38,13 +38,14 @@ export function picture(recorder: Recorder, columns: number, colours: Colours): 
   const labels = recorder.streams.map(({ ends }) => `${ends.from} → ${ends.to}`);
   const left = Math.max(...labels.map((label) => label.length));
   const cells = Math.max(CELLS_MIN, columns - left - 16);
-  // The newest cell is not full yet.
-  const first = Math.max(0, recorder.cellOf(machineMs()) - cells);
-  const values = recorder.streams.map((stream) => window(stream, first, cells));
-  const highest = Math.max(...values.flat());
+  const now = recorder.cellOf(machineMs());
+  const first = Math.max(0, now - cells);
   const lines = recorder.streams.map((stream, i) => {
-    const rate = `${gbits(stream, first + cells).toFixed(2)} Gbit/s`;
-    return `${labels[i]?.padEnd(left)} ${rate.padStart(13)} ${colours.bars(sparkline(values[i] ?? [], highest))}`;
+    // Each has its own scale: the figure tells how much, the bars tell when.
+    const values = window(stream, first, cells);
+    const rate = `${gbits(stream, now).toFixed(2)} Gbit/s`;
+    const bars = sparkline(values, Math.max(...values));
+    return `${labels[i]?.padEnd(left)} ${rate.padStart(13)} ${colours.bars(bars)}`;
   });
   const marks = killLine(recorder, first, cells).trimEnd();
   lines.push(`${' '.repeat(left + 15)}${colours.kill(marks)}`);
@@ -59,7 +60,7 @@ export function plainLine(recorder: Recorder): string {
   return `${(recorder.elapsedMs / 1000).toFixed(0).padStart(4)} s  Gbit/s ${rates}  ${standing(recorder)}`;
 }
 
-/** Bits a second of the cells before `end`. */
+/** Bits a second of the cells before `end`, which are full. */
 export function gbits(stream: StreamRecord, end: number, cells = RATE_CELLS): number {
   const from = Math.max(0, end - cells);
   const bytes = window(stream, from, end - from).reduce((sum, value) => sum + value, 0);

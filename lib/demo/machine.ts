@@ -79,6 +79,10 @@ async function makeBridge(): Promise<void> {
   await command('ip', 'link', 'set', 'lo', 'up');
   // An address of its own: otherwise the bridge takes one from its ports, and changes it when they come and go.
   await command('ip', 'link', 'add', BRIDGE, 'address', '02:77:00:00:00:01', 'type', 'bridge');
+  // In the place of the host's network card: a bridge whose ports are all down is down itself, and forgets neighbours.
+  await command('ip', 'link', 'add', 'nic0', 'type', 'veth', 'peer', 'name', 'wire0');
+  await command('ip', 'link', 'set', 'nic0', 'master', BRIDGE, 'up');
+  await command('ip', 'link', 'set', 'wire0', 'up');
   await command('ip', 'address', 'add', `${HOST_ADDRESS}/24`, 'dev', BRIDGE);
   await command('ip', 'link', 'set', BRIDGE, 'up');
 }

@@ -45,7 +45,8 @@ async function run(
   const parts = { options, recorder, signal: end.signal, fail: (error: DemoError) => end.abort(error) };
   try {
     await using world = await (kind === 'model' ? openModelWorld(parts) : openNamespacesWorld(parts));
-    display.say(`${options.guests} guests, payload ${options.payload}: ${world.about}`);
+    const guests = options.guests === 1 ? '1 guest' : `${options.guests} guests`;
+    display.say(`${guests}, payload ${options.payload}: ${world.about}`);
     const summary = await runDemo({ options, world, kind, because, recorder, display, signal: end.signal });
     if (end.signal.reason instanceof DemoError) throw end.signal.reason;
     process.stdout.write(options.json ? `${JSON.stringify(summary)}\n` : `\n${summaryText(summary)}`);
