@@ -1,34 +1,22 @@
-import {
-  FRAME_FIRST_OP,
-  FRAME_LENGTH,
-  FRAME_OFFSET,
-  FRAME_OP_COUNT,
-  FRAME_STATUS,
-  FrameBatch,
-  frameAt,
-  type PortIo,
-} from '../ports/types.js';
-import { RSP_ERROR, RSP_OKAY, TX_SLOT_WORDS } from '../protocol/netif.js';
+import * as ports from '../ports/types.js';
+import { FrameBatch, type PortIo } from '../ports/types.js';
+import * as netif from '../protocol/netif.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { answerTx, parseTx, TxFrames } from '../protocol/tx.js';
-import {
-  type GrantBatch,
-  type Grants,
-  OP_ARENA,
-  OP_HEAD,
-  OP_REF,
-  OP_SPAN,
-  OP_STATUS,
-  OP_WORDS,
-  OPS_COUNT,
-  OPS_HEADER_WORDS,
-  PAGE_SIZE,
-} from '../xen/types.js';
+import type { GrantBatch, Grants } from '../xen/types.js';
+import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
 import { type Hooks, SPILL_BYTES } from './hooks.js';
 import { describeFromGuest, HEADERS_BYTES } from './offload.js';
 import { isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
+const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = ports;
+const { RSP_ERROR, RSP_OKAY, TX_SLOT_WORDS } = netif;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } =
+  xen;
 
 /** Slots of one batch. Several frames of the largest size (18 slots and extras) must fit. */
 const BATCH_SLOTS = 128;
@@ -108,53 +96,71 @@ export class FromGuest {
 
   /** Lays the frames out in the arena and writes an operation for each slot of data. */
   #describe(): void {
-    const parsed = this.#parsed;
+    const { count, status, size } = this.#parsed;
     const block = this.frames.block;
-    const ops = this.grants.ops;
-    const hooked = this.#hooks.active;
     let op = 0;
     let next = 0;
-    for (let i = 0; i < parsed.count; i++) {
-      const at = frameAt(i);
+    for (let i = 0; i < count; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       block[at + FRAME_OP_COUNT] = 0;
-      if (parsed.status[i] !== RSP_OKAY) {
+      if (status[i] !== RSP_OKAY) {
         block[at + FRAME_LENGTH] = 0;
         continue;
       }
       const offset = next + FRAME_PHASE;
       block[at + FRAME_OFFSET] = offset;
-      block[at + FRAME_LENGTH] = parsed.size[i];
+      block[at + FRAME_LENGTH] = size[i];
       block[at + FRAME_FIRST_OP] = op;
-      const direct = this.#direct && !hooked && this.#headersInFirstSlot(i);
-      const first = op;
-      op = this.#describeSlots(i, offset, op, ops, direct);
-      if (direct) block[at + FRAME_OP_COUNT] = op - first;
-      next = (offset + parsed.size[i] + FRAME_ALIGN - 1) & -FRAME_ALIGN;
+      op = this.#describeSlots(i, offset, op);
+      next = (offset + size[i] + FRAME_ALIGN - 1) & -FRAME_ALIGN;
     }
-    ops[OPS_COUNT] = op;
-    this.frames.count = parsed.count;
+    this.grants.ops[OPS_COUNT] = op;
+    this.frames.count = count;
   }
 
-  /** @returns the next free operation. */
-  #describeSlots(index: number, offset: number, from: number, ops: Uint32Array, direct: boolean): number {
-    const parsed = this.#parsed;
+  /** Writes the operations of frame `index`, whose first is `from`. @returns the next free operation. */
+  #describeSlots(index: number, offset: number, from: number): number {
+    const { firstSlot, slotCount, extraCount, length } = this.#parsed;
     const slots = this.#slots;
-    const first = parsed.firstSlot[index];
-    const end = first + parsed.slotCount[index];
-    const extras = parsed.extraCount[index];
-    let op = from;
-    let place = offset;
-    for (let slot = first; slot < end; slot += slot === first ? 1 + extras : 1) {
-      const length = parsed.length[slot];
-      const at = OPS_HEADER_WORDS + op * OP_WORDS;
-      ops[at + OP_REF] = slots[slot * TX_SLOT_WORDS];
-      ops[at + OP_SPAN] = (slots[slot * TX_SLOT_WORDS + 1] & 0xffff) | (length << 16);
-      ops[at + OP_ARENA] = place;
-      ops[at + OP_HEAD] = direct ? (slot === first ? Math.min(length, HEADERS_BYTES) : 0) : length;
-      place += length;
+    const ops = this.grants.ops;
+    const first = firstSlot[index];
+    const end = first + slotCount[index];
+    writeOp(ops, from, slots, first, length[first], offset);
+    let op = from + 1;
+    let place = offset + length[first];
+    for (let slot = first + 1 + extraCount[index]; slot < end; slot++) {
+      writeOp(ops, op, slots, slot, length[slot], place);
+      place += length[slot];
       op++;
     }
     return op;
+  }
+
+  /** Map mode: says how much of each slot is to be copied. All, or for a port that writes out of pages the headers. */
+  #describeHeads(): void {
+    const { count, status, firstSlot, length } = this.#parsed;
+    const block = this.frames.block;
+    const ops = this.grants.ops;
+    const direct = this.#direct && !this.#hooks.active;
+    let op = 0;
+    for (let i = 0; i < count; i++) {
+      if (status[i] !== RSP_OKAY) continue;
+      const first = op;
+      op += this.#opsOf(i);
+      const headersOnly = direct && this.#headersInFirstSlot(i);
+      for (let j = first; j < op; j++) {
+        const at = OPS_HEADER_WORDS + j * OP_WORDS;
+        ops[at + OP_HEAD] = headersOnly ? 0 : ops[at + OP_SPAN] >>> 16;
+      }
+      if (!headersOnly) continue;
+      ops[OPS_HEADER_WORDS + first * OP_WORDS + OP_HEAD] = Math.min(length[firstSlot[i]], HEADERS_BYTES);
+      block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_OP_COUNT] = op - first;
+    }
+  }
+
+  /** Operations of a frame: its slots of data. */
+  #opsOf(index: number): number {
+    return this.#parsed.slotCount[index] - this.#parsed.extraCount[index];
   }
 
   /** Headers are read from our copy, never from the guest's page: they must all be in the first operation. */
@@ -166,27 +172,30 @@ export class FromGuest {
   /** Brings the bytes, then judges each frame. @returns the reason to stop, when a grant was not the guest's to give. */
   #fetch(): string | undefined {
     if (this.#payload === 'copy') this.grants.copyFromGuest();
-    else this.grants.mapFromGuest();
-    let refused: string | undefined;
-    const parsed = this.#parsed;
-    const block = this.frames.block;
+    else this.#map();
+    const { count, status } = this.#parsed;
     const ops = this.grants.ops;
+    let refused: string | undefined;
     let op = 0;
-    for (let i = 0; i < parsed.count; i++) {
-      const at = frameAt(i);
-      if (block[at + FRAME_LENGTH] === 0) continue;
-      const end = op + parsed.slotCount[i] - parsed.extraCount[i];
-      let status = 0;
-      for (; op < end; op++) status |= ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS];
-      if (status !== 0) refused = this.#refuse(i, end) ?? refused;
+    for (let i = 0; i < count; i++) {
+      if (status[i] !== RSP_OKAY) continue;
+      const end = op + this.#opsOf(i);
+      let failed = 0;
+      for (; op < end; op++) failed |= ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS];
+      if (failed !== 0) refused = this.#refuse(i, end) ?? refused;
       else if (!this.#offload(i)) this.#drop(i);
     }
     return refused;
   }
 
+  #map(): void {
+    this.#describeHeads();
+    this.grants.mapFromGuest();
+  }
+
   #offload(index: number): boolean {
     const parsed = this.#parsed;
-    const at = frameAt(index);
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
     const size = parsed.size[index];
     const direct = this.frames.block[at + FRAME_OP_COUNT] !== 0;
     return describeFromGuest(
@@ -204,9 +213,8 @@ export class FromGuest {
   #refuse(index: number, endOp: number): string | undefined {
     const parsed = this.#parsed;
     parsed.status[index] = RSP_ERROR;
-    this.frames.block[frameAt(index) + FRAME_LENGTH] = 0;
-    const count = parsed.slotCount[index] - parsed.extraCount[index];
-    for (let op = endOp - count; op < endOp; op++) {
+    this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
+    for (let op = endOp - this.#opsOf(index); op < endOp; op++) {
       const at = OPS_HEADER_WORDS + op * OP_WORDS;
       const status = this.grants.ops[at + OP_STATUS] | 0;
       if (isForeignFault(status))
@@ -217,29 +225,43 @@ export class FromGuest {
 
   /** The guest is told that the frame was sent, as Linux tells it: offloads that contradict the frame are its own loss. */
   #drop(index: number): void {
-    this.frames.block[frameAt(index) + FRAME_LENGTH] = 0;
+    this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
     this.#counters.dropped++;
   }
 
   #send(): void {
-    const count = this.frames.count;
     const written = this.#io?.write() ?? 0;
-    const block = this.frames.block;
-    const counters = this.#counters;
-    counters.batches++;
-    for (let i = 0; i < count; i++) {
-      const length = block[frameAt(i) + FRAME_LENGTH];
-      if (this.#parsed.status[i] !== RSP_OKAY) counters.errors++;
-      if (length === 0) continue;
-      if (i >= written || block[frameAt(i) + FRAME_STATUS] !== 0) {
-        counters.dropped++;
-        continue;
-      }
-      counters.frames++;
-      counters.bytes += length;
-    }
+    this.#count(written);
     // Before the answer: a guest may end a grant as soon as it is answered, and must not find it in use.
     if (this.#payload === 'map') this.grants.unmap();
+  }
+
+  /** Counts what became of the frames, of which the port dealt with the first `written`. */
+  #count(written: number): void {
+    const { count, status } = this.#parsed;
+    const block = this.frames.block;
+    let frames = 0;
+    let bytes = 0;
+    let dropped = 0;
+    let errors = 0;
+    for (let i = 0; i < count; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const length = block[at + FRAME_LENGTH];
+      if (status[i] !== RSP_OKAY) errors++;
+      if (length === 0) continue;
+      if (i >= written || block[at + FRAME_STATUS] !== 0) {
+        dropped++;
+        continue;
+      }
+      frames++;
+      bytes += length;
+    }
+    const counters = this.#counters;
+    counters.batches++;
+    counters.frames += frames;
+    counters.bytes += bytes;
+    counters.dropped += dropped;
+    counters.errors += errors;
   }
 
   #answer(notify: () => void): void {
@@ -247,4 +269,20 @@ export class FromGuest {
     for (let i = 0; i < parsed.count; i++) answerTx(this.#slots, parsed, i, this.#responses);
     if (this.#ring.publish(this.#responses, parsed.slots)) notify();
   }
+}
+
+/** Operation `op` brings `length` bytes of `slot` to `place` in the arena. */
+function writeOp(
+  ops: Uint32Array,
+  op: number,
+  slots: Uint32Array,
+  slot: number,
+  length: number,
+  place: number,
+): void {
+  const at = OPS_HEADER_WORDS + op * OP_WORDS;
+  const from = slot * TX_SLOT_WORDS;
+  ops[at + OP_REF] = slots[from];
+  ops[at + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
+  ops[at + OP_ARENA] = place;
 }

@@ -1,22 +1,13 @@
-import {
-  VNET_FLAG_DATA_VALID,
-  VNET_FLAG_NEEDS_CSUM,
-  VNET_GSO_NONE,
-  VNET_GSO_TCPV4,
-  VNET_GSO_TCPV6,
-  VNET_HEADER_BYTES,
-} from '../ports/types.js';
+import * as ports from '../ports/types.js';
 import { locateChecksum, tcpHeaderEnd, writePseudoChecksum } from '../protocol/checksum.js';
-import {
-  GSO_TYPE_NONE,
-  GSO_TYPE_TCPV4,
-  GSO_TYPE_TCPV6,
-  RX_FLAG_CSUM_BLANK,
-  RX_FLAG_DATA_VALIDATED,
-  TX_FLAG_CSUM_BLANK,
-  TX_FLAG_DATA_VALIDATED,
-} from '../protocol/netif.js';
+import * as netif from '../protocol/netif.js';
 import type { Arena } from '../xen/types.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } = ports;
+const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = ports;
+const { GSO_TYPE_NONE, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6 } = netif;
+const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED, TX_FLAG_CSUM_BLANK, TX_FLAG_DATA_VALIDATED } = netif;
 
 /**
  * Translates offloads between netif and virtio_net_hdr. The header's words, little-endian:

@@ -1,33 +1,26 @@
-import {
-  RING_HEADER_WORDS,
-  RING_REQ_EVENT,
-  RING_REQ_PROD,
-  RING_RSP_EVENT,
-  RING_RSP_PROD,
-  RX_RING_SIZE,
-  RX_SLOT_WORDS,
-  TX_RING_SIZE,
-  TX_SLOT_WORDS,
-} from './netif.js';
+import * as netif from './netif.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { RING_HEADER_WORDS, RING_REQ_EVENT, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } = netif;
 
 /** What differs between the rings of netif. `size` is a power of two. */
 export interface RingShape {
   readonly size: number;
-  /** Words of a slot: of the larger of request and response. */
+  /** Words of a slot: of a request, which is never smaller than its response. */
   readonly slotWords: number;
   readonly requestWords: number;
   readonly responseWords: number;
 }
 
 export const TX_RING: RingShape = {
-  size: TX_RING_SIZE,
-  slotWords: TX_SLOT_WORDS,
+  size: netif.TX_RING_SIZE,
+  slotWords: netif.TX_SLOT_WORDS,
   requestWords: 3,
   responseWords: 1,
 };
 export const RX_RING: RingShape = {
-  size: RX_RING_SIZE,
-  slotWords: RX_SLOT_WORDS,
+  size: netif.RX_RING_SIZE,
+  slotWords: netif.RX_SLOT_WORDS,
   requestWords: 2,
   responseWords: 2,
 };
@@ -37,12 +30,13 @@ export const RING_BROKEN = -1;
 
 /**
  * The backend's end of a shared ring (xen/io/ring.h). All loads and stores of the shared page by the
- * backend are in this class. Indices are u32 and wrap; `Atomics` gives them the order that the C macros
- * get from barriers. Each request is copied once; nothing here trusts what it says.
+ * backend are in this class. Indices are u32 and wrap; in here they are the same bits as int32, which the
+ * engine keeps as small integers at every value. `Atomics` gives them the order that the C macros get from
+ * barriers. Each request is copied once; nothing here trusts what it says.
  */
 export class BackRing {
   readonly shape: RingShape;
-  readonly #words: Uint32Array;
+  readonly #words: Int32Array;
   readonly #mask: number;
   #requestsTaken = 0;
   #requestsSeen = 0;
@@ -51,23 +45,23 @@ export class BackRing {
   /** @param page the shared page, 4096 bytes. */
   constructor(page: Uint8Array, shape: RingShape) {
     this.shape = shape;
-    this.#words = new Uint32Array(page.buffer, page.byteOffset, page.byteLength >>> 2);
+    this.#words = new Int32Array(page.buffer, page.byteOffset, page.byteLength >>> 2);
     this.#mask = shape.size - 1;
   }
 
   /** Requests copied so far, as a ring index: `req_cons`. */
   get requestsTaken(): number {
-    return this.#requestsTaken;
+    return this.#requestsTaken >>> 0;
   }
 
   /** `rsp_prod` as we published it last. */
   get responsesPublished(): number {
-    return this.#responsesPublished;
+    return this.#responsesPublished >>> 0;
   }
 
   /** `req_prod` as the last look at the ring found it. */
   get requestsSeen(): number {
-    return this.#requestsSeen;
+    return this.#requestsSeen >>> 0;
   }
 
   /**
@@ -96,20 +90,16 @@ export class BackRing {
 
   /** Copies the next `count` requests (not more than `waiting()` said) into private memory, each word once. */
   copy(count: number, into: Uint32Array): void {
-    const words = this.#words;
-    const mask = this.#mask;
-    const { slotWords, requestWords } = this.shape;
-    const first = this.#requestsTaken;
-    let to = 0;
-    for (let i = 0; i < count; i++) {
-      const from = RING_HEADER_WORDS + ((first + i) & mask) * slotWords;
-      for (let word = 0; word < requestWords; word++) into[to++] = words[from + word];
-    }
+    const { size, slotWords } = this.shape;
+    const first = this.#requestsTaken & this.#mask;
+    const straight = Math.min(count, size - first);
+    copyWords(this.#words, RING_HEADER_WORDS + first * slotWords, into, 0, straight * slotWords);
+    copyWords(this.#words, RING_HEADER_WORDS, into, straight * slotWords, (count - straight) * slotWords);
   }
 
   /** Moves `req_cons` past requests that were copied. */
   take(count: number): void {
-    this.#requestsTaken = (this.#requestsTaken + count) >>> 0;
+    this.#requestsTaken = (this.#requestsTaken + count) | 0;
   }
 
   /**
@@ -122,12 +112,12 @@ export class BackRing {
     const mask = this.#mask;
     const { slotWords, responseWords } = this.shape;
     const old = this.#responsesPublished;
-    let from = 0;
     for (let i = 0; i < count; i++) {
       const to = RING_HEADER_WORDS + ((old + i) & mask) * slotWords;
-      for (let word = 0; word < responseWords; word++) words[to + word] = responses[from++];
+      words[to] = responses[i * responseWords];
+      if (responseWords > 1) words[to + 1] = responses[i * responseWords + 1];
     }
-    const next = (old + count) >>> 0;
+    const next = (old + count) | 0;
     Atomics.store(words, RING_RSP_PROD, next);
     this.#responsesPublished = next;
     const event = Atomics.load(words, RING_RSP_EVENT);
@@ -141,7 +131,11 @@ export class BackRing {
    */
   arm(): boolean {
     const seen = this.#requestsSeen;
-    Atomics.store(this.#words, RING_REQ_EVENT, (seen + 1) >>> 0);
+    Atomics.store(this.#words, RING_REQ_EVENT, (seen + 1) | 0);
     return Atomics.load(this.#words, RING_REQ_PROD) !== seen;
   }
+}
+
+function copyWords(from: Int32Array, start: number, into: Uint32Array, at: number, count: number): void {
+  for (let i = 0; i < count; i++) into[at + i] = from[start + i];
 }

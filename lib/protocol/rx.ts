@@ -1,10 +1,7 @@
-import {
-  EXTRA_TYPE_GSO,
-  RING_PAGE_BYTES,
-  RX_FLAG_EXTRA_INFO,
-  RX_FLAG_MORE_DATA,
-  RX_SLOT_WORDS,
-} from './netif.js';
+import * as netif from './netif.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { EXTRA_TYPE_GSO, RING_PAGE_BYTES, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA, RX_SLOT_WORDS } = netif;
 
 /** @returns slots that a frame of `bytes` takes, its GSO extra included. */
 export function rxSlotsNeeded(bytes: number, gsoType: number): number {

@@ -1,4 +1,7 @@
-import {
+import * as netif from './netif.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const {
   EXTRA_FLAG_MORE,
   EXTRA_TYPE_GSO,
   EXTRA_TYPE_MCAST_ADD,
@@ -16,7 +19,7 @@ import {
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
   TX_SLOT_WORDS,
-} from './netif.js';
+} = netif;
 
 /** Why a TX ring cannot be served any more. The frontend broke the protocol; Linux stops the vif for the same. */
 export type TxFault =
