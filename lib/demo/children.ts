@@ -54,7 +54,7 @@ export class Child {
     const [program = '', ...args] = options.command;
     this.name = options.name;
     this.#process = spawn(program, args, {
-      env: { ...process.env, ...options.env },
+      env: childEnvironment(options.env),
       stdio: ['ignore', 'pipe', 'pipe', ...(options.onMessage === undefined ? [] : (['ipc'] as const))],
       // Ctrl-C is for us alone: we end the others in order.
       detached: true,
@@ -130,4 +130,13 @@ function sentence(lines: readonly string[]): string {
   const error = parseEvent(last)?.error;
   if (typeof error === 'object' && error !== null && 'message' in error) return String(error.message);
   return lines.find((line) => /^\w*Error\b/.test(line)) ?? last;
+}
+
+/**
+ * Node 20 reads the extra certificates at every start, which costs more than all the rest of it: 40 ms and up
+ * (measured here: 0.09 s to start without, 0.34 s with, on a busy machine). None of the children speaks TLS.
+ */
+function childEnvironment(more: NodeJS.ProcessEnv | undefined): NodeJS.ProcessEnv {
+  const { NODE_EXTRA_CA_CERTS: _, ...environment } = process.env;
+  return { ...environment, ...more };
 }
