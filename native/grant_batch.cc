@@ -57,7 +57,7 @@ void GrantBatch::Copy(bool to_guest) {
   const auto grant_copy = table_->lib->gnttab_grant_copy;
   if (grant_copy == nullptr) return MoveByMapping(to_guest, true);
   Choose(true);
-  if (chosen_.empty()) return;
+  if (chosen_.empty()) return CountFailed();
   const auto count = static_cast<uint32_t>(chosen_.size());
   for (uint32_t i = 0; i < count; i++) {
     const uint32_t* op = Op(chosen_[i]);
@@ -75,6 +75,14 @@ void GrantBatch::Copy(bool to_guest) {
   for (uint32_t i = 0; i < count; i++) {
     SetStatus(Op(chosen_[i]), called ? segments_[i].status : GNTST_GENERAL_ERROR);
   }
+  CountFailed();
+}
+
+void GrantBatch::CountFailed() {
+  const uint32_t count = Count();
+  uint32_t failed = 0;
+  for (uint32_t i = 0; i < count; i++) failed += Op(i)[OP_STATUS] != 0 ? 1 : 0;
+  ops_.words()[OPS_FAILED] = failed;
 }
 
 void GrantBatch::MapRange(uint32_t first, uint32_t count, int protection) {
@@ -113,12 +121,13 @@ void GrantBatch::CopySpans(bool to_guest, bool whole_span) {
 void GrantBatch::MoveByMapping(bool to_guest, bool whole_span) {
   Unmap();
   Choose(whole_span);
-  if (chosen_.empty()) return;
+  if (chosen_.empty()) return CountFailed();
   const auto count = static_cast<uint32_t>(chosen_.size());
   for (uint32_t i = 0; i < count; i++) refs_[i] = Op(chosen_[i])[OP_REF];
   MapRange(0, count, to_guest ? PROT_READ | PROT_WRITE : PROT_READ);
   CopySpans(to_guest, whole_span);
   if (to_guest || whole_span) Unmap();
+  CountFailed();
 }
 
 void GrantBatch::MapFromGuest() { MoveByMapping(false, false); }

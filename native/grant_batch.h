@@ -41,6 +41,8 @@ class GrantBatch {
   void MoveByMapping(bool to_guest, bool whole_span);
   void MapRange(uint32_t first, uint32_t count, int protection);
   void CopySpans(bool to_guest, bool whole_span);
+  // Writes OPS_FAILED out of the statuses.
+  void CountFailed();
 
   std::shared_ptr<GrantTable> table_;
   uint32_t domid_;

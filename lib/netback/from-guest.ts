@@ -2,7 +2,7 @@ import * as ports from '../ports/types.js';
 import { FrameBatch, type PortIo } from '../ports/types.js';
 import * as netif from '../protocol/netif.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
-import { answerTx, parseTx, TxFrames } from '../protocol/tx.js';
+import { parseTx, TxFrames } from '../protocol/tx.js';
 import type { GrantBatch, Grants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
@@ -14,9 +14,9 @@ import type { PayloadMode } from './types.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = ports;
-const { RSP_ERROR, RSP_OKAY, TX_SLOT_WORDS } = netif;
-const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } =
-  xen;
+const { TX_SLOT_WORDS } = netif;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
+const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
 /** Slots of one batch. Several frames of the largest size (18 slots and extras) must fit. */
 const BATCH_SLOTS = 128;
@@ -36,7 +36,6 @@ export class FromGuest {
   readonly #hooks: Hooks;
   readonly #counters: FlowCounters;
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
-  readonly #responses = new Uint32Array(BATCH_SLOTS);
   readonly #parsed = new TxFrames(BATCH_SLOTS);
   #io: PortIo | undefined;
   /** The port takes bytes straight from mapped pages. */
@@ -96,96 +95,92 @@ export class FromGuest {
 
   /** Lays the frames out in the arena and writes an operation for each slot of data. */
   #describe(): void {
-    const { count, status, size } = this.#parsed;
+    const parsed = this.#parsed;
     const block = this.frames.block;
     let op = 0;
     let next = 0;
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < parsed.count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      block[at + FRAME_OP_COUNT] = 0;
-      if (status[i] !== RSP_OKAY) {
+      if (parsed.refused(i)) {
         block[at + FRAME_LENGTH] = 0;
         continue;
       }
       const offset = next + FRAME_PHASE;
       block[at + FRAME_OFFSET] = offset;
-      block[at + FRAME_LENGTH] = size[i];
-      block[at + FRAME_FIRST_OP] = op;
+      block[at + FRAME_LENGTH] = parsed.size(i);
       op = this.#describeSlots(i, offset, op);
-      next = (offset + size[i] + FRAME_ALIGN - 1) & -FRAME_ALIGN;
+      next = (offset + parsed.size(i) + FRAME_ALIGN - 1) & -FRAME_ALIGN;
     }
     this.grants.ops[OPS_COUNT] = op;
-    this.frames.count = count;
+    this.frames.count = parsed.count;
   }
 
   /** Writes the operations of frame `index`, whose first is `from`. @returns the next free operation. */
   #describeSlots(index: number, offset: number, from: number): number {
-    const { firstSlot, slotCount, extraCount, length } = this.#parsed;
+    const parsed = this.#parsed;
     const slots = this.#slots;
     const ops = this.grants.ops;
-    const first = firstSlot[index];
-    const end = first + slotCount[index];
-    writeOp(ops, from, slots, first, length[first], offset);
+    const first = parsed.firstSlot(index);
+    const end = first + parsed.slotCount(index);
+    let place = writeOp(ops, from, slots, first, offset);
     let op = from + 1;
-    let place = offset + length[first];
-    for (let slot = first + 1 + extraCount[index]; slot < end; slot++) {
-      writeOp(ops, op, slots, slot, length[slot], place);
-      place += length[slot];
+    for (let slot = first + 1 + parsed.extraCount(index); slot < end; slot++) {
+      place = writeOp(ops, op, slots, slot, place);
       op++;
     }
     return op;
-  }
-
-  /** Map mode: says how much of each slot is to be copied. All, or for a port that writes out of pages the headers. */
-  #describeHeads(): void {
-    const { count, status, firstSlot, length } = this.#parsed;
-    const block = this.frames.block;
-    const ops = this.grants.ops;
-    const direct = this.#direct && !this.#hooks.active;
-    let op = 0;
-    for (let i = 0; i < count; i++) {
-      if (status[i] !== RSP_OKAY) continue;
-      const first = op;
-      op += this.#opsOf(i);
-      const headersOnly = direct && this.#headersInFirstSlot(i);
-      for (let j = first; j < op; j++) {
-        const at = OPS_HEADER_WORDS + j * OP_WORDS;
-        ops[at + OP_HEAD] = headersOnly ? 0 : ops[at + OP_SPAN] >>> 16;
-      }
-      if (!headersOnly) continue;
-      ops[OPS_HEADER_WORDS + first * OP_WORDS + OP_HEAD] = Math.min(length[firstSlot[i]], HEADERS_BYTES);
-      block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_OP_COUNT] = op - first;
-    }
-  }
-
-  /** Operations of a frame: its slots of data. */
-  #opsOf(index: number): number {
-    return this.#parsed.slotCount[index] - this.#parsed.extraCount[index];
-  }
-
-  /** Headers are read from our copy, never from the guest's page: they must all be in the first operation. */
-  #headersInFirstSlot(index: number): boolean {
-    const own = this.#parsed.length[this.#parsed.firstSlot[index]];
-    return own === this.#parsed.size[index] || own >= HEADERS_BYTES / 2;
   }
 
   /** Brings the bytes, then judges each frame. @returns the reason to stop, when a grant was not the guest's to give. */
   #fetch(): string | undefined {
     if (this.#payload === 'copy') this.grants.copyFromGuest();
     else this.#map();
-    const { count, status } = this.#parsed;
-    const ops = this.grants.ops;
-    let refused: string | undefined;
-    let op = 0;
+    const refused = this.grants.ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed();
+    const { block, count } = this.frames;
     for (let i = 0; i < count; i++) {
-      if (status[i] !== RSP_OKAY) continue;
-      const end = op + this.#opsOf(i);
-      let failed = 0;
-      for (; op < end; op++) failed |= ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS];
-      if (failed !== 0) refused = this.#refuse(i, end) ?? refused;
-      else if (!this.#offload(i)) this.#drop(i);
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      if (block[at + FRAME_LENGTH] === 0 || this.#offload(i)) continue;
+      // The guest is told that it was sent, as Linux tells it: offloads that contradict the frame are its own loss.
+      block[at + FRAME_LENGTH] = 0;
+      this.#counters.dropped++;
     }
     return refused;
+  }
+
+  #offload(index: number): boolean {
+    const parsed = this.#parsed;
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    const size = parsed.size(index);
+    const direct = this.frames.block[at + FRAME_OP_COUNT] !== 0;
+    return describeFromGuest(
+      this.frames.arena,
+      this.frames.block[at + FRAME_OFFSET],
+      size,
+      direct ? Math.min(this.#firstShare(index), HEADERS_BYTES) : size,
+      parsed.flags(index),
+      parsed.gsoType(index),
+      parsed.gsoSize(index),
+    );
+  }
+
+  /** Frames whose bytes could not be had are answered with an error. @returns a reason to stop, or undefined. */
+  #refuseFailed(): string | undefined {
+    const parsed = this.#parsed;
+    const ops = this.grants.ops;
+    let reason: string | undefined;
+    let op = 0;
+    for (let i = 0; i < parsed.count; i++) {
+      if (parsed.refused(i)) continue;
+      for (const end = op + this.#opsOf(i); op < end; op++) {
+        const at = OPS_HEADER_WORDS + op * OP_WORDS;
+        const status = ops[at + OP_STATUS] | 0;
+        if (status === 0) continue;
+        if (!parsed.refused(i)) parsed.refuse(i);
+        this.frames.block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_LENGTH] = 0;
+        if (isForeignFault(status)) reason = `bad grant reference ${ops[at + OP_REF]} (status ${status})`;
+      }
+    }
+    return reason;
   }
 
   #map(): void {
@@ -193,40 +188,43 @@ export class FromGuest {
     this.grants.mapFromGuest();
   }
 
-  #offload(index: number): boolean {
+  /** Says how much of each slot is to be copied: all, or for a port that writes out of pages the headers. */
+  #describeHeads(): void {
     const parsed = this.#parsed;
-    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
-    const size = parsed.size[index];
-    const direct = this.frames.block[at + FRAME_OP_COUNT] !== 0;
-    return describeFromGuest(
-      this.frames.arena,
-      this.frames.block[at + FRAME_OFFSET],
-      size,
-      direct ? Math.min(parsed.length[parsed.firstSlot[index]], HEADERS_BYTES) : size,
-      parsed.flags[index],
-      parsed.gsoType[index],
-      parsed.gsoSize[index],
-    );
-  }
-
-  /** A frame whose bytes could not be had is answered with an error. @returns a reason to stop, or undefined. */
-  #refuse(index: number, endOp: number): string | undefined {
-    const parsed = this.#parsed;
-    parsed.status[index] = RSP_ERROR;
-    this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
-    for (let op = endOp - this.#opsOf(index); op < endOp; op++) {
-      const at = OPS_HEADER_WORDS + op * OP_WORDS;
-      const status = this.grants.ops[at + OP_STATUS] | 0;
-      if (isForeignFault(status))
-        return `bad grant reference ${this.grants.ops[at + OP_REF]} (status ${status})`;
+    const block = this.frames.block;
+    const ops = this.grants.ops;
+    const direct = this.#direct && !this.#hooks.active;
+    let op = 0;
+    for (let i = 0; i < parsed.count; i++) {
+      if (parsed.refused(i)) continue;
+      const first = op;
+      const headersOnly = direct && this.#headersInFirstSlot(i);
+      for (const end = first + this.#opsOf(i); op < end; op++) {
+        const at = OPS_HEADER_WORDS + op * OP_WORDS;
+        ops[at + OP_HEAD] = headersOnly ? 0 : ops[at + OP_SPAN] >>> 16;
+      }
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      block[at + FRAME_FIRST_OP] = first;
+      block[at + FRAME_OP_COUNT] = headersOnly ? op - first : 0;
+      if (headersOnly)
+        ops[OPS_HEADER_WORDS + first * OP_WORDS + OP_HEAD] = Math.min(this.#firstShare(i), HEADERS_BYTES);
     }
-    return undefined;
   }
 
-  /** The guest is told that the frame was sent, as Linux tells it: offloads that contradict the frame are its own loss. */
-  #drop(index: number): void {
-    this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
-    this.#counters.dropped++;
+  /** Operations of a frame: its slots of data. */
+  #opsOf(index: number): number {
+    return this.#parsed.slotCount(index) - this.#parsed.extraCount(index);
+  }
+
+  /** Bytes of a frame that its first slot holds. */
+  #firstShare(index: number): number {
+    return this.#slots[this.#parsed.firstSlot(index) * TX_SLOT_WORDS + 2] >>> 16;
+  }
+
+  /** Headers are read from our copy, never from the guest's page: they must all be in the first operation. */
+  #headersInFirstSlot(index: number): boolean {
+    const share = this.#firstShare(index);
+    return share === this.#parsed.size(index) || share >= HEADERS_BYTES / 2;
   }
 
   #send(): void {
@@ -238,16 +236,13 @@ export class FromGuest {
 
   /** Counts what became of the frames, of which the port dealt with the first `written`. */
   #count(written: number): void {
-    const { count, status } = this.#parsed;
-    const block = this.frames.block;
+    const { block, count } = this.frames;
     let frames = 0;
     let bytes = 0;
     let dropped = 0;
-    let errors = 0;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const length = block[at + FRAME_LENGTH];
-      if (status[i] !== RSP_OKAY) errors++;
       if (length === 0) continue;
       if (i >= written || block[at + FRAME_STATUS] !== 0) {
         dropped++;
@@ -261,28 +256,21 @@ export class FromGuest {
     counters.frames += frames;
     counters.bytes += bytes;
     counters.dropped += dropped;
-    counters.errors += errors;
+    counters.errors += this.#parsed.refusals;
   }
 
   #answer(notify: () => void): void {
-    const parsed = this.#parsed;
-    for (let i = 0; i < parsed.count; i++) answerTx(this.#slots, parsed, i, this.#responses);
-    if (this.#ring.publish(this.#responses, parsed.slots)) notify();
+    if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots)) notify();
   }
 }
 
-/** Operation `op` brings `length` bytes of `slot` to `place` in the arena. */
-function writeOp(
-  ops: Uint32Array,
-  op: number,
-  slots: Uint32Array,
-  slot: number,
-  length: number,
-  place: number,
-): void {
+/** Operation `op` brings the bytes of `slot` to `place` in the arena. @returns the place behind them. */
+function writeOp(ops: Uint32Array, op: number, slots: Uint32Array, slot: number, place: number): number {
   const at = OPS_HEADER_WORDS + op * OP_WORDS;
   const from = slot * TX_SLOT_WORDS;
+  const length = slots[from + 2] >>> 16;
   ops[at + OP_REF] = slots[from];
   ops[at + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
   ops[at + OP_ARENA] = place;
+  return place + length;
 }

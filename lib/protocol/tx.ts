@@ -15,7 +15,6 @@ const {
   RING_PAGE_BYTES,
   RSP_ERROR,
   RSP_NULL,
-  RSP_OKAY,
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
   TX_SLOT_WORDS,
@@ -35,44 +34,113 @@ export type TxFault =
 /** A frontend has at most one of each type of extra info; a longer chain is an attack on our loop. */
 const EXTRAS_MAX = EXTRA_TYPE_XDP;
 
+// Words of a frame in TxFrames: [first slot u8, slots u8, extras u8, refused u8] [size u16, flags u16] [GSO type u16,
+// GSO size u16]. Packed, since each load of a typed array costs as much as ten such shifts.
+const PLACE = 0;
+const BYTES = 1;
+const GSO = 2;
+const FRAME_WORDS = 3;
+const REFUSED = 1 << 24;
+
 /**
- * Frames found in a run of TX slots: structure of arrays, reused from batch to batch. Frame `i` has the
- * slots [firstSlot[i], firstSlot[i] + slotCount[i]): its first, then extraCount[i] extras, then data.
+ * Frames found in a run of TX slots, reused from batch to batch. A frame has `slotCount` slots from `firstSlot` on:
+ * its first, then `extraCount` extras, then data.
  */
 export class TxFrames {
   readonly capacity: number;
   count = 0;
   /** Slots that belong to whole frames: what may be taken and answered. */
   slots = 0;
+  /** Frames that are answered with an error. */
+  refusals = 0;
   fault: TxFault | undefined;
+  /**
+   * By slot, what to answer: RSP_NULL for extras, and for others the frame's status and their own id. (An extra's
+   * slot has no id; its bytes are older than the request.)
+   */
+  readonly responses: Uint32Array;
+  readonly #words: Uint32Array;
+  #unusable = false;
 
-  readonly firstSlot: Uint16Array;
-  readonly slotCount: Uint16Array;
-  readonly extraCount: Uint8Array;
-  /** Bytes of the frame. */
-  readonly size: Uint32Array;
-  /** TX_FLAG_* of the first slot. */
-  readonly flags: Uint8Array;
-  /** GSO_TYPE_*, 0 for none. */
-  readonly gsoType: Uint8Array;
-  readonly gsoSize: Uint16Array;
-  /** RSP_OKAY, or RSP_ERROR for a frame that must be answered but cannot be sent. */
-  readonly status: Int8Array;
-  /** By slot: bytes of data in it; 0 for extras. (The first slot of the wire says the frame's size instead.) */
-  readonly length: Uint16Array;
-
-  /** @param capacity slots, and so frames, that a batch can have. */
+  /** @param capacity slots, and so frames, that a batch can have; at most 256. */
   constructor(capacity: number) {
     this.capacity = capacity;
-    this.firstSlot = new Uint16Array(capacity);
-    this.slotCount = new Uint16Array(capacity);
-    this.extraCount = new Uint8Array(capacity);
-    this.size = new Uint32Array(capacity);
-    this.flags = new Uint8Array(capacity);
-    this.gsoType = new Uint8Array(capacity);
-    this.gsoSize = new Uint16Array(capacity);
-    this.status = new Int8Array(capacity);
-    this.length = new Uint16Array(capacity);
+    this.responses = new Uint32Array(capacity);
+    this.#words = new Uint32Array(capacity * FRAME_WORDS);
+  }
+
+  firstSlot(index: number): number {
+    return this.#words[index * FRAME_WORDS + PLACE] & 0xff;
+  }
+
+  slotCount(index: number): number {
+    return (this.#words[index * FRAME_WORDS + PLACE] >>> 8) & 0xff;
+  }
+
+  extraCount(index: number): number {
+    return (this.#words[index * FRAME_WORDS + PLACE] >>> 16) & 0xff;
+  }
+
+  /** The frame must be answered but cannot be sent. */
+  refused(index: number): boolean {
+    return this.#words[index * FRAME_WORDS + PLACE] >= REFUSED;
+  }
+
+  /** Bytes of the frame. */
+  size(index: number): number {
+    return this.#words[index * FRAME_WORDS + BYTES] & 0xffff;
+  }
+
+  /** TX_FLAG_* of the first slot. */
+  flags(index: number): number {
+    return this.#words[index * FRAME_WORDS + BYTES] >>> 16;
+  }
+
+  /** GSO_TYPE_*, 0 for none. */
+  gsoType(index: number): number {
+    return this.#words[index * FRAME_WORDS + GSO] & 0xffff;
+  }
+
+  gsoSize(index: number): number {
+    return this.#words[index * FRAME_WORDS + GSO] >>> 16;
+  }
+
+  /** Has the frame's data slots answered with an error. */
+  refuse(index: number): void {
+    const first = this.firstSlot(index);
+    const extras = this.extraCount(index);
+    this.#words[index * FRAME_WORDS + PLACE] |= REFUSED;
+    this.refusals++;
+    for (let slot = first; slot < first + this.slotCount(index); slot++) {
+      const isExtra = slot > first && slot <= first + extras;
+      if (!isExtra) this.responses[slot] = (this.responses[slot] & 0xffff) | (RSP_ERROR << 16);
+    }
+  }
+
+  /** For `parseTx`: begins frame `count`, at slot `slots`. */
+  begin(size: number, flags: number): void {
+    const at = this.count * FRAME_WORDS;
+    this.#words[at + BYTES] = size | (flags << 16);
+    this.#words[at + GSO] = 0;
+    this.#unusable = size < FRAME_BYTES_MIN;
+  }
+
+  /** For `parseTx`: sets the segmentation of the frame that was begun. */
+  segment(type: number, size: number): void {
+    this.#words[this.count * FRAME_WORDS + GSO] = type | (size << 16);
+  }
+
+  /** For `parseTx`: the frame that was begun will be refused. */
+  spoil(): void {
+    this.#unusable = true;
+  }
+
+  /** For `parseTx`: ends the frame that was begun. */
+  end(slotCount: number, extraCount: number): void {
+    this.#words[this.count * FRAME_WORDS + PLACE] = this.slots | (slotCount << 8) | (extraCount << 16);
+    if (this.#unusable) this.refuse(this.count);
+    this.slots += slotCount;
+    this.count++;
   }
 }
 
@@ -82,7 +150,8 @@ const INCOMPLETE = -1;
 const FAULT = -2;
 
 /**
- * Parses private copies of TX requests.
+ * Parses private copies of TX requests, and prepares their responses. The first slot of a frame, whose size on the
+ * wire is the frame's, is left with its own share as its size: from then on each slot says how much data it has.
  * @param slots `count` requests of TX_SLOT_WORDS words; `count` <= frames.capacity.
  * @param whole true when the frontend has published nothing beyond: a cut frame is then its fault, and
  *   otherwise ours, to be read with the next batch.
@@ -90,6 +159,7 @@ const FAULT = -2;
 export function parseTx(slots: Uint32Array, count: number, whole: boolean, frames: TxFrames): void {
   frames.count = 0;
   frames.slots = 0;
+  frames.refusals = 0;
   frames.fault = undefined;
   while (frames.slots < count) {
     const used = readFrame(slots, frames.slots, count, frames);
@@ -99,45 +169,33 @@ export function parseTx(slots: Uint32Array, count: number, whole: boolean, frame
       if (whole || frames.slots === 0) frames.fault = 'frame is incomplete';
       return;
     }
-    frames.count++;
-    frames.slots += used;
   }
 }
 
-/** Reads the frame that begins at slot `first` into place `frames.count`. @returns its slots, or INCOMPLETE, FAULT. */
+/** Reads the frame that begins at slot `first`. @returns its slots, or INCOMPLETE, FAULT. */
 function readFrame(slots: Uint32Array, first: number, count: number, frames: TxFrames): number {
-  const index = frames.count;
   const at = first * TX_SLOT_WORDS;
-  const span = slots[at + 1];
-  const flags = span >>> 16;
-  const size = slots[at + 2] >>> 16;
-  frames.firstSlot[index] = first;
-  frames.size[index] = size;
-  frames.flags[index] = flags;
-  frames.gsoType[index] = 0;
-  frames.extraCount[index] = 0;
-  frames.status[index] = size < FRAME_BYTES_MIN ? RSP_ERROR : RSP_OKAY;
-  let used = 1;
+  const flags = slots[at + 1] >>> 16;
+  const last = slots[at + 2];
+  frames.begin(last >>> 16, flags);
+  frames.responses[first] = last & 0xffff;
+  let extras = 0;
   if ((flags & TX_FLAG_EXTRA_INFO) !== 0) {
-    const extras = readExtras(slots, first + 1, count, frames);
+    extras = readExtras(slots, first + 1, count, frames);
     if (extras < 0) return extras;
-    used += extras;
   }
-  let own = size;
+  let used = 1 + extras;
   if ((flags & TX_FLAG_MORE_DATA) !== 0) {
     const more = readFragments(slots, first, first + used, count, frames);
     if (more < 0) return more;
     used += more;
-    own = frames.length[first];
-  } else {
-    frames.length[first] = size;
   }
-  if ((span & 0xffff) + own > RING_PAGE_BYTES) return stop(frames, 'slot crosses a page');
-  frames.slotCount[index] = used;
+  if (crossesPage(slots, first)) return stop(frames, 'slot crosses a page');
+  frames.end(used, extras);
   return used;
 }
 
-/** Reads the slots after the first; leaves the first slot's own share of the frame's size in `frames.length`. */
+/** Reads the slots after the first; leaves the first slot with its own share of the frame's size. */
 function readFragments(
   slots: Uint32Array,
   first: number,
@@ -145,37 +203,34 @@ function readFragments(
   count: number,
   frames: TxFrames,
 ): number {
-  let left = frames.size[frames.count];
+  let left = slots[first * TX_SLOT_WORDS + 2] >>> 16;
   let used = 0;
   let flags = TX_FLAG_MORE_DATA;
-  let valid = true;
   while ((flags & TX_FLAG_MORE_DATA) !== 0) {
     const slot = from + used;
     // One slot is the first.
     if (used + 1 >= FRAME_SLOTS_FATAL) return stop(frames, 'frame has too many slots');
     if (slot >= count) return INCOMPLETE;
+    if (crossesPage(slots, slot)) return stop(frames, 'slot crosses a page');
     const at = slot * TX_SLOT_WORDS;
-    const span = slots[at + 1];
-    const size = slots[at + 2] >>> 16;
-    flags = span >>> 16;
-    if ((span & 0xffff) + size > RING_PAGE_BYTES) return stop(frames, 'slot crosses a page');
-    if (size > left) valid = false;
-    else left -= size;
-    frames.length[slot] = size;
+    const last = slots[at + 2];
+    flags = slots[at + 1] >>> 16;
+    frames.responses[slot] = last & 0xffff;
+    left -= last >>> 16;
     used++;
   }
-  if (!valid || used + 1 > FRAME_SLOTS_MAX) {
-    frames.status[frames.count] = RSP_ERROR;
+  if (left < 0 || used + 1 > FRAME_SLOTS_MAX) {
+    frames.spoil();
     // Nothing of it is used; an honest first share cannot be told.
     left = 0;
   }
-  frames.length[first] = left;
+  const own = first * TX_SLOT_WORDS + 2;
+  slots[own] = (slots[own] & 0xffff) | (left << 16);
   return used;
 }
 
 /** Reads the chain of extras that begins at `from`. @returns how many, or INCOMPLETE, FAULT. */
 function readExtras(slots: Uint32Array, from: number, count: number, frames: TxFrames): number {
-  const index = frames.count;
   let used = 0;
   let more = true;
   while (more) {
@@ -185,43 +240,29 @@ function readExtras(slots: Uint32Array, from: number, count: number, frames: TxF
     const head = slots[slot * TX_SLOT_WORDS];
     const type = head & 0xff;
     more = ((head >>> 8) & EXTRA_FLAG_MORE) !== 0;
-    frames.length[slot] = 0;
+    frames.responses[slot] = RSP_NULL << 16;
     used++;
     if (type === EXTRA_TYPE_GSO) {
       const kind = slots[slot * TX_SLOT_WORDS + 1] & 0xff;
       if (head >>> 16 === 0) return stop(frames, 'GSO segment size is zero');
       if (kind !== GSO_TYPE_TCPV4 && kind !== GSO_TYPE_TCPV6) return stop(frames, 'GSO type is unknown');
-      frames.gsoType[index] = kind;
-      frames.gsoSize[index] = head >>> 16;
+      frames.segment(kind, head >>> 16);
     } else if (type === EXTRA_TYPE_MCAST_ADD || type === EXTRA_TYPE_MCAST_DEL) {
       // Multicast control is not advertised: the request is answered with an error and carries no frame.
-      frames.status[index] = RSP_ERROR;
+      frames.spoil();
     } else if (type === 0 || type > EXTRA_TYPE_XDP) {
       return stop(frames, 'extra info of unknown type');
     }
   }
-  frames.extraCount[index] = used;
   return used;
+}
+
+function crossesPage(slots: Uint32Array, slot: number): boolean {
+  const at = slot * TX_SLOT_WORDS;
+  return (slots[at + 1] & 0xffff) + (slots[at + 2] >>> 16) > RING_PAGE_BYTES;
 }
 
 function stop(frames: TxFrames, fault: TxFault): number {
   frames.fault = fault;
   return FAULT;
-}
-
-/**
- * Writes the responses to all slots of frame `index`, one word each: extras get RSP_NULL, the others the
- * frame's status and their own id. An extra's slot has no id (its bytes are older than the request).
- * @param responses response to slot i of the batch at word i.
- */
-export function answerTx(slots: Uint32Array, frames: TxFrames, index: number, responses: Uint32Array): void {
-  const first = frames.firstSlot[index];
-  const end = first + frames.slotCount[index];
-  const data = first + 1 + frames.extraCount[index];
-  const status = (frames.status[index] & 0xffff) << 16;
-  responses[first] = (slots[first * TX_SLOT_WORDS + 2] & 0xffff) | status;
-  for (let slot = first + 1; slot < data; slot++) responses[slot] = RSP_NULL << 16;
-  for (let slot = data; slot < end; slot++) {
-    responses[slot] = (slots[slot * TX_SLOT_WORDS + 2] & 0xffff) | status;
-  }
 }

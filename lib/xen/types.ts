@@ -56,10 +56,12 @@ export interface Mapping extends Disposable {
 }
 
 /**
- * Layout of `GrantBatch.ops`: a header word with the number of operations, then OP_WORDS words each.
+ * Layout of `GrantBatch.ops`: header words, then OP_WORDS words an operation.
  * native/layout.h has the same figures; a test compares them.
  */
 export const OPS_COUNT = 0;
+/** Out: how many of them failed, so that nobody needs to look at each status when none did. */
+export const OPS_FAILED = 1;
 export const OPS_HEADER_WORDS = 4;
 export const OP_WORDS = 5;
 /** Grant reference. */

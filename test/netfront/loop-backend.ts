@@ -11,7 +11,7 @@ import {
 } from '../../lib/protocol/netif.js';
 import { BackRing, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
 import { answerRx, rxSlotOfChunk, rxSlotsNeeded } from '../../lib/protocol/rx.js';
-import { answerTx, parseTx, TxFrames } from '../../lib/protocol/tx.js';
+import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import {
   type Arena,
@@ -128,39 +128,36 @@ export class LoopBackend {
     if (waiting === 0) return false;
     const slots = new Uint32Array(waiting * 3);
     const frames = new TxFrames(waiting);
-    const responses = new Uint32Array(waiting);
     this.#tx.copy(waiting, slots);
     parseTx(slots, waiting, true, frames);
     if (frames.fault !== undefined) throw new Error(frames.fault);
-    for (let frame = 0; frame < frames.count; frame++) {
-      this.#held.push(this.#copyIn(slots, frames, frame));
-      answerTx(slots, frames, frame, responses);
-    }
+    for (let frame = 0; frame < frames.count; frame++) this.#held.push(this.#copyIn(slots, frames, frame));
     this.#tx.take(frames.slots);
-    if (this.#tx.publish(responses, frames.slots)) this.#channels[0]?.notify();
+    if (this.#tx.publish(frames.responses, frames.slots)) this.#channels[0]?.notify();
     return true;
   }
 
   #copyIn(slots: Uint32Array, frames: TxFrames, frame: number): Held {
-    const first = frames.firstSlot[frame]!;
+    const first = frames.firstSlot(frame);
+    const data = first + 1 + frames.extraCount(frame);
     let bytes = 0;
     let ops = 0;
-    for (let slot = first; slot < first + frames.slotCount[frame]!; slot++) {
-      const length = frames.length[slot]!;
-      if (length === 0) continue;
+    for (let slot = first; slot < first + frames.slotCount(frame); slot++) {
+      const length = slots[slot * 3 + 2]! >>> 16;
+      if ((slot > first && slot < data) || length === 0) continue;
       this.#op(ops++, slots[slot * 3]!, slots[slot * 3 + 1]! & 0xffff, length, bytes);
       bytes += length;
     }
     this.#run(ops, () => this.#batch.copyFromGuest());
-    const txFlags = frames.flags[frame]!;
+    const txFlags = frames.flags(frame);
     const flags =
       ((txFlags & TX_FLAG_CSUM_BLANK) !== 0 ? RX_FLAG_CSUM_BLANK : 0) |
       ((txFlags & TX_FLAG_DATA_VALIDATED) !== 0 ? RX_FLAG_DATA_VALIDATED : 0);
     return {
       bytes: this.#arena.bytes.slice(0, bytes),
       flags,
-      gsoType: frames.gsoType[frame]!,
-      gsoSize: frames.gsoSize[frame]!,
+      gsoType: frames.gsoType(frame),
+      gsoSize: frames.gsoSize(frame),
     };
   }
 

@@ -11,7 +11,7 @@ import { FrontRing } from '../../lib/netfront/ring.js';
 import * as netif from '../../lib/protocol/netif.js';
 import { BackRing, RING_BROKEN, type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
 import { answerRx, refuseRx } from '../../lib/protocol/rx.js';
-import { answerTx, parseTx, TxFrames } from '../../lib/protocol/tx.js';
+import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
 import type { SharedPages } from '../../lib/xen/types.js';
 
 const oracle = ['Release', 'Debug', 'asan']
@@ -311,7 +311,7 @@ const OURS: Record<string, number> = {
 };
 
 /** One TX frame of two data slots and a GSO extra, encoded by the program, parsed and answered by us. */
-function txFrame(): { frames: TxFrames; slots: Uint32Array; responses: Uint32Array } {
+function txFrame(): { frames: TxFrames; slots: Uint32Array } {
   const { TX_FLAG_MORE_DATA, TX_FLAG_EXTRA_INFO, TX_FLAG_CSUM_BLANK } = netif;
   const flags = TX_FLAG_MORE_DATA | TX_FLAG_EXTRA_INFO | TX_FLAG_CSUM_BLANK;
   const slots = Uint32Array.from([
@@ -321,9 +321,7 @@ function txFrame(): { frames: TxFrames; slots: Uint32Array; responses: Uint32Arr
   ]);
   const frames = new TxFrames(3);
   parseTx(slots, 3, true, frames);
-  const responses = new Uint32Array(3);
-  answerTx(slots, frames, 0, responses);
-  return { frames, slots, responses };
+  return { frames, slots };
 }
 
 describe.skipIf(oracle === undefined)(title, () => {
@@ -332,11 +330,12 @@ describe.skipIf(oracle === undefined)(title, () => {
   });
 
   test('a TX frame is read as it was written, and its answers are read as we wrote them', () => {
-    const { frames, responses } = txFrame();
+    const { frames, slots } = txFrame();
+    const { responses } = frames;
     expect(frames.fault).toBeUndefined();
-    expect([frames.count, frames.slots, frames.extraCount[0], frames.size[0]]).toEqual([1, 3, 1, 5000]);
-    expect([frames.gsoType[0], frames.gsoSize[0]]).toEqual([netif.GSO_TYPE_TCPV6, 1448]);
-    expect([...frames.length]).toEqual([3000, 0, 2000]);
+    expect([frames.count, frames.slots, frames.extraCount(0), frames.size(0)]).toEqual([1, 3, 1, 5000]);
+    expect([frames.gsoType(0), frames.gsoSize(0)]).toEqual([netif.GSO_TYPE_TCPV6, 1448]);
+    expect([slots[2]! >>> 16, slots[8]! >>> 16]).toEqual([3000, 2000]);
     expect(numbers(`decode-tx ${responses[0]}`)).toEqual([60000, netif.RSP_OKAY]);
     expect(numbers(`decode-tx ${responses[1]}`)[1]).toBe(netif.RSP_NULL);
     expect(numbers(`decode-tx ${responses[2]}`)).toEqual([61000, netif.RSP_OKAY]);

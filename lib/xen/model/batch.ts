@@ -10,6 +10,7 @@ import {
   OP_STATUS,
   OP_WORDS,
   OPS_COUNT,
+  OPS_FAILED,
   OPS_HEADER_WORDS,
   PAGE_SIZE,
 } from '../types.js';
@@ -100,6 +101,7 @@ export class ModelGrantBatch implements GrantBatch {
     if (this.#disposed) throw new VifdError('ERR_STATE', `${what}: the batch was disposed of`);
     const count = Math.min(this.ops[OPS_COUNT] as number, this.capacity);
     if (count > 0) this.#options.life.step(what);
+    this.ops[OPS_FAILED] = 0;
     return count;
   }
 
@@ -126,6 +128,7 @@ export class ModelGrantBatch implements GrantBatch {
 
   #fail(op: number, status: number): undefined {
     this.ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS] = status;
+    this.ops[OPS_FAILED] += 1;
     return undefined;
   }
 
