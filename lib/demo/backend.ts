@@ -1,12 +1,13 @@
 import { Child, GUARD, parseEvent } from './children.js';
 import { BRIDGE, type Machine } from './machine.js';
-import { BACKEND_PROGRAM } from './programs.js';
+import { BACKEND_PROGRAM, STANDBY_PROGRAM } from './programs.js';
 import { DemoError, type Ending } from './types.js';
 import { promised, within } from './wait.js';
 
 export interface BackendParts {
   readonly machine: Machine;
   readonly payload: 'map' | 'copy';
+  readonly standby: boolean;
   /** Vifs that each life has to attach to. */
   readonly vifs: readonly string[];
   readonly signal: AbortSignal;
@@ -20,7 +21,10 @@ export interface BackendParts {
 export class Backend implements AsyncDisposable {
   readonly #parts: BackendParts;
   #life: Child | undefined;
+  /** Loaded, and waiting for its turn. */
+  #spare: Child | undefined;
   #ending = false;
+  #onAttached: (vif: string) => void = () => undefined;
   /** What this life complained of last, for a message. */
   #lastError = '';
 
@@ -30,34 +34,28 @@ export class Backend implements AsyncDisposable {
 
   /** Starts a life. Resolves when it serves every vif. */
   async start(): Promise<void> {
-    const { machine, payload, vifs, signal } = this.#parts;
-    const { env, options } = machine.programIn(0);
-    const waiting = new Set(vifs);
     const attached = promised();
+    const waiting = new Set(this.#parts.vifs);
     this.#ending = false;
     this.#lastError = '';
-    const life = await Child.start({
-      name: 'the backend',
-      command: [
-        ...GUARD,
-        process.execPath,
-        BACKEND_PROGRAM,
-        ...['run', '--json', '--bridge', BRIDGE, '--payload', payload],
-        ...options,
-      ],
-      env,
-      onLine: (line) => {
-        const vif = this.#follow(line);
-        if (vif !== undefined) waiting.delete(vif);
-        if (waiting.size === 0) attached.keep();
-      },
-    });
+    this.#onAttached = (vif) => {
+      waiting.delete(vif);
+      if (waiting.size === 0) attached.keep();
+    };
+    const spare = this.#spare;
+    this.#spare = undefined;
+    const life = spare ?? (await this.#load());
     this.#life = life;
+    if (this.#parts.standby) life.send({ go: true });
     life.ended.then((how) => {
       if (this.#life !== life || this.#ending) return;
       this.#parts.fail(new DemoError(`the backend ended by itself (${how}): ${life.lastWords}`));
     });
-    await within(attached.done, { what: () => `the backend's attaching${this.#lastError}`, signal });
+    await within(attached.done, {
+      what: () => `the backend's attaching${this.#lastError}`,
+      signal: this.#parts.signal,
+    });
+    if (this.#parts.standby) this.#spare = await this.#load();
   }
 
   async restart(ending: Ending): Promise<void> {
@@ -69,6 +67,28 @@ export class Backend implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending = true;
     await this.#life?.end('SIGKILL');
+    await this.#spare?.end('SIGKILL');
+  }
+
+  #load(): Promise<Child> {
+    const { machine, payload, standby } = this.#parts;
+    const { env, options } = machine.programIn(0);
+    return Child.start({
+      name: 'the backend',
+      command: [
+        ...GUARD,
+        process.execPath,
+        standby ? STANDBY_PROGRAM : BACKEND_PROGRAM,
+        ...['run', '--json', '--bridge', BRIDGE, '--payload', payload],
+        ...options,
+      ],
+      env,
+      onLine: (line) => {
+        const vif = this.#follow(line);
+        if (vif !== undefined) this.#onAttached(vif);
+      },
+      ...(standby ? { onMessage: () => undefined } : {}),
+    });
   }
 
   /** @returns the vif that was attached, if that is what the line says. */

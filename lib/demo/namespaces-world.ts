@@ -36,6 +36,7 @@ class NamespacesWorld implements World {
     this.#backend = new Backend({
       machine,
       payload: options.payload,
+      standby: options.standby,
       vifs: this.#guests.map((_, i) => `vif${FIRST_DOMID + i}.0`),
       signal,
       fail,

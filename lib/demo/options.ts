@@ -24,6 +24,7 @@ export function parseOptions(args: readonly string[]): DemoOptions {
         .choices(['copy', 'map'])
         .default('copy'),
     )
+    .option('--standby', 'load the next backend while the last one serves', false)
     .option('--json', 'one JSON object a line; the last is the summary', false)
     .addOption(new Option('--world <kind>', 'for tests').choices(['namespaces', 'model']).hideHelp())
     .exitOverride();

@@ -5,6 +5,11 @@ import { type Summary, summarize } from './summary.js';
 import type { Comparison, DemoOptions, Ending, World } from './types.js';
 
 const RESTART_EVERY_MS = 1000;
+/**
+ * Restarts come a little before or after the full second: TCP tries again after 200, 600, 1400, 3000 ms, and a strict
+ * beat could meet each of these with the backend away.
+ */
+const OFFBEAT_MS = [0, 130, -90, 60, -140, 100, -40];
 /** Undisturbed at first: what the gaps have to be compared with. */
 const QUIET_MS = 1000;
 /** Before the end, so that the last restart's gap is over. */
@@ -50,7 +55,7 @@ async function restartEverySecond({ options, world, recorder, signal }: RunParts
   const endMs = machineMs() + options.seconds * 1000;
   let nextMs = machineMs() + QUIET_MS;
   for (let turn = 0; nextMs <= endMs - TAIL_MS && !signal.aborted; turn++) {
-    await sleepUntil(nextMs, signal);
+    await sleepUntil(nextMs + (OFFBEAT_MS[turn % OFFBEAT_MS.length] ?? 0), signal);
     if (signal.aborted) return;
     const ending: Ending = turn % 2 === 0 ? 'SIGTERM' : 'SIGKILL';
     const restart = recorder.restarting(ending);

@@ -5,6 +5,8 @@ export interface DemoOptions {
   readonly guests: number;
   readonly payload: 'map' | 'copy';
   readonly json: boolean;
+  /** The next life of the backend is loaded while the last one serves. */
+  readonly standby: boolean;
   /** Instead of finding out. */
   readonly world?: 'namespaces' | 'model';
 }
