@@ -1,0 +1,57 @@
+# Sourced: one life of the machine.
+# shellcheck shell=bash disable=SC2154 # lab.sh sets cache and work
+
+# Both clocks are the processor's counter: Xen's own is read through a trap here, at 30 to 100 us a reading.
+readonly LINUX_ARGS='console=hvc0 quiet loglevel=4 mitigations=off clocksource=tsc tsc=reliable audit=0'
+# `max` is not usable: with its SMAP dom0 dies at its first trap.
+readonly CPU=qemu64,+npt
+readonly DOM0_MEM=1536
+
+machine=
+
+# boot SHARE OUT TIMEOUT CPUS MEM: exits with the command's exit code.
+boot() {
+  local share=$1 out=$2 timeout=$3 status=0
+  # dom0 writes to a pipe of its own: QEMU makes what it writes to non-blocking, and stdout is not ours alone.
+  mkfifo "$work/output"
+  cat "$work/output" &
+  local reader=$!
+  qemu_command "$share" "$out" "$4" "$5"
+  timeout -k 5 "$timeout" "${qemu[@]}" </dev/null >"$out/lab/qemu" 2>&1 &
+  machine=$!
+  wait "$machine" || status=$?
+  machine=
+  wait "$reader" || true
+  [ ! -e "$out/lab/status" ] || exit "$(cat "$out/lab/status")"
+  { cat "$out/lab/qemu"; tail -n 40 "$out/lab/console"; } >&2 || true
+  if [ "$status" = 124 ]; then
+    say "the time ran out after $timeout s"
+    exit 124
+  fi
+  fail 'the machine stopped before the command had ended; above are the last lines of its console'
+}
+
+end_boot() {
+  [ -z "$machine" ] || { kill "$machine" && wait "$machine"; } 2>/dev/null || true
+}
+
+# Sets the array `qemu`. dom0's disk is written to a copy that is thrown away.
+qemu_command() {
+  local share=$1 out=$2 cpus=$3 mem=$4
+  local xen_args="com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning noreboot dom0_mem=${DOM0_MEM}M,max:${DOM0_MEM}M dom0_max_vcpus=$cpus"
+  # Costs without a use where nothing leaves the emulator.
+  xen_args+=' spec-ctrl=no xpti=no pcid=no watchdog=no'
+  # shellcheck disable=SC2054 # its options have commas
+  qemu=(qemu-system-x86_64 -M q35 -accel 'tcg,thread=multi,tb-size=512' -cpu "$CPU" -smp "$cpus" -m "$mem"
+    -nodefaults -display none -no-reboot -nic none
+    -kernel "$cache/xen" -append "$xen_args" -initrd "$cache/vmlinuz $LINUX_ARGS,$cache/initrd.gz"
+    -chardev "file,id=console,path=$(escaped "$out/lab/console")" -serial chardev:console
+    -drive "if=none,id=root,file=$(escaped "$cache/dom0.ext4"),format=raw,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root
+    -fsdev "local,id=vifd,path=$(escaped "$share"),security_model=none,readonly=on" -device virtio-9p-pci,fsdev=vifd,mount_tag=vifd
+    -fsdev "local,id=out,path=$(escaped "$out"),security_model=none" -device virtio-9p-pci,fsdev=out,mount_tag=out
+    -device virtio-serial-pci -chardev "file,id=output,path=$(escaped "$work/output")"
+    -device virtserialport,chardev=output,name=lab.output)
+}
+
+# QEMU's options are lists with commas.
+escaped() { printf '%s' "${1//,/,,}"; }

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds the images that a boot needs: build.sh CACHE NODE PEER
+#
+#   base-HASH/    from Debian: root.tar (dom0's packages), xen, vmlinuz, modules/; and peer/
+#   dom0.ext4     dom0's root: the base, the kernel's modules, the host's node, lab/dom0, the guest's image
+#   initrd.gz     what gets dom0's kernel to that root
+set -euo pipefail
+shopt -s inherit_errexit
+cache=$1 node=$2 peer=$3
+lab=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+work=$cache/work
+
+say() { echo "lab: $*" >&2; }
+
+# pack_initrd DIR FILE
+pack_initrd() { (cd "$1" && find . | cpio -o -H newc --quiet | gzip -1) >"$2"; }
+
+# The files of kernel modules and of what they need, in the order in which to load them: modules_of BASE NAME...
+modules_of() {
+  local base=$1 name
+  shift
+  for name in "$@"; do
+    modprobe -d "$base/modules" -S "$(kernel_of "$base")" --show-depends "$name" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
+  done | awk '!seen[$0]++'
+}
+
+kernel_of() { basename "$1"/modules/lib/modules/*; }
+
+for part in base root guest; do
+  # shellcheck source=/dev/null
+  . "$lab/host/$part.sh"
+done
+
+base=$(debian_base "$peer")
+say 'building the images'
+rm -rf "$work"
+mkdir -p "$work/dom0"
+dom0_root "$base" "$work/dom0" "$node"
+guest_initrd "$base" "$work/dom0" "$work/dom0/lab/guest-initrd.gz"
+dom0_initrd "$base" "$work/initrd" "$cache/initrd.gz"
+
+size=$(du -sm "$work/dom0" | cut -f1)
+rm -f "$cache/dom0.ext4"
+mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -E lazy_itable_init=0 -d "$work/dom0" \
+  "$cache/dom0.ext4" "$((size + size / 8 + 512))M" >/dev/null
+cp "$base/xen" "$base/vmlinuz" "$cache/"
+rm -rf "$work"
+[ "$peer" = 0 ] || touch "$cache/with-peer"

@@ -1,0 +1,57 @@
+# Sourced by build.sh: dom0's root, and the initramfs that reaches it.
+# shellcheck shell=bash disable=SC2154 # build.sh sets lab
+
+readonly DOM0_MODULES="virtio_console 9pnet_virtio 9p xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd
+  tun bridge veth dummy xen-netback"
+readonly ROOT_MODULES="virtio_pci virtio_blk crc32c_generic ext4"
+
+# dom0_root BASE ROOT NODE
+dom0_root() {
+  local base=$1 root=$2 node=$3
+  tar -C "$root" -xf "$base/root.tar"
+  rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
+  add_modules "$base" "$root"
+  add_node "$root" "$node"
+  [ ! -d "$base/peer" ] || install -m755 "$base/peer/usr/libexec/xen-qemu-system-i386" "$root/usr/local/bin/qemu-netback"
+  install -m755 "$lab/dom0/init" "$root/sbin/lab-init"
+  install -m755 "$lab/dom0/guest" "$root/usr/local/bin/guest"
+  mkdir -p "$root"/mnt/{vifd,out} "$root/var/log/xen/console" "$root/lab"
+  cp "$base/vmlinuz" "$root/lab/guest-vmlinuz"
+  echo dom0 >"$root/etc/hostname"
+}
+
+add_modules() {
+  local base=$1 root=$2 kernel from file
+  kernel=$(kernel_of "$base")
+  from=$base/modules/lib/modules/$kernel
+  mkdir -p "$root/lib/modules/$kernel"
+  cp "$from"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$kernel/"
+  # shellcheck disable=SC2086 # a list of words
+  for file in $(modules_of "$base" $DOM0_MODULES); do
+    (cd "$base/modules" && cp --parents "${file#"$base/modules/"}" "$root")
+  done
+  depmod -b "$root" "$kernel"
+}
+
+# The host's node, with the libraries that the root lacks: what was built here runs with what it was built for.
+add_node() {
+  local root=$1 node=$2 library
+  install -m755 "$node" "$root/usr/local/bin/node"
+  ldd "$node" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do
+    [ -e "$root$library" ] || cp -L --parents "$library" "$root"
+  done
+}
+
+# dom0_initrd BASE FOLDER FILE
+dom0_initrd() {
+  local base=$1 folder=$2 number=10 file
+  mkdir -p "$folder"/{bin,dev,proc,root,modules}
+  cp "$(command -v busybox)" "$folder/bin/busybox"
+  install -m755 "$lab/dom0/initrd-init" "$folder/init"
+  # shellcheck disable=SC2086 # a list of words
+  for file in $(modules_of "$base" $ROOT_MODULES); do
+    cp "$file" "$folder/modules/$number-$(basename "$file")"
+    number=$((number + 1))
+  done
+  pack_initrd "$folder" "$3"
+}
