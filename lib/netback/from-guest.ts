@@ -2,7 +2,7 @@ import * as ports from '../ports/types.js';
 import { FrameBatch, type PortIo } from '../ports/types.js';
 import * as netif from '../protocol/netif.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
-import { parseTx, TxFrames } from '../protocol/tx.js';
+import { parseTx, ROLE_DATA, ROLE_FIRST, ROLE_NONE, TxFrames } from '../protocol/tx.js';
 import type { GrantBatch, Grants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
@@ -12,11 +12,12 @@ import { isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
+const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = ports;
 const { TX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
+const [NONE, DATA, FIRST] = [ROLE_NONE, ROLE_DATA, ROLE_FIRST];
 
 /** Slots of one batch. Several frames of the largest size (18 slots and extras) must fit. */
 const BATCH_SLOTS = 128;
@@ -93,42 +94,36 @@ export class FromGuest {
     return refused ?? parsed.fault;
   }
 
-  /** Lays the frames out in the arena and writes an operation for each slot of data. */
+  /** Lays the frames out in the arena and writes an operation for each slot of data. One loop without calls: it is hot. */
   #describe(): void {
-    const parsed = this.#parsed;
-    const block = this.frames.block;
-    let op = 0;
-    let next = 0;
-    for (let i = 0; i < parsed.count; i++) {
-      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      if (parsed.refused(i)) {
-        block[at + FRAME_LENGTH] = 0;
-        continue;
-      }
-      const offset = next + FRAME_PHASE;
-      block[at + FRAME_OFFSET] = offset;
-      block[at + FRAME_LENGTH] = parsed.size(i);
-      op = this.#describeSlots(i, offset, op);
-      next = (offset + parsed.size(i) + FRAME_ALIGN - 1) & -FRAME_ALIGN;
-    }
-    this.grants.ops[OPS_COUNT] = op;
-    this.frames.count = parsed.count;
-  }
-
-  /** Writes the operations of frame `index`, whose first is `from`. @returns the next free operation. */
-  #describeSlots(index: number, offset: number, from: number): number {
-    const parsed = this.#parsed;
+    const { roles, slots: count } = this.#parsed;
     const slots = this.#slots;
+    const block = this.frames.block;
     const ops = this.grants.ops;
-    const first = parsed.firstSlot(index);
-    const end = first + parsed.slotCount(index);
-    let place = writeOp(ops, from, slots, first, offset);
-    let op = from + 1;
-    for (let slot = first + 1 + parsed.extraCount(index); slot < end; slot++) {
-      place = writeOp(ops, op, slots, slot, place);
-      op++;
+    let frame = FRAMES_HEADER_WORDS - FRAME_WORDS;
+    let op = OPS_HEADER_WORDS;
+    let place = 0;
+    for (let slot = 0; slot < count; slot++) {
+      const role = roles[slot];
+      if (role === NONE) continue;
+      if (role !== DATA) {
+        frame += FRAME_WORDS;
+        place = ((place + FRAME_ALIGN - 1) & -FRAME_ALIGN) + FRAME_PHASE;
+        block[frame + FRAME_OFFSET] = place;
+        block[frame + FRAME_LENGTH] = 0;
+        if (role !== FIRST) continue;
+      }
+      const from = slot * TX_SLOT_WORDS;
+      const length = slots[from + 2] >>> 16;
+      ops[op + OP_REF] = slots[from];
+      ops[op + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
+      ops[op + OP_ARENA] = place;
+      op += OP_WORDS;
+      block[frame + FRAME_LENGTH] += length;
+      place += length;
     }
-    return op;
+    ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
+    block[FRAMES_COUNT] = this.#parsed.count;
   }
 
   /** Brings the bytes, then judges each frame. @returns the reason to stop, when a grant was not the guest's to give. */
@@ -136,31 +131,32 @@ export class FromGuest {
     if (this.#payload === 'copy') this.grants.copyFromGuest();
     else this.#map();
     const refused = this.grants.ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed();
-    const { block, count } = this.frames;
+    this.#offload();
+    return refused;
+  }
+
+  /** Writes the frames' vnet headers. */
+  #offload(): void {
+    const parsed = this.#parsed;
+    const { arena, block, count } = this.frames;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      if (block[at + FRAME_LENGTH] === 0 || this.#offload(i)) continue;
+      const size = block[at + FRAME_LENGTH];
+      if (size === 0) continue;
+      const readable = this.#direct ? this.#readable(i) : size;
+      const gso = parsed.gso(i);
+      if (describeFromGuest(arena, block[at + FRAME_OFFSET], size, readable, parsed.flags(i), gso)) continue;
       // The guest is told that it was sent, as Linux tells it: offloads that contradict the frame are its own loss.
       block[at + FRAME_LENGTH] = 0;
       this.#counters.dropped++;
     }
-    return refused;
   }
 
-  #offload(index: number): boolean {
-    const parsed = this.#parsed;
+  /** How much of a frame is in the arena, for a port that writes out of pages. */
+  #readable(index: number): number {
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
-    const size = parsed.size(index);
-    const direct = this.frames.block[at + FRAME_OP_COUNT] !== 0;
-    return describeFromGuest(
-      this.frames.arena,
-      this.frames.block[at + FRAME_OFFSET],
-      size,
-      direct ? Math.min(this.#firstShare(index), HEADERS_BYTES) : size,
-      parsed.flags(index),
-      parsed.gsoType(index),
-      parsed.gsoSize(index),
-    );
+    if (this.frames.block[at + FRAME_OP_COUNT] === 0) return this.#parsed.size(index);
+    return Math.min(this.#firstShare(index), HEADERS_BYTES);
   }
 
   /** Frames whose bytes could not be had are answered with an error. @returns a reason to stop, or undefined. */
@@ -262,15 +258,4 @@ export class FromGuest {
   #answer(notify: () => void): void {
     if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots)) notify();
   }
-}
-
-/** Operation `op` brings the bytes of `slot` to `place` in the arena. @returns the place behind them. */
-function writeOp(ops: Uint32Array, op: number, slots: Uint32Array, slot: number, place: number): number {
-  const at = OPS_HEADER_WORDS + op * OP_WORDS;
-  const from = slot * TX_SLOT_WORDS;
-  const length = slots[from + 2] >>> 16;
-  ops[at + OP_REF] = slots[from];
-  ops[at + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
-  ops[at + OP_ARENA] = place;
-  return place + length;
 }

@@ -1,5 +1,10 @@
 import * as ports from '../ports/types.js';
-import { locateChecksum, tcpHeaderEnd, writePseudoChecksum } from '../protocol/checksum.js';
+import {
+  locateChecksum,
+  locateUsualChecksum,
+  tcpHeaderEnd,
+  writePseudoChecksum,
+} from '../protocol/checksum.js';
 import * as netif from '../protocol/netif.js';
 import type { Arena } from '../xen/types.js';
 
@@ -23,6 +28,8 @@ const VNET_GSO_ECN = 0x80;
 /**
  * Writes the vnet header in front of a frame from the guest.
  * @param offset of the frame in the arena; its first `readable` bytes are there.
+ * @param flags TX_FLAG_*.
+ * @param gso GSO_TYPE_* | segment size << 16.
  * @returns false when the guest asks for an offload that its own headers contradict: the frame cannot be sent.
  */
 export function describeFromGuest(
@@ -31,32 +38,31 @@ export function describeFromGuest(
   size: number,
   readable: number,
   flags: number,
-  gsoType: number,
-  gsoSize: number,
+  gso: number,
 ): boolean {
   const header = (offset - VNET_HEADER_BYTES) >>> 2;
   const words = arena.u32;
-  if ((flags & TX_FLAG_CSUM_BLANK) === 0 && gsoType === GSO_TYPE_NONE) {
+  if ((flags & TX_FLAG_CSUM_BLANK) === 0 && gso === GSO_TYPE_NONE) {
     words[header] = (flags & TX_FLAG_DATA_VALIDATED) !== 0 ? VNET_FLAG_DATA_VALID : 0;
     words[header + 1] = 0;
     words[header + 2] = 0;
     return true;
   }
   const bytes = arena.bytes;
-  const where = locateChecksum(bytes, offset, readable);
+  const where = locateUsualChecksum(words, offset, readable) || locateChecksum(bytes, offset, readable);
   if (where === 0) return false;
   const csumStart = where & 0xffff;
   let kind = VNET_GSO_NONE;
   let headers = 0;
-  if (gsoType !== GSO_TYPE_NONE) {
+  if (gso !== GSO_TYPE_NONE) {
     headers = tcpHeaderEnd(bytes, offset, readable, csumStart);
     if (headers === 0) return false;
-    kind = gsoType === GSO_TYPE_TCPV4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
+    kind = (gso & 0xffff) === GSO_TYPE_TCPV4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
     // Segmentation rewrites checksums and needs the partial one to begin with, as Linux's netback restores it.
     if ((flags & TX_FLAG_CSUM_BLANK) === 0) writePseudoChecksum(bytes, offset, where, size);
   }
   words[header] = VNET_FLAG_NEEDS_CSUM | (kind << 8) | (headers << 16);
-  words[header + 1] = gsoSize | (csumStart << 16);
+  words[header + 1] = (gso >>> 16) | (csumStart << 16);
   words[header + 2] = where >>> 16;
   return true;
 }

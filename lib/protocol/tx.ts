@@ -42,6 +42,15 @@ const GSO = 2;
 const FRAME_WORDS = 3;
 const REFUSED = 1 << 24;
 
+/** What a slot of a whole frame is: nothing to fetch (extra info, or of a frame that is refused), or data. */
+export const ROLE_NONE = 0;
+export const ROLE_DATA = 1;
+/** The first slot of a frame; it holds data. */
+export const ROLE_FIRST = 2;
+/** The first slot of a frame that is refused. */
+export const ROLE_REFUSED = 3;
+const [NONE, DATA, FIRST] = [ROLE_NONE, ROLE_DATA, ROLE_FIRST];
+
 /**
  * Frames found in a run of TX slots, reused from batch to batch. A frame has `slotCount` slots from `firstSlot` on:
  * its first, then `extraCount` extras, then data.
@@ -59,6 +68,8 @@ export class TxFrames {
    * slot has no id; its bytes are older than the request.)
    */
   readonly responses: Uint32Array;
+  /** By slot, ROLE_*. */
+  readonly roles: Uint8Array;
   readonly #words: Uint32Array;
   #unusable = false;
 
@@ -66,6 +77,7 @@ export class TxFrames {
   constructor(capacity: number) {
     this.capacity = capacity;
     this.responses = new Uint32Array(capacity);
+    this.roles = new Uint8Array(capacity);
     this.#words = new Uint32Array(capacity * FRAME_WORDS);
   }
 
@@ -96,13 +108,9 @@ export class TxFrames {
     return this.#words[index * FRAME_WORDS + BYTES] >>> 16;
   }
 
-  /** GSO_TYPE_*, 0 for none. */
-  gsoType(index: number): number {
-    return this.#words[index * FRAME_WORDS + GSO] & 0xffff;
-  }
-
-  gsoSize(index: number): number {
-    return this.#words[index * FRAME_WORDS + GSO] >>> 16;
+  /** GSO_TYPE_* | segment size << 16; 0 for none. */
+  gso(index: number): number {
+    return this.#words[index * FRAME_WORDS + GSO];
   }
 
   /** Has the frame's data slots answered with an error. */
@@ -114,6 +122,7 @@ export class TxFrames {
     for (let slot = first; slot < first + this.slotCount(index); slot++) {
       const isExtra = slot > first && slot <= first + extras;
       if (!isExtra) this.responses[slot] = (this.responses[slot] & 0xffff) | (RSP_ERROR << 16);
+      this.roles[slot] = slot === first ? ROLE_REFUSED : ROLE_NONE;
     }
   }
 
@@ -179,6 +188,7 @@ function readFrame(slots: Uint32Array, first: number, count: number, frames: TxF
   const last = slots[at + 2];
   frames.begin(last >>> 16, flags);
   frames.responses[first] = last & 0xffff;
+  frames.roles[first] = FIRST;
   let extras = 0;
   if ((flags & TX_FLAG_EXTRA_INFO) !== 0) {
     extras = readExtras(slots, first + 1, count, frames);
@@ -216,6 +226,7 @@ function readFragments(
     const last = slots[at + 2];
     flags = slots[at + 1] >>> 16;
     frames.responses[slot] = last & 0xffff;
+    frames.roles[slot] = DATA;
     left -= last >>> 16;
     used++;
   }
@@ -241,6 +252,7 @@ function readExtras(slots: Uint32Array, from: number, count: number, frames: TxF
     const type = head & 0xff;
     more = ((head >>> 8) & EXTRA_FLAG_MORE) !== 0;
     frames.responses[slot] = RSP_NULL << 16;
+    frames.roles[slot] = NONE;
     used++;
     if (type === EXTRA_TYPE_GSO) {
       const kind = slots[slot * TX_SLOT_WORDS + 1] & 0xff;

@@ -156,8 +156,8 @@ export class LoopBackend {
     return {
       bytes: this.#arena.bytes.slice(0, bytes),
       flags,
-      gsoType: frames.gsoType(frame),
-      gsoSize: frames.gsoSize(frame),
+      gsoType: frames.gso(frame) & 0xffff,
+      gsoSize: frames.gso(frame) >>> 16,
     };
   }
 
