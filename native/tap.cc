@@ -5,11 +5,14 @@
 // After sys/socket.h: both define struct sockaddr's friends, and only this order agrees.
 #include <linux/if.h>
 #include <linux/if_arp.h>
+#include <linux/if_bridge.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -68,13 +71,26 @@ int SetMac(const TapDevice& tap, const Napi::Uint8Array& mac) {
   return Configure(SIOCSIFHWADDR, request);
 }
 
+// Asked of the bridge itself: /sys may show another network namespace's devices than the one that we are in.
+bool HasPort(const std::string& bridge, int index) {
+  // net/bridge/br_private.h, BR_MAX_PORTS: what BRCTL_GET_PORT_LIST fills at most. By port number, 0 for none.
+  std::array<int, 1024> indices{};
+  unsigned long arguments[] = {BRCTL_GET_PORT_LIST, reinterpret_cast<unsigned long>(indices.data()), indices.size(), 0};
+  ifreq request = Request(bridge);
+  request.ifr_data = reinterpret_cast<char*>(arguments);
+  if (Configure(SIOCDEVPRIVATE, request) < 0) return false;
+  return std::find(indices.begin(), indices.end(), index) != indices.end();
+}
+
+// A persistent tap is still in the bridge that an earlier life put it into: that is no error.
 int JoinBridge(const TapDevice& tap, const std::string& bridge) {
   int error = 0;
   const ifreq found = Query(SIOCGIFINDEX, tap.name, &error);
   if (error < 0) return error;
   ifreq request = Request(bridge);
   request.ifr_ifindex = found.ifr_ifindex;
-  return Configure(SIOCBRADDIF, request);
+  error = Configure(SIOCBRADDIF, request);
+  return error == -EBUSY && HasPort(bridge, found.ifr_ifindex) ? 0 : error;
 }
 
 // Returns the name of the call that failed, with errno, or nullptr.

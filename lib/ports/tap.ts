@@ -1,5 +1,3 @@
-import { readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
 import { addon, errnoName, type NativeTap, type NativeTapIo } from '../addon.js';
 import { VifdError } from '../errors.js';
 import type { GrantBatch } from '../xen/types.js';
@@ -102,20 +100,9 @@ function parseMac(name: string, mac: string): Uint8Array {
 }
 
 function join(native: NativeTap, bridge: string): void {
-  // A persistent tap is still in the bridge that an earlier life put it into.
-  if (bridgeOf(native.name) === bridge) return;
   const error = native.joinBridge(bridge);
-  const busy = error < 0 && errnoName(error) === 'EBUSY';
-  const hint = busy ? `; it is in ${bridgeOf(native.name) ?? 'another'} already` : '';
-  done(native, `joining bridge ${bridge}`, error, hint);
-}
-
-function bridgeOf(name: string): string | undefined {
-  try {
-    return basename(readlinkSync(`/sys/class/net/${name}/master`));
-  } catch {
-    return undefined;
-  }
+  const elsewhere = error < 0 && errnoName(error) === 'EBUSY';
+  done(native, `joining bridge ${bridge}`, error, elsewhere ? '; it is in another bridge' : '');
 }
 
 function done(native: NativeTap, what: string, error: number, hint = ''): void {
