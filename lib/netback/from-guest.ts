@@ -2,7 +2,7 @@ import * as ports from '../ports/types.js';
 import { FrameBatch, type PortIo } from '../ports/types.js';
 import * as netif from '../protocol/netif.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
-import { parseTx, ROLE_DATA, ROLE_FIRST, ROLE_NONE, TxFrames } from '../protocol/tx.js';
+import { parseTx, ROLE_DATA, ROLE_NONE, ROLE_REFUSED, TxFrames } from '../protocol/tx.js';
 import type { GrantBatch, Grants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
@@ -17,7 +17,7 @@ const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS
 const { TX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
-const [NONE, DATA, FIRST] = [ROLE_NONE, ROLE_DATA, ROLE_FIRST];
+const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
 
 /** Slots of one batch. Several frames of the largest size (18 slots and extras) must fit. */
 const BATCH_SLOTS = 128;
@@ -106,20 +106,21 @@ export class FromGuest {
     for (let slot = 0; slot < count; slot++) {
       const role = roles[slot];
       if (role === NONE) continue;
-      if (role !== DATA) {
+      const from = slot * TX_SLOT_WORDS;
+      const length = role === REFUSED ? 0 : slots[from + 2] >>> 16;
+      if (role === DATA) {
+        block[frame + FRAME_LENGTH] += length;
+      } else {
         frame += FRAME_WORDS;
         place = ((place + FRAME_ALIGN - 1) & -FRAME_ALIGN) + FRAME_PHASE;
         block[frame + FRAME_OFFSET] = place;
-        block[frame + FRAME_LENGTH] = 0;
-        if (role !== FIRST) continue;
+        block[frame + FRAME_LENGTH] = length;
+        if (role === REFUSED) continue;
       }
-      const from = slot * TX_SLOT_WORDS;
-      const length = slots[from + 2] >>> 16;
       ops[op + OP_REF] = slots[from];
       ops[op + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
       ops[op + OP_ARENA] = place;
       op += OP_WORDS;
-      block[frame + FRAME_LENGTH] += length;
       place += length;
     }
     ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
@@ -139,11 +140,12 @@ export class FromGuest {
   #offload(): void {
     const parsed = this.#parsed;
     const { arena, block, count } = this.frames;
+    const direct = this.#direct;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const size = block[at + FRAME_LENGTH];
       if (size === 0) continue;
-      const readable = this.#direct ? this.#readable(i) : size;
+      const readable = direct ? this.#readable(i) : size;
       const gso = parsed.gso(i);
       if (describeFromGuest(arena, block[at + FRAME_OFFSET], size, readable, parsed.flags(i), gso)) continue;
       // The guest is told that it was sent, as Linux tells it: offloads that contradict the frame are its own loss.

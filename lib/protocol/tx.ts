@@ -126,17 +126,17 @@ export class TxFrames {
     }
   }
 
-  /** For `parseTx`: begins frame `count`, at slot `slots`. */
-  begin(size: number, flags: number): void {
-    const at = this.count * FRAME_WORDS;
+  /** For `parseTx`: what is known of frame `index` when it begins. */
+  begin(index: number, size: number, flags: number): void {
+    const at = index * FRAME_WORDS;
     this.#words[at + BYTES] = size | (flags << 16);
     this.#words[at + GSO] = 0;
     this.#unusable = size < FRAME_BYTES_MIN;
   }
 
-  /** For `parseTx`: sets the segmentation of the frame that was begun. */
-  segment(type: number, size: number): void {
-    this.#words[this.count * FRAME_WORDS + GSO] = type | (size << 16);
+  /** For `parseTx`: sets the segmentation of frame `index`. */
+  segment(index: number, type: number, size: number): void {
+    this.#words[index * FRAME_WORDS + GSO] = type | (size << 16);
   }
 
   /** For `parseTx`: the frame that was begun will be refused. */
@@ -144,12 +144,10 @@ export class TxFrames {
     this.#unusable = true;
   }
 
-  /** For `parseTx`: ends the frame that was begun. */
-  end(slotCount: number, extraCount: number): void {
-    this.#words[this.count * FRAME_WORDS + PLACE] = this.slots | (slotCount << 8) | (extraCount << 16);
-    if (this.#unusable) this.refuse(this.count);
-    this.slots += slotCount;
-    this.count++;
+  /** For `parseTx`: what is known of frame `index` when it ends. */
+  end(index: number, firstSlot: number, slotCount: number, extraCount: number): void {
+    this.#words[index * FRAME_WORDS + PLACE] = firstSlot | (slotCount << 8) | (extraCount << 16);
+    if (this.#unusable) this.refuse(index);
   }
 }
 
@@ -166,32 +164,40 @@ const FAULT = -2;
  *   otherwise ours, to be read with the next batch.
  */
 export function parseTx(slots: Uint32Array, count: number, whole: boolean, frames: TxFrames): void {
-  frames.count = 0;
-  frames.slots = 0;
   frames.refusals = 0;
   frames.fault = undefined;
-  while (frames.slots < count) {
-    const used = readFrame(slots, frames.slots, count, frames);
-    if (used === FAULT) return;
-    if (used === INCOMPLETE) {
-      // A batch holds many frames of the largest size, so a first frame that does not end is endless.
-      if (whole || frames.slots === 0) frames.fault = 'frame is incomplete';
-      return;
-    }
+  let index = 0;
+  let slot = 0;
+  let used = 0;
+  while (slot < count) {
+    used = readFrame(slots, slot, count, frames, index);
+    if (used < 0) break;
+    slot += used;
+    index++;
   }
+  frames.count = index;
+  frames.slots = slot;
+  // A batch holds many frames of the largest size, so a first frame that does not end is endless.
+  if (used === INCOMPLETE && (whole || slot === 0)) frames.fault = 'frame is incomplete';
 }
 
-/** Reads the frame that begins at slot `first`. @returns its slots, or INCOMPLETE, FAULT. */
-function readFrame(slots: Uint32Array, first: number, count: number, frames: TxFrames): number {
+/** Reads frame `index`, which begins at slot `first`. @returns its slots, or INCOMPLETE, FAULT. */
+function readFrame(
+  slots: Uint32Array,
+  first: number,
+  count: number,
+  frames: TxFrames,
+  index: number,
+): number {
   const at = first * TX_SLOT_WORDS;
   const flags = slots[at + 1] >>> 16;
   const last = slots[at + 2];
-  frames.begin(last >>> 16, flags);
+  frames.begin(index, last >>> 16, flags);
   frames.responses[first] = last & 0xffff;
   frames.roles[first] = FIRST;
   let extras = 0;
   if ((flags & TX_FLAG_EXTRA_INFO) !== 0) {
-    extras = readExtras(slots, first + 1, count, frames);
+    extras = readExtras(slots, first + 1, count, frames, index);
     if (extras < 0) return extras;
   }
   let used = 1 + extras;
@@ -201,7 +207,7 @@ function readFrame(slots: Uint32Array, first: number, count: number, frames: TxF
     used += more;
   }
   if (crossesPage(slots, first)) return stop(frames, 'slot crosses a page');
-  frames.end(used, extras);
+  frames.end(index, first, used, extras);
   return used;
 }
 
@@ -241,7 +247,13 @@ function readFragments(
 }
 
 /** Reads the chain of extras that begins at `from`. @returns how many, or INCOMPLETE, FAULT. */
-function readExtras(slots: Uint32Array, from: number, count: number, frames: TxFrames): number {
+function readExtras(
+  slots: Uint32Array,
+  from: number,
+  count: number,
+  frames: TxFrames,
+  index: number,
+): number {
   let used = 0;
   let more = true;
   while (more) {
@@ -258,7 +270,7 @@ function readExtras(slots: Uint32Array, from: number, count: number, frames: TxF
       const kind = slots[slot * TX_SLOT_WORDS + 1] & 0xff;
       if (head >>> 16 === 0) return stop(frames, 'GSO segment size is zero');
       if (kind !== GSO_TYPE_TCPV4 && kind !== GSO_TYPE_TCPV6) return stop(frames, 'GSO type is unknown');
-      frames.segment(kind, head >>> 16);
+      frames.segment(index, kind, head >>> 16);
     } else if (type === EXTRA_TYPE_MCAST_ADD || type === EXTRA_TYPE_MCAST_DEL) {
       // Multicast control is not advertised: the request is answered with an error and carries no frame.
       frames.spoil();
