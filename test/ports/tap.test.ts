@@ -34,6 +34,7 @@ import {
   type Store,
 } from '../../lib/xen/types.js';
 import { whyNoAddon } from '../native/reason.js';
+import { inOwnNetwork } from '../own-network.js';
 import {
   type End,
   EVERYTHING,
@@ -47,7 +48,6 @@ import {
   tcpFrame,
   tcpHeader,
 } from './frames.js';
-import { inOwnNetwork } from './own-network.js';
 
 const EIO = 5;
 const EBADFD = 77;

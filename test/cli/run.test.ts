@@ -1,0 +1,154 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createVif } from '../../lib/netfront/index.js';
+import { openStore } from '../../lib/xen/store/client.js';
+import type { Store } from '../../lib/xen/types.js';
+import { inOwnNetwork } from '../own-network.js';
+
+const CLI = 'dist/cli/main.js';
+const LIBRARIES = 'build/Release/xensim';
+const STATE = '/local/domain/0/backend/vif/7/0/state';
+const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
+
+/** A program that prints one JSON object a line. */
+class Program {
+  readonly process: ChildProcess;
+  readonly events: Array<Record<string, unknown>> = [];
+  readonly exited: Promise<number | string>;
+  #wake = () => {};
+
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv) {
+    this.process = spawn(process.execPath, args, {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.exited = new Promise((resolve) =>
+      this.process.once('exit', (code, signal) => resolve(code ?? signal ?? 'unknown')),
+    );
+    createInterface(this.process.stdout!).on('line', (line) => {
+      this.events.push(line.startsWith('{') ? JSON.parse(line) : { event: line.split(' ')[0] });
+      this.#wake();
+    });
+  }
+
+  async until(event: string): Promise<Record<string, unknown>> {
+    for (;;) {
+      const found = this.events.find((seen) => seen.event === event);
+      if (found !== undefined) return found;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  async end(signal: NodeJS.Signals): Promise<number | string> {
+    this.process.kill(signal);
+    return this.exited;
+  }
+}
+
+function runTests(): void {
+  let directory: string;
+  let env: NodeJS.ProcessEnv;
+  let serve: Program;
+  let guest: Program;
+  let store: Store;
+  const links = () => execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' });
+
+  beforeAll(async () => {
+    directory = mkdtempSync('/dev/shm/vifd-test-');
+    const socket = join(directory, 'store');
+    env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
+    serve = new Program(['dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`], env);
+    await serve.until('ready');
+    store = await openStore({ path: socket });
+    await createVif(store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' });
+    guest = new Program(
+      ['dist/netfront/guest.js', '--domid', '7', '--store', `${socket}.7`, '--send', '60,1514,65000'],
+      env,
+    );
+  });
+  afterAll(async () => {
+    await store[Symbol.asyncDispose]();
+    await serve.end('SIGTERM');
+    rmSync(directory, { recursive: true });
+  });
+
+  it('attaches, detaches by SIGTERM with exit code 0, and leaves tap and state as they are', async () => {
+    const vifd = new Program([CLI, 'run', '--json'], env);
+    expect(await vifd.until('attached')).toMatchObject({ vif: 'vif7.0', resumed: false, schemaVersion: 1 });
+    await guest.until('connected');
+    expect(await store.read(STATE)).toBe('4');
+    expect(await vifd.end('SIGTERM')).toBe(0);
+    expect(await vifd.until('detached')).toMatchObject({ why: 'shutdown' });
+    expect(await store.read(STATE)).toBe('4');
+    expect(links()).toContain('vif7.0');
+  });
+
+  it.each(['copy', 'map'])('survives SIGKILL under traffic, payload by %s', async (payload) => {
+    for (let life = 0; life < 5; life++) {
+      const vifd = new Program([CLI, 'run', '--json', '--payload', payload], env);
+      expect(await vifd.until('attached')).toMatchObject({ resumed: true });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(await vifd.end('SIGKILL')).toBe('SIGKILL');
+    }
+    expect(guest.events.filter(({ event }) => event === 'violation')).toEqual([]);
+    expect(await store.read(STATE)).toBe('4');
+  });
+
+  it('lists vifs as a table and as JSON', () => {
+    const list = (...args: string[]) =>
+      spawnSync(process.execPath, [CLI, 'list', ...args], {
+        env: { ...process.env, ...env },
+        encoding: 'utf8',
+      });
+    expect(list().stdout).toBe(
+      'VIF     DOMAIN  BACKEND    FRONTEND   MAC                BRIDGE\n' +
+        'vif7.0  -       Connected  Connected  00:16:3e:00:00:07  -\n',
+    );
+    expect(JSON.parse(list('--json').stdout)).toMatchObject({
+      schemaVersion: 1,
+      vifs: [{ vif: 'vif7.0', backend: 'Connected', frontend: 'Connected' }],
+    });
+  });
+
+  it('sees a guest off: Closing, Closed, and no violation in all that time', async () => {
+    const vifd = new Program([CLI, 'run', '--json'], env);
+    await vifd.until('attached');
+    expect(await guest.end('SIGTERM')).toBe(0);
+    expect(await guest.until('summary')).toMatchObject({ violations: 0 });
+    expect(await vifd.until('detached')).toMatchObject({ why: 'guest-closed' });
+    expect(await vifd.end('SIGTERM')).toBe(0);
+  });
+}
+
+describe('vifd', () => {
+  const run = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
+    spawnSync(process.execPath, [CLI, ...args], { env: { ...process.env, ...env }, encoding: 'utf8' });
+
+  it.skipIf(missing !== undefined)('answers bad usage with one line and 2', () => {
+    for (const args of [['fly'], ['run', '--payload', 'telepathy'], ['list', '--colour']]) {
+      const { status, stderr } = run(args);
+      expect(status).toBe(2);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+    }
+  });
+
+  it.skipIf(missing !== undefined)('says what is missing on a machine without a store, in one line', () => {
+    const { status, stderr } = run(['list'], { XENSTORED_PATH: '/nowhere/socket' });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^vifd: .*\/nowhere\/socket/);
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+    const json = run(['list', '--json'], { XENSTORED_PATH: '/nowhere/socket' });
+    expect(JSON.parse(json.stderr)).toMatchObject({
+      schemaVersion: 1,
+      error: { code: 'ERR_XEN_UNAVAILABLE' },
+    });
+  });
+});
+
+if (missing !== undefined) it.skip(`vifd run needs ${missing}: npm run build`, () => {});
+else inOwnNetwork(import.meta.url, () => describe('vifd run', runTests));
