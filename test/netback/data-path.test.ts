@@ -11,6 +11,7 @@ import {
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
+import { MACHINES } from './machine.js';
 import type { RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';
 
@@ -35,13 +36,17 @@ function words(header: Uint8Array): Record<string, number> {
   };
 }
 
-describe.each(['copy', 'map'] as const)('frames, payload by %s', (payload) => {
+const CASES = MACHINES.flatMap(([name, make]) =>
+  (['copy', 'map'] as const).map((payload) => [payload, name, make] as const),
+);
+
+describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) => {
   let world: World;
   let guest: RawGuest;
   let port: TestPort;
   beforeEach(async () => {
-    world = new World();
-    guest = world.guest(7);
+    world = await World.open(machine());
+    guest = await world.guest(7);
     // The indices wrap within the first frames.
     guest.beginAt(0xfffffffe);
     await world.start(payload, [guest]);
@@ -189,8 +194,8 @@ describe.each(['copy', 'map'] as const)('frames, payload by %s', (payload) => {
 
 describe('offloads', () => {
   const asked = async (keys: Record<string, string>) => {
-    const world = new World();
-    const guest = world.guest(7);
+    const world = await World.open();
+    const guest = await world.guest(7);
     await world.settled(guest.connect(world.toolstack, keys));
     await world.start('copy');
     const { onReadable: _, ...options } = world.port('vif7.0').options!;
@@ -206,8 +211,8 @@ describe('offloads', () => {
   });
 
   it('that contradict the frame cost the guest that frame only', async () => {
-    const world = new World();
-    const guest = world.guest(7);
+    const world = await World.open();
+    const guest = await world.guest(7);
     await world.start('copy', [guest]);
     guest.send([{ size: 60, flags: TX_FLAG_CSUM_BLANK }, { size: 60 }]);
     await world.settle();
@@ -222,8 +227,8 @@ describe('hooks', () => {
   let world: World;
   let guest: RawGuest;
   beforeEach(async () => {
-    world = new World();
-    guest = world.guest(7);
+    world = await World.open();
+    guest = await world.guest(7);
     await world.start('map', [guest]);
   });
   afterEach(() => world.close());
@@ -280,8 +285,8 @@ describe('hooks', () => {
 
 describe('attaching', () => {
   it('goes on from rsp_prod after a kill: what was answered is not repeated, what was not is', async () => {
-    const world = new World();
-    const guest = world.guest(7);
+    const world = await World.open();
+    const guest = await world.guest(7);
     guest.beginAt(0xfffffff0);
     await world.start('copy', [guest]);
     guest.send(Array.from({ length: 20 }, (_, i) => ({ size: 60, id: i })));
@@ -305,8 +310,8 @@ describe('attaching', () => {
 
   it('is refused when req_prod - rsp_prod exceeds the ring, in either ring', async () => {
     for (const ring of ['tx', 'rx'] as const) {
-      const world = new World();
-      const guest = world.guest(7);
+      const world = await World.open();
+      const guest = await world.guest(7);
       guest[ring][RING_REQ_PROD] = guest[ring][RING_RSP_PROD] + 257;
       await world.start('copy', [guest]);
       expect(world.netback.vifs.get('vif7.0')?.reason).toMatch(/req_prod - rsp_prod exceeds the ring/);
@@ -315,8 +320,8 @@ describe('attaching', () => {
   });
 
   it('takes a ring that is exactly full', async () => {
-    const world = new World();
-    const guest = world.guest(7);
+    const world = await World.open();
+    const guest = await world.guest(7);
     await world.settled(guest.connect(world.toolstack));
     guest.send(Array.from({ length: 256 }, () => ({ size: 60 })));
     await world.start('copy');
@@ -325,8 +330,8 @@ describe('attaching', () => {
   });
 
   it('works with split event channels', async () => {
-    const world = new World();
-    const guest = world.guest(7);
+    const world = await World.open();
+    const guest = await world.guest(7);
     const tx = guest.xen.events.bindUnbound(0, () => tx.unmask());
     const rx = guest.xen.events.bindUnbound(0, () => rx.unmask());
     await world.settled(

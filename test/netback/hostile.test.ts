@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { RING_REQ_PROD, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
+import { MACHINES, simMissing } from './machine.js';
 import type { RawGuest, TxSlot } from './raw-guest.js';
 import { World } from './world.js';
 
@@ -69,16 +70,22 @@ function gso(size: number, type: number): TxSlot[] {
   return [{ flags: TX_FLAG_EXTRA_INFO }, { words: [GSO_EXTRA | (size << 16), type, 0] }];
 }
 
-describe.each(['copy', 'map'] as const)('a hostile guest, payload by %s', (payload) => {
+const CASES = MACHINES.flatMap(([name, make]) =>
+  (['copy', 'map'] as const).map((payload) => [payload, name, make] as const),
+);
+
+if (simMissing !== undefined) it.skip(`hostile guests on the addon: ${simMissing}`, () => {});
+
+describe.each(CASES)('a hostile guest, payload by %s, on %s', (payload, _name, machine) => {
   let world: World;
   afterEach(() => world.close());
 
   it.each(ATTACKS)('with %s is stopped, says why, and others go on', async (_what, reason, attack) => {
-    world = new World();
-    const [bad, good] = [world.guest(6), world.guest(7)];
+    world = await World.open(machine());
+    const [bad, good] = [await world.guest(6), await world.guest(7)];
     await world.start(payload, [bad, good]);
     attack(bad);
-    await world.hypervisor.settle();
+    await world.settle();
 
     expect(world.netback.vifs.get('vif6.0')).toMatchObject({
       state: 'stopped',
@@ -87,45 +94,45 @@ describe.each(['copy', 'map'] as const)('a hostile guest, payload by %s', (paylo
     expect(world.errors).toHaveLength(1);
     expect(world.errors[0]).toMatchObject({ code: 'ERR_PROTOCOL', vif: 'vif6.0' });
     good.send([{ size: 60 }]);
-    await world.hypervisor.settle();
+    await world.settle();
     expect(world.netback.vifs.get('vif7.0')?.state).toBe('connected');
     expect(world.ports.get('vif7.0')?.written).toHaveLength(1);
     expect(good.txResponses()).toEqual([{ id: 0, status: 0 }]);
   });
 
   it('is served again when it connects anew', async () => {
-    world = new World();
-    const guest = world.guest(6);
+    world = await World.open(machine());
+    const guest = await world.guest(6);
     await world.start(payload, [guest]);
     raise(guest, 300);
-    await world.hypervisor.settle();
+    await world.settle();
     expect(world.netback.vifs.get('vif6.0')?.state).toBe('stopped');
     const state = '/local/domain/6/device/vif/0/state';
     await world.settled(world.toolstack.store.write(state, '1'));
     expect(world.netback.vifs.get('vif6.0')?.state).toBe('waiting');
-    const reborn = world.guest(6);
+    const reborn = await world.guest(6);
     await world.settled(reborn.connect(world.toolstack));
-    await world.hypervisor.settle();
+    await world.settle();
     reborn.send([{ size: 60 }]);
-    await world.hypervisor.settle();
+    await world.settle();
     expect(world.netback.vifs.get('vif6.0')?.state).toBe('connected');
     expect(reborn.txResponses()).toEqual([{ id: 0, status: 0 }]);
   });
 
   it('with a bad receive buffer is told of the error and stopped', async () => {
-    world = new World();
-    const guest = world.guest(6);
+    world = await World.open(machine());
+    const guest = await world.guest(6);
     await world.start(payload, [guest]);
     guest.post([123_456]);
     world.ports.get('vif6.0')?.put(new Uint8Array(60));
-    await world.hypervisor.settle();
+    await world.settle();
     expect(guest.rxResponses()).toEqual([{ id: 0, offset: 0, flags: 0, status: -1 }]);
     expect(world.netback.vifs.get('vif6.0')?.reason).toMatch(/bad grant reference in a receive buffer/);
   });
 
   it('with rings that are not granted is refused', async () => {
-    world = new World();
-    const guest = world.guest(6);
+    world = await World.open(machine());
+    const guest = await world.guest(6);
     await world.settled(guest.connect(world.toolstack, { 'tx-ring-ref': '77777' }));
     await world.start(payload, []);
     expect(world.netback.vifs.get('vif6.0')).toMatchObject({
@@ -140,8 +147,8 @@ describe.each(['copy', 'map'] as const)('a hostile guest, payload by %s', (paylo
     ['multi-queue-num-queues', '64'],
     ['event-channel', '-1'],
   ])('with %s = %s in the store is refused by that name', async (key, value) => {
-    world = new World();
-    const guest = world.guest(6);
+    world = await World.open(machine());
+    const guest = await world.guest(6);
     await world.settled(guest.connect(world.toolstack, { [key]: value }));
     await world.start(payload, []);
     expect(world.netback.vifs.get('vif6.0')).toMatchObject({

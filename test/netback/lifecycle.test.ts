@@ -32,7 +32,7 @@ describe('the life of a vif', () => {
 
   /** A guest that connects to a vif that stands in InitWait. */
   async function join(keys: Record<string, string> = {}): Promise<RawGuest> {
-    const guest = world.guest(7);
+    const guest = await world.guest(7);
     const before = await read(`${BACK}/state`);
     await world.settled(guest.connect(world.toolstack, keys));
     expect(before).toBe('2');
@@ -41,7 +41,7 @@ describe('the life of a vif', () => {
   }
 
   it('begins with a port, features and InitWait', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create();
     expect(await state()).toBe('2');
@@ -52,7 +52,7 @@ describe('the life of a vif', () => {
   });
 
   it('becomes Connected only when the hotplug script is done, but moves frames before', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create({ script: '/etc/xen/scripts/vif-bridge' });
     const guest = await join();
@@ -65,7 +65,7 @@ describe('the life of a vif', () => {
   });
 
   it('tells why when the hotplug script fails', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create({
       script: '/etc/xen/scripts/vif-bridge',
@@ -76,7 +76,7 @@ describe('the life of a vif', () => {
   });
 
   it('ends with the toolstack: Closed, the port taken away, nothing left when the node goes', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create();
     await join();
@@ -97,7 +97,7 @@ describe('the life of a vif', () => {
   });
 
   it('ends at once when the node goes without a word', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create();
     await join();
@@ -109,7 +109,7 @@ describe('the life of a vif', () => {
   });
 
   it('was removed while no backend ran: Closed at the next start', async () => {
-    world = new World();
+    world = await World.open();
     await create({ online: '0', state: '5' });
     await world.start('copy');
     await world.settle();
@@ -117,7 +117,7 @@ describe('the life of a vif', () => {
   });
 
   it('goes through Closing and Closed with the guest and begins again with it', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create();
     await join();
@@ -137,7 +137,7 @@ describe('the life of a vif', () => {
   });
 
   it('survives a guest that reboots without closing: new rings, a fresh attach', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create();
     await join();
@@ -151,7 +151,7 @@ describe('the life of a vif', () => {
   });
 
   it('is left alone by detaching: state stays Connected, and the next life goes on', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create();
     const guest = await join();
@@ -164,7 +164,7 @@ describe('the life of a vif', () => {
       }),
     );
     await world.settle();
-    await world.close();
+    await world.stop();
     await world.settle();
     expect(vif()).toBeUndefined();
     await world.start('copy');
@@ -177,7 +177,7 @@ describe('the life of a vif', () => {
   });
 
   it('is closed for the guest by close() alone', async () => {
-    world = new World();
+    world = await World.open();
     await world.start('copy');
     await create();
     await join();

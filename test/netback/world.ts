@@ -2,24 +2,36 @@ import type { VifdError } from '../../lib/errors.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode, VifId } from '../../lib/netback/types.js';
 import type { AttachedHow } from '../../lib/netback/vif.js';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
+import type { Xen } from '../../lib/xen/types.js';
+import { type Machine, modelMachine } from './machine.js';
 import { RawGuest, TestPort } from './raw-guest.js';
 
-/** A machine on the model: a toolstack, raw guests, and one life of the backend after the other. */
+/** A machine with a toolstack, raw guests, and one life of the backend after the other. */
 export class World {
-  readonly hypervisor = new ModelHypervisor();
-  readonly toolstack = this.hypervisor.open(0);
+  readonly machine: Machine;
+  readonly toolstack: Xen;
   readonly ports = new Map<VifId, TestPort>();
   readonly errors: VifdError[] = [];
   readonly attached: AttachedHow[] = [];
   readonly detached: string[] = [];
-  dom0!: ModelXen;
+  dom0!: Xen;
   netback!: Netback;
+  #killed = false;
+
+  static async open(machine: Machine = modelMachine()): Promise<World> {
+    return new World(machine, await machine.open(0));
+  }
+
+  private constructor(machine: Machine, toolstack: Xen) {
+    this.machine = machine;
+    this.toolstack = toolstack;
+  }
 
   /** Connects the guests and begins a life of the backend. */
   async start(payload: PayloadMode, guests: readonly RawGuest[] = []): Promise<void> {
     for (const guest of guests) await this.settled(guest.connect(this.toolstack));
-    this.dom0 = this.hypervisor.open(0);
+    this.dom0 = await this.machine.open(0);
+    this.#killed = false;
     const port = ({ id }: { id: VifId }) => {
       const made = this.ports.get(id) ?? new TestPort();
       this.ports.set(id, made);
@@ -35,11 +47,11 @@ export class World {
         },
       ),
     );
-    await this.hypervisor.settle();
+    await this.machine.settle();
   }
 
-  guest(domid: number): RawGuest {
-    return new RawGuest(this.hypervisor.open(domid));
+  async guest(domid: number): Promise<RawGuest> {
+    return new RawGuest(await this.machine.open(domid));
   }
 
   port(id: VifId): TestPort {
@@ -49,23 +61,30 @@ export class World {
   }
 
   settle(): Promise<void> {
-    return this.hypervisor.settle();
+    return this.machine.settle();
   }
 
-  async settled<T>(work: Promise<T>): Promise<T> {
-    await this.hypervisor.settle();
+  async settled<T>(work: PromiseLike<T>): Promise<T> {
+    await this.machine.settle();
     return work;
   }
 
   /** SIGKILL. */
   kill(): void {
-    this.hypervisor.kill(this.dom0);
+    this.machine.kill(this.dom0);
+    this.#killed = true;
   }
 
-  /** Disposes of the backend; fails when it leaves a mapping, a port or a watch behind. */
-  async close(): Promise<void> {
-    if (!this.dom0.alive) return;
+  /** Ends the backend's life in order. On the model this fails when it leaves a mapping, a port or a watch behind. */
+  async stop(): Promise<void> {
+    if (this.#killed) return;
+    this.#killed = true;
     await this.settled(this.netback[Symbol.asyncDispose]());
     await this.settled(this.dom0[Symbol.asyncDispose]());
+  }
+
+  async close(): Promise<void> {
+    await this.stop();
+    await this.machine.close();
   }
 }
