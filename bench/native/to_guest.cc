@@ -61,28 +61,32 @@ uint32_t ToGuest::SlotsOf(const Frame& frame) const {
 }
 
 bool ToGuest::Deliver(uint32_t slots) {
-  ring_.Copy(slots, requests_);
-  segment_count_ = 0;
-  delivery_count_ = 0;
+  const uint32_t first = next_;
   uint32_t used = 0;
   for (; next_ < frame_count_; next_++) {
     const uint32_t needed = SlotsOf(frames_[next_]);
     if (used + needed > slots) break;
-    if (needed == 0) {
-      counters_.dropped++;
-      continue;
-    }
-    Describe(frames_[next_], used);
     used += needed;
+    if (needed == 0) {
+      frames_[next_].length = 0;
+      counters_.dropped++;
+    }
   }
   if (used == 0) return true;
+  ring_.Copy(used, requests_);
   ring_.Take(used);
+  segment_count_ = 0;
+  delivery_count_ = 0;
+  uint32_t slot = 0;
+  for (uint32_t i = first; i < next_; i++) {
+    if (frames_[i].length > 0) slot = Describe(frames_[i], slot);
+  }
   const bool granted = Answer();
   if (ring_.Publish(responses_, used)) notified_++;
   return granted;
 }
 
-void ToGuest::Describe(const Frame& frame, uint32_t slot) {
+uint32_t ToGuest::Describe(const Frame& frame, uint32_t slot) {
   const VnetHeader& header = *HeaderOf(arena_, frame.offset);
   Delivery& delivery = deliveries_[delivery_count_++];
   delivery.length = frame.length;
@@ -102,6 +106,7 @@ void ToGuest::Describe(const Frame& frame, uint32_t slot) {
   }
   delivery.segments = static_cast<uint16_t>(segment_count_ - delivery.first_segment);
   delivery.slots = static_cast<uint16_t>(delivery.segments + (delivery.gso_type != 0 ? 1 : 0));
+  return delivery.first_slot + delivery.slots;
 }
 
 bool ToGuest::Answer() {

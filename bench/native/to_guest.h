@@ -44,7 +44,8 @@ class ToGuest {
   // 0 for a frame that netif has no words for.
   uint32_t SlotsOf(const Frame& frame) const;
   bool Deliver(uint32_t slots);
-  void Describe(const Frame& frame, uint32_t slot);
+  // Returns the slot behind the frame's.
+  uint32_t Describe(const Frame& frame, uint32_t slot);
   bool Answer();
   int WorstStatus(const Delivery& delivery) const;
   void WriteResponses(const Delivery& delivery);

@@ -75,14 +75,12 @@ export function rxFlagsOf(words: Uint32Array, offset: number): number {
   return (flags & VNET_FLAG_DATA_VALID) !== 0 ? RX_FLAG_DATA_VALIDATED : 0;
 }
 
-/** @returns netif's GSO type of a frame for the guest, or -1 for a kind that netif has no word for (UDP). */
-export function rxGsoTypeOf(words: Uint32Array, offset: number): number {
-  const kind = (words[(offset - VNET_HEADER_BYTES) >>> 2] >>> 8) & 0xff & ~VNET_GSO_ECN;
+/** @returns GSO_TYPE_* | segment size << 16 of a frame for the guest, or -1 for a kind that netif has no word for (UDP). */
+export function rxGsoOf(words: Uint32Array, offset: number): number {
+  const header = (offset - VNET_HEADER_BYTES) >>> 2;
+  const kind = (words[header] >>> 8) & 0xff & ~VNET_GSO_ECN;
   if (kind === VNET_GSO_NONE) return GSO_TYPE_NONE;
-  if (kind === VNET_GSO_TCPV4) return GSO_TYPE_TCPV4;
-  return kind === VNET_GSO_TCPV6 ? GSO_TYPE_TCPV6 : -1;
-}
-
-export function rxGsoSizeOf(words: Uint32Array, offset: number): number {
-  return words[((offset - VNET_HEADER_BYTES) >>> 2) + 1] & 0xffff;
+  const size = words[header + 1] << 16;
+  if (kind === VNET_GSO_TCPV4) return (GSO_TYPE_TCPV4 | size) >>> 0;
+  return kind === VNET_GSO_TCPV6 ? (GSO_TYPE_TCPV6 | size) >>> 0 : -1;
 }

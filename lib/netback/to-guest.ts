@@ -1,34 +1,22 @@
-import {
-  FRAME_BYTES_MAX,
-  FRAME_LENGTH,
-  FRAME_OFFSET,
-  FRAMES_END,
-  FRAMES_START,
-  FrameBatch,
-  frameAt,
-  type PortIo,
-} from '../ports/types.js';
-import { RSP_ERROR, RX_SLOT_WORDS } from '../protocol/netif.js';
+import * as ports from '../ports/types.js';
+import { FrameBatch, type PortIo } from '../ports/types.js';
+import * as netif from '../protocol/netif.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
-import { answerRx, refuseRx, rxSlotOfChunk, rxSlotsNeeded } from '../protocol/rx.js';
-import {
-  type GrantBatch,
-  type Grants,
-  OP_ARENA,
-  OP_HEAD,
-  OP_REF,
-  OP_SPAN,
-  OP_STATUS,
-  OP_WORDS,
-  OPS_COUNT,
-  OPS_HEADER_WORDS,
-  PAGE_SIZE,
-} from '../xen/types.js';
+import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
+import type { GrantBatch, Grants } from '../xen/types.js';
+import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
 import { type Hooks, SPILL_BYTES } from './hooks.js';
-import { rxFlagsOf, rxGsoSizeOf, rxGsoTypeOf } from './offload.js';
+import { rxFlagsOf, rxGsoOf } from './offload.js';
 import { isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAME_BYTES_MAX, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_START } = ports;
+const { FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
+const { RSP_ERROR, RX_SLOT_WORDS } = netif;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
+const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
 /** Slots delivered by one call: one grant operation each. */
 const BATCH_SLOTS = 128;
@@ -118,104 +106,108 @@ export class ToGuest {
 
   /** Slots that held frame `index` takes; 0 for one that is not to be delivered. */
   #slotsOf(index: number): number {
-    const at = frameAt(index);
-    const bytes = this.frames.block[at + FRAME_LENGTH];
+    const block = this.frames.block;
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    const bytes = block[at + FRAME_LENGTH];
     if (bytes === 0) return 0;
-    const gsoType = rxGsoTypeOf(this.frames.arena.u32, this.frames.block[at + FRAME_OFFSET]);
-    const slots = rxSlotsNeeded(bytes, Math.max(gsoType, 0));
+    const gso = rxGsoOf(this.frames.arena.u32, block[at + FRAME_OFFSET]);
+    const slots = rxSlotsNeeded(bytes, gso);
     // A guest without scatter-gather takes one slot a frame; a GSO kind without a name cannot be told to it.
-    if (gsoType < 0 || (slots > 1 && !this.#taker.scatterGather)) {
-      this.frames.block[at + FRAME_LENGTH] = 0;
+    if (gso < 0 || (slots > 1 && !this.#taker.scatterGather)) {
+      block[at + FRAME_LENGTH] = 0;
       this.#counters.dropped++;
       return 0;
     }
     return slots;
   }
 
+  /** Delivers the held frames that `slots` slots have room for. @returns a reason to stop, or undefined. */
   #deliver(slots: number, notify: () => void): string | undefined {
-    this.#ring.copy(slots, this.#requests);
     const first = this.#next;
+    let end = first;
     let used = 0;
-    let op = 0;
-    for (; this.#next < this.frames.count; this.#next++) {
-      const needed = this.#slotsOf(this.#next);
+    for (; end < this.frames.count; end++) {
+      const needed = this.#slotsOf(end);
       if (used + needed > slots) break;
-      if (needed === 0) continue;
-      op = this.#describe(this.#next, used, op);
       used += needed;
     }
+    this.#next = end;
     if (used === 0) return undefined;
-    this.grants.ops[OPS_COUNT] = op;
+    this.#ring.copy(used, this.#requests);
     this.#ring.take(used);
+    this.#describe(first, end);
     if (this.#payload === 'copy') this.grants.copyToGuest();
     else this.grants.mapToGuest();
-    const fault = this.#answer(first, this.#next);
+    const fault = this.grants.ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(first, end);
     if (this.#ring.publish(this.#responses, used)) notify();
     return fault;
   }
 
-  /** Writes an operation for each page of the frame. @returns the next free operation. */
-  #describe(index: number, firstSlot: number, from: number): number {
-    const at = frameAt(index);
-    const offset = this.frames.block[at + FRAME_OFFSET];
-    const bytes = this.frames.block[at + FRAME_LENGTH];
-    const gsoType = rxGsoTypeOf(this.frames.arena.u32, offset);
+  /** Writes an operation for each page of frames [first, end), and the responses for when all goes well. */
+  #describe(first: number, end: number): void {
+    const { arena, block } = this.frames;
+    const words = arena.u32;
     const ops = this.grants.ops;
-    let op = from;
-    for (let done = 0, chunk = 0; done < bytes; done += PAGE_SIZE, chunk++) {
-      const length = Math.min(PAGE_SIZE, bytes - done);
-      const slot = firstSlot + rxSlotOfChunk(chunk, gsoType);
-      const word = OPS_HEADER_WORDS + op * OP_WORDS;
-      ops[word + OP_REF] = this.#requests[slot * RX_SLOT_WORDS + 1];
-      ops[word + OP_SPAN] = length << 16;
-      ops[word + OP_ARENA] = offset + done;
-      ops[word + OP_HEAD] = length;
-      op++;
+    const requests = this.#requests;
+    let op = OPS_HEADER_WORDS;
+    let next = 0;
+    let frames = 0;
+    let sum = 0;
+    for (let i = first; i < end; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
+      if (bytes === 0) continue;
+      const offset = block[at + FRAME_OFFSET];
+      const gso = rxGsoOf(words, offset);
+      answerRx(requests, next, bytes, rxFlagsOf(words, offset), gso, this.#responses);
+      const firstSlot = next;
+      for (let done = 0; done < bytes; done += PAGE_SIZE) {
+        const length = Math.min(PAGE_SIZE, bytes - done);
+        ops[op + OP_REF] = requests[next * RX_SLOT_WORDS + 1];
+        ops[op + OP_SPAN] = length << 16;
+        ops[op + OP_ARENA] = offset + done;
+        ops[op + OP_HEAD] = length;
+        op += OP_WORDS;
+        next = rxSlotAfter(next, firstSlot, gso);
+      }
+      frames++;
+      sum += bytes;
     }
-    return op;
+    ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
+    this.#counters.batches++;
+    this.#counters.frames += frames;
+    this.#counters.bytes += sum;
   }
 
-  /** Writes the responses of frames [from, to). @returns the reason to stop, when a buffer was not the guest's to give. */
-  #answer(from: number, to: number): string | undefined {
-    let refused: string | undefined;
+  /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */
+  #refuseFailed(first: number, end: number): string | undefined {
+    const { arena, block } = this.frames;
+    let reason: string | undefined;
     let slot = 0;
     let op = 0;
-    this.#counters.batches++;
-    for (let i = from; i < to; i++) {
-      const at = frameAt(i);
-      const bytes = this.frames.block[at + FRAME_LENGTH];
+    for (let i = first; i < end; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
       if (bytes === 0) continue;
-      const offset = this.frames.block[at + FRAME_OFFSET];
-      const words = this.frames.arena.u32;
-      const pages = Math.ceil(bytes / PAGE_SIZE);
+      const slots = rxSlotsNeeded(bytes, rxGsoOf(arena.u32, block[at + FRAME_OFFSET]));
+      const pages = rxPagesNeeded(bytes);
       const status = this.#worstStatus(op, pages);
-      const gsoType = rxGsoTypeOf(words, offset);
-      if (status === 0) {
-        answerRx(
-          this.#requests,
-          slot,
-          bytes,
-          rxFlagsOf(words, offset),
-          gsoType,
-          rxGsoSizeOf(words, offset),
-          this.#responses,
-        );
-        this.#counters.frames++;
-        this.#counters.bytes += bytes;
-      } else {
-        this.#refuse(slot, rxSlotsNeeded(bytes, gsoType));
-        if (isForeignFault(status)) refused = `bad grant reference in a receive buffer (status ${status})`;
-      }
+      if (status !== 0) this.#refuse(slot, slots, bytes);
+      if (isForeignFault(status)) reason = `bad grant reference in a receive buffer (status ${status})`;
       op += pages;
-      slot += rxSlotsNeeded(bytes, gsoType);
+      slot += slots;
     }
-    return refused;
+    return reason;
   }
 
-  #refuse(first: number, slots: number): void {
-    for (let slot = first; slot < first + slots; slot++)
+  /** Takes back what `#describe` said of a frame. */
+  #refuse(first: number, slots: number, bytes: number): void {
+    for (let slot = first; slot < first + slots; slot++) {
       refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
+    }
     this.#counters.errors++;
+    this.#counters.frames--;
+    this.#counters.bytes -= bytes;
   }
 
   /** The first status among `count` operations that is not 0. */

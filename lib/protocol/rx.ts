@@ -3,15 +3,20 @@ import * as netif from './netif.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { EXTRA_TYPE_GSO, RING_PAGE_BYTES, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA, RX_SLOT_WORDS } = netif;
 
-/** @returns slots that a frame of `bytes` takes, its GSO extra included. */
-export function rxSlotsNeeded(bytes: number, gsoType: number): number {
-  const data = Math.max(1, Math.ceil(bytes / RING_PAGE_BYTES));
-  return gsoType === 0 ? data : data + 1;
+/** @returns pages of data that a frame of `bytes` takes. */
+export function rxPagesNeeded(bytes: number): number {
+  // Rounding down by >>> makes it a shift.
+  return bytes === 0 ? 1 : ((bytes + RING_PAGE_BYTES - 1) / RING_PAGE_BYTES) >>> 0;
 }
 
-/** @returns the slot, counted from the frame's first, that holds its `chunk`th page of data: a GSO extra takes the second. */
-export function rxSlotOfChunk(chunk: number, gsoType: number): number {
-  return chunk > 0 && gsoType !== 0 ? chunk + 1 : chunk;
+/** @returns slots that a frame of `bytes` takes, its GSO extra included. `gso` as for `answerRx`. */
+export function rxSlotsNeeded(bytes: number, gso: number): number {
+  return gso === 0 ? rxPagesNeeded(bytes) : rxPagesNeeded(bytes) + 1;
+}
+
+/** @returns the slot that holds the next page of data after that in `slot`: a GSO extra takes a frame's second. */
+export function rxSlotAfter(slot: number, first: number, gso: number): number {
+  return gso !== 0 && slot === first ? slot + 2 : slot + 1;
 }
 
 /**
@@ -19,33 +24,32 @@ export function rxSlotOfChunk(chunk: number, gsoType: number): number {
  * slot. Responses stand in the slots of the requests that they consume (netif.h), and every byte of them
  * is written (XSA-216).
  * @param requests the batch's requests, RX_SLOT_WORDS words each; `first` is the frame's first slot in it.
- * @param responses same layout.
  * @param flags RX_FLAG_* for the first response, besides more_data and extra_info.
- * @returns the slots written.
+ * @param gso GSO_TYPE_* | segment size << 16; 0 for none.
+ * @param responses same layout as `requests`.
  */
 export function answerRx(
   requests: Uint32Array,
   first: number,
   bytes: number,
   flags: number,
-  gsoType: number,
-  gsoSize: number,
+  gso: number,
   responses: Uint32Array,
-): number {
-  const chunks = Math.max(1, Math.ceil(bytes / RING_PAGE_BYTES));
-  for (let chunk = 0; chunk < chunks; chunk++) {
-    const slot = first + rxSlotOfChunk(chunk, gsoType);
-    const length = Math.min(RING_PAGE_BYTES, bytes - chunk * RING_PAGE_BYTES);
-    let slotFlags = chunk === 0 ? flags : 0;
-    if (chunk < chunks - 1) slotFlags |= RX_FLAG_MORE_DATA;
-    if (chunk === 0 && gsoType !== 0) slotFlags |= RX_FLAG_EXTRA_INFO;
-    writeResponse(requests, slot, slotFlags, length, responses);
+): void {
+  let slot = first;
+  let left = bytes;
+  let slotFlags = gso === 0 ? flags : flags | RX_FLAG_EXTRA_INFO;
+  while (left > RING_PAGE_BYTES) {
+    writeResponse(requests, slot, slotFlags | RX_FLAG_MORE_DATA, RING_PAGE_BYTES, responses);
+    slot = rxSlotAfter(slot, first, gso);
+    left -= RING_PAGE_BYTES;
+    slotFlags = 0;
   }
-  if (gsoType === 0) return chunks;
+  writeResponse(requests, slot, slotFlags, left, responses);
+  if (gso === 0) return;
   const extra = (first + 1) * RX_SLOT_WORDS;
-  responses[extra] = EXTRA_TYPE_GSO | (gsoSize << 16);
-  responses[extra + 1] = gsoType;
-  return chunks + 1;
+  responses[extra] = EXTRA_TYPE_GSO | (gso & 0xffff0000);
+  responses[extra + 1] = gso & 0xffff;
 }
 
 /** A response that tells of no data: `status` is RSP_ERROR or RSP_DROPPED. */

@@ -10,7 +10,7 @@ import {
   TX_FLAG_DATA_VALIDATED,
 } from '../../lib/protocol/netif.js';
 import { BackRing, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
-import { answerRx, rxSlotOfChunk, rxSlotsNeeded } from '../../lib/protocol/rx.js';
+import { answerRx, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
 import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import {
@@ -32,8 +32,8 @@ import {
 interface Held {
   readonly bytes: Uint8Array;
   readonly flags: number;
-  readonly gsoType: number;
-  readonly gsoSize: number;
+  /** GSO_TYPE_* | segment size << 16. */
+  readonly gso: number;
 }
 
 const FEATURES = {
@@ -156,15 +156,14 @@ export class LoopBackend {
     return {
       bytes: this.#arena.bytes.slice(0, bytes),
       flags,
-      gsoType: frames.gso(frame) & 0xffff,
-      gsoSize: frames.gso(frame) >>> 16,
+      gso: frames.gso(frame),
     };
   }
 
   #giveFrames(): void {
     let published = false;
     for (let held = this.#held[0]; held !== undefined; held = this.#held[0]) {
-      const needed = rxSlotsNeeded(held.bytes.length, held.gsoType);
+      const needed = rxSlotsNeeded(held.bytes.length, held.gso);
       if (this.#rx.waiting() < needed) break;
       this.#held.shift();
       const requests = new Uint32Array(needed * 2);
@@ -172,13 +171,14 @@ export class LoopBackend {
       this.#rx.copy(needed, requests);
       this.#arena.bytes.set(held.bytes);
       const chunks = Math.ceil(held.bytes.length / PAGE_SIZE);
+      let slot = 0;
       for (let chunk = 0; chunk < chunks; chunk++) {
         const from = chunk * PAGE_SIZE;
-        const ref = requests[rxSlotOfChunk(chunk, held.gsoType) * 2 + 1]!;
-        this.#op(chunk, ref, 0, Math.min(PAGE_SIZE, held.bytes.length - from), from);
+        this.#op(chunk, requests[slot * 2 + 1]!, 0, Math.min(PAGE_SIZE, held.bytes.length - from), from);
+        slot = rxSlotAfter(slot, 0, held.gso);
       }
       this.#run(chunks, () => this.#batch.copyToGuest());
-      answerRx(requests, 0, held.bytes.length, held.flags, held.gsoType, held.gsoSize, responses);
+      answerRx(requests, 0, held.bytes.length, held.flags, held.gso, responses);
       this.#rx.take(needed);
       published = this.#rx.publish(responses, needed) || published;
       this.framesLooped += 1;

