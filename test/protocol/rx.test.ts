@@ -1,0 +1,94 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  EXTRA_TYPE_GSO,
+  GSO_TYPE_TCPV4,
+  GSO_TYPE_TCPV6,
+  RSP_ERROR,
+  RX_FLAG_CSUM_BLANK,
+  RX_FLAG_EXTRA_INFO,
+  RX_FLAG_MORE_DATA,
+} from '../../lib/protocol/netif.js';
+import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
+
+const SLOTS = 24;
+
+interface Answer {
+  readonly id: number;
+  readonly offset: number;
+  readonly flags: number;
+  readonly status: number;
+}
+
+/** Requests with ids that no place suggests, and responses full of what must not stay. */
+function answer(first: number, bytes: number, flags: number, gso: number): Uint32Array {
+  const requests = Uint32Array.from({ length: SLOTS * 2 }, (_, i) =>
+    i % 2 === 0 ? 0x5a5a0000 | (60000 + i) : i,
+  );
+  const responses = new Uint32Array(SLOTS * 2).fill(0xaaaaaaaa);
+  answerRx(requests, first, bytes, flags, gso, responses);
+  return responses;
+}
+
+function decode(responses: Uint32Array, slot: number): Answer {
+  const [low, high] = responses.subarray(slot * 2, slot * 2 + 2);
+  return { id: low! & 0xffff, offset: low! >>> 16, flags: high! & 0xffff, status: high! >> 16 };
+}
+
+const idOf = (slot: number): number => 60000 + slot * 2;
+
+describe('answerRx', () => {
+  it('says of each page how much is in it, in the slot whose request it consumes', () => {
+    const gso = fc.constantFrom(0, GSO_TYPE_TCPV4 | (1448 << 16), GSO_TYPE_TCPV6 | (8948 << 16));
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 65553 }), fc.nat(4), gso, (bytes, first, kind) => {
+        const responses = answer(first, bytes, RX_FLAG_CSUM_BLANK, kind);
+        const pages = Math.ceil(bytes / 4096);
+        expect(rxPagesNeeded(bytes)).toBe(pages);
+        expect(rxSlotsNeeded(bytes, kind)).toBe(kind === 0 ? pages : pages + 1);
+        let slot = first;
+        let sum = 0;
+        for (let page = 0; page < pages; page++) {
+          const { id, offset, flags, status } = decode(responses, slot);
+          expect([id, offset]).toEqual([idOf(slot), 0]);
+          expect((flags & RX_FLAG_MORE_DATA) !== 0).toBe(page < pages - 1);
+          expect((flags & RX_FLAG_EXTRA_INFO) !== 0).toBe(page === 0 && kind !== 0);
+          expect((flags & RX_FLAG_CSUM_BLANK) !== 0).toBe(page === 0);
+          expect(status).toBe(Math.min(4096, bytes - sum));
+          sum += status;
+          slot = rxSlotAfter(slot, first, kind);
+        }
+        expect(sum).toBe(bytes);
+        expect(slot).toBe(first + rxSlotsNeeded(bytes, kind));
+        const untouched = [...responses.subarray(0, first * 2), ...responses.subarray(slot * 2)];
+        expect(untouched.every((word) => word === 0xaaaaaaaa)).toBe(true);
+      }),
+    );
+  });
+
+  it('puts the GSO extra into the second slot, every byte of it written', () => {
+    const responses = answer(3, 5000, 0, GSO_TYPE_TCPV6 | (65535 << 16));
+    expect([...responses.subarray(8, 10)]).toEqual(
+      [EXTRA_TYPE_GSO | 0xffff0000, GSO_TYPE_TCPV6].map((w) => w >>> 0),
+    );
+    expect(decode(responses, 5)).toEqual({ id: idOf(5), offset: 0, flags: 0, status: 904 });
+  });
+
+  it('takes a second slot for the extra of a frame of one page', () => {
+    const responses = answer(0, 4000, 0, GSO_TYPE_TCPV4 | (1448 << 16));
+    expect(decode(responses, 0)).toEqual({ id: idOf(0), offset: 0, flags: RX_FLAG_EXTRA_INFO, status: 4000 });
+    expect(rxSlotsNeeded(4000, GSO_TYPE_TCPV4 | (1448 << 16))).toBe(2);
+  });
+
+  it('needs one slot for a frame without bytes', () => {
+    expect(rxSlotsNeeded(0, 0)).toBe(1);
+  });
+});
+
+describe('refuseRx', () => {
+  it('answers with a status and nothing else', () => {
+    const responses = new Uint32Array(4).fill(0xaaaaaaaa);
+    refuseRx(Uint32Array.of(1, 2, 0xffff0007, 4), 1, RSP_ERROR, responses);
+    expect(decode(responses, 1)).toEqual({ id: 7, offset: 0, flags: 0, status: RSP_ERROR });
+  });
+});
