@@ -16,6 +16,8 @@ export interface Addon {
   layout(): Record<string, number>;
   /** Zeroed pages, page-aligned, at least `bytes` of them. Freed with the ArrayBuffer. */
   arena(bytes: number): ArrayBuffer;
+  /** Maps a file, made and grown (with zeros) to `bytes` if need be. The mapping ends with the ArrayBuffer. */
+  mapFile(path: string, bytes: number): ArrayBuffer | number;
   /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
   /** Makes the tap device `name`, or takes over a persistent one. */

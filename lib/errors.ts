@@ -6,6 +6,7 @@ export type VifdErrorCode =
   | 'ERR_XEN_EVENT' // an event channel could not be bound
   | 'ERR_STORE' // xenstore answered with an error; `errno` names it
   | 'ERR_STORE_GONE' // the connection to xenstore was lost and could not be made again
+  | 'ERR_JOURNAL' // a journal file could not be opened or mapped
   | 'ERR_TAP' // a tap could not be opened or set up
   | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal
   | 'ERR_ARGUMENT' // an argument or a configuration value is unusable

@@ -1,5 +1,7 @@
 /** The public API of vifd. */
 export { VifdError, type VifdErrorCode } from './errors.js';
+export { journalFiles } from './journal-files.js';
+export type { Journals } from './netback/journal.js';
 export {
   Netback,
   type NetbackEvents,

@@ -21,6 +21,7 @@ Napi::Value Layout(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["layout"] = Napi::Function::New(env, Layout, "layout");
   exports["arena"] = Napi::Function::New(env, vifd::NewArena, "arena");
+  exports["mapFile"] = Napi::Function::New(env, vifd::MapFile, "mapFile");
   exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");

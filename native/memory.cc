@@ -1,6 +1,8 @@
 #include "memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -53,6 +55,23 @@ Napi::Value NewArena(const Napi::CallbackInfo& info) {
     throw Napi::Error::New(info.Env(), std::string("cannot allocate an arena of ") + std::to_string(size) +
                                            " bytes: " + strerror(errno));
   }
+  return ExternalBuffer(info.Env(), start, size, std::shared_ptr<Pages>(new Pages{start, size}));
+}
+
+// mapFile(path, bytes): a file of that length as memory that outlives the process, or -errno. Grown files are zeroed.
+Napi::Value MapFile(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const size_t size = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
+  const auto failed = [&info](int error) { return Napi::Number::New(info.Env(), -error); };
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return failed(errno);
+  // Really allocated: a store to a page that a full disk cannot give would be a SIGBUS.
+  const int error = posix_fallocate(fd, 0, static_cast<off_t>(size));
+  void* start = error == 0 ? mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+  const int mapped = errno;
+  close(fd);
+  if (error != 0) return failed(error);
+  if (start == MAP_FAILED) return failed(mapped);
   return ExternalBuffer(info.Env(), start, size, std::shared_ptr<Pages>(new Pages{start, size}));
 }
 

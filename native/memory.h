@@ -32,5 +32,6 @@ class Pin {
 
 // arena(bytes): zeroed pages of this process as an ArrayBuffer.
 Napi::Value NewArena(const Napi::CallbackInfo& info);
+Napi::Value MapFile(const Napi::CallbackInfo& info);
 
 }  // namespace vifd

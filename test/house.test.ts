@@ -11,6 +11,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   errors: [],
   addon: ['errors'],
   protocol: [],
+  'journal-files': ['errors', 'addon', 'netback'],
   'xen/types': [],
   'xen/store': ['errors', 'xen/types'],
   'xen/model': ['errors', 'xen/types', 'xen/store'],
@@ -18,9 +19,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ports: ['errors', 'addon', 'protocol', 'xen/types'],
   netback: ['errors', 'protocol', 'ports', 'xen/types'],
   netfront: ['errors', 'protocol', 'ports', 'xen/types', 'xen/native', 'xen/store', 'xen/model'],
-  cli: ['errors', 'protocol', 'ports', 'netback', 'xen/types', 'xen/native', 'xen/store'],
+  cli: ['errors', 'journal-files', 'protocol', 'ports', 'netback', 'xen/types', 'xen/native', 'xen/store'],
   demo: [
     'errors',
+    'journal-files',
     'protocol',
     'ports',
     'netback',
@@ -31,7 +33,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'xen/model',
     'addon',
   ],
-  index: ['errors', 'ports', 'netback', 'xen/types', 'xen/native'],
+  index: ['errors', 'journal-files', 'ports', 'netback', 'xen/types', 'xen/native'],
 };
 
 /** Own vocabulary of these would hide nondeterminism from the model: time and chance come through the seam. */

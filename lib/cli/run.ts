@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { journalFiles } from '../journal-files.js';
 import { Netback } from '../netback/netback.js';
 import type { PayloadMode, VifInfo } from '../netback/types.js';
 import { tap } from '../ports/tap.js';
@@ -9,6 +10,7 @@ import { eventLog } from './run-log.js';
 interface RunOptions extends XenOptions {
   readonly payload: PayloadMode;
   readonly bridge?: string;
+  readonly journal: string | false;
   readonly json?: boolean;
 }
 
@@ -26,6 +28,8 @@ export function runCommand(): Command {
         .default('copy'),
     )
     .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
+    .option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process', '/run/vifd')
+    .option('--no-journal', 'do without: a kill in the wrong instant may then cost a guest its device')
     .option('--json', 'events as one JSON object a line')
     .addOption(storeOption())
     .addOption(librariesOption())
@@ -38,7 +42,9 @@ async function run(options: RunOptions): Promise<void> {
   await using xen = await openXenFor(options);
   const listeners = { attached: log.attached, detached: log.detached, error: log.error };
   const port = (vif: VifInfo) => vifTap(vif, options.bridge);
-  await using netback = await Netback.open({ xen, port, payload: options.payload }, listeners);
+  const { payload, journal } = options;
+  const journals = journal === false ? {} : { journals: journalFiles(journal) };
+  await using netback = await Netback.open({ xen, port, payload, ...journals }, listeners);
   log.ready(netback);
   await stop;
   log.stopping();

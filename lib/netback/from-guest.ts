@@ -8,7 +8,7 @@ import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
 import { type Hooks, SPILL_BYTES } from './hooks.js';
 import { describeFromGuest, HEADERS_BYTES } from './offload.js';
-import { isForeignFault, type PumpResult } from './pump.js';
+import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -19,8 +19,6 @@ const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = x
 const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
 
-/** Slots of one batch. Several frames of the largest size (18 slots and extras) must fit. */
-const BATCH_SLOTS = 128;
 /** Batches of one turn: then other vifs have their turn. */
 const TURN_BATCHES = 8;
 /** Frames lie at 16 past a multiple of 64: the vnet header is in front, and its words are aligned. */

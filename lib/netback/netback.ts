@@ -3,6 +3,7 @@ import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
+import type { Journals } from './journal.js';
 import type { PayloadMode, VifHook, VifId, VifInfo } from './types.js';
 import { type AttachedHow, type DetachReason, Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
@@ -17,6 +18,8 @@ export interface NetbackOptions {
   readonly hook?: VifHook;
   /** How frames' bytes cross; default 'copy'. */
   readonly payload?: PayloadMode;
+  /** Makes a kill at any instant harmless: see `journalFiles`. Default: none. */
+  readonly journals?: Journals;
   /** Abort detaches, as disposal does. */
   readonly signal?: AbortSignal;
 }
@@ -144,6 +147,7 @@ export class Netback implements AsyncDisposable {
       xen: this.#options.xen,
       node,
       payload: this.#options.payload ?? 'copy',
+      journals: this.#options.journals,
       hook: this.#options.hook,
       openPort: this.#options.port,
       onAttached: (vif, how) => this.#emitter.emit('attached', vif, how),

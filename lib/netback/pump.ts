@@ -1,3 +1,6 @@
+/** Slots of one batch in either direction. Several frames of the largest size (18 slots and extras) must fit. */
+export const BATCH_SLOTS = 128;
+
 /**
  * What a turn of a pump came to. idle: nothing waits and an event will tell of more. more: work is left for
  * the next turn. stop: the guest broke the protocol; the reason is for people.

@@ -6,6 +6,7 @@ import type { FlowCounters } from './counters.js';
 import { FromGuest } from './from-guest.js';
 import type { FrontendSettings } from './handshake.js';
 import type { Hooks } from './hooks.js';
+import type { Journal } from './journal.js';
 import { ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
@@ -15,6 +16,7 @@ export interface QueueParts {
   readonly domid: number;
   readonly settings: FrontendSettings;
   readonly port: Port;
+  readonly journal: Journal | undefined;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
   readonly fromGuest: FlowCounters;
@@ -79,8 +81,11 @@ export class Queue {
   #attach(parts: QueueParts): { fromGuest: FromGuest; toGuest: ToGuest } {
     const { settings, domid } = parts;
     const grants = parts.xen.grants;
-    const txRing = new BackRing(this.#map(parts, settings.txRingRef).page(0), TX_RING);
-    const rxRing = new BackRing(this.#map(parts, settings.rxRingRef).page(0), RX_RING);
+    const step = parts.xen.step?.bind(parts.xen, 'store to shared memory');
+    const txPage = this.#map(parts, settings.txRingRef).page(0);
+    const rxPage = this.#map(parts, settings.rxRingRef).page(0);
+    const txRing = new BackRing(txPage, TX_RING, parts.journal?.tx, step);
+    const rxRing = new BackRing(rxPage, RX_RING, parts.journal?.rx, step);
     if (!txRing.attach()) throw beyond('from-guest', domid);
     if (!rxRing.attach()) throw beyond('to-guest', domid);
     this.#resumed = txRing.responsesPublished !== 0 || rxRing.responsesPublished !== 0;

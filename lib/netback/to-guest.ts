@@ -8,7 +8,7 @@ import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
 import { type Hooks, SPILL_BYTES } from './hooks.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
-import { isForeignFault, type PumpResult } from './pump.js';
+import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -18,8 +18,6 @@ const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
-/** Slots delivered by one call: one grant operation each. */
-const BATCH_SLOTS = 128;
 const BATCH_FRAMES = 64;
 const TURN_BATCHES = 8;
 /** Room to read several frames of the largest size, or a full batch of small ones. */

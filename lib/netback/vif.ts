@@ -1,10 +1,11 @@
-import { VifdError } from '../errors.js';
+import { VifdError, type VifdErrorCode } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
 import { FlowCounters } from './counters.js';
-import { advertise, readFrontend } from './handshake.js';
+import { advertise, type FrontendSettings, readFrontend } from './handshake.js';
 import { Hooks } from './hooks.js';
+import { type Journal, type Journals, readJournal } from './journal.js';
 import { Queue } from './queue.js';
 import { frameStream } from './stream.js';
 import type {
@@ -34,6 +35,7 @@ export interface VifParts {
   readonly xen: Xen;
   readonly node: VifNode;
   readonly payload: PayloadMode;
+  readonly journals: Journals | undefined;
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;
   readonly onAttached: (vif: Vif, how: AttachedHow) => void;
@@ -134,7 +136,7 @@ export class Vif implements VifInfo {
   /** Tells the guest that the device goes away. The only call that does. */
   async close(): Promise<void> {
     await this.#work;
-    this.#release('guest-closed');
+    this.#end('guest-closed');
     this.#state = 'closed';
     await this.#parts.node.setState(XenbusState.Closing);
   }
@@ -155,12 +157,7 @@ export class Vif implements VifInfo {
   /** The table of docs/design.md, "Life of a vif". */
   async #step(sight: VifSight): Promise<void> {
     if (sight.hotplugError !== undefined) {
-      this.#parts.onError(
-        new VifdError('ERR_STATE', `${this.id}: the hotplug script failed: ${sight.hotplugError}`, {
-          vif: this.id,
-        }),
-        this,
-      );
+      this.#report('ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
     }
     // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
     const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;
@@ -174,7 +171,7 @@ export class Vif implements VifInfo {
       case XenbusState.Connected:
         return this.#connect(sight);
       case XenbusState.Closing:
-        this.#release('guest-closed');
+        this.#end('guest-closed');
         this.#state = 'closed';
         if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
         return this.#parts.node.setState(XenbusState.Closing);
@@ -190,7 +187,7 @@ export class Vif implements VifInfo {
 
   /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
   async #expect(sight: VifSight): Promise<void> {
-    this.#release('guest-closed');
+    this.#end('guest-closed');
     this.#state = 'waiting';
     this.#reason = undefined;
     await this.#openPort();
@@ -213,6 +210,7 @@ export class Vif implements VifInfo {
           domid: this.domid,
           settings: handshake.settings,
           port,
+          journal: this.#openJournal(handshake.settings),
           payload: this.#parts.payload,
           hooks: this.#hooks,
           fromGuest: this.#fromGuest,
@@ -234,7 +232,7 @@ export class Vif implements VifInfo {
   }
 
   async #closed(sight: VifSight): Promise<void> {
-    this.#release('guest-closed');
+    this.#end('guest-closed');
     this.#state = 'closed';
     this.#reason = undefined;
     // The port goes first: libxl takes Closed for "nothing is left".
@@ -256,7 +254,7 @@ export class Vif implements VifInfo {
   /** The node is gone: so is the vif. */
   async #forget(): Promise<void> {
     this.#ended = true;
-    this.#release('guest-gone');
+    this.#end('guest-gone');
     this.#state = 'closed';
     await this.#watch?.close();
     await this.#dropPort();
@@ -270,11 +268,46 @@ export class Vif implements VifInfo {
     await port?.[Symbol.asyncDispose]();
   }
 
+  /** A connection begins or goes on. Without a journal it does too: that is said, and no reason to refuse a guest. */
+  #openJournal(settings: FrontendSettings): Journal | undefined {
+    const { domid, handle } = this;
+    try {
+      const page = this.#parts.journals?.open(this.#journalName);
+      if (page === undefined) return undefined;
+      const journal = readJournal(page, { ...settings, domid, handle, queue: 0 });
+      if (journal.ignored)
+        this.#report('ERR_JOURNAL', 'its journal is of another connection and was ignored');
+      return journal;
+    } catch (error) {
+      this.#parts.onError(error, this);
+      return undefined;
+    }
+  }
+
+  get #journalName(): string {
+    return `${this.id}.q0`;
+  }
+
+  #report(code: VifdErrorCode, message: string): void {
+    this.#parts.onError(new VifdError(code, `${this.id}: ${message}`, { vif: this.id }), this);
+  }
+
+  /** The guest's connection is over: so is its journal. */
+  #end(why: DetachReason): void {
+    this.#release(why);
+    try {
+      this.#parts.journals?.remove(this.#journalName);
+    } catch (error) {
+      // It names rings that are no more, and will be ignored.
+      this.#parts.onError(error, this);
+    }
+  }
+
   #release(why: DetachReason): void {
-    if (this.#queue === undefined) return;
-    this.#queue.detach();
+    const queue = this.#queue;
     this.#queue = undefined;
-    this.#parts.onDetached(this, why);
+    queue?.detach();
+    if (queue !== undefined) this.#parts.onDetached(this, why);
   }
 
   async #openPort(): Promise<Port> {

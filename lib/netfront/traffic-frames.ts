@@ -49,6 +49,22 @@ interface Template {
   readonly tcp: boolean;
 }
 
+/** Patterns by seed: simulations make thousands of short-lived ports of few seeds. */
+const patterns = new Map<number, Uint8Array>();
+const PATTERNS_MAX = 16;
+
+function patternOf(seed: number): Uint8Array {
+  const known = patterns.get(seed);
+  if (known !== undefined) return known;
+  const words = new Uint32Array((PATTERN_STARTS + TRAFFIC_BYTES_MAX + 1) >>> 2);
+  const random = new Xorshift(seed);
+  for (let i = 0; i < words.length; i++) words[i] = random.next();
+  if (patterns.size >= PATTERNS_MAX) patterns.clear();
+  const pattern = new Uint8Array(words.buffer);
+  patterns.set(seed, pattern);
+  return pattern;
+}
+
 /** Makes and knows the frames of one seed. */
 export class TrafficFrames {
   readonly seed: number;
@@ -59,10 +75,7 @@ export class TrafficFrames {
 
   constructor(seed: number) {
     this.seed = seed >>> 0;
-    const words = new Uint32Array((PATTERN_STARTS + TRAFFIC_BYTES_MAX + 1) >>> 2);
-    const random = new Xorshift(seed);
-    for (let i = 0; i < words.length; i++) words[i] = random.next();
-    this.#pattern = new Uint8Array(words.buffer);
+    this.#pattern = patternOf(this.seed);
   }
 
   /**

@@ -1,4 +1,5 @@
 import * as netif from './netif.js';
+import type { RedoLog } from './redo.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { RING_HEADER_WORDS, RING_REQ_EVENT, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } = netif;
@@ -42,10 +43,18 @@ export class BackRing {
   #requestsTaken = 0;
   #requestsSeen = 0;
   #responsesPublished = 0;
+  readonly #log: RedoLog | undefined;
+  readonly #afterStore: (() => void) | undefined;
 
-  /** @param page the shared page, 4096 bytes. */
-  constructor(page: Uint8Array, shape: RingShape) {
+  /**
+   * @param page the shared page, 4096 bytes.
+   * @param log makes `publish` safe against a kill in its middle: it outlives the process.
+   * @param afterStore runs after every store to the page or the log: where a simulation kills.
+   */
+  constructor(page: Uint8Array, shape: RingShape, log?: RedoLog, afterStore?: () => void) {
     this.shape = shape;
+    this.#log = log;
+    this.#afterStore = afterStore;
     this.#words = new Int32Array(page.buffer, page.byteOffset, page.byteLength >>> 2);
     this.#slots = new Uint32Array(
       page.buffer,
@@ -72,15 +81,33 @@ export class BackRing {
 
   /**
    * Goes on from `rsp_prod`, whatever the indices are: what stands between it and `req_prod` are exactly
-   * the unanswered requests, since we answer in ring order.
+   * the unanswered requests, since we answer in ring order. What an earlier life had committed to the log
+   * and not published is published first.
    * @returns false when `req_prod - rsp_prod` exceeds the ring: such a page is not ours to serve.
    */
   attach(): boolean {
-    const published = Atomics.load(this.#words, RING_RSP_PROD);
+    this.#startAt(Atomics.load(this.#words, RING_RSP_PROD));
+    if (this.waiting() === RING_BROKEN) return false;
+    this.#redo();
+    return this.waiting() !== RING_BROKEN;
+  }
+
+  #startAt(published: number): void {
     this.#responsesPublished = published;
     this.#requestsTaken = published;
     this.#requestsSeen = published;
-    return this.waiting() !== RING_BROKEN;
+  }
+
+  /** Slots that the log's responses may have overwritten are no requests any more: they must not be read as such. */
+  #redo(): void {
+    const log = this.#log;
+    if (log === undefined) return;
+    const base = this.#responsesPublished;
+    const count = log.committed(base, this.waiting());
+    if (count > 0) this.#answer(log.responses, count);
+    log.clear();
+    this.#afterStore?.();
+    if (count > 0) this.#startAt((base + count) | 0);
   }
 
   /** @returns requests not yet taken, or RING_BROKEN. */
@@ -110,24 +137,41 @@ export class BackRing {
 
   /**
    * Writes responses into the slots that follow `rsp_prod`, then publishes them in one store. The caller
-   * passes whole frames only, so that a kill leaves `rsp_prod` at a frame's boundary.
+   * passes whole frames only, so that a kill leaves `rsp_prod` at a frame's boundary. With a log, a kill between
+   * the first response and `rsp_prod` is mended by the next life: the log has all responses before the ring has any.
    * @returns whether the frontend asked to be notified.
    */
   publish(responses: Uint32Array, count: number): boolean {
+    const log = this.#log;
+    const old = this.#responsesPublished;
+    if (log !== undefined) {
+      log.commit(old, responses, count, this.#afterStore);
+      this.#answer(responses, count);
+      log.clear();
+      this.#afterStore?.();
+    } else this.#answer(responses, count);
+    const next = (old + count) | 0;
+    this.#responsesPublished = next;
+    const event = Atomics.load(this.#words, RING_RSP_EVENT);
+    return (next - event) >>> 0 < (next - old) >>> 0;
+  }
+
+  /** Writes the responses after those published, and stores `rsp_prod`. */
+  #answer(responses: Uint32Array, count: number): void {
     const words = this.#words;
     const mask = this.#mask;
     const { slotWords, responseWords } = this.shape;
     const old = this.#responsesPublished;
+    const afterStore = this.#afterStore;
     for (let i = 0; i < count; i++) {
       const to = RING_HEADER_WORDS + ((old + i) & mask) * slotWords;
       words[to] = responses[i * responseWords];
+      if (afterStore !== undefined) afterStore();
       if (responseWords > 1) words[to + 1] = responses[i * responseWords + 1];
+      if (afterStore !== undefined) afterStore();
     }
-    const next = (old + count) | 0;
-    Atomics.store(words, RING_RSP_PROD, next);
-    this.#responsesPublished = next;
-    const event = Atomics.load(words, RING_RSP_EVENT);
-    return (next - event) >>> 0 < (next - old) >>> 0;
+    Atomics.store(words, RING_RSP_PROD, (old + count) | 0);
+    if (afterStore !== undefined) afterStore();
   }
 
   /**
@@ -138,6 +182,7 @@ export class BackRing {
   arm(): boolean {
     const seen = this.#requestsSeen;
     Atomics.store(this.#words, RING_REQ_EVENT, (seen + 1) | 0);
+    this.#afterStore?.();
     return Atomics.load(this.#words, RING_REQ_PROD) !== seen;
   }
 }

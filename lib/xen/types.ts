@@ -15,6 +15,11 @@ export interface Xen extends AsyncDisposable {
   readonly clock: Clock;
   /** Memory to grant to others. Only frontends need it; absent where the machine offers none. */
   readonly shares: Shares | undefined;
+  /**
+   * Only in the model: called after each store to memory that others see, where a simulation may end this life by
+   * a throw.
+   */
+  step?(what: string): void;
 }
 
 // ---- memory -----------------------------------------------------------------------------------
