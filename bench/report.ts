@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
-import { type Cell, type Direction, median, pairedRatios, type Samples } from './measure.js';
+import { type Direction, type Found, median, pairedRatios } from './measure.js';
 
 export interface Line {
   readonly direction: Direction;
@@ -9,8 +9,8 @@ export interface Line {
   readonly batch: number;
   /** By subject: nanoseconds a frame, the median of the rounds. */
   readonly ns: Readonly<Record<string, number>>;
-  /** Native TypeScript to C++, of the pairs of rounds. */
-  readonly ratio?: { readonly median: number; readonly min: number };
+  /** Native TypeScript to C++: of the pairs of rounds, and of the best round of each. */
+  readonly ratio?: { readonly median: number; readonly min: number; readonly best: number };
 }
 
 export interface Report {
@@ -21,13 +21,13 @@ export interface Report {
   readonly tap: readonly Line[] | string;
 }
 
-export function lineOf(cell: Cell, samples: Samples): Line {
-  const { direction, batch } = cell;
+export function lineOf({ direction, frame, batch, samples }: Found): Line {
   const ns = Object.fromEntries(Object.entries(samples).map(([name, values]) => [name, median(values)]));
-  const line = { direction, frame: cell.frame.name, batch, ns };
+  const line = { direction, frame, batch, ns };
   if (samples.native === undefined || samples.cxx === undefined) return line;
   const ratios = pairedRatios(samples.native, samples.cxx);
-  return { ...line, ratio: { median: median(ratios), min: Math.min(...ratios) } };
+  const best = Math.min(...samples.native) / Math.min(...samples.cxx);
+  return { ...line, ratio: { median: median(ratios), min: Math.min(...ratios), best } };
 }
 
 export function report(native: readonly Line[], model: readonly Line[], tap: Report['tap']): Report {
@@ -56,19 +56,19 @@ function git(...args: string[]): string {
   }
 }
 
-const COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'least', 'map', 'model'] as const;
-const TAP_COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'least', 'map'] as const;
+const COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map', 'model'] as const;
+const TAP_COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map'] as const;
 
 function rowOf(line: Line): string[] {
   const ns = (name: string) => line.ns[name]?.toFixed(line.ns[name] < 100 ? 1 : 0) ?? '';
-  const { median: middle, min } = line.ratio ?? {};
+  const { median: middle, best } = line.ratio ?? {};
   return [
     line.frame,
     String(line.batch),
     ns('cxx'),
     ns('native'),
     middle?.toFixed(2) ?? '',
-    min?.toFixed(2) ?? '',
+    best?.toFixed(2) ?? '',
     ns('map'),
     ns('model'),
   ];
@@ -110,7 +110,7 @@ byte for byte.
 - **C++**: the same work in C++ at -O2 (\`bench/native\`), on the same rings, with the same libxengnttab (the simulated
   Xen's, where a grant copy is a checked memory copy), one \`xengnttab_grant_copy\` a batch.
 - **native**: \`lib/netback\` over the addon, payload mode copy. **ratio**: native to C++, the median of the pairs;
-  **least**: the smallest.
+  **best**: that of the best rounds of each.
 - **map**: payload mode map, which maps and unmaps pages of the simulated Xen by system call. The frames' payload stays
   in the guest's pages and, without a tap, is not touched.
 - **model**: the same classes over the hypervisor in TypeScript.`;
