@@ -15,13 +15,16 @@ export interface Cell {
 
 /** How long a cell is measured. */
 export interface Effort {
+  /** The native part's processes: each has its memory elsewhere in the caches, which moves the long frames by 10 %. */
+  readonly processes: number;
   readonly rounds: number;
   readonly roundMs: number;
   readonly warmUpMs: number;
 }
 
-export const EFFORT: Effort = { rounds: 25, roundMs: 3, warmUpMs: 60 };
-export const QUICK: Effort = { rounds: 9, roundMs: 1.5, warmUpMs: 25 };
+/** Many short rounds: whatever else the machine does spoils few of them. */
+export const EFFORT: Effort = { processes: 5, rounds: 31, roundMs: 0.7, warmUpMs: 120 };
+export const QUICK: Effort = { processes: 1, rounds: 25, roundMs: 0.5, warmUpMs: 60 };
 
 export type Subjects = Readonly<Record<string, Loop>>;
 
@@ -36,7 +39,15 @@ export function batchesOf(frame: BenchFrame): number[] {
   return [...new Set(BATCHES.map((batch) => Math.min(batch, held)))];
 }
 
-export function measure(cell: Cell, guest: BenchGuest, subjects: Subjects, effort: Effort): Samples {
+/** What a process has found out about a cell. */
+export interface Found {
+  readonly direction: Direction;
+  readonly frame: string;
+  readonly batch: number;
+  readonly samples: Samples;
+}
+
+export function measure(cell: Cell, guest: BenchGuest, subjects: Subjects, effort: Effort): Found {
   const names = Object.keys(subjects);
   guest.reset();
   const run = (name: string, ms: number) => repeat(cell, guest, subjects[name], ms);
@@ -50,7 +61,16 @@ export function measure(cell: Cell, guest: BenchGuest, subjects: Subjects, effor
     const order = round % 2 === 0 ? names : names.toReversed();
     for (const name of order) samples[name].push(run(name, effort.roundMs));
   }
-  return samples;
+  return { direction: cell.direction, frame: cell.frame.name, batch: cell.batch, samples };
+}
+
+/** The same cells of several processes, with the samples of all. */
+export function pool(runs: readonly (readonly Found[])[]): Found[] {
+  return runs[0].map((found, cell) => {
+    const names = Object.keys(found.samples);
+    const samples = names.map((name) => [name, runs.flatMap((run) => run[cell].samples[name])]);
+    return { ...found, samples: Object.fromEntries(samples) };
+  });
 }
 
 /** Fills the ring and drains it again and again for `ms` of measured time. @returns nanoseconds a frame. */

@@ -3,14 +3,13 @@ import { FRAMES } from './frames.js';
 import { BenchGuest } from './guest.js';
 import { TypeScriptLoop } from './loop.js';
 import { BACKEND, cxxLoop, GUEST, XENSIM, xensimMachine } from './machines.js';
-import { batchesOf, type Cell, type Effort, measure } from './measure.js';
-import { type Line, lineOf } from './report.js';
+import { batchesOf, type Cell, type Effort, type Found, measure } from './measure.js';
 
 /**
  * From the guest into a tap: one for each loop, alike. Run in a network namespace of its own, so that nobody else
  * sees the frames; the namespace's stack receives each and drops it as meant for another host.
  */
-export async function tapLines(effort: Effort): Promise<Line[]> {
+export async function measureTap(effort: Effort): Promise<Found[]> {
   using machine = xensimMachine();
   const guest = new BenchGuest(machine.guest, BACKEND);
   const { txRef, rxRef } = guest;
@@ -22,7 +21,7 @@ export async function tapLines(effort: Effort): Promise<Line[]> {
   const cells = FRAMES.flatMap((frame) =>
     batchesOf(frame).map((batch): Cell => ({ direction: 'from-guest', frame, batch })),
   );
-  const lines = cells.map((cell) => lineOf(cell, measure(cell, guest, { cxx, native, map }, effort)));
+  const found = cells.map((cell) => measure(cell, guest, { cxx, native, map }, effort));
   for (const [name, { dropped }] of [
     ['copy', native.counters.fromGuest],
     ['map', map.counters.fromGuest],
@@ -31,5 +30,5 @@ export async function tapLines(effort: Effort): Promise<Line[]> {
   }
   native.close();
   map.close();
-  return lines;
+  return found;
 }

@@ -26,6 +26,7 @@ GrantBatch::GrantBatch(std::shared_ptr<GrantTable> table, uint32_t domid, const 
   const size_t words = ops.ElementLength();
   capacity_ = words < OPS_HEADER_WORDS ? 0 : static_cast<uint32_t>((words - OPS_HEADER_WORDS) / OP_WORDS);
   segments_.resize(capacity_);
+  segment_ops_.resize(capacity_);
   chosen_.reserve(capacity_);
   refs_.resize(capacity_);
   areas_.reserve(capacity_);
@@ -36,6 +37,12 @@ uint32_t* GrantBatch::Op(uint32_t index) const { return ops_.words() + OPS_HEADE
 
 uint32_t GrantBatch::Count() const { return capacity_ == 0 ? 0 : std::min(ops_.words()[OPS_COUNT], capacity_); }
 
+bool GrantBatch::Fits(const uint32_t* op, uint32_t moved) const {
+  const uint32_t length = SpanLength(op);
+  // 64 bits: an arena offset near 2^32 must not wrap around to the arena's start.
+  return SpanOffset(op) + length <= PAGE_SIZE && moved <= length && uint64_t{op[OP_ARENA]} + moved <= arena_.size();
+}
+
 void GrantBatch::Choose(bool whole_span) {
   ops_.Check();
   arena_.Check();
@@ -43,39 +50,47 @@ void GrantBatch::Choose(bool whole_span) {
   const uint32_t count = Count();
   for (uint32_t i = 0; i < count; i++) {
     uint32_t* op = Op(i);
-    const uint32_t length = SpanLength(op);
-    const uint32_t moved = whole_span ? length : op[OP_HEAD];
-    // 64 bits: an arena offset near 2^32 must not wrap around to the arena's start.
-    const bool fits = SpanOffset(op) + length <= PAGE_SIZE && moved <= length &&
-                      uint64_t{op[OP_ARENA]} + moved <= arena_.size();
+    const bool fits = Fits(op, whole_span ? SpanLength(op) : op[OP_HEAD]);
     SetStatus(op, fits ? GNTST_OKAY : GNTST_BAD_COPY_ARG);
     if (fits) chosen_.push_back(i);
   }
 }
 
+void GrantBatch::FillSegment(const uint32_t* op, bool to_guest, CopySegment* segment) const {
+  auto& guest = to_guest ? segment->dest : segment->source;
+  auto& ours = to_guest ? segment->source : segment->dest;
+  guest.foreign = {op[OP_REF], static_cast<uint16_t>(SpanOffset(op)), static_cast<uint16_t>(domid_)};
+  ours.virt = arena_.bytes() + op[OP_ARENA];
+  segment->len = static_cast<uint16_t>(SpanLength(op));
+  segment->flags = to_guest ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF;
+  segment->status = GNTST_GENERAL_ERROR;
+}
+
 void GrantBatch::Copy(bool to_guest) {
   const auto grant_copy = table_->lib->gnttab_grant_copy;
   if (grant_copy == nullptr) return MoveByMapping(to_guest, true);
-  Choose(true);
-  if (chosen_.empty()) return CountFailed();
-  const auto count = static_cast<uint32_t>(chosen_.size());
+  ops_.Check();
+  arena_.Check();
+  const uint32_t count = Count();
+  uint32_t filled = 0;
   for (uint32_t i = 0; i < count; i++) {
-    const uint32_t* op = Op(chosen_[i]);
-    CopySegment& segment = segments_[i];
-    auto& guest = to_guest ? segment.dest : segment.source;
-    auto& ours = to_guest ? segment.source : segment.dest;
-    guest.foreign = {op[OP_REF], static_cast<uint16_t>(SpanOffset(op)), static_cast<uint16_t>(domid_)};
-    ours.virt = arena_.bytes() + op[OP_ARENA];
-    segment.len = static_cast<uint16_t>(SpanLength(op));
-    segment.flags = to_guest ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF;
-    segment.status = GNTST_GENERAL_ERROR;
+    const uint32_t* op = Op(i);
+    if (!Fits(op, SpanLength(op))) continue;
+    FillSegment(op, to_guest, &segments_[filled]);
+    segment_ops_[filled++] = i;
+  }
+  if (filled < count) {
+    for (uint32_t i = 0; i < count; i++) SetStatus(Op(i), GNTST_BAD_COPY_ARG);
   }
   // 0 even when segments failed, so each status counts; on an error of the call itself none can be trusted.
-  const bool called = grant_copy(table_->handle, count, segments_.data()) == 0;
-  for (uint32_t i = 0; i < count; i++) {
-    SetStatus(Op(chosen_[i]), called ? segments_[i].status : GNTST_GENERAL_ERROR);
+  const bool called = filled == 0 || grant_copy(table_->handle, filled, segments_.data()) == 0;
+  uint32_t failed = count - filled;
+  for (uint32_t i = 0; i < filled; i++) {
+    const int32_t status = called ? segments_[i].status : GNTST_GENERAL_ERROR;
+    SetStatus(Op(segment_ops_[i]), status);
+    if (status != GNTST_OKAY) failed++;
   }
-  CountFailed();
+  ops_.words()[OPS_FAILED] = failed;
 }
 
 void GrantBatch::CountFailed() {

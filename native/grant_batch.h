@@ -36,6 +36,9 @@ class GrantBatch {
   void Copy(bool to_guest);
   uint32_t* Op(uint32_t index) const;
   uint32_t Count() const;
+  // Whether the operation's span is inside a page, and what of it is to be moved inside the span and the arena.
+  bool Fits(const uint32_t* op, uint32_t moved) const;
+  void FillSegment(const uint32_t* op, bool to_guest, CopySegment* segment) const;
   // Checks every operation's place; the good ones are listed in `chosen_`, the others get their status.
   void Choose(bool whole_span);
   void MoveByMapping(bool to_guest, bool whole_span);
@@ -51,6 +54,8 @@ class GrantBatch {
   Pin arena_;
   // All of these have room for `capacity_` from the start: no call allocates.
   std::vector<CopySegment> segments_;
+  // Which operation each segment is of.
+  std::vector<uint32_t> segment_ops_;
   std::vector<uint32_t> chosen_;
   std::vector<uint32_t> refs_;
   std::vector<Area> areas_;

@@ -4,6 +4,7 @@ import { Netback } from '../netback/netback.js';
 import type { PayloadMode, VifInfo } from '../netback/types.js';
 import { tap } from '../ports/tap.js';
 import type { Port } from '../ports/types.js';
+import { isKernels } from './kernel-driver.js';
 import { librariesOption, openXenFor, storeOption, type XenOptions } from './options.js';
 import { eventLog } from './run-log.js';
 
@@ -42,9 +43,11 @@ async function run(options: RunOptions): Promise<void> {
   await using xen = await openXenFor(options);
   const listeners = { attached: log.attached, detached: log.detached, error: log.error };
   const port = (vif: VifInfo) => vifTap(vif, options.bridge);
+  // A simulated Xen has no drivers in this kernel.
+  const accept = (vif: VifInfo) => xen.shares !== undefined || !isKernels(vif);
   const { payload, journal } = options;
   const journals = journal === false ? {} : { journals: journalFiles(journal) };
-  await using netback = await Netback.open({ xen, port, payload, ...journals }, listeners);
+  await using netback = await Netback.open({ xen, port, accept, payload, ...journals }, listeners);
   log.ready(netback);
   await stop;
   log.stopping();

@@ -11,8 +11,8 @@ export interface BackendParts {
   /** Vifs that each life has to attach to. */
   readonly vifs: readonly string[];
   readonly signal: AbortSignal;
-  /** The backend says that something is wrong. */
-  readonly onComplaint: (text: string) => void;
+  /** The backend says that something is wrong. `code` is one of VifdErrorCode. */
+  readonly onComplaint: (message: string, code: string) => void;
   /** It ended, and nobody had asked it to. */
   readonly fail: (error: DemoError) => void;
 }
@@ -96,7 +96,7 @@ export class Backend implements AsyncDisposable {
     const said = parseEvent(line);
     if (said?.event === 'error') {
       this.#lastError = ` (${said.message})`;
-      this.#parts.onComplaint(`the backend: ${said.message}`);
+      this.#parts.onComplaint(String(said.message), String(said.code));
     }
     return said?.event === 'attached' ? String(said.vif) : undefined;
   }

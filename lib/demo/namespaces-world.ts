@@ -40,7 +40,7 @@ class NamespacesWorld implements World {
       vifs: this.#guests.map((_, i) => `vif${FIRST_DOMID + i}.0`),
       signal,
       fail,
-      onComplaint: (text) => recorder.complaints.push(text),
+      onComplaint: (message, code) => recorder.complaint(message, code),
     });
   }
 

@@ -112,6 +112,18 @@ export class Recorder {
     if (this.violations <= 3) this.complaints.push(text);
   }
 
+  /**
+   * The backend reports an error. Our guests keep to the protocol: when it says that one does not, it has misread
+   * what an earlier life left in the ring, and that guest is cut off.
+   */
+  complaint(message: string, code: string): void {
+    const text = `the backend: ${message}`;
+    // Each life says it again.
+    if (this.complaints.includes(text)) return;
+    this.complaints.push(text);
+    if (code === 'ERR_PROTOCOL') this.violations += 1;
+  }
+
   #silence([fromMs, untilMs]: Silence): void {
     const first = this.restarts[0];
     if (first === undefined || untilMs <= first.atMs) {

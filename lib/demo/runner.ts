@@ -38,7 +38,8 @@ export async function runDemo(parts: RunParts): Promise<Summary> {
   } finally {
     display.end();
   }
-  if (!signal.aborted && world.compare !== undefined) {
+  const broken = recorder.resets > 0 || recorder.violations > 0;
+  if (!signal.aborted && !broken && world.compare !== undefined) {
     display.say('no restarts now: iperf3 through vifd and without it, 3 s each');
     comparison = await world.compare();
   }

@@ -8,6 +8,8 @@ import { type Promised, promised, within } from './wait.js';
 const FIRST_PORT = 5000;
 /** TCP that lost the same segment in each of the last restarts may wait half a minute before it tries again. */
 const FINISH_TIMEOUT_MS = 60_000;
+/** A guest that was cut off brings nothing to its end. */
+const BROKEN_TIMEOUT_MS = 5_000;
 
 /** A network namespace that streams end in. */
 export interface Place {
@@ -61,15 +63,14 @@ export class Streams implements AsyncDisposable {
     this.#finishing = true;
     for (const process of this.#processes) order(process, { kind: 'finish' });
     const all = Promise.all(this.#streams.map((stream) => stream.over.done));
-    await within(all, { what: 'the end of the streams', signal, timeoutMs: FINISH_TIMEOUT_MS }).catch(
-      (error) => {
-        if (signal.aborted) throw error;
-      },
-    );
+    const timeoutMs = recorder.violations > 0 ? BROKEN_TIMEOUT_MS : FINISH_TIMEOUT_MS;
+    await within(all, { what: 'the end of the streams', signal, timeoutMs }).catch((error) => {
+      if (signal.aborted) throw error;
+    });
     this.#streams.forEach((stream, number) => {
       if (stream.isReset) return;
       if (stream.sent === undefined || stream.received === undefined) {
-        recorder.reset(number, `did not come to its end within ${FINISH_TIMEOUT_MS / 1000} s`);
+        recorder.reset(number, `did not come to its end within ${timeoutMs / 1000} s`);
       } else if (stream.sent !== stream.received) {
         recorder.differ(number, Math.abs(stream.sent - stream.received));
       }

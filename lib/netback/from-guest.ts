@@ -12,7 +12,7 @@ import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
+const { FRAMES_COUNT, FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = ports;
 const { TX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
@@ -39,6 +39,9 @@ export class FromGuest {
   #io: PortIo | undefined;
   /** The port takes bytes straight from mapped pages. */
   #direct = false;
+  /** Of the batch at hand: bytes of all its frames, and whether all are to be sent as the guest gave them. */
+  #bytes = 0;
+  #intact = false;
 
   constructor(parts: {
     ring: BackRing;
@@ -86,6 +89,7 @@ export class FromGuest {
     this.#ring.take(parsed.slots);
     this.#describe();
     const refused = this.#fetch();
+    this.#intact &&= parsed.refusals === 0 && !this.#hooks.active;
     if (this.#hooks.active) this.#hooks.run(this.frames, 'from-guest', this.#counters);
     this.#send();
     this.#answer(notify);
@@ -101,6 +105,7 @@ export class FromGuest {
     let frame = FRAMES_HEADER_WORDS - FRAME_WORDS;
     let op = OPS_HEADER_WORDS;
     let place = 0;
+    let bytes = 0;
     for (let slot = 0; slot < count; slot++) {
       const role = roles[slot];
       if (role === NONE) continue;
@@ -120,9 +125,12 @@ export class FromGuest {
       ops[op + OP_ARENA] = place;
       op += OP_WORDS;
       place += length;
+      bytes += length;
     }
     ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
     block[FRAMES_COUNT] = this.#parsed.count;
+    this.#bytes = bytes;
+    this.#intact = true;
   }
 
   /** Brings the bytes, then judges each frame. @returns the reason to stop, when a grant was not the guest's to give. */
@@ -149,6 +157,7 @@ export class FromGuest {
       // The guest is told that it was sent, as Linux tells it: offloads that contradict the frame are its own loss.
       block[at + FRAME_LENGTH] = 0;
       this.#counters.dropped++;
+      this.#intact = false;
     }
   }
 
@@ -224,35 +233,36 @@ export class FromGuest {
   }
 
   #send(): void {
+    const { block, count } = this.frames;
     const written = this.#io?.write() ?? 0;
-    this.#count(written);
+    const counters = this.#counters;
+    counters.batches++;
+    if (this.#intact && written === count && block[FRAMES_ERRNO] === 0) {
+      counters.frames += count;
+      counters.bytes += this.#bytes;
+    } else {
+      this.#count(written);
+    }
     // Before the answer: a guest may end a grant as soon as it is answered, and must not find it in use.
     if (this.#payload === 'map') this.grants.unmap();
   }
 
-  /** Counts what became of the frames, of which the port dealt with the first `written`. */
+  /** Counts, frame by frame, what became of a batch of which the port dealt with the first `written`. */
   #count(written: number): void {
     const { block, count } = this.frames;
-    let frames = 0;
-    let bytes = 0;
-    let dropped = 0;
+    const counters = this.#counters;
+    counters.errors += this.#parsed.refusals;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const length = block[at + FRAME_LENGTH];
       if (length === 0) continue;
       if (i >= written || block[at + FRAME_STATUS] !== 0) {
-        dropped++;
+        counters.dropped++;
         continue;
       }
-      frames++;
-      bytes += length;
+      counters.frames++;
+      counters.bytes += length;
     }
-    const counters = this.#counters;
-    counters.batches++;
-    counters.frames += frames;
-    counters.bytes += bytes;
-    counters.dropped += dropped;
-    counters.errors += this.#parsed.refusals;
   }
 
   #answer(notify: () => void): void {

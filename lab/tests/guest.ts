@@ -1,0 +1,98 @@
+import { statSync } from 'node:fs';
+import { open, readFile, writeFile } from 'node:fs/promises';
+import { must, run, sleep, until } from './process.js';
+
+let commands = 0;
+
+/** One of the lab's guests. Commands go over its console, as `guest exec` does, without its forks: these are slow here. */
+export class Guest {
+  readonly name: string;
+  readonly domid: number;
+
+  private constructor(name: string, domid: number) {
+    this.name = name;
+    this.domid = domid;
+  }
+
+  /** Starts it if it is not there. `environment` is that of `guest start`. */
+  static async running(name: string, environment: string[] = [], vifs: string[] = []): Promise<Guest> {
+    const there = await Guest.find(name);
+    if (there !== undefined) return there;
+    await must('env', ...environment, 'guest', 'start', name, ...vifs);
+    const guest = await Guest.find(name);
+    if (guest === undefined) throw new Error(`${name} has ended by itself`);
+    return guest;
+  }
+
+  static async find(name: string): Promise<Guest | undefined> {
+    const { code, output } = await run('xl', 'domid', name);
+    return code === 0 ? new Guest(name, Number(output)) : undefined;
+  }
+
+  get vif(): string {
+    return `vif${this.domid}.0`;
+  }
+
+  get address(): string {
+    return `10.77.0.${Number(this.name.slice(1)) + 1}`;
+  }
+
+  get backendPath(): string {
+    return `/local/domain/0/backend/vif/${this.domid}/0`;
+  }
+
+  /** Runs a line of shell in the guest and gives what it said. What it leaves running must let go of its stdout. */
+  async exec(line: string, timeoutMs = 60_000): Promise<string> {
+    const { status, output } = await this.#run(line, timeoutMs);
+    if (status !== 0) throw new Error(`${this.name}: \`${line}\` ended with ${status}: ${output}`);
+    return output;
+  }
+
+  /** For commands that end the guest. */
+  async tell(line: string): Promise<void> {
+    await this.#send(commandId(), line);
+  }
+
+  async #run(line: string, timeoutMs: number): Promise<{ status: number; output: string }> {
+    const id = commandId();
+    const log = `/var/log/xen/console/guest-${this.name}.log`;
+    const from = statSync(log).size;
+    await this.#send(id, line);
+    const end = performance.now() + timeoutMs;
+    while (performance.now() < end) {
+      await sleep(50);
+      const lines = (await readFile(log)).subarray(from).toString().split(/\r*\n/);
+      const last = lines.slice(0, -1).find((text) => text.startsWith(`@${id}. `));
+      if (last === undefined) continue;
+      const said = lines
+        .filter((text) => text.startsWith(`@${id} `))
+        .map((text) => text.slice(id.length + 2));
+      return { status: Number(last.slice(id.length + 3)), output: said.join('\n') };
+    }
+    throw new Error(`${this.name} has not ended \`${line}\` after ${timeoutMs / 1000} s`);
+  }
+
+  async #send(id: string, line: string): Promise<void> {
+    const tty = await must('xenstore-read', `/local/domain/${this.domid}/console/tty`);
+    const file = await open(tty.trim(), 'w');
+    await writeFile(file, `@run ${id} ${Buffer.from(`${line}\n`).toString('base64')}\n`);
+    await file.close();
+  }
+}
+
+function commandId(): string {
+  commands += 1;
+  return `t${commands}`;
+}
+
+/** Waits until xl has started a guest of that name again. */
+export async function rebooted(before: Guest): Promise<Guest> {
+  let after: Guest | undefined;
+  await until(`${before.name} is there again`, async () => {
+    after = await Guest.find(before.name);
+    return after !== undefined && after.domid !== before.domid;
+  });
+  if (after === undefined) throw new Error('until() has resolved too early');
+  await must('guest', 'wait', before.name);
+  return after;
+}

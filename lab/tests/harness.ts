@@ -1,0 +1,88 @@
+import type { Store } from '../../lib/xen/types.js';
+import { Guest } from './guest.js';
+import { Vifd } from './vifd.js';
+
+/** `alone`: xen-netback is not in dom0. `beside`: it is. Each is one boot. */
+export type Boot = 'alone' | 'beside';
+
+export interface Test {
+  readonly name: string;
+  readonly boot: Boot;
+  run(dom0: Dom0): Promise<void>;
+}
+
+export interface Result {
+  readonly name: string;
+  readonly outcome: 'passed' | 'failed' | 'skipped';
+  readonly seconds: number;
+  readonly reason?: string;
+}
+
+/** Thrown by a test that cannot run here. */
+export class Skip extends Error {}
+
+/** What tests share: a store, one vifd, and guests that live on from test to test, since starting one takes long. */
+export class Dom0 {
+  readonly store: Store;
+  vifd = new Vifd();
+
+  constructor(store: Store) {
+    this.store = store;
+  }
+
+  /** A guest that vifd serves. */
+  async guest(name = 'g1'): Promise<Guest> {
+    if (!this.vifd.running) await this.vifd.start();
+    return Guest.running(name);
+  }
+
+  /** Says something that belongs into the output of a passed test as well. */
+  note(text: string): void {
+    console.log(`       ${text}`);
+  }
+}
+
+/** @param onResults gets all results so far after each test: the machine may not live to the end. */
+export async function runTests(
+  tests: readonly Test[],
+  dom0: Dom0,
+  onResults: (results: readonly Result[]) => void,
+): Promise<void> {
+  const results: Result[] = [];
+  for (const test of tests) {
+    const began = performance.now();
+    let failure: unknown;
+    try {
+      await test.run(dom0);
+    } catch (error) {
+      failure = error ?? new Error('an empty error');
+    }
+    const seconds = (performance.now() - began) / 1000;
+    const result = resultOf(test, seconds, failure);
+    results.push(result);
+    onResults(results);
+    report(result);
+    if (failure !== undefined)
+      console.log(
+        dom0.vifd.events
+          .slice(-20)
+          .map((event) => JSON.stringify(event))
+          .join('\n'),
+      );
+  }
+}
+
+function resultOf({ name }: Test, seconds: number, failure: unknown): Result {
+  if (failure === undefined) return { name, outcome: 'passed', seconds };
+  const reason = failure instanceof Error ? (failure.stack ?? failure.message) : String(failure);
+  return failure instanceof Skip
+    ? { name, outcome: 'skipped', seconds, reason: failure.message }
+    : { name, outcome: 'failed', seconds, reason };
+}
+
+function report({ name, outcome, seconds, reason }: Result): void {
+  const mark = { passed: 'ok', failed: 'FAILED', skipped: 'skipped' }[outcome];
+  console.log(
+    `${mark.padEnd(7)}${name} (${seconds.toFixed(0)} s)${reason === undefined ? '' : `\n${reason}`}`,
+  );
+}

@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { must, until } from './process.js';
+
+export interface VifdEvent {
+  readonly event: string;
+  readonly timeMs: number;
+  readonly vif?: string;
+  readonly resumed?: boolean;
+  readonly message?: string;
+}
+
+/** The builds that lives alternate between: what updating looks like to a guest. */
+const BUILDS = ['/run/vifd-a', '/run/vifd-b'] as const;
+
+/** A vifd of dom0: started, stopped, killed and updated; its events are kept over its lives. */
+export class Vifd {
+  readonly events: VifdEvent[] = [];
+  #child: ChildProcess | undefined;
+  #build = 0;
+  #options: string[];
+
+  constructor(...options: string[]) {
+    this.#options = options;
+  }
+
+  get running(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** Resolves when it serves all that waited. */
+  async start(): Promise<void> {
+    const from = this.events.length;
+    const main = `${BUILDS[this.#build % BUILDS.length]}/dist/cli/main.js`;
+    const child = spawn(process.execPath, [main, 'run', '--json', ...this.#options], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.#child = child;
+    child.on('exit', () => {
+      if (this.#child === child) this.#child = undefined;
+    });
+    let rest = '';
+    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop() ?? '';
+      this.events.push(...lines.map((line) => JSON.parse(line) as VifdEvent));
+    });
+    await until('vifd is ready', () => {
+      if (this.#child !== child) throw new Error('vifd has ended while it started');
+      return this.events.slice(from).some(({ event }) => event === 'ready');
+    });
+  }
+
+  async stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    child.kill(signal);
+    await ended;
+  }
+
+  /** The next life is the other build's. */
+  update(): void {
+    this.#build += 1;
+  }
+
+  errors(): string[] {
+    return this.events.filter(({ event }) => event === 'error').map(({ message }) => message ?? '?');
+  }
+}
+
+/** Two copies of what is tested, in memory: reading modules over 9p costs seconds a start. */
+export async function installBuilds(project: string): Promise<void> {
+  for (const to of BUILDS) {
+    await must('mkdir', '-p', `${to}/build/Release`, `${to}/node_modules`);
+    await must('cp', '-r', `${project}/dist`, `${project}/package.json`, to);
+    await must('cp', `${project}/build/Release/vifd.node`, `${to}/build/Release/`);
+    const modules = ['bindings', 'commander', 'file-uri-to-path', 'picocolors'];
+    await must(
+      'cp',
+      '-r',
+      ...modules.map((name) => `${project}/node_modules/${name}`),
+      `${to}/node_modules/`,
+    );
+  }
+}

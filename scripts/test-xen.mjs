@@ -1,0 +1,83 @@
+/**
+ * `npm run test:xen [-- --only TEXT]`: vifd on a real Xen, tested in the lab (lab/README.md). Ends with a line of counts;
+ * on a machine that cannot run the lab every test is skipped, with the reason.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+
+const EXIT_SKIPPED = 77;
+const BOOTS = [
+  { name: 'alone', options: ['--no-netback'], seconds: 1500 },
+  { name: 'beside', options: [], seconds: 1200 },
+];
+
+function must(command, args) {
+  const { status } = spawnSync(command, args, { stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+must(process.execPath, ['scripts/setup.mjs']);
+rmSync('build/lab', { recursive: true, force: true });
+must('node_modules/.bin/tsc', ['-p', 'lab/tsconfig.json']);
+// The compiler puts lib beside what imports it. Tested is dist, which is what users run.
+rmSync('build/lab/lib', { recursive: true });
+symlinkSync('../../dist', 'build/lab/lib');
+
+const main = 'build/lab/lab/tests/main.js';
+const onlyAt = process.argv.indexOf('--only');
+const only = onlyAt < 0 ? '' : (process.argv[onlyAt + 1] ?? '');
+const listed = spawnSync(process.execPath, [main, 'list', only], { encoding: 'utf8' });
+if (listed.status !== 0) throw new Error(listed.stderr);
+const tests = JSON.parse(listed.stdout);
+
+/** @returns one result for each test of the boot, whatever becomes of the machine. */
+async function run(boot, mine) {
+  const out = mkdtempSync(`${tmpdir()}/vifd-xen-`);
+  const command = ['node', main, 'run', boot.name, ...(only === '' ? [] : [only])];
+  const lab = spawn(
+    'lab/lab.sh',
+    ['--out', out, '--timeout', `${boot.seconds}`, ...boot.options, '--', ...command],
+    {
+      stdio: ['ignore', 'inherit', 'pipe'],
+    },
+  );
+  let said = '';
+  lab.stderr.on('data', (chunk) => {
+    said += chunk;
+    process.stderr.write(chunk);
+  });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => lab.kill('SIGTERM'));
+  const code = await new Promise((resolve) => lab.on('close', resolve));
+  if (code === EXIT_SKIPPED) {
+    const reason = said.match(/skipped: (.*)/)?.[1] ?? 'no reason given';
+    return mine.map(({ name }) => ({ name, outcome: 'skipped', reason }));
+  }
+  const results = existsSync(`${out}/results.json`)
+    ? JSON.parse(readFileSync(`${out}/results.json`, 'utf8'))
+    : [];
+  if (results.every(({ outcome }) => outcome !== 'failed') && code === 0) rmSync(out, { recursive: true });
+  else console.log(`the logs of this boot are in ${out}/lab`);
+  return mine.map(
+    ({ name }) =>
+      results.find((result) => result.name === name) ?? { name, outcome: 'failed', reason: `lab: ${code}` },
+  );
+}
+
+const results = [];
+for (const boot of BOOTS) {
+  const mine = tests.filter((test) => test.boot === boot.name);
+  if (mine.length === 0) continue;
+  console.log(`boot: xen-netback ${boot.name === 'alone' ? 'is absent' : 'is there'}, ${mine.length} tests`);
+  results.push(...(await run(boot, mine)));
+}
+
+const count = (outcome) => results.filter((result) => result.outcome === outcome).length;
+for (const { name, outcome, reason } of results) {
+  if (outcome === 'skipped') console.log(`skipped: ${name}: ${reason}`);
+}
+console.log(`${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`);
+process.exit(count('failed') === 0 ? 0 : 1);
