@@ -79,7 +79,7 @@ export class Backend implements AsyncDisposable {
         ...GUARD,
         process.execPath,
         standby ? STANDBY_PROGRAM : BACKEND_PROGRAM,
-        ...['run', '--json', '--bridge', BRIDGE, '--payload', payload],
+        ...['run', '--json', '--bridge', BRIDGE, '--payload', payload, '--journal', machine.journalDirectory],
         ...options,
       ],
       env,

@@ -54,6 +54,11 @@ export class Machine implements AsyncDisposable {
     };
   }
 
+  /** For what the backend's lives leave to each other. */
+  get journalDirectory(): string {
+    return join(this.#directory, 'journal');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.toolstack[Symbol.asyncDispose]();
     await this.#server.close();

@@ -56,6 +56,7 @@ function runTests(): void {
   let serve: Program;
   let guest: Program;
   let store: Store;
+  const journal = () => ['--journal', join(directory, 'journal')];
   const links = () => execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' });
 
   beforeAll(async () => {
@@ -78,7 +79,7 @@ function runTests(): void {
   });
 
   it('attaches, detaches by SIGTERM with exit code 0, and leaves tap and state as they are', async () => {
-    const vifd = new Program([CLI, 'run', '--json'], env);
+    const vifd = new Program([CLI, 'run', '--json', ...journal()], env);
     expect(await vifd.until('attached')).toMatchObject({ vif: 'vif7.0', resumed: false, schemaVersion: 1 });
     await guest.until('connected');
     expect(await store.read(STATE)).toBe('4');
@@ -90,7 +91,7 @@ function runTests(): void {
 
   it.each(['copy', 'map'])('survives SIGKILL under traffic, payload by %s', async (payload) => {
     for (let life = 0; life < 5; life++) {
-      const vifd = new Program([CLI, 'run', '--json', '--payload', payload], env);
+      const vifd = new Program([CLI, 'run', '--json', '--payload', payload, ...journal()], env);
       expect(await vifd.until('attached')).toMatchObject({ resumed: true });
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect(await vifd.end('SIGKILL')).toBe('SIGKILL');
@@ -116,7 +117,7 @@ function runTests(): void {
   });
 
   it('sees a guest off: Closing, Closed, and no violation in all that time', async () => {
-    const vifd = new Program([CLI, 'run', '--json'], env);
+    const vifd = new Program([CLI, 'run', '--json', ...journal()], env);
     await vifd.until('attached');
     expect(await guest.end('SIGTERM')).toBe(0);
     expect(await guest.until('summary')).toMatchObject({ violations: 0 });
