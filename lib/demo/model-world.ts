@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { memoryJournals } from '../netback/journal.js';
 import { Netback } from '../netback/netback.js';
 import { createVif, Netfront } from '../netfront/index.js';
 import { ModelHypervisor, ModelKilled, type ModelXen } from '../xen/model/index.js';
@@ -57,6 +58,7 @@ class ModelWorld implements World {
   readonly #guests: Guest[] = [];
   #life: Life | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #journals = memoryJournals();
   #kills = 0;
 
   constructor(options: DemoOptions, recorder: Recorder) {
@@ -135,7 +137,12 @@ class ModelWorld implements World {
       },
     });
     const netback = await Netback.open(
-      { xen, port: ({ domid }) => this.#portOf(domid), payload: this.#options.payload },
+      {
+        xen,
+        port: ({ domid }) => this.#portOf(domid),
+        payload: this.#options.payload,
+        journals: this.#journals,
+      },
       {
         error: (error) => {
           if (xen.alive && !(error.cause instanceof ModelKilled))

@@ -15,6 +15,19 @@ export interface Journals {
 
 export const JOURNAL_BYTES = 4096;
 
+/** Journals that outlive a backend's life, but not the process: for lives on the model. */
+export function memoryJournals(): Journals {
+  const pages = new Map<string, Uint8Array>();
+  return {
+    open: (name) => {
+      const page = pages.get(name) ?? new Uint8Array(JOURNAL_BYTES);
+      pages.set(name, page);
+      return page;
+    },
+    remove: (name) => void pages.delete(name),
+  };
+}
+
 /** The connection that a journal belongs to: a guest that reboots, or loads its driver again, has another one. */
 export interface RingIdentity {
   readonly domid: number;

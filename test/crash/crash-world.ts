@@ -1,3 +1,4 @@
+import { memoryJournals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode } from '../../lib/netback/types.js';
 import { type CheckerCounts, createVif, Netfront, TrafficPort } from '../../lib/netfront/index.js';
@@ -40,7 +41,7 @@ export async function runLives(scenario: Scenario, kills: readonly number[]): Pr
     generate: { seed: 1, sizes: scenario.sizes, frames: 0 },
     check: { seed: 2 },
   });
-  const pages = new Map<string, Uint8Array>();
+  const journals = scenario.journal ? { journals: memoryJournals() } : {};
   const toolstack = hypervisor.open(0);
   await settled(hypervisor, createVif(toolstack.store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' }));
   const connecting = Netfront.connect({
@@ -59,7 +60,6 @@ export async function runLives(scenario: Scenario, kills: readonly number[]): Pr
       if (steps === killAt) throw new ModelKilled();
     };
     const life = hypervisor.open(0, { onStep });
-    const journals = scenario.journal ? { journals: memoryJournals(pages) } : {};
     const port = new SteppedPort(host, life);
     const opening = Netback.open(
       { xen: life, port: () => port, payload: scenario.payload, ...journals },
@@ -88,17 +88,6 @@ export async function runLives(scenario: Scenario, kills: readonly number[]): Pr
 async function settled<T>(hypervisor: ModelHypervisor, work: PromiseLike<T>): Promise<T> {
   await hypervisor.settle();
   return work;
-}
-
-function memoryJournals(pages: Map<string, Uint8Array>) {
-  return {
-    open: (name: string) => {
-      const page = pages.get(name) ?? new Uint8Array(4096);
-      pages.set(name, page);
-      return page;
-    },
-    remove: (name: string) => void pages.delete(name),
-  };
 }
 
 /** A port outside the process, as a tap is: each frame that crosses is a step at which the process may end. */
