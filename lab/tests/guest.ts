@@ -55,7 +55,7 @@ export class Guest {
 
   async #run(line: string, timeoutMs: number): Promise<{ status: number; output: string }> {
     const id = commandId();
-    const log = `/var/log/xen/console/guest-${this.name}.log`;
+    const log = logOf(this.name);
     const from = statSync(log).size;
     await this.#send(id, line);
     const end = performance.now() + timeoutMs;
@@ -85,14 +85,19 @@ function commandId(): string {
   return `t${commands}`;
 }
 
-/** Waits until xl has started a guest of that name again. */
-export async function rebooted(before: Guest): Promise<Guest> {
-  let after: Guest | undefined;
-  await until(`${before.name} is there again`, async () => {
-    after = await Guest.find(before.name);
-    return after !== undefined && after.domid !== before.domid;
-  });
-  if (after === undefined) throw new Error('until() has resolved too early');
-  await must('guest', 'wait', before.name);
+/** Reboots it, and waits until xl has started a guest of that name again, which takes commands. */
+export async function reboot(before: Guest): Promise<Guest> {
+  // xenconsoled writes on in the same log.
+  const ready = async () => (await readFile(logOf(before.name), 'utf8')).split('@ready').length;
+  const readyBefore = await ready();
+  await before.tell('reboot -f');
+  await until(`${before.name} takes commands again`, async () => (await ready()) > readyBefore, 120_000);
+  const after = await Guest.find(before.name);
+  if (after === undefined || after.domid === before.domid)
+    throw new Error(`${before.name} is not a new domain`);
   return after;
+}
+
+function logOf(name: string): string {
+  return `/var/log/xen/console/guest-${name}.log`;
 }

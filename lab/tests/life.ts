@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Guest, rebooted } from './guest.js';
+import { Guest, reboot } from './guest.js';
 import type { Dom0, Test } from './harness.js';
 import { must, until } from './process.js';
 import { iperf, ping, serve } from './traffic.js';
@@ -10,7 +10,7 @@ import { xl } from './xl.js';
 export const lifeTests: Test[] = [
   { name: 'xl create: the tap is bridged, the guest has its network', boot: 'alone', run: create },
   { name: 'xl network-attach and network-detach', boot: 'alone', run: attachAndDetach },
-  { name: 'the guest reboots', boot: 'alone', run: reboot },
+  { name: 'the guest reboots', boot: 'alone', run: rebootGuest },
   { name: 'the guest shuts down: nothing is left', boot: 'alone', run: shutdown },
   { name: 'xl destroy under load: nothing is left', boot: 'alone', run: destroy },
   { name: 'xl destroy while vifd is away: the next life cleans up', boot: 'alone', run: destroyWhileAway },
@@ -51,10 +51,9 @@ async function attachAndDetach(dom0: Dom0): Promise<void> {
   assert.deepEqual(dom0.vifd.errors(), []);
 }
 
-async function reboot(dom0: Dom0): Promise<void> {
+async function rebootGuest(dom0: Dom0): Promise<void> {
   const before = await dom0.guest();
-  await before.tell('reboot -f');
-  const after = await rebooted(before);
+  const after = await reboot(before);
   await ping(after);
   await assertNothingLeft(dom0.store, before.domid);
   assert.deepEqual(dom0.vifd.errors(), []);

@@ -1,6 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { openStore } from '../../lib/xen/store/client.js';
+import { frameTests } from './frames.js';
 import { type Boot, Dom0, runTests } from './harness.js';
+import { kernelTests } from './kernel.js';
 import { lifeTests } from './life.js';
 import { restartTests } from './restart.js';
 import { installBuilds } from './vifd.js';
@@ -9,7 +11,7 @@ import { installBuilds } from './vifd.js';
  * On the host, `main.js list [TEXT]` prints the tests as JSON. In dom0, `main.js run BOOT [TEXT]` runs those of a boot
  * and writes their results to /mnt/out/results.json. TEXT picks tests by name.
  */
-const TESTS = [...lifeTests, ...restartTests];
+const TESTS = [...lifeTests, ...frameTests, ...restartTests, ...kernelTests];
 
 const [verb, ...rest] = process.argv.slice(2);
 const picked = (text = '') => TESTS.filter(({ name }) => name.includes(text));

@@ -17,21 +17,16 @@ export class Vifd {
   readonly events: VifdEvent[] = [];
   #child: ChildProcess | undefined;
   #build = 0;
-  #options: string[];
-
-  constructor(...options: string[]) {
-    this.#options = options;
-  }
 
   get running(): boolean {
     return this.#child !== undefined;
   }
 
   /** Resolves when it serves all that waited. */
-  async start(): Promise<void> {
+  async start(...options: string[]): Promise<void> {
     const from = this.events.length;
     const main = `${BUILDS[this.#build % BUILDS.length]}/dist/cli/main.js`;
-    const child = spawn(process.execPath, [main, 'run', '--json', ...this.#options], {
+    const child = spawn(process.execPath, [main, 'run', '--json', ...options], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.#child = child;

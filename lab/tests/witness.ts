@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import type { Store, StoreWatch } from '../../lib/xen/types.js';
 import type { Guest } from './guest.js';
 
@@ -47,9 +47,13 @@ export async function healthOf(guest: Guest): Promise<Health> {
   };
 }
 
+/** Where `vifd run` has them. */
+const JOURNALS = '/run/vifd';
+
 /** Nothing of a guest's vif is left in dom0. */
 export async function assertNothingLeft(store: Store, domid: number): Promise<void> {
-  const devices = readdirSync('/sys/class/net').filter((name) => name.startsWith(`vif${domid}.`));
-  assert.deepEqual(devices, [], 'interfaces are left');
+  const ofGuest = (folder: string) => readdirSync(folder).filter((name) => name.startsWith(`vif${domid}.`));
+  assert.deepEqual(ofGuest('/sys/class/net'), [], 'interfaces are left');
+  if (existsSync(JOURNALS)) assert.deepEqual(ofGuest(JOURNALS), [], 'journals are left');
   assert.deepEqual(await store.list(`/local/domain/0/backend/vif/${domid}`), [], 'store nodes are left');
 }

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { Guest } from './guest.js';
+import type { Dom0, Test } from './harness.js';
+import { must, run } from './process.js';
+import { iperf, ping, serve } from './traffic.js';
+import { healthOf } from './witness.js';
+
+/** Item 2: what frames there are, and what guests. */
+export const frameTests: Test[] = [
+  { name: 'UDP both ways', boot: 'alone', run: udp },
+  { name: 'IPv6 with checksums left to us', boot: 'alone', run: ipv6 },
+  { name: 'MTU 9000', boot: 'alone', run: jumbo },
+  { name: 'a guest with 2 vCPUs, and TCP from guest to guest', boot: 'alone', run: guestToGuest },
+  { name: 'a PVH guest', boot: 'alone', run: pvh },
+  { name: 'payload by mapping', boot: 'alone', run: mapped },
+];
+
+async function udp(dom0: Dom0): Promise<void> {
+  const guest = await dom0.guest();
+  await serve(guest);
+  for (const reverse of [[], ['-R']]) {
+    // Slow enough that whatever is lost is lost for a reason.
+    const rate = ['-u', '-b', '1M', '-l', '1400', '-t', '4'];
+    const output = await must('iperf3', '-J', '-c', guest.address, ...rate, ...reverse);
+    const { packets, lost_packets: lost } = JSON.parse(output).end.sum;
+    assert.ok(packets > 300, `${packets} packets`);
+    assert.ok(lost <= packets / 50, `${lost} of ${packets} packets were lost`);
+  }
+}
+
+async function ipv6(dom0: Dom0): Promise<void> {
+  const guest = await dom0.guest();
+  await serve(guest);
+  const address = `fd77::${guest.address.split('.')[3]}`;
+  await guest.exec(`/bin/ip addr replace ${address}/64 dev eth0 nodad`);
+  await must('ip', 'addr', 'replace', 'fd77::1/64', 'dev', 'xenbr0', 'nodad');
+  await must('ping', '-c', '3', '-w', '20', address);
+  for (const reverse of [[], ['-R']]) {
+    const output = await must('iperf3', '-J', '-c', address, '-t', '4', ...reverse);
+    assert.ok(JSON.parse(output).end.sum_received.bytes > 1e5);
+  }
+  const health = await healthOf(guest);
+  assert.match(health.errors, /^(\w+ 0\s*)+$/);
+}
+
+async function jumbo(dom0: Dom0): Promise<void> {
+  const guest = await dom0.guest();
+  await must('ip', 'link', 'set', guest.vif, 'mtu', '9000');
+  await must('ip', 'link', 'set', 'xenbr0', 'mtu', '9000');
+  await guest.exec('/bin/ip link set eth0 mtu 9000');
+  await must('ping', '-M', 'do', '-s', '8972', '-c', '3', '-w', '20', guest.address);
+  await serve(guest);
+  const rates = [await iperf(guest, 4, 'to'), await iperf(guest, 4, 'from')];
+  dom0.note(`TCP to the guest ${rates[0]?.toFixed(0)}, from it ${rates[1]?.toFixed(0)} Mbit/s`);
+  await must('ip', 'link', 'set', 'xenbr0', 'mtu', '1500');
+  await guest.exec('/bin/ip link set eth0 mtu 1500');
+}
+
+async function guestToGuest(dom0: Dom0): Promise<void> {
+  const server = await dom0.guest();
+  await serve(server);
+  const client = await Guest.running('g2', ['GUEST_VCPUS=2']);
+  for (const reverse of ['', '-R']) {
+    const output = await client.exec(`iperf3 -J -c ${server.address} -t 4 ${reverse}`);
+    assert.ok(JSON.parse(output).end.sum_received.bytes > 1e5);
+  }
+  await must('xl', 'destroy', 'g2');
+}
+
+async function pvh(dom0: Dom0): Promise<void> {
+  if (!dom0.vifd.running) await dom0.vifd.start();
+  const guest = await Guest.running('g3', ['GUEST_TYPE=pvh']);
+  await ping(guest);
+  await serve(guest);
+  const rates = [await iperf(guest, 4, 'to'), await iperf(guest, 4, 'from')];
+  dom0.note(`TCP to the guest ${rates[0]?.toFixed(0)}, from it ${rates[1]?.toFixed(0)} Mbit/s`);
+  await must('xl', 'destroy', 'g3');
+}
+
+/** The same guest, served by a life that maps: the two modes are no matter of the connection. */
+async function mapped(dom0: Dom0): Promise<void> {
+  const guest = await dom0.guest();
+  await serve(guest);
+  await dom0.vifd.stop('SIGTERM');
+  await dom0.vifd.start('--payload', 'map');
+  const rates = [await iperf(guest, 6, 'to'), await iperf(guest, 6, 'from')];
+  dom0.note(`TCP to the guest ${rates[0]?.toFixed(0)}, from it ${rates[1]?.toFixed(0)} Mbit/s`);
+  await ping(guest);
+  // What is mapped when a life is killed must be let go of: else the guest says "Grant still in use".
+  const load = run('iperf3', '-c', guest.address, '-t', '10', '-R');
+  await ping(guest);
+  await dom0.vifd.stop('SIGKILL');
+  await dom0.vifd.start();
+  assert.equal((await load).code, 0);
+  assert.doesNotMatch((await healthOf(guest)).dmesg, /still in use|netfront.*(error|broken)/i);
+  assert.deepEqual(dom0.vifd.errors(), []);
+}

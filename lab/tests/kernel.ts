@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { Guest } from './guest.js';
+import type { Dom0, Test } from './harness.js';
+import { must, run, sleep } from './process.js';
+import { restarts } from './restart.js';
+import { ping } from './traffic.js';
+import { trial } from './trial.js';
+
+/** Item 4: the kernel's driver and vifd through the same test, and side by side. */
+export const kernelTests: Test[] = [
+  { name: 'vifd leaves alone what xen-netback serves', boot: 'beside', run: leavesAlone },
+  { name: "xen-netback's own unbind and bind under the same load", boot: 'beside', run: rebinds },
+  { name: 'vifd and xen-netback serve side by side', boot: 'beside', run: sideBySide },
+  {
+    name: 'in the same boot: stops, kills and updates of vifd',
+    boot: 'beside',
+    run: (dom0) => restarts(dom0, 'g2', 1),
+  },
+];
+
+const AUTOPROBE = '/sys/bus/xen-backend/drivers_autoprobe';
+
+async function leavesAlone(dom0: Dom0): Promise<void> {
+  const guest = await Guest.running('g1');
+  await ping(guest);
+  const nodes = () => must('xenstore-ls', '-f', guest.backendPath);
+  const before = await nodes();
+  await dom0.vifd.start();
+  // A vif that comes while vifd runs is the kernel's as well.
+  await must('xl', 'network-attach', guest.name, 'bridge=xenbr0');
+  assert.ok(
+    existsSync(`/sys/bus/xen-backend/devices/vif-${guest.domid}-1/driver`),
+    'the kernel did not take it',
+  );
+  await must('xl', 'network-detach', guest.name, '1');
+  await sleep(1000);
+  assert.equal(await nodes(), before);
+  await ping(guest);
+  assert.deepEqual(dom0.vifd.errors(), []);
+  assert.deepEqual(
+    dom0.vifd.events.filter(({ event }) => event === 'attached'),
+    [],
+  );
+  await dom0.vifd.stop('SIGTERM');
+}
+
+/** As in the patch's own test: unbind, unload, load, bind, bridge. The driver's state falls back to InitWait. */
+async function rebinds(dom0: Dom0): Promise<void> {
+  const guest = await Guest.running('g1');
+  const rebind = async (): Promise<void> => {
+    await must('guest', 'unbind', guest.name);
+    await run('rmmod', 'xen-netback');
+    await must('guest', 'bind', guest.name);
+  };
+  await trial(
+    dom0,
+    guest,
+    1,
+    [{ name: 'xen-netback unbound, unloaded, loaded, bound', run: rebind }],
+    ['backend 4', 'backend 2', 'frontend 4'],
+  );
+}
+
+async function sideBySide(dom0: Dom0): Promise<void> {
+  await writeFile(AUTOPROBE, '0');
+  const kernels = await Guest.running('g1');
+  const ours = await dom0.guest('g2');
+  await ping(kernels);
+  await ping(ours);
+  // From one to the other, over the bridge.
+  await kernels.exec(`ping -c 3 ${ours.address}`);
+  assert.deepEqual(dom0.vifd.errors(), []);
+}
