@@ -74,7 +74,7 @@ export function summaryText(summary: Summary): string {
   const rows: [string, string, string][] = [
     ['backend restarts', `${restarts.total}`, `SIGTERM ${restarts.SIGTERM}, SIGKILL ${restarts.SIGKILL}`],
     [model ? 'guests disconnected' : 'TCP connections reset', `${summary.resets}`, ''],
-    [model ? 'frames wrong or lost' : 'bytes that differ', `${summary.differingBytes}`, ''],
+    [model ? 'frames damaged' : 'bytes that differ', `${summary.differingBytes}`, ''],
     ['frontend violations', `${summary.violations}`, 'what a Linux guest would not forgive'],
     [
       'longest gap',
