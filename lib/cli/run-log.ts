@@ -2,6 +2,8 @@ import type { Netback, NetbackListeners } from '../netback/netback.js';
 
 export interface EventLog extends NetbackListeners {
   ready(netback: Netback): void;
+  /** A vif that went while no vifd ran. */
+  swept(vif: string): void;
   stopping(): void;
 }
 
@@ -14,6 +16,7 @@ export function eventLog(json: boolean): EventLog {
   return {
     ready: (netback) =>
       say(`serving ${netback.vifs.size} vifs`, { event: 'ready', vifs: [...netback.vifs.keys()] }),
+    swept: (vif) => say(`${vif} is gone: its tap and journal were removed`, { event: 'swept', vif }),
     stopping: () => say('detaching; guests stay connected', { event: 'stopping' }),
     attached: (vif, { resumed, attachMs }) =>
       say(`${vif.id} ${resumed ? 'attached again' : 'attached'} in ${attachMs.toFixed(1)} ms`, {

@@ -1,12 +1,15 @@
 import { Command, Option } from 'commander';
 import { journalFiles } from '../journal-files.js';
+import type { Journals } from '../netback/journal.js';
 import { Netback } from '../netback/netback.js';
 import type { PayloadMode, VifInfo } from '../netback/types.js';
 import { tap } from '../ports/tap.js';
 import type { Port } from '../ports/types.js';
+import type { Xen } from '../xen/types.js';
 import { isKernels } from './kernel-driver.js';
 import { librariesOption, openXenFor, storeOption, type XenOptions } from './options.js';
-import { eventLog } from './run-log.js';
+import { type EventLog, eventLog } from './run-log.js';
+import { sweep } from './sweep.js';
 
 interface RunOptions extends XenOptions {
   readonly payload: PayloadMode;
@@ -46,11 +49,18 @@ async function run(options: RunOptions): Promise<void> {
   // A simulated Xen has no drivers in this kernel.
   const accept = (vif: VifInfo) => xen.shares !== undefined || !isKernels(vif);
   const { payload, journal } = options;
-  const journals = journal === false ? {} : { journals: journalFiles(journal) };
+  const journals = journal === false ? {} : { journals: await sweptJournals(xen, journal, log) };
   await using netback = await Netback.open({ xen, port, accept, payload, ...journals }, listeners);
   log.ready(netback);
   await stop;
   log.stopping();
+}
+
+async function sweptJournals(xen: Xen, directory: string, log: EventLog): Promise<Journals> {
+  const journals = journalFiles(directory);
+  const { store, domid } = xen;
+  for (const vif of await sweep({ store, domid, directory, journals })) log.swept(vif);
+  return journals;
 }
 
 function vifTap(vif: VifInfo, bridge: string | undefined): Promise<Port> | Port {

@@ -1,0 +1,54 @@
+import { readdirSync } from 'node:fs';
+import { VifdError } from '../errors.js';
+import type { Journals } from '../netback/journal.js';
+import { tap } from '../ports/tap.js';
+import { backendVifPath } from '../protocol/xenbus.js';
+import type { Store } from '../xen/types.js';
+
+export interface SweepParts {
+  readonly store: Pick<Store, 'read'>;
+  readonly domid: number;
+  /** The journals' folder: its files say which taps an earlier life has made. */
+  readonly directory: string;
+  readonly journals: Pick<Journals, 'remove'>;
+  readonly removeTap?: (name: string) => Promise<void>;
+}
+
+/**
+ * Removes the taps and journals of vifs that went while no vifd ran: libxl then takes their nodes away, and nobody is
+ * told of them any more.
+ * @returns what was removed.
+ */
+export async function sweep({ store, domid, directory, journals, ...parts }: SweepParts): Promise<string[]> {
+  const removeTap = parts.removeTap ?? removeOwnTap;
+  const removed: string[] = [];
+  for (const file of filesOf(directory)) {
+    const name = /^(vif(\d+)\.(\d+)\..*)\.journal$/.exec(file);
+    if (name === null) continue;
+    const [guest, handle] = [Number(name[2]), Number(name[3])];
+    if ((await store.read(`${backendVifPath(domid, guest, handle)}/frontend`)) !== undefined) continue;
+    const vif = `vif${guest}.${handle}`;
+    try {
+      await removeTap(vif);
+    } catch (error) {
+      // Another process has it open, or it is no tap: neither is ours to remove.
+      if (error instanceof VifdError && (error.errno === 'EBUSY' || error.errno === 'EINVAL')) continue;
+      throw error;
+    }
+    journals.remove(name[1] ?? '');
+    removed.push(vif);
+  }
+  return removed;
+}
+
+async function removeOwnTap(name: string): Promise<void> {
+  await tap({ name }).remove?.();
+}
+
+function filesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,51 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { sweep } from '../../lib/cli/sweep.js';
+import { VifdError } from '../../lib/errors.js';
+
+describe('what vifs leave that go while no vifd runs', () => {
+  let directory: string;
+  const taps: string[] = [];
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'vifd-sweep-'));
+    taps.length = 0;
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  const run = (present: string[], removeTap = async (name: string) => void taps.push(name)) =>
+    sweep({
+      store: {
+        read: async (path) => (present.some((node) => path.startsWith(`${node}/`)) ? 'there' : undefined),
+      },
+      domid: 0,
+      directory,
+      journals: { remove: (name) => rmSync(join(directory, `${name}.journal`)) },
+      removeTap,
+    });
+
+  it('is removed, and nothing else', async () => {
+    for (const name of ['vif1.0.q0.journal', 'vif2.0.q0.journal', 'vif2.1.q0.journal', 'notes'])
+      writeFileSync(join(directory, name), '');
+    const removed = await run(['/local/domain/0/backend/vif/2/0']);
+    expect(removed).toEqual(['vif1.0', 'vif2.1']);
+    expect(taps).toEqual(removed);
+    expect(readdirSync(directory)).toEqual(['notes', 'vif2.0.q0.journal']);
+  });
+
+  it('is left where another process has the tap', async () => {
+    writeFileSync(join(directory, 'vif1.0.q0.journal'), '');
+    const busy = async () => {
+      throw new VifdError('ERR_TAP', 'busy', { errno: 'EBUSY' });
+    };
+    expect(await run([], busy)).toEqual([]);
+    expect(readdirSync(directory)).toEqual(['vif1.0.q0.journal']);
+  });
+
+  it('is nothing where there never was a journal', async () => {
+    rmSync(directory, { recursive: true });
+    expect(await run([])).toEqual([]);
+    directory = mkdtempSync(join(tmpdir(), 'vifd-sweep-'));
+  });
+});
