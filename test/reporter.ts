@@ -9,7 +9,7 @@ export default class CountsReporter implements Reporter {
     );
     const count = (state: string) => tests.filter((test) => test.result().state === state).length;
     for (const test of tests) {
-      if (test.result().state === 'skipped') console.log(`skipped: ${test.fullName}: ${reasonOf(test)}`);
+      if (test.result().state === 'skipped') console.log(`skipped: ${test.fullName}${noteOf(test)}`);
     }
     console.log(
       `${count('passed')} passed, ${count('failed') + brokenModules.length} failed, ${count('skipped')} skipped`,
@@ -17,7 +17,8 @@ export default class CountsReporter implements Reporter {
   }
 }
 
-function reasonOf(test: TestCase): string {
+/** Tests that are skipped before they run have the reason in their name. */
+function noteOf(test: TestCase): string {
   const result = test.result();
-  return (result.state === 'skipped' ? result.note : undefined) ?? 'no reason given';
+  return result.state === 'skipped' && result.note !== undefined ? `: ${result.note}` : '';
 }
