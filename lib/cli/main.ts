@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { VifdError } from '../errors.js';
+import { checkCommand } from './check.js';
 import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE } from './exit.js';
 import { listCommand } from './list.js';
 import { runCommand } from './run.js';
@@ -11,7 +12,8 @@ const program = new Command('vifd')
   .exitOverride()
   .configureOutput({ writeErr: (text) => process.stderr.write(text) })
   .addCommand(runCommand())
-  .addCommand(listCommand());
+  .addCommand(listCommand())
+  .addCommand(checkCommand());
 
 /** One clear line for people; with --json one object, so that a program need not parse the line. */
 function fail(error: unknown): number {

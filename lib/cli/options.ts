@@ -3,6 +3,9 @@ import { openXen } from '../xen/native/open.js';
 import { openStore } from '../xen/store/client.js';
 import type { Xen } from '../xen/types.js';
 
+/** The default of `vifd run`; in the unit's runtime directory. */
+export const JOURNAL_DIRECTORY = '/run/vifd';
+
 /** Options of every verb that speaks to a hypervisor. */
 export interface XenOptions {
   readonly store?: string;

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon, type XenLibraries } from '../../lib/addon.js';
 import { openXen } from '../../lib/xen/native/open.js';
-import { probeXen } from '../../lib/xen/native/probe.js';
+import { probeLibraries } from '../../lib/xen/native/probe.js';
 import { OP_ARENA, OP_SPAN, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } from '../../lib/xen/types.js';
 import { whyNoAddon } from './reason.js';
 
@@ -163,13 +163,17 @@ describe.skipIf(whyNoAddon())('openXen', () => {
   });
 });
 
-describe.skipIf(whyNoAddon())('probeXen', () => {
-  it('looks on after the first thing that is missing', async () => {
-    const findings = await probeXen({ libraries: '/nowhere', store: '/nowhere/socket' });
-    expect(findings).toEqual([
-      { what: 'addon and libraries', ok: false, detail: expect.stringContaining('/nowhere') },
-      { what: 'xenstore', ok: false, detail: expect.stringContaining('/nowhere/socket') },
-    ]);
+describe.skipIf(whyNoAddon())('probeLibraries', () => {
+  it('says what is missing and what to do, and does not throw', () => {
+    expect(probeLibraries('/nowhere')).toEqual({
+      missing: 'Xen libraries',
+      found: expect.stringContaining('/nowhere'),
+      remedy: expect.stringContaining('name a directory'),
+    });
+  });
+
+  it.skipIf(noXensim)('tells a simulated Xen', () => {
+    expect(probeLibraries(xensim)).toEqual({ directory: xensim, grantCopy: true, simulated: true });
   });
 });
 

@@ -1,4 +1,11 @@
-import { addon, errnoName, type NativeGrants, type NativeShares, type XenLibraries } from '../../addon.js';
+import {
+  addon,
+  errnoName,
+  type MissingLibrary,
+  type NativeGrants,
+  type NativeShares,
+  type XenLibraries,
+} from '../../addon.js';
 import { VifdError } from '../../errors.js';
 import { XenEvents } from './events.js';
 
@@ -15,18 +22,31 @@ export function librariesFrom(option: string | undefined): string | undefined {
   return option ?? (process.env.VIFD_XEN_LIBRARIES || undefined);
 }
 
-/** @throws VifdError ERR_ADDON_MISSING or ERR_XEN_UNAVAILABLE. */
-export function loadLibraries(directory: string | undefined): XenLibraries {
-  const libraries = addon().loadXen(directory);
-  if (!('library' in libraries)) return libraries;
+export interface Problem {
+  readonly found: string;
+  /** What to do about it. */
+  readonly remedy: string;
+}
+
+/** @throws VifdError ERR_ADDON_MISSING. */
+export function tryLibraries(directory: string | undefined): XenLibraries | MissingLibrary {
+  return addon().loadXen(directory);
+}
+
+export function libraryProblem({ library, reason }: MissingLibrary, directory: string | undefined): Problem {
   const remedy =
     directory === undefined
-      ? `install it with \`apt-get install -y ${PACKAGE_OF[libraries.library]}\`, or name another directory`
+      ? `install it with \`apt-get install -y ${PACKAGE_OF[library]}\`, or name another directory`
       : 'name a directory that has it (`npm run build:native` puts the simulated one into build/Release/xensim)';
-  throw new VifdError(
-    'ERR_XEN_UNAVAILABLE',
-    `${libraries.library} cannot be used (${libraries.reason}): ${remedy}.`,
-  );
+  return { found: `${library} cannot be used (${reason})`, remedy };
+}
+
+/** @throws VifdError ERR_ADDON_MISSING or ERR_XEN_UNAVAILABLE. */
+export function loadLibraries(directory: string | undefined): XenLibraries {
+  const libraries = tryLibraries(directory);
+  if (!('library' in libraries)) return libraries;
+  const { found, remedy } = libraryProblem(libraries, directory);
+  throw new VifdError('ERR_XEN_UNAVAILABLE', `${found}: ${remedy}.`);
 }
 
 export function openGrantDevice(libraries: XenLibraries): NativeGrants {

@@ -1,54 +1,27 @@
-import type { XenLibraries } from '../../addon.js';
 import { VifdError } from '../../errors.js';
-import { openStore } from '../store/client.js';
-import { librariesFrom, loadLibraries, openEventDevice, openGrantDevice } from './libraries.js';
+import { librariesFrom, libraryProblem, type Problem, tryLibraries } from './libraries.js';
 
-/** One thing that `openXen` needs. */
-export interface Finding {
-  readonly what: 'addon and libraries' | 'grants' | 'event channels' | 'xenstore';
-  readonly ok: boolean;
-  /** What was found, or what is missing and what to do. */
-  readonly detail: string;
-}
+/** What stands between this process and `openXen`, as far as it is on disk. */
+export type LibrariesFound =
+  | {
+      /** Undefined: where the system has them. */
+      readonly directory: string | undefined;
+      readonly grantCopy: boolean;
+      /** xensim: there are no device nodes then. */
+      readonly simulated: boolean;
+    }
+  | (Problem & { readonly missing: 'native addon' | 'Xen libraries' });
 
-/** Looks at everything that `openXen` needs, instead of stopping at the first thing that is missing. */
-export async function probeXen(options: { libraries?: string; store?: string } = {}): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const directory = librariesFrom(options.libraries);
-  let libraries: XenLibraries | undefined;
-  await look(findings, 'addon and libraries', () => {
-    libraries = loadLibraries(directory);
-    const copy = libraries.grantCopy ? 'with grant copy' : 'without grant copy: frames are copied by mapping';
-    return `${directory ?? "the system's"}, ${copy}`;
-  });
-  const found = libraries;
-  if (found !== undefined) {
-    await look(findings, 'grants', () => {
-      openGrantDevice(found);
-      return '/dev/xen/gntdev opens';
-    });
-    await look(findings, 'event channels', () => {
-      openEventDevice(found)[Symbol.dispose]();
-      return '/dev/xen/evtchn opens';
-    });
-  }
-  await look(findings, 'xenstore', async () => {
-    const store = await openStore(options.store === undefined ? {} : { path: options.store });
-    await store[Symbol.asyncDispose]();
-    return 'answers';
-  });
-  return findings;
-}
-
-async function look(
-  findings: Finding[],
-  what: Finding['what'],
-  attempt: () => string | Promise<string>,
-): Promise<void> {
+/** Looks for the addon and, by it, for the libraries. @param option a directory; default as in `openXen`. */
+export function probeLibraries(option: string | undefined): LibrariesFound {
+  const directory = librariesFrom(option);
   try {
-    findings.push({ what, ok: true, detail: await attempt() });
+    const libraries = tryLibraries(directory);
+    if ('library' in libraries) return { missing: 'Xen libraries', ...libraryProblem(libraries, directory) };
+    return { directory, grantCopy: libraries.grantCopy, simulated: libraries.openShares !== undefined };
   } catch (error) {
-    if (!(error instanceof VifdError)) throw error;
-    findings.push({ what, ok: false, detail: error.message });
+    if (!(error instanceof VifdError && error.code === 'ERR_ADDON_MISSING')) throw error;
+    const [found = error.message, ...remedy] = error.message.replace(/\.$/, '').split(': run ');
+    return { missing: 'native addon', found, remedy: `run ${remedy.join(': run ')}` };
   }
 }

@@ -1,0 +1,57 @@
+import { Command } from 'commander';
+import { kernelDriverCheck } from './checks/driver.js';
+import { bridgesCheck, hotplugCheck, rightsCheck } from './checks/network.js';
+import { runtimeCheck } from './checks/runtime.js';
+import type { Check, CheckOptions } from './checks/types.js';
+import { deviceCheck, xenChecks } from './checks/xen.js';
+import { EXIT_NOT_READY } from './exit.js';
+import { JOURNAL_DIRECTORY, librariesOption, storeOption } from './options.js';
+import { table } from './table.js';
+
+export function checkCommand(): Command {
+  return new Command('check')
+    .description('say what this domain lacks for `vifd run`, and what to do about it')
+    .option('--json', 'as JSON')
+    .option('--journal <dir>', 'where `vifd run` is to keep its journals', JOURNAL_DIRECTORY)
+    .addOption(storeOption())
+    .addOption(librariesOption())
+    .action(check);
+}
+
+async function check({ json, ...options }: CheckOptions & { json?: boolean }): Promise<void> {
+  const checks = await runChecks(options);
+  const ready = isReady(checks);
+  if (json === true) process.stdout.write(`${JSON.stringify({ schemaVersion: 1, ready, checks })}\n`);
+  else process.stdout.write(asText(checks));
+  if (!ready) process.exitCode = EXIT_NOT_READY;
+}
+
+/** Looks at everything, instead of stopping at the first thing that is missing. */
+export async function runChecks(options: CheckOptions): Promise<Check[]> {
+  const root = options.root ?? '';
+  return [
+    ...(await xenChecks(options)),
+    deviceCheck(root, '/dev/net/tun', 'tun'),
+    rightsCheck(root),
+    kernelDriverCheck(root),
+    runtimeCheck(root, options.journal),
+    hotplugCheck(root),
+    bridgesCheck(root),
+  ];
+}
+
+export function isReady(checks: readonly Check[]): boolean {
+  return checks.every(({ state }) => state !== 'missing');
+}
+
+/** A table, each remedy below what it is for, and a sentence. */
+export function asText(checks: readonly Check[]): string {
+  const rows = checks.flatMap(({ state, name, found, remedy }) => [
+    { state, check: name, found },
+    ...(remedy === undefined ? [] : [{ state: '', check: '', found: `-> ${remedy}` }]),
+  ]);
+  const missing = checks.filter(({ state }) => state === 'missing').map(({ name }) => name);
+  const verdict =
+    missing.length === 0 ? 'vifd can run here.' : `vifd cannot run here: missing ${missing.join(', ')}.`;
+  return `${table(['state', 'check', 'found'], rows)}\n${verdict}\n`;
+}

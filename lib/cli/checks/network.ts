@@ -1,0 +1,55 @@
+import { accessSync, constants } from 'node:fs';
+import { namesIn, readText } from './files.js';
+import type { Check } from './types.js';
+
+/** linux/capability.h */
+const CAP_NET_ADMIN = 12n;
+
+/** To make taps and put them into bridges. */
+export function rightsCheck(root: string): Check {
+  const name = 'rights';
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText(`${root}/proc/self/status`) ?? '')?.[1] ?? '0';
+  if ((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) return { name, state: 'ok', found: 'CAP_NET_ADMIN' };
+  return { name, state: 'missing', found: 'no CAP_NET_ADMIN', remedy: 'run as root' };
+}
+
+const SCRIPT = '/etc/xen/scripts/vif-bridge';
+
+/** libxl runs it to put the tap into its bridge, and waits for what it says. */
+export function hotplugCheck(root: string): Check {
+  const name = 'hotplug script';
+  try {
+    accessSync(`${root}${SCRIPT}`, constants.X_OK);
+    return { name, state: 'ok', found: SCRIPT };
+  } catch {
+    const remedy = '`apt-get install -y xen-utils-common`, or name a script of your own in the vif of xl.cfg';
+    return { name, state: 'warn', found: `${SCRIPT} is not there, or cannot be run`, remedy };
+  }
+}
+
+/**
+ * A tap has a carrier while a process has it open. A bridge of taps alone loses its own with them, and dom0 its neighbours
+ * on it: dom0's own connections to guests then stall for seconds; those between guests do not.
+ */
+export function bridgesCheck(root: string): Check {
+  const name = 'bridges';
+  const net = `${root}/sys/class/net`;
+  const bridges = namesIn(net).filter((link) => namesIn(`${net}/${link}`).includes('bridge'));
+  if (bridges.length === 0) {
+    const remedy = '`ip link add xenbr0 type bridge && ip link set xenbr0 up`, and your uplink into it';
+    return { name, state: 'warn', found: 'there is none', remedy };
+  }
+  const alone = bridges.filter((bridge) => namesIn(`${net}/${bridge}/brif`).every((port) => isVif(port)));
+  if (alone.length === 0) return { name, state: 'ok', found: bridges.join(', ') };
+  const [first] = alone;
+  return {
+    name,
+    state: 'warn',
+    found: `${alone.join(', ')}: no port but vifs, so the carrier goes while vifd is away, and with it dom0's neighbours`,
+    remedy: `give it an uplink, or \`ip link add ${first}-up type dummy && ip link set ${first}-up master ${first} up\``,
+  };
+}
+
+function isVif(port: string): boolean {
+  return /^vif\d+\.\d+/.test(port);
+}

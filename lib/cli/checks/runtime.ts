@@ -1,0 +1,40 @@
+import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { errnoOf } from './files.js';
+import type { Check } from './types.js';
+
+/** f_type of statfs(2), linux/magic.h. */
+const TMPFS_MAGIC = 0x01021994;
+
+/** Where journals lie: they must outlive the process, and not the machine. */
+export function runtimeCheck(root: string, directory: string): Check {
+  const name = 'runtime directory';
+  const path = `${root}${directory}`;
+  const errno = writeError(path);
+  if (errno !== undefined) {
+    const remedy = 'run as root, or name another directory with `--journal`';
+    return { name, state: 'missing', found: `${directory} cannot be written (${errno})`, remedy };
+  }
+  if (statfsSync(existing(path)).type !== TMPFS_MAGIC) {
+    const remedy = 'name one below /run with `--journal`';
+    const found = `${directory} is not on a tmpfs: writing to it is slow, and outlives the guests`;
+    return { name, state: 'warn', found, remedy };
+  }
+  return { name, state: 'ok', found: `${directory}${existsSync(path) ? '' : ', not made yet'}` };
+}
+
+function writeError(path: string): string | undefined {
+  try {
+    const there = existing(path);
+    if (!statSync(there).isDirectory()) return 'ENOTDIR';
+    accessSync(there, constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (error) {
+    return errnoOf(error);
+  }
+}
+
+/** The folder itself, or the nearest one above it that is there. */
+function existing(path: string): string {
+  return existsSync(path) ? path : existing(dirname(path));
+}
