@@ -22,6 +22,8 @@ export interface Addon {
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
   /** Makes the tap device `name`, or takes over a persistent one. */
   openTap(name: string): NativeTap | FailedTap;
+  /** One datagram to a unix socket ('@' first: an abstract one), without waiting. @returns 0 or -errno. */
+  sendDatagram(path: string, text: string): number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
   watch(fd: number, onReadable: () => void): (() => void) | number;
 }

@@ -8,6 +8,7 @@ export type VifdErrorCode =
   | 'ERR_STORE_GONE' // the connection to xenstore was lost and could not be made again
   | 'ERR_JOURNAL' // a journal file could not be opened or mapped
   | 'ERR_TAP' // a tap could not be opened or set up
+  | 'ERR_SERVICE_MANAGER' // the socket in NOTIFY_SOCKET could not be written to
   | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal
   | 'ERR_ARGUMENT' // an argument or a configuration value is unusable
   | 'ERR_PROTOCOL'; // a frontend broke the netif protocol

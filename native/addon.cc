@@ -4,6 +4,7 @@
 
 #include "layout.h"
 #include "memory.h"
+#include "notify.h"
 #include "tap.h"
 #include "watch.h"
 #include "xenlib.h"
@@ -24,6 +25,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["mapFile"] = Napi::Function::New(env, vifd::MapFile, "mapFile");
   exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
+  exports["sendDatagram"] = Napi::Function::New(env, vifd::SendDatagram, "sendDatagram");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
   return exports;
 }

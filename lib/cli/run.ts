@@ -5,9 +5,11 @@ import { Netback } from '../netback/netback.js';
 import type { PayloadMode, VifInfo } from '../netback/types.js';
 import { tap } from '../ports/tap.js';
 import type { Port } from '../ports/types.js';
+import { ServiceManager } from '../service-manager.js';
 import type { Xen } from '../xen/types.js';
 import { isKernels } from './kernel-driver.js';
-import { librariesOption, openXenFor, storeOption, type XenOptions } from './options.js';
+import { withManager } from './manager-log.js';
+import { JOURNAL_DIRECTORY, librariesOption, openXenFor, storeOption, type XenOptions } from './options.js';
 import { type EventLog, eventLog } from './run-log.js';
 import { sweep } from './sweep.js';
 
@@ -32,7 +34,7 @@ export function runCommand(): Command {
         .default('copy'),
     )
     .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
-    .option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process', '/run/vifd')
+    .option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process', JOURNAL_DIRECTORY)
     .option('--no-journal', 'do without: a kill in the wrong instant may then cost a guest its device')
     .option('--json', 'events as one JSON object a line')
     .addOption(storeOption())
@@ -42,7 +44,7 @@ export function runCommand(): Command {
 
 async function run(options: RunOptions): Promise<void> {
   const stop = stopSignal();
-  const log = eventLog(options.json === true);
+  const log = managedLog(options.json === true);
   await using xen = await openXenFor(options);
   const listeners = { attached: log.attached, detached: log.detached, error: log.error };
   const port = (vif: VifInfo) => vifTap(vif, options.bridge);
@@ -54,6 +56,12 @@ async function run(options: RunOptions): Promise<void> {
   log.ready(netback);
   await stop;
   log.stopping();
+}
+
+function managedLog(json: boolean): EventLog {
+  const log = eventLog(json);
+  const manager = ServiceManager.find((error) => log.error(error, undefined));
+  return manager === undefined ? log : withManager(log, manager);
 }
 
 async function sweptJournals(xen: Xen, directory: string, log: EventLog): Promise<Journals> {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createVif } from '../../lib/netfront/index.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import type { Store } from '../../lib/xen/types.js';
+import { Datagrams, whyNoDatagrams } from '../datagrams.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/cli/main.js';
@@ -99,6 +100,26 @@ function runTests(): void {
     expect(guest.events.filter(({ event }) => event === 'violation')).toEqual([]);
     expect(await store.read(STATE)).toBe('4');
   });
+
+  it.skipIf(whyNoDatagrams)(
+    'tells its service manager when it serves all that waited, and when it ends',
+    async () => {
+      const socket = join(directory, 'notify');
+      using manager = await Datagrams.bind(socket);
+      const watchdog = { WATCHDOG_USEC: '200000' };
+      const vifd = new Program([CLI, 'run', '--json', ...journal()], {
+        ...env,
+        NOTIFY_SOCKET: socket,
+        ...watchdog,
+      });
+      await manager.until('READY=1;STATUS=1 vif attached');
+      await manager.until('WATCHDOG=1');
+      expect(await vifd.end('SIGTERM')).toBe(0);
+      await manager.until('STOPPING=1');
+      expect(manager.received[0]).toMatch(/^(READY|WATCHDOG)=1/);
+      expect(manager.received.at(-1)).toMatch(/^STOPPING=1/);
+    },
+  );
 
   it('lists vifs as a table and as JSON', () => {
     const list = (...args: string[]) =>

@@ -1,0 +1,62 @@
+import { addon, errnoName } from './addon.js';
+import { VifdError } from './errors.js';
+
+/** What sd_notify(3) says to systemd, or to whoever else made the socket. */
+export class ServiceManager {
+  readonly #socket: string;
+  readonly #onError: (error: VifdError) => void;
+  #watchdog: NodeJS.Timeout | undefined;
+  #failed = false;
+
+  private constructor(socket: string, onError: (error: VifdError) => void) {
+    this.#socket = socket;
+    this.#onError = onError;
+  }
+
+  /**
+   * The manager that NOTIFY_SOCKET names: a path, or '@' and an abstract name. Undefined where there is none.
+   * @param onError is told of the first word that could not be sent, and of no other.
+   */
+  static find(
+    onError: (error: VifdError) => void,
+    env: NodeJS.ProcessEnv = process.env,
+  ): ServiceManager | undefined {
+    const socket = env.NOTIFY_SOCKET;
+    if (!socket) return undefined;
+    const manager = new ServiceManager(socket, onError);
+    // Another process's, if the environment was handed on.
+    if ((env.WATCHDOG_PID ?? `${process.pid}`) === `${process.pid}`)
+      manager.#feedWatchdog(Number(env.WATCHDOG_USEC ?? 0) / 1000);
+    return manager;
+  }
+
+  ready(status: string): void {
+    this.#tell('READY=1', `STATUS=${status}`);
+  }
+
+  status(status: string): void {
+    this.#tell(`STATUS=${status}`);
+  }
+
+  stopping(status: string): void {
+    clearInterval(this.#watchdog);
+    this.#tell('STOPPING=1', `STATUS=${status}`);
+  }
+
+  /** From the event loop, so that a loop that hangs is noticed; twice a period, as sd_watchdog_enabled(3) advises. */
+  #feedWatchdog(periodMs: number): void {
+    if (!(periodMs > 0)) return;
+    this.#watchdog = setInterval(() => this.#tell('WATCHDOG=1'), periodMs / 2).unref();
+  }
+
+  #tell(...assignments: string[]): void {
+    const status = addon().sendDatagram(this.#socket, assignments.join('\n'));
+    if (status >= 0 || this.#failed) return;
+    this.#failed = true;
+    const errno = errnoName(status);
+    const message =
+      `The service manager's socket ${this.#socket} takes no word (${errno}): it may believe that vifd has not ` +
+      'started. Unset NOTIFY_SOCKET where there is no manager.';
+    this.#onError(new VifdError('ERR_SERVICE_MANAGER', message, { errno }));
+  }
+}

@@ -1,0 +1,37 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const UNIT = 'systemd/vifd.service';
+const absent = spawnSync('systemd-analyze', ['--version']).status !== 0;
+
+describe('the systemd unit', () => {
+  const unit = readFileSync(UNIT, 'utf8');
+  const values = (key: string) =>
+    [...unit.matchAll(new RegExp(`^${key}=(.*)$`, 'gm'))].map((match) => match[1]);
+
+  it.skipIf(absent)(`is valid${absent ? ' (skipped: systemd-analyze is not here)' : ''}`, () => {
+    const directory = mkdtempSync(join(tmpdir(), 'vifd-unit-'));
+    const file = join(directory, 'vifd.service');
+    // The program need not be installed here.
+    writeFileSync(file, unit.replace(/^ExecStart=vifd /m, `ExecStart=${process.execPath} `));
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', file], { encoding: 'utf8' });
+    rmSync(directory, { recursive: true });
+    expect({ status, mine: stderr.split('\n').filter((line) => line.includes('vifd')) }).toEqual({
+      status: 0,
+      mine: [],
+    });
+  });
+
+  it('keeps the journals over restarts and stops, where `vifd run` has them', () => {
+    expect(values('RuntimeDirectory')).toEqual(['vifd']);
+    expect(values('RuntimeDirectoryPreserve')).toEqual(['yes']);
+    expect(readFileSync('lib/cli/options.ts', 'utf8')).toContain("JOURNAL_DIRECTORY = '/run/vifd'");
+  });
+
+  it('is in the package', () => {
+    expect(JSON.parse(readFileSync('package.json', 'utf8')).files).toContain('systemd');
+  });
+});
