@@ -1,3 +1,4 @@
+import { newBatches } from '../lib/netback/batches.js';
 import { FlowCounters } from '../lib/netback/counters.js';
 import { FromGuest } from '../lib/netback/from-guest.js';
 import { Hooks } from '../lib/netback/hooks.js';
@@ -53,10 +54,22 @@ export class TypeScriptLoop implements Loop {
     const hooks = new Hooks((error) => {
       throw error;
     });
+    const frames = newBatches((bytes) => grants.arena(bytes));
     const common = { grants, domid: GUEST, payload, hooks };
-    this.#fromGuest = new FromGuest({ ...common, ring: this.#txRing, counters: this.counters.fromGuest });
+    this.#fromGuest = new FromGuest({
+      ...common,
+      ring: this.#txRing,
+      frames: frames.fromGuest,
+      counters: this.counters.fromGuest,
+    });
     const taker = { scatterGather: true };
-    this.#toGuest = new ToGuest({ ...common, ring: this.#rxRing, taker, counters: this.counters.toGuest });
+    this.#toGuest = new ToGuest({
+      ...common,
+      ring: this.#rxRing,
+      frames: frames.toGuest,
+      taker,
+      counters: this.counters.toGuest,
+    });
     this.#source = new NullPortIo(this.#fromGuest.frames, this.#toGuest.frames);
     this.#fromGuest.start(port === undefined ? this.#source : this.#open(port), port?.writesMapped ?? true);
     this.#toGuest.start(this.#source);

@@ -10,6 +10,7 @@ import {
   VNET_HEADER_BYTES,
 } from '../ports/types.js';
 import type { FlowCounters } from './counters.js';
+import { vnetWord } from './offload.js';
 import type { Direction, Frame, FrameHook, Offload } from './types.js';
 
 /** Bytes at the end of an arena that the frames of a batch leave free for `Hooks`. */
@@ -140,13 +141,13 @@ function keptFrame(bytes: Uint8Array, offload: Offload): Frame {
 
 /** Decodes the vnet header in front of `offset`. */
 function readOffload(words: Uint32Array, offset: number): Offload {
-  const header = (offset - VNET_HEADER_BYTES) >>> 2;
-  const partial = (words[header] & VNET_FLAG_NEEDS_CSUM) !== 0;
-  const kind = (words[header] >>> 8) & 0x7f;
+  const [first, second, third] = [0, 1, 2].map((index) => vnetWord(words, offset, index));
+  const partial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
+  const kind = (first >>> 8) & 0x7f;
   return {
-    csumStart: partial ? words[header + 1] >>> 16 : 0,
-    csumOffset: partial ? words[header + 2] & 0xffff : 0,
+    csumStart: partial ? second >>> 16 : 0,
+    csumOffset: partial ? third & 0xffff : 0,
     gsoType: kind === VNET_GSO_NONE ? 'none' : kind === VNET_GSO_TCPV4 ? 'tcp4' : 'tcp6',
-    gsoSize: kind === VNET_GSO_NONE ? 0 : words[header + 1] & 0xffff,
+    gsoSize: kind === VNET_GSO_NONE ? 0 : second & 0xffff,
   };
 }

@@ -40,16 +40,15 @@ export function describeFromGuest(
   flags: number,
   gso: number,
 ): boolean {
-  const header = (offset - VNET_HEADER_BYTES) >>> 2;
   const words = arena.u32;
   if ((flags & TX_FLAG_CSUM_BLANK) === 0 && gso === GSO_TYPE_NONE) {
-    words[header] = (flags & TX_FLAG_DATA_VALIDATED) !== 0 ? VNET_FLAG_DATA_VALID : 0;
-    words[header + 1] = 0;
-    words[header + 2] = 0;
+    writeVnet(words, offset, (flags & TX_FLAG_DATA_VALIDATED) !== 0 ? VNET_FLAG_DATA_VALID : 0, 0, 0);
     return true;
   }
   const bytes = arena.bytes;
-  const where = locateUsualChecksum(words, offset, readable) || locateChecksum(bytes, offset, readable);
+  const where =
+    (offset % 4 === 0 && locateUsualChecksum(words, offset, readable)) ||
+    locateChecksum(bytes, offset, readable);
   if (where === 0) return false;
   const csumStart = where & 0xffff;
   let kind = VNET_GSO_NONE;
@@ -61,15 +60,35 @@ export function describeFromGuest(
     // Segmentation rewrites checksums and needs the partial one to begin with, as Linux's netback restores it.
     if ((flags & TX_FLAG_CSUM_BLANK) === 0) writePseudoChecksum(bytes, offset, where, size);
   }
-  words[header] = VNET_FLAG_NEEDS_CSUM | (kind << 8) | (headers << 16);
-  words[header + 1] = (gso >>> 16) | (csumStart << 16);
-  words[header + 2] = where >>> 16;
+  const flagsAndLength = VNET_FLAG_NEEDS_CSUM | (kind << 8) | (headers << 16);
+  writeVnet(words, offset, flagsAndLength, (gso >>> 16) | (csumStart << 16), where >>> 16);
   return true;
+}
+
+/** The three words in front of `offset`, a multiple of 2: long frames lie as the guest's pages suggest. */
+function writeVnet(words: Uint32Array, offset: number, first: number, second: number, third: number): void {
+  const at = (offset - VNET_HEADER_BYTES) >>> 2;
+  if (offset % 4 === 0) {
+    words[at] = first;
+    words[at + 1] = second;
+    words[at + 2] = third;
+    return;
+  }
+  words[at] = (words[at] & 0xffff) | (first << 16);
+  words[at + 1] = (first >>> 16) | (second << 16);
+  words[at + 2] = (second >>> 16) | (third << 16);
+  words[at + 3] = (words[at + 3] & 0xffff0000) | (third >>> 16);
+}
+
+/** Word `index` of the vnet header in front of `offset`, a multiple of 2. */
+export function vnetWord(words: Uint32Array, offset: number, index: number): number {
+  const at = ((offset - VNET_HEADER_BYTES) >>> 2) + index;
+  return offset % 4 === 0 ? words[at] : (words[at] >>> 16) | (words[at + 1] << 16);
 }
 
 /** @returns RX_FLAG_* for a frame whose vnet header lies in front of `offset`. */
 export function rxFlagsOf(words: Uint32Array, offset: number): number {
-  const flags = words[(offset - VNET_HEADER_BYTES) >>> 2] & 0xff;
+  const flags = vnetWord(words, offset, 0) & 0xff;
   // Frames with a partial checksum are trusted by definition; Windows needs both flags to take GSO (mirage-net-xen #122).
   if ((flags & VNET_FLAG_NEEDS_CSUM) !== 0) return RX_FLAG_CSUM_BLANK | RX_FLAG_DATA_VALIDATED;
   return (flags & VNET_FLAG_DATA_VALID) !== 0 ? RX_FLAG_DATA_VALIDATED : 0;
@@ -77,10 +96,9 @@ export function rxFlagsOf(words: Uint32Array, offset: number): number {
 
 /** @returns GSO_TYPE_* | segment size << 16 of a frame for the guest, or -1 for a kind that netif has no word for (UDP). */
 export function rxGsoOf(words: Uint32Array, offset: number): number {
-  const header = (offset - VNET_HEADER_BYTES) >>> 2;
-  const kind = (words[header] >>> 8) & 0xff & ~VNET_GSO_ECN;
+  const kind = (vnetWord(words, offset, 0) >>> 8) & 0xff & ~VNET_GSO_ECN;
   if (kind === VNET_GSO_NONE) return GSO_TYPE_NONE;
-  const size = words[header + 1] << 16;
+  const size = vnetWord(words, offset, 1) << 16;
   if (kind === VNET_GSO_TCPV4) return (GSO_TYPE_TCPV4 | size) >>> 0;
   return kind === VNET_GSO_TCPV6 ? (GSO_TYPE_TCPV6 | size) >>> 0 : -1;
 }

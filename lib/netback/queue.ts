@@ -2,6 +2,7 @@ import { VifdError } from '../errors.js';
 import type { Port, PortIo } from '../ports/types.js';
 import { BackRing, RX_RING, TX_RING } from '../protocol/ring.js';
 import type { EventChannel, Mapping, Xen } from '../xen/types.js';
+import { newBatches } from './batches.js';
 import type { FlowCounters } from './counters.js';
 import { FromGuest } from './from-guest.js';
 import type { FrontendSettings } from './handshake.js';
@@ -84,16 +85,32 @@ export class Queue {
     const step = parts.xen.step?.bind(parts.xen, 'store to shared memory');
     const txPage = this.#map(parts, settings.txRingRef).page(0);
     const rxPage = this.#map(parts, settings.rxRingRef).page(0);
-    const txRing = new BackRing(txPage, TX_RING, parts.journal?.tx, step);
-    const rxRing = new BackRing(rxPage, RX_RING, parts.journal?.rx, step);
+    const { journal } = parts;
+    const txRing = new BackRing(txPage, TX_RING, journal?.fromGuest.log, step);
+    const rxRing = new BackRing(rxPage, RX_RING, journal?.toGuest.log, step);
     if (!txRing.attach()) throw beyond('from-guest', domid);
     if (!rxRing.attach()) throw beyond('to-guest', domid);
     this.#resumed = txRing.responsesPublished !== 0 || rxRing.responsesPublished !== 0;
+    const frames =
+      journal === undefined
+        ? newBatches((bytes) => grants.arena(bytes))
+        : { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
     const common = { grants, domid, payload: parts.payload, hooks: parts.hooks };
-    const fromGuest = new FromGuest({ ...common, ring: txRing, counters: parts.fromGuest });
+    const fromGuest = new FromGuest({
+      ...common,
+      ring: txRing,
+      frames: frames.fromGuest,
+      counters: parts.fromGuest,
+    });
     this.#undo.push(() => fromGuest.grants[Symbol.dispose]());
     const taker = { scatterGather: settings.scatterGather };
-    const toGuest = new ToGuest({ ...common, ring: rxRing, taker, counters: parts.toGuest });
+    const toGuest = new ToGuest({
+      ...common,
+      ring: rxRing,
+      frames: frames.toGuest,
+      taker,
+      counters: parts.toGuest,
+    });
     this.#undo.push(() => toGuest.grants[Symbol.dispose]());
     return { fromGuest, toGuest };
   }

@@ -1,27 +1,26 @@
+import type { FrameBatch, PortIo } from '../ports/types.js';
 import * as ports from '../ports/types.js';
-import { FrameBatch, type PortIo } from '../ports/types.js';
 import * as netif from '../protocol/netif.js';
+import { NONE_KEPT } from '../protocol/redo.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
 import type { GrantBatch, Grants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
+import { READ_BYTES } from './batches.js';
 import type { FlowCounters } from './counters.js';
-import { type Hooks, SPILL_BYTES } from './hooks.js';
+import type { Hooks } from './hooks.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
 import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAME_BYTES_MAX, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_START } = ports;
+const { FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_START } = ports;
 const { FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
-const BATCH_FRAMES = 64;
 const TURN_BATCHES = 8;
-/** Room to read several frames of the largest size, or a full batch of small ones. */
-const READ_BYTES = 8 * (FRAME_BYTES_MAX + 64) + BATCH_FRAMES * 2048;
 
 /** What the guest said that it can take. */
 export interface Taker {
@@ -30,7 +29,7 @@ export interface Taker {
 
 /**
  * Takes frames from a port and puts them into the buffers of the guest's RX ring. Frames that were read and
- * do not fit yet are held (at most one batch), and nothing more is read until they are delivered.
+ * do not fit yet are held (at most one batch), and nothing more is read until they are delivered. The ring's log keeps them: should this life end, the next one delivers them.
  */
 export class ToGuest {
   readonly frames: FrameBatch;
@@ -48,6 +47,7 @@ export class ToGuest {
 
   constructor(parts: {
     ring: BackRing;
+    frames: FrameBatch;
     grants: Grants;
     domid: number;
     payload: PayloadMode;
@@ -55,8 +55,8 @@ export class ToGuest {
     hooks: Hooks;
     counters: FlowCounters;
   }) {
-    const arena = parts.grants.arena(READ_BYTES + SPILL_BYTES);
-    this.frames = new FrameBatch(arena, BATCH_FRAMES);
+    this.frames = parts.frames;
+    const { arena } = parts.frames;
     this.frames.block[FRAMES_START] = 0;
     this.frames.block[FRAMES_END] = READ_BYTES;
     this.grants = parts.grants.batch({ domid: parts.domid, capacity: BATCH_SLOTS, arena });
@@ -65,6 +65,10 @@ export class ToGuest {
     this.#taker = parts.taker;
     this.#hooks = parts.hooks;
     this.#counters = parts.counters;
+    // What an earlier life had read from the port and not delivered comes first.
+    const { kept } = parts.ring;
+    if (kept === NONE_KEPT) this.frames.count = 0;
+    else this.#next = kept;
   }
 
   start(io: PortIo): void {
@@ -99,6 +103,7 @@ export class ToGuest {
       return false;
     }
     if (this.#hooks.active) this.#hooks.run(this.frames, 'to-guest', this.#counters);
+    this.#ring.keep(0);
     return true;
   }
 
@@ -130,14 +135,19 @@ export class ToGuest {
       used += needed;
     }
     this.#next = end;
-    if (used === 0) return undefined;
+    const firstKept = end < this.frames.count ? end : NONE_KEPT;
+    if (used === 0) {
+      // Nothing but frames that are not to be delivered.
+      if (firstKept === NONE_KEPT) this.#ring.keepNone();
+      return undefined;
+    }
     this.#ring.copy(used, this.#requests);
     this.#ring.take(used);
     this.#describe(first, end);
     if (this.#payload === 'copy') this.grants.copyToGuest();
     else this.grants.mapToGuest();
     const fault = this.grants.ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(first, end);
-    if (this.#ring.publish(this.#responses, used)) notify();
+    if (this.#ring.publish(this.#responses, used, firstKept)) notify();
     return fault;
   }
 

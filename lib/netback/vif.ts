@@ -272,11 +272,13 @@ export class Vif implements VifInfo {
   #openJournal(settings: FrontendSettings): Journal | undefined {
     const { domid, handle } = this;
     try {
-      const page = this.#parts.journals?.open(this.#journalName);
-      if (page === undefined) return undefined;
-      const journal = readJournal(page, { ...settings, domid, handle, queue: 0 });
-      if (journal.ignored)
+      const bytes = this.#parts.journals?.open(this.#journalName);
+      if (bytes === undefined) return undefined;
+      const journal = readJournal(bytes, { ...settings, domid, handle, queue: 0 });
+      if (journal.ignored === 'foreign')
         this.#report('ERR_JOURNAL', 'its journal is of another connection and was ignored');
+      if (journal.ignored === 'damaged')
+        this.#report('ERR_JOURNAL', 'its journal is damaged and was ignored: frames may be lost');
       return journal;
     } catch (error) {
       this.#parts.onError(error, this);

@@ -77,7 +77,7 @@ export const FRAMES_ERRNO = 6;
 export const FRAMES_HEADER_WORDS = 8;
 
 export const FRAME_WORDS = 5;
-/** Offset in the arena of the frame's first byte; its vnet header lies in the VNET_HEADER_BYTES before. */
+/** Offset in the arena of the frame's first byte; its vnet header lies in the VNET_HEADER_BYTES before. At a multiple of 2. */
 export const FRAME_OFFSET = 0;
 export const FRAME_LENGTH = 1;
 /** Writing out of a mapped GrantBatch: first operation that holds the frame's bytes. */
@@ -93,12 +93,21 @@ export class FrameBatch {
   readonly arena: Arena;
   readonly block: Uint32Array;
 
-  constructor(arena: Arena, capacity: number) {
+  /** @param block `FrameBatch.words(capacity)` of them; default: memory of its own. */
+  constructor(
+    arena: Arena,
+    capacity: number,
+    block: Uint32Array = new Uint32Array(FrameBatch.words(capacity)),
+  ) {
     this.arena = arena;
     this.capacity = capacity;
-    this.block = new Uint32Array(FRAMES_HEADER_WORDS + capacity * FRAME_WORDS);
+    this.block = block;
     this.block[FRAMES_ALIGN] = 64;
     this.block[FRAMES_PHASE] = 16;
+  }
+
+  static words(capacity: number): number {
+    return FRAMES_HEADER_WORDS + capacity * FRAME_WORDS;
   }
 
   get count(): number {

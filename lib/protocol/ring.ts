@@ -1,8 +1,9 @@
 import * as netif from './netif.js';
-import type { RedoLog } from './redo.js';
+import * as redo from './redo.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { RING_HEADER_WORDS, RING_REQ_EVENT, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } = netif;
+const { NONE_KEPT } = redo;
 
 /** What differs between the rings of netif. `size` is a power of two. */
 export interface RingShape {
@@ -43,7 +44,8 @@ export class BackRing {
   #requestsTaken = 0;
   #requestsSeen = 0;
   #responsesPublished = 0;
-  readonly #log: RedoLog | undefined;
+  #kept = NONE_KEPT;
+  readonly #log: redo.RedoLog | undefined;
   readonly #afterStore: (() => void) | undefined;
 
   /**
@@ -51,7 +53,7 @@ export class BackRing {
    * @param log makes `publish` safe against a kill in its middle: it outlives the process.
    * @param afterStore runs after every store to the page or the log: where a simulation kills.
    */
-  constructor(page: Uint8Array, shape: RingShape, log?: RedoLog, afterStore?: () => void) {
+  constructor(page: Uint8Array, shape: RingShape, log?: redo.RedoLog, afterStore?: () => void) {
     this.shape = shape;
     this.#log = log;
     this.#afterStore = afterStore;
@@ -79,6 +81,11 @@ export class BackRing {
     return this.#requestsSeen >>> 0;
   }
 
+  /** The first frame that an earlier life had taken and not passed on, as `attach` found it; or NONE_KEPT. */
+  get kept(): number {
+    return this.#kept;
+  }
+
   /**
    * Goes on from `rsp_prod`, whatever the indices are: what stands between it and `req_prod` are exactly
    * the unanswered requests, since we answer in ring order. What an earlier life had committed to the log
@@ -104,10 +111,14 @@ export class BackRing {
     if (log === undefined) return;
     const base = this.#responsesPublished;
     const count = log.committed(base, this.waiting());
-    if (count > 0) this.#answer(log.responses, count);
-    log.clear();
+    if (count > 0) {
+      this.#answer(log.responses, count);
+      this.#startAt((base + count) | 0);
+    }
+    this.#kept = log.kept(this.#responsesPublished);
+    if (this.#kept === NONE_KEPT) log.clear();
+    else log.settle();
     this.#afterStore?.();
-    if (count > 0) this.#startAt((base + count) | 0);
   }
 
   /** @returns requests not yet taken, or RING_BROKEN. */
@@ -139,21 +150,33 @@ export class BackRing {
    * Writes responses into the slots that follow `rsp_prod`, then publishes them in one store. The caller
    * passes whole frames only, so that a kill leaves `rsp_prod` at a frame's boundary. With a log, a kill between
    * the first response and `rsp_prod` is mended by the next life: the log has all responses before the ring has any.
+   * @param firstKept frames from it on are not passed on yet: should this life end, the next one finds them.
    * @returns whether the frontend asked to be notified.
    */
-  publish(responses: Uint32Array, count: number): boolean {
+  publish(responses: Uint32Array, count: number, firstKept = NONE_KEPT): boolean {
     const log = this.#log;
     const old = this.#responsesPublished;
     if (log !== undefined) {
-      log.commit(old, responses, count, this.#afterStore);
+      log.commit(old, responses, count, firstKept, this.#afterStore);
       this.#answer(responses, count);
-      log.clear();
+      log.settle();
       this.#afterStore?.();
     } else this.#answer(responses, count);
     const next = (old + count) | 0;
     this.#responsesPublished = next;
     const event = Atomics.load(this.#words, RING_RSP_EVENT);
     return (next - event) >>> 0 < (next - old) >>> 0;
+  }
+
+  /** As `publish` with no response: frames from `first` on are not passed on yet. */
+  keep(first: number): void {
+    this.#log?.keep(this.#responsesPublished, first, this.#afterStore);
+  }
+
+  /** All frames were passed on. */
+  keepNone(): void {
+    this.#log?.clear();
+    this.#afterStore?.();
   }
 
   /** Writes the responses after those published, and stores `rsp_prod`. */

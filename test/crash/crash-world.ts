@@ -127,6 +127,8 @@ class SteppedPort implements Port {
       } catch (error) {
         writes.count = i;
         io.write();
+        // The process leaves its memory as it was.
+        writes.count = count;
         throw error;
       }
     }

@@ -12,8 +12,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { journalFiles } from '../../lib/journal-files.js';
 import { JOURNAL_BYTES, readJournal } from '../../lib/netback/journal.js';
+import { NONE_KEPT } from '../../lib/protocol/redo.js';
 
 const identity = { domid: 7, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };
+/** In words: the state of the log that is first in the file. */
+const AT_FROM_GUEST = 16;
 
 describe('journal files', () => {
   let directory: string;
@@ -25,12 +28,12 @@ describe('journal files', () => {
   it('are made with their directory, zeroed, and are the same memory for the next life', () => {
     const journals = journalFiles(join(directory, 'run'));
     const page = journals.open('vif7.0.q0');
-    expect(page).toEqual(new Uint8Array(JOURNAL_BYTES));
-    readJournal(page, identity).tx.commit(5, Uint32Array.of(11, 12), 2, undefined);
-    const { tx, ignored } = readJournal(journals.open('vif7.0.q0'), identity);
-    expect(ignored).toBe(false);
-    expect(tx.committed(5, 2)).toBe(2);
-    expect([...tx.responses.subarray(0, 2)]).toEqual([11, 12]);
+    expect([page.length, page.every((byte) => byte === 0)]).toEqual([JOURNAL_BYTES, true]);
+    readJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_KEPT, undefined);
+    const { fromGuest, ignored } = readJournal(journals.open('vif7.0.q0'), identity);
+    expect(ignored).toBe(undefined);
+    expect(fromGuest.log.committed(5, 2)).toBe(2);
+    expect([...fromGuest.log.responses.subarray(0, 2)]).toEqual([11, 12]);
     expect(statSync(join(directory, 'run/vif7.0.q0.journal')).mode & 0o777).toBe(0o600);
     journals.remove('vif7.0.q0');
     journals.remove('vif7.0.q0');
@@ -39,31 +42,72 @@ describe('journal files', () => {
 
   it('of another connection are ignored, and said to be', () => {
     const journals = journalFiles(directory);
-    readJournal(journals.open('v'), identity).tx.commit(5, Uint32Array.of(11), 1, undefined);
-    const { tx, ignored } = readJournal(journals.open('v'), { ...identity, txRingRef: 10 });
-    expect(ignored).toBe(true);
-    expect(tx.committed(5, 1)).toBe(0);
+    readJournal(journals.open('v'), identity).fromGuest.log.commit(
+      5,
+      Uint32Array.of(11),
+      1,
+      NONE_KEPT,
+      undefined,
+    );
+    const { fromGuest, ignored } = readJournal(journals.open('v'), { ...identity, txRingRef: 10 });
+    expect(ignored).toBe('foreign');
+    expect(fromGuest.log.committed(5, 1)).toBe(0);
   });
 
   it.each([
     ['truncated', Buffer.alloc(100, 0x4a)],
     ['of noise', Buffer.from(Array.from({ length: JOURNAL_BYTES }, (_, i) => (i * 73) & 0xff))],
-    ['longer than a page', Buffer.alloc(3 * JOURNAL_BYTES, 0xff)],
+    ['longer than a journal', Buffer.alloc(3 * JOURNAL_BYTES, 0xff)],
   ])('%s are never acted upon', (_what, bytes) => {
     writeFileSync(join(directory, 'v.journal'), bytes);
-    const { tx, rx, ignored } = readJournal(journalFiles(directory).open('v'), identity);
-    expect(ignored).toBe(true);
-    expect([tx.committed(0, 256), rx.committed(0, 256)]).toEqual([0, 0]);
+    const { fromGuest, toGuest, ignored } = readJournal(journalFiles(directory).open('v'), identity);
+    expect(ignored).toBe('foreign');
+    expect([fromGuest.log.committed(0, 256), toGuest.log.committed(0, 256)]).toEqual([0, 0]);
+    expect([fromGuest.log.firstKept, toGuest.log.firstKept]).toEqual([NONE_KEPT, NONE_KEPT]);
   });
 
   it('with a count beyond the log, or beyond what the guest asked, are not acted upon', () => {
     const page = journalFiles(directory).open('v');
-    const { tx } = readJournal(page, identity);
-    tx.commit(5, new Uint32Array(128), 128, undefined);
-    expect(tx.committed(5, 127)).toBe(0);
-    expect(tx.committed(6, 128)).toBe(0);
-    new Uint32Array(page.buffer)[17] = 0xffffffff;
-    expect(tx.committed(5, 256)).toBe(0);
+    const { log } = readJournal(page, identity).fromGuest;
+    log.commit(5, new Uint32Array(128), 128, NONE_KEPT, undefined);
+    expect(log.committed(5, 128)).toBe(128);
+    expect(log.committed(5, 127)).toBe(0);
+    expect(log.committed(6, 128)).toBe(0);
+    new Uint32Array(page.buffer)[AT_FROM_GUEST] |= 0x1ff;
+    expect(log.committed(5, 512)).toBe(0);
+  });
+
+  it('keep frames for the next life, at just their place in the ring', () => {
+    const page = journalFiles(directory).open('v');
+    const first = readJournal(page, identity).toGuest;
+    first.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
+    first.log.keep(0xffffffff, 0, undefined);
+    const { toGuest, ignored } = readJournal(page, identity);
+    expect(ignored).toBe(undefined);
+    expect([toGuest.log.kept(0xffffffff), toGuest.log.kept(0)]).toEqual([0, NONE_KEPT]);
+    expect([...toGuest.frames.block.subarray(8, 10)]).toEqual([64, 60]);
+    first.log.commit(0xffffffff, new Uint32Array(2), 1, 5, undefined);
+    expect(first.log.kept(0)).toBe(5);
+    first.log.settle();
+    expect([first.log.kept(0), first.log.committed(0xffffffff, 1)]).toEqual([5, 0]);
+    first.log.clear();
+    expect(first.log.firstKept).toBe(NONE_KEPT);
+  });
+
+  it.each([
+    ['more frames than there is room for', [129]],
+    ['a frame outside the arena', [1, 0, 0, 0, 0, 0, 0, 0, 0xfffff000, 60]],
+    ['a frame without room for its header', [1, 0, 0, 0, 0, 0, 0, 0, 10, 60]],
+    ['a frame longer than frames are', [1, 0, 0, 0, 0, 0, 0, 0, 64, 65_554]],
+    ['a frame in pages that are mapped no more', [1, 0, 0, 0, 0, 0, 0, 0, 64, 60, 0, 1]],
+  ])('that keep %s are ignored as damaged', (_what, block) => {
+    const page = journalFiles(directory).open('v');
+    const { fromGuest } = readJournal(page, identity);
+    fromGuest.frames.block.set(block);
+    fromGuest.log.keep(5, 0, undefined);
+    expect(readJournal(page, identity)).toMatchObject({ ignored: 'damaged' });
+    expect(readJournal(page, identity)).toMatchObject({ ignored: undefined });
+    expect(fromGuest.log.firstKept).toBe(NONE_KEPT);
   });
 
   it('that cannot be had are an error with the path and the errno', () => {

@@ -1,0 +1,35 @@
+import { FRAME_BYTES_MAX, FrameBatch } from '../ports/types.js';
+import { type Arena, PAGE_SIZE } from '../xen/types.js';
+import { SPILL_BYTES } from './hooks.js';
+import { BATCH_SLOTS } from './pump.js';
+
+/**
+ * How the two directions' frames lie in memory: blocks and arenas of their batches. With a journal that memory
+ * outlives the process, so what is answered or read, and not yet passed on, is there for the next life.
+ */
+
+/** Frames lie at 16 past a multiple of 64, unless the guest's pages suggest otherwise: the vnet header is in front. */
+export const FRAME_ALIGN = 64;
+export const FRAME_PHASE = 16;
+/** What may be spent on laying frames so that a slot's bytes do not cross a page of the arena. */
+export const PHASE_BYTES = 16 * PAGE_SIZE;
+export const FROM_GUEST_ARENA_BYTES =
+  BATCH_SLOTS * (PAGE_SIZE + FRAME_ALIGN + FRAME_PHASE) + PHASE_BYTES + SPILL_BYTES;
+
+export const TO_GUEST_FRAMES = 64;
+/** Room to read several frames of the largest size, or a full batch of small ones. */
+export const READ_BYTES = 8 * (FRAME_BYTES_MAX + 64) + TO_GUEST_FRAMES * 2048;
+export const TO_GUEST_ARENA_BYTES = READ_BYTES + SPILL_BYTES;
+
+export interface Batches {
+  readonly fromGuest: FrameBatch;
+  readonly toGuest: FrameBatch;
+}
+
+/** Batches in memory that ends with the process. */
+export function newBatches(arena: (bytes: number) => Arena): Batches {
+  return {
+    fromGuest: new FrameBatch(arena(FROM_GUEST_ARENA_BYTES), BATCH_SLOTS),
+    toGuest: new FrameBatch(arena(TO_GUEST_ARENA_BYTES), TO_GUEST_FRAMES),
+  };
+}
