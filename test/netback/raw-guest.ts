@@ -178,6 +178,8 @@ export class TestPort implements Port {
   options: PortOptions | undefined;
   removed = false;
   opens = 0;
+  /** Runs before each write. */
+  onWrite: () => void = () => {};
   #waiting = false;
 
   /** A frame for the guest; `header` is the vnet header's three words. */
@@ -209,6 +211,7 @@ export class TestPort implements Port {
   }
 
   #write({ writes }: PortBatches): number {
+    this.onWrite();
     for (let i = 0; i < writes.count; i++) {
       const at = frameAt(i);
       const offset = writes.block[at + FRAME_OFFSET];

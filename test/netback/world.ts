@@ -1,4 +1,5 @@
 import type { VifdError } from '../../lib/errors.js';
+import { memoryJournals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode, VifId } from '../../lib/netback/types.js';
 import type { AttachedHow } from '../../lib/netback/vif.js';
@@ -14,6 +15,7 @@ export class World {
   readonly errors: VifdError[] = [];
   readonly attached: AttachedHow[] = [];
   readonly detached: string[] = [];
+  readonly journals = memoryJournals();
   dom0!: Xen;
   netback!: Netback;
   #killed = false;
@@ -39,7 +41,7 @@ export class World {
     };
     this.netback = await this.settled(
       Netback.open(
-        { xen: this.dom0, port, payload },
+        { xen: this.dom0, port, payload, journals: this.journals },
         {
           attached: (_vif, how) => this.attached.push(how),
           detached: (_vif, why) => this.detached.push(why),
