@@ -40,3 +40,4 @@ const failure = buildNative();
 if (failure !== undefined) console.error(failure);
 
 run(process.execPath, [`${root}node_modules/typescript/bin/tsc`, '-p', 'tsconfig.json']);
+run(process.execPath, [`${root}scripts/bundle.mjs`]);

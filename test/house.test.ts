@@ -33,6 +33,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ],
   demo: [
     'errors',
+    'cli',
     'journal-files',
     'protocol',
     'ports',

@@ -25,7 +25,7 @@ export class Vifd {
   /** Resolves when it serves all that waited. */
   async start(...options: string[]): Promise<void> {
     const from = this.events.length;
-    const main = `${BUILDS[this.#build % BUILDS.length]}/dist/cli/main.js`;
+    const main = `${BUILDS[this.#build % BUILDS.length]}/dist/vifd.cjs`;
     const child = spawn(process.execPath, [main, 'run', '--json', ...options], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });

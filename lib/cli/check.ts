@@ -5,7 +5,8 @@ import { runtimeCheck } from './checks/runtime.js';
 import type { Check, CheckOptions } from './checks/types.js';
 import { deviceCheck, xenChecks } from './checks/xen.js';
 import { EXIT_NOT_READY } from './exit.js';
-import { JOURNAL_DIRECTORY, librariesOption, storeOption } from './options.js';
+import { librariesOption, storeOption } from './options.js';
+import { JOURNAL_DIRECTORY } from './run-options.js';
 import { table } from './table.js';
 
 export function checkCommand(): Command {

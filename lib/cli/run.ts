@@ -1,48 +1,23 @@
-import { Command, Option } from 'commander';
 import { journalFiles } from '../journal-files.js';
 import type { Journals } from '../netback/journal.js';
 import { Netback } from '../netback/netback.js';
-import type { PayloadMode, VifInfo } from '../netback/types.js';
+import type { VifInfo } from '../netback/types.js';
 import { tap } from '../ports/tap.js';
 import type { Port } from '../ports/types.js';
 import { ServiceManager } from '../service-manager.js';
 import type { Xen } from '../xen/types.js';
 import { isKernels } from './kernel-driver.js';
 import { withManager } from './manager-log.js';
-import { JOURNAL_DIRECTORY, librariesOption, openXenFor, storeOption, type XenOptions } from './options.js';
 import { type EventLog, eventLog } from './run-log.js';
+import type { RunOptions } from './run-options.js';
 import { sweep } from './sweep.js';
-
-interface RunOptions extends XenOptions {
-  readonly payload: PayloadMode;
-  readonly bridge?: string;
-  readonly journal: string | false;
-  readonly json?: boolean;
-}
+import { openXenFor } from './xen.js';
 
 /** The address that Linux's netback gives its end: lowest priority for a bridge that picks its own from its ports. */
 const TAP_MAC = 'fe:ff:ff:ff:ff:ff';
 
-export function runCommand(): Command {
-  return new Command('run')
-    .description(
-      'serve the vifs of this domain in the foreground; SIGTERM detaches and leaves guests connected',
-    )
-    .addOption(
-      new Option('--payload <mode>', 'how frames cross: copy them, or map the guest pages')
-        .choices(['copy', 'map'])
-        .default('copy'),
-    )
-    .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
-    .option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process', JOURNAL_DIRECTORY)
-    .option('--no-journal', 'do without: a kill in the wrong instant may then cost a guest its device')
-    .option('--json', 'events as one JSON object a line')
-    .addOption(storeOption())
-    .addOption(librariesOption())
-    .action(run);
-}
-
-async function run(options: RunOptions): Promise<void> {
+/** `vifd run`. Resolves after an orderly stop. */
+export async function run(options: RunOptions): Promise<void> {
   const stop = stopSignal();
   const log = managedLog(options.json === true);
   await using xen = await openXenFor(options);

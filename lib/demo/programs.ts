@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 
 /** What the demo starts, by its place in the package. */
-export const BACKEND_PROGRAM: string = inPackage('dist/cli/main.js');
+export const BACKEND_PROGRAM: string = inPackage('dist/vifd.cjs');
 export const STANDBY_PROGRAM: string = inPackage('dist/demo/standby.js');
 export const GUEST_PROGRAM: string = inPackage('dist/netfront/guest.js');
 export const TRAFFIC_PROGRAM: string = inPackage('dist/demo/traffic.js');

@@ -9,7 +9,7 @@ import type { Store } from '../../lib/xen/types.js';
 import { Datagrams, whyNoDatagrams } from '../datagrams.js';
 import { inOwnNetwork } from '../own-network.js';
 
-const CLI = 'dist/cli/main.js';
+const CLI = 'dist/vifd.cjs';
 const LIBRARIES = 'build/Release/xensim';
 const STATE = '/local/domain/0/backend/vif/7/0/state';
 const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { statSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { VifdError } from '../../errors.js';
 import { connectDevice, type Readiness } from './device.js';
@@ -66,7 +66,8 @@ export async function connectFirst(
 }
 
 async function connectTo(path: string, options: ConnectOptions): Promise<Transport> {
-  const found = await stat(path);
+  // At once: the promises of node:fs cost 2 ms to load.
+  const found = statSync(path);
   return found.isSocket() ? connectSocket(path, options.signal) : connectDevice(path, options.readiness);
 }
 

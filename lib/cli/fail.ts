@@ -1,0 +1,17 @@
+import { VifdError } from '../errors.js';
+import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE } from './exit.js';
+
+/**
+ * Says what went wrong: one clear line for people; with --json one object, so that a program need not parse the line.
+ * @returns the exit code.
+ */
+export function fail(error: unknown): number {
+  const code = error instanceof VifdError ? error.code : 'ERR_STATE';
+  const message = error instanceof Error ? error.message : String(error);
+  if (process.argv.includes('--json')) {
+    process.stderr.write(`${JSON.stringify({ schemaVersion: 1, error: { code, message } })}\n`);
+  } else process.stderr.write(`vifd: ${message}\n`);
+  if (code === 'ERR_ARGUMENT') return EXIT_USAGE;
+  const errno = error instanceof VifdError ? error.errno : undefined;
+  return errno === 'EACCES' || errno === 'EPERM' ? EXIT_NOT_PERMITTED : EXIT_FAILED;
+}

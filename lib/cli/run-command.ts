@@ -1,0 +1,23 @@
+import { Command, Option } from 'commander';
+import { librariesOption, storeOption } from './options.js';
+import { run } from './run.js';
+import { JOURNAL_DIRECTORY, PAYLOADS } from './run-options.js';
+
+export function runCommand(): Command {
+  return new Command('run')
+    .description(
+      'serve the vifs of this domain in the foreground; SIGTERM detaches and leaves guests connected',
+    )
+    .addOption(
+      new Option('--payload <mode>', 'how frames cross: copy them, or map the guest pages')
+        .choices(PAYLOADS)
+        .default(PAYLOADS[0]),
+    )
+    .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
+    .option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process', JOURNAL_DIRECTORY)
+    .option('--no-journal', 'do without: a kill in the wrong instant may then cost a guest its device')
+    .option('--json', 'events as one JSON object a line')
+    .addOption(storeOption())
+    .addOption(librariesOption())
+    .action(run);
+}

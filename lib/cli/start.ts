@@ -1,0 +1,17 @@
+/**
+ * `vifd run` and nothing else: what scripts/bundle.mjs makes one file of, since loading the modules one by one takes
+ * longer than all the rest of a start. Every gap after a kill is mostly a start.
+ */
+import { fail } from './fail.js';
+import { run } from './run.js';
+import { parseRunOptions } from './run-options.js';
+
+/** @returns false, having done nothing, for arguments that are not plainly `run` with good options. */
+export function start([verb, ...args]: readonly string[]): boolean {
+  const options = verb === 'run' ? parseRunOptions(args) : undefined;
+  if (options === undefined) return false;
+  run(options).catch((error: unknown) => {
+    process.exitCode = fail(error);
+  });
+  return true;
+}

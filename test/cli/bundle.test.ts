@@ -1,0 +1,49 @@
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Script } from 'node:vm';
+import { afterAll, describe, expect, it } from 'vitest';
+
+const missing = ['dist/vifd.cjs', 'dist/run.cjs', 'dist/run.cache'].find((file) => !existsSync(file));
+const folders: string[] = [];
+
+/** A folder far from node_modules, with copies of these files of dist. @returns the program in it. */
+function programWith(...files: string[]): string {
+  const folder = mkdtempSync(join(tmpdir(), 'vifd-bundle-'));
+  folders.push(folder);
+  for (const file of ['vifd.cjs', ...files]) copyFileSync(`dist/${file}`, join(folder, file));
+  return join(folder, 'vifd.cjs');
+}
+
+const run = (program: string) =>
+  spawnSync(process.execPath, [program, 'run'], {
+    encoding: 'utf8',
+    env: { ...process.env, XENSTORED_PATH: '/nowhere/socket' },
+  });
+
+describe.skipIf(missing !== undefined)('the bundle that vifd run starts from', () => {
+  afterAll(() => {
+    for (const folder of folders) rmSync(folder, { recursive: true });
+  });
+
+  it('has compiled code that this V8 takes', () => {
+    const cachedData = readFileSync('dist/run.cache');
+    const script = new Script(readFileSync('dist/run.cjs', 'latin1'), { cachedData });
+    expect(script.cachedDataRejected).toBe(false);
+  });
+
+  it('has all that vifd run needs in it', () => {
+    const { stderr, status } = run(programWith('run.cjs', 'run.cache'));
+    expect(stderr).toMatch(/^vifd: No xenstore could be reached/);
+    expect(status).toBe(1);
+  });
+
+  it('can be missing: the modules are loaded one by one then', () => {
+    const program = programWith();
+    symlinkSync(resolve('dist/cli'), join(program, '../cli'));
+    const { stderr, status } = run(program);
+    expect(stderr).toMatch(/^vifd: No xenstore could be reached/);
+    expect(status).toBe(1);
+  });
+});
