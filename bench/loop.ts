@@ -2,6 +2,7 @@ import { newBatches } from '../lib/netback/batches.js';
 import { FlowCounters } from '../lib/netback/counters.js';
 import { FromGuest } from '../lib/netback/from-guest.js';
 import { Hooks } from '../lib/netback/hooks.js';
+import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/multicast.js';
 import type { PumpResult } from '../lib/netback/pump.js';
 import { ToGuest } from '../lib/netback/to-guest.js';
 import type { PayloadMode } from '../lib/netback/types.js';
@@ -55,7 +56,8 @@ export class TypeScriptLoop implements Loop {
       throw error;
     });
     const frames = newBatches((bytes) => grants.arena(bytes));
-    const common = { grants, domid: GUEST, payload, hooks };
+    const multicast = new MulticastFilter(new Uint32Array(MULTICAST_WORDS));
+    const common = { grants, domid: GUEST, payload, hooks, multicast };
     this.#fromGuest = new FromGuest({
       ...common,
       ring: this.#txRing,

@@ -9,6 +9,7 @@ import * as xen from '../xen/types.js';
 import * as batches from './batches.js';
 import type { FlowCounters } from './counters.js';
 import type { Hooks } from './hooks.js';
+import type { MulticastFilter } from './multicast.js';
 import { describeFromGuest, HEADERS_BYTES } from './offload.js';
 import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
@@ -16,7 +17,7 @@ import type { PayloadMode } from './types.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_COUNT, FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = ports;
-const { TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
+const { EXTRA_TYPE_MCAST_ADD, TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
@@ -34,6 +35,7 @@ export class FromGuest {
   readonly #ring: BackRing;
   readonly #payload: PayloadMode;
   readonly #hooks: Hooks;
+  readonly #multicast: MulticastFilter;
   readonly #counters: FlowCounters;
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
   readonly #parsed = new TxFrames(BATCH_SLOTS);
@@ -51,6 +53,7 @@ export class FromGuest {
     domid: number;
     payload: PayloadMode;
     hooks: Hooks;
+    multicast: MulticastFilter;
     counters: FlowCounters;
   }) {
     this.frames = parts.frames;
@@ -59,6 +62,7 @@ export class FromGuest {
     this.#ring = parts.ring;
     this.#payload = parts.payload;
     this.#hooks = parts.hooks;
+    this.#multicast = parts.multicast;
     this.#counters = parts.counters;
   }
 
@@ -100,6 +104,7 @@ export class FromGuest {
     parseTx(this.#slots, slots, whole, parsed);
     if (parsed.slots === 0) return parsed.fault;
     this.#ring.take(parsed.slots);
+    if (parsed.commands > 0) this.#command();
     this.#describe();
     const refused = this.#fetch();
     this.#intact &&= parsed.refusals === 0 && !this.#hooks.active;
@@ -127,6 +132,18 @@ export class FromGuest {
     this.#send();
     this.grants.unmap();
     if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots)) notify();
+  }
+
+  /** Changes the multicast list as the guest says. Killed before it is answered, the next life does it again: no harm. */
+  #command(): void {
+    const parsed = this.#parsed;
+    for (let i = 0; i < parsed.commands; i++) {
+      const at = parsed.commandSlots[i] * TX_SLOT_WORDS;
+      const [head, low] = [this.#slots[at], this.#slots[at + 1]];
+      if ((head & 0xff) !== EXTRA_TYPE_MCAST_ADD) this.#multicast.remove(head >>> 16, low);
+      else if (!this.#multicast.add(head >>> 16, low)) continue;
+      parsed.fulfil(i);
+    }
   }
 
   /** Lays the frames out in the arena and writes an operation for each slot of data. One loop without calls: it is hot. */

@@ -14,7 +14,12 @@ export interface FrontendSettings {
   readonly checksumV6: boolean;
   /** The guest tells when it posts receive buffers. */
   readonly rxNotify: boolean;
+  /** Only the multicast frames that the guest named shall reach it. It may change its mind (`MULTICAST_KEY`). */
+  readonly multicastControl: boolean;
 }
+
+/** The one key that a connected guest may change. */
+export const MULTICAST_KEY = 'request-multicast-control';
 
 export type Handshake =
   | { readonly ok: true; readonly settings: FrontendSettings }
@@ -33,8 +38,8 @@ const FEATURES: ReadonlyArray<readonly [string, string]> = [
   ['feature-ipv6-csum-offload', '1'],
   ['feature-split-event-channels', '1'],
   ['multi-queue-max-queues', '1'],
-  ['feature-multicast-control', '0'],
-  ['feature-dynamic-multicast-control', '0'],
+  ['feature-multicast-control', '1'],
+  ['feature-dynamic-multicast-control', '1'],
   ['feature-ctrl-ring', '0'],
   ['feature-xdp-headroom', '0'],
 ];
@@ -83,6 +88,7 @@ export async function readFrontend(store: StoreView, path: string): Promise<Hand
       checksumV4: !has('feature-no-csum-offload'),
       checksumV6: has('feature-ipv6-csum-offload'),
       rxNotify: has('feature-rx-notify'),
+      multicastControl: has(MULTICAST_KEY),
     },
   };
 }
@@ -101,6 +107,7 @@ const FRONTEND_KEYS = [
   'feature-no-csum-offload',
   'feature-ipv6-csum-offload',
   'feature-rx-notify',
+  MULTICAST_KEY,
 ] as const;
 
 function unsigned(text: string | undefined): number | undefined {

@@ -8,6 +8,7 @@ import { FromGuest } from './from-guest.js';
 import type { FrontendSettings } from './handshake.js';
 import type { Hooks } from './hooks.js';
 import type { Journal } from './journal.js';
+import { MULTICAST_WORDS, MulticastFilter } from './multicast.js';
 import { ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
@@ -28,6 +29,7 @@ export interface QueueParts {
 
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
 export class Queue {
+  readonly multicast: MulticastFilter;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
@@ -42,6 +44,7 @@ export class Queue {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
    */
   constructor(parts: QueueParts) {
+    this.multicast = new MulticastFilter(parts.journal?.multicast ?? new Uint32Array(MULTICAST_WORDS));
     try {
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
@@ -91,11 +94,13 @@ export class Queue {
     if (!txRing.attach()) throw beyond('from-guest', domid);
     if (!rxRing.attach()) throw beyond('to-guest', domid);
     this.#resumed = txRing.responsesPublished !== 0 || rxRing.responsesPublished !== 0;
+    this.multicast.requested = settings.multicastControl;
+    if (!this.#resumed) this.multicast.begin();
     const frames =
       journal === undefined
         ? newBatches((bytes) => grants.arena(bytes))
         : { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
-    const common = { grants, domid, payload: parts.payload, hooks: parts.hooks };
+    const common = { grants, domid, payload: parts.payload, hooks: parts.hooks, multicast: this.multicast };
     const fromGuest = new FromGuest({
       ...common,
       ring: txRing,

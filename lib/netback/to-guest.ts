@@ -9,6 +9,7 @@ import * as xen from '../xen/types.js';
 import { READ_BYTES } from './batches.js';
 import type { FlowCounters } from './counters.js';
 import type { Hooks } from './hooks.js';
+import type { MulticastFilter } from './multicast.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
 import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
@@ -38,6 +39,7 @@ export class ToGuest {
   readonly #payload: PayloadMode;
   readonly #taker: Taker;
   readonly #hooks: Hooks;
+  readonly #multicast: MulticastFilter;
   readonly #counters: FlowCounters;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
@@ -53,6 +55,7 @@ export class ToGuest {
     payload: PayloadMode;
     taker: Taker;
     hooks: Hooks;
+    multicast: MulticastFilter;
     counters: FlowCounters;
   }) {
     this.frames = parts.frames;
@@ -64,6 +67,7 @@ export class ToGuest {
     this.#payload = parts.payload;
     this.#taker = parts.taker;
     this.#hooks = parts.hooks;
+    this.#multicast = parts.multicast;
     this.#counters = parts.counters;
     // What an earlier life had read from the port and not delivered comes first.
     const { kept } = parts.ring;
@@ -102,6 +106,7 @@ export class ToGuest {
       io.wantReadable();
       return false;
     }
+    if (this.#multicast.active) this.#multicast.run(this.frames, this.#counters);
     if (this.#hooks.active) this.#hooks.run(this.frames, 'to-guest', this.#counters);
     this.#ring.keep(0);
     return true;

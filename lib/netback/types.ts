@@ -25,7 +25,7 @@ export type Direction = 'from-guest' | 'to-guest';
 export interface Flow {
   readonly frames: number;
   readonly bytes: number;
-  /** By a hook. */
+  /** By a hook, or as the guest's multicast list says. */
   readonly filtered: number;
   /** For want of room, or because the guest cannot take such a frame. */
   readonly dropped: number;

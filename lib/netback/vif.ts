@@ -3,7 +3,7 @@ import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
 import { FlowCounters } from './counters.js';
-import { advertise, type FrontendSettings, readFrontend } from './handshake.js';
+import { advertise, type FrontendSettings, MULTICAST_KEY, readFrontend } from './handshake.js';
 import { Hooks } from './hooks.js';
 import { type Journal, type Journals, readJournal } from './journal.js';
 import { Queue } from './queue.js';
@@ -60,7 +60,7 @@ export class Vif implements VifInfo {
   #reason: string | undefined;
   #port: Port | undefined;
   #queue: Queue | undefined;
-  #watch: StoreWatch | undefined;
+  #watches: StoreWatch[] = [];
   #dirty = false;
   #work: Promise<void> | undefined;
   #ended = false;
@@ -109,8 +109,12 @@ export class Vif implements VifInfo {
 
   /** Begins to follow the store. Resolves when the vif has done what there was to do. */
   async start(): Promise<void> {
-    const path = `${this.#parts.node.frontendPath}/state`;
-    this.#watch = await this.#parts.xen.store.watch(path, () => this.poke());
+    const { node, xen } = this.#parts;
+    // These keys and not the whole frontend: a guest could write there without end (XSA-349).
+    const watched = ['state', MULTICAST_KEY].map((key) =>
+      xen.store.watch(`${node.frontendPath}/${key}`, () => this.poke()),
+    );
+    this.#watches = await Promise.all(watched);
     await this.poke();
   }
 
@@ -129,7 +133,7 @@ export class Vif implements VifInfo {
     await this.#work;
     this.#release('shutdown');
     this.#state = 'detached';
-    await this.#watch?.close();
+    await this.#unwatch();
     await this.#port?.[Symbol.asyncDispose]();
   }
 
@@ -226,6 +230,8 @@ export class Vif implements VifInfo {
       this.#parts.onAttached(this, { resumed: this.#queue.resumed, attachMs: xen.clock.now() - began });
       this.#queue?.start();
     }
+    const multicast = await xen.store.read(`${node.frontendPath}/${MULTICAST_KEY}`);
+    if (this.#queue !== undefined) this.#queue.multicast.requested = multicast === '1';
     if (sight.own === XenbusState.InitWait && sight.plugged && this.#queue !== undefined) {
       await node.setState(XenbusState.Connected);
     }
@@ -256,9 +262,13 @@ export class Vif implements VifInfo {
     this.#ended = true;
     this.#end('guest-gone');
     this.#state = 'closed';
-    await this.#watch?.close();
+    await this.#unwatch();
     await this.#dropPort();
     this.#parts.onGone(this);
+  }
+
+  async #unwatch(): Promise<void> {
+    await Promise.all(this.#watches.splice(0).map((watch) => watch.close()));
   }
 
   async #dropPort(): Promise<void> {

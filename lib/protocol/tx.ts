@@ -63,6 +63,10 @@ export class TxFrames {
   /** Frames that are answered with an error. */
   refusals = 0;
   fault: TxFault | undefined;
+  /** Slots of extra info that change the guest's multicast list; the frames they are in carry nothing else. */
+  commands = 0;
+  readonly commandSlots: Uint8Array;
+  readonly #commandFrames: Uint8Array;
   /**
    * By slot, what to answer: RSP_NULL for extras, and for others the frame's status and their own id. (An extra's
    * slot has no id; its bytes are older than the request.)
@@ -78,6 +82,8 @@ export class TxFrames {
     this.capacity = capacity;
     this.responses = new Uint32Array(capacity);
     this.roles = new Uint8Array(capacity);
+    this.commandSlots = new Uint8Array(capacity);
+    this.#commandFrames = new Uint8Array(capacity);
     this.#words = new Uint32Array(capacity * FRAME_WORDS);
   }
 
@@ -126,6 +132,31 @@ export class TxFrames {
     }
   }
 
+  /** The guest's command was carried out: it is answered without an error. Unless somebody does, it is refused. */
+  fulfil(command: number): void {
+    const first = this.firstSlot(this.#commandFrames[command]);
+    this.responses[first] &= 0xffff;
+    this.refusals--;
+  }
+
+  /** For `parseTx`: extra info in `slot` makes frame `index` a command. */
+  command(index: number, slot: number): void {
+    this.#unusable = true;
+    // One a frame, as Linux takes them.
+    if (this.commands > 0 && this.#commandFrames[this.commands - 1] === index) return;
+    this.commandSlots[this.commands] = slot;
+    this.#commandFrames[this.commands] = index;
+    this.commands++;
+  }
+
+  /** For `parseTx`: there are `count` whole frames, of `slots` slots. */
+  finish(count: number, slots: number): void {
+    this.count = count;
+    this.slots = slots;
+    // The frame that was cut off may have been a command.
+    if (this.commands > 0 && this.#commandFrames[this.commands - 1] >= count) this.commands--;
+  }
+
   /** For `parseTx`: what is known of frame `index` when it begins. */
   begin(index: number, size: number, flags: number): void {
     const at = index * FRAME_WORDS;
@@ -166,6 +197,7 @@ const FAULT = -2;
 export function parseTx(slots: Uint32Array, count: number, whole: boolean, frames: TxFrames): void {
   frames.refusals = 0;
   frames.fault = undefined;
+  frames.commands = 0;
   let index = 0;
   let slot = 0;
   let used = 0;
@@ -175,8 +207,7 @@ export function parseTx(slots: Uint32Array, count: number, whole: boolean, frame
     slot += used;
     index++;
   }
-  frames.count = index;
-  frames.slots = slot;
+  frames.finish(index, slot);
   // A batch holds many frames of the largest size, so a first frame that does not end is endless.
   if (used === INCOMPLETE && (whole || slot === 0)) frames.fault = 'frame is incomplete';
 }
@@ -272,8 +303,7 @@ function readExtras(
       if (kind !== GSO_TYPE_TCPV4 && kind !== GSO_TYPE_TCPV6) return stop(frames, 'GSO type is unknown');
       frames.segment(index, kind, head >>> 16);
     } else if (type === EXTRA_TYPE_MCAST_ADD || type === EXTRA_TYPE_MCAST_DEL) {
-      // Multicast control is not advertised: the request is answered with an error and carries no frame.
-      frames.spoil();
+      frames.command(index, slot);
     } else if (type === 0 || type > EXTRA_TYPE_XDP) {
       return stop(frames, 'extra info of unknown type');
     }

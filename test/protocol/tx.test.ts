@@ -123,7 +123,7 @@ describe('parseTx', () => {
     ],
     ['of 19 slots', frameOf(Array(19).fill(100))],
     ['of 20 slots', frameOf(Array(20).fill(100))],
-    ['that asks for multicast control', frameOf([60], [extra(EXTRA_TYPE_MCAST_ADD)])],
+    ['that is a command, until somebody carries it out,', frameOf([60], [extra(EXTRA_TYPE_MCAST_ADD)])],
   ])('answers a frame %s with an error, and goes on', (_, slots) => {
     const { frames } = parse([...slots, data(99, 60)]);
     expect([frames.count, frames.refusals, frames.fault]).toEqual([2, 1, undefined]);
