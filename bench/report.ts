@@ -1,7 +1,6 @@
-import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
+import { align, factsTable, writeSection } from './docs.js';
 import { type Direction, type Found, median, pairedRatios } from './measure.js';
+import { where } from './where.js';
 
 export interface Line {
   readonly direction: Direction;
@@ -35,27 +34,6 @@ export function report(native: readonly Line[], model: readonly Line[], tap: Rep
   return { schemaVersion: 1, where: where(), lines, tap };
 }
 
-function where(): Record<string, string> {
-  const cores = cpus();
-  return {
-    date: new Date().toISOString().slice(0, 10),
-    commit:
-      git('rev-parse', '--short', 'HEAD') +
-      (git('status', '--porcelain', 'lib', 'native') ? ' (modified)' : ''),
-    cpu: `${cores.length} x ${cores[0]?.model.trim() ?? 'unknown'}`,
-    kernel: release(),
-    node: `${process.version} (V8 ${process.versions.v8})`,
-  };
-}
-
-function git(...args: string[]): string {
-  try {
-    return execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
-  } catch {
-    return '';
-  }
-}
-
 const COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map', 'model'] as const;
 const TAP_COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map'] as const;
 
@@ -86,14 +64,6 @@ function tables(result: Report): { title: string; text: string }[] {
   return [...plain, { title, text: align([TAP_COLUMNS, ...result.tap.map(rowOf)]) }];
 }
 
-/** The first column to the left, figures to the right. */
-function align(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const line = (row: readonly string[]) =>
-    widths.map((width, i) => (i === 0 ? row[i].padEnd(width) : row[i].padStart(width + 2))).join('');
-  return rows.map((row) => line(row).trimEnd()).join('\n');
-}
-
 export function print(result: Report): void {
   for (const [name, value] of Object.entries(result.where)) console.log(`${name.padEnd(7)} ${value}`);
   for (const { title, text } of tables(result)) console.log(`\n${title}\n${text}`);
@@ -115,10 +85,8 @@ median of the rounds of several processes, in which the loops take turns.
   in the guest's pages and, without a tap, is not touched.
 - **model**: the same classes over the hypervisor in TypeScript.`;
 
-/** docs/benchmarks.md. */
+/** Its part of docs/benchmarks.md. */
 export function writeDocs(result: Report): void {
-  const facts = Object.entries(result.where).map(([name, value]) => `| ${name} | ${value} |`);
-  const sections = tables(result).map(({ title, text }) => `## ${title}\n\n\`\`\`\n${text}\n\`\`\``);
-  const parts = ['# Benchmarks', EXPLANATION, ['| | |', '| --- | --- |', ...facts].join('\n'), ...sections];
-  writeFileSync('docs/benchmarks.md', `${parts.join('\n\n')}\n`);
+  const sections = tables(result).map(({ title, text }) => `### ${title}\n\n\`\`\`\n${text}\n\`\`\``);
+  writeSection('bench', [EXPLANATION, factsTable(result.where), ...sections].join('\n\n'));
 }

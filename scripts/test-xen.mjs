@@ -3,9 +3,10 @@
  * on a machine that cannot run the lab every test is skipped, with the reason.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { buildLab } from './build-lab.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
@@ -15,17 +16,7 @@ const BOOTS = [
   { name: 'beside', options: [], seconds: 1200 },
 ];
 
-function must(command, args) {
-  const { status } = spawnSync(command, args, { stdio: 'inherit' });
-  if (status !== 0) process.exit(status ?? 1);
-}
-
-must(process.execPath, ['scripts/setup.mjs']);
-rmSync('build/lab', { recursive: true, force: true });
-must('node_modules/.bin/tsc', ['-p', 'lab/tsconfig.json']);
-// The compiler puts lib beside what imports it. Tested is dist, which is what users run.
-rmSync('build/lab/lib', { recursive: true });
-symlinkSync('../../dist', 'build/lab/lib');
+buildLab();
 
 const main = 'build/lab/lab/tests/main.js';
 const onlyAt = process.argv.indexOf('--only');

@@ -17,15 +17,24 @@ export class Vifd {
   readonly events: VifdEvent[] = [];
   #child: ChildProcess | undefined;
   #build = 0;
+  readonly #builds: readonly string[];
+
+  constructor(builds: readonly string[] = BUILDS) {
+    this.#builds = builds;
+  }
 
   get running(): boolean {
     return this.#child !== undefined;
   }
 
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   /** Resolves when it serves all that waited. */
   async start(...options: string[]): Promise<void> {
     const from = this.events.length;
-    const main = `${BUILDS[this.#build % BUILDS.length]}/dist/vifd.cjs`;
+    const main = `${this.#builds[this.#build % this.#builds.length]}/dist/vifd.cjs`;
     const child = spawn(process.execPath, [main, 'run', '--json', ...options], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -64,8 +73,8 @@ export class Vifd {
 }
 
 /** Two copies of what is tested, in memory: reading modules over 9p costs seconds a start. */
-export async function installBuilds(project: string): Promise<void> {
-  for (const to of BUILDS) {
+export async function installBuilds(project: string, folders: readonly string[] = BUILDS): Promise<void> {
+  for (const to of folders) {
     await must('mkdir', '-p', `${to}/build/Release`, `${to}/node_modules`);
     await must('cp', '-r', `${project}/dist`, `${project}/package.json`, to);
     await must('cp', `${project}/build/Release/vifd.node`, `${to}/build/Release/`);

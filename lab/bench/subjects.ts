@@ -1,0 +1,83 @@
+import { existsSync } from 'node:fs';
+import type { Guest } from '../tests/guest.js';
+import { must, until } from '../tests/process.js';
+import { installBuilds, Vifd } from '../tests/vifd.js';
+import { kernelThreads } from './cpu.js';
+
+/** A backend that is measured. They take turns at one guest. */
+export interface Subject {
+  readonly name: string;
+  /** The guest's, on the interface that it serves. */
+  readonly address: string;
+  /** Serves the guest from now on. */
+  begin(): Promise<void>;
+  end(): Promise<void>;
+  /** Whose processor time is its own; meaningful while it serves. */
+  pids(): readonly number[];
+}
+
+export interface SubjectOptions {
+  readonly guest: Guest;
+  /** Where the builds lie that are measured, by name; the first is the checkout's own and gives no name to its subjects. */
+  readonly builds: readonly { readonly name: string; readonly folder: string }[];
+}
+
+/** All that can be measured here: xen-netback, each build of vifd in both payload modes, and QEMU's where it is there. */
+export async function subjectsOf({ guest, builds }: SubjectOptions): Promise<Subject[]> {
+  const subjects: Subject[] = [kernel(guest)];
+  for (const { name, folder } of builds) {
+    const copy = `/run/vifd-bench-${name}`;
+    await installBuilds(folder, [copy]);
+    const suffix = name === '' ? '' : ` ${name}`;
+    for (const mode of ['copy', 'map']) subjects.push(vifd(`vifd ${mode}${suffix}`, guest, copy, mode));
+  }
+  if (existsSync('/usr/local/bin/qemu-netback')) subjects.push(qemu(guest));
+  return subjects;
+}
+
+function kernel(guest: Guest): Subject {
+  return {
+    name: 'kernel',
+    address: guest.address,
+    begin: async () => void (await must('guest', 'bind', guest.name)),
+    end: async () => void (await must('guest', 'unbind', guest.name)),
+    pids: () => kernelThreads(`${guest.vif}-`),
+  };
+}
+
+function vifd(name: string, guest: Guest, build: string, mode: string): Subject {
+  const daemon = new Vifd([build]);
+  return {
+    name,
+    address: guest.address,
+    begin: async () => {
+      const from = daemon.events.length;
+      await daemon.start('--payload', mode, '--bridge', 'xenbr0');
+      await until(`${name} serves`, () =>
+        daemon.events.slice(from).some(({ event, vif }) => event === 'attached' && vif === guest.vif),
+      );
+    },
+    end: async () => {
+      await daemon.stop('SIGTERM');
+      // Of the same name as the interface of xen-netback.
+      await must('ip', 'link', 'delete', guest.vif);
+      const errors = daemon.errors();
+      if (errors.length > 0) throw new Error(`${name}: ${errors.join('; ')}`);
+    },
+    pids: () => (daemon.pid === undefined ? [] : [daemon.pid]),
+  };
+}
+
+/** Its interface is one of its own, and stays: while others have their turn no frame comes to it. */
+function qemu(guest: Guest): Subject {
+  let pid: number | undefined;
+  return {
+    name: 'QEMU',
+    address: guest.address.replace(/^10\.77\.0\./, '10.77.77.'),
+    begin: async () => {
+      pid ??= Number(await must('guest', 'peer', guest.name));
+    },
+    end: async () => {},
+    pids: () => (pid === undefined ? [] : [pid]),
+  };
+}

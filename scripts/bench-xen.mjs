@@ -1,0 +1,15 @@
+/**
+ * `npm run bench:xen -- [--quick] [--json] [--write-docs] [--rounds N] [--only SUBJECTS] [--against NAME=CHECKOUT]`: vifd,
+ * xen-netback and QEMU's netback on a real Xen, in turns at one guest, in one boot of the lab. See lab/bench/main.ts.
+ */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { buildLab } from './build-lab.mjs';
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+
+buildLab();
+const { status } = spawnSync(process.execPath, ['build/lab/lab/bench/main.js', ...process.argv.slice(2)], {
+  stdio: 'inherit',
+});
+process.exit(status ?? 1);
