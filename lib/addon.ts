@@ -24,6 +24,8 @@ export interface Addon {
   openTap(name: string): NativeTap | FailedTap;
   /** One datagram to a unix socket ('@' first: an abstract one), without waiting. @returns 0 or -errno. */
   sendDatagram(path: string, text: string): number;
+  /** @returns the descriptor of a connected stream socket that does not block. */
+  connectUnix(path: string): number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
   watch(fd: number, onReadable: () => void): (() => void) | number;
 }

@@ -6,6 +6,7 @@
 #include "memory.h"
 #include "notify.h"
 #include "tap.h"
+#include "unix.h"
 #include "watch.h"
 #include "xenlib.h"
 
@@ -26,6 +27,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
   exports["sendDatagram"] = Napi::Function::New(env, vifd::SendDatagram, "sendDatagram");
+  exports["connectUnix"] = Napi::Function::New(env, vifd::ConnectUnix, "connectUnix");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
   return exports;
 }

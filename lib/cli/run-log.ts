@@ -1,4 +1,5 @@
 import type { Netback, NetbackListeners } from '../netback/netback.js';
+import { writeLine } from './output.js';
 
 export interface EventLog extends NetbackListeners {
   ready(netback: Netback): void;
@@ -10,8 +11,8 @@ export interface EventLog extends NetbackListeners {
 /** What `vifd run` says: sentences on stderr for people, or one JSON object a line on stdout for programs. */
 export function eventLog(json: boolean): EventLog {
   const say = (text: string, event: Record<string, unknown>) => {
-    if (json) process.stdout.write(`${JSON.stringify({ schemaVersion: 1, timeMs: Date.now(), ...event })}\n`);
-    else process.stderr.write(`${text}\n`);
+    if (json) writeLine(1, JSON.stringify({ schemaVersion: 1, timeMs: Date.now(), ...event }));
+    else writeLine(2, text);
   };
   return {
     ready: (netback) =>

@@ -26,8 +26,13 @@ export async function run(options: RunOptions): Promise<void> {
   // A simulated Xen has no drivers in this kernel.
   const accept = (vif: VifInfo) => xen.shares !== undefined || !isKernels(vif);
   const { payload, journal } = options;
-  const journals = journal === false ? {} : { journals: await sweptJournals(xen, journal, log) };
-  await using netback = await Netback.open({ xen, port, accept, payload, ...journals }, listeners);
+  const journals = journal === false ? undefined : journalFiles(journal);
+  await using netback = await Netback.open(
+    { xen, port, accept, payload, ...(journals && { journals }) },
+    listeners,
+  );
+  // Those who are still there come first.
+  if (journal !== false && journals !== undefined) await sweepAfter(xen, journal, journals, log);
   log.ready(netback);
   await stop;
   log.stopping();
@@ -39,11 +44,9 @@ function managedLog(json: boolean): EventLog {
   return manager === undefined ? log : withManager(log, manager);
 }
 
-async function sweptJournals(xen: Xen, directory: string, log: EventLog): Promise<Journals> {
-  const journals = journalFiles(directory);
+async function sweepAfter(xen: Xen, directory: string, journals: Journals, log: EventLog): Promise<void> {
   const { store, domid } = xen;
   for (const vif of await sweep({ store, domid, directory, journals })) log.swept(vif);
-  return journals;
 }
 
 function vifTap(vif: VifInfo, bridge: string | undefined): Promise<Port> | Port {

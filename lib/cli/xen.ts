@@ -1,5 +1,4 @@
 import { openXen } from '../xen/native/open.js';
-import { openStore } from '../xen/store/client.js';
 import type { Xen } from '../xen/types.js';
 
 /** Options of every verb that speaks to a hypervisor. */
@@ -8,7 +7,9 @@ export interface XenOptions {
   readonly libraries?: string;
 }
 
-export async function openXenFor(options: XenOptions): Promise<Xen> {
-  const store = await openStore(options.store === undefined ? {} : { path: options.store });
-  return openXen({ store, ...(options.libraries === undefined ? {} : { libraries: options.libraries }) });
+export function openXenFor({ store, libraries }: XenOptions): Promise<Xen> {
+  return openXen({
+    ...(store === undefined ? {} : { storePath: store }),
+    ...(libraries === undefined ? {} : { libraries }),
+  });
 }

@@ -40,7 +40,7 @@ export class Netback implements AsyncDisposable {
   readonly #emitter = new EventEmitter();
   readonly #vifs = new Map<VifId, Vif>();
   readonly #adding = new Set<VifId>();
-  #watch: StoreWatch | undefined;
+  #watch: Promise<StoreWatch> | undefined;
   #scan: Promise<void> | undefined;
   #scanAgain = false;
   #closing: Promise<void> | undefined;
@@ -59,8 +59,9 @@ export class Netback implements AsyncDisposable {
     }
     const root = backendVifRoot(options.xen.domid);
     // Coalesced by the store client: one look serves any number of changes (XSA-349).
-    netback.#watch = await options.xen.store.watch(root, (path) => netback.#changed(path));
-    await netback.#look();
+    // Asked for together: the store answers in order, so what comes after the listing is watched.
+    netback.#watch = options.xen.store.watch(root, (path) => netback.#changed(path));
+    await Promise.all([netback.#watch, netback.#look()]);
     return netback;
   }
 
@@ -90,7 +91,7 @@ export class Netback implements AsyncDisposable {
 
   async #detach(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    await this.#watch?.close();
+    await (await this.#watch)?.close();
     await this.#scan;
     await Promise.all([...this.#vifs.values()].map((vif) => vif.detach()));
     this.#vifs.clear();
@@ -117,11 +118,14 @@ export class Netback implements AsyncDisposable {
     const root = backendVifRoot(domid);
     while (this.#scanAgain && this.#closing === undefined) {
       this.#scanAgain = false;
-      for (const guest of await store.list(root)) {
-        const handles = await store.list(`${root}/${guest}`);
-        await Promise.all(handles.map((handle) => this.#add(`${root}/${guest}/${handle}`, guest, handle)));
-      }
+      const guests = await store.list(root);
+      await Promise.all(guests.map((guest) => this.#addAll(`${root}/${guest}`, guest)));
     }
+  }
+
+  async #addAll(path: string, guest: string): Promise<void> {
+    const handles = await this.#options.xen.store.list(path);
+    await Promise.all(handles.map((handle) => this.#add(`${path}/${handle}`, guest, handle)));
   }
 
   async #add(path: string, guest: string, device: string): Promise<void> {

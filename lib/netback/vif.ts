@@ -3,7 +3,13 @@ import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
 import { FlowCounters } from './counters.js';
-import { advertise, type FrontendSettings, MULTICAST_KEY, readFrontend } from './handshake.js';
+import {
+  advertise,
+  type FrontendSettings,
+  type Handshake,
+  MULTICAST_KEY,
+  readFrontend,
+} from './handshake.js';
 import { Hooks } from './hooks.js';
 import { type Journal, type Journals, readJournal } from './journal.js';
 import { Queue } from './queue.js';
@@ -27,7 +33,7 @@ export type DetachReason = 'guest-closed' | 'guest-gone' | 'protocol-error' | 's
 export interface AttachedHow {
   /** An earlier life of the backend served this connection of the guest. */
   readonly resumed: boolean;
-  /** From reading the guest's keys to the moment when frames can move. */
+  /** From opening the port to the moment when frames can move. */
   readonly attachMs: number;
 }
 
@@ -60,7 +66,7 @@ export class Vif implements VifInfo {
   #reason: string | undefined;
   #port: Port | undefined;
   #queue: Queue | undefined;
-  #watches: StoreWatch[] = [];
+  #watches: Promise<StoreWatch>[] = [];
   #dirty = false;
   #work: Promise<void> | undefined;
   #ended = false;
@@ -111,11 +117,16 @@ export class Vif implements VifInfo {
   async start(): Promise<void> {
     const { node, xen } = this.#parts;
     // These keys and not the whole frontend: a guest could write there without end (XSA-349).
-    const watched = ['state', MULTICAST_KEY].map((key) =>
+    this.#watches = ['state', MULTICAST_KEY].map((key) =>
       xen.store.watch(`${node.frontendPath}/${key}`, () => this.poke()),
     );
-    this.#watches = await Promise.all(watched);
-    await this.poke();
+    try {
+      // Asked for together: the store answers in order, so what comes after the first look is watched.
+      await Promise.all([...this.#watches, this.poke()]);
+    } catch (error) {
+      this.#watches = [];
+      throw error;
+    }
   }
 
   /** Something changed in the store: look, and act. Resolves when that is done. */
@@ -149,17 +160,29 @@ export class Vif implements VifInfo {
     while (this.#dirty && !this.#ended) {
       this.#dirty = false;
       try {
-        const sight = await this.#parts.node.look();
+        const { sight, keys } = await this.#look();
         if (sight === undefined) await this.#forget();
-        else await this.#step(sight);
+        else await this.#step(sight, keys);
       } catch (error) {
         this.#parts.onError(error, this);
       }
     }
   }
 
+  /**
+   * The guest's keys are asked for behind its state, so they are as new; a round trip less when we attach. Whoever
+   * connects awaits them: a guest that makes them unreadable must not hide its vif's end from us.
+   */
+  async #look(): Promise<{ sight: VifSight | undefined; keys: Promise<Handshake> | undefined }> {
+    const { node, xen } = this.#parts;
+    const looking = node.look();
+    const keys = this.#queue === undefined ? readFrontend(xen.store, node.frontendPath) : undefined;
+    keys?.catch(() => undefined);
+    return { sight: await looking, keys };
+  }
+
   /** The table of docs/design.md, "Life of a vif". */
-  async #step(sight: VifSight): Promise<void> {
+  async #step(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
     if (sight.hotplugError !== undefined) {
       this.#report('ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
     }
@@ -173,7 +196,7 @@ export class Vif implements VifInfo {
         return this.#expect(sight);
       case XenbusState.Initialised:
       case XenbusState.Connected:
-        return this.#connect(sight);
+        return this.#connect(sight, keys);
       case XenbusState.Closing:
         this.#end('guest-closed');
         this.#state = 'closed';
@@ -200,13 +223,13 @@ export class Vif implements VifInfo {
     await this.#parts.node.setState(XenbusState.InitWait);
   }
 
-  async #connect(sight: VifSight): Promise<void> {
+  async #connect(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
     const { node, xen } = this.#parts;
     if (sight.own !== XenbusState.InitWait && sight.own !== XenbusState.Connected) return;
-    if (this.#queue === undefined && this.#state !== 'stopped') {
+    if (keys !== undefined && this.#queue === undefined && this.#state !== 'stopped') {
       const began = xen.clock.now();
       const port = await this.#openPort();
-      const handshake = await readFrontend(xen.store, node.frontendPath);
+      const handshake = await keys;
       if (!handshake.ok) return this.#stop(handshake.reason);
       try {
         this.#queue = new Queue({
@@ -268,7 +291,7 @@ export class Vif implements VifInfo {
   }
 
   async #unwatch(): Promise<void> {
-    await Promise.all(this.#watches.splice(0).map((watch) => watch.close()));
+    await Promise.all(this.#watches.splice(0).map(async (watch) => (await watch).close()));
   }
 
   async #dropPort(): Promise<void> {

@@ -1,21 +1,41 @@
 import { createServer, type Server, type Socket } from 'node:net';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openStore } from '../../lib/xen/store/client.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { storeIo } from '../../lib/xen/native/readiness.js';
+import { type OpenStoreOptions, openStore } from '../../lib/xen/store/client.js';
 import { encodeMessage, encodeStrings, MessageDecoder, MessageType } from '../../lib/xen/store/wire.js';
+import { whyNoAddon } from '../native/reason.js';
 import { settle } from './contract.js';
 import { SocketWorld } from './world.js';
 
 let world: SocketWorld;
+let io: OpenStoreOptions = {};
 
+// Once for each test, with what its group has chosen.
 beforeEach(async () => {
-  world = await SocketWorld.make();
+  world = await SocketWorld.make(io);
 });
 
 afterEach(async () => {
   await world[Symbol.asyncDispose]();
 });
 
-describe('a connection that is lost', () => {
+const why = whyNoAddon();
+
+describe.each([
+  { by: 'node:net', how: {} },
+  {
+    by: why === undefined ? 'the addon’s socket' : `the addon’s socket (skipped here: ${why})`,
+    how: storeIo,
+  },
+])('a connection by $by that is lost', ({ how }) => {
+  if (how === storeIo && why !== undefined) return;
+  beforeAll(() => {
+    io = how;
+  });
+  afterAll(() => {
+    io = {};
+  });
+
   it('is made again: calls wait, then go on', async () => {
     await using store = await world.open(0);
     await store.write('/a', '1');
@@ -149,6 +169,19 @@ describe('a store that does not come back', () => {
 });
 
 describe('opening', () => {
+  it.skipIf(why !== undefined)(
+    'by the addon’s socket says the same of a path where nobody listens',
+    async () => {
+      const path = await world.socket(0);
+      await world.stop();
+      const messages = await Promise.all(
+        [{}, storeIo].map((how) => openStore({ path, ...how }).then(String, ({ message }) => message)),
+      );
+      expect(messages[0]).toMatch(/^No xenstore could be reached/);
+      expect(messages[1]).toBe(messages[0]);
+    },
+  );
+
   it('says which paths were tried, what came of it and what to do', async () => {
     const path = `${await world.socket(0)}-not`;
     await expect(openStore({ path })).rejects.toMatchObject({

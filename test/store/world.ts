@@ -19,13 +19,17 @@ export class SocketWorld implements StoreWorld {
   readonly #domids = new Set<number>();
   server: StoreServer;
 
-  private constructor(directory: string) {
+  readonly #options: OpenStoreOptions;
+
+  private constructor(directory: string, options: OpenStoreOptions) {
     this.#directory = directory;
+    this.#options = options;
     this.server = new StoreServer(this.store);
   }
 
-  static async make(): Promise<SocketWorld> {
-    return new SocketWorld(await mkdtemp(join(tmpdir(), 'vifd-store-')));
+  /** @param options for every client. */
+  static async make(options: OpenStoreOptions = {}): Promise<SocketWorld> {
+    return new SocketWorld(await mkdtemp(join(tmpdir(), 'vifd-store-')), options);
   }
 
   /** The path of a domain's socket, which listens from now on. */
@@ -37,7 +41,13 @@ export class SocketWorld implements StoreWorld {
   }
 
   async open(domid: number, options: OpenStoreOptions = {}): Promise<StoreClient> {
-    return openStore({ pauseMs: 1, pauseMsMax: 10, ...options, path: await this.socket(domid) });
+    return openStore({
+      pauseMs: 1,
+      pauseMsMax: 10,
+      ...this.#options,
+      ...options,
+      path: await this.socket(domid),
+    });
   }
 
   /** The server dies; clients are cut off. */

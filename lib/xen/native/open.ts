@@ -12,7 +12,7 @@ import {
   openGrantDevice,
   openShareDevice,
 } from './libraries.js';
-import { pollReadiness } from './readiness.js';
+import { storeIo } from './readiness.js';
 import { XenShares } from './shares.js';
 
 export interface OpenXenOptions {
@@ -23,8 +23,10 @@ export interface OpenXenOptions {
   readonly libraries?: string;
   /** The domain that this process runs in. Default: the store is asked; 0 where it does not say. */
   readonly domid?: number;
-  /** The Xen owns it from then on and closes it, also when opening fails. Default: `openStore()`. */
+  /** The Xen owns it from then on and closes it, also when opening fails. Default: xenstored's, at `storePath`. */
   readonly store?: Store;
+  /** xenstored's socket, or the kernel's device for it. Default: where libxenstore looks. */
+  readonly storePath?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -40,7 +42,7 @@ export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
     if (options.domid !== undefined) requireDomid(options.domid);
     const libraries = loadLibraries(librariesFrom(options.libraries));
     const devices = openDevices(libraries, undo);
-    const store = options.store ?? (await openOwnStore(options.signal, undo));
+    const store = options.store ?? (await openOwnStore(options, undo));
     const domid = options.domid ?? (await ownDomid(libraries, store));
     return new NativeXen({ ...devices, store, domid });
   } catch (error) {
@@ -63,8 +65,12 @@ function openDevices(libraries: XenLibraries, undo: (() => unknown)[]): Devices 
   return { grants, events, shares: shares && new XenShares(shares) };
 }
 
-async function openOwnStore(signal: AbortSignal | undefined, undo: (() => unknown)[]): Promise<Store> {
-  const store = await openStore({ readiness: pollReadiness, ...(signal === undefined ? {} : { signal }) });
+async function openOwnStore({ storePath, signal }: OpenXenOptions, undo: (() => unknown)[]): Promise<Store> {
+  const store = await openStore({
+    ...storeIo,
+    ...(storePath === undefined ? {} : { path: storePath }),
+    ...(signal === undefined ? {} : { signal }),
+  });
   undo.push(closing(store));
   return store;
 }

@@ -1,15 +1,33 @@
 import { addon, errnoName } from '../../addon.js';
 import { VifdError } from '../../errors.js';
-import type { PolledFd } from '../store/device.js';
+import type { ConnectDescriptor } from '../store/descriptor.js';
+import type { PolledFd, Readiness } from '../store/device.js';
 
-/** Waits for /dev/xen/xenbus on the event loop, so that the store need not ask again and again. */
-export function pollReadiness(fd: number, onReadable: () => void): PolledFd {
+/** What the addon does for a store's connection. */
+export const storeIo: { readonly readiness: Readiness; readonly connectSocket: ConnectDescriptor } = {
+  readiness: pollReadiness,
+  connectSocket,
+};
+
+/** Waits for a descriptor on the event loop, so that the store need not ask again and again. */
+function pollReadiness(fd: number, onReadable: () => void): PolledFd {
   const close = addon().watch(fd, onReadable);
   if (typeof close === 'number') {
-    throw new VifdError('ERR_XEN_UNAVAILABLE', `The xenstore device cannot be polled: ${errnoName(close)}.`, {
-      errno: errnoName(close),
-    });
+    throw new VifdError(
+      'ERR_XEN_UNAVAILABLE',
+      `The connection to xenstore cannot be polled: ${errnoName(close)}.`,
+      {
+        errno: errnoName(close),
+      },
+    );
   }
   // The kernel wakes us when the answer is there: nothing to hurry.
   return { hurry: () => {}, [Symbol.dispose]: close };
+}
+
+function connectSocket(path: string): number {
+  const fd = addon().connectUnix(path);
+  if (fd >= 0) return fd;
+  const code = errnoName(fd);
+  throw Object.assign(new Error(`connect ${code} ${path}`), { code });
 }

@@ -1,6 +1,7 @@
 import { VifdError } from '../../errors.js';
 import type { Clock, Store, StoreView, StoreWatch } from '../types.js';
 import { Connection, type Request } from './connection.js';
+import type { ConnectDescriptor } from './descriptor.js';
 import type { Readiness } from './device.js';
 import { EventQueue } from './events.js';
 import { pause, type RetryOptions, retry, wallClock } from './retry.js';
@@ -34,8 +35,10 @@ export interface OpenStoreOptions extends StoreClientOptions {
   readonly path?: string;
   /** Abandons the opening. */
   readonly signal?: AbortSignal;
-  /** Tells when a device can be read; without it the device is polled. */
+  /** Tells when a descriptor can be read; without it a device is polled. */
   readonly readiness?: Readiness;
+  /** Connects to a socket faster than node:net can be loaded; needs `readiness`. */
+  readonly connectSocket?: ConnectDescriptor;
 }
 
 interface ClientWatch {
@@ -56,8 +59,9 @@ const PENDING_MAX = 16_384;
  */
 export async function openStore(options: OpenStoreOptions = {}): Promise<StoreClient> {
   const paths = options.path === undefined ? storePaths() : [options.path];
-  const { readiness, signal: opening } = options;
-  const connect = (signal: AbortSignal): Promise<Transport> => connectFirst(paths, { signal, readiness });
+  const { readiness, connectSocket, signal: opening } = options;
+  const connect = (signal: AbortSignal): Promise<Transport> =>
+    connectFirst(paths, { signal, readiness, connectSocket });
   return StoreClient.open(connect, options, opening);
 }
 

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
-import { createConnection, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { VifdError } from '../../errors.js';
+import { type ConnectDescriptor, connectDescriptor } from './descriptor.js';
 import { connectDevice, type Readiness } from './device.js';
 import { PAYLOAD_MAX } from './wire.js';
 
@@ -27,6 +28,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal | undefined;
   /** Tells when a device can be read; without it the device is polled (see device.ts). */
   readonly readiness?: Readiness | undefined;
+  /** Connects to sockets, given `readiness` too; without it node:net does. */
+  readonly connectSocket?: ConnectDescriptor | undefined;
 }
 
 /**
@@ -68,12 +71,16 @@ export async function connectFirst(
 async function connectTo(path: string, options: ConnectOptions): Promise<Transport> {
   // At once: the promises of node:fs cost 2 ms to load.
   const found = statSync(path);
-  return found.isSocket() ? connectSocket(path, options.signal) : connectDevice(path, options.readiness);
+  const { readiness, connectSocket: connect } = options;
+  if (!found.isSocket()) return connectDevice(path, readiness);
+  if (readiness !== undefined && connect !== undefined) return connectDescriptor(path, connect, readiness);
+  return connectSocket(path, options.signal);
 }
 
 function connectSocket(path: string, signal: AbortSignal | undefined): Promise<Transport> {
   return new Promise((resolve, reject) => {
-    const socket = createConnection({ path });
+    // Loaded where it is needed: it costs a start 4 ms.
+    const socket = process.getBuiltinModule('node:net').createConnection({ path });
     const abandon = (): void => {
       socket.destroy();
       reject(signal?.reason);
