@@ -64,7 +64,7 @@ export class TypeScriptLoop implements Loop {
       frames: frames.fromGuest,
       counters: this.counters.fromGuest,
     });
-    const taker = { scatterGather: true };
+    const taker = { scatterGather: true, xdpHeadroom: 0 };
     this.#toGuest = new ToGuest({
       ...common,
       ring: this.#rxRing,

@@ -16,10 +16,13 @@ export interface FrontendSettings {
   readonly rxNotify: boolean;
   /** Only the multicast frames that the guest named shall reach it. It may change its mind (`MULTICAST_KEY`). */
   readonly multicastControl: boolean;
+  /** Bytes. Read again when the guest says that it reconfigures. */
+  readonly xdpHeadroom: number;
 }
 
-/** The one key that a connected guest may change. */
+/** A key that a connected guest may change at any time. */
 export const MULTICAST_KEY = 'request-multicast-control';
+const HEADROOM_KEY = 'xdp-headroom';
 
 export type Handshake =
   | { readonly ok: true; readonly settings: FrontendSettings }
@@ -41,8 +44,19 @@ const FEATURES: ReadonlyArray<readonly [string, string]> = [
   ['feature-multicast-control', '1'],
   ['feature-dynamic-multicast-control', '1'],
   ['feature-ctrl-ring', '0'],
-  ['feature-xdp-headroom', '0'],
+  ['feature-xdp-headroom', '1'],
 ];
+
+/** Each frame says in an extra how much it has, so a guest that asks for more is served with this. Linux asks for 256. */
+const HEADROOM_MAX = 2048;
+
+export async function readHeadroom(store: StoreView, frontend: string): Promise<number> {
+  return headroomOf(await store.read(`${frontend}/${HEADROOM_KEY}`));
+}
+
+function headroomOf(text: string | undefined): number {
+  return Math.min(unsigned(text) ?? 0, HEADROOM_MAX);
+}
 
 /** Writes the features below the backend's path: all or none. */
 export async function advertise(store: Store, backendPath: string): Promise<void> {
@@ -89,6 +103,7 @@ export async function readFrontend(store: StoreView, path: string): Promise<Hand
       checksumV6: has('feature-ipv6-csum-offload'),
       rxNotify: has('feature-rx-notify'),
       multicastControl: has(MULTICAST_KEY),
+      xdpHeadroom: headroomOf(keys.get(HEADROOM_KEY)),
     },
   };
 }
@@ -108,6 +123,7 @@ const FRONTEND_KEYS = [
   'feature-ipv6-csum-offload',
   'feature-rx-notify',
   MULTICAST_KEY,
+  HEADROOM_KEY,
 ] as const;
 
 function unsigned(text: string | undefined): number | undefined {

@@ -9,7 +9,7 @@ import type { FrontendSettings } from './handshake.js';
 import type { Hooks } from './hooks.js';
 import type { Journal } from './journal.js';
 import { MULTICAST_WORDS, MulticastFilter } from './multicast.js';
-import { ToGuest } from './to-guest.js';
+import { type Taker, ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
 
@@ -30,6 +30,7 @@ export interface QueueParts {
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
 export class Queue {
   readonly multicast: MulticastFilter;
+  readonly #taker: Taker;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
@@ -44,6 +45,8 @@ export class Queue {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
    */
   constructor(parts: QueueParts) {
+    const { scatterGather, xdpHeadroom } = parts.settings;
+    this.#taker = { scatterGather, xdpHeadroom };
     this.multicast = new MulticastFilter(parts.journal?.multicast ?? new Uint32Array(MULTICAST_WORDS));
     try {
       const pumps = this.#attach(parts);
@@ -67,6 +70,11 @@ export class Queue {
   /** An earlier life of the backend has served these rings: frontends begin them at 0. */
   get resumed(): boolean {
     return this.#resumed;
+  }
+
+  /** Bytes that the guest wants free in front of frames, from the next frame on. */
+  set xdpHeadroom(bytes: number) {
+    this.#taker.xdpHeadroom = bytes;
   }
 
   /** Begins to move frames. Both channels are notified once: the guest may have waited for an earlier life's event. */
@@ -108,12 +116,11 @@ export class Queue {
       counters: parts.fromGuest,
     });
     this.#undo.push(() => fromGuest.grants[Symbol.dispose]());
-    const taker = { scatterGather: settings.scatterGather };
     const toGuest = new ToGuest({
       ...common,
       ring: rxRing,
       frames: frames.toGuest,
-      taker,
+      taker: this.#taker,
       counters: parts.toGuest,
     });
     this.#undo.push(() => toGuest.grants[Symbol.dispose]());

@@ -26,6 +26,8 @@ const TURN_BATCHES = 8;
 /** What the guest said that it can take. */
 export interface Taker {
   readonly scatterGather: boolean;
+  /** Bytes that it wants free at the beginning of each page, for its XDP programs. It changes its mind while connected. */
+  xdpHeadroom: number;
 }
 
 /**
@@ -119,7 +121,7 @@ export class ToGuest {
     const bytes = block[at + FRAME_LENGTH];
     if (bytes === 0) return 0;
     const gso = rxGsoOf(this.frames.arena.u32, block[at + FRAME_OFFSET]);
-    const slots = rxSlotsNeeded(bytes, gso);
+    const slots = rxSlotsNeeded(bytes, gso, this.#taker.xdpHeadroom);
     // A guest without scatter-gather takes one slot a frame; a GSO kind without a name cannot be told to it.
     if (gso < 0 || (slots > 1 && !this.#taker.scatterGather)) {
       block[at + FRAME_LENGTH] = 0;
@@ -162,6 +164,8 @@ export class ToGuest {
     const words = arena.u32;
     const ops = this.grants.ops;
     const requests = this.#requests;
+    const headroom = this.#taker.xdpHeadroom;
+    const room = PAGE_SIZE - headroom;
     let op = OPS_HEADER_WORDS;
     let next = 0;
     let frames = 0;
@@ -172,16 +176,16 @@ export class ToGuest {
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
       const gso = rxGsoOf(words, offset);
-      answerRx(requests, next, bytes, rxFlagsOf(words, offset), gso, this.#responses);
+      answerRx(requests, next, bytes, rxFlagsOf(words, offset), gso, this.#responses, headroom);
       const firstSlot = next;
-      for (let done = 0; done < bytes; done += PAGE_SIZE) {
-        const length = Math.min(PAGE_SIZE, bytes - done);
+      for (let done = 0; done < bytes; done += room) {
+        const length = Math.min(room, bytes - done);
         ops[op + OP_REF] = requests[next * RX_SLOT_WORDS + 1];
-        ops[op + OP_SPAN] = length << 16;
+        ops[op + OP_SPAN] = headroom | (length << 16);
         ops[op + OP_ARENA] = offset + done;
         ops[op + OP_HEAD] = length;
         op += OP_WORDS;
-        next = rxSlotAfter(next, firstSlot, gso);
+        next = rxSlotAfter(next, firstSlot, gso, headroom);
       }
       frames++;
       sum += bytes;
@@ -195,6 +199,7 @@ export class ToGuest {
   /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */
   #refuseFailed(first: number, end: number): string | undefined {
     const { arena, block } = this.frames;
+    const headroom = this.#taker.xdpHeadroom;
     let reason: string | undefined;
     let slot = 0;
     let op = 0;
@@ -202,8 +207,8 @@ export class ToGuest {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
       if (bytes === 0) continue;
-      const slots = rxSlotsNeeded(bytes, rxGsoOf(arena.u32, block[at + FRAME_OFFSET]));
-      const pages = rxPagesNeeded(bytes);
+      const slots = rxSlotsNeeded(bytes, rxGsoOf(arena.u32, block[at + FRAME_OFFSET]), headroom);
+      const pages = rxPagesNeeded(bytes, headroom);
       const status = this.#worstStatus(op, pages);
       if (status !== 0) this.#refuse(slot, slots, bytes);
       if (isForeignFault(status)) reason = `bad grant reference in a receive buffer (status ${status})`;

@@ -9,6 +9,7 @@ import {
   type Handshake,
   MULTICAST_KEY,
   readFrontend,
+  readHeadroom,
 } from './handshake.js';
 import { Hooks } from './hooks.js';
 import { type Journal, type Journals, readJournal } from './journal.js';
@@ -50,6 +51,13 @@ export interface VifParts {
   /** The vif's node is gone: it may be forgotten. */
   readonly onGone: (vif: Vif) => void;
 }
+
+/** Our states in which a guest that is connected is served. */
+const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
+  XenbusState.InitWait,
+  XenbusState.Connected,
+  XenbusState.Reconfigured,
+]);
 
 /** One guest's network interface: its life in the store, its port and, while the guest is attached, its queue. */
 export class Vif implements VifInfo {
@@ -205,8 +213,7 @@ export class Vif implements VifInfo {
       case XenbusState.Closed:
         return this.#closed(sight);
       case XenbusState.Reconfiguring:
-        // Nothing that can be reconfigured is offered; answering keeps the guest from waiting.
-        return this.#parts.node.setState(XenbusState.Reconfigured);
+        return this.#reconfigure(sight, keys);
       default:
         return;
     }
@@ -225,7 +232,7 @@ export class Vif implements VifInfo {
 
   async #connect(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
     const { node, xen } = this.#parts;
-    if (sight.own !== XenbusState.InitWait && sight.own !== XenbusState.Connected) return;
+    if (!CONNECTABLE.has(sight.own)) return;
     if (keys !== undefined && this.#queue === undefined && this.#state !== 'stopped') {
       const began = xen.clock.now();
       const port = await this.#openPort();
@@ -255,9 +262,19 @@ export class Vif implements VifInfo {
     }
     const multicast = await xen.store.read(`${node.frontendPath}/${MULTICAST_KEY}`);
     if (this.#queue !== undefined) this.#queue.multicast.requested = multicast === '1';
-    if (sight.own === XenbusState.InitWait && sight.plugged && this.#queue !== undefined) {
-      await node.setState(XenbusState.Connected);
-    }
+    const plugged = sight.own === XenbusState.InitWait && sight.plugged;
+    const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
+    if ((plugged || reconfigured) && this.#queue !== undefined) await node.setState(XenbusState.Connected);
+  }
+
+  /** The guest has other wishes, and waits for our answer; frames move all the while. */
+  async #reconfigure(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
+    await this.#connect(sight, keys);
+    const { node, xen } = this.#parts;
+    const headroom = await readHeadroom(xen.store, node.frontendPath);
+    if (this.#queue !== undefined) this.#queue.xdpHeadroom = headroom;
+    // Our own write leads here again.
+    if (sight.own !== XenbusState.Reconfigured) await node.setState(XenbusState.Reconfigured);
   }
 
   async #closed(sight: VifSight): Promise<void> {

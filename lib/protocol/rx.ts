@@ -1,32 +1,39 @@
 import * as netif from './netif.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { EXTRA_TYPE_GSO, RING_PAGE_BYTES, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA, RX_SLOT_WORDS } = netif;
+const { EXTRA_FLAG_MORE, EXTRA_TYPE_GSO, EXTRA_TYPE_XDP } = netif;
+const { RING_PAGE_BYTES, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA, RX_SLOT_WORDS } = netif;
 
-/** @returns pages of data that a frame of `bytes` takes. */
-export function rxPagesNeeded(bytes: number): number {
+/** @returns pages of data that a frame of `bytes` takes. `headroom` as for `answerRx`. */
+export function rxPagesNeeded(bytes: number, headroom = 0): number {
+  const room = RING_PAGE_BYTES - headroom;
   // Rounding down by >>> makes it a shift.
-  return bytes === 0 ? 1 : ((bytes + RING_PAGE_BYTES - 1) / RING_PAGE_BYTES) >>> 0;
+  return bytes === 0 ? 1 : ((bytes + room - 1) / room) >>> 0;
 }
 
-/** @returns slots that a frame of `bytes` takes, its GSO extra included. `gso` as for `answerRx`. */
-export function rxSlotsNeeded(bytes: number, gso: number): number {
-  return gso === 0 ? rxPagesNeeded(bytes) : rxPagesNeeded(bytes) + 1;
+/** @returns slots that a frame of `bytes` takes, its extras included. `gso` and `headroom` as for `answerRx`. */
+export function rxSlotsNeeded(bytes: number, gso: number, headroom = 0): number {
+  return rxPagesNeeded(bytes, headroom) + extrasOf(gso, headroom);
 }
 
-/** @returns the slot that holds the next page of data after that in `slot`: a GSO extra takes a frame's second. */
-export function rxSlotAfter(slot: number, first: number, gso: number): number {
-  return gso !== 0 && slot === first ? slot + 2 : slot + 1;
+/** @returns the slot that holds the next page of data after that in `slot`: extras come right after a frame's first. */
+export function rxSlotAfter(slot: number, first: number, gso: number, headroom = 0): number {
+  return slot === first ? slot + 1 + extrasOf(gso, headroom) : slot + 1;
+}
+
+function extrasOf(gso: number, headroom: number): number {
+  return (gso === 0 ? 0 : 1) + (headroom === 0 ? 0 : 1);
 }
 
 /**
- * Writes the responses of one frame: data slots from offset 0 of their pages, the GSO extra in the second
- * slot. Responses stand in the slots of the requests that they consume (netif.h), and every byte of them
- * is written (XSA-216).
+ * Writes the responses of one frame: data slots, and after the first its extras. Responses stand in the slots of the
+ * requests that they consume (netif.h), and every byte of them is written (XSA-216).
  * @param requests the batch's requests, RX_SLOT_WORDS words each; `first` is the frame's first slot in it.
  * @param flags RX_FLAG_* for the first response, besides more_data and extra_info.
  * @param gso GSO_TYPE_* | segment size << 16; 0 for none.
  * @param responses same layout as `requests`.
+ * @param headroom bytes that are left free at the beginning of each page, below its length; they count in `status`, and
+ *   each frame says so in an extra (Linux's netif.h, XDP).
  */
 export function answerRx(
   requests: Uint32Array,
@@ -35,21 +42,35 @@ export function answerRx(
   flags: number,
   gso: number,
   responses: Uint32Array,
+  headroom = 0,
 ): void {
+  const room = RING_PAGE_BYTES - headroom;
+  const extras = extrasOf(gso, headroom);
   let slot = first;
   let left = bytes;
-  let slotFlags = gso === 0 ? flags : flags | RX_FLAG_EXTRA_INFO;
-  while (left > RING_PAGE_BYTES) {
+  let slotFlags = extras === 0 ? flags : flags | RX_FLAG_EXTRA_INFO;
+  while (left > room) {
     writeResponse(requests, slot, slotFlags | RX_FLAG_MORE_DATA, RING_PAGE_BYTES, responses);
-    slot = rxSlotAfter(slot, first, gso);
-    left -= RING_PAGE_BYTES;
+    slot = slot === first ? slot + 1 + extras : slot + 1;
+    left -= room;
     slotFlags = 0;
   }
-  writeResponse(requests, slot, slotFlags, left, responses);
-  if (gso === 0) return;
-  const extra = (first + 1) * RX_SLOT_WORDS;
-  responses[extra] = EXTRA_TYPE_GSO | (gso & 0xffff0000);
-  responses[extra + 1] = gso & 0xffff;
+  writeResponse(requests, slot, slotFlags, headroom + left, responses);
+  if (extras !== 0) writeExtras(first + 1, gso, headroom, responses);
+}
+
+function writeExtras(slot: number, gso: number, headroom: number, responses: Uint32Array): void {
+  let at = slot * RX_SLOT_WORDS;
+  if (gso !== 0) {
+    const more = headroom === 0 ? 0 : EXTRA_FLAG_MORE << 8;
+    responses[at] = EXTRA_TYPE_GSO | more | (gso & 0xffff0000);
+    responses[at + 1] = gso & 0xffff;
+    at += RX_SLOT_WORDS;
+  }
+  if (headroom !== 0) {
+    responses[at] = EXTRA_TYPE_XDP | (headroom << 16);
+    responses[at + 1] = 0;
+  }
 }
 
 /** A response that tells of no data: `status` is RSP_ERROR or RSP_DROPPED. */

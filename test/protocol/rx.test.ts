@@ -1,7 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  EXTRA_FLAG_MORE,
   EXTRA_TYPE_GSO,
+  EXTRA_TYPE_XDP,
   GSO_TYPE_TCPV4,
   GSO_TYPE_TCPV6,
   RSP_ERROR,
@@ -63,6 +65,40 @@ describe('answerRx', () => {
         const untouched = [...responses.subarray(0, first * 2), ...responses.subarray(slot * 2)];
         expect(untouched.every((word) => word === 0xaaaaaaaa)).toBe(true);
       }),
+    );
+  });
+
+  it('leaves headroom at the beginning of each page, counts it in the status, and says it in an extra', () => {
+    const gso = fc.constantFrom(0, GSO_TYPE_TCPV4 | (1448 << 16));
+    const sizes = fc.integer({ min: 1, max: 30_000 });
+    fc.assert(
+      fc.property(
+        sizes,
+        fc.nat(4),
+        gso,
+        fc.integer({ min: 1, max: 2048 }),
+        (bytes, first, kind, headroom) => {
+          const requests = new Uint32Array(SLOTS * 2);
+          const responses = new Uint32Array(SLOTS * 2).fill(0xaaaaaaaa);
+          fc.pre(first + rxSlotsNeeded(bytes, kind, headroom) <= SLOTS);
+          answerRx(requests, first, bytes, 0, kind, responses, headroom);
+          let slot = first;
+          let sum = 0;
+          for (let page = 0; page < rxPagesNeeded(bytes, headroom); page++) {
+            const { flags, status } = decode(responses, slot);
+            expect((flags & RX_FLAG_EXTRA_INFO) !== 0).toBe(page === 0);
+            sum += status - headroom;
+            expect((flags & RX_FLAG_MORE_DATA) !== 0).toBe(sum < bytes);
+            slot = rxSlotAfter(slot, first, kind, headroom);
+          }
+          expect([sum, slot]).toEqual([bytes, first + rxSlotsNeeded(bytes, kind, headroom)]);
+          const extras = responses.subarray((first + 1) * 2, (first + (kind === 0 ? 2 : 3)) * 2);
+          const xdp = [EXTRA_TYPE_XDP | (headroom << 16), 0];
+          const more = EXTRA_FLAG_MORE << 8;
+          const expected = kind === 0 ? xdp : [EXTRA_TYPE_GSO | more | (1448 << 16), GSO_TYPE_TCPV4, ...xdp];
+          expect([...extras]).toEqual(expected);
+        },
+      ),
     );
   });
 
