@@ -1,5 +1,5 @@
-// npm run bench -- [--quick] [--json] [--write-docs] [--only TEXT]
-// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native). See bench/main.ts.
+// npm run bench -- [gap] [--quick] [--json] [--write-docs] [--only TEXT]
+// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. `gap`: bench/gap/main.ts.
 import { spawnSync } from 'node:child_process';
 import { rmSync, symlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -18,4 +18,12 @@ run('node_modules/.bin/tsc', ['-p', 'bench/tsconfig.json']);
 // The compiler puts lib beside what imports it. Measured is dist, which is what users run.
 rmSync('build/bench/lib', { recursive: true });
 symlinkSync('../../dist', 'build/bench/lib');
-run(process.execPath, ['build/bench/bench/main.js', ...process.argv.slice(2)]);
+const [which, ...rest] = process.argv.slice(2);
+const program =
+  which === 'gap'
+    ? ['build/bench/bench/gap/main.js', ...rest]
+    : ['build/bench/bench/main.js', which, ...rest];
+run(
+  process.execPath,
+  program.filter((word) => word !== undefined),
+);

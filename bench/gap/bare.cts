@@ -1,0 +1,2 @@
+// Node alone: what the gaps are compared with.
+process.stdout.write('.');

@@ -1,0 +1,45 @@
+/**
+ * `npm run bench -- gap [--kills N] [--payload copy|map] [--json] [--write-docs]`: how long after a SIGKILL the next
+ * life's first frame comes, in each direction. Runs in a network namespace of its own.
+ */
+import { spawnSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import { measureGaps } from './measure.js';
+import { print, report, writeDocs } from './report.js';
+
+const INSIDE = 'VIFD_BENCH_INSIDE';
+
+const { values: flags } = parseArgs({
+  options: {
+    kills: { type: 'string', default: '100' },
+    /** Both in turn unless given. */
+    payload: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    'write-docs': { type: 'boolean', default: false },
+  },
+});
+
+/** As root, or as a user who becomes root in it. */
+function inOwnNamespaces(): number {
+  const privileges = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+  const args = ['--net', '--mount', ...privileges, process.execPath, ...process.argv.slice(1)];
+  const env = { ...process.env, [INSIDE]: '1', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
+  const { status, error } = spawnSync('unshare', args, { stdio: 'inherit', env });
+  if (error !== undefined) throw error;
+  return status ?? 1;
+}
+
+async function main(): Promise<void> {
+  const kills = Number(flags.kills);
+  if (!Number.isInteger(kills) || kills < 1)
+    throw new Error(`--kills is ${flags.kills}: give a whole number`);
+  const payloads = flags.payload === undefined ? ['copy', 'map'] : [flags.payload];
+  const gaps = await measureGaps({ kills, payloads });
+  const result = report(gaps);
+  if (flags.json) console.log(JSON.stringify(result));
+  else print(result);
+  if (flags['write-docs']) writeDocs(result);
+}
+
+if (process.env[INSIDE] === '1') await main();
+else process.exitCode = inOwnNamespaces();

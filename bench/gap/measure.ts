@@ -1,0 +1,116 @@
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { command } from '../../lib/demo/children.js';
+import { BRIDGE, HOST_ADDRESS, Machine } from '../../lib/demo/machine.js';
+import { createVif, Netfront } from '../../lib/netfront/index.js';
+import { openXen } from '../../lib/xen/native/open.js';
+import { datagramFrame, isDatagramTo } from './datagram.js';
+import { bareStartMs, Lives } from './lives.js';
+import { TickerPort } from './ticker-port.js';
+
+export interface Gaps {
+  readonly payload: string;
+  /** From SIGKILL to the first frame that came out of the tap, and to the first that came to the guest. */
+  readonly fromGuestMs: number[];
+  readonly toGuestMs: number[];
+  /** Node's own start, measured before each kill. */
+  readonly bareStartMs: number[];
+  readonly violations: number;
+}
+
+const DOMID = 7;
+const GUEST_MAC = '00:16:3e:77:00:01';
+const BRIDGE_MAC = '02:77:00:00:00:01';
+const GUEST_ADDRESS = '10.77.0.2';
+const PORT = 7777;
+const TICK_MS = 1;
+/** What the dead life had sent may come this late. No new life carries a frame so soon: node alone takes longer. */
+const STALE_MS = 5;
+/** A life is long enough that the tap has its carrier again, and then ends at any instant. */
+const LIFE_MS_MIN = 60;
+const LIFE_MS_SPREAD = 60;
+
+export interface GapOptions {
+  readonly kills: number;
+  readonly payloads: readonly string[];
+}
+
+/** A guest in this process sends a datagram a millisecond to the host, and gets one. @returns the gaps by payload mode. */
+export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps[]> {
+  await using machine = await Machine.open();
+  await machine.addDomain(DOMID);
+  await createVif(machine.toolstack, { domid: DOMID, handle: 0, mac: GUEST_MAC });
+  const { env, options } = machine.programIn(DOMID);
+  Object.assign(process.env, env);
+  const [, storePath = '', , libraries = ''] = options;
+  await using xen = await openXen({ domid: DOMID, libraries, storePath });
+  const came: Came = { hostMs: 0, guestMs: 0 };
+  const ends = { sourceMac: GUEST_MAC, targetMac: BRIDGE_MAC, source: GUEST_ADDRESS, target: HOST_ADDRESS };
+  const port = new TickerPort(datagramFrame({ ...ends, port: PORT }, 'from guest'), (bytes) => {
+    if (isDatagramTo(PORT, bytes)) came.guestMs ||= performance.now();
+  });
+  const socket = await listen(() => {
+    came.hostMs ||= performance.now();
+  });
+  const timer = setInterval(() => {
+    port.tick();
+    socket.send('to guest', PORT, GUEST_ADDRESS);
+  }, TICK_MS);
+  const lives = new Lives(machine);
+  lives.begin('copy');
+  await using front = await Netfront.connect({ xen, port, domid: DOMID, handle: 0 });
+  const all: Gaps[] = [];
+  for (const payload of payloads) {
+    const before = front.violations.total;
+    // Leaves the other mode's life behind.
+    await nextLife(lives, payload, came);
+    const gaps = {
+      payload,
+      fromGuestMs: [] as number[],
+      toGuestMs: [] as number[],
+      bareStartMs: [] as number[],
+    };
+    for (let kill = 0; kill < kills; kill++) {
+      gaps.bareStartMs.push(await bareStartMs());
+      const killedMs = await nextLife(lives, payload, came);
+      gaps.fromGuestMs.push(came.hostMs - killedMs);
+      gaps.toGuestMs.push(came.guestMs - killedMs);
+    }
+    all.push({ ...gaps, violations: front.violations.total - before });
+  }
+  await lives.kill();
+  clearInterval(timer);
+  socket.close();
+  return all;
+}
+
+/** When the first frame of this life came; 0 before. */
+interface Came {
+  hostMs: number;
+  guestMs: number;
+}
+
+/** Lets a life live, kills it, and begins another. Resolves when that carries frames. @returns when it killed. */
+async function nextLife(lives: Lives, payload: string, came: Came): Promise<number> {
+  const isServed = () => came.hostMs > 0 && came.guestMs > 0;
+  await lives.until(isServed);
+  await sleep(LIFE_MS_MIN + LIFE_MS_SPREAD * Math.random());
+  const killedMs = await lives.kill();
+  lives.begin(payload);
+  await sleep(STALE_MS);
+  came.hostMs = 0;
+  came.guestMs = 0;
+  await lives.until(isServed);
+  return killedMs;
+}
+
+async function listen(onMessage: () => void): Promise<Socket> {
+  const socket = createSocket('udp4').on('message', onMessage);
+  socket.bind(PORT, HOST_ADDRESS);
+  await once(socket, 'listening');
+  // An answer to a question for the address would have to come from the guest.
+  const neighbour = [GUEST_ADDRESS, 'lladdr', GUEST_MAC, 'dev', BRIDGE, 'nud', 'permanent'];
+  await command('ip', 'neighbour', 'add', ...neighbour);
+  return socket;
+}
