@@ -19,8 +19,10 @@ import { TRAFFIC_BYTES_MAX, TRAFFIC_BYTES_MIN, TRAFFIC_MTU_BYTES, TrafficFrames 
 
 export interface GeneratorOptions {
   readonly seed: number;
-  /** Lengths of the frames in turn, 54 to 65535 bytes; longer than 1514 is GSO. */
+  /** Lengths of the frames in turn, 54 to 65535 bytes; longer than `mtuBytes` is GSO. */
   readonly sizes: readonly number[];
+  /** Default 1514. Up to here frames are plain, over however many slots: jumbo frames. */
+  readonly mtuBytes?: number;
   /** How many frames there are at first; `more` adds to them. Default: without end. */
   readonly frames?: number;
   /** Number of the first frame. Default 0. */
@@ -32,6 +34,7 @@ export interface GeneratorOptions {
 /** Fills batches with numbered frames. */
 export class Generator {
   readonly #options: GeneratorOptions;
+  readonly #mtuBytes: number;
   readonly #frames: TrafficFrames;
   #next: number;
   #end: number;
@@ -39,7 +42,8 @@ export class Generator {
 
   constructor(options: GeneratorOptions) {
     this.#options = options;
-    this.#frames = new TrafficFrames(options.seed);
+    this.#mtuBytes = options.mtuBytes ?? TRAFFIC_MTU_BYTES;
+    this.#frames = new TrafficFrames(options.seed, this.#mtuBytes);
     this.#next = options.first ?? 0;
     this.#end = this.#next + (options.frames ?? Number.POSITIVE_INFINITY);
   }
@@ -95,7 +99,7 @@ export class Generator {
   #length(reader: PortOptions): number {
     const { sizes } = this.#options;
     const wanted = sizes[this.#next % sizes.length] ?? TRAFFIC_BYTES_MIN;
-    const most = reader.gsoV4 ? TRAFFIC_BYTES_MAX : TRAFFIC_MTU_BYTES;
+    const most = reader.gsoV4 ? TRAFFIC_BYTES_MAX : this.#mtuBytes;
     return Math.max(TRAFFIC_BYTES_MIN, Math.min(wanted, most));
   }
 }

@@ -43,6 +43,10 @@ export interface NetfrontOptions {
   readonly ringStart?: number;
   /** Longest frame without GSO that the backend may send. */
   readonly frameBytesMax?: number;
+  /** How many empty buffers wait for the backend at most: few make a guest that is slow to take frames. */
+  readonly buffersMax?: number;
+  /** Told the status of each frame to the backend, counted from 0, as its response comes. Only with `inOrder`. */
+  readonly onAnswered?: (frame: number, status: number) => void;
   readonly closeTimeoutMs?: number;
   readonly onViolation?: (violation: Violation) => void;
 }
@@ -146,11 +150,16 @@ export class Netfront implements AsyncDisposable {
       notify: () => this.#channels[0]?.notify(),
     };
     const split = options.splitChannels ?? backendFeatures.splitChannels;
-    const { frameBytesMax } = options;
-    this.#transmit = new Transmit({ ...queue, inOrder: options.inOrder ?? true });
+    const { frameBytesMax, buffersMax, onAnswered } = options;
+    this.#transmit = new Transmit({
+      ...queue,
+      inOrder: options.inOrder ?? true,
+      ...(onAnswered === undefined ? {} : { onAnswered }),
+    });
     this.#receive = new Receive({
       ...queue,
       ...(frameBytesMax === undefined ? {} : { frameBytesMax }),
+      ...(buffersMax === undefined ? {} : { buffersMax }),
       arena: xen.grants.arena(RECEIVE_ARENA_BYTES),
       features: this.features,
       notify: () => this.#channels[split ? 1 : 0]?.notify(),

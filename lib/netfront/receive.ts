@@ -58,6 +58,8 @@ export interface ReceiveOptions extends QueueOptions {
   readonly features: FrontFeatures;
   /** Longest frame without GSO that may come; FRAME_BYTES_MAX when nothing is known. */
   readonly frameBytesMax?: number;
+  /** How many empty buffers wait in the ring at most. Default: as many as it has slots. */
+  readonly buffersMax?: number;
 }
 
 /** To-guest: keeps the ring full of empty pages, and makes frames of the responses. */
@@ -144,7 +146,8 @@ export class Receive {
   #post(): void {
     const ring = this.#ring;
     const { words } = ring;
-    const free = ring.free;
+    const withheld = RX_RING_SIZE - (this.#options.buffersMax ?? RX_RING_SIZE);
+    const free = Math.max(0, ring.free - withheld);
     for (let i = 0; i < free; i++) {
       const index = ring.produce();
       const slot = ring.slot(index);
@@ -203,22 +206,16 @@ export class Receive {
     let more = (flags & RX_FLAG_MORE_DATA) !== 0;
     while (more) {
       if (used >= waiting) {
-        this.#broken(
-          'chain-incomplete',
-          this.#ring.slot(index),
-          `more_data after ${this.#chunks} slots of data`,
-        );
+        const detail = `more_data after ${this.#chunks} slots of data`;
+        this.#broken('chain-incomplete', this.#ring.slot(index), detail);
         break;
       }
       more = this.#takeChunk((index + used) >>> 0);
       used += 1;
     }
     if (this.#chunks > FRAME_SLOTS_MAX) {
-      this.#broken(
-        'chain-too-long',
-        this.#ring.slot(index),
-        `${this.#chunks} slots, at most ${FRAME_SLOTS_MAX}`,
-      );
+      const detail = `${this.#chunks} slots, at most ${FRAME_SLOTS_MAX}`;
+      this.#broken('chain-too-long', this.#ring.slot(index), detail);
     }
     this.#finish(this.#ring.slot(index), flags);
     return used;

@@ -23,7 +23,7 @@ const PROTOCOL_UDP = 17;
 export const TRAFFIC_BYTES_MIN = TRANSPORT + UDP_BYTES + TAG_BYTES;
 /** The IPv4 length field has 16 bits, and netif's size field counts the Ethernet header, too. */
 export const TRAFFIC_BYTES_MAX = 65535;
-/** A longer frame is a GSO frame. */
+/** A longer frame is a GSO frame, unless its maker says otherwise. */
 export const TRAFFIC_MTU_BYTES = 1514;
 /** Payload of a segment of a GSO frame. */
 const SEGMENT_BYTES = 1448;
@@ -68,13 +68,16 @@ function patternOf(seed: number): Uint8Array {
 /** Makes and knows the frames of one seed. */
 export class TrafficFrames {
   readonly seed: number;
+  readonly #mtuBytes: number;
   readonly #pattern: Uint8Array;
   readonly #templates = new Map<number, Template>();
   /** A frame for comparing whose checksum was completed on the way. */
   readonly #whole = new Uint8Array(VNET_HEADER_BYTES + TRAFFIC_BYTES_MAX);
 
-  constructor(seed: number) {
+  /** @param mtuBytes longer frames are GSO frames. */
+  constructor(seed: number, mtuBytes = TRAFFIC_MTU_BYTES) {
     this.seed = seed >>> 0;
+    this.#mtuBytes = mtuBytes;
     this.#pattern = patternOf(this.seed);
   }
 
@@ -119,7 +122,7 @@ export class TrafficFrames {
   #completed(length: number, sequence: number): Uint8Array {
     const whole = this.#whole;
     this.write(whole, VNET_HEADER_BYTES, length, sequence, true);
-    const offset = length > TRAFFIC_MTU_BYTES ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET;
+    const offset = length > this.#mtuBytes ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET;
     completeChecksum(whole, VNET_HEADER_BYTES, length, TRANSPORT, offset);
     return whole;
   }
@@ -128,7 +131,7 @@ export class TrafficFrames {
     const key = length * 2 + Number(partial);
     let template = this.#templates.get(key);
     if (template === undefined) {
-      template = makeTemplate(length, this.seed, partial);
+      template = makeTemplate(length, this.seed, partial, length > this.#mtuBytes);
       if (this.#templates.size === TEMPLATES_MAX) this.#templates.clear();
       this.#templates.set(key, template);
     }
@@ -136,8 +139,7 @@ export class TrafficFrames {
   }
 }
 
-function makeTemplate(length: number, seed: number, partial: boolean): Template {
-  const tcp = length > TRAFFIC_MTU_BYTES;
+function makeTemplate(length: number, seed: number, partial: boolean, tcp: boolean): Template {
   const transportBytes = tcp ? TCP_BYTES : UDP_BYTES;
   const headers = TRANSPORT + transportBytes + TAG_BYTES;
   const bytes = new Uint8Array(VNET_HEADER_BYTES + headers);

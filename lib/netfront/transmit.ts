@@ -45,6 +45,7 @@ const ROUNDS_MAX = 16;
 
 const SLOT_IDLE = -1;
 const SLOT_EXTRA = -2;
+const NO_FRAME = -1;
 const ID_NEVER_USED = 0;
 const ID_IN_USE = 1;
 const ID_ANSWERED = 2;
@@ -66,6 +67,8 @@ export interface QueueOptions {
 export interface TransmitOptions extends QueueOptions {
   /** The response to a request stands in the request's slot. vifd promises it, Linux's netback does not. */
   readonly inOrder: boolean;
+  /** Told the status of each frame's first slot; frames count from 0. Only with `inOrder`. */
+  readonly onAnswered?: (frame: number, status: number) => void;
 }
 
 /** From-guest: takes frames out of the port straight into granted pages, and reads the responses. */
@@ -85,6 +88,8 @@ export class Transmit {
   readonly #idPage = new Uint16Array(TX_RING_SIZE);
   /** By slot: the id of its request, SLOT_EXTRA or SLOT_IDLE. */
   readonly #slotId = new Int16Array(TX_RING_SIZE).fill(SLOT_IDLE);
+  /** By slot: the number of the frame that begins there. */
+  readonly #slotFrame = new Float64Array(TX_RING_SIZE).fill(NO_FRAME);
   #io: PortIo | undefined;
   /** Frames of `reads` from here on are read and not yet in the ring. */
   #nextFrame = 0;
@@ -237,6 +242,7 @@ export class Transmit {
     if (this.#ring.free < slots || this.#ids.available < chunks) return false;
     let flags = checksumFlags(u32[header] as number);
     if (gso !== GSO_TYPE_NONE) flags |= TX_FLAG_EXTRA_INFO;
+    this.#slotFrame[this.#ring.slot(this.#ring.produced)] = this.stats.frames;
     this.#writeData(offset, length, flags, chunks > 1);
     if (gso !== GSO_TYPE_NONE) this.#writeGso(gso, (u32[header + 1] as number) & 0xffff);
     this.#writeFragments(offset, length, chunks);
@@ -335,8 +341,16 @@ export class Transmit {
     else {
       this.#checkStatus(slot, id, status);
       if (id !== own) this.#wrongId(slot, id, `the request had ${own}`);
+      this.#report(slot, status);
     }
     this.#release(own, slot);
+  }
+
+  #report(slot: number, status: number): void {
+    const frame = this.#slotFrame[slot] as number;
+    if (frame === NO_FRAME) return;
+    this.#slotFrame[slot] = NO_FRAME;
+    this.#options.onAnswered?.(frame, status);
   }
 
   /** Extras are answered NULL, in places that tell nothing. */
