@@ -1,0 +1,135 @@
+import { Random } from '../lib/xen/model/random.js';
+import {
+  type FaultPlan,
+  type GuestPlan,
+  type Harm,
+  type HookPlan,
+  type LifePlan,
+  NO_FAULTS,
+  PLAIN_GUEST,
+  type Reboot,
+  type Scenario,
+} from './scenario.js';
+
+/** Lives that end before the last one. */
+const LIVES_MAX = 5;
+/** A life of a few dozen frames takes some hundred steps; most of the attach is in the first 60. */
+const STEPS_FEW = 60;
+const STEPS_MANY = 700;
+/** A GSO frame of the largest size needs 18 buffers at once. */
+const BUFFERS_MIN = 18;
+const RING_SLOTS = 256;
+const HARMS: readonly Harm[] = ['flip', 'truncate', 'foreign', 'noise', 'refuse'];
+const HOOKS: readonly HookPlan[] = ['pass', 'drop', 'replace'];
+
+interface Load {
+  readonly sizes: readonly number[];
+  readonly mtuBytes: number;
+  readonly framesMax: number;
+}
+
+const LOADS: readonly Load[] = [
+  { sizes: [60], mtuBytes: 1514, framesMax: 40 },
+  // More than the ring has slots.
+  { sizes: [60], mtuBytes: 1514, framesMax: 300 },
+  { sizes: [60, 1514, 590], mtuBytes: 1514, framesMax: 30 },
+  { sizes: [9000], mtuBytes: 1514, framesMax: 20 },
+  { sizes: [60, 9000, 1514, 4096, 65535], mtuBytes: 1514, framesMax: 15 },
+  { sizes: [65535], mtuBytes: 1514, framesMax: 12 },
+  // Jumbo frames: many slots and no extra info.
+  { sizes: [9014, 60, 4032, 4033], mtuBytes: 9014, framesMax: 25 },
+];
+/** For guests that take one slot a frame. */
+const PLAIN_LOADS = LOADS.slice(0, 3);
+
+/** @param killsMax lives beyond so many kills end in order. */
+export function drawScenario(seed: number, killsMax: number): Scenario {
+  const dice = new Dice(seed);
+  const guests = Array.from({ length: dice.oneOf([1, 1, 1, 2, 2, 3]) }, () => drawGuest(dice));
+  let kills = 0;
+  const lives = Array.from({ length: dice.upTo(LIVES_MAX) }, () => {
+    const life = drawLife(dice, guests.length, kills < killsMax);
+    if (life.end === 'kill') kills += 1;
+    return life;
+  });
+  return {
+    seed,
+    order: dice.often(70) ? seed : undefined,
+    payload: dice.oneOf(['copy', 'map']),
+    journal: true,
+    guests,
+    faults: dice.often(60) ? NO_FAULTS : drawFaults(dice),
+    hook: dice.often(70) ? 'none' : dice.oneOf(HOOKS),
+    lives,
+  };
+}
+
+function drawGuest(dice: Dice): GuestPlan {
+  const scatterGather = dice.often(90);
+  const { sizes, mtuBytes, framesMax } = dice.oneOf(scatterGather ? LOADS : PLAIN_LOADS);
+  const frames = dice.upTo(framesMax);
+  return {
+    ...PLAIN_GUEST,
+    sizes,
+    mtuBytes,
+    fromGuest: dice.often(20) ? 0 : frames,
+    toGuest: dice.often(20) ? 0 : frames,
+    // At 0 as Linux begins; or so that the indices wrap under way.
+    ringStart: dice.oneOf([0, 0x1_0000_0000 - dice.upTo(RING_SLOTS), dice.below(0x1_0000_0000)]),
+    splitChannels: dice.often(50),
+    scatterGather,
+    buffersMax: dice.often(60) ? RING_SLOTS : BUFFERS_MIN + dice.below(40),
+    lateMs: dice.often(60) ? 0 : dice.upTo(20),
+  };
+}
+
+function drawLife(dice: Dice, guests: number, mayKill: boolean): LifePlan {
+  const bursts = dice.oneOf([['before'], ['after'], ['before', 'after'], []] as const);
+  const atStep = dice.oneOf([STEPS_FEW, STEPS_MANY, STEPS_MANY]);
+  return {
+    end: mayKill && dice.often(75) ? 'kill' : 'stop',
+    atStep: dice.often(15) ? Number.POSITIVE_INFINITY : dice.upTo(atStep),
+    lastsMs: dice.below(30),
+    bursts,
+    reboot: dice.often(10) ? drawReboot(dice, guests) : undefined,
+    harm: dice.often(12) ? { guest: dice.below(guests), how: dice.oneOf(HARMS) } : undefined,
+  };
+}
+
+function drawReboot(dice: Dice, guests: number): Reboot {
+  return {
+    guest: dice.below(guests),
+    how: dice.oneOf(['closes', 'dies']),
+    when: dice.oneOf(['served', 'alone']),
+  };
+}
+
+/** One kind of fault or two: with all at once little would work. */
+function drawFaults(dice: Dice): FaultPlan {
+  const kinds: readonly Partial<FaultPlan>[] = [
+    { grantFailsEvery: 2 + dice.below(40) },
+    { strayEventEvery: 2 + dice.below(6) },
+    { watchesLate: true },
+    { conflictEvery: 2 + dice.below(3) },
+    { reconnectEvery: 1 + dice.below(8) },
+    { portFullEvery: 3 + dice.below(20) },
+    { portRefusesEvery: 2 + dice.below(20) },
+  ];
+  return { ...NO_FAULTS, ...dice.oneOf(kinds), ...(dice.often(50) ? dice.oneOf(kinds) : {}) };
+}
+
+/** Draws. Everything is drawn in one order, so that a seed is a scenario. */
+class Dice extends Random {
+  /** @returns an integer in [1, most]. */
+  upTo(most: number): number {
+    return 1 + this.below(most);
+  }
+
+  often(percent: number): boolean {
+    return this.below(100) < percent;
+  }
+
+  oneOf<T>(choices: readonly T[]): T {
+    return choices[this.below(choices.length)];
+  }
+}

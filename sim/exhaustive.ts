@@ -1,0 +1,102 @@
+import type { PayloadMode } from '../lib/netback/types.js';
+import { runScenario } from './run.js';
+import { type GuestPlan, type LifePlan, NO_FAULTS, PLAIN_GUEST, type Scenario } from './scenario.js';
+import { Tally } from './tally.js';
+
+/** Indices wrap while the frames cross. */
+const NEAR_WRAP = 0xfffffffe;
+const RING_SLOTS = 256;
+
+export interface Exhaustive {
+  readonly name: string;
+  /** Every pair of steps: a life is killed, and then the one that mends what it left. */
+  readonly twice: boolean;
+  readonly scenario: Scenario;
+}
+
+function shape(
+  name: string,
+  guest: Partial<GuestPlan>,
+  rest: Partial<Scenario> = {},
+  twice = false,
+): Exhaustive {
+  const scenario: Scenario = {
+    seed: 1,
+    order: undefined,
+    payload: 'copy',
+    journal: true,
+    guests: [{ ...PLAIN_GUEST, ...guest }],
+    faults: NO_FAULTS,
+    hook: 'none',
+    lives: [],
+    ...rest,
+  };
+  return { name, twice, scenario };
+}
+
+const SHAPES: readonly Exhaustive[] = [
+  shape('one frame each way', {}),
+  shape('one and many slots, GSO, indices that wrap', {
+    sizes: [60, 9000, 1514],
+    fromGuest: 6,
+    toGuest: 6,
+    ringStart: NEAR_WRAP,
+  }),
+  shape('jumbo frames, one event channel', {
+    sizes: [9014, 60],
+    mtuBytes: 9014,
+    fromGuest: 3,
+    toGuest: 3,
+    splitChannels: false,
+  }),
+  shape(
+    'error responses',
+    { sizes: [60, 9000], fromGuest: 4, toGuest: 4 },
+    { faults: { ...NO_FAULTS, grantFailsEvery: 3 } },
+  ),
+  shape('frames held for a guest with few buffers', {
+    sizes: [9000, 60],
+    fromGuest: 0,
+    toGuest: 12,
+    buffersMax: 18,
+    lateMs: 5,
+  }),
+  shape('hooks that drop', { sizes: [60], fromGuest: 4, toGuest: 4 }, { hook: 'drop' }),
+  shape('a full ring', { sizes: [60], fromGuest: RING_SLOTS + 8, toGuest: 0, ringStart: NEAR_WRAP }),
+  shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, true),
+];
+
+/** What is killed at every step, by name, with both ways to bring payload. */
+export const EXHAUSTIVE: readonly Exhaustive[] = (['copy', 'map'] as const).flatMap((payload) =>
+  SHAPES.map((one) => ({ ...one, scenario: { ...one.scenario, payload } })),
+);
+
+export function exhaustiveOf(payload: PayloadMode): readonly Exhaustive[] {
+  return EXHAUSTIVE.filter(({ scenario }) => scenario.payload === payload);
+}
+
+/**
+ * Kills the backend at every step of a life, one run for each; twice: and then the next life at every step of it.
+ * @returns what came of all runs together.
+ */
+export async function exhaust({ name, twice, scenario }: Exhaustive, onRun = () => {}): Promise<Tally> {
+  const tally = new Tally();
+  const undisturbed = await runScenario({ ...scenario, lives: [] });
+  tally.add(`${name}, payload ${scenario.payload}, undisturbed`, undisturbed);
+  for (let first = 1; first <= undisturbed.steps; first++) {
+    const once = await runScenario({ ...scenario, lives: [killedAt(first)] });
+    tally.add(`${name}, payload ${scenario.payload}, killed at step ${first}`, once);
+    onRun();
+    for (let second = 1; twice && second <= once.steps; second++) {
+      const both = await runScenario({ ...scenario, lives: [killedAt(first), killedAt(second)] });
+      tally.add(`${name}, payload ${scenario.payload}, killed at steps ${first} and ${second}`, both);
+      onRun();
+    }
+  }
+  return tally;
+}
+
+function killedAt(atStep: number): LifePlan {
+  // A second burst would make each run longer and find nothing that the first does not.
+  return { end: 'kill', atStep, lastsMs: 0, bursts: ['after'], reboot: undefined, harm: undefined };
+}

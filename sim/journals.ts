@@ -1,0 +1,90 @@
+import { VifdError } from '../lib/errors.js';
+import { JOURNAL_BYTES, type Journals, readJournal } from '../lib/netback/journal.js';
+import type { Random } from '../lib/xen/model/random.js';
+import type { ArenaPool } from './arenas.js';
+import type { Harm } from './scenario.js';
+
+/** Most harm is done where the logs and the lists of frames are; behind them are frames' bytes. */
+const LOGS_BYTES = 8192;
+const FLIPS_MAX = 8;
+
+/** Journals that outlive lives; with a hand that spoils them in between. */
+export class SimJournals {
+  readonly #arenas: ArenaPool;
+  readonly #pages = new Map<string, Uint8Array>();
+  readonly #refused = new Set<string>();
+
+  constructor(arenas: ArenaPool) {
+    this.#arenas = arenas;
+  }
+
+  /** As one life has them: it may end before and after each call. */
+  of(step: (what: string) => void): Journals {
+    return {
+      open: (name) => {
+        step(`open journal ${name}`);
+        const page = this.#open(name);
+        step(`journal ${name} is open`);
+        return page;
+      },
+      remove: (name) => {
+        step(`remove journal ${name}`);
+        this.#pages.delete(name);
+        step(`journal ${name} is removed`);
+      },
+    };
+  }
+
+  #open(name: string): Uint8Array {
+    if (this.#refused.has(name)) {
+      throw new VifdError('ERR_JOURNAL', `Journal ${name} cannot be used (ENOSPC).`, { errno: 'ENOSPC' });
+    }
+    const page = this.#pages.get(name) ?? this.#new();
+    this.#pages.set(name, page);
+    return page;
+  }
+
+  #new(): Uint8Array {
+    return this.#arenas.take(JOURNAL_BYTES).bytes;
+  }
+
+  /** @returns whether there was anything to spoil. */
+  spoil(vif: string, how: Harm, random: Random): boolean {
+    const names = [...this.#pages.keys()].filter((name) => name.startsWith(`${vif}.`));
+    for (const name of names) {
+      if (how === 'refuse') this.#refused.add(name);
+      else this.#spoilPage(name, this.#pages.get(name)!, how, random);
+    }
+    return names.length > 0;
+  }
+
+  refuses(vif: string): boolean {
+    return [...this.#refused].some((name) => name.startsWith(`${vif}.`));
+  }
+
+  /** The disk has room again. */
+  relent(): void {
+    this.#refused.clear();
+  }
+
+  #spoilPage(name: string, page: Uint8Array, how: Exclude<Harm, 'refuse'>, random: Random): void {
+    const place = () => random.below(random.below(4) > 0 ? LOGS_BYTES : page.length);
+    if (how === 'flip') {
+      for (let flips = 1 + random.below(FLIPS_MAX); flips > 0; flips--) page[place()] ^= 1 << random.below(8);
+    } else if (how === 'truncate') {
+      // As journalFiles hands out a file that was too short.
+      page.fill(0, place());
+      page.fill(0xff, 0, 4);
+    } else if (how === 'noise') for (let i = 0; i < LOGS_BYTES; i++) page[i] = random.below(256);
+    else page.set(this.#foreign(name));
+  }
+
+  /** The journal of another vif, or of a connection that nobody has. */
+  #foreign(name: string): Uint8Array {
+    for (const [other, page] of this.#pages) if (other !== name) return page;
+    const page = this.#new();
+    const nobody = { domid: 99, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 1, rxPort: 2 };
+    readJournal(page, nobody).fromGuest.log.commit(0, Uint32Array.of(1, 2, 3), 3, 0, undefined);
+    return page;
+  }
+}

@@ -1,0 +1,124 @@
+import { TO_GUEST_FRAMES } from '../lib/netback/batches.js';
+import { BATCH_SLOTS } from '../lib/netback/pump.js';
+import type { SimGuest } from './guest.js';
+import type { LifeRecord, Run } from './run.js';
+import type { Stream } from './stream.js';
+
+export interface Outcome {
+  /** Promises that were broken; empty when all is well. */
+  readonly faults: readonly string[];
+  /** Steps that the last life took. */
+  readonly steps: number;
+  /** Lives that were killed in the middle of their work. */
+  readonly kills: number;
+  /** Lives that ended in order. */
+  readonly stops: number;
+  /** Frames that came, both directions. */
+  readonly frames: number;
+  /** After one kill, at most. */
+  readonly repeated: { readonly fromGuest: number; readonly toGuest: number };
+  /** In all lives. To the guest, where a kill may cost them. */
+  readonly lost: { readonly fromGuest: number; readonly toGuest: number };
+  readonly trace: readonly string[];
+}
+
+/** Holds what happened against what vifd promises. */
+export function judge(run: Run): Outcome {
+  const { lives, guests } = run;
+  const faults = [...run.faults, ...judgeComplaints(run)];
+  for (const guest of guests) faults.push(...judgeGuest(guest, lives));
+  const fromGuest = guests.flatMap(({ connections }) => connections.map((one) => one.fromGuest));
+  const toGuest = guests.map((guest) => guest.toGuest);
+  const most = (streams: Stream[]) =>
+    Math.max(0, ...streams.flatMap((stream) => lives.map((_, life) => stream.repeatsIn(life))));
+  const lost = (stream: Stream) => lives.reduce((sum, _, life) => sum + stream.lostIn(life).length, 0);
+  // Which of its buffers the guest got back empty says nothing of the frame; the other frames are lost.
+  const lostTo = (guest: SimGuest) => Math.max(0, lost(guest.toGuest) - refusedTo(guest));
+  return {
+    faults,
+    steps: lives.at(-1)?.steps ?? 0,
+    kills: lives.filter(({ killedAtStep }) => killedAtStep).length,
+    stops: lives.filter(({ plan }) => plan.end === 'stop').length,
+    frames: [...fromGuest, ...toGuest].reduce((sum, stream) => sum + stream.delivered, 0),
+    repeated: { fromGuest: most(fromGuest), toGuest: most(toGuest) },
+    lost: {
+      fromGuest: fromGuest.reduce((sum, stream) => sum + lost(stream), 0),
+      toGuest: guests.reduce((sum, guest) => sum + lostTo(guest), 0),
+    },
+    trace: run.trace.lines(),
+  };
+}
+
+function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[]): string[] {
+  // Whatever else: nothing of one guest is shown to another.
+  const faults = [...guest.faults];
+  if (guest.torn) return faults;
+  for (const { front, fromGuest } of guest.connections) {
+    const violations = front?.violations.list ?? [];
+    faults.push(...violations.map(({ kind, detail }) => `${guest.vif}: ${kind}: ${detail}`));
+    faults.push(...judgeFromGuest(fromGuest, guest, lives));
+  }
+  faults.push(...judgeToGuest(guest, lives));
+  if (!guest.still) faults.push(`${guest.vif}: frames still wait, ${waiting(guest)}`);
+  return faults;
+}
+
+function waiting({ front }: SimGuest): string {
+  return front === undefined ? 'the guest never connected' : `${front.outstanding} requests unanswered`;
+}
+
+/** What the guest was told was sent came: in order, unchanged, and again only after a kill, of one batch. */
+function judgeFromGuest(stream: Stream, { spoiltAfter }: SimGuest, lives: readonly LifeRecord[]): string[] {
+  const faults = [...stream.faults, ...stream.damaged];
+  const killed = lives.some(({ killedAtStep }) => killedAtStep);
+  lives.forEach((_, life) => {
+    const lost = stream.lostIn(life).length;
+    // A late guest learns of an answer in a later life than the one that gave it.
+    const spoilt = [...spoiltAfter].some((after) => after >= life - 1);
+    const mostLost = killed && spoilt ? BATCH_SLOTS : 0;
+    if (lost > mostLost) faults.push(`${stream.name}: ${lost} lost that were answered by life ${life}`);
+    const most = killedBefore(lives, life) ? BATCH_SLOTS : 0;
+    const repeats = stream.repeatsIn(life);
+    if (repeats > most)
+      faults.push(`${stream.name}: ${repeats} repeated in life ${life}, at most ${most} may be`);
+  });
+  return faults;
+}
+
+/** To the guest all that was read, once, in order and unchanged; but a kill may cost what was being read just then. */
+function judgeToGuest(guest: SimGuest, lives: readonly LifeRecord[]): string[] {
+  const { toGuest: stream, spoiltAfter } = guest;
+  const faults = [...stream.faults, ...(guest.flipped ? [] : stream.damaged)];
+  const refused = refusedTo(guest);
+  lives.forEach(({ killedAtStep }, life) => {
+    const lost = stream.lostIn(life).length;
+    const most = refused + (killedAtStep || spoiltAfter.has(life) ? TO_GUEST_FRAMES : 0);
+    if (lost > most) faults.push(`${stream.name}: ${lost} lost in life ${life}, at most ${most} may be`);
+    const repeats = stream.repeatsIn(life);
+    if (repeats > 0) faults.push(`${stream.name}: ${repeats} repeated in life ${life}`);
+  });
+  return faults;
+}
+
+/** Slots at least as many as frames that the guest was told it does not get. */
+function refusedTo({ connections }: SimGuest): number {
+  return connections.reduce((sum, { front }) => sum + (front?.stats.toGuest.errors ?? 0), 0);
+}
+
+function killedBefore(lives: readonly LifeRecord[], life: number): boolean {
+  return lives[life - 1]?.plan.end === 'kill';
+}
+
+/** A life complains of a journal that was spoilt, or whose guest rebooted when nobody saw it; of nothing else. */
+function judgeComplaints({ complaints, guests, lives }: Run): string[] {
+  const faults: string[] = [];
+  for (const { life, code, vif, message } of complaints) {
+    const guest = guests.find((one) => one.vif === vif);
+    const earlier = lives.slice(0, life);
+    const strange = earlier.some(({ plan }) => plan.harm !== undefined || plan.reboot !== undefined);
+    if (code === 'ERR_JOURNAL' && strange) continue;
+    if (code === 'ERR_PROTOCOL' && guest?.torn === true) continue;
+    faults.push(`life ${life} complains: ${message}`);
+  }
+  return faults;
+}

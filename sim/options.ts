@@ -1,0 +1,69 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+
+export interface SimOptions {
+  /** How many scenarios are drawn. */
+  readonly seeds: number;
+  /** The first of them. */
+  readonly seed: number;
+  /** Of one scenario, at most. */
+  readonly kills: number;
+  readonly exhaustive: boolean;
+  readonly json: boolean;
+}
+
+const SEEDS = 1000;
+const SEED_MAX = 0xffffffff;
+/** More than a scenario has lives: no limit. */
+const KILLS = 9;
+
+interface Flags {
+  readonly seeds?: number;
+  readonly seed?: number;
+  readonly kills: number;
+  readonly exhaustive: boolean;
+  readonly json: boolean;
+}
+
+/** @throws CommanderError, after it has said what is wrong; also for --help. */
+export function parseOptions(args: readonly string[]): SimOptions {
+  const program = new Command('npm run sim --')
+    .description(
+      'kills the backend on the model: at every step of small scenarios, and anywhere in drawn ones',
+    )
+    .addOption(
+      new Option('--seeds <n>', `how many scenarios to draw (default: ${SEEDS})`).argParser(upTo(1e6)),
+    )
+    .addOption(
+      new Option('--seed <n>', 'the first seed; without --seeds only this one').argParser(upTo(SEED_MAX)),
+    )
+    .addOption(
+      new Option('--kills <n>', 'lives of a scenario that are killed, at most; 0: all end in order')
+        .default(KILLS)
+        .argParser(upTo(KILLS)),
+    )
+    .option('--no-exhaustive', 'drawn scenarios only')
+    .option('--json', 'one JSON object', false)
+    .exitOverride();
+  const flags = program.parse([...args], { from: 'user' }).opts<Flags>();
+  const one = flags.seed !== undefined && flags.seeds === undefined;
+  return {
+    seeds: flags.seeds ?? (one ? 1 : SEEDS),
+    seed: flags.seed ?? 1,
+    kills: flags.kills,
+    exhaustive: flags.exhaustive && !one,
+    json: flags.json,
+  };
+}
+
+function upTo(most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value <= most) return value;
+    throw new InvalidArgumentError(`Give a whole number from 0 to ${most}.`);
+  };
+}
+
+/** What runs one seed again. */
+export function replayOf(seed: number, { kills }: Pick<SimOptions, 'kills'>): string {
+  return `npm run sim -- --seed ${seed}${kills === KILLS ? '' : ` --kills ${kills}`}`;
+}

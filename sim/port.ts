@@ -1,0 +1,158 @@
+import type { Generator } from '../lib/netfront/generator.js';
+import {
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAME_STATUS,
+  FRAMES_ERRNO,
+  frameAt,
+  type Port,
+  type PortBatches,
+  type PortIo,
+  type PortOptions,
+} from '../lib/ports/types.js';
+import { ModelKilled } from '../lib/xen/model/index.js';
+
+/** errno-base.h */
+const EIO = 5;
+
+/** What becomes of a frame that is written into a port: it goes, an errno, or there is no room for it now. */
+export type Admission = 'goes' | 'refused' | 'full';
+
+/** A network outside of all lives, as behind a tap: known frames come out, and what goes in is noted. */
+export interface Network {
+  readonly generator: Generator;
+  take(bytes: Uint8Array, start: number, length: number): void;
+  /** Frames that were read, and must not be lost from then on. */
+  left(bytes: Uint8Array, start: number, length: number): void;
+  admit(): Admission;
+  refused(bytes: Uint8Array, start: number, length: number): void;
+}
+
+/** The process that has the port open: each frame that crosses is a step at which it may end. */
+export interface Owner {
+  readonly alive: boolean;
+  step(what: string): void;
+}
+
+/** A network's port, as one life has it. */
+export class SimPort implements Port {
+  readonly name: string;
+  readonly writesMapped = false;
+  readonly #network: Network;
+  readonly #owner: Owner;
+  #io: SimIo | undefined;
+
+  constructor(name: string, network: Network, owner: Owner) {
+    this.name = name;
+    this.#network = network;
+    this.#owner = owner;
+  }
+
+  open(batches: PortBatches, options: PortOptions): PortIo {
+    this.#io = new SimIo(this.#network, this.#owner, batches, options);
+    return this.#io;
+  }
+
+  /** Frames wait. */
+  announce(): void {
+    this.#io?.announce();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#io?.close();
+  }
+}
+
+class SimIo implements PortIo {
+  readonly #network: Network;
+  readonly #owner: Owner;
+  readonly #batches: PortBatches;
+  readonly #options: PortOptions;
+  #wanted = false;
+  #open = true;
+
+  constructor(network: Network, owner: Owner, batches: PortBatches, options: PortOptions) {
+    this.#network = network;
+    this.#owner = owner;
+    this.#batches = batches;
+    this.#options = options;
+  }
+
+  write(): number {
+    const { writes } = this.#batches;
+    const { block } = writes;
+    const { bytes } = writes.arena;
+    const count = writes.count;
+    const network = this.#network;
+    block[FRAMES_ERRNO] = 0;
+    for (let i = 0; i < count; i++) {
+      this.#owner.step(`port write ${i}`);
+      const at = frameAt(i);
+      const [start, length] = [block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]];
+      block[at + FRAME_STATUS] = 0;
+      if (length === 0) continue;
+      const admission = network.admit();
+      if (admission === 'full') {
+        this.#refuseFrom(i);
+        return i;
+      }
+      if (admission === 'refused') {
+        network.refused(bytes, start, length);
+        block[at + FRAME_STATUS] = EIO;
+        block[FRAMES_ERRNO] = EIO;
+      } else network.take(bytes, start, length);
+    }
+    this.#owner.step('port was written');
+    return count;
+  }
+
+  /** What the port had no room for is the writer's to keep or to drop. */
+  #refuseFrom(first: number): void {
+    const { writes } = this.#batches;
+    for (let i = first; i < writes.count; i++) {
+      const at = frameAt(i);
+      const length = writes.block[at + FRAME_LENGTH];
+      if (length > 0) this.#network.refused(writes.arena.bytes, writes.block[at + FRAME_OFFSET], length);
+    }
+  }
+
+  read(): number {
+    this.#owner.step('port read');
+    const { reads } = this.#batches;
+    const count = this.#network.generator.fill(reads, this.#options);
+    for (let i = 0; i < count; i++) {
+      const at = frameAt(i);
+      this.#network.left(reads.arena.bytes, reads.block[at + FRAME_OFFSET], reads.block[at + FRAME_LENGTH]);
+    }
+    this.#owner.step('port was read');
+    return count;
+  }
+
+  wantReadable(): void {
+    this.#wanted = true;
+    this.announce();
+  }
+
+  announce(): void {
+    if (!this.#wanted || !this.#network.generator.ready) return;
+    queueMicrotask(() => {
+      if (!this.#wanted || !this.#open) return;
+      this.#wanted = false;
+      mortal(this.#owner, this.#options.onReadable);
+    });
+  }
+
+  close(): void {
+    this.#open = false;
+  }
+}
+
+/** Runs code of a life from outside of it, where nobody expects that it may end in it. */
+export function mortal(owner: Owner, run: () => void): void {
+  if (!owner.alive) return;
+  try {
+    run();
+  } catch (error) {
+    if (!(error instanceof ModelKilled)) throw error;
+  }
+}

@@ -1,0 +1,211 @@
+import { VifdError } from '../lib/errors.js';
+import { Netback } from '../lib/netback/netback.js';
+import { ModelHypervisor, ModelKilled, type ModelXen } from '../lib/xen/model/index.js';
+import { Random } from '../lib/xen/model/random.js';
+import { ArenaPool } from './arenas.js';
+import { guestOfSeed, SimGuest } from './guest.js';
+import { hookOf } from './hook.js';
+import { SimJournals } from './journals.js';
+import { judge, type Outcome } from './judge.js';
+import type { LifePlan, Scenario } from './scenario.js';
+import { settled } from './settled.js';
+import { Trace } from './trace.js';
+import { backendXen } from './xen-faults.js';
+
+/** The last life: until all is still. */
+const LAST_LIFE: LifePlan = {
+  end: 'stop',
+  atStep: Number.POSITIVE_INFINITY,
+  lastsMs: 0,
+  bursts: ['after'],
+  reboot: undefined,
+  harm: undefined,
+};
+/** Time in which a late guest takes what there is. */
+const REST_MS = 10_000;
+
+/** For one run at a time: a run that waits for another one would share memory with it. */
+const arenas = new ArenaPool();
+
+/** How a life went. */
+export interface LifeRecord {
+  readonly plan: LifePlan;
+  readonly steps: number;
+  /** It ended in the middle of its work, and not when all was still. */
+  readonly killedAtStep: boolean;
+}
+
+/** What a life complained of. */
+export interface Complaint {
+  readonly life: number;
+  readonly code: string;
+  readonly vif: string | undefined;
+  readonly message: string;
+}
+
+/** Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run. */
+export async function runScenario(scenario: Scenario): Promise<Outcome> {
+  const run = new Run(scenario);
+  try {
+    await run.all();
+  } catch (error) {
+    run.faults.push(`thrown: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+  arenas.reclaim();
+  return judge(run);
+}
+
+export class Run {
+  readonly scenario: Scenario;
+  readonly guests: SimGuest[];
+  readonly lives: LifeRecord[] = [];
+  readonly complaints: Complaint[] = [];
+  readonly faults: string[] = [];
+  readonly trace = new Trace();
+  readonly #hypervisor: ModelHypervisor;
+  readonly #toolstack: ModelXen;
+  readonly #journals = new SimJournals(arenas);
+  readonly #random: Random;
+
+  constructor(scenario: Scenario) {
+    this.scenario = scenario;
+    const { faults, order } = scenario;
+    this.#hypervisor = new ModelHypervisor({
+      ...(order === undefined ? {} : { seed: order }),
+      faults: {
+        watchesLate: faults.watchesLate,
+        ...(faults.grantFailsEvery > 0 ? { grantFailsEvery: faults.grantFailsEvery } : {}),
+        ...(faults.strayEventEvery > 0 ? { strayEventEvery: faults.strayEventEvery } : {}),
+      },
+    });
+    this.#toolstack = this.#hypervisor.open(0);
+    this.#random = new Random(scenario.seed);
+    this.guests = scenario.guests.map(
+      (plan, index) =>
+        new SimGuest({
+          ...{ hypervisor: this.#hypervisor, toolstack: this.#toolstack, arenas, index, plan, faults },
+          lifeNow: () => this.lives.length,
+          ownerOf: (seed) => guestOfSeed(seed, scenario.guests.length),
+        }),
+    );
+  }
+
+  async all(): Promise<void> {
+    for (const guest of this.guests) await guest.create();
+    for (const plan of this.scenario.lives) {
+      const record = await this.#live(plan);
+      this.lives.push(record);
+      await this.#between(record);
+    }
+    this.lives.push(await this.#live(LAST_LIFE));
+  }
+
+  async #live(plan: LifePlan): Promise<LifeRecord> {
+    const hypervisor = this.#hypervisor;
+    const number = this.lives.length;
+    let steps = 0;
+    let stopping: Promise<void> | undefined;
+    const xen = hypervisor.open(0, {
+      onStep: (what) => {
+        steps += 1;
+        this.trace.step(number, steps, what);
+        if (steps !== plan.atStep) return;
+        if (plan.end === 'kill') throw new ModelKilled(what);
+        queueMicrotask(() => {
+          stopping ??= stop();
+        });
+      },
+    });
+    const opening = this.#open(xen, number);
+    const stop = () => opening.then((netback) => netback?.[Symbol.asyncDispose]());
+    for (const when of plan.bursts) {
+      // Frames before the life are there when it begins; it has not looked yet.
+      if (when === 'after') await hypervisor.settle();
+      for (const guest of this.guests) guest.burst();
+    }
+    await hypervisor.advance(plan === LAST_LIFE ? REST_MS : plan.lastsMs);
+    const killedAtStep = !xen.alive;
+    if (plan.reboot?.when === 'served') await this.#reboot(plan, xen.alive);
+    if (plan.end === 'kill') hypervisor.kill(xen);
+    else if (xen.alive) {
+      stopping ??= stop();
+      await this.#stopped(stopping, xen, number);
+    }
+    await hypervisor.settle();
+    return { plan, steps, killedAtStep };
+  }
+
+  async #open(xen: ModelXen, life: number): Promise<Netback | undefined> {
+    const { payload, journal, hook, faults } = this.scenario;
+    const complain = (error: unknown) => {
+      // What a dead life says is heard by nobody.
+      if (xen.alive) this.#complain(life, error);
+    };
+    const frameHook = hookOf(hook, this.guests);
+    try {
+      return await Netback.open(
+        {
+          xen: backendXen(xen, arenas, faults, (path) => this.#touch(path)),
+          port: ({ id }) => this.guests.find(({ vif }) => vif === id)!.hostPort(xen),
+          payload,
+          ...(journal ? { journals: this.#journals.of((what) => xen.step(what)) } : {}),
+          ...(frameHook === undefined ? {} : { hook: frameHook }),
+        },
+        { error: complain },
+      );
+    } catch (error) {
+      complain(error);
+      return undefined;
+    }
+  }
+
+  #complain(life: number, error: unknown): void {
+    const known = error instanceof VifdError ? error : undefined;
+    const message = error instanceof Error ? error.message : String(error);
+    this.complaints.push({ life, code: known?.code ?? 'unknown', vif: known?.vif, message });
+  }
+
+  /** Writes a node from outside, as it is. */
+  async #touch(path: string): Promise<void> {
+    const value = await this.#toolstack.store.read(path);
+    if (value !== undefined) await this.#toolstack.store.write(path, value);
+  }
+
+  /** An orderly end, which leaves nothing behind. */
+  async #stopped(stopping: Promise<void>, xen: ModelXen, life: number): Promise<void> {
+    const end = stopping.then(() => xen[Symbol.asyncDispose]());
+    try {
+      if (!(await settled(this.#hypervisor, end))) this.faults.push(`life ${life} does not end`);
+    } catch (error) {
+      this.faults.push(`life ${life} did not end in order: ${error}`);
+    }
+  }
+
+  /** No backend runs. */
+  async #between({ plan, killedAtStep }: LifeRecord): Promise<void> {
+    const life = this.lives.length - 1;
+    for (const guest of this.guests) {
+      // Without a journal nothing says what became of a batch under way.
+      if (this.#journals.refuses(guest.vif) && killedAtStep) guest.torn = true;
+      if (this.#journals.refuses(guest.vif)) guest.spoiltAfter.add(life);
+    }
+    this.#journals.relent();
+    if (plan.harm !== undefined) {
+      const guest = this.guests[plan.harm.guest];
+      guest.spoiltAfter.add(life);
+      const spoilt = this.#journals.spoil(guest.vif, plan.harm.how, this.#random);
+      if (spoilt && killedAtStep) guest.torn = true;
+      if (spoilt && plan.harm.how === 'flip') guest.flipped = true;
+    }
+    if (plan.reboot?.when === 'alone') await this.#reboot(plan, false);
+  }
+
+  /** @param served a backend sees it. With none, the journal goes with the connection, and what it kept. */
+  async #reboot({ reboot }: LifePlan, served: boolean): Promise<void> {
+    const guest = this.guests[reboot?.guest ?? 0];
+    if (!served) guest.spoiltAfter.add(this.lives.length);
+    this.trace.note(`${guest.vif} ${reboot?.how}`);
+    await guest.reboot(reboot?.how ?? 'dies');
+    await this.#hypervisor.settle();
+  }
+}

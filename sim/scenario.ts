@@ -1,0 +1,100 @@
+import type { PayloadMode } from '../lib/netback/types.js';
+
+/** How a guest and the host behind its vif behave. */
+export interface GuestPlan {
+  /** Lengths of frames in turn; longer than `mtuBytes` is GSO with its extra-info slot. */
+  readonly sizes: readonly number[];
+  readonly mtuBytes: number;
+  /** Frames of a burst each way. */
+  readonly fromGuest: number;
+  readonly toGuest: number;
+  /** Where the rings' indices begin. */
+  readonly ringStart: number;
+  readonly splitChannels: boolean;
+  readonly scatterGather: boolean;
+  /** Empty buffers that the guest posts at most. */
+  readonly buffersMax: number;
+  /** How late the guest answers an event. */
+  readonly lateMs: number;
+}
+
+/** What is done to a vif's journal while no backend runs. */
+export type Harm = 'flip' | 'truncate' | 'foreign' | 'noise' | 'refuse';
+
+/** What happens to one guest around the end of a life. */
+export interface Reboot {
+  readonly guest: number;
+  /** closes: by its driver, as it says in the store. dies: without a word; the toolstack makes the vif anew. */
+  readonly how: 'closes' | 'dies';
+  /** Whether a backend runs meanwhile. */
+  readonly when: 'served' | 'alone';
+}
+
+/** A life of the backend, and the time after it. */
+export interface LifePlan {
+  readonly end: 'kill' | 'stop';
+  /** The step at which it ends; a life that takes fewer ends when nothing moves any more. */
+  readonly atStep: number;
+  /** How long it lasts at least, for guests that are late. */
+  readonly lastsMs: number;
+  /** Each guest and its host send a burst: as the life begins, and once it serves. */
+  readonly bursts: readonly ['before' | 'after', ...('before' | 'after')[]] | readonly [];
+  readonly reboot: Reboot | undefined;
+  readonly harm: { readonly guest: number; readonly how: Harm } | undefined;
+}
+
+/** What may go wrong at any time. Each is off at 0. */
+export interface FaultPlan {
+  /** Every n-th grant operation fails with GNTST_eagain. */
+  readonly grantFailsEvery: number;
+  readonly strayEventEvery: number;
+  readonly watchesLate: boolean;
+  /** Every n-th transaction meets a conflict. */
+  readonly conflictEvery: number;
+  /** Every n-th transaction or watch, all watches fire as after a reconnect. */
+  readonly reconnectEvery: number;
+  /** Every n-th frame finds the port full. */
+  readonly portFullEvery: number;
+  /** Every n-th frame is refused by the port, with EIO. */
+  readonly portRefusesEvery: number;
+}
+
+export type HookPlan = 'none' | 'pass' | 'drop' | 'replace';
+
+/** All that a run depends on. */
+export interface Scenario {
+  /** Decides what the scenario leaves open: which bits flip. */
+  readonly seed: number;
+  /** Decides the order of events; undefined: as they were sent. */
+  readonly order: number | undefined;
+  readonly payload: PayloadMode;
+  readonly journal: boolean;
+  readonly guests: readonly GuestPlan[];
+  readonly faults: FaultPlan;
+  readonly hook: HookPlan;
+  /** One more life follows these; it lasts until all is still, and ends in order. */
+  readonly lives: readonly LifePlan[];
+}
+
+export const NO_FAULTS: FaultPlan = {
+  grantFailsEvery: 0,
+  strayEventEvery: 0,
+  watchesLate: false,
+  conflictEvery: 0,
+  reconnectEvery: 0,
+  portFullEvery: 0,
+  portRefusesEvery: 0,
+};
+
+/** A guest with nothing special. */
+export const PLAIN_GUEST: GuestPlan = {
+  sizes: [60],
+  mtuBytes: 1514,
+  fromGuest: 1,
+  toGuest: 1,
+  ringStart: 0,
+  splitChannels: true,
+  scatterGather: true,
+  buffersMax: 256,
+  lateMs: 0,
+};

@@ -1,0 +1,115 @@
+import { TrafficFrames } from '../lib/netfront/index.js';
+import type { TrafficTag } from '../lib/netfront/traffic-frames.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } from '../lib/ports/types.js';
+
+const known = new Map<string, TrafficFrames>();
+
+/** Frames of a seed, made once for all runs. */
+export function framesOf(seed: number, mtuBytes: number): TrafficFrames {
+  const key = `${seed} ${mtuBytes}`;
+  const frames = known.get(key) ?? new TrafficFrames(seed, mtuBytes);
+  known.set(key, frames);
+  return frames;
+}
+
+/** What happened to the frames of one sender: numbered, and all bytes known. */
+export class Stream {
+  readonly name: string;
+  readonly seed: number;
+  /** Frames out of order, or not as a hook left them. */
+  readonly faults: string[] = [];
+  /** Frames with other bytes than were sent. */
+  readonly damaged: string[] = [];
+  readonly #frames: TrafficFrames;
+  /** By number: whether it came, and the life in which it left its sender or was said to be sent. */
+  readonly #came: boolean[] = [];
+  readonly #dueIn: number[] = [];
+  readonly #excused = new Set<number>();
+  /** By number: the length that a hook gave it; 0 is a frame that a hook dropped. */
+  readonly #hooked = new Map<number, number>();
+  readonly #repeats: number[] = [];
+  /** The life that frames come in now, its last one, and the highest before it. */
+  #life = -1;
+  #last = -1;
+  #before = -1;
+  #highest = -1;
+
+  constructor(options: { name: string; seed: number; mtuBytes: number }) {
+    this.name = options.name;
+    this.seed = options.seed;
+    this.#frames = framesOf(options.seed, options.mtuBytes);
+  }
+
+  /** Frames that came, each once. */
+  get delivered(): number {
+    return this.#came.filter((came) => came).length;
+  }
+
+  /** From now on the frame must come, or have come. */
+  due(sequence: number, life: number): void {
+    this.#dueIn[sequence] ??= life;
+  }
+
+  /** It need not come: somebody said that it would not. */
+  excuse(sequence: number): void {
+    this.#excused.add(sequence);
+  }
+
+  excuseBelow(sequence: number): void {
+    for (let i = 0; i < sequence; i++) this.excuse(i);
+  }
+
+  hooked(sequence: number, length: number): void {
+    this.#hooked.set(sequence, length);
+  }
+
+  take(bytes: Uint8Array, start: number, length: number, tag: TrafficTag, life: number): void {
+    const { sequence } = tag;
+    const partial = (bytes[start - VNET_HEADER_BYTES] & VNET_FLAG_NEEDS_CSUM) !== 0;
+    const difference = this.#frames.difference(bytes, start, length, tag, partial);
+    if (difference !== undefined) {
+      this.damaged.push(`${this.name}: frame ${sequence} is damaged: ${difference}`);
+    }
+    const hooked = this.#hooked.get(sequence);
+    if (hooked !== undefined && hooked !== length) {
+      this.#fault(`frame ${sequence} has ${length} bytes, the hook left ${hooked}`);
+    }
+    this.#order(sequence, life);
+  }
+
+  /** In one life frames come in their order. What a life brings that is behind what came before it, it repeats. */
+  #order(sequence: number, life: number): void {
+    if (life !== this.#life) {
+      this.#life = life;
+      this.#last = -1;
+      this.#before = this.#highest;
+    }
+    if (sequence <= this.#last) this.#fault(`frame ${sequence} came after ${this.#last} in one life`);
+    if (sequence <= this.#before) this.#repeats[life] = this.repeatsIn(life) + 1;
+    this.#last = sequence;
+    this.#highest = Math.max(this.#highest, sequence);
+    this.#came[sequence] = true;
+  }
+
+  /** Frames that came behind those that were there when the life began. */
+  repeatsIn(life: number): number {
+    return this.#repeats[life] ?? 0;
+  }
+
+  /** Frames that were due in a life and never came, without excuse. */
+  lostIn(life: number): number[] {
+    const lost: number[] = [];
+    this.#dueIn.forEach((due, sequence) => {
+      if (due === life && !this.#came[sequence] && !this.#isExcused(sequence)) lost.push(sequence);
+    });
+    return lost;
+  }
+
+  #isExcused(sequence: number): boolean {
+    return this.#excused.has(sequence) || this.#hooked.get(sequence) === 0;
+  }
+
+  #fault(what: string): void {
+    this.faults.push(`${this.name}: ${what}`);
+  }
+}

@@ -1,0 +1,147 @@
+import { everyNth } from '../lib/xen/model/faults.js';
+import type { ModelXen } from '../lib/xen/model/index.js';
+import type { Store, StoreView, Xen } from '../lib/xen/types.js';
+import type { ArenaPool } from './arenas.js';
+import { mortal } from './port.js';
+import type { FaultPlan } from './scenario.js';
+
+/** A life of the backend, whose store meets conflicts and reconnects. `touch` writes a node from outside, as it is. */
+export function backendXen(
+  life: ModelXen,
+  arenas: ArenaPool,
+  faults: FaultPlan,
+  touch: (path: string) => Promise<void>,
+): Xen {
+  const faulty = faults.conflictEvery > 0 || faults.reconnectEvery > 0;
+  const parts = partsOf(life, arenas);
+  return faulty ? { ...parts, store: new FaultyStore(life, faults, touch) } : parts;
+}
+
+/** A guest that handles each event late. */
+export function guestXen(life: ModelXen, arenas: ArenaPool, lateMs: number): Xen {
+  const parts = partsOf(life, arenas);
+  if (lateMs === 0) return parts;
+  const { events } = life;
+  const late = (onEvent: () => void) => () => void life.clock.after(lateMs, onEvent);
+  return {
+    ...parts,
+    events: {
+      bind: (domid, port, onEvent) => events.bind(domid, port, late(onEvent)),
+      bindUnbound: (domid, onEvent) => events.bindUnbound(domid, late(onEvent)),
+    },
+  };
+}
+
+function partsOf(life: ModelXen, arenas: ArenaPool): Xen {
+  const { domid, events, store, clock, shares } = life;
+  return {
+    ...{ domid, events, store, clock, shares },
+    grants: {
+      map: (...args) => life.grants.map(...args),
+      arena: (bytes) => arenas.take(bytes),
+      batch: (options) => life.grants.batch(options),
+    },
+    step: (what) => life.step(what),
+    [Symbol.asyncDispose]: () => life[Symbol.asyncDispose](),
+  };
+}
+
+/** What a client sees of a busy xenstored, and of one that was restarted: EAGAIN, and watches that fire again. */
+class FaultyStore implements Store {
+  readonly #life: ModelXen;
+  readonly #inner: Store;
+  readonly #touch: (path: string) => Promise<void>;
+  readonly #conflicts: () => boolean;
+  readonly #reconnects: () => boolean;
+  readonly #watches = new Set<() => void>();
+
+  constructor(life: ModelXen, faults: FaultPlan, touch: (path: string) => Promise<void>) {
+    this.#life = life;
+    this.#inner = life.store;
+    this.#touch = touch;
+    this.#conflicts = everyNth(faults.conflictEvery || undefined);
+    this.#reconnects = everyNth(faults.reconnectEvery || undefined);
+  }
+
+  read(path: string): Promise<string | undefined> {
+    return this.#inner.read(path);
+  }
+
+  write(path: string, value: string): Promise<void> {
+    return this.#inner.write(path, value);
+  }
+
+  list(path: string): Promise<string[]> {
+    return this.#inner.list(path);
+  }
+
+  mkdir(path: string): Promise<void> {
+    return this.#inner.mkdir(path);
+  }
+
+  rm(path: string): Promise<void> {
+    return this.#inner.rm(path);
+  }
+
+  getPermissions(path: string): ReturnType<Store['getPermissions']> {
+    return this.#inner.getPermissions(path);
+  }
+
+  setPermissions(...args: Parameters<Store['setPermissions']>): Promise<void> {
+    return this.#inner.setPermissions(...args);
+  }
+
+  async transaction<T>(body: (view: StoreView) => Promise<T>, attempts?: number): Promise<T> {
+    const seen: string[] = [];
+    const conflicting = async (view: StoreView): Promise<T> => {
+      const result = await body(noting(view, seen));
+      if (this.#conflicts() && seen[0] !== undefined) await this.#touch(seen[0]);
+      return result;
+    };
+    const result = await this.#inner.transaction(conflicting, attempts);
+    this.#perhapsReconnect();
+    return result;
+  }
+
+  async watch(path: string, onChange: (path: string) => void): ReturnType<Store['watch']> {
+    const watch = await this.#inner.watch(path, onChange);
+    const fire = () => onChange(path);
+    this.#watches.add(fire);
+    this.#perhapsReconnect();
+    const close = (): Promise<void> => {
+      this.#watches.delete(fire);
+      return watch.close();
+    };
+    return { close, [Symbol.asyncDispose]: close };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#inner[Symbol.asyncDispose]();
+  }
+
+  #perhapsReconnect(): void {
+    if (!this.#reconnects()) return;
+    this.#life.clock.after(0, () => {
+      for (const fire of [...this.#watches]) mortal(this.#life, fire);
+    });
+  }
+}
+
+/** Notes what is read: the nodes whose change is a conflict. */
+function noting(view: StoreView, seen: string[]): StoreView {
+  return {
+    read: (path) => {
+      seen.push(path);
+      return view.read(path);
+    },
+    write: (path, value) => {
+      seen.push(path);
+      return view.write(path, value);
+    },
+    list: (path) => view.list(path),
+    mkdir: (path) => view.mkdir(path),
+    rm: (path) => view.rm(path),
+    getPermissions: (path) => view.getPermissions(path),
+    setPermissions: (path, permissions) => view.setPermissions(path, permissions),
+  };
+}
