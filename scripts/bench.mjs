@@ -1,5 +1,5 @@
-// npm run bench -- [gap] [--quick] [--json] [--write-docs] [--only TEXT]
-// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. `gap`: bench/gap/main.ts.
+// npm run bench -- [gap | soak] [--quick] [--json] [--write-docs] [--only TEXT]
+// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. `gap` and `soak`: their folders.
 import { spawnSync } from 'node:child_process';
 import { rmSync, symlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -18,12 +18,7 @@ run('node_modules/.bin/tsc', ['-p', 'bench/tsconfig.json']);
 // The compiler puts lib beside what imports it. Measured is dist, which is what users run.
 rmSync('build/bench/lib', { recursive: true });
 symlinkSync('../../dist', 'build/bench/lib');
-const [which, ...rest] = process.argv.slice(2);
-const program =
-  which === 'gap'
-    ? ['build/bench/bench/gap/main.js', ...rest]
-    : ['build/bench/bench/main.js', which, ...rest];
-run(
-  process.execPath,
-  program.filter((word) => word !== undefined),
-);
+const [first, ...rest] = process.argv.slice(2);
+const own = ['gap', 'soak'].includes(first);
+const args = own ? rest : process.argv.slice(2);
+run(process.execPath, [`build/bench/bench/${own ? `${first}/` : ''}main.js`, ...args]);

@@ -1,12 +1,12 @@
 import { Child, GUARD, parseEvent } from './children.js';
 import { BRIDGE, type Machine } from './machine.js';
 import { BACKEND_PROGRAM, STANDBY_PROGRAM } from './programs.js';
-import { DemoError, type Ending } from './types.js';
+import { DemoError, type Ending, type Payload } from './types.js';
 import { promised, within } from './wait.js';
 
 export interface BackendParts {
   readonly machine: Machine;
-  readonly payload: 'map' | 'copy';
+  readonly payload: Payload;
   readonly standby: boolean;
   /** Vifs that each life has to attach to. */
   readonly vifs: readonly string[];
@@ -20,6 +20,7 @@ export interface BackendParts {
 /** One `vifd run` after the other. */
 export class Backend implements AsyncDisposable {
   readonly #parts: BackendParts;
+  #payload: Payload;
   #life: Child | undefined;
   /** Loaded, and waiting for its turn. */
   #spare: Child | undefined;
@@ -30,6 +31,7 @@ export class Backend implements AsyncDisposable {
 
   constructor(parts: BackendParts) {
     this.#parts = parts;
+    this.#payload = parts.payload;
   }
 
   /** Starts a life. Resolves when it serves every vif. */
@@ -58,7 +60,8 @@ export class Backend implements AsyncDisposable {
     if (this.#parts.standby) this.#spare = await this.#load();
   }
 
-  async restart(ending: Ending): Promise<void> {
+  async restart(ending: Ending, payload = this.#payload): Promise<void> {
+    this.#payload = payload;
     this.#ending = true;
     await this.#life?.end(ending);
     await this.start();
@@ -71,7 +74,7 @@ export class Backend implements AsyncDisposable {
   }
 
   #load(): Promise<Child> {
-    const { machine, payload, standby } = this.#parts;
+    const { machine, standby } = this.#parts;
     const { env, options } = machine.programIn(0);
     return Child.start({
       name: 'the backend',
@@ -79,7 +82,16 @@ export class Backend implements AsyncDisposable {
         ...GUARD,
         process.execPath,
         standby ? STANDBY_PROGRAM : BACKEND_PROGRAM,
-        ...['run', '--json', '--bridge', BRIDGE, '--payload', payload, '--journal', machine.journalDirectory],
+        ...[
+          'run',
+          '--json',
+          '--bridge',
+          BRIDGE,
+          '--payload',
+          this.#payload,
+          '--journal',
+          machine.journalDirectory,
+        ],
         ...options,
       ],
       env,

@@ -27,7 +27,8 @@ async function main(args: readonly string[]): Promise<number> {
   if (options.world === 'model') return run(options, 'model', undefined);
   const verdict = await preflight();
   if (verdict.ok) return enterNamespaces(verdict.unshare, args);
-  if (options.world === 'namespaces') throw new DemoError(verdict.because);
+  // Without processes there is nothing that SIGKILL could end.
+  if (options.world === 'namespaces' || options.kills !== undefined) throw new DemoError(verdict.because);
   return run(options, 'model', verdict.because);
 }
 

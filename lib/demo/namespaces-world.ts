@@ -4,7 +4,14 @@ import { compareWithBridge } from './comparison.js';
 import { Guest } from './guest.js';
 import { HOST_ADDRESS, Machine } from './machine.js';
 import { Streams } from './streams.js';
-import { type Comparison, type Ending, FIRST_DOMID, type World, type WorldParts } from './types.js';
+import {
+  type Comparison,
+  type Ending,
+  FIRST_DOMID,
+  type Payload,
+  type World,
+  type WorldParts,
+} from './types.js';
 
 export async function openNamespacesWorld(parts: WorldParts): Promise<World> {
   const machine = await Machine.open();
@@ -56,8 +63,8 @@ class NamespacesWorld implements World {
     await this.#startStreams();
   }
 
-  restart(ending: Ending): Promise<void> {
-    return this.#backend.restart(ending);
+  restart(ending: Ending, payload?: Payload): Promise<void> {
+    return this.#backend.restart(ending, payload);
   }
 
   async finish(): Promise<void> {

@@ -4,6 +4,7 @@ import type { DemoOptions } from './types.js';
 const SECONDS_MIN = 3;
 const SECONDS_MAX = 86_400;
 const GUESTS_MAX = 32;
+const KILLS_MAX = 100_000;
 
 /** @throws CommanderError, after it has said what is wrong; also for --help. */
 export function parseOptions(args: readonly string[]): DemoOptions {
@@ -23,6 +24,14 @@ export function parseOptions(args: readonly string[]): DemoOptions {
       new Option('--payload <mode>', 'how frames cross: copy them, or map the guest pages')
         .choices(['copy', 'map'])
         .default('copy'),
+    )
+    .addOption(
+      new Option(
+        '--kills <n>',
+        'SIGKILL so often, at random instants and payload modes in turn, whatever it takes',
+      )
+        .argParser((text) => wholeNumber(text, 1, KILLS_MAX))
+        .conflicts(['seconds', 'payload', 'world']),
     )
     .option('--standby', 'load the next backend while the last one serves', false)
     .option('--json', 'one JSON object a line; the last is the summary', false)

@@ -15,6 +15,12 @@ const QUIET_MS = 1000;
 /** Before the end, so that the last restart's gap is over. */
 const TAIL_MS = 700;
 
+const PAYLOADS = ['map', 'copy'] as const;
+const SHORT_LIVES = 0.1;
+const SHORT_LIFE_MS = 50;
+const LIFE_MS_MIN = 300;
+const LIFE_MS_MAX = 1000;
+
 export interface RunParts {
   readonly options: DemoOptions;
   readonly world: World;
@@ -33,13 +39,14 @@ export async function runDemo(parts: RunParts): Promise<Summary> {
   display.begin(recorder);
   let comparison: Comparison | undefined;
   try {
-    await restartEverySecond(parts);
+    await (options.kills === undefined ? restartEverySecond(parts) : killAtRandom(parts, options.kills));
     if (!signal.aborted) await world.finish();
   } finally {
     display.end();
   }
   const broken = recorder.resets > 0 || recorder.violations > 0;
-  if (!signal.aborted && !broken && world.compare !== undefined) {
+  const compares = options.kills === undefined && !signal.aborted && !broken;
+  if (compares && world.compare !== undefined) {
     display.say('no restarts now: iperf3 through vifd and without it, 3 s each');
     comparison = await world.compare();
   }
@@ -66,4 +73,27 @@ async function restartEverySecond({ options, world, recorder, signal }: RunParts
     nextMs = Math.max(nextMs + RESTART_EVERY_MS, machineMs());
   }
   await sleepUntil(endMs, signal);
+}
+
+/** Kills until it is enough, or until a guest is cut off: what comes after that says nothing. */
+async function killAtRandom({ world, recorder, signal }: RunParts, kills: number): Promise<void> {
+  await sleepUntil(machineMs() + QUIET_MS, signal);
+  for (let kill = 0; kill < kills && !signal.aborted; kill++) {
+    await sleepUntil(machineMs() + lifeMs(), signal);
+    if (signal.aborted || recorder.resets > 0 || recorder.violations > 0) return;
+    const restart = recorder.restarting('SIGKILL');
+    await world.restart('SIGKILL', PAYLOADS[kill % PAYLOADS.length]);
+    restart.attachMs = machineMs() - restart.atMs;
+  }
+  await sleepUntil(machineMs() + QUIET_MS, signal);
+}
+
+/**
+ * One life in ten ends while it attaches and mends what the last one left. The others live until TCP has found its way
+ * again: nobody holds the tap while no backend runs, so what the host sends then is lost, and with a kill every 350 ms a
+ * sender that doubles its patience starves.
+ */
+function lifeMs(): number {
+  if (Math.random() < SHORT_LIVES) return SHORT_LIFE_MS * Math.random();
+  return LIFE_MS_MIN + (LIFE_MS_MAX - LIFE_MS_MIN) * Math.random();
 }

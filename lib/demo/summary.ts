@@ -20,6 +20,8 @@ export interface Summary {
   readonly quietGapMs: number;
   /** From the end of a life to the moment at which the next serves every guest. */
   readonly attachMs: Spread;
+  /** Of a run by number of kills: each kill's gap and attachment, in order. */
+  readonly kills?: { readonly gapMs: readonly number[]; readonly attachMs: readonly number[] };
   readonly bytes: number;
   readonly comparison?: Comparison;
   readonly complaints: readonly string[];
@@ -58,9 +60,18 @@ export function summarize(recorder: Recorder, facts: SummaryFacts): Summary {
     gapMs: spread(recorder.restarts.map((one) => one.gapMs)),
     quietGapMs: tenths(recorder.quietGapMs),
     attachMs: spread(recorder.restarts.map((one) => one.attachMs).filter((ms) => ms !== undefined)),
+    ...(options.kills === undefined ? {} : { kills: killsOf(recorder) }),
     bytes: recorder.bytes,
     ...(comparison === undefined ? {} : { comparison }),
     complaints: recorder.complaints.slice(0, 10),
+  };
+}
+
+function killsOf({ restarts }: Recorder): NonNullable<Summary['kills']> {
+  const done = restarts.filter(({ attachMs }) => attachMs !== undefined);
+  return {
+    gapMs: done.map(({ gapMs }) => tenths(gapMs)),
+    attachMs: done.map(({ attachMs }) => tenths(attachMs ?? 0)),
   };
 }
 

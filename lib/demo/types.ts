@@ -5,6 +5,8 @@ export interface DemoOptions {
   readonly guests: number;
   readonly payload: 'map' | 'copy';
   readonly json: boolean;
+  /** So many SIGKILLs at random instants, payload modes in turn, in place of a restart every second. */
+  readonly kills?: number;
   /** The next life of the backend is loaded while the last one serves. */
   readonly standby: boolean;
   /** Instead of finding out. */
@@ -17,6 +19,8 @@ export const FIRST_DOMID = 7;
 /** How a life of the backend ends. */
 export type Ending = 'SIGTERM' | 'SIGKILL';
 
+export type Payload = DemoOptions['payload'];
+
 export interface StreamEnds {
   readonly from: string;
   readonly to: string;
@@ -26,8 +30,8 @@ export interface StreamEnds {
 export interface World extends AsyncDisposable {
   /** One line for people: what is real here. */
   readonly about: string;
-  /** Ends the backend and starts the next at once. Resolves when that serves every guest. */
-  restart(ending: Ending): Promise<void>;
+  /** Ends the backend and starts the next at once, in another payload mode if need be. Resolves when that serves every guest. */
+  restart(ending: Ending, payload?: Payload): Promise<void>;
   /** Lets the streams run to their ends, so that what was sent can be compared with what arrived. */
   finish(): Promise<void>;
   /** What TCP reaches through vifd and without it. Undefined where there is no TCP. After `finish`. */

@@ -1,0 +1,53 @@
+/**
+ * `npm run soak [-- --kills N] [--guests N] [--json] [--write-docs]`: the demo's guests and streams, and so many SIGKILLs
+ * at random instants in one run. Fails when a connection is reset, a byte differs, or a frontend finds a violation.
+ */
+import { parseArgs } from 'node:util';
+import { Child, parseEvent } from '../../lib/demo/children.js';
+import { DEMO_PROGRAM } from '../../lib/demo/programs.js';
+import { isClean, type Summary } from '../../lib/demo/summary.js';
+import { where } from '../where.js';
+import { progressLine, report, soakText, writeDocs } from './report.js';
+
+const PROGRESS_MS = 10_000;
+
+const { values: flags } = parseArgs({
+  options: {
+    kills: { type: 'string', default: '2000' },
+    guests: { type: 'string', default: '2' },
+    json: { type: 'boolean', default: false },
+    'write-docs': { type: 'boolean', default: false },
+  },
+});
+
+let summary: Summary | undefined;
+let shownMs = 0;
+
+function hear(line: string): void {
+  const said = parseEvent(line);
+  if (said?.event === 'summary') summary = said as unknown as Summary;
+  if (said?.event !== 'sample' || performance.now() - shownMs < PROGRESS_MS) return;
+  shownMs = performance.now();
+  process.stderr.write(`${progressLine(said, Number(flags.kills))}\n`);
+}
+
+const beganMs = performance.now();
+const demo = await Child.start({
+  name: 'the demo',
+  command: [process.execPath, DEMO_PROGRAM, '--json', '--kills', flags.kills, '--guests', flags.guests],
+  onLine: hear,
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void demo.end('SIGTERM'));
+const how = await demo.ended;
+if (summary?.kills === undefined) {
+  process.stderr.write(`soak: ${demo.lastWords || how}\n`);
+  process.exitCode = 1;
+} else {
+  const result = report(summary, summary.kills, {
+    where: where(),
+    minutes: (performance.now() - beganMs) / 60_000,
+  });
+  process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${soakText(result)}\n`);
+  if (flags['write-docs']) writeDocs(result);
+  process.exitCode = isClean(summary) && how === 'code 0' ? 0 : 1;
+}
