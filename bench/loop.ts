@@ -1,5 +1,6 @@
 import { newBatches } from '../lib/netback/batches.js';
 import { FlowCounters } from '../lib/netback/counters.js';
+import { CREDIT_WORDS, Credit } from '../lib/netback/credit.js';
 import { FromGuest } from '../lib/netback/from-guest.js';
 import { Hooks } from '../lib/netback/hooks.js';
 import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/multicast.js';
@@ -21,6 +22,7 @@ import {
 } from '../lib/ports/types.js';
 import { RING_REQ_PROD } from '../lib/protocol/netif.js';
 import { BackRing, RX_RING, TX_RING } from '../lib/protocol/ring.js';
+import { systemClock } from '../lib/xen/native/clock.js';
 import type { Grants, Mapping } from '../lib/xen/types.js';
 import type { BenchGuest } from './guest.js';
 import { GUEST } from './machines.js';
@@ -62,6 +64,8 @@ export class TypeScriptLoop implements Loop {
       ...common,
       ring: this.#txRing,
       frames: frames.fromGuest,
+      credit: new Credit(new Uint32Array(CREDIT_WORDS)),
+      clock: systemClock,
       counters: this.counters.fromGuest,
     });
     const taker = { scatterGather: true, xdpHeadroom: 0 };
@@ -139,7 +143,7 @@ export class TypeScriptLoop implements Loop {
   #drain(pump: { pump(notify: () => void): PumpResult }): void {
     let result: PumpResult = 'more';
     while (result === 'more') result = pump.pump(this.#notify);
-    if (result !== 'idle') throw new Error(result.stop);
+    if (result !== 'idle') throw new Error('stop' in result ? result.stop : 'throttled');
   }
 }
 

@@ -4,10 +4,11 @@ import * as netif from '../protocol/netif.js';
 import { NONE_KEPT } from '../protocol/redo.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { parseTx, ROLE_DATA, ROLE_NONE, ROLE_REFUSED, TxFrames } from '../protocol/tx.js';
-import type { GrantBatch, Grants } from '../xen/types.js';
+import type { Clock, GrantBatch, Grants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import * as batches from './batches.js';
 import type { FlowCounters } from './counters.js';
+import type { Credit } from './credit.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { describeFromGuest, HEADERS_BYTES } from './offload.js';
@@ -36,6 +37,8 @@ export class FromGuest {
   readonly #payload: PayloadMode;
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
+  readonly #credit: Credit;
+  readonly #clock: Clock;
   readonly #counters: FlowCounters;
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
   readonly #parsed = new TxFrames(BATCH_SLOTS);
@@ -45,6 +48,8 @@ export class FromGuest {
   /** Of the batch at hand: bytes of all its frames, and whether all are to be sent as the guest gave them. */
   #bytes = 0;
   #intact = false;
+  /** The batch at hand was cut by the guest's rate. */
+  #exhausted = false;
 
   constructor(parts: {
     ring: BackRing;
@@ -54,6 +59,8 @@ export class FromGuest {
     payload: PayloadMode;
     hooks: Hooks;
     multicast: MulticastFilter;
+    credit: Credit;
+    clock: Clock;
     counters: FlowCounters;
   }) {
     this.frames = parts.frames;
@@ -63,6 +70,8 @@ export class FromGuest {
     this.#payload = parts.payload;
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
+    this.#credit = parts.credit;
+    this.#clock = parts.clock;
     this.#counters = parts.counters;
   }
 
@@ -94,6 +103,7 @@ export class FromGuest {
       }
       const fault = this.#batch(Math.min(waiting, BATCH_SLOTS), waiting <= BATCH_SLOTS, notify);
       if (fault !== undefined) return { stop: `from-guest ring: ${fault}` };
+      if (this.#exhausted) return { waitMs: this.#credit.waitMs(this.#clock.now()) };
     }
     return 'more';
   }
@@ -102,6 +112,7 @@ export class FromGuest {
     const parsed = this.#parsed;
     this.#ring.copy(slots, this.#slots);
     parseTx(this.#slots, slots, whole, parsed);
+    this.#exhausted = this.#credit.limited && this.#exceeds();
     if (parsed.slots === 0) return parsed.fault;
     this.#ring.take(parsed.slots);
     if (parsed.commands > 0) this.#command();
@@ -113,6 +124,22 @@ export class FromGuest {
     if (this.#ours()) this.#answerAndSend(notify);
     else this.#sendAndAnswer(notify);
     return refused ?? parsed.fault;
+  }
+
+  /** Takes as many of the frames as the guest's rate allows. @returns whether some must wait. */
+  #exceeds(): boolean {
+    const parsed = this.#parsed;
+    const available = this.#credit.available(this.#clock.now());
+    let bytes = 0;
+    let frames = 0;
+    while (frames < parsed.count && bytes + parsed.size(frames) <= available) {
+      bytes += parsed.size(frames);
+      frames++;
+    }
+    this.#credit.spend(bytes);
+    const exceeds = frames < parsed.count;
+    parsed.truncate(frames);
+    return exceeds;
   }
 
   /** No frame's bytes are the guest's pages any more: it may have these back. */

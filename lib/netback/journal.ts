@@ -11,6 +11,7 @@ import { NONE_KEPT, RedoLog } from '../protocol/redo.js';
 import { RX_RING, TX_RING } from '../protocol/ring.js';
 import { type Arena, PAGE_SIZE } from '../xen/types.js';
 import { FROM_GUEST_ARENA_BYTES, TO_GUEST_ARENA_BYTES, TO_GUEST_FRAMES } from './batches.js';
+import { CREDIT_WORDS } from './credit.js';
 import { MULTICAST_WORDS } from './multicast.js';
 import { BATCH_SLOTS } from './pump.js';
 
@@ -60,20 +61,23 @@ export interface Journal {
   readonly toGuest: JournalSide;
   /** For a MulticastFilter. */
   readonly multicast: Uint32Array;
+  /** For a Credit. */
+  readonly credit: Uint32Array;
   /** Why what stood there was not used and the journal begun anew. */
   readonly ignored: 'foreign' | 'damaged' | undefined;
 }
 
 /** 'VIFJ', and the layout's version: a journal of another version is another's. */
 const MAGIC = 0x4a464956;
-const VERSION = 3;
+const VERSION = 4;
 
 // Layout in words: magic, version, identity, what the guest programmed, then each direction's log and block; the arenas begin at pages.
 const AT_MAGIC = 0;
 const AT_VERSION = 1;
 const AT_IDENTITY = 2;
 const AT_MULTICAST = 16;
-const AT_FROM_GUEST = AT_MULTICAST + MULTICAST_WORDS;
+const AT_CREDIT = AT_MULTICAST + MULTICAST_WORDS;
+const AT_FROM_GUEST = AT_CREDIT + CREDIT_WORDS;
 const FROM_GUEST_LOG_WORDS = RedoLog.words(BATCH_SLOTS, TX_RING.responseWords);
 const AT_TO_GUEST = AT_FROM_GUEST + FROM_GUEST_LOG_WORDS + FrameBatch.words(BATCH_SLOTS);
 const TO_GUEST_LOG_WORDS = RedoLog.words(BATCH_SLOTS, RX_RING.responseWords);
@@ -102,12 +106,15 @@ export function readJournal(bytes: Uint8Array, identity: RingIdentity): Journal 
   const isNew = foreign && words.every((word) => word === 0);
   if (foreign) begin(words, names);
   const sides = sidesIn(bytes, words);
-  const multicast = words.subarray(AT_MULTICAST, AT_MULTICAST + MULTICAST_WORDS);
+  const programmed = {
+    multicast: words.subarray(AT_MULTICAST, AT_CREDIT),
+    credit: words.subarray(AT_CREDIT, AT_FROM_GUEST),
+  };
   if (isSound(sides.fromGuest) && isSound(sides.toGuest)) {
-    return { ...sides, multicast, ignored: foreign && !isNew ? 'foreign' : undefined };
+    return { ...sides, ...programmed, ignored: foreign && !isNew ? 'foreign' : undefined };
   }
   begin(words, names);
-  return { ...sidesIn(bytes, words), multicast, ignored: 'damaged' };
+  return { ...sidesIn(bytes, words), ...programmed, ignored: 'damaged' };
 }
 
 function isOurs(words: Uint32Array, names: Uint32Array): boolean {

@@ -3,9 +3,10 @@ export const BATCH_SLOTS = 128;
 
 /**
  * What a turn of a pump came to. idle: nothing waits and an event will tell of more. more: work is left for
- * the next turn. stop: the guest broke the protocol; the reason is for people.
+ * the next turn. waitMs: work is left, and the guest's rate forbids it until then. stop: the guest broke the protocol; the
+ * reason is for people.
  */
-export type PumpResult = 'idle' | 'more' | { readonly stop: string };
+export type PumpResult = 'idle' | 'more' | { readonly waitMs: number } | { readonly stop: string };
 
 /**
  * xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain). A

@@ -1,9 +1,10 @@
 import { VifdError } from '../errors.js';
 import type { Port, PortIo } from '../ports/types.js';
 import { BackRing, RX_RING, TX_RING } from '../protocol/ring.js';
-import type { EventChannel, Mapping, Xen } from '../xen/types.js';
+import type { Clock, EventChannel, Mapping, Xen } from '../xen/types.js';
 import { newBatches } from './batches.js';
 import type { FlowCounters } from './counters.js';
+import { CREDIT_WORDS, Credit, type Rate } from './credit.js';
 import { FromGuest } from './from-guest.js';
 import type { FrontendSettings } from './handshake.js';
 import type { Hooks } from './hooks.js';
@@ -17,6 +18,7 @@ export interface QueueParts {
   readonly xen: Xen;
   readonly domid: number;
   readonly settings: FrontendSettings;
+  readonly rate: Rate | undefined;
   readonly port: Port;
   readonly journal: Journal | undefined;
   readonly payload: PayloadMode;
@@ -30,6 +32,8 @@ export interface QueueParts {
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
 export class Queue {
   readonly multicast: MulticastFilter;
+  readonly #credit: Credit;
+  readonly #clock: Clock;
   readonly #taker: Taker;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
@@ -48,6 +52,9 @@ export class Queue {
     const { scatterGather, xdpHeadroom } = parts.settings;
     this.#taker = { scatterGather, xdpHeadroom };
     this.multicast = new MulticastFilter(parts.journal?.multicast ?? new Uint32Array(MULTICAST_WORDS));
+    this.#credit = new Credit(parts.journal?.credit ?? new Uint32Array(CREDIT_WORDS));
+    this.#clock = parts.xen.clock;
+    this.#credit.limit(parts.rate, this.#clock.now());
     try {
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
@@ -70,6 +77,12 @@ export class Queue {
   /** An earlier life of the backend has served these rings: frontends begin them at 0. */
   get resumed(): boolean {
     return this.#resumed;
+  }
+
+  /** What the guest may send from now on. */
+  set rate(rate: Rate | undefined) {
+    this.#credit.limit(rate, this.#clock.now());
+    this.#fromGuest.hurry();
   }
 
   /** Bytes that the guest wants free in front of frames, from the next frame on. */
@@ -113,6 +126,8 @@ export class Queue {
       ...common,
       ring: txRing,
       frames: frames.fromGuest,
+      credit: this.#credit,
+      clock: this.#clock,
       counters: parts.fromGuest,
     });
     this.#undo.push(() => fromGuest.grants[Symbol.dispose]());

@@ -11,6 +11,8 @@ export interface VifSight {
   /** The hotplug script is done, or there is none to wait for. */
   readonly plugged: boolean;
   readonly hotplugError: string | undefined;
+  /** What the toolstack allows the guest to send; see `parseRate`. */
+  readonly rate: string | undefined;
 }
 
 /** A vif's nodes in the store: reading them as one picture, and writing our state. */
@@ -40,12 +42,13 @@ export class VifNode {
   /** @returns undefined when the node is gone. */
   async look(): Promise<VifSight | undefined> {
     const read = (key: string) => this.#store.read(`${this.path}/${key}`);
-    const [own, online, script, hotplug, error, frontend] = await Promise.all([
+    const [own, online, script, hotplug, error, rate, frontend] = await Promise.all([
       read('state'),
       read('online'),
       read('script'),
       read('hotplug-status'),
       read('hotplug-error'),
+      read('rate'),
       this.#store.read(`${this.frontendPath}/state`),
     ]);
     if (own === undefined) return undefined;
@@ -55,6 +58,7 @@ export class VifNode {
       online: online !== '0',
       plugged: script === undefined || script === '' || hotplug === 'connected',
       hotplugError: hotplug === 'error' ? (error ?? 'no reason given') : undefined,
+      rate,
     };
   }
 

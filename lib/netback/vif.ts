@@ -3,6 +3,7 @@ import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
 import { FlowCounters } from './counters.js';
+import { parseRate, type Rate } from './credit.js';
 import {
   advertise,
   type FrontendSettings,
@@ -78,6 +79,8 @@ export class Vif implements VifInfo {
   #dirty = false;
   #work: Promise<void> | undefined;
   #ended = false;
+  #rateText: string | undefined;
+  #rate: Rate | undefined;
 
   constructor(parts: VifParts) {
     const { info } = parts.node;
@@ -194,6 +197,7 @@ export class Vif implements VifInfo {
     if (sight.hotplugError !== undefined) {
       this.#report('ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
     }
+    this.#limit(sight.rate);
     // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
     const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;
     if (ending && !sight.online) return this.#closed(sight);
@@ -217,6 +221,17 @@ export class Vif implements VifInfo {
       default:
         return;
     }
+  }
+
+  /** The toolstack may change the rate at any time. */
+  #limit(text: string | undefined): void {
+    if (text === this.#rateText) return;
+    this.#rateText = text;
+    const rate = parseRate(text);
+    const wrong = rate !== undefined && 'wrong' in rate;
+    if (wrong) this.#report('ERR_STATE', rate.wrong);
+    this.#rate = wrong ? undefined : rate;
+    if (this.#queue !== undefined) this.#queue.rate = this.#rate;
   }
 
   /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
@@ -243,6 +258,7 @@ export class Vif implements VifInfo {
           xen,
           domid: this.domid,
           settings: handshake.settings,
+          rate: this.#rate,
           port,
           journal: this.#openJournal(handshake.settings),
           payload: this.#parts.payload,

@@ -10,6 +10,8 @@ export class Worker {
   #later: Disposable | undefined;
   #running = false;
   #again = false;
+  /** `#later` is when the guest may go on. */
+  #throttled = false;
   #ended = false;
 
   constructor(parts: {
@@ -24,9 +26,9 @@ export class Worker {
     this.#onStop = parts.onStop;
   }
 
-  /** Nothing is left to do until somebody wakes it. */
+  /** Nothing can be done now. */
   get idle(): boolean {
-    return this.#later === undefined && !this.#running;
+    return (this.#later === undefined || this.#throttled) && !this.#running;
   }
 
   wake(): void {
@@ -36,21 +38,38 @@ export class Worker {
     else this.#run();
   }
 
+  /** Looks at once whether it may go on. */
+  hurry(): void {
+    if (!this.#throttled) return;
+    this.#forget();
+    this.wake();
+  }
+
   end(): void {
     this.#ended = true;
+    this.#forget();
+  }
+
+  #forget(): void {
     this.#later?.[Symbol.dispose]();
     this.#later = undefined;
+    this.#throttled = false;
   }
 
   #run(): void {
     this.#later = undefined;
+    this.#throttled = false;
     if (this.#ended) return;
     this.#running = true;
     this.#again = false;
     const result = this.#pump();
     this.#running = false;
     if (this.#ended) return;
-    if (typeof result === 'object') {
+    if (typeof result === 'object' && 'waitMs' in result) {
+      this.#later = this.#clock.after(result.waitMs, () => this.#run());
+      this.#throttled = true;
+      this.#onIdle();
+    } else if (typeof result === 'object') {
       this.end();
       this.#onStop(result.stop);
     } else if (result === 'more' || this.#again) {

@@ -132,6 +132,16 @@ export class TxFrames {
     }
   }
 
+  /** Leaves frames from `count` on for a later batch, as if they had not been parsed. */
+  truncate(count: number): void {
+    if (count >= this.count) return;
+    for (let i = count; i < this.count; i++) if (this.refused(i)) this.refusals--;
+    this.fault = undefined;
+    while (this.commands > 0 && this.#commandFrames[this.commands - 1] >= count) this.commands--;
+    this.slots = this.firstSlot(count);
+    this.count = count;
+  }
+
   /** The guest's command was carried out: it is answered without an error. Unless somebody does, it is refused. */
   fulfil(command: number): void {
     const first = this.firstSlot(this.#commandFrames[command]);

@@ -11,13 +11,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { journalFiles } from '../../lib/journal-files.js';
+import { CREDIT_WORDS } from '../../lib/netback/credit.js';
 import { JOURNAL_BYTES, readJournal } from '../../lib/netback/journal.js';
 import { MULTICAST_WORDS } from '../../lib/netback/multicast.js';
 import { NONE_KEPT } from '../../lib/protocol/redo.js';
 
 const identity = { domid: 7, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };
 /** In words: the state of the log that is first in the file. */
-const AT_FROM_GUEST = 16 + MULTICAST_WORDS;
+const AT_FROM_GUEST = 16 + MULTICAST_WORDS + CREDIT_WORDS;
 
 describe('journal files', () => {
   let directory: string;
