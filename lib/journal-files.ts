@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
 import { VifdError } from './errors.js';
@@ -12,8 +12,19 @@ export function journalFiles(directory: string): Journals {
   const pathOf = (name: string) => join(directory, `${name}.journal`);
   return {
     open: (name) => openPage(directory, pathOf(name)),
-    remove: (name) => rmSync(pathOf(name), { force: true }),
+    remove: (name) => remove(pathOf(name)),
   };
+}
+
+/** Nothing that `open` made is there; or the disk is read-only, and what stays there names a connection that is over. */
+const HARMLESS = ['ENOENT', 'ENOTDIR', 'EISDIR', 'EROFS'];
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!HARMLESS.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
 }
 
 function openPage(directory: string, path: string): Uint8Array {
@@ -25,12 +36,24 @@ function openPage(directory: string, path: string): Uint8Array {
         errno,
       },
     );
+  let cut: boolean;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    cut = isCut(path);
+    if (cut) unlinkSync(path);
   } catch (error) {
     throw failed((error as NodeJS.ErrnoException).code ?? 'EIO');
   }
   const buffer = addon().mapFile(path, JOURNAL_BYTES);
   if (typeof buffer === 'number') throw failed(errnoName(buffer));
-  return new Uint8Array(buffer);
+  const bytes = new Uint8Array(buffer);
+  // Not zero, and no journal's magic: whoever reads it begins it anew and says so.
+  if (cut) bytes.fill(0xff, 0, 4);
+  return bytes;
+}
+
+/** Whether a file has another length than a journal's: its head may be whole, and frames that it lists missing. */
+function isCut(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found?.isFile() === true && found.size !== 0 && found.size !== JOURNAL_BYTES;
 }

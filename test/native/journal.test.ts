@@ -5,6 +5,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -67,6 +68,24 @@ describe('journal files', () => {
     expect([fromGuest.log.committed(0, 256), toGuest.log.committed(0, 256)]).toEqual([0, 0]);
     expect([fromGuest.log.firstKept, toGuest.log.firstKept]).toEqual([NONE_KEPT, NONE_KEPT]);
   });
+
+  it.each([
+    ['shorter', JOURNAL_BYTES - 1],
+    ['longer', JOURNAL_BYTES + 1],
+  ])(
+    'of our connection and %s than they were are never acted upon: frames that they list may be missing',
+    (_what, bytes) => {
+      const journals = journalFiles(directory);
+      const { fromGuest } = readJournal(journals.open('v'), identity);
+      fromGuest.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
+      fromGuest.log.commit(5, Uint32Array.of(11), 1, 0, undefined);
+      truncateSync(join(directory, 'v.journal'), bytes);
+      const next = readJournal(journals.open('v'), identity);
+      expect(next.ignored).toBe('foreign');
+      expect([next.fromGuest.log.committed(5, 1), next.fromGuest.log.firstKept]).toEqual([0, NONE_KEPT]);
+      expect(readJournal(journals.open('v'), identity).ignored).toBe(undefined);
+    },
+  );
 
   it('with a count beyond the log, or beyond what the guest asked, are not acted upon', () => {
     const page = journalFiles(directory).open('v');

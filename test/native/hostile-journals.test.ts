@@ -1,0 +1,74 @@
+import { mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { journalFiles } from '../../lib/journal-files.js';
+import { JOURNAL_BYTES, readJournal } from '../../lib/netback/journal.js';
+import { FRAMES, inDirectory, JOURNAL, serve } from './journal-world.js';
+
+describe('a vif whose journal cannot be had is served all the same, and it is said in one line', () => {
+  inDirectory((directory) => {
+    it.each<[what: string, errno: string, prepare: (path: string) => void]>([
+      ['a directory in its place', 'EISDIR', (path) => mkdirSync(path)],
+    ])('%s', async (_what, errno, prepare) => {
+      prepare(join(directory(), JOURNAL));
+      const path = join(directory(), JOURNAL);
+      const line = `ERR_JOURNAL: Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames.`;
+      expect(await serve(journalFiles(directory()), 2)).toEqual([[line], [line]]);
+    });
+
+    it('a symbolic link put in its place while the guest is connected, and it is not followed', async () => {
+      const target = join(directory(), 'target');
+      writeFileSync(target, 'as it was');
+      const said = await serve(journalFiles(directory()), 2, () => {
+        rmSync(join(directory(), JOURNAL));
+        symlinkSync(target, join(directory(), JOURNAL));
+      });
+      expect(said).toEqual([[], [expect.stringContaining('(ELOOP)')]]);
+      expect(readFileSync(target, 'utf8')).toBe('as it was');
+    });
+
+    it('a file where its directory should be', async () => {
+      writeFileSync(join(directory(), 'run'), '');
+      const said = await serve(journalFiles(join(directory(), 'run')), 1);
+      expect(said).toEqual([
+        [expect.stringMatching(/^ERR_JOURNAL: .*run\/vif7\.0\.q0\.journal.*\(EEXIST|ENOTDIR\)/)],
+      ]);
+    });
+  });
+});
+
+describe('a journal that was spoilt while no backend ran is not used, and it is said in one line', () => {
+  inDirectory((directory) => {
+    const path = () => join(directory(), JOURNAL);
+    const nobody = { domid: 99, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };
+    it.each<[what: string, spoil: () => void]>([
+      ['cut short', () => truncateSync(path(), 5000)],
+      ['cut to a few bytes', () => truncateSync(path(), 3)],
+      ['made longer', () => truncateSync(path(), 2 * JOURNAL_BYTES)],
+      ['overwritten with noise', () => writeFileSync(path(), Buffer.alloc(JOURNAL_BYTES, 0xa5))],
+      [
+        "overwritten with another guest's",
+        () => {
+          const bytes = new Uint8Array(JOURNAL_BYTES);
+          const { log, frames } = readJournal(bytes, nobody).fromGuest;
+          frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
+          log.commit(FRAMES, Uint32Array.of(1, 2), 2, 0, undefined);
+          writeFileSync(path(), bytes);
+        },
+      ],
+    ])('%s', async (_what, spoil) => {
+      const said = await serve(journalFiles(directory()), 3, () => {
+        spoil();
+      });
+      const line = 'ERR_JOURNAL: vif7.0: its journal is of another connection and was ignored';
+      expect(said).toEqual([[], [line], [line]]);
+    });
+
+    it.each<[what: string, spoil: () => void]>([
+      ['emptied', () => truncateSync(path(), 0)],
+      ['removed', () => rmSync(path())],
+    ])('%s: that is a new one, and nothing to say', async (_what, spoil) => {
+      expect(await serve(journalFiles(directory()), 2, spoil)).toEqual([[], []]);
+    });
+  });
+});

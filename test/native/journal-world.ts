@@ -1,0 +1,61 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect } from 'vitest';
+import type { VifdError } from '../../lib/errors.js';
+import type { Journals } from '../../lib/netback/journal.js';
+import { Netback } from '../../lib/netback/netback.js';
+import { createVif, Netfront, TrafficPort } from '../../lib/netfront/index.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+
+/** Each way, in each life. */
+export const FRAMES = 300;
+export const JOURNAL = 'vif7.0.q0.journal';
+
+/** A guest under load, and lives of the backend with the journals of a directory: each ends with all done. */
+export async function serve(journals: Journals, lives: number, between = () => {}) {
+  const hypervisor = new ModelHypervisor();
+  const settled = async <T>(work: PromiseLike<T>): Promise<T> => {
+    await hypervisor.settle();
+    return work;
+  };
+  const host = new TrafficPort({ generate: { seed: 2, sizes: [60, 9000], frames: 0 }, check: { seed: 1 } });
+  const guest = new TrafficPort({ generate: { seed: 1, sizes: [60, 9000], frames: 0 }, check: { seed: 2 } });
+  const toolstack = hypervisor.open(0);
+  await settled(createVif(toolstack.store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' }));
+  const connecting = Netfront.connect({ xen: hypervisor.open(7), handle: 0, port: guest });
+  const said: string[][] = [];
+  const attached: boolean[] = [];
+  for (let life = 0; life < lives; life++) {
+    if (life > 0) between();
+    const errors: VifdError[] = [];
+    const xen = hypervisor.open(0);
+    const netback = await settled(
+      Netback.open(
+        { xen, port: () => host, journals },
+        { error: (error) => errors.push(error), attached: (_vif, { resumed }) => attached.push(resumed) },
+      ),
+    );
+    guest.send(FRAMES);
+    host.send(FRAMES);
+    await hypervisor.settle();
+    await settled(netback[Symbol.asyncDispose]());
+    said.push(errors.map(({ code, message }) => `${code}: ${message}`));
+  }
+  const front = await connecting;
+  const all = { next: FRAMES * lives, lost: 0, repeated: 0, damaged: 0, foreign: 0 };
+  expect(front.violations.list).toEqual([]);
+  expect(host.checker?.counts).toMatchObject(all);
+  expect(guest.checker?.counts).toMatchObject(all);
+  expect(attached).toEqual(Array.from({ length: lives }, (_, life) => life > 0));
+  return said;
+}
+
+export function inDirectory(register: (directory: () => string) => void): void {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'vifd-hostile-'));
+  });
+  afterEach(() => rmSync(directory, { recursive: true, force: true }));
+  register(() => directory);
+}
