@@ -20,10 +20,13 @@ export interface Addon {
   mapFile(path: string, bytes: number): ArrayBuffer | number;
   /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
-  /** Makes the tap device `name`, or takes over a persistent one. */
-  openTap(name: string): NativeTap | FailedTap;
-  /** One datagram to a unix socket ('@' first: an abstract one), without waiting. @returns 0 or -errno. */
-  sendDatagram(path: string, text: string): number;
+  /**
+   * Makes the tap device `name`, or takes over a persistent one. With `descriptor`, one that is open: that is owned from
+   * then on, also when it turns out (EBADFD, ENODEV) not to be that device's.
+   */
+  openTap(name: string, descriptor?: number): NativeTap | FailedTap;
+  /** One datagram to a unix socket ('@' first: an abstract one), and a descriptor with it, without waiting. @returns 0 or -errno. */
+  sendDatagram(path: string, text: string, descriptor?: number): number;
   /** @returns the descriptor of a connected stream socket that does not block. */
   connectUnix(path: string): number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
@@ -109,6 +112,9 @@ export interface FailedTap {
 export interface NativeTap {
   /** As the kernel has it. */
   readonly name: string;
+  readonly descriptor: number;
+  /** Deletes the device, whoever else has a descriptor of it. */
+  remove(): number;
   /** A persistent device stays when its descriptor closes. */
   setPersist(on: boolean): number;
   setUp(up: boolean): number;

@@ -34,6 +34,11 @@ export class ServiceManager {
     this.#tell('READY=1', `STATUS=${status}`);
   }
 
+  /** Asks for a descriptor to be kept over restarts: the next life finds it by `inheritedDescriptors`. */
+  keep(name: string, descriptor: number): void {
+    this.#send(`FDSTORE=1\nFDNAME=${name}`, descriptor);
+  }
+
   status(status: string): void {
     this.#tell(`STATUS=${status}`);
   }
@@ -50,7 +55,11 @@ export class ServiceManager {
   }
 
   #tell(...assignments: string[]): void {
-    const status = addon().sendDatagram(this.#socket, assignments.join('\n'));
+    this.#send(assignments.join('\n'));
+  }
+
+  #send(text: string, descriptor?: number): void {
+    const status = addon().sendDatagram(this.#socket, text, descriptor);
     if (status >= 0 || this.#failed) return;
     this.#failed = true;
     const errno = errnoName(status);
@@ -59,4 +68,22 @@ export class ServiceManager {
       'started. Unset NOTIFY_SOCKET where there is no manager.';
     this.#onError(new VifdError('ERR_SERVICE_MANAGER', message, { errno }));
   }
+}
+
+/** SD_LISTEN_FDS_START. */
+const FIRST_INHERITED = 3;
+
+/**
+ * The descriptors that a service manager kept for us, by the names that they were given (sd_listen_fds_with_names(3)).
+ * Of several of one name the last is given. Forgotten in the environment, since children do not have them.
+ */
+export function inheritedDescriptors(env: NodeJS.ProcessEnv = process.env): Map<string, number> {
+  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = env;
+  for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES']) delete env[name];
+  const descriptors = new Map<string, number>();
+  if (LISTEN_PID !== `${process.pid}`) return descriptors;
+  const names = (LISTEN_FDNAMES ?? '').split(':');
+  for (let i = 0; i < Number(LISTEN_FDS) && i < names.length; i++)
+    descriptors.set(names[i], FIRST_INHERITED + i);
+  return descriptors;
 }

@@ -6,12 +6,14 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstring>
 #include <string>
 
 namespace vifd {
 namespace {
 
-int Send(std::string path, const std::string& text) {
+// `passed`: a descriptor that goes with it, or -1.
+int Send(std::string path, std::string text, int passed) {
   sockaddr_un address = {};
   if (path.empty() || path.size() >= sizeof address.sun_path) return -EINVAL;
   address.sun_family = AF_UNIX;
@@ -21,9 +23,24 @@ int Send(std::string path, const std::string& text) {
   if (fd < 0) return -errno;
   // An abstract name ends where the address does: no byte may follow.
   const socklen_t length = offsetof(sockaddr_un, sun_path) + path.size();
+  iovec piece = {text.data(), text.size()};
+  msghdr message = {};
+  message.msg_name = &address;
+  message.msg_namelen = length;
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof passed)] = {};
+  if (passed >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof passed);
+    memcpy(CMSG_DATA(header), &passed, sizeof passed);
+  }
   // Not waiting: a manager that does not read must not stop the event loop.
-  const ssize_t sent = sendto(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
-                              reinterpret_cast<const sockaddr*>(&address), length);
+  const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   const int error = sent < 0 ? -errno : 0;
   close(fd);
   return error;
@@ -32,8 +49,10 @@ int Send(std::string path, const std::string& text) {
 }  // namespace
 
 Napi::Value SendDatagram(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(),
-                           Send(info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::String>().Utf8Value()));
+  const int passed = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : -1;
+  const int status =
+      Send(info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::String>().Utf8Value(), passed);
+  return Napi::Number::New(info.Env(), status);
 }
 
 }  // namespace vifd

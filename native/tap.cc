@@ -7,6 +7,8 @@
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
 #include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -28,6 +30,13 @@ ifreq Request(const std::string& name) {
   ifreq request{};
   name.copy(request.ifr_name, IFNAMSIZ - 1);
   return request;
+}
+
+constexpr short kTapFlags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+
+const char* SetHeaderSize(int fd) {
+  const int bytes = layout::VNET_HEADER_BYTES;
+  return ioctl(fd, TUNSETVNETHDRSZ, &bytes) < 0 ? "TUNSETVNETHDRSZ" : nullptr;
 }
 
 // An interface ioctl: `set` fills in the request. 0 or -errno.
@@ -93,17 +102,59 @@ int JoinBridge(const TapDevice& tap, const std::string& bridge) {
   return error == -EBUSY && HasPort(bridge, found.ifr_ifindex) ? 0 : error;
 }
 
-// Returns the name of the call that failed, with errno, or nullptr.
+// The name of the call that failed, with errno, or nullptr.
 const char* Create(TapDevice* tap, const std::string& name) {
   tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (tap->fd < 0) return "open";
   ifreq request = Request(name);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  request.ifr_flags = kTapFlags;
   if (ioctl(tap->fd, TUNSETIFF, &request) < 0) return "TUNSETIFF";
   tap->name = request.ifr_name;
-  const int header = layout::VNET_HEADER_BYTES;
-  if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header) < 0) return "TUNSETVNETHDRSZ";
-  return nullptr;
+  return SetHeaderSize(tap->fd);
+}
+
+// The same for a descriptor that somebody has kept. A device that was deleted meanwhile gives EBADFD, one that was
+// renamed, or another's, ENODEV.
+const char* Adopt(TapDevice* tap, const std::string& name, int fd) {
+  tap->fd = fd;
+  ifreq request{};
+  if (ioctl(fd, TUNGETIFF, &request) < 0) return "TUNGETIFF";
+  // Whatever else is set (IFF_PERSIST, IFF_NOFILTER) is no matter.
+  if (name != request.ifr_name || (request.ifr_flags & kTapFlags) != kTapFlags) {
+    errno = ENODEV;
+    return "TUNGETIFF";
+  }
+  tap->name = name;
+  if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return "fcntl";
+  return SetHeaderSize(fd);
+}
+
+// By netlink: a device that is not persistent any more stays while anybody has a descriptor of it, and a service
+// manager may.
+int Delete(const std::string& name) {
+  int error = 0;
+  const ifreq found = Query(SIOCGIFINDEX, name, &error);
+  if (error < 0) return error;
+  struct {
+    nlmsghdr header;
+    ifinfomsg link;
+  } request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_DELLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request.link.ifi_index = found.ifr_ifindex;
+  struct {
+    nlmsghdr header;
+    nlmsgerr error;
+    char rest[256];
+  } answer{};
+  const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (fd < 0) return -errno;
+  // The kernel answers before `send` returns.
+  const bool asked = send(fd, &request, sizeof request, 0) >= 0 && recv(fd, &answer, sizeof answer, 0) > 0;
+  error = !asked ? -errno : answer.header.nlmsg_type == NLMSG_ERROR ? answer.error.error : -EPROTO;
+  close(fd);
+  return error;
 }
 
 // One method that answers with 0 or -errno; -EBADF once the tap is closed.
@@ -127,12 +178,16 @@ Napi::Value OpenTap(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto tap = std::make_shared<TapDevice>();
   Napi::Object out = Napi::Object::New(env);
-  if (const char* failed = Create(tap.get(), info[0].As<Napi::String>().Utf8Value())) {
+  const std::string name = info[0].As<Napi::String>().Utf8Value();
+  const char* failed = info[1].IsNumber() ? Adopt(tap.get(), name, info[1].As<Napi::Number>().Int32Value())
+                                          : Create(tap.get(), name);
+  if (failed != nullptr) {
     out["errno"] = -errno;
     out["failed"] = failed;
     return out;
   }
   out["name"] = tap->name;
+  out["descriptor"] = tap->fd;
   Method(out, "setPersist", tap, [](TapDevice& self, const Napi::Value& on) {
     return ioctl(self.fd, TUNSETPERSIST, on.As<Napi::Boolean>().Value() ? 1 : 0) < 0 ? -errno : 0;
   });
@@ -145,6 +200,7 @@ Napi::Value OpenTap(const Napi::CallbackInfo& info) {
   Method(out, "joinBridge", tap, [](TapDevice& self, const Napi::Value& bridge) {
     return JoinBridge(self, bridge.As<Napi::String>().Utf8Value());
   });
+  Method(out, "remove", tap, [](TapDevice& self, const Napi::Value&) { return Delete(self.name); });
   Method(out, "close", tap, [](TapDevice& self, const Napi::Value&) {
     const int fd = self.fd;
     self.fd = -1;

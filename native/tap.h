@@ -15,8 +15,9 @@ struct TapDevice {
   ~TapDevice();
 };
 
-// openTap(name) -> { name, start(..), setPersist, setUp, setMtu, setMac, joinBridge, close }
-//                | { failed: the call that failed, errno }
+// openTap(name, [descriptor])
+//   -> { name, descriptor, start(..), setPersist, setUp, setMtu, setMac, joinBridge, remove, close }
+//    | { failed: the call that failed, errno }
 Napi::Value OpenTap(const Napi::CallbackInfo& info);
 
 }  // namespace vifd

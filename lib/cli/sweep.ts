@@ -1,7 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { VifdError } from '../errors.js';
 import type { Journals } from '../netback/journal.js';
-import { tap } from '../ports/tap.js';
 import { backendVifPath } from '../protocol/xenbus.js';
 import type { Store } from '../xen/types.js';
 
@@ -11,7 +10,8 @@ export interface SweepParts {
   /** The journals' folder: its files say which taps an earlier life has made. */
   readonly directory: string;
   readonly journals: Pick<Journals, 'remove'>;
-  readonly removeTap?: (name: string) => Promise<void>;
+  /** @throws VifdError with errno EBUSY or EINVAL for what is not ours. */
+  readonly removeTap: (name: string) => Promise<void>;
 }
 
 /**
@@ -19,8 +19,7 @@ export interface SweepParts {
  * told of them any more.
  * @returns what was removed.
  */
-export async function sweep({ store, domid, directory, journals, ...parts }: SweepParts): Promise<string[]> {
-  const removeTap = parts.removeTap ?? removeOwnTap;
+export async function sweep({ store, domid, directory, journals, removeTap }: SweepParts): Promise<string[]> {
   const removed: string[] = [];
   for (const file of filesOf(directory)) {
     const name = /^(vif(\d+)\.(\d+)\..*)\.journal$/.exec(file);
@@ -39,10 +38,6 @@ export async function sweep({ store, domid, directory, journals, ...parts }: Swe
     removed.push(vif);
   }
   return removed;
-}
-
-async function removeOwnTap(name: string): Promise<void> {
-  await tap({ name }).remove?.();
 }
 
 function filesOf(directory: string): string[] {

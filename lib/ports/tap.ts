@@ -15,6 +15,13 @@ export interface TapOptions {
   readonly mac?: string;
   /** Default: as it is. */
   readonly up?: boolean;
+  /**
+   * A descriptor of it that somebody kept open: the device has kept its carrier, and what was sent to it meanwhile waits.
+   * Owned by the port from then on. Closed and not used when it is not of that device, or that was deleted.
+   */
+  readonly descriptor?: number;
+  /** Is lent the descriptor of a tap that was opened anew, to duplicate it for a later life. */
+  readonly onOpened?: (descriptor: number) => void;
 }
 
 // linux/if_tun.h
@@ -36,7 +43,8 @@ const MTU_MAX = 65_521;
 export function tap(options: TapOptions): Port {
   requireName('tap', options.name);
   if (options.bridge !== undefined) requireName('bridge', options.bridge);
-  const native = addon().openTap(options.name);
+  const kept = options.descriptor === undefined ? undefined : adopted(options.name, options.descriptor);
+  const native = kept ?? addon().openTap(options.name);
   if ('failed' in native) throw creationError(options.name, native.failed, native.errno);
   try {
     configure(native, options);
@@ -44,7 +52,13 @@ export function tap(options: TapOptions): Port {
     native.close();
     throw error;
   }
+  if (kept === undefined) options.onOpened?.(native.descriptor);
   return new TapPort(native);
+}
+
+function adopted(name: string, descriptor: number): NativeTap | undefined {
+  const native = addon().openTap(name, descriptor);
+  return 'failed' in native ? undefined : native;
 }
 
 function requireName(what: string, name: string): void {
@@ -152,8 +166,10 @@ class TapPort implements Port {
 
   async remove(): Promise<void> {
     if (this.#closed) return;
-    this.#native.setPersist(false);
+    const error = this.#native.remove();
     await this[Symbol.asyncDispose]();
+    // Somebody else has deleted it: that is as well.
+    if (error < 0 && errnoName(error) !== 'ENODEV') done(this.#native, 'its removal', error);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,189 @@
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createVif } from '../../lib/netfront/index.js';
+import { openStore } from '../../lib/xen/store/client.js';
+import type { Store } from '../../lib/xen/types.js';
+import { inOwnNetwork } from '../own-network.js';
+
+/** What systemd does with descriptors: keeps those it is sent, and starts the next life with them. Node can pass none. */
+const MANAGER = `
+import os, signal, socket, sys, threading
+path, command, kept = sys.argv[1], sys.argv[2:], {}
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.bind(path)
+def listen():
+    while True:
+        text, descriptors, *_ = socket.recv_fds(notify, 4096, 1)
+        words = dict(line.split('=', 1) for line in text.decode().splitlines())
+        if 'FDSTORE' in words:
+            kept[words['FDNAME']] = descriptors[0]
+            print('kept', words['FDNAME'], flush=True)
+threading.Thread(target=listen, daemon=True).start()
+def start():
+    pid = os.fork()
+    if pid == 0:
+        high = [os.dup(fd) for fd in kept.values()]
+        for at, fd in enumerate(high): os.dup2(fd, 100 + at)
+        for at in range(len(high)): os.dup2(100 + at, 3 + at)
+        named = {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': str(len(high)), 'LISTEN_FDNAMES': ':'.join(kept)}
+        os.execvpe(command[0], command, {**os.environ, **(named if high else {}), 'NOTIFY_SOCKET': path})
+    return pid
+for line in sys.stdin:
+    if line == 'start\\n': pid = start()
+    elif line == 'kill\\n':
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        print('dead', flush=True)
+`;
+
+const VIFD = 'dist/vifd.cjs';
+const LIBRARIES = 'build/Release/xensim';
+const missing = [VIFD, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
+const python = spawnSync('python3', ['-c', 'import socket; socket.recv_fds']).status === 0;
+
+/** A program, and the lines that it has printed. */
+class Program {
+  readonly lines: string[] = [];
+  readonly #process: ReturnType<typeof spawn>;
+  #wake = () => {};
+
+  constructor(command: readonly string[], env: NodeJS.ProcessEnv) {
+    const [file = '', ...args] = command;
+    this.#process = spawn(file, args, {
+      env: { ...process.env, ...env },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    createInterface(this.#process.stdout!).on('line', (line) => {
+      this.lines.push(line);
+      this.#wake();
+    });
+  }
+
+  /** Says a word on its stdin, and waits until it has printed these others since. */
+  async tell(word: string, ...expected: string[]): Promise<void> {
+    const from = this.lines.length;
+    this.#process.stdin?.write(`${word}\n`);
+    await this.until(from, ...expected);
+  }
+
+  async until(from: number, ...expected: string[]): Promise<void> {
+    while (!expected.every((text) => this.lines.slice(from).some((line) => line.includes(text)))) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  async end(): Promise<void> {
+    const gone = once(this.#process, 'exit');
+    this.#process.kill('SIGKILL');
+    await gone;
+  }
+}
+
+function runTests(): void {
+  const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
+  const GUEST_MAC = '00:16:3e:00:00:07';
+  let directory: string;
+  let store: Store;
+  let programs: Program[];
+  let manager: Program;
+  let sender: ReturnType<typeof createSocket>;
+
+  /** Frames that the guest's end has handed to its network. */
+  const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
+  const send = async (frames: number): Promise<void> => {
+    for (let i = 0; i < frames; i++) await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
+  };
+  const isUp = (name: string) => ip('-o', 'link', 'show', 'dev', name).includes('LOWER_UP');
+
+  beforeAll(async () => {
+    directory = mkdtempSync('/dev/shm/vifd-test-');
+    const socket = join(directory, 'store');
+    const env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
+    ip('link', 'add', 'br0', 'address', '02:00:00:00:00:01', 'type', 'bridge', 'mcast_snooping', '0');
+    // Where the bridge would else lose its carrier with the tap.
+    ip('link', 'add', 'nic0', 'type', 'veth', 'peer', 'name', 'wire0');
+    for (const name of ['nic0', 'wire0', 'br0']) ip('link', 'set', name, 'up');
+    ip('link', 'set', 'nic0', 'master', 'br0');
+    ip('address', 'add', '10.7.0.1/24', 'dev', 'br0');
+    ip('neighbour', 'add', '10.7.0.2', 'lladdr', GUEST_MAC, 'dev', 'br0', 'nud', 'permanent');
+    execFileSync('sh', ['-c', 'for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $f; done']);
+    const serve = new Program(
+      [process.execPath, 'dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`],
+      env,
+    );
+    await serve.until(0, 'ready');
+    store = await openStore({ path: socket });
+    await createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC });
+    const guest = new Program(
+      [process.execPath, 'dist/netfront/guest.js', '--domid', '7', '--store', `${socket}.7`, '--tap', 'eth0'],
+      env,
+    );
+    const vifd = [
+      process.execPath,
+      VIFD,
+      'run',
+      '--json',
+      '--bridge',
+      'br0',
+      '--journal',
+      join(directory, 'j'),
+    ];
+    manager = new Program(['python3', '-c', MANAGER, join(directory, 'notify'), ...vifd], env);
+    programs = [serve, guest, manager];
+    await manager.tell('start', 'kept vif7.0', '"attached"');
+    await guest.until(0, 'connected');
+    sender = createSocket('udp4');
+  });
+
+  afterAll(async () => {
+    sender.close();
+    await manager.tell('kill', 'dead');
+    await store[Symbol.asyncDispose]();
+    await Promise.all(programs.map((program) => program.end()));
+    rmSync(directory, { recursive: true });
+  });
+
+  it('keep their carrier while no backend runs, and what was sent to the guest meanwhile comes in the next life', async () => {
+    await manager.tell('kill', 'dead');
+    expect(isUp('vif7.0')).toBe(true);
+    const before = came();
+    await send(50);
+    await sleep(50);
+    expect(came()).toBe(before);
+    await manager.tell('start', '"ready"');
+    await expect.poll(came).toBe(before + 50);
+    // The manager has it already.
+    expect(manager.lines.filter((line) => line.startsWith('kept'))).toHaveLength(1);
+  });
+
+  it('go with their vif, though the manager still has a descriptor', async () => {
+    await store.rm('/local/domain/0/backend/vif/7/0');
+    await expect.poll(() => existsSync('/sys/class/net/vif7.0')).toBe(false);
+  });
+
+  it('are made anew for a vif that comes again, and kept again', async () => {
+    const from = manager.lines.length;
+    await createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC });
+    await manager.until(from, 'kept vif7.0');
+    expect(existsSync('/sys/class/net/vif7.0')).toBe(true);
+  });
+
+  it('are passed over when their device was deleted while no backend ran', async () => {
+    await manager.tell('kill', 'dead');
+    ip('link', 'delete', 'vif7.0');
+    await manager.tell('start', 'kept vif7.0', '"ready"');
+    expect(existsSync('/sys/class/net/vif7.0')).toBe(true);
+  });
+}
+
+if (missing !== undefined) it.skip(`kept taps need ${missing}: npm run build`, () => {});
+else if (!python) it.skip('kept taps need python3, which passes descriptors', () => {});
+else inOwnNetwork(import.meta.url, () => describe('taps that a service manager keeps open', runTests));
