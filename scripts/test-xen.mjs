@@ -1,6 +1,6 @@
 /**
- * `npm run test:xen [-- --only TEXT]`: vifd on a real Xen, tested in the lab (lab/README.md). Ends with a line of counts;
- * on a machine that cannot run the lab every test is skipped, with the reason.
+ * `npm run test:xen [-- --only TEXT] [--long]`: vifd on a real Xen, tested in the lab (lab/README.md). Ends with a line of
+ * counts; on a machine that cannot run the lab every test is skipped, with the reason. --long: 100 random kills, not 8.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -24,14 +24,25 @@ const only = onlyAt < 0 ? '' : (process.argv[onlyAt + 1] ?? '');
 const listed = spawnSync(process.execPath, [main, 'list', only], { encoding: 'utf8' });
 if (listed.status !== 0) throw new Error(listed.stderr);
 const tests = JSON.parse(listed.stdout);
+const long = process.argv.includes('--long');
+/** What 100 kills take beyond the few of an ordinary run. */
+const LONG_SECONDS = 1800;
 
 /** @returns one result for each test of the boot, whatever becomes of the machine. */
 async function run(boot, mine) {
   const out = mkdtempSync(`${tmpdir()}/vifd-xen-`);
-  const command = ['node', main, 'run', boot.name, ...(only === '' ? [] : [only])];
+  const command = [
+    'node',
+    main,
+    'run',
+    boot.name,
+    ...(only === '' ? [] : [only]),
+    ...(long ? ['--long'] : []),
+  ];
+  const seconds = boot.seconds + (long ? LONG_SECONDS : 0);
   const lab = spawn(
     'lab/lab.sh',
-    ['--out', out, '--timeout', `${boot.seconds}`, ...boot.options, '--', ...command],
+    ['--out', out, '--timeout', `${seconds}`, ...boot.options, '--', ...command],
     {
       stdio: ['ignore', 'inherit', 'pipe'],
     },

@@ -24,10 +24,13 @@ export class Skip extends Error {}
 /** What tests share: a store, one vifd, and guests that live on from test to test, since starting one takes long. */
 export class Dom0 {
   readonly store: Store;
+  /** Tests that draw instants draw many. */
+  readonly long: boolean;
   vifd = new Vifd();
 
-  constructor(store: Store) {
+  constructor(store: Store, long = false) {
     this.store = store;
+    this.long = long;
   }
 
   /** A guest that vifd serves. */

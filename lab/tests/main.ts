@@ -8,12 +8,12 @@ import { restartTests } from './restart.js';
 import { installBuilds } from './vifd.js';
 
 /**
- * On the host, `main.js list [TEXT]` prints the tests as JSON. In dom0, `main.js run BOOT [TEXT]` runs those of a boot
- * and writes their results to /mnt/out/results.json. TEXT picks tests by name.
+ * On the host, `main.js list [TEXT]` prints the tests as JSON. In dom0, `main.js run BOOT [TEXT] [--long]` runs those of a
+ * boot and writes their results to /mnt/out/results.json. TEXT picks tests by name.
  */
 const TESTS = [...lifeTests, ...frameTests, ...restartTests, ...kernelTests];
 
-const [verb, ...rest] = process.argv.slice(2);
+const [verb, ...rest] = process.argv.slice(2).filter((word) => word !== '--long');
 const picked = (text = '') => TESTS.filter(({ name }) => name.includes(text));
 
 if (verb === 'list') {
@@ -22,7 +22,7 @@ if (verb === 'list') {
   const [boot, text] = rest as [Boot, string?];
   await installBuilds('/mnt/vifd');
   const store = await openStore();
-  const dom0 = new Dom0(store);
+  const dom0 = new Dom0(store, process.argv.includes('--long'));
   const tests = picked(text).filter((test) => test.boot === boot);
   await runTests(tests, dom0, (results) => writeFileSync('/mnt/out/results.json', JSON.stringify(results)));
   await dom0.vifd.stop('SIGTERM');

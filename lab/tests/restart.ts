@@ -9,7 +9,27 @@ export const restartTests: Test[] = [
     boot: 'alone',
     run: (dom0) => restarts(dom0, 'g1', 2),
   },
+  {
+    name: 'kills at random instants under iperf and an interactive session: no reset (--long: 100 of them)',
+    boot: 'alone',
+    run: (dom0) => kills(dom0, dom0.long ? 100 : 8),
+  },
 ];
+
+/** From while the next life attaches to after TCP has found its way again. */
+const LIFE_MS_MAX = 8000;
+
+async function kills(dom0: Dom0, count: number): Promise<void> {
+  const guest = await dom0.guest('g1');
+  const { vifd } = dom0;
+  const kill = async (): Promise<void> => {
+    await vifd.stop('SIGKILL');
+    await vifd.start();
+  };
+  const lifeMs = () => LIFE_MS_MAX * Math.random();
+  await trial(dom0, guest, { count, lifeMs }, [{ name: 'vifd killed and started', run: kill }]);
+  assert.deepEqual(vifd.errors(), []);
+}
 
 export async function restarts(dom0: Dom0, name: string, minutes: number): Promise<void> {
   const guest = await dom0.guest(name);

@@ -11,18 +11,25 @@ export interface Ending {
   run(): Promise<void>;
 }
 
+/** So many lives, each as long as drawn. */
+export interface Lives {
+  readonly count: number;
+  lifeMs(): number;
+}
+
 /** A life is long enough to reach full speed again: TCP doubles its patience with each loss. */
 const LIFE_MS = 6000;
 
 /**
  * Ends lives, one after the other, under iperf and an interactive session. The guest must not notice: no reset, no line
  * lost, no carrier lost, no error counted, nothing in its dmesg, and its state Connected throughout.
+ * @param howLong minutes, or how many lives.
  * @param states as seen of the two ends; only Connected, unless a backend is known for more.
  */
 export async function trial(
   dom0: Dom0,
   guest: Guest,
-  minutes: number,
+  howLong: number | Lives,
   endings: readonly Ending[],
   states: readonly string[] = ['backend 4', 'frontend 4'],
 ): Promise<void> {
@@ -33,16 +40,18 @@ export async function trial(
   const session = await Session.open(guest);
   const load = new IperfLoop(guest, 10);
 
-  const lives = await endLives(endings, minutes);
+  const lives = await endLives(endings, howLong);
   await load.end();
   await session.end();
   const seen = await witness.end();
 
   for (const name of new Set(lives.map((life) => life.name))) {
     const mine = lives.filter((life) => life.name === name);
-    const away = median(mine.map(({ from, to }) => to - from));
-    const silent = median(mine.map(({ from, to }) => session.gapMs(from, to)));
-    dom0.note(`${name}: ${mine.length} times, away for ${away} s, session silent for ${silent} s (medians)`);
+    const away = spread(mine.map(({ from, to }) => to - from));
+    const silent = spread(mine.map(({ from, to }) => session.gapMs(from, to)));
+    dom0.note(
+      `${name}: ${mine.length} times; p50, p99, longest in s: away ${away}, session silent ${silent}`,
+    );
   }
   const rates = load.rates.map(({ direction, mbits }) => `${direction} ${mbits.toFixed(0)}`);
   dom0.note(`iperf over all that, to and from the guest, Mbit/s: ${rates.join(', ')}`);
@@ -61,12 +70,12 @@ interface Life {
 }
 
 /** Each ending at least once, however slow the machine is. */
-async function endLives(endings: readonly Ending[], minutes: number): Promise<Life[]> {
+async function endLives(endings: readonly Ending[], howLong: number | Lives): Promise<Life[]> {
   const lives: Life[] = [];
-  const end = performance.now() + minutes * 60_000;
-  while (performance.now() < end || lives.length < endings.length) {
+  const plan = typeof howLong === 'number' ? untilThen(howLong) : howLong;
+  while (lives.length < plan.count || lives.length < endings.length) {
     const ending = endings[lives.length % endings.length] as Ending;
-    await sleep(LIFE_MS);
+    await sleep(plan.lifeMs());
     const from = performance.now();
     await ending.run();
     lives.push({ name: ending.name, from, to: performance.now() });
@@ -75,6 +84,19 @@ async function endLives(endings: readonly Ending[], minutes: number): Promise<Li
   return lives;
 }
 
-function median(values: number[]): string {
-  return ((values.sort((a, b) => a - b)[values.length >> 1] ?? 0) / 1000).toFixed(1);
+function untilThen(minutes: number): Lives {
+  const end = performance.now() + minutes * 60_000;
+  return {
+    get count() {
+      return performance.now() < end ? Number.POSITIVE_INFINITY : 0;
+    },
+    lifeMs: () => LIFE_MS,
+  };
+}
+
+/** `1.2, 3.4, 3.9`. */
+function spread(values: readonly number[]): string {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
+  return [0.5, 0.99, 1].map((share) => (at(share) / 1000).toFixed(1)).join(', ');
 }
