@@ -1,6 +1,6 @@
 // Joins two guests by a port in JavaScript: no tap, no bridge. What one sends, the other receives.
 import { fileURLToPath } from 'node:url';
-import { Netback, type NetbackOptions, openXen, pair, type VifInfo } from 'vifd';
+import { Netback, type NetbackOptions, openXen, pair, type VifAddress } from 'vifd';
 
 /** Serves the vif of each of two domains with one end of a pair, and leaves other vifs alone. */
 export async function joinGuests(
@@ -11,8 +11,8 @@ export async function joinGuests(
   const [one, other] = pair();
   return Netback.open({
     ...options,
-    accept: ({ domid, handle }: VifInfo) => handle === 0 && (domid === first || domid === second),
-    port: ({ domid }: VifInfo) => (domid === first ? one : other),
+    accept: ({ domid, handle }: VifAddress) => handle === 0 && (domid === first || domid === second),
+    port: ({ domid }: VifAddress) => (domid === first ? one : other),
   });
 }
 

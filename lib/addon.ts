@@ -18,6 +18,12 @@ export interface Addon {
   arena(bytes: number): ArrayBuffer;
   /** Maps a file, made and grown (with zeros) to `bytes` if need be. The mapping ends with the ArrayBuffer. */
   mapFile(path: string, bytes: number): ArrayBuffer | number;
+  /** A lock that ends with the process. @returns 0 when it is ours, else the process that has it, or -errno. */
+  lockFile(path: string): number;
+  /** @returns the process that has it; 0: none, or no such file; or -errno. */
+  lockHolder(path: string): number;
+  /** No error when it is not ours. */
+  unlockFile(path: string): number;
   /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
   /**

@@ -7,6 +7,14 @@ export type VifdErrorCode =
   | 'ERR_STORE' // xenstore answered with an error; `errno` names it
   | 'ERR_STORE_GONE' // the connection to xenstore was lost and could not be made again
   | 'ERR_JOURNAL' // a journal file could not be opened or mapped
+  | 'ERR_RUNNING' // another vifd serves from the same runtime directory
+  | 'ERR_NOT_RUNNING' // no vifd runs, and one is needed
+  | 'ERR_NO_VIF' // there is no such vif, or it went meanwhile
+  | 'ERR_OWNER' // the vif is with whom it is to go to already, or cannot go there as it is
+  | 'ERR_KERNEL_DRIVER' // the kernel's xen-netback refused, or did not serve in time
+  | 'ERR_LINK' // a network interface could not be looked at or set up
+  | 'ERR_PROGRAM' // a program of the system failed
+  | 'ERR_TIMEOUT' // another process did not do its part in time
   | 'ERR_TAP' // a tap could not be opened or set up
   | 'ERR_SERVICE_MANAGER' // the socket in NOTIFY_SOCKET could not be written to
   | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal

@@ -15,13 +15,15 @@ export type {
   FrameHook,
   Offload,
   PayloadMode,
+  VifAddress,
   VifHook,
   VifId,
   VifInfo,
   VifState,
   VifStats,
 } from './netback/types.js';
-export type { AttachedHow, DetachReason, Vif } from './netback/vif.js';
+export type { Vif } from './netback/vif.js';
+export type { AttachedHow, DetachReason } from './netback/vif-parts.js';
 export { pair } from './ports/pair.js';
 export { type TapOptions, tap } from './ports/tap.js';
 export * from './ports/types.js';

@@ -1,8 +1,9 @@
-// The module's exports. Declared for TypeScript in lib/addon.ts. Nothing here is global: the addon is loaded once for
-// each worker thread, and every object keeps what it needs itself.
+// The module's exports. Declared for TypeScript in lib/addon.ts. Nothing here is global but the locks of files, which are
+// the process's: the addon is loaded once for each worker thread, and every object keeps what it needs itself.
 #include <napi.h>
 
 #include "layout.h"
+#include "lock.h"
 #include "memory.h"
 #include "notify.h"
 #include "tap.h"
@@ -24,6 +25,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["layout"] = Napi::Function::New(env, Layout, "layout");
   exports["arena"] = Napi::Function::New(env, vifd::NewArena, "arena");
   exports["mapFile"] = Napi::Function::New(env, vifd::MapFile, "mapFile");
+  exports["lockFile"] = Napi::Function::New(env, vifd::LockFile, "lockFile");
+  exports["lockHolder"] = Napi::Function::New(env, vifd::LockHolder, "lockHolder");
+  exports["unlockFile"] = Napi::Function::New(env, vifd::UnlockFile, "unlockFile");
   exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
   exports["sendDatagram"] = Napi::Function::New(env, vifd::SendDatagram, "sendDatagram");

@@ -1,9 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { openStore } from '../../lib/xen/store/client.js';
+import { adoptTests } from './adopt.js';
 import { frameTests } from './frames.js';
 import { type Boot, Dom0, runTests } from './harness.js';
 import { kernelTests } from './kernel.js';
 import { lifeTests } from './life.js';
+import { neighbourTests } from './neighbours.js';
 import { restartTests } from './restart.js';
 import { installBuilds } from './vifd.js';
 
@@ -11,7 +13,14 @@ import { installBuilds } from './vifd.js';
  * On the host, `main.js list [TEXT]` prints the tests as JSON. In dom0, `main.js run BOOT [TEXT] [--long]` runs those of a
  * boot and writes their results to /mnt/out/results.json. TEXT picks tests by name.
  */
-const TESTS = [...lifeTests, ...frameTests, ...restartTests, ...kernelTests];
+const TESTS = [
+  ...lifeTests,
+  ...frameTests,
+  ...restartTests,
+  ...neighbourTests,
+  ...kernelTests,
+  ...adoptTests,
+];
 
 const [verb, ...rest] = process.argv.slice(2).filter((word) => word !== '--long');
 const picked = (text = '') => TESTS.filter(({ name }) => name.includes(text));

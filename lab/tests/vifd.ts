@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { must, until } from './process.js';
+import { type Done, must, run, until } from './process.js';
 
 export interface VifdEvent {
   readonly event: string;
@@ -34,8 +34,7 @@ export class Vifd {
   /** Resolves when it serves all that waited. */
   async start(...options: string[]): Promise<void> {
     const from = this.events.length;
-    const main = `${this.#builds[this.#build % this.#builds.length]}/dist/vifd.cjs`;
-    const child = spawn(process.execPath, [main, 'run', '--json', ...options], {
+    const child = spawn(process.execPath, [this.program, 'run', '--json', ...options], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.#child = child;
@@ -60,6 +59,15 @@ export class Vifd {
     const ended = new Promise((resolve) => child.once('close', resolve));
     child.kill(signal);
     await ended;
+  }
+
+  get program(): string {
+    return `${this.#builds[this.#build % this.#builds.length]}/dist/vifd.cjs`;
+  }
+
+  /** Runs one of the other verbs to its end. */
+  verb(...args: string[]): Promise<Done> {
+    return run(process.execPath, this.program, ...args);
   }
 
   /** The next life is the other build's. */

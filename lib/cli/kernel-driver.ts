@@ -1,21 +1,46 @@
 import { existsSync, readFileSync } from 'node:fs';
-import type { VifInfo } from '../netback/types.js';
+import type { VifName } from './mark.js';
 
 const BUS = '/sys/bus/xen-backend';
 
-/**
- * Whether a vif is left to the kernel's xen-netback: one that it serves, and any while it takes what comes. Loaded, the
- * driver claims each new vif at once; who wants both side by side writes 0 into `drivers_autoprobe`.
- */
-export function isKernels({ domid, handle }: Pick<VifInfo, 'domid' | 'handle'>, bus = BUS): boolean {
-  if (existsSync(`${bus}/devices/vif-${domid}-${handle}/driver`)) return true;
-  return existsSync(`${bus}/drivers/vif`) && probesByItself(bus);
+export type BusVif = Pick<VifName, 'domid' | 'handle'>;
+
+/** The kernel's own backend, xen-netback, as it is seen. */
+export interface KernelDriver {
+  /** It is bound to the vif: nobody else may touch the rings. */
+  serves(vif: BusVif): boolean;
+  readonly loaded: boolean;
+  /** Loaded, it binds each new vif at once. */
+  readonly takesNew: boolean;
 }
 
-function probesByItself(bus: string): boolean {
-  try {
-    return readFileSync(`${bus}/drivers_autoprobe`, 'utf8').trim() !== '0';
-  } catch {
-    return true;
+export class XenNetback implements KernelDriver {
+  protected readonly bus: string;
+
+  constructor(bus = BUS) {
+    this.bus = bus;
   }
+
+  serves(vif: BusVif): boolean {
+    return existsSync(`${this.bus}/devices/${nameOf(vif)}/driver`);
+  }
+
+  get loaded(): boolean {
+    return existsSync(`${this.bus}/drivers/vif`);
+  }
+
+  get takesNew(): boolean {
+    if (!this.loaded) return false;
+    try {
+      return readFileSync(`${this.bus}/drivers_autoprobe`, 'utf8').trim() !== '0';
+    } catch {
+      // Kernels before drivers_autoprobe always probe.
+      return true;
+    }
+  }
+}
+
+/** As the bus names it. */
+export function nameOf({ domid, handle }: BusVif): string {
+  return `vif-${domid}-${handle}`;
 }

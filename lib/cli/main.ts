@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { adoptCommand } from './adopt.js';
 import { checkCommand } from './check.js';
 import { EXIT_USAGE } from './exit.js';
 import { fail } from './fail.js';
 import { listCommand } from './list.js';
+import { releaseCommand } from './release.js';
 import { runCommand } from './run-command.js';
 
 /** One verb per file; each adds its own options and help. */
@@ -13,6 +15,8 @@ const program = new Command('vifd')
   .configureOutput({ writeErr: (text) => process.stderr.write(text) })
   .addCommand(runCommand())
   .addCommand(listCommand())
+  .addCommand(adoptCommand())
+  .addCommand(releaseCommand())
   .addCommand(checkCommand());
 
 try {

@@ -1,4 +1,5 @@
 import { Option } from 'commander';
+import { JOURNAL_DIRECTORY } from './run-options.js';
 
 export function storeOption(): Option {
   return new Option('--store <socket>', 'xenstored socket').env('XENSTORED_PATH');
@@ -6,4 +7,11 @@ export function storeOption(): Option {
 
 export function librariesOption(): Option {
   return new Option('--libraries <dir>', 'where libxengnttab and libxenevtchn are').env('VIFD_XEN_LIBRARIES');
+}
+
+/** The runtime directory: `vifd run` has its journals and its lock there, and the other verbs look for it there. */
+export function journalOption(): Option {
+  return new Option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process').default(
+    JOURNAL_DIRECTORY,
+  );
 }

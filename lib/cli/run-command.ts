@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
-import { librariesOption, storeOption } from './options.js';
+import { journalOption, librariesOption, storeOption } from './options.js';
 import { run } from './run.js';
-import { JOURNAL_DIRECTORY, PAYLOADS } from './run-options.js';
+import { PAYLOADS } from './run-options.js';
 
 export function runCommand(): Command {
   return new Command('run')
@@ -14,7 +14,7 @@ export function runCommand(): Command {
         .default(PAYLOADS[0]),
     )
     .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
-    .option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process', JOURNAL_DIRECTORY)
+    .addOption(journalOption())
     .option('--no-journal', 'do without: a kill in the wrong instant may then cost a guest its device')
     .option('--json', 'events as one JSON object a line')
     .addOption(storeOption())

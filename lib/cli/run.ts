@@ -1,10 +1,11 @@
+import { VifdError } from '../errors.js';
 import { journalFiles } from '../journal-files.js';
 import { Netback } from '../netback/netback.js';
-import type { VifInfo } from '../netback/types.js';
+import { type RunLock, takeRunLock } from '../run-lock.js';
 import { inheritedDescriptors, ServiceManager } from '../service-manager.js';
-import { isKernels } from './kernel-driver.js';
 import { withManager } from './manager-log.js';
-import { eventLog } from './run-log.js';
+import { ownershipIn } from './ownership.js';
+import { type EventLog, eventLog } from './run-log.js';
 import type { RunOptions } from './run-options.js';
 import { sweep } from './sweep.js';
 import { Taps } from './taps.js';
@@ -17,18 +18,22 @@ export async function run(options: RunOptions): Promise<void> {
   const manager = ServiceManager.find((error) => plain.error(error, undefined));
   const log = manager === undefined ? plain : withManager(plain, manager);
   const { payload, journal, bridge } = options;
-  const kept = inheritedDescriptors();
-  const taps = new Taps({ manager, kept, ...(bridge === undefined ? {} : { bridge }) });
+  const taps = new Taps({ manager, kept: inheritedDescriptors() });
   await using xen = await openXenFor(options);
-  const listeners = { attached: log.attached, detached: log.detached, error: log.error };
-  const port = (vif: VifInfo) => taps.open(vif);
-  // A simulated Xen has no drivers in this kernel.
-  const accept = (vif: VifInfo) => xen.shares !== undefined || !isKernels(vif);
+  using _lock = journal === false ? undefined : lockOrSay(journal, log);
+  const ownership = ownershipIn(xen, (how) => taps.open(how));
   const journals = journal === false ? undefined : journalFiles(journal);
   await using netback = await Netback.open(
-    { xen, port, accept, payload, ...(journals && { journals }) },
-    listeners,
+    {
+      xen,
+      port: (vif) => ownership.port(vif, bridge),
+      accept: (vif, serving) => ownership.accept(vif, serving),
+      payload,
+      ...(journals && { journals }),
+    },
+    ownership.listening(log),
   );
+  ownership.onChange = () => void netback.look().catch((error) => log.error(error, undefined));
   // Those who are still there come first.
   if (journal !== false && journals !== undefined) {
     const { store, domid } = xen;
@@ -38,6 +43,17 @@ export async function run(options: RunOptions): Promise<void> {
   log.ready(netback);
   await stop;
   log.stopping();
+}
+
+/** Where journals cannot lie a lock cannot either: guests are served all the same, and it is said. */
+function lockOrSay(directory: string, log: EventLog): RunLock | undefined {
+  try {
+    return takeRunLock(directory);
+  } catch (error) {
+    if (!(error instanceof VifdError) || error.code !== 'ERR_JOURNAL') throw error;
+    log.error(error, undefined);
+    return undefined;
+  }
 }
 
 /** Resolves at the first SIGTERM or SIGINT; the second ends the process at once, which guests survive too. */

@@ -1,13 +1,8 @@
-import type { VifInfo } from '../netback/types.js';
 import { type TapOptions, tap } from '../ports/tap.js';
 import type { Port } from '../ports/types.js';
 import type { ServiceManager } from '../service-manager.js';
 
-/** The address that Linux's netback gives its end: lowest priority for a bridge that picks its own from its ports. */
-const TAP_MAC = 'fe:ff:ff:ff:ff:ff';
-
 export interface TapsOptions {
-  readonly bridge?: string;
   /** Keeps descriptors while no life runs. */
   readonly manager: ServiceManager | undefined;
   /** What it kept of an earlier life, by vif; each is taken out when it is used. */
@@ -25,16 +20,12 @@ export class Taps {
     this.#options = options;
   }
 
-  open(vif: VifInfo): Port {
-    const { bridge, manager } = this.#options;
+  open(how: TapOptions): Port {
+    const { manager } = this.#options;
     return tap({
-      name: vif.id,
-      persist: true,
-      up: true,
-      mac: TAP_MAC,
-      ...(bridge === undefined ? {} : { bridge }),
-      ...this.#takeKept(vif.id),
-      ...(manager && { onOpened: (descriptor) => manager.keep(vif.id, descriptor) }),
+      ...how,
+      ...this.#takeKept(how.name),
+      ...(manager && { onOpened: (descriptor) => manager.keep(how.name, descriptor) }),
     });
   }
 

@@ -4,16 +4,20 @@ import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
 import type { Journals } from './journal.js';
-import type { PayloadMode, VifHook, VifId, VifInfo } from './types.js';
-import { type AttachedHow, type DetachReason, Vif } from './vif.js';
+import type { PayloadMode, VifAddress, VifHook, VifId, VifInfo } from './types.js';
+import { Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
+import type { AttachedHow, DetachReason } from './vif-parts.js';
 
 export interface NetbackOptions {
   readonly xen: Xen;
   /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
-  /** Which vifs of this domain to serve; default all. */
-  readonly accept?: (vif: VifInfo) => boolean;
+  /**
+   * Which vifs of this domain to serve; default all. Asked when a vif is found, and again (`serving`) whenever its node
+   * changed: one that is not accepted any more is let go of, its port is taken away, and its guest stays connected.
+   */
+  readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
   /** Sees every frame of every vif, from the first on. A vif's own hooks run after it. */
   readonly hook?: VifHook;
   /** How frames' bytes cross; default 'copy'. */
@@ -61,7 +65,7 @@ export class Netback implements AsyncDisposable {
     // Coalesced by the store client: one look serves any number of changes (XSA-349).
     // Asked for together: the store answers in order, so what comes after the listing is watched.
     netback.#watch = options.xen.store.watch(root, (path) => netback.#changed(path));
-    await Promise.all([netback.#watch, netback.#look()]);
+    await Promise.all([netback.#watch, netback.look()]);
     return netback;
   }
 
@@ -101,11 +105,14 @@ export class Netback implements AsyncDisposable {
     const [domid, handle] = path.slice(backendVifRoot(this.#options.xen.domid).length + 1).split('/');
     const vif = this.#vifs.get(`vif${Number(domid)}.${Number(handle)}`);
     if (vif !== undefined) vif.poke();
-    else this.#look().catch((error) => this.#report(error, undefined));
+    else this.look().catch((error) => this.#report(error, undefined));
   }
 
-  /** Finds vifs that are not served yet. Looks that overlap become one more look. */
-  #look(): Promise<void> {
+  /**
+   * Finds vifs that are not served yet. Changes of the store lead to it by themselves; it is for an `accept` that
+   * depends on more. Looks that overlap become one more look.
+   */
+  look(): Promise<void> {
     this.#scanAgain = true;
     this.#scan ??= this.#scanAll().finally(() => {
       this.#scan = undefined;
@@ -136,14 +143,19 @@ export class Netback implements AsyncDisposable {
     this.#adding.add(id);
     try {
       const node = await VifNode.find(this.#options.xen.store, path, domid, handle);
-      if (node === undefined || this.#closing !== undefined) return;
-      if (this.#options.accept?.(node.info) === false) return;
+      if (node === undefined || !(await this.#accepts(node.info, false)) || this.#closing !== undefined)
+        return;
       const vif = this.#create(node);
       this.#vifs.set(id, vif);
       await vif.start();
     } finally {
       this.#adding.delete(id);
     }
+  }
+
+  async #accepts(vif: VifAddress, serving: boolean): Promise<boolean> {
+    const { accept } = this.#options;
+    return accept === undefined || (await accept(vif, serving));
   }
 
   #create(node: VifNode): Vif {
@@ -154,6 +166,7 @@ export class Netback implements AsyncDisposable {
       journals: this.#options.journals,
       hook: this.#options.hook,
       openPort: this.#options.port,
+      accepts: (vif) => this.#accepts(vif, true),
       onAttached: (vif, how) => this.#emitter.emit('attached', vif, how),
       onDetached: (vif, why) => this.#emitter.emit('detached', vif, why),
       onError: (error, vif) => this.#report(error, vif),
@@ -164,7 +177,7 @@ export class Netback implements AsyncDisposable {
   /** The vif has ended; a new one of the same name may be there already. */
   #gone(vif: Vif): void {
     this.#vifs.delete(vif.id);
-    this.#look().catch((error) => this.#report(error, undefined));
+    this.look().catch((error) => this.#report(error, undefined));
   }
 
   #report(error: unknown, vif: Vif | undefined): void {

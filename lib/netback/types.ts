@@ -3,10 +3,13 @@
 /** As xl and ip(8) print it: `vif<domid>.<handle>`. */
 export type VifId = `vif${number}.${number}`;
 
-export interface VifInfo {
+export interface VifAddress {
   readonly id: VifId;
   readonly domid: number;
   readonly handle: number;
+}
+
+export interface VifInfo extends VifAddress {
   /** Empty when the toolstack wrote none. */
   readonly mac: string;
   readonly bridge: string | undefined;

@@ -1,7 +1,7 @@
 import { VifdError, type VifdErrorCode } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
-import type { StoreWatch, Xen } from '../xen/types.js';
+import type { StoreWatch } from '../xen/types.js';
 import { FlowCounters } from './counters.js';
 import { parseRate, type Rate } from './credit.js';
 import {
@@ -13,45 +13,12 @@ import {
   readHeadroom,
 } from './handshake.js';
 import { Hooks } from './hooks.js';
-import { type Journal, type Journals, readJournal } from './journal.js';
+import { type Journal, readJournal } from './journal.js';
 import { Queue } from './queue.js';
 import { frameStream } from './stream.js';
-import type {
-  Direction,
-  Frame,
-  FrameHook,
-  PayloadMode,
-  VifHook,
-  VifId,
-  VifInfo,
-  VifState,
-  VifStats,
-} from './types.js';
-import type { VifNode, VifSight } from './vif-node.js';
-
-/** Why a vif was let go. */
-export type DetachReason = 'guest-closed' | 'guest-gone' | 'protocol-error' | 'shutdown';
-
-export interface AttachedHow {
-  /** An earlier life of the backend served this connection of the guest. */
-  readonly resumed: boolean;
-  /** From opening the port to the moment when frames can move. */
-  readonly attachMs: number;
-}
-
-export interface VifParts {
-  readonly xen: Xen;
-  readonly node: VifNode;
-  readonly payload: PayloadMode;
-  readonly journals: Journals | undefined;
-  readonly hook: VifHook | undefined;
-  readonly openPort: (info: VifInfo) => Port | Promise<Port>;
-  readonly onAttached: (vif: Vif, how: AttachedHow) => void;
-  readonly onDetached: (vif: Vif, why: DetachReason) => void;
-  readonly onError: (error: unknown, vif: Vif) => void;
-  /** The vif's node is gone: it may be forgotten. */
-  readonly onGone: (vif: Vif) => void;
-}
+import type { Direction, Frame, FrameHook, VifId, VifInfo, VifState, VifStats } from './types.js';
+import type { VifSight } from './vif-node.js';
+import type { DetachReason, VifParts } from './vif-parts.js';
 
 /** Our states in which a guest that is connected is served. */
 const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
@@ -170,14 +137,24 @@ export class Vif implements VifInfo {
   async #follow(): Promise<void> {
     while (this.#dirty && !this.#ended) {
       this.#dirty = false;
-      try {
-        const { sight, keys } = await this.#look();
-        if (sight === undefined) await this.#forget();
-        else await this.#step(sight, keys);
-      } catch (error) {
-        this.#parts.onError(error, this);
-      }
+      await this.#reported(() => this.#act());
+      // After the step: what a killed life left undone is done by attaching, and only then may another go on.
+      if (!this.#ended) await this.#reported(() => this.#releaseUnlessAccepted());
     }
+  }
+
+  async #reported(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#parts.onError(error, this);
+    }
+  }
+
+  async #act(): Promise<void> {
+    const { sight, keys } = await this.#look();
+    if (sight === undefined) await this.#forget();
+    else await this.#step(sight, keys);
   }
 
   /**
@@ -314,10 +291,19 @@ export class Vif implements VifInfo {
   }
 
   /** The node is gone: so is the vif. */
-  async #forget(): Promise<void> {
+  #forget(): Promise<void> {
+    return this.#leave('guest-gone', 'closed');
+  }
+
+  /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
+  async #releaseUnlessAccepted(): Promise<void> {
+    if (!(await this.#parts.accepts(this))) await this.#leave('released', 'detached');
+  }
+
+  async #leave(why: DetachReason, state: VifState): Promise<void> {
     this.#ended = true;
-    this.#end('guest-gone');
-    this.#state = 'closed';
+    this.#end(why);
+    this.#state = state;
     await this.#unwatch();
     await this.#dropPort();
     this.#parts.onGone(this);

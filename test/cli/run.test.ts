@@ -12,6 +12,7 @@ import { inOwnNetwork } from '../own-network.js';
 const CLI = 'dist/vifd.cjs';
 const LIBRARIES = 'build/Release/xensim';
 const STATE = '/local/domain/0/backend/vif/7/0/state';
+const OWNER = '/local/domain/0/backend/vif/7/0/vifd/owner';
 const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
 
 /** A program that prints one JSON object a line. */
@@ -90,6 +91,32 @@ function runTests(): void {
     expect(links()).toContain('vif7.0');
   });
 
+  it('refuses to serve beside another one that has its runtime directory', async () => {
+    const vifd = new Program([CLI, 'run', '--json', ...journal()], env);
+    await vifd.until('attached');
+    const second = spawnSync(process.execPath, [CLI, 'run', ...journal()], {
+      env: { ...process.env, ...env },
+      encoding: 'utf8',
+    });
+    expect(second.status).toBe(1);
+    expect(second.stderr).toContain(`vifd: Another vifd (process ${vifd.process.pid}) serves from`);
+    expect(await vifd.end('SIGTERM')).toBe(0);
+  });
+
+  it('lets go of a vif that is released to another backend, and takes it again when it is adopted', async () => {
+    const vifd = new Program([CLI, 'run', '--json', ...journal()], env);
+    await vifd.until('attached');
+    expect(await store.read(OWNER)).toBe('vifd');
+    await store.write(OWNER, 'kernel');
+    expect(await vifd.until('detached')).toMatchObject({ vif: 'vif7.0', why: 'released' });
+    await expect.poll(links).not.toContain('vif7.0');
+    expect(await store.read(STATE)).toBe('4');
+    await store.write(OWNER, 'vifd');
+    await expect.poll(() => vifd.events.filter(({ event }) => event === 'attached').length).toBe(2);
+    expect(vifd.events.findLast(({ event }) => event === 'attached')).toMatchObject({ resumed: true });
+    expect(await vifd.end('SIGTERM')).toBe(0);
+  });
+
   it.each(['copy', 'map'])('survives SIGKILL under traffic, payload by %s', async (payload) => {
     for (let life = 0; life < 5; life++) {
       const vifd = new Program([CLI, 'run', '--json', '--payload', payload, ...journal()], env);
@@ -152,7 +179,15 @@ describe('vifd', () => {
     spawnSync(process.execPath, [CLI, ...args], { env: { ...process.env, ...env }, encoding: 'utf8' });
 
   it.skipIf(missing !== undefined)('answers bad usage with one line and 2', () => {
-    for (const args of [['fly'], ['run', '--payload', 'telepathy'], ['list', '--colour']]) {
+    const bad = [
+      ['fly'],
+      ['run', '--payload', 'telepathy'],
+      ['list', '--colour'],
+      ['adopt'],
+      ['adopt', 'eth0'],
+      ['release', 'vif1.0', '--all'],
+    ];
+    for (const args of bad) {
       const { status, stderr } = run(args);
       expect(status).toBe(2);
       expect(stderr.trim().split('\n')).toHaveLength(1);

@@ -2,7 +2,7 @@ import type { VifdError } from '../../lib/errors.js';
 import { memoryJournals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode, VifId } from '../../lib/netback/types.js';
-import type { AttachedHow } from '../../lib/netback/vif.js';
+import type { AttachedHow } from '../../lib/netback/vif-parts.js';
 import type { Xen } from '../../lib/xen/types.js';
 import { type Machine, modelMachine } from './machine.js';
 import { RawGuest, TestPort } from './raw-guest.js';

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readFile, readlink, writeFile } from 'node:fs/promises';
+import { Guest } from './guest.js';
+import type { Dom0, Test } from './harness.js';
+import { must, run, sleep, until } from './process.js';
+import { ping, Session, serve } from './traffic.js';
+import { trial } from './trial.js';
+import { healthOf } from './witness.js';
+
+/** Item 5: a live vif between the kernel's driver and vifd. */
+export const adoptTests: Test[] = [
+  { name: 'ten times adopted and released under load: no reset', boot: 'beside', run: toAndFro },
+  { name: 'adopt --all and release --all, with two guests', boot: 'beside', run: all },
+  { name: 'what cannot be adopted stays as it is', boot: 'beside', run: refused },
+  { name: 'an adopt, and a vifd, that are killed on the way', boot: 'beside', run: killed },
+];
+
+const TIMES = 10;
+const LIFE_MS = 3000;
+/** Neither is a default: the bridge's port shall come back as it was set up. */
+const MTU = 1400;
+const FLAG = 'isolated';
+
+async function toAndFro(dom0: Dom0): Promise<void> {
+  const guest = await kernels(dom0, 'g1');
+  await must('ip', 'link', 'set', guest.vif, 'mtu', `${MTU}`);
+  await writeFile(portFlag(guest), '1');
+  const before = await setUp(guest);
+  assert.equal(before.mtu, MTU);
+  let adoptions = 0;
+  const kept = async (): Promise<void> => assert.deepEqual(await setUp(guest), before);
+  const adopted = {
+    name: 'adopted',
+    run: async () => {
+      adoptions += 1;
+      await verb(dom0, 'adopt', guest.vif);
+      await kept();
+    },
+  };
+  const released = {
+    name: 'released',
+    run: async () => {
+      await verb(dom0, 'release', guest.vif);
+      await kept();
+      // The second half by mapping; the kernel serves meanwhile.
+      if (adoptions !== TIMES / 2) return;
+      await dom0.vifd.stop('SIGTERM');
+      await dom0.vifd.start('--payload', 'map');
+    },
+  };
+  const states = ['backend 4', 'backend 2', 'frontend 4'];
+  await trial(dom0, guest, { count: 2 * TIMES, lifeMs: () => LIFE_MS }, [adopted, released], states);
+  assert.equal(adoptions, TIMES);
+  assert.deepEqual(dom0.vifd.errors(), []);
+  await writeFile(portFlag(guest), '0');
+  await must('ip', 'link', 'set', guest.vif, 'mtu', '1500');
+}
+
+async function all(dom0: Dom0): Promise<void> {
+  const guests = [await kernels(dom0, 'g1'), await kernels(dom0, 'g2')];
+  const before = await Promise.all(guests.map(setUp));
+  const sessions: Session[] = [];
+  for (const guest of guests) {
+    await serve(guest);
+    sessions.push(await Session.open(guest));
+  }
+  const names = guests.map(({ vif }) => vif);
+  for (const way of ['adopt', 'release'] as const) {
+    const said = JSON.parse(await verb(dom0, way, '--all', '--json'));
+    assert.deepEqual(
+      said.vifs.map(({ vif }: { vif: string }) => vif),
+      names,
+    );
+    dom0.note(
+      `${way} --all: ${said.vifs.map(({ gapMs }: { gapMs: number }) => gapMs.toFixed(0)).join(', ')} ms`,
+    );
+    assert.deepEqual(
+      guests.map((guest) => isKernels(guest)),
+      names.map(() => way === 'release'),
+    );
+    assert.deepEqual(await Promise.all(guests.map(setUp)), before);
+    for (const guest of guests) await ping(guest);
+  }
+  for (const session of sessions) await session.end();
+}
+
+async function refused(dom0: Dom0): Promise<void> {
+  const guest = await kernels(dom0, 'g1');
+  const nodes = () => must('xenstore-ls', '-f', guest.backendPath);
+  const before = await nodes();
+  const says = async (code: number, message: RegExp, ...args: string[]): Promise<void> => {
+    const { code: status, output } = await dom0.vifd.verb(...args);
+    assert.equal(status, code, output);
+    assert.match(output, message);
+    assert.equal(output.trim().split('\n').length, 1, output);
+  };
+  await says(1, /Another vifd \(process \d+\) serves from \/run\/vifd/, 'run');
+  await says(1, /is the kernel's already/, 'release', guest.vif);
+  await says(1, /There is no vif4000\.0/, 'adopt', 'vif4000.0');
+  await says(2, /names no vif/, 'adopt', 'eth0');
+  await dom0.vifd.stop('SIGTERM');
+  await says(1, /would be cut off: start `vifd run`/, 'adopt', guest.vif);
+  assert.equal(await nodes(), before);
+  await ping(guest);
+  await dom0.vifd.start();
+}
+
+/** A second verb completes what the first has begun, and a vifd that is not there any more is no obstacle. */
+async function killed(dom0: Dom0): Promise<void> {
+  const guest = await kernels(dom0, 'g1');
+  await serve(guest);
+  const health = await healthOf(guest);
+  const before = await setUp(guest);
+  const session = await Session.open(guest);
+  const load = run('iperf3', '-c', guest.address, '-t', '40', '-R');
+
+  const adopting = spawn(process.execPath, [dom0.vifd.program, 'adopt', guest.vif], { stdio: 'ignore' });
+  const ended = new Promise((resolve) => adopting.once('close', resolve));
+  await until('the kernel has let go', () => !isKernels(guest));
+  adopting.kill('SIGKILL');
+  await ended;
+  await sleep(3000);
+  const again = await dom0.vifd.verb('adopt', guest.vif);
+  // It may have been through.
+  if (again.code !== 0) assert.match(again.output, /is vifd's already/);
+  assert.deepEqual(await setUp(guest), before);
+
+  await dom0.vifd.stop('SIGKILL');
+  await verb(dom0, 'release', guest.vif);
+  assert.ok(isKernels(guest));
+  assert.deepEqual(await setUp(guest), before);
+  assert.ok(!existsSync(`/run/vifd/${guest.vif}.q0.journal`), 'a journal is left');
+  const { code, output } = await load;
+  assert.equal(code, 0, output);
+  await session.end();
+  assert.deepEqual(await healthOf(guest), health);
+  await dom0.vifd.start();
+}
+
+/** A guest that xen-netback serves, beside a vifd that runs. */
+async function kernels(dom0: Dom0, name: string): Promise<Guest> {
+  const guest = await Guest.running(name);
+  if (!dom0.vifd.running) await dom0.vifd.start();
+  if (!isKernels(guest)) await verb(dom0, 'release', guest.vif);
+  await ping(guest);
+  return guest;
+}
+
+async function verb(dom0: Dom0, ...args: string[]): Promise<string> {
+  const { code, output } = await dom0.vifd.verb(...args);
+  assert.equal(code, 0, `vifd ${args.join(' ')}: ${output}`);
+  return output;
+}
+
+function isKernels({ domid }: Guest): boolean {
+  return existsSync(`/sys/bus/xen-backend/drivers/vif/vif-${domid}-0`);
+}
+
+interface SetUp {
+  readonly bridge: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly flags: string;
+  readonly isolated: string;
+}
+
+async function setUp(guest: Guest): Promise<SetUp> {
+  const folder = `/sys/class/net/${guest.vif}`;
+  const text = async (file: string) => (await readFile(`${folder}/${file}`, 'utf8')).trim();
+  return {
+    bridge: (await readlink(`${folder}/master`)).split('/').at(-1) ?? '',
+    mac: await text('address'),
+    mtu: Number(await text('mtu')),
+    flags: await text('flags'),
+    isolated: (await readFile(portFlag(guest), 'utf8')).trim(),
+  };
+}
+
+function portFlag({ vif }: Guest): string {
+  return `/sys/class/net/${vif}/brport/${FLAG}`;
+}

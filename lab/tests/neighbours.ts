@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { Guest, reboot } from './guest.js';
+import type { Dom0, Test } from './harness.js';
+import { must, run, sleep, until } from './process.js';
+import { iperf, ping, Session, serve } from './traffic.js';
+import { healthOf } from './witness.js';
+
+/** Item 6: what becomes of one guest is no matter of another's. */
+export const neighbourTests: Test[] = [
+  {
+    name: 'a guest paused, rebooted, crashed and destroyed while another is measured: no effect',
+    boot: 'alone',
+    run: neighbours,
+  },
+];
+
+/** TCP's patience with a lost segment begins at 200 ms; the machine is busy with building guests. */
+const GAP_MAX_MS = 3000;
+/** Of the rate beside a neighbour that nothing happens to. The two share two processors with what happens. */
+const RATE_RATIO_MIN = 0.25;
+const MEASURED_S = 8;
+
+async function neighbours(dom0: Dom0): Promise<void> {
+  const guest = await dom0.guest('g1');
+  await dom0.guest('g2');
+  await serve(guest);
+  await ping(guest);
+  const health = await healthOf(guest);
+  const session = await Session.open(guest);
+  const measured = async (name: string, event: (neighbour: Guest) => Promise<void>): Promise<number> => {
+    const neighbour = await dom0.guest('g2');
+    // Frames are on their way to it when it happens; they may go unanswered.
+    const traffic = run(
+      'timeout',
+      `${MEASURED_S}`,
+      'ping',
+      '-q',
+      '-i',
+      '0.02',
+      '-s',
+      '1400',
+      neighbour.address,
+    );
+    const began = performance.now();
+    const rate = iperf(guest, MEASURED_S, 'from');
+    await sleep(1500);
+    await event(neighbour);
+    const mbits = await rate;
+    await traffic;
+    await sleep(300);
+    const gapMs = session.gapMs(began, performance.now());
+    dom0.note(`${name}: ${mbits.toFixed(1)} Mbit/s, longest silence ${gapMs.toFixed(0)} ms`);
+    assert.ok(gapMs < GAP_MAX_MS, `${name}: the session was silent for ${gapMs.toFixed(0)} ms`);
+    return mbits;
+  };
+
+  const quiet = await measured('nothing', async () => {});
+  for (const [name, event] of EVENTS) {
+    const rate = await measured(name, event);
+    assert.ok(rate > quiet * RATE_RATIO_MIN, `${name}: ${rate} Mbit/s, and ${quiet} without`);
+  }
+  await session.end();
+  assert.deepEqual(await healthOf(guest), health, 'the other guest noticed');
+  assert.deepEqual(dom0.vifd.errors(), []);
+}
+
+const EVENTS: ReadonlyArray<readonly [name: string, event: (neighbour: Guest) => Promise<void>]> = [
+  ['paused and unpaused', pause],
+  ['rebooted', async (neighbour) => void (await reboot(neighbour))],
+  ['crashed', crash],
+  ['destroyed', async (neighbour) => void (await must('xl', 'destroy', neighbour.name))],
+];
+
+async function pause(neighbour: Guest): Promise<void> {
+  await must('xl', 'pause', neighbour.name);
+  await sleep(3000);
+  await must('xl', 'unpause', neighbour.name);
+  await ping(neighbour);
+}
+
+/** Its kernel panics; xl then destroys it, which is on_crash's default. */
+async function crash(neighbour: Guest): Promise<void> {
+  await neighbour.tell('echo c >/proc/sysrq-trigger');
+  await until(`${neighbour.name} is gone`, async () => (await Guest.find(neighbour.name)) === undefined);
+}

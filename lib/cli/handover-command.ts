@@ -1,0 +1,180 @@
+import { accessSync, constants } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command } from 'commander';
+import { VifdError } from '../errors.js';
+import { journalFiles } from '../journal-files.js';
+import { Netback } from '../netback/netback.js';
+import type { VifAddress, VifInfo } from '../netback/types.js';
+import { tap } from '../ports/tap.js';
+import { backendVifRoot } from '../protocol/xenbus.js';
+import { runLockHolder, takeRunLock } from '../run-lock.js';
+import { openStore } from '../xen/store/client.js';
+import type { Store } from '../xen/types.js';
+import { EXIT_FAILED } from './exit.js';
+import type { Handed, HandoverParts } from './handover.js';
+import { XenNetbackControl } from './kernel-control.js';
+import { SystemLinks } from './link-setup.js';
+import { VifMark, type VifName } from './mark.js';
+import { journalOption, librariesOption, storeOption } from './options.js';
+import { ownershipIn } from './ownership.js';
+import { parseVif } from './vif-argument.js';
+import { openXenFor, type XenOptions } from './xen.js';
+
+/** What the two verbs differ in. */
+export interface HandoverVerb {
+  readonly name: 'adopt' | 'release';
+  readonly description: string;
+  readonly hand: (parts: HandoverParts, vif: VifName) => Promise<Handed>;
+  /** Which of the vifs that there are `--all` means. */
+  readonly means: (parts: HandoverParts, vif: VifName, mark: VifMark) => Promise<boolean>;
+  /** For people. */
+  readonly done: (vif: string) => string;
+}
+
+interface HandoverOptions extends XenOptions {
+  readonly all?: boolean;
+  readonly journal: string;
+  readonly json?: boolean;
+}
+
+/** Backends of this domain: dom0, as for `vifd list`. */
+const BACKEND_DOMID = 0;
+const PAUSE_MS = 20;
+const SYSFS = '/sys/bus/xen-backend/drivers_autoprobe';
+
+export function handoverCommand(verb: HandoverVerb): Command {
+  return new Command(verb.name)
+    .description(verb.description)
+    .argument('[vif]', 'as vif1.0')
+    .option('--all', 'each vif that this can be done with')
+    .option('--json', 'as JSON')
+    .addOption(journalOption())
+    .addOption(storeOption())
+    .addOption(librariesOption())
+    .action((vif: string | undefined, options: HandoverOptions) => run(verb, vif, options));
+}
+
+async function run(verb: HandoverVerb, name: string | undefined, options: HandoverOptions): Promise<void> {
+  if ((name === undefined) === (options.all !== true))
+    throw new VifdError('ERR_ARGUMENT', `Say which vif to ${verb.name}, as vif1.0; or give --all.`);
+  const vif = name === undefined ? undefined : parseVif(name);
+  requireRights(verb);
+  await using store = await openStore(options.store === undefined ? {} : { path: options.store });
+  const parts = partsOf(store, options);
+  if (vif === undefined) return all(verb, parts, options);
+  const handed = await verb.hand(parts, vif);
+  if (options.json === true) sayJson([handed]);
+  else process.stdout.write(sentence(verb, handed));
+}
+
+/** One after the other; one that fails does not keep the others from it. */
+async function all(verb: HandoverVerb, parts: HandoverParts, options: HandoverOptions): Promise<void> {
+  const results: object[] = [];
+  for (const vif of await everyVif(parts, verb)) {
+    try {
+      const handed = await verb.hand(parts, vif);
+      results.push(handed);
+      if (options.json !== true) process.stdout.write(sentence(verb, handed));
+    } catch (error) {
+      if (!(error instanceof VifdError)) throw error;
+      results.push({ vif: vif.id, error: { code: error.code, message: error.message } });
+      process.exitCode = EXIT_FAILED;
+      if (options.json !== true) process.stderr.write(`vifd: ${error.message}\n`);
+    }
+  }
+  if (options.json === true) sayJson(results);
+  else if (results.length === 0) process.stdout.write(`there is no vif to ${verb.name}\n`);
+}
+
+function sayJson(vifs: readonly object[]): void {
+  process.stdout.write(`${JSON.stringify({ schemaVersion: 1, vifs })}\n`);
+}
+
+function sentence(verb: HandoverVerb, { vif, bridge, mtu, gapMs }: Handed): string {
+  const where = bridge === undefined ? 'in no bridge' : `in ${bridge}`;
+  return `${verb.done(vif)} in ${gapMs.toFixed(0)} ms; ${where}, MTU ${mtu}\n`;
+}
+
+async function everyVif(parts: HandoverParts, verb: HandoverVerb): Promise<VifName[]> {
+  const { store, domid } = parts;
+  const root = backendVifRoot(domid);
+  const vifs: VifName[] = [];
+  for (const guest of numbersOf(await store.list(root))) {
+    for (const handle of numbersOf(await store.list(`${root}/${guest}`))) {
+      const vif = parseVif(`vif${guest}.${handle}`);
+      if (await verb.means(parts, vif, new VifMark(store, domid, vif))) vifs.push(vif);
+    }
+  }
+  return vifs;
+}
+
+function numbersOf(names: readonly string[]): number[] {
+  return names
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** Said before anything else: without rights the rest would fail one by one. */
+function requireRights({ name }: HandoverVerb): void {
+  try {
+    accessSync(SYSFS, constants.W_OK);
+  } catch (cause) {
+    const errno = (cause as NodeJS.ErrnoException).code ?? 'EIO';
+    if (errno === 'ENOENT')
+      throw new VifdError(
+        'ERR_XEN_UNAVAILABLE',
+        `This machine has no ${SYSFS}: it is no Xen domain with backends.`,
+        {
+          errno,
+        },
+      );
+    throw new VifdError(
+      'ERR_XEN_UNAVAILABLE',
+      `vifd ${name} may not write ${SYSFS} (${errno}): run it as root.`,
+      {
+        errno,
+      },
+    );
+  }
+}
+
+function partsOf(store: Store, options: HandoverOptions): HandoverParts {
+  return {
+    store,
+    domid: BACKEND_DOMID,
+    kernel: new XenNetbackControl(),
+    links: new SystemLinks(),
+    daemon: () => runLockHolder(options.journal),
+    letGo: (vif) => letGo(vif, options),
+    pause: () => sleep(PAUSE_MS),
+    now: () => performance.now(),
+  };
+}
+
+/** A daemon's life for one vif that is to be let go of: attaching redoes what a killed life left undone. */
+async function letGo(vif: VifName, options: HandoverOptions): Promise<void> {
+  using lock = lockUnlessRunning(options.journal);
+  if (lock === undefined) return;
+  await using xen = await openXenFor(options);
+  const ownership = ownershipIn(xen, tap);
+  const accept = async (found: VifAddress, serving: boolean) =>
+    found.id === vif.id && ownership.accept(found, serving);
+  const failures: VifdError[] = [];
+  const port = (found: VifInfo) => ownership.port(found, undefined);
+  const parts = { xen, accept, port, journals: journalFiles(options.journal) };
+  // Opened means done: what is not accepted any more is let go of in the same look.
+  await using _netback = await Netback.open(parts, { error: (error) => failures.push(error) });
+  // A service manager keeps taps for the vifd that it is about to start: that one lets go of them.
+  const failure = failures.find(({ errno }) => errno !== 'EBUSY');
+  if (failure !== undefined) throw failure;
+}
+
+function lockUnlessRunning(directory: string): ReturnType<typeof takeRunLock> | undefined {
+  try {
+    return takeRunLock(directory);
+  } catch (error) {
+    if (error instanceof VifdError && error.code === 'ERR_RUNNING') return undefined;
+    throw error;
+  }
+}

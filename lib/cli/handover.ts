@@ -1,0 +1,251 @@
+import { VifdError } from '../errors.js';
+import { unservable } from '../netback/handshake.js';
+import { backendVifPath, frontendVifPath, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
+import type { Store } from '../xen/types.js';
+import type { KernelControl } from './kernel-control.js';
+import type { LinkSetup } from './link-setup.js';
+import type { LinkSettings, Links } from './links.js';
+import { type Mark, VifMark, type VifName } from './mark.js';
+import { TAP_MAC } from './ownership.js';
+
+/** What a change of a vif's owner touches. */
+export interface HandoverParts {
+  readonly store: Store;
+  /** The domain of the backend: ours. */
+  readonly domid: number;
+  readonly kernel: KernelControl;
+  readonly links: LinkSetup;
+  /** The process that serves vifs; undefined when none does. */
+  readonly daemon: () => number | undefined;
+  /** What a daemon would do with a vif that it is to let go of, where there is none. No error when one has come. */
+  readonly letGo: (vif: VifName) => Promise<void>;
+  /** Resolves when some time has passed: things that are in no store are looked at again and again. */
+  readonly pause: () => Promise<void>;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+}
+
+export interface Handed extends Omit<LinkSettings, 'bridge'> {
+  readonly vif: string;
+  readonly bridge: string | undefined;
+  /** From asking the one to let go to the moment when the other serves. */
+  readonly gapMs: number;
+}
+
+/** As libxl waits for a backend. The guest is cut off meanwhile, and its connections live on for longer. */
+const PATIENCE_MS = 10_000;
+
+/**
+ * Takes a live vif over from the kernel's driver. Its bridge, address, MTU and whether it is up are kept. A kill at any
+ * moment leaves what a second `adopt`, or a `release`, completes.
+ */
+export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed> {
+  const { kernel, links } = parts;
+  const node = await requireVif(parts, vif);
+  const mark = markOf(parts, vif);
+  const seen = await mark.read();
+  const bound = kernel.serves(vif);
+  if (!bound && seen.owner === 'vifd' && seen.keep === undefined)
+    throw new VifdError('ERR_OWNER', `${vif.id} is vifd's already.`, { vif: vif.id });
+  requireDaemon(parts, vif);
+  await requireServable(parts, vif);
+  const keep = await settingsBefore(parts, vif, seen, bound);
+  requireBridge(links, vif, keep);
+
+  const began = parts.now();
+  // From here on the daemon takes the vif whenever the kernel's driver has let go, though we be killed.
+  const fresh = bound || seen.owner !== 'vifd';
+  requireThere(vif, await (fresh ? mark.begin('vifd', keep) : mark.goOn('vifd', keep)));
+  if (bound) {
+    try {
+      kernel.unbind(vif);
+    } catch (error) {
+      await mark.end('kernel');
+      throw error;
+    }
+    await mark.goOn('vifd', keep);
+  }
+  const attached = async () => {
+    const { attached: pid } = await mark.read();
+    return pid !== undefined && pid === parts.daemon();
+  };
+  if (!(await within(parts, vif, attached))) {
+    await giveToKernel(parts, vif, keep);
+    const message = `vifd did not attach to ${vif.id} within ${PATIENCE_MS / 1000} s: see its log. The kernel serves it again.`;
+    throw new VifdError('ERR_TIMEOUT', message, { vif: vif.id });
+  }
+  const gapMs = parts.now() - began;
+  await plug(parts, node);
+  // Attached, vifd moves frames. A state that the kernel's driver left at InitWait follows.
+  if (!(await within(parts, vif, () => isServed(parts, vif, node))))
+    throw daemonIsLate(parts, vif, 'connected');
+  requireThere(vif, await mark.end('vifd'));
+  return { vif: vif.id, ...keep, bridge: keep.bridge, gapMs };
+}
+
+/** Hands a vif back to the kernel's driver. As `adopt`, backwards; needs no daemon. */
+export async function release(parts: HandoverParts, vif: VifName): Promise<Handed> {
+  await requireVif(parts, vif);
+  const mark = markOf(parts, vif);
+  const seen = await mark.read();
+  const bound = parts.kernel.serves(vif);
+  if (bound && seen.keep === undefined)
+    throw new VifdError('ERR_OWNER', `${vif.id} is the kernel's already.`, { vif: vif.id });
+  await requireTakeable(parts, vif);
+  const keep = await settingsBefore(parts, vif, seen, bound);
+  requireBridge(parts.links, vif, keep);
+  return giveToKernel(parts, vif, keep);
+}
+
+async function giveToKernel(parts: HandoverParts, vif: VifName, keep: LinkSettings): Promise<Handed> {
+  const { kernel, links } = parts;
+  const node = await requireVif(parts, vif);
+  const mark = markOf(parts, vif);
+  const began = parts.now();
+  requireThere(vif, await mark.begin('kernel', keep));
+  if (!kernel.serves(vif)) {
+    await untilLetGo(parts, vif);
+    try {
+      if (!kernel.loaded) await kernel.load();
+      kernel.bind(vif);
+    } catch (error) {
+      await mark.goOn('vifd', keep);
+      throw error;
+    }
+  }
+  const linkThere = async () => links.exists(vif.id);
+  if (!(await within(parts, vif, linkThere))) throw kernelIsLate(vif, `made no interface ${vif.id}`);
+  await links.apply(vif.id, keep);
+  await plug(parts, node);
+  const connected = () => isServed(parts, vif, node);
+  if (!(await within(parts, vif, connected))) throw kernelIsLate(vif, 'did not connect');
+  const gapMs = parts.now() - began;
+  requireThere(vif, await mark.end('kernel'));
+  return { vif: vif.id, ...keep, bridge: keep.bridge, gapMs };
+}
+
+/** A guest that is not connected has nothing to be served. */
+async function isServed({ store }: HandoverParts, vif: VifName, node: string): Promise<boolean> {
+  const frontend = `${frontendVifPath(vif.domid, vif.handle)}/state`;
+  const [own, guest] = await Promise.all([store.read(`${node}/state`), store.read(frontend)]);
+  return parseXenbusState(own) === XenbusState.Connected || parseXenbusState(guest) !== XenbusState.Connected;
+}
+
+/** Resolves when nobody has the vif: a tap would be in the way of the kernel's interface, which has its name. */
+async function untilLetGo(parts: HandoverParts, vif: VifName): Promise<void> {
+  const gone = async () => {
+    if (!parts.links.exists(vif.id)) return true;
+    if (parts.daemon() === undefined) await parts.letGo(vif);
+    return !parts.links.exists(vif.id);
+  };
+  if (await within(parts, vif, gone)) return;
+  throw daemonIsLate(parts, vif, 'let go of');
+}
+
+/** The script has run when the vif was made; the kernel's driver forgets that as it is unbound, and waits for it again. */
+async function plug({ store }: HandoverParts, node: string): Promise<void> {
+  await store.transaction(async (view) => {
+    const script = await view.read(`${node}/script`);
+    if (script !== undefined && script !== '') await view.write(`${node}/hotplug-status`, 'connected');
+  });
+}
+
+/**
+ * How the interface is to be set up. What an unfinished change has noted counts, unless the interface is still the one
+ * that was looked at for it.
+ */
+async function settingsBefore(
+  { links, store, domid }: HandoverParts,
+  vif: VifName,
+  { owner, keep }: Mark,
+  bound: boolean,
+): Promise<LinkSettings> {
+  const untouched = bound && owner === 'vifd';
+  if (keep !== undefined && !untouched) return keep;
+  if (links.exists(vif.id)) return links.read(vif.id);
+  // Nobody has it, and nobody had it that left an interface: as its toolstack would have it.
+  const node = backendVifPath(domid, vif.domid, vif.handle);
+  const [bridge, mtu] = await Promise.all(['bridge', 'mtu'].map((key) => store.read(`${node}/${key}`)));
+  return {
+    ...(bridge === undefined ? {} : { bridge }),
+    mac: TAP_MAC,
+    mtu: Number(mtu ?? 1500),
+    up: true,
+    port: {},
+  };
+}
+
+async function requireVif({ store, domid }: HandoverParts, vif: VifName): Promise<string> {
+  const node = backendVifPath(domid, vif.domid, vif.handle);
+  requireThere(vif, (await store.read(`${node}/frontend`)) !== undefined);
+  return node;
+}
+
+function requireThere(vif: VifName, there: boolean): void {
+  if (there) return;
+  const message = `There is no ${vif.id} in this domain: \`vifd list\` shows those that there are.`;
+  throw new VifdError('ERR_NO_VIF', message, { vif: vif.id });
+}
+
+function requireDaemon(parts: HandoverParts, vif: VifName): void {
+  if (parts.daemon() !== undefined) return;
+  const message = `No vifd serves, so ${vif.id} would be cut off: start \`vifd run\`, with the same --journal, first.`;
+  throw new VifdError('ERR_NOT_RUNNING', message, { vif: vif.id });
+}
+
+/** Only a guest that is connected has rings to attach to; and what it was offered by the kernel, it may be using. */
+async function requireServable({ store }: HandoverParts, vif: VifName): Promise<void> {
+  const frontend = frontendVifPath(vif.domid, vif.handle);
+  const state = parseXenbusState(await store.read(`${frontend}/state`));
+  const refused = (why: string) =>
+    new VifdError('ERR_OWNER', `${vif.id} cannot be adopted: ${why}.`, { vif: vif.id });
+  if (state !== XenbusState.Connected)
+    throw refused(`its guest is not connected (state ${state}); try again when it is`);
+  const why = await unservable(store, frontend);
+  if (why !== undefined) throw refused(why);
+}
+
+/** The kernel's driver cannot be told what we know: it begins with an empty list, and drops all multicast. */
+async function requireTakeable({ store }: HandoverParts, vif: VifName): Promise<void> {
+  const frontend = frontendVifPath(vif.domid, vif.handle);
+  if ((await store.read(`${frontend}/request-multicast-control`)) !== '1') return;
+  const message = `${vif.id} cannot be released: its guest has multicast filtered by a list that the kernel would not know.`;
+  throw new VifdError('ERR_OWNER', message, { vif: vif.id });
+}
+
+function requireBridge(links: Links, vif: VifName, { bridge }: LinkSettings): void {
+  if (bridge === undefined || links.exists(bridge)) return;
+  const message =
+    `The bridge ${bridge}, which ${vif.id} is to stay in, is gone: make it again ` +
+    `(\`ip link add ${bridge} type bridge\`), then repeat.`;
+  throw new VifdError('ERR_LINK', message, { vif: vif.id });
+}
+
+/** Looks until it is so, or the time is over. @throws VifdError ERR_NO_VIF when the vif goes meanwhile. */
+async function within(parts: HandoverParts, vif: VifName, isSo: () => Promise<boolean>): Promise<boolean> {
+  const end = parts.now() + PATIENCE_MS;
+  while (!(await isSo())) {
+    if (parts.now() > end) return false;
+    await requireVif(parts, vif);
+    await parts.pause();
+  }
+  return true;
+}
+
+function daemonIsLate(parts: HandoverParts, vif: VifName, done: string): VifdError {
+  const holder = parts.daemon();
+  const who = holder === undefined ? 'Another process' : `vifd (process ${holder})`;
+  const message = `${who} has not ${done} ${vif.id} within ${PATIENCE_MS / 1000} s: see its log, then repeat.`;
+  return new VifdError('ERR_TIMEOUT', message, { vif: vif.id });
+}
+
+function kernelIsLate(vif: VifName, what: string): VifdError {
+  const message =
+    `The kernel's xen-netback has ${vif.id}, but ${what} within ${PATIENCE_MS / 1000} s: see \`dmesg\`; ` +
+    'the same command again goes on.';
+  return new VifdError('ERR_KERNEL_DRIVER', message, { vif: vif.id });
+}
+
+function markOf({ store, domid }: HandoverParts, vif: VifName): VifMark {
+  return new VifMark(store, domid, vif);
+}

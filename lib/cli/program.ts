@@ -1,0 +1,21 @@
+import { spawn } from 'node:child_process';
+import { VifdError } from '../errors.js';
+
+/**
+ * Runs a program of the system to its end. It is in a group of its own: what it has begun it ends, though we be killed.
+ * @throws VifdError ERR_PROGRAM with what the program said.
+ */
+export async function runProgram(command: string, ...args: string[]): Promise<void> {
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    said += chunk;
+  });
+  const status = await new Promise<number | string>((resolve) => {
+    child.on('error', (error) => resolve((error as NodeJS.ErrnoException).code ?? error.message));
+    child.on('close', (code, signal) => resolve(code ?? signal ?? -1));
+  });
+  if (status === 0) return;
+  const reason = said.trim() === '' ? `ended with ${status}` : said.trim();
+  throw new VifdError('ERR_PROGRAM', `\`${[command, ...args].join(' ')}\`: ${reason}`);
+}

@@ -1,0 +1,32 @@
+import type { Port } from '../ports/types.js';
+import type { Xen } from '../xen/types.js';
+import type { Journals } from './journal.js';
+import type { PayloadMode, VifHook, VifInfo } from './types.js';
+import type { Vif } from './vif.js';
+import type { VifNode } from './vif-node.js';
+
+/** Why a vif was let go. 'released': for another backend, which goes on with it. */
+export type DetachReason = 'guest-closed' | 'guest-gone' | 'protocol-error' | 'released' | 'shutdown';
+
+export interface AttachedHow {
+  /** An earlier life of the backend served this connection of the guest. */
+  readonly resumed: boolean;
+  /** From opening the port to the moment when frames can move. */
+  readonly attachMs: number;
+}
+
+export interface VifParts {
+  readonly xen: Xen;
+  readonly node: VifNode;
+  readonly payload: PayloadMode;
+  readonly journals: Journals | undefined;
+  readonly hook: VifHook | undefined;
+  readonly openPort: (info: VifInfo) => Port | Promise<Port>;
+  /** Whether the vif is (still) to be served. */
+  readonly accepts: (vif: VifInfo) => Promise<boolean>;
+  readonly onAttached: (vif: Vif, how: AttachedHow) => void;
+  readonly onDetached: (vif: Vif, why: DetachReason) => void;
+  readonly onError: (error: unknown, vif: Vif) => void;
+  /** The vif has ended here, since its node is gone or it was released: it may be forgotten. */
+  readonly onGone: (vif: Vif) => void;
+}

@@ -1,0 +1,47 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { addon, errnoName } from './addon.js';
+import { VifdError } from './errors.js';
+
+/** One vifd serves from a directory at a time: two would answer the same requests. */
+export interface RunLock extends Disposable {
+  readonly directory: string;
+}
+
+/**
+ * Takes a runtime directory, which is made if it is missing. The lock ends with the process, however that ends.
+ * @throws VifdError ERR_RUNNING when another process has it; ERR_JOURNAL when the directory cannot be used.
+ */
+export function takeRunLock(directory: string): RunLock {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw unusable(directory, (error as NodeJS.ErrnoException).code ?? 'EIO');
+  }
+  const path = lockPath(directory);
+  const holder = addon().lockFile(path);
+  if (holder < 0) throw unusable(directory, errnoName(holder));
+  if (holder > 0) {
+    throw new VifdError(
+      'ERR_RUNNING',
+      `Another vifd (process ${holder}) serves from ${directory}: end it first, or name another directory by --journal.`,
+    );
+  }
+  return { directory, [Symbol.dispose]: () => void addon().unlockFile(path) };
+}
+
+/** @returns the process of the vifd that serves from `directory`; undefined when there is none. */
+export function runLockHolder(directory: string): number | undefined {
+  const holder = addon().lockHolder(lockPath(directory));
+  if (holder < 0 && errnoName(holder) !== 'ENOTDIR') throw unusable(directory, errnoName(holder));
+  return holder > 0 ? holder : undefined;
+}
+
+function lockPath(directory: string): string {
+  return join(directory, 'lock');
+}
+
+function unusable(directory: string, errno: string): VifdError {
+  const message = `The runtime directory ${directory} cannot be used (${errno}): name another by --journal.`;
+  return new VifdError('ERR_JOURNAL', message, { errno });
+}

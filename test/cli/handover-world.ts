@@ -1,0 +1,223 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import type { HandoverParts } from '../../lib/cli/handover.js';
+import type { KernelControl } from '../../lib/cli/kernel-control.js';
+import type { LinkSetup } from '../../lib/cli/link-setup.js';
+import type { LinkSettings } from '../../lib/cli/links.js';
+import { VifMark, type VifName } from '../../lib/cli/mark.js';
+import { Ownership } from '../../lib/cli/ownership.js';
+import { VifdError } from '../../lib/errors.js';
+import { type Journals, memoryJournals } from '../../lib/netback/journal.js';
+import { Netback } from '../../lib/netback/netback.js';
+import type { VifAddress } from '../../lib/netback/types.js';
+import type { Port } from '../../lib/ports/types.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
+import type { Store } from '../../lib/xen/types.js';
+import { RawGuest, TestPort } from '../netback/raw-guest.js';
+
+export const VIF: VifName = { id: 'vif7.0', domid: 7, handle: 0 };
+export const NODE = '/local/domain/0/backend/vif/7/0';
+export const FRONT = '/local/domain/7/device/vif/0';
+
+/** As an operator has set it up: nothing of it is a default. */
+export const SET_UP: LinkSettings = {
+  bridge: 'xenbr1',
+  mac: 'fe:ff:ff:ff:ff:ff',
+  mtu: 9000,
+  up: true,
+  port: { isolated: '1' },
+};
+
+/** How the kernel makes interfaces, its own and taps. */
+const FRESH: LinkSettings = { mac: '00:00:00:00:00:00', mtu: 1500, up: false, port: {} };
+
+/** Thrown where a life of the verb is to end. */
+export class Killed extends Error {}
+
+/** A dom0: a guest that is connected, a kernel with xen-netback, interfaces, and vifds that come and go. */
+export class HandoverWorld {
+  readonly hypervisor = new ModelHypervisor({ autorun: true });
+  readonly toolstack = this.hypervisor.open(0);
+  readonly guest = new RawGuest(this.hypervisor.open(7));
+  readonly links = new Map<string, LinkSettings>([['xenbr1', FRESH]]);
+  readonly bound = new Set<string>();
+  readonly states = new Set<string | undefined>();
+  /** What the kernel's driver refuses, or does not do. */
+  refuses: 'unbind' | 'bind' | 'connecting' | undefined;
+  loaded = true;
+  readonly #journals: Journals = memoryJournals();
+  #daemon: { readonly xen: ModelXen; readonly netback: Netback } | undefined;
+  #now = 0;
+
+  /** The guest is connected by the kernel's driver. */
+  static async open(): Promise<HandoverWorld> {
+    const world = new HandoverWorld();
+    const { store } = world.toolstack;
+    await world.guest.connect(world.toolstack);
+    await store.write(`${NODE}/script`, '/etc/xen/scripts/vif-bridge');
+    await store.write(`${NODE}/hotplug-status`, 'connected');
+    await store.write(`${NODE}/state`, '4');
+    world.bound.add(VIF.id);
+    world.links.set(VIF.id, SET_UP);
+    return world;
+  }
+
+  get mark(): VifMark {
+    return new VifMark(this.toolstack.store, 0, VIF);
+  }
+
+  get attached(): boolean {
+    return this.#daemon?.netback.vifs.get(VIF.id)?.state === 'connected';
+  }
+
+  async startDaemon(): Promise<void> {
+    const xen = this.hypervisor.open(0);
+    this.#daemon = { xen, netback: await this.#serve(xen, () => true) };
+  }
+
+  async killDaemon(): Promise<void> {
+    if (this.#daemon === undefined) return;
+    this.hypervisor.kill(this.#daemon.xen);
+    this.#daemon = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#daemon?.netback[Symbol.asyncDispose]();
+    await this.#daemon?.xen[Symbol.asyncDispose]();
+  }
+
+  /** What a verb works with. @param stepsMax a verb is killed before the step after so many. */
+  parts(stepsMax = Number.POSITIVE_INFINITY): HandoverParts & { readonly steps: () => number } {
+    let steps = 0;
+    const step = (): void => {
+      if (steps >= stepsMax) throw new Killed();
+      steps += 1;
+    };
+    return {
+      steps: () => steps,
+      store: stepping(this.toolstack.store, step),
+      kernel: stepping(this.kernel, step),
+      links: stepping(this.linksSeen, step),
+      domid: 0,
+      daemon: () => (this.#daemon === undefined ? undefined : process.pid),
+      letGo: () => this.#letGo(),
+      pause: async () => {
+        this.#now += 100;
+        for (let i = 0; i < 20; i++) await turn();
+      },
+      now: () => this.#now,
+    };
+  }
+
+  readonly kernel: KernelControl = this.#kernel();
+
+  readonly linksSeen: LinkSetup = {
+    exists: (name) => this.links.has(name),
+    read: (name) => this.links.get(name) as LinkSettings,
+    apply: async (name, settings) => void this.links.set(name, settings),
+    finish: (name, { up, port }) => {
+      this.links.set(name, { ...(this.links.get(name) ?? FRESH), up, port });
+    },
+  };
+
+  #kernel(): KernelControl {
+    const world = this;
+    return {
+      serves: ({ domid, handle }) => world.bound.has(`vif${domid}.${handle}`),
+      get loaded() {
+        return world.loaded;
+      },
+      get takesNew() {
+        return world.loaded;
+      },
+      load: async () => {
+        world.loaded = true;
+      },
+      bind: () => world.#bind(),
+      unbind: () => world.#unbind(),
+    };
+  }
+
+  #unbind(): void {
+    if (this.refuses === 'unbind') throw refusal('unbind');
+    void this.toolstack.store.rm(`${NODE}/hotplug-status`);
+    this.links.delete(VIF.id);
+    this.bound.delete(VIF.id);
+  }
+
+  #bind(): void {
+    if (this.refuses === 'bind' || this.links.has(VIF.id) || this.attached) throw refusal('bind');
+    this.bound.add(VIF.id);
+    this.links.set(VIF.id, { ...FRESH, mac: SET_UP.mac });
+    void this.#probe();
+  }
+
+  async #probe(): Promise<void> {
+    const { store } = this.toolstack;
+    await store.write(`${NODE}/state`, '2');
+    if (this.refuses === 'connecting') return;
+    // As the driver: what its watch finds when it is registered counts as well.
+    await store.watch(`${NODE}/hotplug-status`, () => void this.#connect());
+  }
+
+  async #connect(): Promise<void> {
+    const { store } = this.toolstack;
+    const plugged = (await store.read(`${NODE}/hotplug-status`)) === 'connected';
+    if (plugged && this.bound.has(VIF.id)) await store.write(`${NODE}/state`, '4');
+  }
+
+  async #letGo(): Promise<void> {
+    await using xen = this.hypervisor.open(0);
+    await using _netback = await this.#serve(xen, ({ id }) => id === VIF.id);
+  }
+
+  async #serve(xen: ModelXen, mine: (vif: VifAddress) => boolean): Promise<Netback> {
+    const ownership = new Ownership({
+      store: xen.store,
+      domid: 0,
+      kernel: this.kernel,
+      links: this.linksSeen,
+      openTap: (options) => this.#tap(options),
+    });
+    const errors: string[] = [];
+    const listeners = { attached: () => {}, detached: () => {}, error: (e: Error) => errors.push(e.message) };
+    const netback = await Netback.open(
+      {
+        xen,
+        accept: async (vif, serving) => mine(vif) && ownership.accept(vif, serving),
+        port: (vif) => ownership.port(vif, undefined),
+        journals: this.#journals,
+      },
+      ownership.listening(listeners as never),
+    );
+    ownership.onChange = () => void netback.look();
+    return netback;
+  }
+
+  #tap({ name, bridge, mac, mtu, up }: { name: string } & Partial<LinkSettings>): Port {
+    const before = this.links.get(name) ?? FRESH;
+    const changes = { bridge, mac, mtu, up };
+    const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+    this.links.set(name, { ...before, ...given });
+    const port = new TestPort();
+    port.remove = async () => void this.links.delete(name);
+    return port;
+  }
+}
+
+function refusal(verb: string): VifdError {
+  return new VifdError('ERR_KERNEL_DRIVER', `The kernel's xen-netback refused to ${verb} vif-7-0 (EBUSY).`);
+}
+
+/** Each call and each look is a step. */
+function stepping<T extends Store | KernelControl | LinkSetup>(target: T, step: () => void): T {
+  return new Proxy(target, {
+    get(of, key) {
+      const value = Reflect.get(of, key, of);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        step();
+        return value.apply(of, args);
+      };
+    },
+  });
+}
