@@ -44,36 +44,53 @@ export async function createVif(store: Store, options: VifOptions): Promise<VifP
   return { frontendPath, backendPath };
 }
 
+interface VifAddress {
+  readonly domid: number;
+  readonly handle: number;
+  readonly backendDomid?: number;
+}
+
 /**
- * Removes a vif as `xl network-detach` does: asks the backend to close, waits, and removes what is left.
+ * Removes a vif as `xl network-detach` does (libxl_device.c): asks the backend to close, and waits. One that does not
+ * answer is asked again with the frontend's node gone; then both nodes go, and folders that are empty without them.
  * @returns whether the backend closed in time.
  */
 export async function removeVif(
   store: Store,
   clock: Clock,
-  vif: { readonly domid: number; readonly handle: number; readonly backendDomid?: number },
+  vif: VifAddress,
   timeoutMs = REMOVE_TIMEOUT_MS,
 ): Promise<boolean> {
   const { domid, handle, backendDomid = 0 } = vif;
+  const frontendPath = frontendVifPath(domid, handle);
   const backendPath = backendVifPath(backendDomid, domid, handle);
   await using state = await StateWatch.open(store, `${backendPath}/state`);
-  const present = state.state !== XenbusState.Unknown;
-  if (present) {
+  const asked = async (force: boolean): Promise<boolean> => {
     await store.transaction(async (view) => {
+      if (force) await removeTree(view, frontendPath);
+      if ((await view.read(`${backendPath}/state`)) === undefined) return;
       await view.write(`${backendPath}/online`, '0');
       await view.write(`${backendPath}/state`, String(XenbusState.Closing));
     });
-  }
-  // Unknown: a backend may remove its own node (`xl devd` does).
-  const closed = await state.until([XenbusState.Closed, XenbusState.Unknown], { clock, timeoutMs }).then(
-    () => true,
-    () => false,
-  );
+    // Unknown: a backend may remove its own node (`xl devd` does).
+    return state.until([XenbusState.Closed, XenbusState.Unknown], { clock, timeoutMs }).then(
+      () => true,
+      () => false,
+    );
+  };
+  const closed = (await asked(false)) || (await asked(true));
   await store.transaction(async (view) => {
-    await view.rm(frontendVifPath(domid, handle));
-    await view.rm(backendPath);
+    await removeTree(view, frontendPath);
+    await removeTree(view, backendPath);
   });
   return closed;
+}
+
+/** Folders that held nothing but this go with it, up to that of all vifs. */
+async function removeTree(view: StoreView, path: string): Promise<void> {
+  await view.rm(path);
+  const parent = path.slice(0, path.lastIndexOf('/'));
+  if (!parent.endsWith('/vif') && (await view.list(parent)).length === 0) await view.rm(parent);
 }
 
 function frontendKeys(options: VifOptions, backendPath: string): Record<string, string> {
