@@ -1,7 +1,9 @@
 # Sourced: one life of the machine.
 # shellcheck shell=bash disable=SC2154 # lab.sh sets cache and work
 
-# Both clocks are the processor's counter: Xen's own is read through a trap here, at 30 to 100 us a reading.
+# Both clocks are the processor's counter: Xen's own is read through a trap here, at 30 to 100 us a reading. Its rate is
+# told as tsc_early_khz: on a busy host Xen's platform timer "appears to have unexpectedly wrapped", 43 s that never were,
+# and a Linux that starts in that second would take the counter for up to 19 times as fast, and its clock go as slowly.
 readonly LINUX_ARGS='console=hvc0 quiet loglevel=4 mitigations=off clocksource=tsc tsc=reliable audit=0'
 # `max` is not usable: with its SMAP dom0 dies at its first trap.
 readonly CPU=qemu64,+npt
@@ -31,20 +33,41 @@ boot() {
   fail 'the machine stopped before the command had ended; above are the last lines of its console'
 }
 
+# Prints the counter's rate in kHz, as Xen finds it: the emulator hands out the host's. Once for each start of the host.
+tsc_khz() {
+  local file=$cache/tsc-khz host khz='' tries=600 pid
+  host=$(cat /proc/sys/kernel/random/boot_id)
+  if [ "$(head -n 1 "$file" 2>/dev/null)" != "$host" ]; then
+    qemu-system-x86_64 -M q35 -accel tcg -cpu "$CPU" -m 1024 -nodefaults -display none -no-reboot -nic none \
+      -kernel "$cache/xen" -append 'com1=115200,8n1 console=com1 noreboot' -initrd "$cache/vmlinuz" \
+      -serial "file:$work/tsc" </dev/null >/dev/null 2>&1 &
+    pid=$!
+    while [ -z "$khz" ] && [ $((tries -= 1)) -gt 0 ]; do
+      sleep 0.1
+      khz=$(sed -n 's/.*Detected \([0-9]*\)\.\([0-9]\{3\}\) MHz.*/\1\2/p' "$work/tsc" 2>/dev/null)
+    done
+    kill $pid
+    [ -n "$khz" ] || fail 'Xen does not say how fast the processor counts'
+    printf '%s\n%s\n' "$host" "$khz" >"$file"
+  fi
+  sed -n 2p "$file"
+}
+
 end_boot() {
   [ -z "$machine" ] || { kill "$machine" && wait "$machine"; } 2>/dev/null || true
 }
 
 # Sets the array `qemu`. dom0's disk is written to a copy that is thrown away.
 qemu_command() {
-  local share=$1 out=$2 cpus=$3 mem=$4
+  local share=$1 out=$2 cpus=$3 mem=$4 linux_args
+  linux_args="$LINUX_ARGS tsc_early_khz=$(tsc_khz)"
   local xen_args="com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning noreboot dom0_mem=${DOM0_MEM}M,max:${DOM0_MEM}M dom0_max_vcpus=$cpus"
   # Costs without a use where nothing leaves the emulator.
   xen_args+=' spec-ctrl=no xpti=no pcid=no watchdog=no'
   # shellcheck disable=SC2054 # its options have commas
   qemu=(qemu-system-x86_64 -M q35 -accel 'tcg,thread=multi,tb-size=512' -cpu "$CPU" -smp "$cpus" -m "$mem"
     -nodefaults -display none -no-reboot -nic none
-    -kernel "$cache/xen" -append "$xen_args" -initrd "$cache/vmlinuz $LINUX_ARGS,$cache/initrd.gz"
+    -kernel "$cache/xen" -append "$xen_args" -initrd "$cache/vmlinuz $linux_args,$cache/initrd.gz"
     -chardev "file,id=console,path=$(escaped "$out/lab/console")" -serial chardev:console
     -drive "if=none,id=root,file=$(escaped "$cache/dom0.ext4"),format=raw,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root
     -fsdev "local,id=vifd,path=$(escaped "$share"),security_model=none,readonly=on" -device virtio-9p-pci,fsdev=vifd,mount_tag=vifd
