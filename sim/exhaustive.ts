@@ -5,12 +5,14 @@ import { Tally } from './tally.js';
 
 /** Indices wrap while the frames cross. */
 const NEAR_WRAP = 0xfffffffe;
-const RING_SLOTS = 256;
+const MORE_THAN_A_RING = 256 + 8;
 
 export interface Exhaustive {
   readonly name: string;
   /** Every pair of steps: a life is killed, and then the one that mends what it left. */
   readonly twice: boolean;
+  /** Takes longer than all the others. */
+  readonly long: boolean;
   readonly scenario: Scenario;
 }
 
@@ -31,7 +33,7 @@ function shape(
     lives: [],
     ...rest,
   };
-  return { name, twice, scenario };
+  return { name, twice, long: twice || guest.fromGuest === MORE_THAN_A_RING, scenario };
 }
 
 const SHAPES: readonly Exhaustive[] = [
@@ -62,7 +64,7 @@ const SHAPES: readonly Exhaustive[] = [
     lateMs: 5,
   }),
   shape('hooks that drop', { sizes: [60], fromGuest: 4, toGuest: 4 }, { hook: 'drop' }),
-  shape('a full ring', { sizes: [60], fromGuest: RING_SLOTS + 8, toGuest: 0, ringStart: NEAR_WRAP }),
+  shape('a full ring', { sizes: [60], fromGuest: MORE_THAN_A_RING, toGuest: 0, ringStart: NEAR_WRAP }),
   shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, true),
 ];
 
@@ -77,13 +79,17 @@ export function exhaustiveOf(payload: PayloadMode): readonly Exhaustive[] {
 
 /**
  * Kills the backend at every step of a life, one run for each; twice: and then the next life at every step of it.
+ * @param options fromAttach: the first kill falls once a guest is attached; before, nothing is to be mended.
  * @returns what came of all runs together.
  */
-export async function exhaust({ name, twice, scenario }: Exhaustive, onRun = () => {}): Promise<Tally> {
+export async function exhaust(
+  { name, twice, scenario }: Exhaustive,
+  { onRun = () => {}, fromAttach = false }: { onRun?: () => void; fromAttach?: boolean } = {},
+): Promise<Tally> {
   const tally = new Tally();
   const undisturbed = await runScenario({ ...scenario, lives: [] });
   tally.add(`${name}, payload ${scenario.payload}, undisturbed`, undisturbed);
-  for (let first = 1; first <= undisturbed.steps; first++) {
+  for (let first = fromAttach ? undisturbed.attachStep : 1; first <= undisturbed.steps; first++) {
     const once = await runScenario({ ...scenario, lives: [killedAt(first)] });
     tally.add(`${name}, payload ${scenario.payload}, killed at step ${first}`, once);
     onRun();

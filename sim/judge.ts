@@ -9,6 +9,8 @@ export interface Outcome {
   readonly faults: readonly string[];
   /** Steps that the last life took. */
   readonly steps: number;
+  /** The step of it after which the first guest was attached. */
+  readonly attachStep: number;
   /** Lives that were killed in the middle of their work. */
   readonly kills: number;
   /** Lives that ended in order. */
@@ -37,6 +39,7 @@ export function judge(run: Run): Outcome {
   return {
     faults,
     steps: lives.at(-1)?.steps ?? 0,
+    attachStep: lives.at(-1)?.attachStep ?? 0,
     kills: lives.filter(({ killedAtStep }) => killedAtStep).length,
     stops: lives.filter(({ plan }) => plan.end === 'stop').length,
     frames: [...fromGuest, ...toGuest].reduce((sum, stream) => sum + stream.delivered, 0),
@@ -92,7 +95,9 @@ function judgeToGuest(guest: SimGuest, lives: readonly LifeRecord[]): string[] {
   const refused = refusedTo(guest);
   lives.forEach(({ killedAtStep }, life) => {
     const lost = stream.lostIn(life).length;
-    const most = refused + (killedAtStep || spoiltAfter.has(life) ? TO_GUEST_FRAMES : 0);
+    // What a life read may be kept over several more.
+    const spoilt = [...spoiltAfter].some((after) => after >= life);
+    const most = refused + (killedAtStep || spoilt ? TO_GUEST_FRAMES : 0);
     if (lost > most) faults.push(`${stream.name}: ${lost} lost in life ${life}, at most ${most} may be`);
     const repeats = stream.repeatsIn(life);
     if (repeats > 0) faults.push(`${stream.name}: ${repeats} repeated in life ${life}`);

@@ -29,8 +29,6 @@ class Progress {
 }
 
 async function main(options: SimOptions): Promise<number> {
-  // Most errors here are answers of the store; a stack for each costs a tenth of the time.
-  Error.stackTraceLimit = 0;
   const progress = new Progress();
   const parts: Part[] = [];
   if (options.exhaustive) {
@@ -59,7 +57,7 @@ function everyStep(twice: boolean, progress: Progress): Promise<Part> {
         runs += 1;
         progress.say(`${name}: ${runs} (${one.name}, payload ${one.scenario.payload})`);
       };
-      all.merge(await exhaust(one, onRun));
+      all.merge(await exhaust(one, { onRun }));
     }
     return all;
   });

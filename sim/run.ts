@@ -31,6 +31,8 @@ const arenas = new ArenaPool();
 export interface LifeRecord {
   readonly plan: LifePlan;
   readonly steps: number;
+  /** The step after which the first guest was attached; 0 if none was. */
+  readonly attachStep: number;
   /** It ended in the middle of its work, and not when all was still. */
   readonly killedAtStep: boolean;
 }
@@ -46,12 +48,22 @@ export interface Complaint {
 /** Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run. */
 export async function runScenario(scenario: Scenario): Promise<Outcome> {
   const run = new Run(scenario);
+  const thrown = (error: unknown) => {
+    run.faults.push(`thrown: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  };
+  // Most errors here are answers of the store; a stack for each would cost a tenth of the time.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  process.on('unhandledRejection', thrown);
   try {
     await run.all();
   } catch (error) {
-    run.faults.push(`thrown: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    thrown(error);
+  } finally {
+    process.off('unhandledRejection', thrown);
+    Error.stackTraceLimit = stackTraceLimit;
+    arenas.reclaim();
   }
-  arenas.reclaim();
   return judge(run);
 }
 
@@ -104,6 +116,7 @@ export class Run {
     const hypervisor = this.#hypervisor;
     const number = this.lives.length;
     let steps = 0;
+    let attachStep = 0;
     let stopping: Promise<void> | undefined;
     const xen = hypervisor.open(0, {
       onStep: (what) => {
@@ -116,7 +129,9 @@ export class Run {
         });
       },
     });
-    const opening = this.#open(xen, number);
+    const opening = this.#open(xen, number, () => {
+      attachStep ||= steps;
+    });
     const stop = () => opening.then((netback) => netback?.[Symbol.asyncDispose]());
     for (const when of plan.bursts) {
       // Frames before the life are there when it begins; it has not looked yet.
@@ -132,10 +147,10 @@ export class Run {
       await this.#stopped(stopping, xen, number);
     }
     await hypervisor.settle();
-    return { plan, steps, killedAtStep };
+    return { plan, steps, attachStep, killedAtStep };
   }
 
-  async #open(xen: ModelXen, life: number): Promise<Netback | undefined> {
+  async #open(xen: ModelXen, life: number, onAttached: () => void): Promise<Netback | undefined> {
     const { payload, journal, hook, faults } = this.scenario;
     const complain = (error: unknown) => {
       // What a dead life says is heard by nobody.
@@ -151,7 +166,7 @@ export class Run {
           ...(journal ? { journals: this.#journals.of((what) => xen.step(what)) } : {}),
           ...(frameHook === undefined ? {} : { hook: frameHook }),
         },
-        { error: complain },
+        { error: complain, attached: onAttached },
       );
     } catch (error) {
       complain(error);

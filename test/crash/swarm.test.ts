@@ -45,7 +45,7 @@ describe('the report', () => {
   it('has a line for each part, and how to see a failure again', () => {
     const tally = new Tally();
     const outcome = {
-      ...{ steps: 5, kills: 1, stops: 1, frames: 2 },
+      ...{ steps: 5, attachStep: 2, kills: 1, stops: 1, frames: 2 },
       ...{ repeated: { fromGuest: 1, toGuest: 0 }, lost: { fromGuest: 0, toGuest: 0 } },
       faults: ['vif7.0: wrong-id: id 1'],
       trace: ['life 0 step 4: events.notify'],
