@@ -139,8 +139,6 @@ function unsigned(text: string | undefined): number | undefined {
 export async function unservable(store: StoreView, frontend: string): Promise<string | undefined> {
   const handshake = await readFrontend(store, frontend);
   if (!handshake.ok) return handshake.reason;
-  if (handshake.settings.multicastControl)
-    return 'its guest has multicast filtered by a list that only its backend knows';
   const control = await store.read(`${frontend}/ctrl-ring-ref`);
   return control === undefined ? undefined : 'its guest has a control ring, which is not served';
 }

@@ -174,7 +174,6 @@ describe('a vif between the kernel and vifd', () => {
     it.each([
       [`${FRONT}/multi-queue-num-queues`, '2', /multi-queue-num-queues is '2', 1 is offered/],
       [`${FRONT}/ctrl-ring-ref`, '9', /control ring/],
-      [`${FRONT}/request-multicast-control`, '1', /multicast/],
     ])('it uses what vifd does not serve: %s', async (path, value, why) => {
       await setUp();
       await world.toolstack.store.write(path, value);
