@@ -11,19 +11,25 @@ interface Bundle {
   start(args: readonly string[]): boolean;
 }
 
-/** @returns undefined when the bundle was not made. Code that another version of V8 made is not used, only slower. */
+/**
+ * dist/run.bundle: the source, V8's code of it, and the source's length in the last four bytes. One file, so that no update
+ * can part them: V8 looks at little more than the length. Code of another V8 is not used, which is only slower.
+ * @returns undefined when the bundle was not made.
+ */
 function load(): Bundle | undefined {
-  const filename = `${__dirname}/run.cjs`;
-  let source: string;
-  let cachedData: Buffer | undefined;
+  const filename = `${__dirname}/run.bundle`;
+  let bytes: Buffer;
   try {
-    // The bundle is ASCII, and latin1 needs no decoding.
-    source = fs.readFileSync(filename, 'latin1');
-    cachedData = fs.readFileSync(`${__dirname}/run.cache`);
+    bytes = fs.readFileSync(filename);
   } catch {
     return undefined;
   }
-  const script = new vm.Script(source, { filename, cachedData });
+  const end = bytes.length - 4;
+  const length = bytes.readUInt32LE(end);
+  const script = new vm.Script(bytes.toString('latin1', 0, length), {
+    filename,
+    cachedData: bytes.subarray(length, end),
+  });
   const module = { exports: {} as Bundle };
   script.runInThisContext()(module.exports, require, module, filename, __dirname);
   return module.exports;

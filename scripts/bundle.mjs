@@ -1,8 +1,8 @@
 /**
- * Makes dist/run.cjs, one file of all that `vifd run` needs, and dist/run.cache, V8's compiled code of it: what
- * lib/vifd.cts starts from. After tsc.
+ * Makes dist/run.bundle, one file of all that `vifd run` needs, with V8's compiled code of it: what lib/vifd.cts starts
+ * from, and says the layout of. After tsc.
  */
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { Module } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
@@ -29,11 +29,19 @@ const ascii = output[0].code.replace(
   (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
 );
 const wrapped = Module.wrap(ascii);
-const filename = `${root}dist/run.cjs`;
-writeFileSync(filename, wrapped);
+// V8 copies code that is not aligned.
+const source = wrapped.padEnd(Math.ceil(wrapped.length / 8) * 8, '\n');
 
 // All functions, not only those that run while the file is loaded. The flag is part of what the code is checked by.
 setFlagsFromString('--no-lazy');
-const script = new Script(wrapped, { filename });
+const script = new Script(source, { filename: `${root}dist/run.bundle` });
 setFlagsFromString('--lazy');
-writeFileSync(`${root}dist/run.cache`, script.createCachedData());
+
+const length = Buffer.alloc(4);
+length.writeUInt32LE(source.length);
+// A vifd that starts meanwhile finds the old one or the new one.
+writeFileSync(
+  `${root}dist/run.bundle.new`,
+  Buffer.concat([Buffer.from(source, 'latin1'), script.createCachedData(), length]),
+);
+renameSync(`${root}dist/run.bundle.new`, `${root}dist/run.bundle`);

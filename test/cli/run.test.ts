@@ -117,6 +117,25 @@ function runTests(): void {
     expect(await vifd.end('SIGTERM')).toBe(0);
   });
 
+  it('serves without the parts of Node that cost a start', async () => {
+    const vifd = new Program(
+      ['--require', './test/cli/print-modules.cjs', CLI, 'run', '--json', ...journal()],
+      env,
+    );
+    expect(await vifd.until('attached')).toMatchObject({ resumed: true });
+    await vifd.end('SIGTERM');
+    const { modules } = await vifd.until('modules');
+    const costly = [
+      'net',
+      'stream',
+      'perf_hooks',
+      'fs/promises',
+      'child_process',
+      'internal/modules/cjs/loader',
+    ];
+    expect(costly.filter((name) => (modules as string[]).includes(name))).toEqual(costly.slice(-1));
+  });
+
   it.each(['copy', 'map'])('survives SIGKILL under traffic, payload by %s', async (payload) => {
     for (let life = 0; life < 5; life++) {
       const vifd = new Program([CLI, 'run', '--json', '--payload', payload, ...journal()], env);
@@ -143,7 +162,7 @@ function runTests(): void {
       await manager.until('WATCHDOG=1');
       expect(await vifd.end('SIGTERM')).toBe(0);
       await manager.until('STOPPING=1');
-      expect(manager.received[0]).toMatch(/^(READY|WATCHDOG)=1/);
+      expect(manager.received[0]).toMatch(/^(FDSTORE|READY|WATCHDOG)=1/);
       expect(manager.received.at(-1)).toMatch(/^STOPPING=1/);
     },
   );
