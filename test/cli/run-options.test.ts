@@ -29,7 +29,7 @@ describe('the options of vifd run', () => {
     '',
     '--json',
     '--payload map',
-    '--payload=map --payload copy',
+    '--payload map --payload copy',
     '--bridge xenbr0 --store /s --libraries /l',
     '--journal /j --json',
     '--no-journal',
@@ -40,7 +40,16 @@ describe('the options of vifd run', () => {
     expect(parseRunOptions(args)).toBeDefined();
   });
 
-  const bad = ['--help', '-h', '--payload', '--payload telepathy', '--colour', 'vif7.0', '--bridge --json'];
+  const bad = [
+    '--help',
+    '-h',
+    '--payload',
+    '--payload telepathy',
+    '--colour',
+    'vif7.0',
+    '--bridge --json',
+    '--payload=map',
+  ];
   it.each(bad)('%j are left to commander', (line) => {
     expect(parseRunOptions(line.split(' '))).toBeUndefined();
   });

@@ -2,7 +2,6 @@
  * The xenstore wire protocol (xen/io/xs_wire.h, docs/misc/xenstore.txt): headers, strings, permissions, limits.
  * No I/O. The client and the model's server read and write the same messages with this code.
  */
-import { constants } from 'node:os';
 import { VifdError } from '../../errors.js';
 import type { Permission } from '../types.js';
 
@@ -194,16 +193,16 @@ const ERROR_NAMES = [
 ] as const;
 export type StoreErrno = (typeof ERROR_NAMES)[number];
 
-const NUMBERS: Record<string, number | undefined> = constants.errno;
-
 /** @returns the system's number, or undefined for a name that this system does not have (EQUOTA). */
 export function errnoNumber(name: string): number | undefined {
-  return NUMBERS[name];
+  // Loaded by the few who ask: every start would wait for it.
+  const numbers: Record<string, number | undefined> = process.getBuiltinModule('node:os').constants.errno;
+  return numbers[name];
 }
 
 /** @returns the name that an ERROR reply carries for a number; EINVAL where it has none, as in xenstored. */
 export function errnoName(number: number): StoreErrno {
-  return ERROR_NAMES.find((name) => NUMBERS[name] === number) ?? 'EINVAL';
+  return ERROR_NAMES.find((name) => errnoNumber(name) === number) ?? 'EINVAL';
 }
 
 /** What the store says about a request, as the error that callers of `Store` see. */
