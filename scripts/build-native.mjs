@@ -3,6 +3,7 @@
  * Needs no network and no home directory. Nothing to do is cmake's to find out: 0.5 s then.
  */
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -21,8 +22,30 @@ export function missingTools() {
   return TOOLS.filter(({ any }) => !any.some(present)).map(({ apt }) => apt);
 }
 
+/** An addon that came with the package (`npm pack` takes it along) and that this machine can load: dom0s have no compiler. */
+function hasPackedAddon() {
+  const file = `${root}build/Release/vifd.node`;
+  if (existsSync(`${root}build/cmake`) || !existsSync(file)) return false;
+  try {
+    createRequire(import.meta.url)(file);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** An optional dependency, so that installing without a network works. */
+function findCmakeJs() {
+  try {
+    return createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+  } catch {
+    return undefined;
+  }
+}
+
 /** @returns {string | undefined} why it could not be built: one line, or a line and the compiler's output. */
 export function buildNative() {
+  if (hasPackedAddon()) return undefined;
   const missing = missingTools();
   if (missing.length > 0) {
     return (
@@ -30,7 +53,13 @@ export function buildNative() {
       '`apt-get install -y g++ cmake make && npm run build:native`. The pure-TypeScript model works without it.'
     );
   }
-  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+  const cmakeJs = findCmakeJs();
+  if (cmakeJs === undefined) {
+    return (
+      'vifd: the native addon that came with the package cannot be loaded here, and cmake-js, which would build another, ' +
+      'was not installed: install with a network, or pack on a machine with this architecture and C library.'
+    );
+  }
   const args = [cmakeJs, 'compile', '--directory', root, '--out', `${root}build/cmake`];
   const built = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 });
   if (built.status === 0) return undefined;

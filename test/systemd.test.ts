@@ -30,8 +30,4 @@ describe('the systemd unit', () => {
     expect(values('RuntimeDirectoryPreserve')).toEqual(['yes']);
     expect(readFileSync('lib/cli/run-options.ts', 'utf8')).toContain("JOURNAL_DIRECTORY = '/run/vifd'");
   });
-
-  it('is in the package', () => {
-    expect(JSON.parse(readFileSync('package.json', 'utf8')).files).toContain('systemd');
-  });
 });
