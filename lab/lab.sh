@@ -5,6 +5,7 @@
 #
 #   --guests N      start guests g1 to gN before COMMAND (default 0)
 #   --no-netback    leave the kernel's xen-netback out
+#   --systemd       dom0's first process is systemd, and Debian's own script starts Xen's userland
 #   --peer          dom0 also gets QEMU 10's netback (see `guest peer`)
 #   --out DIR       writable at /mnt/out in dom0; afterwards DIR/lab holds the logs
 #   --timeout S     end after that many seconds (default 600)
@@ -24,10 +25,11 @@ usage() {
   exit 2
 }
 
-guests=0 netback=1 peer=0 out='' timeout=600 cpus=2 mem=3072
+guests=0 netback=1 systemd=0 peer=0 out='' timeout=600 cpus=2 mem=3072
 while [ $# -gt 0 ]; do
   case $1 in
     --no-netback) netback=0 ;;
+    --systemd) systemd=1 ;;
     --peer) peer=1 ;;
     --guests | --out | --timeout | --cpus | --mem)
       [ $# -ge 2 ] || usage
@@ -63,4 +65,4 @@ mkdir -p "$out/lab"
 if [ $# = 1 ]; then printf '%s\n' "$1"; else printf '%q ' "$@"; fi >"$out/lab/command"
 printf 'guests=%q\nnetback=%q\n' "$guests" "$netback" >"$out/lab/settings"
 
-boot "$(realpath "$lab/..")" "$out" "$timeout" "$cpus" "$mem"
+boot "$(realpath "$lab/..")" "$out" "$timeout" "$cpus" "$mem" "$systemd"

@@ -4,7 +4,7 @@
 readonly SUITE=bookworm
 readonly XEN=4.17
 readonly DOM0_PACKAGES="xen-utils-$XEN,xenstore-utils,iproute2,ethtool,tcpdump,iperf3,kmod,iputils-ping,procps,\
-busybox-static,strace,ca-certificates"
+busybox-static,strace,ca-certificates,systemd"
 # What QEMU's netback is linked to.
 readonly PEER_PACKAGES=qemu-system-xen
 

@@ -11,14 +11,14 @@ readonly DOM0_MEM=1536
 
 machine=
 
-# boot SHARE OUT TIMEOUT CPUS MEM: exits with the command's exit code.
+# boot SHARE OUT TIMEOUT CPUS MEM SYSTEMD: exits with the command's exit code.
 boot() {
   local share=$1 out=$2 timeout=$3 status=0
   # dom0 writes to a pipe of its own: QEMU makes what it writes to non-blocking, and stdout is not ours alone.
   mkfifo "$work/output"
   cat "$work/output" &
   local reader=$!
-  qemu_command "$share" "$out" "$4" "$5"
+  qemu_command "$share" "$out" "$4" "$5" "$6"
   timeout -k 5 "$timeout" "${qemu[@]}" </dev/null >"$out/lab/qemu" 2>&1 &
   machine=$!
   wait "$machine" || status=$?
@@ -61,6 +61,7 @@ end_boot() {
 qemu_command() {
   local share=$1 out=$2 cpus=$3 mem=$4 linux_args
   linux_args="$LINUX_ARGS tsc_early_khz=$(tsc_khz)"
+  [ "$5" = 0 ] || linux_args+=' lab.systemd systemd.unit=lab.target systemd.log_target=console'
   local xen_args="com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning noreboot dom0_mem=${DOM0_MEM}M,max:${DOM0_MEM}M dom0_max_vcpus=$cpus"
   # Costs without a use where nothing leaves the emulator.
   xen_args+=' spec-ctrl=no xpti=no pcid=no watchdog=no'

@@ -15,6 +15,9 @@ dom0_root() {
   [ ! -d "$base/peer" ] || install -m755 "$base/peer/usr/libexec/xen-qemu-system-i386" "$root/usr/local/bin/qemu-netback"
   install -m755 "$lab/dom0/init" "$root/sbin/lab-init"
   install -m755 "$lab/dom0/guest" "$root/usr/local/bin/guest"
+  install -m644 "$lab"/dom0/lab.{service,target} "$root/etc/systemd/system/"
+  # As lab-init starts it: guests speak through their console's log.
+  echo 'XENCONSOLED_ARGS="--log=guest --log-dir=/var/log/xen/console"' >>"$root/etc/default/xen"
   mkdir -p "$root"/mnt/{vifd,out} "$root/var/log/xen/console" "$root/lab"
   cp "$base/vmlinuz" "$root/lab/guest-vmlinuz"
   echo dom0 >"$root/etc/hostname"
@@ -40,6 +43,17 @@ add_node() {
   ldd "$node" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do
     [ -e "$root$library" ] || cp -L --parents "$library" "$root"
   done
+  add_npm "$root"
+}
+
+# Where npm is one folder, as node's own archives and most packages have it; Debian's npm is in many.
+add_npm() {
+  local npm
+  npm=$(dirname "$(dirname "$(readlink -f "$(command -v npm)")")")
+  [ -d "$npm/node_modules" ] || return 0
+  mkdir -p "$1/usr/local/lib/node_modules"
+  cp -r "$npm" "$1/usr/local/lib/node_modules/npm"
+  ln -s ../lib/node_modules/npm/bin/npm-cli.js "$1/usr/local/bin/npm"
 }
 
 # dom0_initrd BASE FOLDER FILE
