@@ -72,7 +72,7 @@ export const FRAMES_ALIGN = 3;
 export const FRAMES_PHASE = 4;
 /** Out, reading: 1 when frames may still wait (space or capacity ended the batch). */
 export const FRAMES_MORE = 5;
-/** Out: errno that ended the batch, or of a frame that has one as its status; 0 when there is none. EAGAIN is not reported. */
+/** Out: errno that ended the batch, or of a frame that has one as its status; 0 when there is none. Reading, EAGAIN is no error. */
 export const FRAMES_ERRNO = 6;
 export const FRAMES_HEADER_WORDS = 8;
 
