@@ -1,6 +1,7 @@
 #include "events.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -78,20 +79,35 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
     if (handle_ == nullptr) return;
     auto* ports = reinterpret_cast<int32_t*>(block_.words());
     const auto room = static_cast<int32_t>(block_.size() / sizeof(int32_t)) - 1;
+    // What does not fit is still readable: the poll fires again.
+    if (status >= 0) status = lib_->CanShare() ? TakeEach(ports + 1, room) : TakeAll(ports + 1, room);
+    if (status < 0) poll_->Stop();
+    ports[0] = status;
+    if (status != 0) Call();
+  }
+
+  // How many ports have an event, or -errno. Linux's driver hands over all in one read(2), which the library's
+  // xenevtchn_pending does for one port at a time, and once more to find that there is none.
+  int TakeAll(int32_t* ports, int32_t room) {
+    for (;;) {
+      const ssize_t bytes = read(lib_->evtchn_fd(handle_), ports, static_cast<size_t>(room) * sizeof(int32_t));
+      if (bytes >= 0) return static_cast<int>(bytes / ssize_t{sizeof(int32_t)});
+      if (errno != EINTR) return errno == EAGAIN ? 0 : -errno;
+    }
+  }
+
+  // The same of a simulated Xen, whose descriptor only its library can read. Taking a port masks it: each is found once.
+  int TakeEach(int32_t* ports, int32_t room) {
     int32_t count = 0;
-    // Reading a port masks it, so each is found once. What does not fit is still readable: the poll fires again.
-    while (status >= 0 && count < room) {
+    while (count < room) {
       const int port = lib_->evtchn_pending(handle_);
       if (port >= 0) {
-        ports[++count] = port;
+        ports[count++] = port;
       } else if (errno != EINTR) {
-        if (errno != EAGAIN) status = -errno;
-        break;
+        return count > 0 || errno == EAGAIN ? count : -errno;
       }
     }
-    if (status < 0) poll_->Stop();
-    ports[0] = count > 0 ? count : status;
-    if (ports[0] != 0) Call();
+    return count;
   }
 
   void Call() {
