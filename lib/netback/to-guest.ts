@@ -15,7 +15,7 @@ import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_START } = ports;
+const { FRAMES_ALIGN, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_PHASE, FRAMES_START } = ports;
 const { FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
@@ -64,6 +64,9 @@ export class ToGuest {
     const { arena } = parts.frames;
     this.frames.block[FRAMES_START] = 0;
     this.frames.block[FRAMES_END] = READ_BYTES;
+    // What goes into one of the guest's pages then comes out of one of ours: for Xen one copy, and not two.
+    this.frames.block[FRAMES_ALIGN] = PAGE_SIZE;
+    this.frames.block[FRAMES_PHASE] = 0;
     this.grants = parts.grants.batch({ domid: parts.domid, capacity: BATCH_SLOTS, arena });
     this.#ring = parts.ring;
     this.#payload = parts.payload;
