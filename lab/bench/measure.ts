@@ -65,11 +65,11 @@ export async function measure(
   return values;
 }
 
-/** Addresses are learned again, a daemon's code is compiled. */
+/** Addresses are learned again; what V8 compiles while it runs takes seconds in the emulator, and is no figure of interest. */
 async function warmUp({ name, address }: Subject): Promise<void> {
   const { code } = await run('ping', '-q', '-c', '3', '-i', '0.2', '-w', '30', address);
   if (code !== 0) throw new Error(`${name}: ${address} does not answer`);
-  for (const reverse of [[], ['-R']]) await run('iperf3', '-c', address, '-t', '1', ...reverse);
+  for (const reverse of [[], ['-R']]) await run('iperf3', '-c', address, '-t', '3', ...reverse);
 }
 
 interface IperfReport {
