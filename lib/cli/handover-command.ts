@@ -61,7 +61,8 @@ async function run(verb: HandoverVerb, name: string | undefined, options: Handov
   requireRights(verb);
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
   const parts = partsOf(store, options);
-  if (vif === undefined) return all(verb, parts, options);
+  // Awaited here: the store closes with this function.
+  if (vif === undefined) return await all(verb, parts, options);
   const handed = await verb.hand(parts, vif);
   if (options.json === true) sayJson([handed]);
   else process.stdout.write(sentence(verb, handed));

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { VifdError } from '../errors.js';
 import { type BusVif, type KernelDriver, nameOf, XenNetback } from './kernel-driver.js';
 import { runProgram } from './program.js';
@@ -49,7 +49,7 @@ export class XenNetbackControl extends XenNetback implements KernelControl {
 
   #tell(file: string, device: string): void {
     try {
-      writeFileSync(`${this.bus}/${file}`, device, { flag: 'r+' });
+      writeOnly(`${this.bus}/${file}`, device);
     } catch (cause) {
       const errno = (cause as NodeJS.ErrnoException).code ?? 'EIO';
       const verb = file.split('/').at(-1);
@@ -57,5 +57,15 @@ export class XenNetbackControl extends XenNetback implements KernelControl {
       const message = `The kernel's xen-netback refused to ${verb} ${device} (${errno}): ${hint}.`;
       throw new VifdError('ERR_KERNEL_DRIVER', message, { errno, cause });
     }
+  }
+}
+
+/** Neither for reading nor to be made: where sysfs has no such right it refuses with EACCES, root too (fs/kernfs/file.c). */
+function writeOnly(path: string, text: string): void {
+  const file = openSync(path, constants.O_WRONLY);
+  try {
+    writeSync(file, text);
+  } finally {
+    closeSync(file);
   }
 }
