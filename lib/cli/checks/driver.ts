@@ -16,7 +16,7 @@ export function kernelDriverCheck(root: string): Check {
   const remedy =
     served.length === 0
       ? '`rmmod xen-netback`, or `echo 0 >/sys/bus/xen-backend/drivers_autoprobe` to have both'
-      : '`echo 0 >/sys/bus/xen-backend/drivers_autoprobe` leaves new vifs to vifd';
+      : '`echo 0 >/sys/bus/xen-backend/drivers_autoprobe` leaves new vifs to vifd, `vifd adopt` takes over these';
   return { name, state: 'warn', found: `xen-netback is loaded, ${serves}, and takes each new vif`, remedy };
 }
 
