@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -59,6 +69,19 @@ describe("a vif beside the kernel's driver", () => {
       expect(readFileSync(join(bus, 'drivers/vif', file), 'utf8')).toBe('vif-3-0');
   });
 
+  const PROBE = '/sys/bus/platform/drivers_probe';
+  it.skipIf(!isWritable(PROBE))(
+    'is unbound by a file that not even root may read (root and sysfs needed)',
+    () => {
+      driver('1\n');
+      symlinkSync(PROBE, join(bus, 'drivers/vif/unbind'));
+      // What a bus says of a name that it does not have: it was asked.
+      expect(() => new XenNetbackControl(bus).unbind(vif)).toThrow(
+        expect.objectContaining({ errno: 'ENODEV' }),
+      );
+    },
+  );
+
   it('is said to be refused, with the reason', () => {
     driver('1\n');
     expect(() => new XenNetbackControl(bus).bind(vif)).toThrow(
@@ -92,3 +115,12 @@ describe("a vif beside the kernel's driver", () => {
     expect(existsSync(join(bus, 'devices/vif-3-1/driver'))).toBe(false);
   });
 });
+
+function isWritable(file: string): boolean {
+  try {
+    accessSync(file, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
