@@ -12,7 +12,7 @@ process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
 const EXIT_SKIPPED = 77;
 const BOOTS = [
-  { name: 'alone', options: ['--no-netback'], seconds: 1500 },
+  { name: 'alone', options: ['--no-netback'], seconds: 2400 },
   { name: 'beside', options: [], seconds: 1200 },
 ];
 

@@ -1,3 +1,4 @@
+import type { PayloadMode } from '../../lib/netback/types.js';
 import type { Store } from '../../lib/xen/types.js';
 import { Guest } from './guest.js';
 import { Vifd } from './vifd.js';
@@ -8,7 +9,16 @@ export type Boot = 'alone' | 'beside';
 export interface Test {
   readonly name: string;
   readonly boot: Boot;
+  /** How vifd is to move payload. Guests live on through a change. */
+  readonly payload?: PayloadMode;
   run(dom0: Dom0): Promise<void>;
+}
+
+/** Tests once by copy and then all by map: each change is one more life of vifd. */
+export function inBothModes(tests: readonly Test[]): Test[] {
+  return (['copy', 'map'] as const).flatMap((payload) =>
+    tests.map((test) => ({ ...test, name: `${test.name} (${payload})`, payload })),
+  );
 }
 
 export interface Result {
@@ -31,6 +41,14 @@ export class Dom0 {
   constructor(store: Store, long = false) {
     this.store = store;
     this.long = long;
+  }
+
+  async setPayload(payload: PayloadMode): Promise<void> {
+    if (this.vifd.payload === payload) return;
+    this.vifd.payload = payload;
+    if (!this.vifd.running) return;
+    await this.vifd.stop('SIGTERM');
+    await this.vifd.start();
   }
 
   /** A guest that vifd serves. */
@@ -56,6 +74,7 @@ export async function runTests(
     const began = performance.now();
     let failure: unknown;
     try {
+      await dom0.setPayload(test.payload ?? 'copy');
       await test.run(dom0);
     } catch (error) {
       failure = error ?? new Error('an empty error');

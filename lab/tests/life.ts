@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict';
 import { Guest, reboot } from './guest.js';
-import type { Dom0, Test } from './harness.js';
+import { type Dom0, inBothModes, type Test } from './harness.js';
+import { assertNothingLeft, heldBy } from './leftovers.js';
 import { must, until } from './process.js';
 import { iperf, ping, serve } from './traffic.js';
-import { assertNothingLeft } from './witness.js';
 import { xl } from './xl.js';
 
 /** Item 1 of the list: the standard toolstack, with no driver in the kernel. */
-export const lifeTests: Test[] = [
+export const lifeTests: Test[] = inBothModes([
   { name: 'xl create: the tap is bridged, the guest has its network', boot: 'alone', run: create },
   { name: 'xl network-attach and network-detach', boot: 'alone', run: attachAndDetach },
   { name: 'the guest reboots', boot: 'alone', run: rebootGuest },
   { name: 'the guest shuts down: nothing is left', boot: 'alone', run: shutdown },
   { name: 'xl destroy under load: nothing is left', boot: 'alone', run: destroy },
   { name: 'xl destroy while vifd is away: the next life cleans up', boot: 'alone', run: destroyWhileAway },
-];
+]);
 
 async function create(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
@@ -33,6 +33,7 @@ async function create(dom0: Dom0): Promise<void> {
 
 async function attachAndDetach(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
+  const before = await heldBy(dom0, guest.domid);
   await xl('network-attach', guest.name, 'bridge=xenbr0');
   await guest.exec('for i in $(seq 50); do [ -e /sys/class/net/eth1 ] && break; sleep 0.2; done');
   await guest.exec('/bin/ip link set eth0 down; /bin/ip addr flush dev eth0');
@@ -44,7 +45,8 @@ async function attachAndDetach(dom0: Dom0): Promise<void> {
     'the guest has lost eth1',
     async () => (await guest.exec('ls /sys/class/net')).includes('eth1') === false,
   );
-  assert.deepEqual(await dom0.store.list(`/local/domain/0/backend/vif/${guest.domid}`), ['0']);
+  await until('vifd has let go of it', () => detached(dom0, `vif${guest.domid}.1`));
+  assert.deepEqual(await heldBy(dom0, guest.domid), before);
   await guest.exec(`/bin/ip link set eth0 up && /bin/ip addr add ${guest.address}/24 dev eth0`);
   await must('ip', 'neigh', 'flush', 'dev', 'xenbr0');
   await ping(guest);
@@ -55,7 +57,7 @@ async function rebootGuest(dom0: Dom0): Promise<void> {
   const before = await dom0.guest();
   const after = await reboot(before);
   await ping(after);
-  await assertNothingLeft(dom0.store, before.domid);
+  await assertNothingLeft(dom0, before.domid);
   assert.deepEqual(dom0.vifd.errors(), []);
 }
 
@@ -63,8 +65,8 @@ async function shutdown(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   await guest.tell('poweroff -f');
   await until('the guest is gone', async () => (await Guest.find(guest.name)) === undefined);
-  await assertNothingLeft(dom0.store, guest.domid);
-  await until('vifd has forgotten it', () => detached(dom0, guest));
+  await assertNothingLeft(dom0, guest.domid);
+  await until('vifd has forgotten it', () => detached(dom0, guest.vif));
   assert.deepEqual(dom0.vifd.errors(), []);
 }
 
@@ -75,8 +77,8 @@ async function destroy(dom0: Dom0): Promise<void> {
   const load = iperf(guest, 60, 'to').catch(() => undefined);
   await ping(guest);
   await xl('destroy', guest.name);
-  await assertNothingLeft(dom0.store, guest.domid);
-  await until('vifd has forgotten it', () => detached(dom0, guest));
+  await assertNothingLeft(dom0, guest.domid);
+  await until('vifd has forgotten it', () => detached(dom0, guest.vif));
   assert.deepEqual(dom0.vifd.errors(), []);
   await must('pkill', '-x', 'iperf3');
   await load;
@@ -88,9 +90,9 @@ async function destroyWhileAway(dom0: Dom0): Promise<void> {
   await dom0.vifd.stop('SIGKILL');
   await must('xl', 'destroy', guest.name);
   await dom0.vifd.start();
-  await assertNothingLeft(dom0.store, guest.domid);
+  await assertNothingLeft(dom0, guest.domid);
 }
 
-function detached(dom0: Dom0, guest: Guest): boolean {
-  return dom0.vifd.events.some(({ event, vif }) => event === 'detached' && vif === guest.vif);
+function detached(dom0: Dom0, vif: string): boolean {
+  return dom0.vifd.events.some((told) => told.event === 'detached' && told.vif === vif);
 }

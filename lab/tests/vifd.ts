@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import type { PayloadMode } from '../../lib/netback/types.js';
 import { type Done, must, run, until } from './process.js';
 
 export interface VifdEvent {
@@ -15,8 +16,11 @@ const BUILDS = ['/run/vifd-a', '/run/vifd-b'] as const;
 /** A vifd of dom0: started, stopped, killed and updated; its events are kept over its lives. */
 export class Vifd {
   readonly events: VifdEvent[] = [];
+  /** The payload mode of lives from now on. */
+  payload: PayloadMode = 'copy';
   #child: ChildProcess | undefined;
   #build = 0;
+  #from = 0;
   readonly #builds: readonly string[];
 
   constructor(builds: readonly string[] = BUILDS) {
@@ -31,10 +35,22 @@ export class Vifd {
     return this.#child?.pid;
   }
 
+  /** The vifs that this life has attached. */
+  get served(): ReadonlySet<string> {
+    const served = new Set<string>();
+    for (const { event, vif } of this.events.slice(this.#from)) {
+      if (event === 'attached') served.add(vif ?? '');
+      if (event === 'detached') served.delete(vif ?? '');
+    }
+    return served;
+  }
+
   /** Resolves when it serves all that waited. */
   async start(...options: string[]): Promise<void> {
     const from = this.events.length;
-    const child = spawn(process.execPath, [this.program, 'run', '--json', ...options], {
+    this.#from = from;
+    const args = ['run', '--json', '--payload', this.payload, ...options];
+    const child = spawn(process.execPath, [this.program, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.#child = child;

@@ -1,5 +1,3 @@
-import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
 import type { Store, StoreWatch } from '../../lib/xen/types.js';
 import type { Guest } from './guest.js';
 
@@ -45,15 +43,4 @@ export async function healthOf(guest: Guest): Promise<Health> {
     ),
     dmesg: await guest.exec('dmesg | grep -v "crng init done" | tail -n 20'),
   };
-}
-
-/** Where `vifd run` has them. */
-const JOURNALS = '/run/vifd';
-
-/** Nothing of a guest's vif is left in dom0. */
-export async function assertNothingLeft(store: Store, domid: number): Promise<void> {
-  const ofGuest = (folder: string) => readdirSync(folder).filter((name) => name.startsWith(`vif${domid}.`));
-  assert.deepEqual(ofGuest('/sys/class/net'), [], 'interfaces are left');
-  if (existsSync(JOURNALS)) assert.deepEqual(ofGuest(JOURNALS), [], 'journals are left');
-  assert.deepEqual(await store.list(`/local/domain/0/backend/vif/${domid}`), [], 'store nodes are left');
 }

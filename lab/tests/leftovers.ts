@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import type { Store } from '../../lib/xen/types.js';
+import type { Dom0 } from './harness.js';
+import { must, run, until } from './process.js';
+import type { Vifd } from './vifd.js';
+
+/** Where `vifd run` has them. */
+const JOURNALS = '/run/vifd';
+
+/** Nothing of a domain that is no more is left in dom0: interface, journal, store nodes, ports, watches, mappings. */
+export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): Promise<void> {
+  const ofGuest = (folder: string) => readdirSync(folder).filter((name) => name.startsWith(`vif${domid}.`));
+  assert.deepEqual(ofGuest('/sys/class/net'), [], 'interfaces are left');
+  if (existsSync(JOURNALS)) assert.deepEqual(ofGuest(JOURNALS), [], 'journals are left');
+  assert.deepEqual(await nodesOf(store, domid), [], 'store nodes are left');
+  // vifd lets go of these once it has told libxl that it is done.
+  await untilEmpty('event channels', () => portsOf(domid));
+  await untilEmpty('watches', () => watchesOf(domid));
+  if (vifd.served.size === 0) await untilEmpty('mapped grants', () => mappingsOf(vifd));
+  // A domain of which a page is mapped stays in the list, without a name.
+  await until(`domain ${domid} is gone`, async () => (await run('xl', 'list', `${domid}`)).code !== 0);
+}
+
+/** What vifd holds of a guest that it serves: as much as before, after a vif has come and gone. */
+export async function heldBy({ store, vifd }: Dom0, domid: number): Promise<Record<string, number>> {
+  return {
+    nodes: (await nodesOf(store, domid)).length,
+    ports: (await portsOf(domid)).length,
+    watches: (await watchesOf(domid)).length,
+    mappings: mappingsOf(vifd).length,
+  };
+}
+
+function nodesOf(store: Store, domid: number): Promise<string[]> {
+  return store.list(`/local/domain/0/backend/vif/${domid}`);
+}
+
+/** dom0's ports to a domain, as Xen has them, whichever process bound them. */
+async function portsOf(domid: number): Promise<string[]> {
+  const xen = readdirSync('/usr/lib').find((name) => /^xen-\d/.test(name));
+  const lines = (await must(`/usr/lib/${xen}/bin/lsevtchn`, '0')).split('\n');
+  return lines.filter((line) => new RegExp(`Remote Domain ${domid}\\b`).test(line));
+}
+
+/** oxenstored tells all watches; xl's own and the console's are not of vifs. */
+async function watchesOf(domid: number): Promise<string[]> {
+  const lines = (await must('xenstore-control', 'watches')).split('\n');
+  return lines.filter((line) => new RegExp(`/(backend/vif/${domid}|domain/${domid}/device/vif)/`).test(line));
+}
+
+function mappingsOf(vifd: Vifd): string[] {
+  if (vifd.pid === undefined) return [];
+  const lines = readFileSync(`/proc/${vifd.pid}/maps`, 'utf8').split('\n');
+  return lines.filter((line) => line.endsWith('/dev/xen/gntdev'));
+}
+
+async function untilEmpty(what: string, look: () => string[] | Promise<string[]>): Promise<void> {
+  let left: string[] = [];
+  const isEmpty = async () => {
+    left = await look();
+    return left.length === 0;
+  };
+  await until(`no ${what} are left`, isEmpty, 15_000).catch(() =>
+    assert.deepEqual(left, [], `${what} are left`),
+  );
+}
