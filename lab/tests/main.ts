@@ -7,6 +7,7 @@ import { kernelTests } from './kernel.js';
 import { lifeTests } from './life.js';
 import { neighbourTests } from './neighbours.js';
 import { restartTests } from './restart.js';
+import { systemdTests } from './systemd.js';
 import { installBuilds } from './vifd.js';
 
 /**
@@ -20,6 +21,7 @@ const TESTS = [
   ...neighbourTests,
   ...kernelTests,
   ...adoptTests,
+  ...systemdTests,
 ];
 
 const [verb, ...rest] = process.argv.slice(2).filter((word) => word !== '--long');
@@ -29,7 +31,8 @@ if (verb === 'list') {
   process.stdout.write(JSON.stringify(picked(rest[0]).map(({ name, boot }) => ({ name, boot }))));
 } else {
   const [boot, text] = rest as [Boot, string?];
-  await installBuilds('/mnt/vifd');
+  // The last boot's is installed as users install it.
+  if (boot !== 'systemd') await installBuilds('/mnt/vifd');
   const store = await openStore();
   const dom0 = new Dom0(store, process.argv.includes('--long'));
   const tests = picked(text).filter((test) => test.boot === boot);
