@@ -5,7 +5,9 @@ export const systemClock: Clock = {
   now: monotonicMs,
   after: (delayMs, fire) => {
     if (delayMs <= 0) {
-      const immediate = setImmediate(fire).unref();
+      // With a reference: without, the loop may sleep in epoll_wait until something else happens (node's env.cc), and a
+      // queue whose events are masked until this turn waits for ever.
+      const immediate = setImmediate(fire);
       return { [Symbol.dispose]: () => clearImmediate(immediate) };
     }
     const timer = setTimeout(fire, delayMs).unref();
