@@ -1,6 +1,6 @@
 import type { PayloadMode } from '../lib/netback/types.js';
 import { runScenario } from './run.js';
-import { type GuestPlan, type LifePlan, NO_FAULTS, PLAIN_GUEST, type Scenario } from './scenario.js';
+import { type GuestPlan, type LifePlan, NO_FAULTS, plainScenario, type Scenario } from './scenario.js';
 import { Tally } from './tally.js';
 
 /** Indices wrap while the frames cross. */
@@ -22,17 +22,7 @@ function shape(
   rest: Partial<Scenario> = {},
   twice = false,
 ): Exhaustive {
-  const scenario: Scenario = {
-    seed: 1,
-    order: undefined,
-    payload: 'copy',
-    journal: true,
-    guests: [{ ...PLAIN_GUEST, ...guest }],
-    faults: NO_FAULTS,
-    hook: 'none',
-    lives: [],
-    ...rest,
-  };
+  const scenario = plainScenario(guest, rest);
   return { name, twice, long: twice || guest.fromGuest === MORE_THAN_A_RING, scenario };
 }
 

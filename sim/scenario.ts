@@ -98,3 +98,18 @@ export const PLAIN_GUEST: GuestPlan = {
   buffersMax: 256,
   lateMs: 0,
 };
+
+/** One plain guest with these differences, on a machine without faults; nobody ends a life. */
+export function plainScenario(guest: Partial<GuestPlan>, rest: Partial<Scenario> = {}): Scenario {
+  return {
+    seed: 1,
+    order: undefined,
+    payload: 'copy',
+    journal: true,
+    guests: [{ ...PLAIN_GUEST, ...guest }],
+    faults: NO_FAULTS,
+    hook: 'none',
+    lives: [],
+    ...rest,
+  };
+}

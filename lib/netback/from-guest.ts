@@ -26,6 +26,7 @@ const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
 
 /** Batches of one turn: then other vifs have their turn. */
 const TURN_BATCHES = 8;
+
 /**
  * Takes frames from the guest's TX ring and gives them to a port. The guest is answered as soon as their bytes are ours,
  * before the port has them: the largest single gain that a prototype measured. The ring keeps them in its log until then.
@@ -299,7 +300,7 @@ export class FromGuest {
     const parsed = this.#parsed;
     const block = this.frames.block;
     const ops = this.grants.ops;
-    const direct = this.#direct && !this.#hooks.active;
+    const direct = !this.#ours();
     let op = 0;
     for (let i = 0; i < parsed.count; i++) {
       if (parsed.refused(i)) continue;

@@ -223,41 +223,50 @@ export class Vif implements VifInfo {
   }
 
   async #connect(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
-    const { node, xen } = this.#parts;
     if (!CONNECTABLE.has(sight.own)) return;
-    if (keys !== undefined && this.#queue === undefined && this.#state !== 'stopped') {
-      const began = xen.clock.now();
-      const port = await this.#openPort();
-      const handshake = await keys;
-      if (!handshake.ok) return this.#stop(handshake.reason);
-      try {
-        this.#queue = new Queue({
-          xen,
-          domid: this.domid,
-          settings: handshake.settings,
-          rate: this.#rate,
-          port,
-          journal: this.#openJournal(handshake.settings),
-          payload: this.#parts.payload,
-          hooks: this.#hooks,
-          fromGuest: this.#fromGuest,
-          toGuest: this.#toGuest,
-          onStop: (reason) => this.#stop(reason),
-        });
-      } catch (error) {
-        if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
-        throw error;
-      }
-      this.#state = 'connected';
-      // Listeners come first: what they hook in shall see every frame.
-      this.#parts.onAttached(this, { resumed: this.#queue.resumed, attachMs: xen.clock.now() - began });
-      this.#queue?.start();
-    }
-    const multicast = await xen.store.read(`${node.frontendPath}/${MULTICAST_KEY}`);
-    if (this.#queue !== undefined) this.#queue.multicast.requested = multicast === '1';
+    if (this.#queue !== undefined) await this.#heedMulticast(this.#queue);
+    else if (keys !== undefined && this.#state !== 'stopped') await this.#attach(keys);
     const plugged = sight.own === XenbusState.InitWait && sight.plugged;
     const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
-    if ((plugged || reconfigured) && this.#queue !== undefined) await node.setState(XenbusState.Connected);
+    if ((plugged || reconfigured) && this.#queue !== undefined)
+      await this.#parts.node.setState(XenbusState.Connected);
+  }
+
+  async #attach(keys: Promise<Handshake>): Promise<void> {
+    const { xen } = this.#parts;
+    const began = xen.clock.now();
+    const port = await this.#openPort();
+    const handshake = await keys;
+    if (!handshake.ok) return this.#stop(handshake.reason);
+    try {
+      this.#queue = new Queue({
+        xen,
+        domid: this.domid,
+        settings: handshake.settings,
+        rate: this.#rate,
+        port,
+        journal: this.#openJournal(handshake.settings),
+        payload: this.#parts.payload,
+        hooks: this.#hooks,
+        fromGuest: this.#fromGuest,
+        toGuest: this.#toGuest,
+        onStop: (reason) => this.#stop(reason),
+      });
+    } catch (error) {
+      if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
+      throw error;
+    }
+    this.#state = 'connected';
+    // Listeners come first: what they hook in shall see every frame.
+    this.#parts.onAttached(this, { resumed: this.#queue.resumed, attachMs: xen.clock.now() - began });
+    this.#queue?.start();
+  }
+
+  /** The guest may change its mind at any time; what it wanted at first is in the handshake. */
+  async #heedMulticast(queue: Queue): Promise<void> {
+    const { node, xen } = this.#parts;
+    const requested = await xen.store.read(`${node.frontendPath}/${MULTICAST_KEY}`);
+    queue.multicast.requested = requested === '1';
   }
 
   /** The guest has other wishes, and waits for our answer; frames move all the while. */

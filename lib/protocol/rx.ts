@@ -6,9 +6,10 @@ const { RING_PAGE_BYTES, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA, RX_SLOT_WORDS } 
 
 /** @returns pages of data that a frame of `bytes` takes. `headroom` as for `answerRx`. */
 export function rxPagesNeeded(bytes: number, headroom = 0): number {
-  const room = RING_PAGE_BYTES - headroom;
-  // Rounding down by >>> makes it a shift.
-  return bytes === 0 ? 1 : ((bytes + room - 1) / room) >>> 0;
+  if (bytes === 0) return 1;
+  // Rounding down by >>> makes the usual case a shift; of a number that is not known beforehand it is a division.
+  if (headroom === 0) return ((bytes + RING_PAGE_BYTES - 1) / RING_PAGE_BYTES) >>> 0;
+  return Math.ceil(bytes / (RING_PAGE_BYTES - headroom));
 }
 
 /** @returns slots that a frame of `bytes` takes, its extras included. `gso` and `headroom` as for `answerRx`. */

@@ -80,28 +80,14 @@ vi.mock('../../lib/protocol/redo.js', async (load) => {
 });
 
 const { runScenario } = await import('../../sim/run.js');
-const { NO_FAULTS, PLAIN_GUEST } = await import('../../sim/scenario.js');
-
-function scenarioOf(guest: Partial<GuestPlan>, rest: Partial<Scenario>): Scenario {
-  return {
-    seed: 1,
-    order: undefined,
-    payload: 'copy',
-    journal: true,
-    guests: [{ ...PLAIN_GUEST, ...guest }],
-    faults: NO_FAULTS,
-    hook: 'none',
-    lives: [],
-    ...rest,
-  };
-}
+const { plainScenario } = await import('../../sim/scenario.js');
 
 /** Frames of one and of many slots, both ways; to a guest that is slow to take them. */
 const MIXED = { sizes: [9000, 60], fromGuest: 4, toGuest: 8, buffersMax: 18, lateMs: 5 };
 
 /** Kills at each step in turn until something is found. @returns what, or nothing. */
 async function firstFault(guest: Partial<GuestPlan>, rest: Partial<Scenario>): Promise<string | undefined> {
-  const { steps, faults } = await runScenario(scenarioOf(guest, rest));
+  const { steps, faults } = await runScenario(plainScenario(guest, rest));
   if (faults.length > 0) return `undisturbed: ${faults[0]}`;
   for (let atStep = 1; atStep <= steps; atStep++) {
     const life = {
@@ -112,7 +98,7 @@ async function firstFault(guest: Partial<GuestPlan>, rest: Partial<Scenario>): P
       reboot: undefined,
       harm: undefined,
     } as const;
-    const { faults } = await runScenario(scenarioOf(guest, { ...rest, lives: [life] }));
+    const { faults } = await runScenario(plainScenario(guest, { ...rest, lives: [life] }));
     if (faults.length > 0) return `killed at step ${atStep}: ${faults[0]}`;
   }
   return undefined;
