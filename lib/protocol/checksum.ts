@@ -54,7 +54,7 @@ export function locateUsualChecksum(words: Uint32Array, start: number, length: n
 }
 
 /** @returns offset of the IP header | ethertype << 16 (as an int32), or 0. */
-function networkHeader(bytes: Uint8Array, start: number, length: number): number {
+export function networkHeader(bytes: Uint8Array, start: number, length: number): number {
   let offset = 12;
   for (let tags = 0; tags <= VLAN_TAGS_MAX; tags++) {
     if (offset + 2 > length) return UNKNOWN;
@@ -67,7 +67,13 @@ function networkHeader(bytes: Uint8Array, start: number, length: number): number
 }
 
 /** @returns offset of the transport header | protocol << 16, or 0. */
-function transportHeader(bytes: Uint8Array, start: number, length: number, ip: number, type: number): number {
+export function transportHeader(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  ip: number,
+  type: number,
+): number {
   return type === ETHERTYPE_IPV4
     ? transportOfIpv4(bytes, start, length, ip)
     : transportOfIpv6(bytes, start, length, ip);

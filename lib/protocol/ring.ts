@@ -192,6 +192,10 @@ export class BackRing {
       if (afterStore !== undefined) afterStore();
       if (responseWords > 1) words[to + 1] = responses[i * responseWords + 1];
       if (afterStore !== undefined) afterStore();
+      if (responseWords > 2) {
+        words[to + 2] = responses[i * responseWords + 2];
+        if (afterStore !== undefined) afterStore();
+      }
     }
     Atomics.store(words, RING_RSP_PROD, (old + count) | 0);
     if (afterStore !== undefined) afterStore();

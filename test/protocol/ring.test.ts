@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { CTRL_RING } from '../../lib/protocol/control.js';
 import {
   RING_HEADER_WORDS,
   RING_REQ_EVENT,
@@ -15,7 +16,7 @@ const index = fc.oneof(
   fc.integer({ min: 2 ** 31 - 600, max: 2 ** 31 + 600 }),
   fc.integer({ min: 0, max: 2 ** 32 - 1 }),
 );
-const shape = fc.constantFrom(TX_RING, RX_RING);
+const shape = fc.constantFrom(TX_RING, RX_RING, CTRL_RING);
 
 function ringAt(which: RingShape, start: number): { words: Uint32Array; ring: BackRing } {
   const page = new Uint8Array(4096);
