@@ -40,6 +40,8 @@ export class XenNetbackControl extends XenNetback implements KernelControl {
   }
 
   unbind(vif: BusVif): void {
+    // An adopt that was killed has told it, and it is still at it.
+    if (!this.isBound(vif) && this.serves(vif)) return;
     this.#tell('drivers/vif/unbind', nameOf(vif));
   }
 

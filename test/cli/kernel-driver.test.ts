@@ -60,6 +60,18 @@ describe("a vif beside the kernel's driver", () => {
     expect(await isOurs({ handle: 1 })).toBe(true);
   });
 
+  it('is the kernel’s until its interface is gone, though the driver is told off already', async () => {
+    driver('0\n');
+    mkdirSync(join(bus, 'devices/vif-3-0/net/renamed'), { recursive: true });
+    writeFileSync(join(bus, 'drivers/vif/unbind'), 'untouched');
+    expect(await isOurs()).toBe(false);
+    // An adopt that was killed has told it: a second one waits, and does not fail.
+    new XenNetbackControl(bus).unbind(vif);
+    expect(readFileSync(join(bus, 'drivers/vif/unbind'), 'utf8')).toBe('untouched');
+    rmSync(join(bus, 'devices/vif-3-0/net'), { recursive: true });
+    expect(await isOurs()).toBe(true);
+  });
+
   it('is bound and unbound by its name on the bus', () => {
     driver('1\n');
     for (const file of ['bind', 'unbind']) writeFileSync(join(bus, 'drivers/vif', file), '');
