@@ -1,19 +1,32 @@
-import { lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
 import { VifdError } from './errors.js';
-import { JOURNAL_BYTES, type Journals } from './netback/journal.js';
+import { isJournalOf, type Journals } from './netback/journal.js';
 
 /**
  * Journals as memory-mapped files below `directory`, which is made if it is missing. On a tmpfs (`/run`) they survive
  * the process and not the machine, as the guests' rings do.
  */
 export function journalFiles(directory: string): Journals {
-  const pathOf = (name: string) => join(directory, `${name}.journal`);
+  const pathOf = (name: string) => join(directory, `${name}${ENDING}`);
   return {
-    open: (name) => openPage(directory, pathOf(name)),
+    open: (name, bytes) => openPages(directory, pathOf(name), bytes),
+    names: (vif) => namesIn(directory).filter((name) => isJournalOf(vif, name)),
     remove: (name) => remove(pathOf(name)),
   };
+}
+
+const ENDING = '.journal';
+
+/** The names of the journals in a folder; of one that is not there, none. */
+export function namesIn(directory: string): string[] {
+  try {
+    const files = readdirSync(directory).filter((file) => file.endsWith(ENDING));
+    return files.map((file) => file.slice(0, -ENDING.length));
+  } catch {
+    return [];
+  }
 }
 
 /** Nothing that `open` made is there; or the disk is read-only, and what stays there names a connection that is over. */
@@ -27,7 +40,7 @@ function remove(path: string): void {
   }
 }
 
-function openPage(directory: string, path: string): Uint8Array {
+function openPages(directory: string, path: string, bytes: number): Uint8Array {
   const failed = (errno: string) =>
     new VifdError(
       'ERR_JOURNAL',
@@ -39,21 +52,21 @@ function openPage(directory: string, path: string): Uint8Array {
   let cut: boolean;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    cut = isCut(path);
+    cut = isCut(path, bytes);
     if (cut) unlinkSync(path);
   } catch (error) {
     throw failed((error as NodeJS.ErrnoException).code ?? 'EIO');
   }
-  const buffer = addon().mapFile(path, JOURNAL_BYTES);
+  const buffer = addon().mapFile(path, bytes);
   if (typeof buffer === 'number') throw failed(errnoName(buffer));
-  const bytes = new Uint8Array(buffer);
+  const journal = new Uint8Array(buffer);
   // Not zero, and no journal's magic: whoever reads it begins it anew and says so.
-  if (cut) bytes.fill(0xff, 0, 4);
-  return bytes;
+  if (cut) journal.fill(0xff, 0, 4);
+  return journal;
 }
 
 /** Whether a file has another length than a journal's: its head may be whole, and frames that it lists missing. */
-function isCut(path: string): boolean {
+function isCut(path: string, bytes: number): boolean {
   const found = lstatSync(path, { throwIfNoEntry: false });
-  return found?.isFile() === true && found.size !== 0 && found.size !== JOURNAL_BYTES;
+  return found?.isFile() === true && found.size !== 0 && found.size !== bytes;
 }

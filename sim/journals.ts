@@ -1,5 +1,6 @@
 import { VifdError } from '../lib/errors.js';
-import { JOURNAL_BYTES, type Journals, readJournal } from '../lib/netback/journal.js';
+import { isJournalOf, type Journals } from '../lib/netback/journal.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../lib/netback/queue-journal.js';
 import type { Random } from '../lib/xen/model/random.js';
 import type { ArenaPool } from './arenas.js';
 import type { Harm } from './scenario.js';
@@ -21,12 +22,13 @@ export class SimJournals {
   /** As one life has them: it may end before and after each call. */
   of(step: (what: string) => void): Journals {
     return {
-      open: (name) => {
+      open: (name, bytes) => {
         step(`open journal ${name}`);
-        const page = this.#open(name);
+        const page = this.#open(name, bytes);
         step(`journal ${name} is open`);
         return page;
       },
+      names: (vif) => this.#names(vif),
       remove: (name) => {
         step(`remove journal ${name}`);
         this.#pages.delete(name);
@@ -35,22 +37,22 @@ export class SimJournals {
     };
   }
 
-  #open(name: string): Uint8Array {
+  #names(vif: string): string[] {
+    return [...this.#pages.keys()].filter((name) => isJournalOf(vif, name));
+  }
+
+  #open(name: string, bytes: number): Uint8Array {
     if (this.#refused.has(name)) {
       throw new VifdError('ERR_JOURNAL', `Journal ${name} cannot be used (ENOSPC).`, { errno: 'ENOSPC' });
     }
-    const page = this.#pages.get(name) ?? this.#new();
+    const page = this.#pages.get(name) ?? this.#arenas.take(bytes).bytes;
     this.#pages.set(name, page);
     return page;
   }
 
-  #new(): Uint8Array {
-    return this.#arenas.take(JOURNAL_BYTES).bytes;
-  }
-
   /** @returns whether there was anything to spoil. */
   spoil(vif: string, how: Harm, random: Random): boolean {
-    const names = [...this.#pages.keys()].filter((name) => name.startsWith(`${vif}.`));
+    const names = this.#names(vif);
     for (const name of names) {
       if (how === 'refuse') this.#refused.add(name);
       else this.#spoilPage(name, this.#pages.get(name)!, how, random);
@@ -59,7 +61,7 @@ export class SimJournals {
   }
 
   refuses(vif: string): boolean {
-    return [...this.#refused].some((name) => name.startsWith(`${vif}.`));
+    return [...this.#refused].some((name) => isJournalOf(vif, name));
   }
 
   /** The disk has room again. */
@@ -76,15 +78,15 @@ export class SimJournals {
       page.fill(0, place());
       page.fill(0xff, 0, 4);
     } else if (how === 'noise') for (let i = 0; i < LOGS_BYTES; i++) page[i] = random.below(256);
-    else page.set(this.#foreign(name));
+    else page.set(this.#foreign(name, page.length));
   }
 
   /** The journal of another vif, or of a connection that nobody has. */
-  #foreign(name: string): Uint8Array {
-    for (const [other, page] of this.#pages) if (other !== name) return page;
-    const page = this.#new();
+  #foreign(name: string, bytes: number): Uint8Array {
+    for (const [other, page] of this.#pages) if (other !== name && page.length === bytes) return page;
+    const page = this.#arenas.take(QUEUE_JOURNAL_BYTES).bytes;
     const nobody = { domid: 99, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 1, rxPort: 2 };
-    readJournal(page, nobody).fromGuest.log.commit(0, Uint32Array.of(1, 2, 3), 3, 0, undefined);
-    return page;
+    readQueueJournal(page, nobody).fromGuest.log.commit(0, Uint32Array.of(1, 2, 3), 3, 0, undefined);
+    return page.subarray(0, bytes);
   }
 }

@@ -1,5 +1,5 @@
-import { readdirSync } from 'node:fs';
 import { VifdError } from '../errors.js';
+import { namesIn } from '../journal-files.js';
 import type { Journals } from '../netback/journal.js';
 import { backendVifPath } from '../protocol/xenbus.js';
 import type { Store } from '../xen/types.js';
@@ -21,12 +21,9 @@ export interface SweepParts {
  */
 export async function sweep({ store, domid, directory, journals, removeTap }: SweepParts): Promise<string[]> {
   const removed: string[] = [];
-  for (const file of filesOf(directory)) {
-    const name = /^(vif(\d+)\.(\d+)\..*)\.journal$/.exec(file);
-    if (name === null) continue;
-    const [guest, handle] = [Number(name[2]), Number(name[3])];
+  for (const [vif, names] of journalsByVif(directory)) {
+    const [guest, handle] = vif.slice('vif'.length).split('.').map(Number);
     if ((await store.read(`${backendVifPath(domid, guest, handle)}/frontend`)) !== undefined) continue;
-    const vif = `vif${guest}.${handle}`;
     try {
       await removeTap(vif);
     } catch (error) {
@@ -34,16 +31,17 @@ export async function sweep({ store, domid, directory, journals, removeTap }: Sw
       if (error instanceof VifdError && (error.errno === 'EBUSY' || error.errno === 'EINVAL')) continue;
       throw error;
     }
-    journals.remove(name[1] ?? '');
+    for (const name of names) journals.remove(name);
     removed.push(vif);
   }
   return removed;
 }
 
-function filesOf(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
+function journalsByVif(directory: string): Map<string, string[]> {
+  const vifs = new Map<string, string[]>();
+  for (const name of namesIn(directory)) {
+    const vif = /^(vif\d+\.\d+)(\..*)?$/.exec(name)?.[1];
+    if (vif !== undefined) vifs.set(vif, [...(vifs.get(vif) ?? []), name]);
   }
+  return vifs;
 }

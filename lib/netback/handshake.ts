@@ -1,12 +1,18 @@
 import type { Store, StoreView } from '../xen/types.js';
 
-/** What the frontend asked for when it connected (netif.h), checked. Single queue. */
-export interface FrontendSettings {
+/** A queue's rings, and how to tell of them. */
+export interface QueueSettings {
   readonly txRingRef: number;
   readonly rxRingRef: number;
   /** Two different ports, or the same one twice. */
   readonly txPort: number;
   readonly rxPort: number;
+}
+
+/** What the frontend asked for when it connected (netif.h), checked. */
+export interface FrontendSettings {
+  /** At least one. */
+  readonly queues: readonly QueueSettings[];
   readonly scatterGather: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
@@ -40,7 +46,6 @@ const FEATURES: ReadonlyArray<readonly [string, string]> = [
   ['feature-gso-tcpv6', '1'],
   ['feature-ipv6-csum-offload', '1'],
   ['feature-split-event-channels', '1'],
-  ['multi-queue-max-queues', '1'],
   ['feature-multicast-control', '1'],
   ['feature-dynamic-multicast-control', '1'],
   ['feature-ctrl-ring', '0'],
@@ -59,43 +64,52 @@ function headroomOf(text: string | undefined): number {
 }
 
 /** Writes the features below the backend's path: all or none. */
-export async function advertise(store: Store, backendPath: string): Promise<void> {
+export async function advertise(store: Store, backendPath: string, queues: number): Promise<void> {
   await store.transaction(async (view) => {
     for (const [key, value] of FEATURES) await view.write(`${backendPath}/${key}`, value);
+    await view.write(`${backendPath}/multi-queue-max-queues`, `${queues}`);
   });
 }
 
+/**
+ * How many queues a vif may have at all. More than Linux's xen-netback offers on most machines (min(8, CPUs)); each has
+ * 1.4 MiB of journal.
+ */
+export const QUEUES_MAX = 16;
+
+/** @returns why so many queues are not served where `offered` are; undefined when they are. */
+export function tooManyQueues({ queues }: FrontendSettings, offered: number): string | undefined {
+  return queues.length > offered ? tooMany(queues.length, offered) : undefined;
+}
+
+function tooMany(queues: number, offered: number): string {
+  return `${QUEUES_KEY} is '${queues}', ${offered} is offered`;
+}
+
 /** Reads and checks what the frontend wrote. The guest writes these nodes: nothing of them is trusted. */
-export async function readFrontend(store: StoreView, path: string): Promise<Handshake> {
-  const keys = new Map<string, string | undefined>();
-  await Promise.all(FRONTEND_KEYS.map(async (key) => keys.set(key, await store.read(`${path}/${key}`))));
+export async function readFrontend(
+  store: StoreView,
+  path: string,
+  queuesMax = QUEUES_MAX,
+): Promise<Handshake> {
+  const keys = await readKeys(store, path, FRONTEND_KEYS);
   const refuse = (reason: string): Handshake => ({ ok: false, reason });
 
-  const queues = keys.get('multi-queue-num-queues');
-  if (queues !== undefined && queues !== '1')
-    return refuse(`multi-queue-num-queues is '${queues}', 1 is offered`);
+  const count = unsigned(keys.get(QUEUES_KEY) ?? '1');
+  if (count === undefined || count < 1)
+    return refuse(`${QUEUES_KEY} is '${keys.get(QUEUES_KEY) ?? ''}', not a number of queues`);
+  if (count > queuesMax) return refuse(tooMany(count, queuesMax));
   if (keys.get('request-rx-copy') !== '1')
     return refuse('request-rx-copy is not 1: page flipping is not served');
-  const txRingRef = unsigned(keys.get('tx-ring-ref'));
-  const rxRingRef = unsigned(keys.get('rx-ring-ref'));
-  if (txRingRef === undefined)
-    return refuse(`tx-ring-ref is '${keys.get('tx-ring-ref') ?? ''}', not a grant reference`);
-  if (rxRingRef === undefined)
-    return refuse(`rx-ring-ref is '${keys.get('rx-ring-ref') ?? ''}', not a grant reference`);
-  const both = unsigned(keys.get('event-channel'));
-  const txPort = unsigned(keys.get('event-channel-tx')) ?? both;
-  const rxPort = unsigned(keys.get('event-channel-rx')) ?? both;
-  if (txPort === undefined || rxPort === undefined)
-    return refuse('event-channel, or event-channel-tx and -rx, is missing');
+  const queues = count === 1 ? [queueIn(keys, '')] : await readQueues(store, path, count);
+  const wrong = queues.find((queue) => typeof queue === 'string');
+  if (wrong !== undefined) return refuse(wrong);
 
   const has = (key: string) => keys.get(key) === '1';
   return {
     ok: true,
     settings: {
-      txRingRef,
-      rxRingRef,
-      txPort,
-      rxPort,
+      queues: queues.filter((queue) => typeof queue !== 'string'),
       scatterGather: has('feature-sg'),
       gsoV4: has('feature-gso-tcpv4'),
       gsoV6: has('feature-gso-tcpv6'),
@@ -108,14 +122,19 @@ export async function readFrontend(store: StoreView, path: string): Promise<Hand
   };
 }
 
-const FRONTEND_KEYS = [
+const QUEUES_KEY = 'multi-queue-num-queues';
+/** Of each queue: below `queue-N`, and at the top where there is one queue (netif.h). */
+const QUEUE_KEYS = [
   'tx-ring-ref',
   'rx-ring-ref',
   'event-channel',
   'event-channel-tx',
   'event-channel-rx',
+] as const;
+const FRONTEND_KEYS = [
+  ...QUEUE_KEYS,
   'request-rx-copy',
-  'multi-queue-num-queues',
+  QUEUES_KEY,
   'feature-sg',
   'feature-gso-tcpv4',
   'feature-gso-tcpv6',
@@ -125,6 +144,42 @@ const FRONTEND_KEYS = [
   MULTICAST_KEY,
   HEADROOM_KEY,
 ] as const;
+
+type Keys = ReadonlyMap<string, string | undefined>;
+
+/** All of them at once: one round trip to the store. */
+async function readKeys(store: StoreView, path: string, names: readonly string[]): Promise<Keys> {
+  const values = await Promise.all(names.map((name) => store.read(`${path}/${name}`)));
+  return new Map(names.map((name, i) => [name, values[i]]));
+}
+
+async function readQueues(
+  store: StoreView,
+  path: string,
+  count: number,
+): Promise<(QueueSettings | string)[]> {
+  const folders = Array.from({ length: count }, (_, queue) => `queue-${queue}/`);
+  const names = folders.flatMap((folder) => QUEUE_KEYS.map((key) => `${folder}${key}`));
+  const keys = await readKeys(store, path, names);
+  return folders.map((folder) => queueIn(keys, folder));
+}
+
+/** @returns why the queue cannot be served, if it cannot. */
+function queueIn(keys: Keys, folder: string): QueueSettings | string {
+  const text = (key: (typeof QUEUE_KEYS)[number]) => keys.get(`${folder}${key}`);
+  const txRingRef = unsigned(text('tx-ring-ref'));
+  const rxRingRef = unsigned(text('rx-ring-ref'));
+  if (txRingRef === undefined)
+    return `${folder}tx-ring-ref is '${text('tx-ring-ref') ?? ''}', not a grant reference`;
+  if (rxRingRef === undefined)
+    return `${folder}rx-ring-ref is '${text('rx-ring-ref') ?? ''}', not a grant reference`;
+  const both = unsigned(text('event-channel'));
+  const txPort = unsigned(text('event-channel-tx')) ?? both;
+  const rxPort = unsigned(text('event-channel-rx')) ?? both;
+  if (txPort === undefined || rxPort === undefined)
+    return `${folder}event-channel, or event-channel-tx and -rx, is missing`;
+  return { txRingRef, rxRingRef, txPort, rxPort };
+}
 
 function unsigned(text: string | undefined): number | undefined {
   if (text === undefined || !/^[0-9]{1,10}$/.test(text)) return undefined;
@@ -137,7 +192,7 @@ function unsigned(text: string | undefined): number | undefined {
  * @returns why the vif cannot be taken over as it is; undefined when it can.
  */
 export async function unservable(store: StoreView, frontend: string): Promise<string | undefined> {
-  const handshake = await readFrontend(store, frontend);
+  const handshake = await readFrontend(store, frontend, 1);
   if (!handshake.ok) return handshake.reason;
   const control = await store.read(`${frontend}/ctrl-ring-ref`);
   return control === undefined ? undefined : 'its guest has a control ring, which is not served';

@@ -1,15 +1,15 @@
 import { VifdError } from '../errors.js';
-import type { Port, PortIo } from '../ports/types.js';
+import type { Port, PortIo, QueuePlace } from '../ports/types.js';
 import { BackRing, RX_RING, TX_RING } from '../protocol/ring.js';
-import type { Clock, EventChannel, Mapping, Xen } from '../xen/types.js';
+import type { EventChannel, Mapping, Xen } from '../xen/types.js';
 import { newBatches } from './batches.js';
 import type { FlowCounters } from './counters.js';
-import { CREDIT_WORDS, Credit, type Rate } from './credit.js';
+import type { Credit } from './credit.js';
 import { FromGuest } from './from-guest.js';
-import type { FrontendSettings } from './handshake.js';
+import type { FrontendSettings, QueueSettings } from './handshake.js';
 import type { Hooks } from './hooks.js';
-import type { Journal } from './journal.js';
-import { MULTICAST_WORDS, MulticastFilter } from './multicast.js';
+import type { MulticastFilter } from './multicast.js';
+import type { QueueJournal } from './queue-journal.js';
 import { type Taker, ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
@@ -18,11 +18,17 @@ export interface QueueParts {
   readonly xen: Xen;
   readonly domid: number;
   readonly settings: FrontendSettings;
-  readonly rate: Rate | undefined;
+  readonly rings: QueueSettings;
   readonly port: Port;
-  readonly journal: Journal | undefined;
+  /** Which of the port's queues it is. */
+  readonly place: QueuePlace;
+  readonly journal: QueueJournal | undefined;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
+  /** What the queues of a vif have in common. */
+  readonly multicast: MulticastFilter;
+  readonly credit: Credit;
+  readonly taker: Taker;
   readonly fromGuest: FlowCounters;
   readonly toGuest: FlowCounters;
   /** The guest broke the protocol; the queue has let go of nothing yet. */
@@ -31,10 +37,6 @@ export interface QueueParts {
 
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
 export class Queue {
-  readonly multicast: MulticastFilter;
-  readonly #credit: Credit;
-  readonly #clock: Clock;
-  readonly #taker: Taker;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
@@ -49,12 +51,6 @@ export class Queue {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
    */
   constructor(parts: QueueParts) {
-    const { scatterGather, xdpHeadroom } = parts.settings;
-    this.#taker = { scatterGather, xdpHeadroom };
-    this.multicast = new MulticastFilter(parts.journal?.multicast ?? new Uint32Array(MULTICAST_WORDS));
-    this.#credit = new Credit(parts.journal?.credit ?? new Uint32Array(CREDIT_WORDS));
-    this.#clock = parts.xen.clock;
-    this.#credit.limit(parts.rate, this.#clock.now());
     try {
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
@@ -79,15 +75,9 @@ export class Queue {
     return this.#resumed;
   }
 
-  /** What the guest may send from now on. */
-  set rate(rate: Rate | undefined) {
-    this.#credit.limit(rate, this.#clock.now());
+  /** The guest may send something else from now on. */
+  hurry(): void {
     this.#fromGuest.hurry();
-  }
-
-  /** Bytes that the guest wants free in front of frames, from the next frame on. */
-  set xdpHeadroom(bytes: number) {
-    this.#taker.xdpHeadroom = bytes;
   }
 
   /** Begins to move frames. Both channels are notified once: the guest may have waited for an earlier life's event. */
@@ -104,30 +94,29 @@ export class Queue {
   }
 
   #attach(parts: QueueParts): { fromGuest: FromGuest; toGuest: ToGuest } {
-    const { settings, domid } = parts;
+    const { rings, domid } = parts;
     const grants = parts.xen.grants;
     const step = parts.xen.step?.bind(parts.xen, 'store to shared memory');
-    const txPage = this.#map(parts, settings.txRingRef).page(0);
-    const rxPage = this.#map(parts, settings.rxRingRef).page(0);
+    const txPage = this.#map(parts, rings.txRingRef).page(0);
+    const rxPage = this.#map(parts, rings.rxRingRef).page(0);
     const { journal } = parts;
     const txRing = new BackRing(txPage, TX_RING, journal?.fromGuest.log, step);
     const rxRing = new BackRing(rxPage, RX_RING, journal?.toGuest.log, step);
     if (!txRing.attach()) throw beyond('from-guest', domid);
     if (!rxRing.attach()) throw beyond('to-guest', domid);
     this.#resumed = txRing.responsesPublished !== 0 || rxRing.responsesPublished !== 0;
-    this.multicast.requested = settings.multicastControl;
-    if (!this.#resumed) this.multicast.begin();
     const frames =
       journal === undefined
         ? newBatches((bytes) => grants.arena(bytes))
         : { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
-    const common = { grants, domid, payload: parts.payload, hooks: parts.hooks, multicast: this.multicast };
+    const { payload, hooks, multicast } = parts;
+    const common = { grants, domid, payload, hooks, multicast };
     const fromGuest = new FromGuest({
       ...common,
       ring: txRing,
       frames: frames.fromGuest,
-      credit: this.#credit,
-      clock: this.#clock,
+      credit: parts.credit,
+      clock: parts.xen.clock,
       counters: parts.fromGuest,
     });
     this.#undo.push(() => fromGuest.grants[Symbol.dispose]());
@@ -135,7 +124,7 @@ export class Queue {
       ...common,
       ring: rxRing,
       frames: frames.toGuest,
-      taker: this.#taker,
+      taker: parts.taker,
       counters: parts.toGuest,
     });
     this.#undo.push(() => toGuest.grants[Symbol.dispose]());
@@ -157,6 +146,7 @@ export class Queue {
         checksumV6: settings.checksumV6,
         gsoV4: settings.gsoV4 && settings.scatterGather,
         gsoV6: settings.gsoV6 && settings.scatterGather,
+        queue: parts.place,
         onReadable: () => this.#toGuest?.wake(),
       },
     );
@@ -166,16 +156,16 @@ export class Queue {
 
   /** @returns how to notify the guest of responses in each ring. */
   #bind(parts: QueueParts): { tx: () => void; rx: () => void } {
-    const { settings } = parts;
-    if (settings.txPort === settings.rxPort) {
-      const channel = this.#channel(parts, settings.txPort, () => {
+    const { rings } = parts;
+    if (rings.txPort === rings.rxPort) {
+      const channel = this.#channel(parts, rings.txPort, () => {
         this.#fromGuest.wake();
         this.#toGuest.wake();
       });
       return { tx: () => channel.notify(), rx: () => channel.notify() };
     }
-    const tx = this.#channel(parts, settings.txPort, () => this.#fromGuest.wake());
-    const rx = this.#channel(parts, settings.rxPort, () => this.#toGuest.wake());
+    const tx = this.#channel(parts, rings.txPort, () => this.#fromGuest.wake());
+    const rx = this.#channel(parts, rings.rxPort, () => this.#toGuest.wake());
     return { tx: () => tx.notify(), rx: () => rx.notify() };
   }
 

@@ -2,19 +2,20 @@ import { VifdError, type VifdErrorCode } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import type { StoreWatch } from '../xen/types.js';
-import { FlowCounters } from './counters.js';
+import { Connection } from './connection.js';
+import { VifJournals } from './connection-journals.js';
+import { newQueueCounters, type QueueCounters, sumOf } from './counters.js';
 import { parseRate, type Rate } from './credit.js';
 import {
   advertise,
-  type FrontendSettings,
   type Handshake,
   MULTICAST_KEY,
+  QUEUES_MAX,
   readFrontend,
   readHeadroom,
+  tooManyQueues,
 } from './handshake.js';
 import { Hooks } from './hooks.js';
-import { type Journal, readJournal } from './journal.js';
-import { Queue } from './queue.js';
 import { frameStream } from './stream.js';
 import type { Direction, Frame, FrameHook, VifId, VifInfo, VifState, VifStats } from './types.js';
 import type { VifSight } from './vif-node.js';
@@ -27,7 +28,7 @@ const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
   XenbusState.Reconfigured,
 ]);
 
-/** One guest's network interface: its life in the store, its port and, while the guest is attached, its queue. */
+/** One guest's network interface: its life in the store, its port and, while the guest is attached, its connection. */
 export class Vif implements VifInfo {
   readonly id: VifId;
   readonly domid: number;
@@ -35,13 +36,13 @@ export class Vif implements VifInfo {
   readonly mac: string;
   readonly bridge: string | undefined;
   readonly #parts: VifParts;
-  readonly #fromGuest = new FlowCounters();
-  readonly #toGuest = new FlowCounters();
+  readonly #counters: QueueCounters[] = [];
   readonly #hooks: Hooks;
+  readonly #journals: VifJournals;
   #state: VifState = 'waiting';
   #reason: string | undefined;
   #port: Port | undefined;
-  #queue: Queue | undefined;
+  #connection: Connection | undefined;
   #watches: Promise<StoreWatch>[] = [];
   #dirty = false;
   #work: Promise<void> | undefined;
@@ -58,6 +59,12 @@ export class Vif implements VifInfo {
     this.mac = info.mac;
     this.bridge = info.bridge;
     this.#hooks = new Hooks((error) => parts.onError(error, this));
+    this.#journals = new VifJournals({
+      journals: parts.journals,
+      vif: info,
+      onError: (error) => parts.onError(error, this),
+      onIgnored: (message) => this.#report('ERR_JOURNAL', message),
+    });
     const { hook } = parts;
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this));
   }
@@ -72,7 +79,18 @@ export class Vif implements VifInfo {
   }
 
   get stats(): VifStats {
-    return { fromGuest: { ...this.#fromGuest }, toGuest: { ...this.#toGuest } };
+    return {
+      fromGuest: sumOf(this.#counters.map(({ fromGuest }) => fromGuest)),
+      toGuest: sumOf(this.#counters.map(({ toGuest }) => toGuest)),
+    };
+  }
+
+  /** Of each queue that the guest has, or had. */
+  get queueStats(): readonly VifStats[] {
+    return this.#counters.map(({ fromGuest, toGuest }) => ({
+      fromGuest: { ...fromGuest },
+      toGuest: { ...toGuest },
+    }));
   }
 
   get port(): Port | undefined {
@@ -164,7 +182,7 @@ export class Vif implements VifInfo {
   async #look(): Promise<{ sight: VifSight | undefined; keys: Promise<Handshake> | undefined }> {
     const { node, xen } = this.#parts;
     const looking = node.look();
-    const keys = this.#queue === undefined ? readFrontend(xen.store, node.frontendPath) : undefined;
+    const keys = this.#connection === undefined ? readFrontend(xen.store, node.frontendPath) : undefined;
     keys?.catch(() => undefined);
     return { sight: await looking, keys };
   }
@@ -208,7 +226,7 @@ export class Vif implements VifInfo {
     const wrong = rate !== undefined && 'wrong' in rate;
     if (wrong) this.#report('ERR_STATE', rate.wrong);
     this.#rate = wrong ? undefined : rate;
-    if (this.#queue !== undefined) this.#queue.rate = this.#rate;
+    if (this.#connection !== undefined) this.#connection.rate = this.#rate;
   }
 
   /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
@@ -216,19 +234,19 @@ export class Vif implements VifInfo {
     this.#end('guest-closed');
     this.#state = 'waiting';
     this.#reason = undefined;
-    await this.#openPort();
+    const port = await this.#openPort();
     if (sight.own === XenbusState.InitWait) return;
-    await advertise(this.#parts.xen.store, this.#parts.node.path);
+    await advertise(this.#parts.xen.store, this.#parts.node.path, queuesOf(port));
     await this.#parts.node.setState(XenbusState.InitWait);
   }
 
   async #connect(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
     if (!CONNECTABLE.has(sight.own)) return;
-    if (this.#queue !== undefined) await this.#heedMulticast(this.#queue);
+    if (this.#connection !== undefined) await this.#heedMulticast(this.#connection);
     else if (keys !== undefined && this.#state !== 'stopped') await this.#attach(keys);
     const plugged = sight.own === XenbusState.InitWait && sight.plugged;
     const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
-    if ((plugged || reconfigured) && this.#queue !== undefined)
+    if ((plugged || reconfigured) && this.#connection !== undefined)
       await this.#parts.node.setState(XenbusState.Connected);
   }
 
@@ -238,18 +256,20 @@ export class Vif implements VifInfo {
     const port = await this.#openPort();
     const handshake = await keys;
     if (!handshake.ok) return this.#stop(handshake.reason);
+    const { settings } = handshake;
+    const tooMany = tooManyQueues(settings, queuesOf(port));
+    if (tooMany !== undefined) return this.#stop(tooMany);
     try {
-      this.#queue = new Queue({
+      this.#connection = new Connection({
         xen,
         domid: this.domid,
-        settings: handshake.settings,
+        settings,
         rate: this.#rate,
         port,
-        journal: this.#openJournal(handshake.settings),
+        journals: this.#journals.open(settings),
         payload: this.#parts.payload,
         hooks: this.#hooks,
-        fromGuest: this.#fromGuest,
-        toGuest: this.#toGuest,
+        counters: (queue) => this.#countersOf(queue),
         onStop: (reason) => this.#stop(reason),
       });
     } catch (error) {
@@ -258,15 +278,15 @@ export class Vif implements VifInfo {
     }
     this.#state = 'connected';
     // Listeners come first: what they hook in shall see every frame.
-    this.#parts.onAttached(this, { resumed: this.#queue.resumed, attachMs: xen.clock.now() - began });
-    this.#queue?.start();
+    this.#parts.onAttached(this, { resumed: this.#connection.resumed, attachMs: xen.clock.now() - began });
+    this.#connection?.start();
   }
 
   /** The guest may change its mind at any time; what it wanted at first is in the handshake. */
-  async #heedMulticast(queue: Queue): Promise<void> {
+  async #heedMulticast({ multicast }: Connection): Promise<void> {
     const { node, xen } = this.#parts;
     const requested = await xen.store.read(`${node.frontendPath}/${MULTICAST_KEY}`);
-    queue.multicast.requested = requested === '1';
+    multicast.requested = requested === '1';
   }
 
   /** The guest has other wishes, and waits for our answer; frames move all the while. */
@@ -274,7 +294,7 @@ export class Vif implements VifInfo {
     await this.#connect(sight, keys);
     const { node, xen } = this.#parts;
     const headroom = await readHeadroom(xen.store, node.frontendPath);
-    if (this.#queue !== undefined) this.#queue.xdpHeadroom = headroom;
+    if (this.#connection !== undefined) this.#connection.xdpHeadroom = headroom;
     // Our own write leads here again.
     if (sight.own !== XenbusState.Reconfigured) await node.setState(XenbusState.Reconfigured);
   }
@@ -329,54 +349,38 @@ export class Vif implements VifInfo {
     await port?.[Symbol.asyncDispose]();
   }
 
-  /** A connection begins or goes on. Without a journal it does too: that is said, and no reason to refuse a guest. */
-  #openJournal(settings: FrontendSettings): Journal | undefined {
-    const { domid, handle } = this;
-    try {
-      const bytes = this.#parts.journals?.open(this.#journalName);
-      if (bytes === undefined) return undefined;
-      const journal = readJournal(bytes, { ...settings, domid, handle, queue: 0 });
-      if (journal.ignored === 'foreign')
-        this.#report('ERR_JOURNAL', 'its journal is of another connection and was ignored');
-      if (journal.ignored === 'damaged')
-        this.#report('ERR_JOURNAL', 'its journal is damaged and was ignored: frames may be lost');
-      return journal;
-    } catch (error) {
-      this.#parts.onError(error, this);
-      return undefined;
-    }
-  }
-
-  get #journalName(): string {
-    return `${this.id}.q0`;
+  #countersOf(queue: number): QueueCounters {
+    const counters = this.#counters[queue] ?? newQueueCounters();
+    this.#counters[queue] = counters;
+    return counters;
   }
 
   #report(code: VifdErrorCode, message: string): void {
     this.#parts.onError(new VifdError(code, `${this.id}: ${message}`, { vif: this.id }), this);
   }
 
-  /** The guest's connection is over: so is its journal. */
+  /** The guest's connection is over: so are its journals. */
   #end(why: DetachReason): void {
     this.#release(why);
-    try {
-      this.#parts.journals?.remove(this.#journalName);
-    } catch (error) {
-      // It names rings that are no more, and will be ignored.
-      this.#parts.onError(error, this);
-    }
+    this.#journals.remove();
   }
 
   #release(why: DetachReason): void {
-    const queue = this.#queue;
-    this.#queue = undefined;
-    queue?.detach();
-    if (queue !== undefined) this.#parts.onDetached(this, why);
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.detach();
+    if (connection !== undefined) this.#parts.onDetached(this, why);
   }
 
   async #openPort(): Promise<Port> {
     this.#port ??= await this.#parts.openPort(this);
     return this.#port;
   }
+}
+
+/** How many queues are offered to guests behind this port. */
+function queuesOf({ queuesMax = 1 }: Port): number {
+  return Math.min(queuesMax, QUEUES_MAX);
 }
 
 /** What a frontend can cause by what it wrote; anything else is ours or the machine's to mend. */

@@ -8,7 +8,12 @@ export interface Port extends AsyncDisposable {
   readonly name: string;
   /** True when `write` can send bytes straight from a mapped GrantBatch (FRAME_OP_COUNT > 0). */
   readonly writesMapped: boolean;
-  /** Begins to use the port with these batches. One user at a time: after `PortIo.close` it may be opened again. */
+  /** How many queues it can have at once; left out: one. */
+  readonly queuesMax?: number;
+  /**
+   * Begins to use the port, or the queue of it that `options.queue` names, with these batches. One user at a time: after
+   * `PortIo.close` it may be opened again.
+   */
   open(batches: PortBatches, options: PortOptions): PortIo;
   /**
    * Takes away what would outlive the process (a persistent tap): the vif is gone for good.
@@ -32,8 +37,16 @@ export interface PortOptions {
   readonly checksumV6: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
+  /** Left out: the only one. */
+  readonly queue?: QueuePlace;
   /** The port calls this when frames wait and `wantReadable` was called. */
   onReadable(): void;
+}
+
+/** One of the queues that a port is used with, opened in order of `index`. The port has no others from then on. */
+export interface QueuePlace {
+  readonly index: number;
+  readonly count: number;
 }
 
 export interface PortIo {

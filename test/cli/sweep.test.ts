@@ -25,8 +25,15 @@ describe('what vifs leave that go while no vifd runs', () => {
       removeTap,
     });
 
-  it('is removed, and nothing else', async () => {
-    for (const name of ['vif1.0.q0.journal', 'vif2.0.q0.journal', 'vif2.1.q0.journal', 'notes'])
+  it('is removed with all of its journals, and nothing else', async () => {
+    for (const name of [
+      'vif1.0.journal',
+      'vif1.0.q0.journal',
+      'vif1.0.q1.journal',
+      'vif2.0.q0.journal',
+      'vif2.1.q0.journal',
+      'notes',
+    ])
       writeFileSync(join(directory, name), '');
     const removed = await run(['/local/domain/0/backend/vif/2/0']);
     expect(removed).toEqual(['vif1.0', 'vif2.1']);

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSy
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { journalFiles } from '../../lib/journal-files.js';
-import { JOURNAL_BYTES, readJournal } from '../../lib/netback/journal.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/queue-journal.js';
 import { FRAMES, inDirectory, JOURNAL, serve } from './journal-world.js';
 
 describe('a vif whose journal cannot be had is served all the same, and it is said in one line', () => {
@@ -44,13 +44,13 @@ describe('a journal that was spoilt while no backend ran is not used, and it is 
     it.each<[what: string, spoil: () => void]>([
       ['cut short', () => truncateSync(path(), 5000)],
       ['cut to a few bytes', () => truncateSync(path(), 3)],
-      ['made longer', () => truncateSync(path(), 2 * JOURNAL_BYTES)],
-      ['overwritten with noise', () => writeFileSync(path(), Buffer.alloc(JOURNAL_BYTES, 0xa5))],
+      ['made longer', () => truncateSync(path(), 2 * QUEUE_JOURNAL_BYTES)],
+      ['overwritten with noise', () => writeFileSync(path(), Buffer.alloc(QUEUE_JOURNAL_BYTES, 0xa5))],
       [
         "overwritten with another guest's",
         () => {
-          const bytes = new Uint8Array(JOURNAL_BYTES);
-          const { log, frames } = readJournal(bytes, nobody).fromGuest;
+          const bytes = new Uint8Array(QUEUE_JOURNAL_BYTES);
+          const { log, frames } = readQueueJournal(bytes, nobody).fromGuest;
           frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
           log.commit(FRAMES, Uint32Array.of(1, 2), 2, 0, undefined);
           writeFileSync(path(), bytes);

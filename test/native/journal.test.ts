@@ -12,14 +12,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { journalFiles } from '../../lib/journal-files.js';
-import { CREDIT_WORDS } from '../../lib/netback/credit.js';
-import { JOURNAL_BYTES, readJournal } from '../../lib/netback/journal.js';
-import { MULTICAST_WORDS } from '../../lib/netback/multicast.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/queue-journal.js';
 import { NONE_KEPT } from '../../lib/protocol/redo.js';
 
 const identity = { domid: 7, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };
 /** In words: the state of the log that is first in the file. */
-const AT_FROM_GUEST = 16 + MULTICAST_WORDS + CREDIT_WORDS;
+const AT_FROM_GUEST = 16;
 
 describe('journal files', () => {
   let directory: string;
@@ -30,10 +28,13 @@ describe('journal files', () => {
 
   it('are made with their directory, zeroed, and are the same memory for the next life', () => {
     const journals = journalFiles(join(directory, 'run'));
-    const page = journals.open('vif7.0.q0');
-    expect([page.length, page.every((byte) => byte === 0)]).toEqual([JOURNAL_BYTES, true]);
-    readJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_KEPT, undefined);
-    const { fromGuest, ignored } = readJournal(journals.open('vif7.0.q0'), identity);
+    const page = journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES);
+    expect([page.length, page.every((byte) => byte === 0)]).toEqual([QUEUE_JOURNAL_BYTES, true]);
+    readQueueJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_KEPT, undefined);
+    const { fromGuest, ignored } = readQueueJournal(
+      journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES),
+      identity,
+    );
     expect(ignored).toBe(undefined);
     expect(fromGuest.log.committed(5, 2)).toBe(2);
     expect([...fromGuest.log.responses.subarray(0, 2)]).toEqual([11, 12]);
@@ -45,51 +46,57 @@ describe('journal files', () => {
 
   it('of another connection are ignored, and said to be', () => {
     const journals = journalFiles(directory);
-    readJournal(journals.open('v'), identity).fromGuest.log.commit(
+    readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity).fromGuest.log.commit(
       5,
       Uint32Array.of(11),
       1,
       NONE_KEPT,
       undefined,
     );
-    const { fromGuest, ignored } = readJournal(journals.open('v'), { ...identity, txRingRef: 10 });
+    const { fromGuest, ignored } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), {
+      ...identity,
+      txRingRef: 10,
+    });
     expect(ignored).toBe('foreign');
     expect(fromGuest.log.committed(5, 1)).toBe(0);
   });
 
   it.each([
     ['truncated', Buffer.alloc(100, 0x4a)],
-    ['of noise', Buffer.from(Array.from({ length: JOURNAL_BYTES }, (_, i) => (i * 73) & 0xff))],
-    ['longer than a journal', Buffer.alloc(3 * JOURNAL_BYTES, 0xff)],
+    ['of noise', Buffer.from(Array.from({ length: QUEUE_JOURNAL_BYTES }, (_, i) => (i * 73) & 0xff))],
+    ['longer than a journal', Buffer.alloc(3 * QUEUE_JOURNAL_BYTES, 0xff)],
   ])('%s are never acted upon', (_what, bytes) => {
     writeFileSync(join(directory, 'v.journal'), bytes);
-    const { fromGuest, toGuest, ignored } = readJournal(journalFiles(directory).open('v'), identity);
+    const { fromGuest, toGuest, ignored } = readQueueJournal(
+      journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES),
+      identity,
+    );
     expect(ignored).toBe('foreign');
     expect([fromGuest.log.committed(0, 256), toGuest.log.committed(0, 256)]).toEqual([0, 0]);
     expect([fromGuest.log.firstKept, toGuest.log.firstKept]).toEqual([NONE_KEPT, NONE_KEPT]);
   });
 
   it.each([
-    ['shorter', JOURNAL_BYTES - 1],
-    ['longer', JOURNAL_BYTES + 1],
+    ['shorter', QUEUE_JOURNAL_BYTES - 1],
+    ['longer', QUEUE_JOURNAL_BYTES + 1],
   ])(
     'of our connection and %s than they were are never acted upon: frames that they list may be missing',
     (_what, bytes) => {
       const journals = journalFiles(directory);
-      const { fromGuest } = readJournal(journals.open('v'), identity);
+      const { fromGuest } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity);
       fromGuest.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
       fromGuest.log.commit(5, Uint32Array.of(11), 1, 0, undefined);
       truncateSync(join(directory, 'v.journal'), bytes);
-      const next = readJournal(journals.open('v'), identity);
+      const next = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity);
       expect(next.ignored).toBe('foreign');
       expect([next.fromGuest.log.committed(5, 1), next.fromGuest.log.firstKept]).toEqual([0, NONE_KEPT]);
-      expect(readJournal(journals.open('v'), identity).ignored).toBe(undefined);
+      expect(readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity).ignored).toBe(undefined);
     },
   );
 
   it('with a count beyond the log, or beyond what the guest asked, are not acted upon', () => {
-    const page = journalFiles(directory).open('v');
-    const { log } = readJournal(page, identity).fromGuest;
+    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES);
+    const { log } = readQueueJournal(page, identity).fromGuest;
     log.commit(5, new Uint32Array(128), 128, NONE_KEPT, undefined);
     expect(log.committed(5, 128)).toBe(128);
     expect(log.committed(5, 127)).toBe(0);
@@ -99,11 +106,11 @@ describe('journal files', () => {
   });
 
   it('keep frames for the next life, at just their place in the ring', () => {
-    const page = journalFiles(directory).open('v');
-    const first = readJournal(page, identity).toGuest;
+    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES);
+    const first = readQueueJournal(page, identity).toGuest;
     first.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
     first.log.keep(0xffffffff, 0, undefined);
-    const { toGuest, ignored } = readJournal(page, identity);
+    const { toGuest, ignored } = readQueueJournal(page, identity);
     expect(ignored).toBe(undefined);
     expect([toGuest.log.kept(0xffffffff), toGuest.log.kept(0)]).toEqual([0, NONE_KEPT]);
     expect([...toGuest.frames.block.subarray(8, 10)]).toEqual([64, 60]);
@@ -122,12 +129,12 @@ describe('journal files', () => {
     ['a frame longer than frames are', [1, 0, 0, 0, 0, 0, 0, 0, 64, 65_554]],
     ['a frame in pages that are mapped no more', [1, 0, 0, 0, 0, 0, 0, 0, 64, 60, 0, 1]],
   ])('that keep %s are ignored as damaged', (_what, block) => {
-    const page = journalFiles(directory).open('v');
-    const { fromGuest } = readJournal(page, identity);
+    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES);
+    const { fromGuest } = readQueueJournal(page, identity);
     fromGuest.frames.block.set(block);
     fromGuest.log.keep(5, 0, undefined);
-    expect(readJournal(page, identity)).toMatchObject({ ignored: 'damaged' });
-    expect(readJournal(page, identity)).toMatchObject({ ignored: undefined });
+    expect(readQueueJournal(page, identity)).toMatchObject({ ignored: 'damaged' });
+    expect(readQueueJournal(page, identity)).toMatchObject({ ignored: undefined });
     expect(fromGuest.log.firstKept).toBe(NONE_KEPT);
   });
 
@@ -135,11 +142,11 @@ describe('journal files', () => {
     const error = (path: string, errno: string) =>
       expect.objectContaining({ code: 'ERR_JOURNAL', errno, message: expect.stringContaining(path) });
     writeFileSync(join(directory, 'file'), '');
-    expect(() => journalFiles(join(directory, 'file/run')).open('v')).toThrow(
+    expect(() => journalFiles(join(directory, 'file/run')).open('v', QUEUE_JOURNAL_BYTES)).toThrow(
       error('file/run/v.journal', 'ENOTDIR'),
     );
     symlinkSync('/etc/passwd', join(directory, 'v.journal'));
-    expect(() => journalFiles(directory).open('v')).toThrow(error('v.journal', 'ELOOP'));
+    expect(() => journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES)).toThrow(error('v.journal', 'ELOOP'));
     expect(readFileSync('/etc/passwd', 'utf8')).toContain('root');
   });
 });

@@ -204,7 +204,7 @@ describe('offloads', () => {
   };
 
   it('of the port follow what the guest can take', async () => {
-    expect(await asked({})).toEqual({ checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true });
+    expect(await asked({})).toMatchObject({ checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true });
     expect(await asked({ 'feature-sg': '0' })).toMatchObject({ gsoV4: false, gsoV6: false });
     expect(await asked({ 'feature-no-csum-offload': '1' })).toMatchObject({ checksumV4: false });
     expect(await asked({ 'feature-ipv6-csum-offload': '0' })).toMatchObject({ checksumV6: false });

@@ -112,7 +112,7 @@ describe.each(MACHINES)("a guest's multicast list, on %s", (_name, machine) => {
     await connect(true);
     await tell(EXTRA_TYPE_MCAST_ADD, GROUP);
     await world.stop();
-    world.journals.remove('vif7.0.q0');
+    world.journals.remove('vif7.0');
     await world.start('copy');
     await tell(EXTRA_TYPE_MCAST_ADD, OTHER);
     expect(await arriving()).toEqual([0x33, 0x01, 255, 0]);

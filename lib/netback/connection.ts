@@ -1,0 +1,111 @@
+import { VifdError } from '../errors.js';
+import type { Port } from '../ports/types.js';
+import type { Clock, Xen } from '../xen/types.js';
+import type { ConnectionJournals } from './connection-journals.js';
+import type { QueueCounters } from './counters.js';
+import { Credit, type Rate } from './credit.js';
+import type { FrontendSettings } from './handshake.js';
+import type { Hooks } from './hooks.js';
+import { MulticastFilter } from './multicast.js';
+import { Queue } from './queue.js';
+import type { Taker } from './to-guest.js';
+import type { PayloadMode } from './types.js';
+
+export interface ConnectionParts {
+  readonly xen: Xen;
+  readonly domid: number;
+  readonly settings: FrontendSettings;
+  readonly rate: Rate | undefined;
+  readonly port: Port;
+  readonly journals: ConnectionJournals;
+  readonly payload: PayloadMode;
+  readonly hooks: Hooks;
+  readonly counters: (queue: number) => QueueCounters;
+  /** The guest broke the protocol in one queue; nothing was let go of yet. */
+  readonly onStop: (reason: string) => void;
+}
+
+/** A connected guest: its queues, and what they have in common. It exists while attached. */
+export class Connection {
+  readonly multicast: MulticastFilter;
+  readonly queues: readonly Queue[];
+  readonly #credit: Credit;
+  readonly #clock: Clock;
+  readonly #taker: Taker;
+
+  /**
+   * Attaches to all queues, or to none.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
+   */
+  constructor(parts: ConnectionParts) {
+    const { settings, journals } = parts;
+    const { scatterGather, xdpHeadroom } = settings;
+    this.#clock = parts.xen.clock;
+    this.#taker = { scatterGather, xdpHeadroom };
+    this.#credit = new Credit(journals.vif.credit);
+    this.#credit.limit(parts.rate, this.#clock.now());
+    this.multicast = new MulticastFilter(journals.vif.multicast);
+    this.multicast.requested = settings.multicastControl;
+    const queues: Queue[] = [];
+    this.queues = queues;
+    try {
+      for (let index = 0; index < settings.queues.length; index++) queues.push(this.#attach(parts, index));
+    } catch (error) {
+      this.detach();
+      throw error;
+    }
+    if (!this.resumed) this.multicast.begin();
+  }
+
+  /** An earlier life of the backend has served these rings: frontends begin them at 0. */
+  get resumed(): boolean {
+    return this.queues.some((queue) => queue.resumed);
+  }
+
+  /** What the guest may send from now on, by all queues together. */
+  set rate(rate: Rate | undefined) {
+    this.#credit.limit(rate, this.#clock.now());
+    for (const queue of this.queues) queue.hurry();
+  }
+
+  /** Bytes that the guest wants free in front of frames, from the next frame on. */
+  set xdpHeadroom(bytes: number) {
+    this.#taker.xdpHeadroom = bytes;
+  }
+
+  /** Begins to move frames. */
+  start(): void {
+    for (const queue of this.queues) queue.start();
+  }
+
+  /** Lets go of the guest, which stays connected. */
+  detach(): void {
+    for (const queue of this.queues) queue.detach();
+  }
+
+  #attach(parts: ConnectionParts, index: number): Queue {
+    const { settings, journals } = parts;
+    // With one queue it goes without saying.
+    const where = settings.queues.length > 1 ? `queue ${index}: ` : '';
+    try {
+      return new Queue({
+        ...parts,
+        ...parts.counters(index),
+        rings: settings.queues[index],
+        place: { index, count: settings.queues.length },
+        journal: journals.queues[index],
+        multicast: this.multicast,
+        credit: this.#credit,
+        taker: this.#taker,
+        onStop: (reason) => parts.onStop(`${where}${reason}`),
+      });
+    } catch (error) {
+      if (where === '' || !(error instanceof VifdError)) throw error;
+      const { code, errno } = error;
+      throw new VifdError(code, `${where}${error.message}`, {
+        cause: error,
+        ...(errno === undefined ? {} : { errno }),
+      });
+    }
+  }
+}

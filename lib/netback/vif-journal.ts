@@ -1,0 +1,48 @@
+import { CREDIT_WORDS } from './credit.js';
+import type { FrontendSettings } from './handshake.js';
+import { claimJournal, type Ignored, JOURNAL_HEAD_WORDS } from './journal.js';
+import { MULTICAST_WORDS } from './multicast.js';
+
+/** What a guest programmed, and what its toolstack allows: of the connection as a whole, whichever queue it came by. */
+export interface VifJournal {
+  /** For a MulticastFilter. */
+  readonly multicast: Uint32Array;
+  /** For a Credit. */
+  readonly credit: Uint32Array;
+  readonly ignored: Ignored | undefined;
+}
+
+/** 'VIFC' */
+const MAGIC = 0x43464956;
+
+// Layout in words. No content of these is wrong: each reader believes it as far as it can be.
+const AT_MULTICAST = JOURNAL_HEAD_WORDS;
+const AT_CREDIT = AT_MULTICAST + MULTICAST_WORDS;
+const END_WORDS = AT_CREDIT + CREDIT_WORDS;
+export const VIF_JOURNAL_BYTES = Math.ceil(END_WORDS / 1024) * 4096;
+
+/** The one place where bytes become a vif's journal. Of another connection's nothing is used. */
+export function readVifJournal(
+  bytes: Uint8Array,
+  { domid, handle }: { readonly domid: number; readonly handle: number },
+  { queues }: Pick<FrontendSettings, 'queues'>,
+): VifJournal {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, VIF_JOURNAL_BYTES / 4);
+  // The first queue's rings and ports are no other connection's.
+  const { txRingRef, rxRingRef, txPort, rxPort } = queues[0];
+  const names = Uint32Array.of(domid, handle, queues.length, txRingRef, rxRingRef, txPort, rxPort);
+  const ignored = claimJournal(words, MAGIC, names);
+  return { ...wordsIn(words), ignored };
+}
+
+/** The same in memory that ends with the process. */
+export function newVifJournal(): VifJournal {
+  return { ...wordsIn(new Uint32Array(VIF_JOURNAL_BYTES / 4)), ignored: undefined };
+}
+
+function wordsIn(words: Uint32Array): Omit<VifJournal, 'ignored'> {
+  return {
+    multicast: words.subarray(AT_MULTICAST, AT_CREDIT),
+    credit: words.subarray(AT_CREDIT, END_WORDS),
+  };
+}

@@ -1,0 +1,73 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { journalFiles } from '../../lib/journal-files.js';
+import { VifJournals } from '../../lib/netback/connection-journals.js';
+import type { FrontendSettings, QueueSettings } from '../../lib/netback/handshake.js';
+
+const QUEUES: readonly QueueSettings[] = [0, 1, 2].map((queue) => ({
+  txRingRef: 8 + 2 * queue,
+  rxRingRef: 9 + 2 * queue,
+  txPort: 3 + 2 * queue,
+  rxPort: 4 + 2 * queue,
+}));
+
+/** Of a connection, what journals are about. */
+const of = (queues: readonly QueueSettings[]) => ({ queues }) as FrontendSettings;
+
+describe('the journals of a vif', () => {
+  let directory: string;
+  let said: string[];
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'vifd-journals-'));
+    said = [];
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  const life = () =>
+    new VifJournals({
+      journals: journalFiles(join(directory, 'run')),
+      vif: { id: 'vif7.0', domid: 7, handle: 0 },
+      onError: (error) => said.push(String(error)),
+      onIgnored: (message) => said.push(message),
+    });
+  const files = () => readdirSync(join(directory, 'run')).map((file) => file.replace('.journal', ''));
+
+  it('keep what was programmed for the next life of the connection, and of no other', () => {
+    life().open(of(QUEUES)).vif.credit[0] = 5;
+    expect(life().open(of(QUEUES)).vif.credit[0]).toBe(5);
+    expect(said).toEqual([]);
+    // The same rings, and one queue less: the guest has connected anew.
+    expect(life().open(of(QUEUES.slice(0, 2))).vif.credit[0]).toBe(0);
+    expect(said).toEqual(['its journal is of another connection and was ignored']);
+  });
+
+  it('are one for the vif and one a queue; those that a connection does not have are removed', () => {
+    writeOther();
+    life().open(of(QUEUES));
+    expect(files()).toEqual(['vif7.0', 'vif7.0.q0', 'vif7.0.q1', 'vif7.0.q2', 'vif7.00', 'vif70.0']);
+    life().open(of(QUEUES.slice(0, 1)));
+    expect(files()).toEqual(['vif7.0', 'vif7.0.q0', 'vif7.00', 'vif70.0']);
+  });
+
+  it('are removed with the connection, and leave those of others alone', () => {
+    writeOther();
+    const journals = life();
+    journals.open(of(QUEUES));
+    journals.remove();
+    journals.remove();
+    expect(files()).toEqual(['vif7.00', 'vif70.0']);
+  });
+
+  it('are removed by a life that did not open them', () => {
+    life().open(of(QUEUES));
+    life().remove();
+    expect(files()).toEqual([]);
+    expect(existsSync(join(directory, 'run'))).toBe(true);
+  });
+
+  function writeOther(): void {
+    for (const name of ['vif70.0', 'vif7.00']) journalFiles(join(directory, 'run')).open(name, 4096);
+  }
+});
