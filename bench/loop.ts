@@ -4,6 +4,7 @@ import { CREDIT_WORDS, Credit } from '../lib/netback/credit.js';
 import { FromGuest } from '../lib/netback/from-guest.js';
 import { Hooks } from '../lib/netback/hooks.js';
 import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/multicast.js';
+import { Patience } from '../lib/netback/patience.js';
 import type { PumpResult } from '../lib/netback/pump.js';
 import { ToGuest } from '../lib/netback/to-guest.js';
 import type { PayloadMode } from '../lib/netback/types.js';
@@ -75,6 +76,7 @@ export class TypeScriptLoop implements Loop {
       frames: frames.toGuest,
       taker,
       counters: this.counters.toGuest,
+      patience: new Patience(systemClock, true),
     });
     this.#source = new NullPortIo(this.#fromGuest.frames, this.#toGuest.frames);
     this.#fromGuest.start(port === undefined ? this.#source : this.#open(port), port?.writesMapped ?? true);

@@ -23,6 +23,8 @@ export interface ConnectionParts {
   readonly counters: (queue: number) => QueueCounters;
   /** The guest broke the protocol in one queue; nothing was let go of yet. */
   readonly onStop: (reason: string) => void;
+  /** The guest takes no frames; it goes on by itself when it does. */
+  readonly onStall: () => void;
 }
 
 /** A connected guest: its queues, and what they have in common. It exists while attached. */

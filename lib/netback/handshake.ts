@@ -1,5 +1,10 @@
 import type { Store, StoreView } from '../xen/types.js';
 
+/** Names a connection by its rings and channels: another one's are others. */
+export function ringsOf({ queues }: FrontendSettings): string {
+  return queues.map((rings) => Object.values(rings).join(' ')).join(', ');
+}
+
 /** A queue's rings, and how to tell of them. */
 export interface QueueSettings {
   readonly txRingRef: number;

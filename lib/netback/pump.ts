@@ -3,7 +3,7 @@ export const BATCH_SLOTS = 128;
 
 /**
  * What a turn of a pump came to. idle: nothing waits and an event will tell of more. more: work is left for
- * the next turn. waitMs: work is left, and the guest's rate forbids it until then. stop: the guest broke the protocol; the
+ * the next turn. waitMs: work is left that cannot be done before (for the guest's rate, or for want of its buffers). stop: the guest broke the protocol; the
  * reason is for people.
  */
 export type PumpResult = 'idle' | 'more' | { readonly waitMs: number } | { readonly stop: string };

@@ -9,6 +9,7 @@ import { FromGuest } from './from-guest.js';
 import type { FrontendSettings, QueueSettings } from './handshake.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
+import { Patience } from './patience.js';
 import type { QueueJournal } from './queue-journal.js';
 import { type Taker, ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
@@ -33,10 +34,13 @@ export interface QueueParts {
   readonly toGuest: FlowCounters;
   /** The guest broke the protocol; the queue has let go of nothing yet. */
   readonly onStop: (reason: string) => void;
+  /** The guest takes no frames; it goes on by itself when it does. */
+  readonly onStall: () => void;
 }
 
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
 export class Queue {
+  readonly patience: Patience;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
@@ -51,6 +55,7 @@ export class Queue {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
    */
   constructor(parts: QueueParts) {
+    this.patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.onStall);
     try {
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
@@ -126,6 +131,7 @@ export class Queue {
       frames: frames.toGuest,
       taker: parts.taker,
       counters: parts.toGuest,
+      patience: this.patience,
     });
     this.#undo.push(() => toGuest.grants[Symbol.dispose]());
     return { fromGuest, toGuest };
@@ -147,7 +153,10 @@ export class Queue {
         gsoV4: settings.gsoV4 && settings.scatterGather,
         gsoV6: settings.gsoV6 && settings.scatterGather,
         queue: parts.place,
-        onReadable: () => this.#toGuest?.wake(),
+        onReadable: () => {
+          pumps.toGuest.offer();
+          this.#toGuest?.wake();
+        },
       },
     );
     this.#undo.push(() => io.close());
@@ -160,12 +169,12 @@ export class Queue {
     if (rings.txPort === rings.rxPort) {
       const channel = this.#channel(parts, rings.txPort, () => {
         this.#fromGuest.wake();
-        this.#toGuest.wake();
+        this.#toGuest.rouse();
       });
       return { tx: () => channel.notify(), rx: () => channel.notify() };
     }
     const tx = this.#channel(parts, rings.txPort, () => this.#fromGuest.wake());
-    const rx = this.#channel(parts, rings.rxPort, () => this.#toGuest.wake());
+    const rx = this.#channel(parts, rings.rxPort, () => this.#toGuest.rouse());
     return { tx: () => tx.notify(), rx: () => rx.notify() };
   }
 

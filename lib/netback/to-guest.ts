@@ -11,6 +11,7 @@ import type { FlowCounters } from './counters.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
+import type { Patience } from './patience.js';
 import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
 import type { PayloadMode } from './types.js';
 
@@ -43,11 +44,14 @@ export class ToGuest {
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
   readonly #counters: FlowCounters;
+  readonly #patience: Patience;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   #io: PortIo | undefined;
   /** Frames [#next, frames.count) are held. */
   #next = 0;
+  /** The port said that frames wait in it. */
+  #offered = false;
 
   constructor(parts: {
     ring: BackRing;
@@ -59,6 +63,7 @@ export class ToGuest {
     hooks: Hooks;
     multicast: MulticastFilter;
     counters: FlowCounters;
+    patience: Patience;
   }) {
     this.frames = parts.frames;
     const { arena } = parts.frames;
@@ -74,6 +79,7 @@ export class ToGuest {
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
     this.#counters = parts.counters;
+    this.#patience = parts.patience;
     // What an earlier life had read from the port and not delivered comes first.
     const { kept } = parts.ring;
     if (kept === NONE_KEPT) this.frames.count = 0;
@@ -84,6 +90,11 @@ export class ToGuest {
     this.#io = io;
   }
 
+  /** Frames wait in the port. */
+  offer(): void {
+    this.#offered = true;
+  }
+
   /** Moves what waits, a bounded amount. */
   pump(notify: () => void): PumpResult {
     // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
@@ -92,7 +103,7 @@ export class ToGuest {
       if (waiting === RING_BROKEN) return { stop: 'to-guest ring: req_prod is beyond the ring' };
       if (waiting > 0 && this.#next === this.frames.count && !this.#read()) return 'idle';
       if (waiting === 0 || waiting < this.#slotsOf(this.#next)) {
-        if (!this.#ring.arm()) return 'idle';
+        if (!this.#ring.arm()) return this.#wait();
         continue;
       }
       const fault = this.#deliver(Math.min(waiting, BATCH_SLOTS), notify);
@@ -101,12 +112,40 @@ export class ToGuest {
     return 'more';
   }
 
+  /** There is no room. Nobody waits for it for ever: neither frames, nor those who would see old ones come. */
+  #wait(): PumpResult {
+    if (this.#next === this.frames.count && !this.#offered) {
+      this.#io?.wantReadable();
+      return 'idle';
+    }
+    const waitMs = this.#patience.waitMs();
+    if (waitMs > 0) return { waitMs };
+    this.#dropWaiting();
+    this.#io?.wantReadable();
+    return 'idle';
+  }
+
+  /** Drops what is held, and what waits in the port behind it, a bounded amount. */
+  #dropWaiting(): void {
+    this.#offered = false;
+    this.#counters.dropped += this.frames.count - this.#next;
+    for (let batch = 0; batch < TURN_BATCHES; batch++) {
+      this.frames.count = 0;
+      if (this.#io === undefined || this.#io.read() === 0) break;
+      this.#counters.dropped += this.frames.count;
+    }
+    this.frames.count = 0;
+    this.#next = 0;
+    this.#ring.keepNone();
+  }
+
   /** Fills the batch from the port. @returns false when no frame waits; the port will then tell. */
   #read(): boolean {
     const io = this.#io;
     if (io === undefined) return false;
     this.#next = 0;
     this.frames.count = 0;
+    this.#offered = false;
     if (io.read() === 0) {
       io.wantReadable();
       return false;
@@ -158,6 +197,7 @@ export class ToGuest {
     else this.grants.mapToGuest();
     const fault = this.grants.ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(first, end);
     if (this.#ring.publish(this.#responses, used, firstKept)) notify();
+    this.#patience.end();
     return fault;
   }
 

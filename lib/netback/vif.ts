@@ -8,11 +8,13 @@ import { newQueueCounters, type QueueCounters, sumOf } from './counters.js';
 import { parseRate, type Rate } from './credit.js';
 import {
   advertise,
+  type FrontendSettings,
   type Handshake,
   MULTICAST_KEY,
   QUEUES_MAX,
   readFrontend,
   readHeadroom,
+  ringsOf,
   tooManyQueues,
 } from './handshake.js';
 import { Hooks } from './hooks.js';
@@ -43,6 +45,8 @@ export class Vif implements VifInfo {
   #reason: string | undefined;
   #port: Port | undefined;
   #connection: Connection | undefined;
+  /** Of the connection that is served, or was until it was stopped. */
+  #rings: string | undefined;
   #watches: Promise<StoreWatch>[] = [];
   #dirty = false;
   #work: Promise<void> | undefined;
@@ -171,7 +175,7 @@ export class Vif implements VifInfo {
 
   async #act(): Promise<void> {
     const { sight, keys } = await this.#look();
-    if (sight === undefined) await this.#forget();
+    if (sight === undefined) await this.#leave('guest-gone', 'closed');
     else await this.#step(sight, keys);
   }
 
@@ -179,16 +183,16 @@ export class Vif implements VifInfo {
    * The guest's keys are asked for behind its state, so they are as new; a round trip less when we attach. Whoever
    * connects awaits them: a guest that makes them unreadable must not hide its vif's end from us.
    */
-  async #look(): Promise<{ sight: VifSight | undefined; keys: Promise<Handshake> | undefined }> {
+  async #look(): Promise<{ sight: VifSight | undefined; keys: Promise<Handshake> }> {
     const { node, xen } = this.#parts;
     const looking = node.look();
-    const keys = this.#connection === undefined ? readFrontend(xen.store, node.frontendPath) : undefined;
-    keys?.catch(() => undefined);
+    const keys = readFrontend(xen.store, node.frontendPath);
+    keys.catch(() => undefined);
     return { sight: await looking, keys };
   }
 
   /** The table of docs/design.md, "Life of a vif". */
-  async #step(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
+  async #step(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
     if (sight.hotplugError !== undefined) {
       this.#report('ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
     }
@@ -207,6 +211,7 @@ export class Vif implements VifInfo {
       case XenbusState.Closing:
         this.#end('guest-closed');
         this.#state = 'closed';
+        this.#reason = undefined;
         if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
         return this.#parts.node.setState(XenbusState.Closing);
       case XenbusState.Closed:
@@ -240,23 +245,38 @@ export class Vif implements VifInfo {
     await this.#parts.node.setState(XenbusState.InitWait);
   }
 
-  async #connect(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
+  async #connect(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
+    // Not every guest waits for InitWait: mini-os and MirageOS say Connected at once, MirageOS from Closed too.
+    if (sight.own === XenbusState.Initialising || sight.own === XenbusState.Closed)
+      return this.#expect(sight);
     if (!CONNECTABLE.has(sight.own)) return;
-    if (this.#connection !== undefined) await this.#heedMulticast(this.#connection);
-    else if (keys !== undefined && this.#state !== 'stopped') await this.#attach(keys);
+    await this.#heed(await keys);
     const plugged = sight.own === XenbusState.InitWait && sight.plugged;
     const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
     if ((plugged || reconfigured) && this.#connection !== undefined)
       await this.#parts.node.setState(XenbusState.Connected);
   }
 
-  async #attach(keys: Promise<Handshake>): Promise<void> {
+  /** Serves the connection that the guest's keys name, and heeds what it may change while connected. */
+  async #heed(handshake: Handshake): Promise<void> {
+    if (!handshake.ok) {
+      if (this.#connection === undefined && handshake.reason !== this.#reason) this.#stop(handshake.reason);
+      return;
+    }
+    const { settings } = handshake;
+    const rings = ringsOf(settings);
+    // Another connection, of which we have not seen the beginning: it came faster than we looked.
+    if (this.#connection !== undefined && rings !== this.#rings) this.#end('guest-closed');
+    if (this.#connection !== undefined) this.#connection.multicast.requested = settings.multicastControl;
+    else if (this.#state !== 'stopped' || rings !== this.#rings) await this.#attach(settings);
+  }
+
+  async #attach(settings: FrontendSettings): Promise<void> {
     const { xen } = this.#parts;
     const began = xen.clock.now();
     const port = await this.#openPort();
-    const handshake = await keys;
-    if (!handshake.ok) return this.#stop(handshake.reason);
-    const { settings } = handshake;
+    this.#rings = ringsOf(settings);
+    this.#reason = undefined;
     const tooMany = tooManyQueues(settings, queuesOf(port));
     if (tooMany !== undefined) return this.#stop(tooMany);
     try {
@@ -271,6 +291,8 @@ export class Vif implements VifInfo {
         hooks: this.#hooks,
         counters: (queue) => this.#countersOf(queue),
         onStop: (reason) => this.#stop(reason),
+        onStall: () =>
+          this.#report('ERR_STALLED', 'its guest takes no frames for 60 s: they are dropped until it does'),
       });
     } catch (error) {
       if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
@@ -282,15 +304,8 @@ export class Vif implements VifInfo {
     this.#connection?.start();
   }
 
-  /** The guest may change its mind at any time; what it wanted at first is in the handshake. */
-  async #heedMulticast({ multicast }: Connection): Promise<void> {
-    const { node, xen } = this.#parts;
-    const requested = await xen.store.read(`${node.frontendPath}/${MULTICAST_KEY}`);
-    multicast.requested = requested === '1';
-  }
-
   /** The guest has other wishes, and waits for our answer; frames move all the while. */
-  async #reconfigure(sight: VifSight, keys: Promise<Handshake> | undefined): Promise<void> {
+  async #reconfigure(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
     await this.#connect(sight, keys);
     const { node, xen } = this.#parts;
     const headroom = await readHeadroom(xen.store, node.frontendPath);
@@ -317,11 +332,6 @@ export class Vif implements VifInfo {
       new VifdError('ERR_PROTOCOL', `${this.id} stopped: ${reason}`, { vif: this.id }),
       this,
     );
-  }
-
-  /** The node is gone: so is the vif. */
-  #forget(): Promise<void> {
-    return this.#leave('guest-gone', 'closed');
   }
 
   /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
@@ -362,6 +372,7 @@ export class Vif implements VifInfo {
   /** The guest's connection is over: so are its journals. */
   #end(why: DetachReason): void {
     this.#release(why);
+    this.#rings = undefined;
     this.#journals.remove();
   }
 

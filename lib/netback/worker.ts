@@ -10,7 +10,7 @@ export class Worker {
   #later: Disposable | undefined;
   #running = false;
   #again = false;
-  /** `#later` is when the guest may go on. */
+  /** `#later` is when the guest may go on, or has waited long enough. */
   #throttled = false;
   #ended = false;
 
@@ -36,6 +36,12 @@ export class Worker {
     // A port may have frames before `pump` returns.
     if (this.#running) this.#again = true;
     else this.#run();
+  }
+
+  /** What it waited for may have come, however long it meant to wait. */
+  rouse(): void {
+    if (this.#throttled) this.#forget();
+    this.wake();
   }
 
   /** Looks at once whether it may go on. */

@@ -40,7 +40,8 @@ export class RawGuest {
   readonly #tx: SharedPages;
   readonly #rx: SharedPages;
   readonly #refs: number[] = [];
-  #channel: EventChannel | undefined;
+  /** For both rings, or one for each. */
+  #channels: EventChannel[] = [];
   events = 0;
 
   constructor(xen: Xen) {
@@ -56,19 +57,29 @@ export class RawGuest {
     }
   }
 
+  /** Grants the rings and opens channels for the backend. @returns what a frontend writes into the store of them. */
+  offer(channels: 1 | 2 = 1): Record<string, string> {
+    this.#channels = Array.from({ length: channels }, (_, i) =>
+      this.xen.events.bindUnbound(0, () => {
+        this.events++;
+        this.#channels[i]?.unmask();
+      }),
+    );
+    const [tx, rx] = this.#channels.map(({ port }) => `${port}`);
+    return {
+      'tx-ring-ref': `${this.#tx.grant(0, 0, 'write')}`,
+      'rx-ring-ref': `${this.#rx.grant(0, 0, 'write')}`,
+      ...(rx === undefined ? { 'event-channel': tx } : { 'event-channel-tx': tx, 'event-channel-rx': rx }),
+    };
+  }
+
   /** Writes the store nodes of both ends as a toolstack and a connected guest leave them. */
   async connect(toolstack: Xen, keys: Record<string, string> = {}): Promise<void> {
     const back = backendVifPath(0, this.domid, 0);
     const front = frontendVifPath(this.domid, 0);
-    this.#channel = this.xen.events.bindUnbound(0, () => {
-      this.events++;
-      this.#channel?.unmask();
-    });
     const frontend: Record<string, string> = {
       backend: back,
-      'tx-ring-ref': `${this.#tx.grant(0, 0, 'write')}`,
-      'rx-ring-ref': `${this.#rx.grant(0, 0, 'write')}`,
-      'event-channel': `${this.#channel.port}`,
+      ...this.offer(),
       'request-rx-copy': '1',
       'feature-sg': '1',
       'feature-gso-tcpv4': '1',
@@ -123,11 +134,11 @@ export class RawGuest {
       index = (index + 1) >>> 0;
     }
     ring[RING_REQ_PROD] = index;
-    this.#channel?.notify();
+    this.#channels[0]?.notify();
   }
 
-  /** Posts receive buffers. */
-  post(refs: readonly number[]): void {
+  /** Posts receive buffers. `quietly`: as a frontend without feature-rx-notify, which tells nobody. */
+  post(refs: readonly number[], quietly = false): void {
     const ring = this.rx;
     let index = ring[RING_REQ_PROD];
     for (const ref of refs) {
@@ -135,11 +146,11 @@ export class RawGuest {
       index = (index + 1) >>> 0;
     }
     ring[RING_REQ_PROD] = index;
-    this.#channel?.notify();
+    if (!quietly) this.#channels.at(-1)?.notify();
   }
 
   notify(): void {
-    this.#channel?.notify();
+    for (const channel of this.#channels) channel.notify();
   }
 
   /** Responses [from, rsp_prod) of the TX ring. */

@@ -1,0 +1,222 @@
+import { XenbusState } from '../../lib/protocol/xenbus.js';
+import type { GuestScript, ScriptedGuest } from './guest.js';
+
+const { Unknown, Initialising, InitWait, Initialised, Connected } = XenbusState;
+const { Closing, Closed, Reconfiguring, Reconfigured } = XenbusState;
+
+/** Linux: `xennet_connect`, `talk_to_netback`; `xennet_bus_close` when the driver goes. */
+const linux: GuestScript = {
+  name: 'Linux',
+  source: 'torvalds/linux drivers/net/xen-netfront.c',
+  async connect(guest) {
+    await guest.say(Initialising);
+    await guest.until(InitWait);
+    const split = (await guest.read('feature-split-event-channels')) === '1';
+    const queues = (await guest.read('multi-queue-max-queues')) === undefined ? {} : queuesKey(1);
+    await guest.write({
+      ...guest.offer(split ? 2 : 1),
+      ...queues,
+      'request-rx-copy': 1,
+      'feature-rx-notify': 1,
+      'feature-sg': 1,
+      'feature-gso-tcpv4': 1,
+      'feature-gso-tcpv6': 1,
+      'feature-ipv6-csum-offload': 1,
+    });
+    await guest.say(Connected);
+    await guest.until(Connected);
+  },
+  async disconnect(guest) {
+    await guest.say(Closing);
+    await guest.until(Closing, Unknown);
+    await guest.say(Closed);
+    await guest.until(Closed, Unknown);
+  },
+};
+
+/** Linux after kexec or in a crash kernel: it finds a connection that is not its own, and ends it first. */
+const linuxAfterKexec: GuestScript = {
+  ...linux,
+  name: 'Linux after kexec',
+  source: 'torvalds/linux drivers/xen/xenbus/xenbus_probe_frontend.c, xenbus_reset_frontend',
+  async connect(guest) {
+    const state = (await guest.backend()).state;
+    // Falls through from where the backend stands; 5 s for each.
+    if (state === Connected) {
+      await guest.say(Closing);
+      await guest.until(Closing);
+    }
+    if (state === Connected || state === Closing) {
+      await guest.say(Closed);
+      await guest.until(Closed);
+    }
+    await linux.connect(guest);
+  },
+  // It does not: the kernel is gone, and its rings with it.
+  async disconnect() {},
+};
+
+const WINDOWS_CHANGE_MS = 120_000;
+
+/** Windows: each change of the backend is waited for at most 120 s, and most states lead to a step. */
+const windows: GuestScript = {
+  name: 'Windows',
+  source:
+    'xcp-ng/win-xenvif src/xenvif/frontend.c, receiver.c: FrontendPrepare, FrontendConnect, FrontendClose',
+  // ASSERT(FALSE) in all three loops.
+  fears: [Reconfiguring, Reconfigured],
+  async connect(guest) {
+    await windowsLoop(guest, InitWait, { [Closed]: Initialising, [Connected]: Closing, [Closing]: Closed });
+    const split = (await guest.read('feature-split-event-channels')) === '1';
+    await guest.remove('feature-gso-tcpv4-prefix', 'feature-gso-tcpv6-prefix');
+    await guest.write({
+      ...guest.offer(split ? 2 : 1),
+      'request-rx-copy': 1,
+      'feature-sg': 1,
+      'feature-rx-notify': 1,
+      'feature-gso-tcpv4': 1,
+      'feature-gso-tcpv6': 1,
+      'feature-no-csum-offload': 0,
+      'feature-ipv6-csum-offload': 1,
+      ...queuesKey(1),
+    });
+    await windowsLoop(guest, Connected, {
+      [InitWait]: Connected,
+      [Initialised]: Connected,
+      [Closing]: Closed,
+    });
+    // Multicast filters come on the ring; the driver asks for them while it runs.
+    await guest.write({ 'request-multicast-control': 0 });
+  },
+  async disconnect(guest) {
+    await windowsLoop(guest, Closed, { [Connected]: Closing, [InitWait]: Closing, [Closing]: Closed });
+  },
+};
+
+/** Answers each state of the backend's by one of its own, until it is `goal`. */
+async function windowsLoop(
+  guest: ScriptedGuest,
+  goal: XenbusState,
+  answers: Partial<Record<XenbusState, XenbusState>>,
+): Promise<void> {
+  let state: XenbusState = Unknown;
+  while (state !== goal) {
+    state = await guest.change(state, WINDOWS_CHANGE_MS);
+    if (state === Unknown) throw new Error('Windows takes its device for gone');
+    const answer = state === goal ? undefined : answers[state];
+    if (answer !== undefined) await guest.say(answer);
+  }
+}
+
+/** FreeBSD: as Linux, but Closed at once when the backend says Closing. No GSO over IPv6. */
+const freebsd: GuestScript = {
+  name: 'FreeBSD',
+  source: 'freebsd/freebsd-src sys/dev/xen/netfront/netfront.c: talk_to_backend, netfront_backend_changed',
+  async connect(guest) {
+    await guest.say(Initialising);
+    await guest.until(InitWait);
+    await guest.write({
+      ...guest.offer(1),
+      'request-rx-copy': 1,
+      'feature-rx-notify': 1,
+      'feature-sg': 1,
+      'feature-gso-tcpv4': 1,
+      'feature-no-csum-offload': 0,
+    });
+    await guest.say(Connected);
+    await guest.until(Connected);
+  },
+  /** What `ifconfig xn0 -lro` does (xn_ioctl, "xn_reset"). */
+  async disconnect(guest) {
+    await guest.remove('feature-gso-tcpv4', 'feature-no-csum-offload');
+    await guest.say(Closing);
+    await guest.until(Closing);
+    await guest.say(Closed);
+    await guest.until(Closed);
+  },
+};
+
+/** NetBSD: talks at InitWait whatever its own state is, and panics at a state that it does not know. */
+const netbsd: GuestScript = {
+  name: 'NetBSD',
+  source: 'NetBSD/src sys/arch/xen/xen/if_xennet_xenbus.c: xennet_talk_to_backend, xennet_backend_changed',
+  fears: [Reconfiguring, Reconfigured],
+  async connect(guest) {
+    await guest.say(Initialising);
+    await guest.until(InitWait);
+    await guest.write({
+      vifname: 'xennet0',
+      ...guest.offer(1),
+      'request-rx-copy': 1,
+      'feature-rx-notify': 1,
+      'feature-ipv6-csum-offload': 1,
+      'feature-sg': 1,
+    });
+    await guest.say(Connected);
+    await guest.until(Connected);
+  },
+  async disconnect(guest) {
+    await guest.say(Closing);
+    await guest.until(Closing);
+    await guest.say(Closed);
+    await guest.until(Closed);
+  },
+};
+
+/** mini-os (pv-grub, stub domains): says Connected without a look at the backend, and nothing of rx-notify. */
+const miniOs: GuestScript = {
+  name: 'mini-os',
+  source: 'mirage/mini-os netfront.c: init_netfront, shutdown_netfront',
+  postsQuietly: true,
+  async connect(guest) {
+    // One transaction, the state with the keys.
+    await guest.write({ ...guest.offer(1), 'request-rx-copy': 1, state: Connected });
+    const state = await guest.until(Connected, Closing, Closed, Reconfiguring, Reconfigured);
+    if (state !== Connected) throw new Error(`mini-os gives up: backend not available, state=${state}`);
+  },
+  async disconnect(guest) {
+    await guest.say(Closing);
+    await guest.until(Closing, Closed, Reconfiguring, Reconfigured);
+    await guest.say(Closed);
+    await guest.until(Closed, Reconfiguring, Reconfigured);
+    await guest.say(Initialising);
+    await guest.until(InitWait, Initialised, Connected, Closing);
+    await guest.remove('tx-ring-ref', 'rx-ring-ref', 'event-channel', 'request-rx-copy');
+  },
+};
+
+/** MirageOS: says Connected without a look at the backend, and from Closed again without Initialising in between. */
+const mirage: GuestScript = {
+  name: 'MirageOS',
+  source: 'mirage/mirage-net-xen lib/frontend.ml plug_inner, lib/xenstore.ml',
+  async connect(guest) {
+    await guest.write({
+      ...guest.offer(1),
+      'feature-sg': 1,
+      'feature-gso-tcpv4': 0,
+      'request-rx-copy': 1,
+      'feature-rx-flip': 0,
+      'feature-rx-notify': 1,
+      'feature-smart-poll': 0,
+    });
+    await guest.say(Connected);
+    await guest.until(Connected);
+  },
+  async disconnect(guest) {
+    await guest.say(Closed);
+  },
+};
+
+function queuesKey(queues: number): Record<string, number> {
+  return { 'multi-queue-num-queues': queues };
+}
+
+export const GUESTS: readonly GuestScript[] = [
+  linux,
+  linuxAfterKexec,
+  windows,
+  freebsd,
+  netbsd,
+  miniOs,
+  mirage,
+];

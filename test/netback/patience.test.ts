@@ -1,0 +1,91 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DRAIN_MS, STALL_MS } from '../../lib/netback/patience.js';
+import { ScriptedGuest } from '../guests/guest.js';
+import { Host } from '../guests/host.js';
+
+const FRAME = Uint8Array.from({ length: 100 }, (_, i) => i);
+
+describe.each([
+  ['that tells when it posts buffers', true],
+  ['without feature-rx-notify', false],
+] as const)('a guest %s', (_name, tells) => {
+  let host: Host;
+  let guest: ScriptedGuest;
+  beforeEach(async () => {
+    host = new Host();
+    await host.create();
+    guest = new ScriptedGuest(host);
+    const keys = guest.offer(1);
+    const features = {
+      'request-rx-copy': 1,
+      'feature-sg': 1,
+      ...(tells && { 'feature-rx-notify': 1 }),
+      state: 4,
+    };
+    await host.done(guest.write({ ...keys, ...features }), 100);
+    await host.run(20);
+    expect(host.vif?.state).toBe('connected');
+  });
+  afterEach(() => host.stop());
+
+  const post = (count: number) => {
+    const from = guest.rings.rxResponses().length;
+    guest.rings.post(
+      Array.from({ length: count }, (_, i) => guest.rings.ref(from + i)),
+      !tells,
+    );
+  };
+  const dropped = () => host.vif?.stats.toGuest.dropped;
+
+  it('gets what waits soon after it posts a buffer', async () => {
+    host.port?.put(FRAME);
+    await host.run(500);
+    expect(guest.rings.rxResponses()).toEqual([]);
+    post(1);
+    await host.run(40);
+    expect(guest.rings.rxResponses()).toMatchObject([{ status: 100 }]);
+    expect(dropped()).toBe(0);
+  });
+
+  it('gets a frame of several slots once there are enough', async () => {
+    host.port?.put(new Uint8Array(9000));
+    for (const buffers of [1, 1]) {
+      post(buffers);
+      await host.run(40);
+      expect(guest.rings.rxResponses()).toEqual([]);
+    }
+    post(1);
+    await host.run(40);
+    expect(guest.rings.rxResponses()).toHaveLength(3);
+  });
+
+  it('loses what waits for longer than 10 s, what is held and what is not read yet, and gets what comes later', async () => {
+    host.port?.put(new Uint8Array(9000));
+    post(1);
+    await host.run(100);
+    host.port?.put(FRAME);
+    await host.run(DRAIN_MS + 100);
+    expect(dropped()).toBe(2);
+    expect(host.port?.queued).toBe(0);
+    host.port?.put(FRAME);
+    await host.run(40);
+    expect(guest.rings.rxResponses()).toMatchObject([{ status: 100 }]);
+    expect(dropped()).toBe(2);
+  });
+
+  it('that takes nothing for 60 s is stalled, if it tells; a buffer too few does not end that', async () => {
+    for (let waited = 0; waited < STALL_MS; waited += DRAIN_MS) {
+      host.port?.put(new Uint8Array(9000));
+      if (waited === DRAIN_MS) post(1);
+      await host.run(DRAIN_MS + 100);
+    }
+    expect(dropped()).toBe(6);
+    const stalls = host.errors.filter((error) => /takes no frames/.test(error));
+    expect(stalls).toHaveLength(tells ? 1 : 0);
+    post(2);
+    host.port?.put(new Uint8Array(9000));
+    await host.run(40);
+    expect(guest.rings.rxResponses()).toHaveLength(3);
+    expect(dropped()).toBe(6);
+  });
+});
