@@ -3,6 +3,7 @@
 #
 #   npm run lab -- [options] COMMAND...
 #
+#   --prepare       only install and build what is missing; no COMMAND
 #   --guests N      start guests g1 to gN before COMMAND (default 0)
 #   --no-netback    leave the kernel's xen-netback out
 #   --systemd       dom0's first process is systemd, and Debian's own script starts Xen's userland
@@ -25,9 +26,10 @@ usage() {
   exit 2
 }
 
-guests=0 netback=1 systemd=0 peer=0 out='' timeout=600 cpus=2 mem=3072
+prepare=0 guests=0 netback=1 systemd=0 peer=0 out='' timeout=600 cpus=2 mem=3072
 while [ $# -gt 0 ]; do
   case $1 in
+    --prepare) prepare=1 ;;
     --no-netback) netback=0 ;;
     --systemd) systemd=1 ;;
     --peer) peer=1 ;;
@@ -42,7 +44,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ $# -gt 0 ] || usage
+[ $# -gt 0 ] || [ "$prepare" = 1 ] || usage
 
 # shellcheck source=lab/host/tools.sh
 . "$lab/host/tools.sh"
@@ -53,6 +55,7 @@ done
 
 require_tools
 build_images "$peer"
+[ "$prepare" = 0 ] || exit 0
 
 work=$(mktemp -d)
 trap 'end_boot; rm -rf "$work"' EXIT

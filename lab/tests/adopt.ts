@@ -11,7 +11,12 @@ import { healthOf } from './witness.js';
 
 /** Item 5: a live vif between the kernel's driver and vifd. */
 export const adoptTests: Test[] = [
-  { name: 'ten times adopted and released under load: no reset', boot: 'beside', run: toAndFro },
+  {
+    name: 'ten times adopted and released under load: no reset',
+    boot: 'beside',
+    seconds: 500,
+    run: toAndFro,
+  },
   { name: 'adopt --all and release --all, with two guests', boot: 'beside', run: all },
   { name: 'what cannot be adopted stays as it is', boot: 'beside', run: refused },
   { name: 'an adopt, and a vifd, that are killed on the way', boot: 'beside', run: killed },

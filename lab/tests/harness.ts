@@ -11,8 +11,13 @@ export interface Test {
   readonly boot: Boot;
   /** How vifd is to move payload. Guests live on through a change. */
   readonly payload?: PayloadMode;
+  /** What it takes on a slow day, when that is more than SECONDS. One that the run has no time left for is skipped. */
+  readonly seconds?: number;
   run(dom0: Dom0): Promise<void>;
 }
+
+/** Of most tests: starting a guest takes half of it. */
+const SECONDS = 100;
 
 /** Tests once by copy and then all by map: each change is one more life of vifd. */
 export function inBothModes(tests: readonly Test[]): Test[] {
@@ -63,10 +68,14 @@ export class Dom0 {
   }
 }
 
-/** @param onResults gets all results so far after each test: the machine may not live to the end. */
+/**
+ * @param endMs on `performance.now()`'s clock; tests that would not end by then are skipped.
+ * @param onResults gets all results so far after each test: the machine may not live to the end.
+ */
 export async function runTests(
   tests: readonly Test[],
   dom0: Dom0,
+  endMs: number,
   onResults: (results: readonly Result[]) => void,
 ): Promise<void> {
   const results: Result[] = [];
@@ -74,6 +83,7 @@ export async function runTests(
     const began = performance.now();
     let failure: unknown;
     try {
+      requireTime(test, endMs - began);
       await dom0.setPayload(test.payload ?? 'copy');
       await test.run(dom0);
     } catch (error) {
@@ -84,7 +94,7 @@ export async function runTests(
     results.push(result);
     onResults(results);
     report(result);
-    if (failure !== undefined)
+    if (result.outcome === 'failed')
       console.log(
         dom0.vifd.events
           .slice(-20)
@@ -92,6 +102,12 @@ export async function runTests(
           .join('\n'),
       );
   }
+}
+
+function requireTime({ seconds = SECONDS }: Test, leftMs: number): void {
+  if (leftMs >= seconds * 1000) return;
+  const left = Math.max(0, Math.round(leftMs / 1000));
+  throw new Skip(`it takes up to ${seconds} s, and this run (--minutes) has ${left} s left`);
 }
 
 function resultOf({ name }: Test, seconds: number, failure: unknown): Result {

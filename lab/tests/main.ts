@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
 import { openStore } from '../../lib/xen/store/client.js';
 import { adoptTests } from './adopt.js';
-import { frameTests } from './frames.js';
+import { frameTests, pvhTest } from './frames.js';
 import { type Boot, Dom0, runTests } from './harness.js';
 import { kernelTests } from './kernel.js';
 import { lifeTests } from './life.js';
@@ -11,8 +12,9 @@ import { systemdTests } from './systemd.js';
 import { installBuilds } from './vifd.js';
 
 /**
- * On the host, `main.js list [TEXT]` prints the tests as JSON. In dom0, `main.js run BOOT [TEXT] [--long]` runs those of a
- * boot and writes their results to /mnt/out/results.json. TEXT picks tests by name.
+ * On the host, `main.js list [TEXT]` prints those that have TEXT in their names as JSON. In dom0,
+ * `main.js run BOOT [--long] [--seconds N] NAME...` runs those that end within N seconds and writes their results to
+ * /mnt/out/results.json.
  */
 const TESTS = [
   ...lifeTests,
@@ -21,22 +23,31 @@ const TESTS = [
   ...neighbourTests,
   ...kernelTests,
   ...adoptTests,
+  pvhTest,
   ...systemdTests,
 ];
 
-const [verb, ...rest] = process.argv.slice(2).filter((word) => word !== '--long');
-const picked = (text = '') => TESTS.filter(({ name }) => name.includes(text));
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { long: { type: 'boolean', default: false }, seconds: { type: 'string', default: 'Infinity' } },
+});
+const endMs = performance.now() + Number(flags.seconds) * 1000;
+const [verb, ...rest] = positionals;
 
 if (verb === 'list') {
-  process.stdout.write(JSON.stringify(picked(rest[0]).map(({ name, boot }) => ({ name, boot }))));
+  const [text = ''] = rest;
+  const named = TESTS.filter(({ name }) => name.includes(text));
+  process.stdout.write(JSON.stringify(named.map(({ name, boot }) => ({ name, boot }))));
 } else {
-  const [boot, text] = rest as [Boot, string?];
+  const [boot, ...names] = rest as [Boot, ...string[]];
   // The last boot's is installed as users install it.
   if (boot !== 'systemd') await installBuilds('/mnt/vifd');
   const store = await openStore();
-  const dom0 = new Dom0(store, process.argv.includes('--long'));
-  const tests = picked(text).filter((test) => test.boot === boot);
-  await runTests(tests, dom0, (results) => writeFileSync('/mnt/out/results.json', JSON.stringify(results)));
+  const dom0 = new Dom0(store, flags.long);
+  const tests = TESTS.filter((test) => test.boot === boot && names.includes(test.name));
+  await runTests(tests, dom0, endMs, (results) =>
+    writeFileSync('/mnt/out/results.json', JSON.stringify(results)),
+  );
   await dom0.vifd.stop('SIGTERM');
   await store[Symbol.asyncDispose]();
 }

@@ -10,6 +10,7 @@ export const neighbourTests: Test[] = [
   {
     name: 'a guest paused, rebooted, crashed and destroyed while another is measured: no effect',
     boot: 'alone',
+    seconds: 250,
     run: neighbours,
   },
 ];

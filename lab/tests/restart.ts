@@ -7,11 +7,13 @@ export const restartTests: Test[] = [
   {
     name: 'two minutes of stops, kills and updates under iperf and an interactive session: no reset',
     boot: 'alone',
+    seconds: 200,
     run: (dom0) => restarts(dom0, 'g1', 2),
   },
   {
     name: 'kills at random instants under iperf and an interactive session: no reset (--long: 100 of them)',
     boot: 'alone',
+    seconds: 150,
     run: (dom0) => kills(dom0, dom0.long ? 100 : 8),
   },
 ];

@@ -9,7 +9,12 @@ import { trial } from './trial.js';
 
 /** Item 8: installed from the package by the README's steps, on a dom0 that runs systemd and udev. */
 export const systemdTests: Test[] = [
-  { name: 'README, "On a dom0": every step, as it stands there', boot: 'systemd', run: readmeSteps },
+  {
+    name: 'README, "On a dom0": every step, as it stands there',
+    boot: 'systemd',
+    seconds: 250,
+    run: readmeSteps,
+  },
   { name: 'the unit: kills, restarts and a stop under the same load', boot: 'systemd', run: unitLives },
   { name: 'the unit: a life that hangs is ended by the watchdog', boot: 'systemd', run: hangs },
 ];
@@ -81,11 +86,12 @@ async function hangs(): Promise<void> {
   await writeFile('/run/systemd/system/vifd.service.d/test.conf', '[Service]\nWatchdogSec=10s\n');
   await must('systemctl', 'daemon-reload');
   await must('systemctl', 'restart', 'vifd');
-  const before = await unit('MainPID');
+  const [before, restarts] = [await unit('MainPID'), Number(await unit('NRestarts'))];
+  // Nothing else would end it: the signal waits with all others, and dom0's systemd logs nothing of its own.
   process.kill(Number(before), 'SIGSTOP');
   await until('the next life serves', async () => (await unit('MainPID')) !== before && (await isActive()));
   await ping(guest);
-  assert.match(await journal(), /Watchdog timeout/);
+  assert.equal(Number(await unit('NRestarts')), restarts + 1);
 }
 
 async function servedGuest(): Promise<Guest> {
