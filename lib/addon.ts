@@ -61,7 +61,19 @@ export interface XenLibraries {
 export interface NativeGrants {
   map(domid: number, refs: Uint32Array, write: boolean): NativeMapping | number;
   /** @param ops OPS_HEADER_WORDS + capacity * OP_WORDS words (lib/xen/types.ts). Pinned, as is the arena. */
-  batch(domid: number, ops: Uint32Array, arena: Uint8Array): NativeBatch;
+  batch(domid: number, ops: Uint32Array, arena: Uint8Array, staged?: unknown): NativeBatch;
+  staged(domid: number): NativeStaged;
+}
+
+/** See StagedGrants in lib/xen/types.ts. */
+export interface NativeStaged {
+  /** @returns 0 or -errno; none is mapped then. */
+  add(refs: Uint32Array, write: boolean): number;
+  remove(refs: Uint32Array): void;
+  size(): number;
+  clear(): void;
+  /** For `batch`. */
+  readonly handle: unknown;
 }
 
 export interface NativeMapping {

@@ -21,13 +21,14 @@ void SetStatus(uint32_t* op, int32_t status) { op[OP_STATUS] = static_cast<uint3
 }  // namespace
 
 GrantBatch::GrantBatch(std::shared_ptr<GrantTable> table, uint32_t domid, const Napi::Uint32Array& ops,
-                       const Napi::Uint8Array& arena)
-    : table_(std::move(table)), domid_(domid), ops_(ops), arena_(arena) {
+                       const Napi::Uint8Array& arena, std::shared_ptr<StagedGrants> staged)
+    : table_(std::move(table)), staged_(std::move(staged)), domid_(domid), ops_(ops), arena_(arena) {
   const size_t words = ops.ElementLength();
   capacity_ = words < OPS_HEADER_WORDS ? 0 : static_cast<uint32_t>((words - OPS_HEADER_WORDS) / OP_WORDS);
   segments_.resize(capacity_);
   segment_ops_.resize(capacity_);
   chosen_.reserve(capacity_);
+  to_map_.reserve(capacity_);
   refs_.resize(capacity_);
   areas_.reserve(capacity_);
   pages_.assign(capacity_, nullptr);
@@ -73,18 +74,25 @@ void GrantBatch::Copy(bool to_guest) {
   arena_.Check();
   const uint32_t count = Count();
   uint32_t filled = 0;
+  uint32_t failed = 0;
   for (uint32_t i = 0; i < count; i++) {
-    const uint32_t* op = Op(i);
-    if (!Fits(op, SpanLength(op))) continue;
+    uint32_t* op = Op(i);
+    if (!Fits(op, SpanLength(op))) {
+      SetStatus(op, GNTST_BAD_COPY_ARG);
+      failed++;
+      continue;
+    }
+    uint8_t* page = staged_ == nullptr ? nullptr : staged_->Page(op[OP_REF], to_guest);
+    if (page != nullptr) {
+      Move(op, page, arena_.bytes(), SpanLength(op), to_guest);
+      SetStatus(op, GNTST_OKAY);
+      continue;
+    }
     FillSegment(op, to_guest, &segments_[filled]);
     segment_ops_[filled++] = i;
   }
-  if (filled < count) {
-    for (uint32_t i = 0; i < count; i++) SetStatus(Op(i), GNTST_BAD_COPY_ARG);
-  }
   // 0 even when segments failed, so each status counts; on an error of the call itself none can be trusted.
   const bool called = filled == 0 || grant_copy(table_->handle, filled, segments_.data()) == 0;
-  uint32_t failed = count - filled;
   for (uint32_t i = 0; i < filled; i++) {
     const int32_t status = called ? segments_[i].status : GNTST_GENERAL_ERROR;
     SetStatus(Op(segment_ops_[i]), status);
@@ -100,15 +108,27 @@ void GrantBatch::CountFailed() {
   ops_.words()[OPS_FAILED] = failed;
 }
 
+void GrantBatch::FindStaged(bool to_guest) {
+  to_map_.clear();
+  for (const uint32_t index : chosen_) {
+    const uint32_t ref = Op(index)[OP_REF];
+    uint8_t* page = staged_ == nullptr ? nullptr : staged_->Page(ref, to_guest);
+    pages_[index] = page;
+    if (page != nullptr) continue;
+    refs_[to_map_.size()] = ref;
+    to_map_.push_back(index);
+  }
+}
+
 void GrantBatch::MapRange(uint32_t first, uint32_t count, int protection) {
   void* start = table_->lib->gnttab_map_domain_grant_refs(table_->handle, count, domid_, refs_.data() + first,
                                                           protection);
   if (start != nullptr && start != MAP_FAILED) {
     auto* bytes = static_cast<uint8_t*>(start);
     areas_.push_back({bytes, count});
-    for (uint32_t i = 0; i < count; i++) pages_[chosen_[first + i]] = bytes + size_t{i} * PAGE_SIZE;
+    for (uint32_t i = 0; i < count; i++) pages_[to_map_[first + i]] = bytes + size_t{i} * PAGE_SIZE;
   } else if (count == 1) {
-    SetStatus(Op(chosen_[first]), GNTST_BAD_GNTREF);
+    SetStatus(Op(to_map_[first]), GNTST_BAD_GNTREF);
   } else {
     // The call maps all or none and does not say which is bad. Halving finds b bad ones among n in O(b log n)
     // calls and never takes more than 2n.
@@ -117,19 +137,22 @@ void GrantBatch::MapRange(uint32_t first, uint32_t count, int protection) {
   }
 }
 
+void GrantBatch::Move(const uint32_t* op, uint8_t* page, uint8_t* arena, uint32_t length, bool to_guest) {
+  uint8_t* guest = page + SpanOffset(op);
+  uint8_t* ours = arena + op[OP_ARENA];
+  if (to_guest) {
+    memcpy(guest, ours, length);
+  } else {
+    memcpy(ours, guest, length);
+  }
+}
+
 void GrantBatch::CopySpans(bool to_guest, bool whole_span) {
   for (const uint32_t index : chosen_) {
     uint8_t* page = pages_[index];
     if (page == nullptr) continue;
     const uint32_t* op = Op(index);
-    uint8_t* guest = page + SpanOffset(op);
-    uint8_t* ours = arena_.bytes() + op[OP_ARENA];
-    const uint32_t length = whole_span ? SpanLength(op) : op[OP_HEAD];
-    if (to_guest) {
-      memcpy(guest, ours, length);
-    } else {
-      memcpy(ours, guest, length);
-    }
+    Move(op, page, arena_.bytes(), whole_span ? SpanLength(op) : op[OP_HEAD], to_guest);
   }
 }
 
@@ -137,9 +160,10 @@ void GrantBatch::MoveByMapping(bool to_guest, bool whole_span) {
   Unmap();
   Choose(whole_span);
   if (chosen_.empty()) return CountFailed();
-  const auto count = static_cast<uint32_t>(chosen_.size());
-  for (uint32_t i = 0; i < count; i++) refs_[i] = Op(chosen_[i])[OP_REF];
-  MapRange(0, count, to_guest ? PROT_READ | PROT_WRITE : PROT_READ);
+  mapped_ = true;
+  FindStaged(to_guest);
+  const auto count = static_cast<uint32_t>(to_map_.size());
+  if (count > 0) MapRange(0, count, to_guest ? PROT_READ | PROT_WRITE : PROT_READ);
   CopySpans(to_guest, whole_span);
   if (to_guest || whole_span) Unmap();
   CountFailed();
@@ -150,7 +174,8 @@ void GrantBatch::MapFromGuest() { MoveByMapping(false, false); }
 void GrantBatch::MapToGuest() { MoveByMapping(true, false); }
 
 void GrantBatch::Unmap() {
-  if (areas_.empty()) return;
+  if (!mapped_) return;
+  mapped_ = false;
   std::fill(pages_.begin(), pages_.end(), nullptr);
   for (const Area& area : areas_) table_->lib->gnttab_unmap(table_->handle, area.start, area.pages);
   areas_.clear();
@@ -169,7 +194,8 @@ bool GrantBatch::MappedSpan(uint32_t index, iovec* span, uint32_t* head) const {
 Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<GrantTable>& table) {
   const Napi::Env env = info.Env();
   const auto batch = std::make_shared<GrantBatch>(table, info[0].As<Napi::Number>().Uint32Value(),
-                                                  info[1].As<Napi::Uint32Array>(), info[2].As<Napi::Uint8Array>());
+                                                  info[1].As<Napi::Uint32Array>(), info[2].As<Napi::Uint8Array>(),
+                                                  StagedOf(info[3]));
   Napi::Object out = Napi::Object::New(env);
   out["copyFromGuest"] = DirectMethod<&GrantBatch::CopyFromGuest>(env, "copyFromGuest", batch);
   out["copyToGuest"] = DirectMethod<&GrantBatch::CopyToGuest>(env, "copyToGuest", batch);

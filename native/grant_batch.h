@@ -9,13 +9,14 @@
 
 #include "grants.h"
 #include "memory.h"
+#include "staged.h"
 
 namespace vifd {
 
 class GrantBatch {
  public:
   GrantBatch(std::shared_ptr<GrantTable> table, uint32_t domid, const Napi::Uint32Array& ops,
-             const Napi::Uint8Array& arena);
+             const Napi::Uint8Array& arena, std::shared_ptr<StagedGrants> staged);
   ~GrantBatch() { Unmap(); }
 
   void CopyFromGuest() { Copy(false); }
@@ -42,12 +43,17 @@ class GrantBatch {
   // Checks every operation's place; the good ones are listed in `chosen_`, the others get their status.
   void Choose(bool whole_span);
   void MoveByMapping(bool to_guest, bool whole_span);
+  // Finds the pages of the chosen ones, `staged_` first; lists in `to_map_` those that are not there.
+  void FindStaged(bool to_guest);
   void MapRange(uint32_t first, uint32_t count, int protection);
+  static void Move(const uint32_t* op, uint8_t* page, uint8_t* arena, uint32_t length, bool to_guest);
   void CopySpans(bool to_guest, bool whole_span);
   // Writes OPS_FAILED out of the statuses.
   void CountFailed();
 
   std::shared_ptr<GrantTable> table_;
+  // Or nullptr. Its pages need no hypervisor.
+  std::shared_ptr<StagedGrants> staged_;
   uint32_t domid_;
   uint32_t capacity_;
   Pin ops_;
@@ -57,12 +63,15 @@ class GrantBatch {
   // Which operation each segment is of.
   std::vector<uint32_t> segment_ops_;
   std::vector<uint32_t> chosen_;
+  std::vector<uint32_t> to_map_;
   std::vector<uint32_t> refs_;
   std::vector<Area> areas_;
   std::vector<uint8_t*> pages_;
+  // Some of `pages_` are set.
+  bool mapped_ = false;
 };
 
-// batch(domid, ops, arena) -> { copyFromGuest(), copyToGuest(), mapFromGuest(), mapToGuest(), unmap(), handle }
+// batch(domid, ops, arena, staged.handle | undefined) -> { copyFromGuest(), copyToGuest(), mapFromGuest(), mapToGuest(), unmap(), handle }
 Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<GrantTable>& table);
 
 // The batch behind the `handle` that NewBatch gave out.

@@ -7,6 +7,7 @@
 #include "grant_batch.h"
 #include "layout.h"
 #include "memory.h"
+#include "staged.h"
 
 namespace vifd {
 
@@ -77,6 +78,7 @@ Napi::Value OpenGrants(Napi::Env env, const std::shared_ptr<XenLib>& lib) {
   Napi::Object out = Napi::Object::New(env);
   out["map"] = Napi::Function::New(env, [table](const Napi::CallbackInfo& info) { return Map(info, table); });
   out["batch"] = Napi::Function::New(env, [table](const Napi::CallbackInfo& info) { return NewBatch(info, table); });
+  out["staged"] = Napi::Function::New(env, [table](const Napi::CallbackInfo& info) { return NewStaged(info, table); });
   return out;
 }
 

@@ -16,7 +16,7 @@ struct GrantTable {
   ~GrantTable() { lib->gnttab_close(handle); }
 };
 
-// -> { map(domid, refs, write), batch(..) }, or -errno.
+// -> { map(domid, refs, write), batch(..), staged(..) }, or -errno.
 Napi::Value OpenGrants(Napi::Env env, const std::shared_ptr<XenLib>& lib);
 
 }  // namespace vifd

@@ -40,6 +40,7 @@ function partsOf(life: ModelXen, arenas: ArenaPool): Xen {
       map: (...args) => life.grants.map(...args),
       arena: (bytes) => arenas.take(bytes),
       batch: (options) => life.grants.batch(options),
+      staged: (domid) => life.grants.staged(domid),
     },
     step: (what) => life.step(what),
     [Symbol.asyncDispose]: () => life[Symbol.asyncDispose](),

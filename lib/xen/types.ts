@@ -43,7 +43,29 @@ export interface Grants {
   /** Page-aligned, zeroed memory of this process. `bytes` is rounded up to whole pages. */
   arena(bytes: number): Arena;
   /** A descriptor block for copying or mapping many grants of `domid` in one call. */
-  batch(options: { domid: number; capacity: number; arena: Arena }): GrantBatch;
+  batch(options: BatchOptions): GrantBatch;
+  /** None yet. */
+  staged(domid: number): StagedGrants;
+}
+
+export interface BatchOptions {
+  readonly domid: number;
+  readonly capacity: number;
+  readonly arena: Arena;
+  /** Grants of `domid` that need no hypervisor. */
+  readonly staged?: StagedGrants;
+}
+
+/**
+ * Grants that stay mapped (netif.h, "Static Grants"): batches that are made with them move these bytes by themselves. Grants that
+ * are not here, or only for reading where a batch writes, are asked of the hypervisor as ever.
+ */
+export interface StagedGrants extends Disposable {
+  readonly size: number;
+  /** Maps grants that are not here yet: all or none. @returns whether it did; false is the granter's fault. */
+  add(refs: readonly number[], access: Access): boolean;
+  /** Unmaps those that are here. Not while a batch has pages mapped. */
+  remove(refs: readonly number[]): void;
 }
 
 export type Access = 'read' | 'write';

@@ -8,6 +8,7 @@ import type { Xen } from '../../lib/xen/types.js';
 import { copyTests, mapBatchTests } from './contract-batches.js';
 import { bindTests, deliveryTests } from './contract-events.js';
 import { arenaTests, mappingTests, shareTests } from './contract-memory.js';
+import { stagedTests } from './contract-staged.js';
 import type { World } from './contract-world.js';
 
 /** Two domains of one hypervisor, seen from one process. */
@@ -55,6 +56,7 @@ export function xenContract(name: string, open: () => Promise<XenPair>, skip?: s
     describe('mapping', () => mappingTests(world));
     describe('copy batch', () => copyTests(world));
     describe('map batch', () => mapBatchTests(world));
+    describe('staged grants', () => stagedTests(world));
     describe('shares', () => shareTests(world));
     describe('binding events', () => bindTests(world));
     describe('delivering events', () => deliveryTests(world));

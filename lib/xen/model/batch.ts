@@ -16,6 +16,7 @@ import {
 } from '../types.js';
 import type { Life } from './life.js';
 import { GNTST_BAD_COPY_ARG, GNTST_EAGAIN, GNTST_OKAY, type Grant, type GrantTables } from './memory.js';
+import type { ModelStagedGrants } from './staged.js';
 
 export interface ModelBatchOptions {
   readonly life: Life;
@@ -23,6 +24,7 @@ export interface ModelBatchOptions {
   readonly domid: number;
   readonly capacity: number;
   readonly arena: Arena;
+  readonly staged: ModelStagedGrants | undefined;
   /** True when the next operation shall fail with GNTST_eagain. */
   readonly fails: () => boolean;
 }
@@ -107,7 +109,7 @@ export class ModelGrantBatch implements GrantBatch {
 
   /** Does one operation and sets its status. @returns the grant when all went well. */
   #copy(op: number, access: Access, headOnly: boolean): Grant | undefined {
-    const { life, tables, domid, arena, fails } = this.#options;
+    const { life, tables, domid, arena, staged, fails } = this.#options;
     const span = this.#word(op, OP_SPAN);
     const offset = span & 0xffff;
     const length = span >>> 16;
@@ -116,8 +118,10 @@ export class ModelGrantBatch implements GrantBatch {
     if (offset + length > PAGE_SIZE || bytes > length || place + bytes > arena.bytes.length) {
       return this.#fail(op, GNTST_BAD_COPY_ARG);
     }
-    if (fails()) return this.#fail(op, GNTST_EAGAIN);
-    const grant = tables.find(domid, this.#word(op, OP_REF), life.domid, access);
+    const ref = this.#word(op, OP_REF);
+    const ready = staged?.find(ref, access);
+    if (ready === undefined && fails()) return this.#fail(op, GNTST_EAGAIN);
+    const grant = ready ?? tables.find(domid, ref, life.domid, access);
     if (typeof grant === 'number') return this.#fail(op, grant);
     const page = grant.allocation.page(grant.page);
     if (access === 'read') arena.bytes.set(page.subarray(offset, offset + bytes), place);

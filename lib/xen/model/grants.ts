@@ -1,8 +1,9 @@
 import { VifdError } from '../../errors.js';
-import type { Access, Arena, Grants, Mapping } from '../types.js';
+import type { Access, Arena, BatchOptions, Grants, Mapping } from '../types.js';
 import { ModelGrantBatch } from './batch.js';
 import type { Life } from './life.js';
 import { type Allocation, type Grant, type GrantTables, ModelArena } from './memory.js';
+import { ModelStagedGrants } from './staged.js';
 
 export class ModelGrants implements Grants {
   readonly #life: Life;
@@ -42,9 +43,13 @@ export class ModelGrants implements Grants {
     return new ModelArena(bytes);
   }
 
-  batch(options: { domid: number; capacity: number; arena: Arena }): ModelGrantBatch {
+  staged(domid: number): ModelStagedGrants {
+    this.#life.check('grants.staged');
+    return new ModelStagedGrants(this.#life, this.#tables, domid);
+  }
+
+  batch({ domid, capacity, arena, staged }: BatchOptions): ModelGrantBatch {
     this.#life.check('grants.batch');
-    const { domid, capacity, arena } = options;
     if (!Number.isInteger(capacity) || capacity < 1) {
       throw new VifdError(
         'ERR_ARGUMENT',
@@ -57,6 +62,7 @@ export class ModelGrants implements Grants {
       domid,
       capacity,
       arena,
+      staged: staged instanceof ModelStagedGrants ? staged : undefined,
       fails: this.#fails,
     });
   }

@@ -1,6 +1,7 @@
 import type { NativeBatch, NativeGrants } from '../../addon.js';
 import { VifdError } from '../../errors.js';
-import { type Arena, type GrantBatch, OP_WORDS, OPS_HEADER_WORDS } from '../types.js';
+import { type BatchOptions, type GrantBatch, OP_WORDS, OPS_HEADER_WORDS } from '../types.js';
+import { NativeStagedGrants } from './staged.js';
 
 /**
  * The methods are the addon's own functions, so that a call goes straight to native code. The addon pins `ops` and
@@ -18,14 +19,11 @@ export class NativeGrantBatch implements GrantBatch {
   readonly handle: unknown;
   readonly #forget: () => void;
 
-  constructor(
-    native: NativeGrants,
-    options: { domid: number; capacity: number; arena: Arena },
-    forget: () => void,
-  ) {
-    this.capacity = options.capacity;
-    this.ops = new Uint32Array(OPS_HEADER_WORDS + options.capacity * OP_WORDS);
-    const batch: NativeBatch = native.batch(options.domid, this.ops, options.arena.bytes);
+  constructor(native: NativeGrants, { domid, capacity, arena, staged }: BatchOptions, forget: () => void) {
+    this.capacity = capacity;
+    this.ops = new Uint32Array(OPS_HEADER_WORDS + capacity * OP_WORDS);
+    const pages = staged instanceof NativeStagedGrants ? staged.handle : undefined;
+    const batch: NativeBatch = native.batch(domid, this.ops, arena.bytes, pages);
     this.copyFromGuest = batch.copyFromGuest;
     this.copyToGuest = batch.copyToGuest;
     this.mapFromGuest = batch.mapFromGuest;

@@ -1,9 +1,19 @@
 import { errnoName, type NativeGrants, type NativeMapping } from '../../addon.js';
 import { VifdError } from '../../errors.js';
-import { type Access, type Arena, type GrantBatch, type Grants, type Mapping, PAGE_SIZE } from '../types.js';
+import {
+  type Access,
+  type Arena,
+  type BatchOptions,
+  type GrantBatch,
+  type Grants,
+  type Mapping,
+  PAGE_SIZE,
+  type StagedGrants,
+} from '../types.js';
 import { NativeArena } from './arena.js';
 import { NativeGrantBatch } from './batch.js';
 import { requireCount, requireDomid } from './check.js';
+import { NativeStagedGrants } from './staged.js';
 
 /** Whoever asks for more is confused: gntdev itself takes 65536 a call (linux/drivers/xen/gntdev.c, `limit`). */
 const MAP_PAGES_MAX = 65_536;
@@ -35,7 +45,13 @@ export class XenGrants implements Grants, Disposable {
     return new NativeArena(bytes);
   }
 
-  batch(options: { domid: number; capacity: number; arena: Arena }): GrantBatch {
+  staged(domid: number): StagedGrants {
+    this.#check();
+    requireDomid(domid);
+    return this.#hold((forget) => new NativeStagedGrants(this.#native, domid, forget));
+  }
+
+  batch(options: BatchOptions): GrantBatch {
     this.#check();
     requireDomid(options.domid);
     requireCount('operations of a batch', options.capacity, MAP_PAGES_MAX);
