@@ -2,6 +2,7 @@ import { newBatches } from '../lib/netback/batches.js';
 import { FlowCounters } from '../lib/netback/counters.js';
 import { CREDIT_WORDS, Credit } from '../lib/netback/credit.js';
 import { FromGuest } from '../lib/netback/from-guest.js';
+import { HASH_WORDS, HashState } from '../lib/netback/hash.js';
 import { Hooks } from '../lib/netback/hooks.js';
 import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/multicast.js';
 import { Patience } from '../lib/netback/patience.js';
@@ -75,6 +76,7 @@ export class TypeScriptLoop implements Loop {
       ring: this.#rxRing,
       frames: frames.toGuest,
       taker,
+      hash: new HashState(new Uint32Array(HASH_WORDS), 1),
       counters: this.counters.toGuest,
       patience: new Patience(systemClock, true),
     });

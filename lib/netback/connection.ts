@@ -2,9 +2,11 @@ import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Clock, Xen } from '../xen/types.js';
 import type { ConnectionJournals } from './connection-journals.js';
+import { Control } from './control.js';
 import type { QueueCounters } from './counters.js';
 import { Credit, type Rate } from './credit.js';
 import type { FrontendSettings } from './handshake.js';
+import { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import { MulticastFilter } from './multicast.js';
 import { Queue } from './queue.js';
@@ -30,7 +32,11 @@ export interface ConnectionParts {
 /** A connected guest: its queues, and what they have in common. It exists while attached. */
 export class Connection {
   readonly multicast: MulticastFilter;
+  /** How the guest wants frames hashed. */
+  readonly hash: HashState;
   readonly queues: readonly Queue[];
+  /** Undefined for a guest without a control ring. */
+  readonly #control: Control | undefined;
   readonly #credit: Credit;
   readonly #clock: Clock;
   readonly #taker: Taker;
@@ -50,7 +56,12 @@ export class Connection {
     this.multicast.requested = settings.multicastControl;
     const queues: Queue[] = [];
     this.queues = queues;
+    const step = parts.xen.step?.bind(parts.xen, 'store to the journal');
+    this.hash = new HashState(journals.vif.hash, settings.queues.length, step);
     try {
+      this.#control = this.#attachControl(parts);
+      // Nobody was told of anything yet.
+      if (this.#control?.resumed !== true) this.hash.begin();
       for (let index = 0; index < settings.queues.length; index++) queues.push(this.#attach(parts, index));
     } catch (error) {
       this.detach();
@@ -61,7 +72,7 @@ export class Connection {
 
   /** An earlier life of the backend has served these rings: frontends begin them at 0. */
   get resumed(): boolean {
-    return this.queues.some((queue) => queue.resumed);
+    return this.queues.some((queue) => queue.resumed) || this.#control?.resumed === true;
   }
 
   /** What the guest may send from now on, by all queues together. */
@@ -77,12 +88,20 @@ export class Connection {
 
   /** Begins to move frames. */
   start(): void {
+    this.#control?.start();
     for (const queue of this.queues) queue.start();
   }
 
   /** Lets go of the guest, which stays connected. */
   detach(): void {
+    this.#control?.detach();
     for (const queue of this.queues) queue.detach();
+  }
+
+  #attachControl({ xen, domid, settings, journals, onStop }: ConnectionParts): Control | undefined {
+    if (settings.control === undefined) return undefined;
+    const { hash } = this;
+    return new Control({ xen, domid, settings: settings.control, log: journals.vif.control, hash, onStop });
   }
 
   #attach(parts: ConnectionParts, index: number): Queue {
@@ -97,6 +116,7 @@ export class Connection {
         place: { index, count: settings.queues.length },
         journal: journals.queues[index],
         multicast: this.multicast,
+        hash: this.hash,
         credit: this.#credit,
         taker: this.#taker,
         onStop: (reason) => parts.onStop(`${where}${reason}`),

@@ -120,7 +120,7 @@ export class FromGuest {
     this.#describe();
     const refused = this.#fetch();
     this.#intact &&= parsed.refusals === 0 && !this.#hooks.active;
-    if (this.#hooks.active) this.#hooks.run(this.frames, 'from-guest', this.#counters);
+    if (this.#hooks.active) this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed);
     this.#counters.errors += parsed.refusals;
     if (this.#ours()) this.#answerAndSend(notify);
     else this.#sendAndAnswer(notify);

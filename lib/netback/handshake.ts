@@ -29,6 +29,14 @@ export interface FrontendSettings {
   readonly multicastControl: boolean;
   /** Bytes. Read again when the guest says that it reconfigures. */
   readonly xdpHeadroom: number;
+  /** Undefined for a guest without a control ring. */
+  readonly control: ControlSettings | undefined;
+}
+
+/** Where a guest's control ring is, and how to tell of it. */
+export interface ControlSettings {
+  readonly ringRef: number;
+  readonly port: number;
 }
 
 /** A key that a connected guest may change at any time. */
@@ -53,7 +61,7 @@ const FEATURES: ReadonlyArray<readonly [string, string]> = [
   ['feature-split-event-channels', '1'],
   ['feature-multicast-control', '1'],
   ['feature-dynamic-multicast-control', '1'],
-  ['feature-ctrl-ring', '0'],
+  ['feature-ctrl-ring', '1'],
   ['feature-xdp-headroom', '1'],
 ];
 
@@ -109,6 +117,8 @@ export async function readFrontend(
   const queues = count === 1 ? [queueIn(keys, '')] : await readQueues(store, path, count);
   const wrong = queues.find((queue) => typeof queue === 'string');
   if (wrong !== undefined) return refuse(wrong);
+  const control = controlIn(keys);
+  if (typeof control === 'string') return refuse(control);
 
   const has = (key: string) => keys.get(key) === '1';
   return {
@@ -123,6 +133,7 @@ export async function readFrontend(
       rxNotify: has('feature-rx-notify'),
       multicastControl: has(MULTICAST_KEY),
       xdpHeadroom: headroomOf(keys.get(HEADROOM_KEY)),
+      control,
     },
   };
 }
@@ -148,6 +159,8 @@ const FRONTEND_KEYS = [
   'feature-rx-notify',
   MULTICAST_KEY,
   HEADROOM_KEY,
+  'ctrl-ring-ref',
+  'event-channel-ctrl',
 ] as const;
 
 type Keys = ReadonlyMap<string, string | undefined>;
@@ -186,6 +199,16 @@ function queueIn(keys: Keys, folder: string): QueueSettings | string {
   return { txRingRef, rxRingRef, txPort, rxPort };
 }
 
+/** @returns why the control ring cannot be served, if it cannot; undefined when the guest has none. */
+function controlIn(keys: Keys): ControlSettings | string | undefined {
+  const [refText, portText] = [keys.get('ctrl-ring-ref'), keys.get('event-channel-ctrl')];
+  if (refText === undefined) return undefined;
+  const ringRef = unsigned(refText);
+  if (ringRef === undefined) return `ctrl-ring-ref is '${refText}', not a grant reference`;
+  const port = unsigned(portText);
+  return port === undefined ? `event-channel-ctrl is '${portText ?? ''}', not a port` : { ringRef, port };
+}
+
 function unsigned(text: string | undefined): number | undefined {
   if (text === undefined || !/^[0-9]{1,10}$/.test(text)) return undefined;
   const value = Number(text);
@@ -198,7 +221,5 @@ function unsigned(text: string | undefined): number | undefined {
  */
 export async function unservable(store: StoreView, frontend: string): Promise<string | undefined> {
   const handshake = await readFrontend(store, frontend, 1);
-  if (!handshake.ok) return handshake.reason;
-  const control = await store.read(`${frontend}/ctrl-ring-ref`);
-  return control === undefined ? undefined : 'its guest has a control ring, which is not served';
+  return handshake.ok ? undefined : handshake.reason;
 }

@@ -11,7 +11,7 @@ import {
 } from '../ports/types.js';
 import type { FlowCounters } from './counters.js';
 import { vnetWord } from './offload.js';
-import type { Direction, Frame, FrameHook, Offload } from './types.js';
+import type { Direction, FlowHash, Frame, FrameHook, HashedOver, Offload } from './types.js';
 
 /** Bytes at the end of an arena that the frames of a batch leave free for `Hooks`. */
 export const SPILL_BYTES = 2 * 65536;
@@ -45,21 +45,20 @@ export class Hooks {
   }
 
   /** Shows every frame of the batch to every hook; a dropped frame gets length 0. */
-  run(frames: FrameBatch, direction: Direction, counters: FlowCounters): void {
+  run(frames: FrameBatch, direction: Direction, counters: FlowCounters, hashes?: Hashes): void {
     const block = frames.block;
     const spill = new Spill(frames);
     for (let i = 0; i < frames.count; i++) {
       const at = frameAt(i);
       if (block[at + FRAME_LENGTH] === 0) continue;
-      if (!this.#pass(frames, at, direction, spill)) {
+      if (!this.#pass(new BorrowedFrame(frames, i, hashes), frames, at, direction, spill)) {
         block[at + FRAME_LENGTH] = 0;
         counters.filtered++;
       }
     }
   }
 
-  #pass(frames: FrameBatch, at: number, direction: Direction, spill: Spill): boolean {
-    const frame = new BorrowedFrame(frames, at);
+  #pass(frame: Frame, frames: FrameBatch, at: number, direction: Direction, spill: Spill): boolean {
     // A copy of the list: a hook may remove itself.
     for (const hook of [...this.#chain]) {
       try {
@@ -111,32 +110,54 @@ class Spill {
   }
 }
 
+/** By frame: the hash that its sender gave with it. */
+interface Hashes {
+  /** HASH_TYPE_*, or 0. */
+  readonly hashTypes: Uint8Array;
+  readonly hashValues: Uint32Array;
+}
+
 class BorrowedFrame implements Frame {
   readonly #frames: FrameBatch;
-  readonly #at: number;
+  readonly #index: number;
+  readonly #hashes: Hashes | undefined;
 
-  constructor(frames: FrameBatch, at: number) {
+  constructor(frames: FrameBatch, index: number, hashes: Hashes | undefined) {
     this.#frames = frames;
-    this.#at = at;
+    this.#index = index;
+    this.#hashes = hashes;
   }
 
   get bytes(): Uint8Array {
-    const { block, arena } = this.#frames;
-    const offset = block[this.#at + FRAME_OFFSET];
-    return arena.bytes.subarray(offset, offset + block[this.#at + FRAME_LENGTH]);
+    const { arena } = this.#frames;
+    const offset = this.#word(FRAME_OFFSET);
+    return arena.bytes.subarray(offset, offset + this.#word(FRAME_LENGTH));
   }
 
   get offload(): Offload {
-    return readOffload(this.#frames.arena.u32, this.#frames.block[this.#at + FRAME_OFFSET]);
+    return readOffload(this.#frames.arena.u32, this.#word(FRAME_OFFSET));
+  }
+
+  get hash(): FlowHash | undefined {
+    const type = this.#hashes?.hashTypes[this.#index] ?? 0;
+    const value = this.#hashes?.hashValues[this.#index] ?? 0;
+    return type === 0 ? undefined : { over: HASHED_OVER[31 - Math.clz32(type)] as HashedOver, value };
   }
 
   copy(): Frame {
-    return keptFrame(this.bytes.slice(), this.offload);
+    return keptFrame(this.bytes.slice(), this.offload, this.hash);
+  }
+
+  #word(field: number): number {
+    return this.#frames.block[frameAt(this.#index) + field];
   }
 }
 
-function keptFrame(bytes: Uint8Array, offload: Offload): Frame {
-  return { bytes, offload, copy: () => keptFrame(bytes.slice(), offload) };
+/** By the number of the HASH_TYPE_*'s bit. */
+const HASHED_OVER: readonly HashedOver[] = ['ipv4', 'ipv4-tcp', 'ipv6', 'ipv6-tcp'];
+
+function keptFrame(bytes: Uint8Array, offload: Offload, hash: FlowHash | undefined): Frame {
+  return { bytes, offload, hash, copy: () => keptFrame(bytes.slice(), offload, hash) };
 }
 
 /** Decodes the vnet header in front of `offset`. */

@@ -7,6 +7,7 @@ import type { FlowCounters } from './counters.js';
 import type { Credit } from './credit.js';
 import { FromGuest } from './from-guest.js';
 import type { FrontendSettings, QueueSettings } from './handshake.js';
+import type { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { Patience } from './patience.js';
@@ -28,6 +29,7 @@ export interface QueueParts {
   readonly hooks: Hooks;
   /** What the queues of a vif have in common. */
   readonly multicast: MulticastFilter;
+  readonly hash: HashState;
   readonly credit: Credit;
   readonly taker: Taker;
   readonly fromGuest: FlowCounters;
@@ -130,6 +132,7 @@ export class Queue {
       ring: rxRing,
       frames: frames.toGuest,
       taker: parts.taker,
+      hash: parts.hash,
       counters: parts.toGuest,
       patience: this.patience,
     });

@@ -6,8 +6,9 @@ import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
 import type { GrantBatch, Grants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
-import { READ_BYTES } from './batches.js';
+import { READ_BYTES, TO_GUEST_FRAMES } from './batches.js';
 import type { FlowCounters } from './counters.js';
+import type { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
@@ -43,6 +44,7 @@ export class ToGuest {
   readonly #taker: Taker;
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
+  readonly #hash: HashState;
   readonly #counters: FlowCounters;
   readonly #patience: Patience;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
@@ -52,6 +54,9 @@ export class ToGuest {
   #next = 0;
   /** The port said that frames wait in it. */
   #offered = false;
+  /** By frame: HASH_TYPE_* of which the guest is told, and the hash. As they were when it was read. */
+  readonly #hashTypes = new Uint8Array(TO_GUEST_FRAMES);
+  readonly #hashValues = new Uint32Array(TO_GUEST_FRAMES);
 
   constructor(parts: {
     ring: BackRing;
@@ -62,6 +67,7 @@ export class ToGuest {
     taker: Taker;
     hooks: Hooks;
     multicast: MulticastFilter;
+    hash: HashState;
     counters: FlowCounters;
     patience: Patience;
   }) {
@@ -78,12 +84,14 @@ export class ToGuest {
     this.#taker = parts.taker;
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
+    this.#hash = parts.hash;
     this.#counters = parts.counters;
     this.#patience = parts.patience;
     // What an earlier life had read from the port and not delivered comes first.
     const { kept } = parts.ring;
     if (kept === NONE_KEPT) this.frames.count = 0;
     else this.#next = kept;
+    this.#hashAll();
   }
 
   start(io: PortIo): void {
@@ -152,8 +160,24 @@ export class ToGuest {
     }
     if (this.#multicast.active) this.#multicast.run(this.frames, this.#counters);
     if (this.#hooks.active) this.#hooks.run(this.frames, 'to-guest', this.#counters);
+    this.#hashAll();
     this.#ring.keep(0);
     return true;
+  }
+
+  /** Hashes what is held, if the guest wants that. */
+  #hashAll(): void {
+    const { arena, block, count } = this.frames;
+    const hash = this.#hash;
+    if (!hash.active) {
+      this.#hashTypes.fill(0);
+      return;
+    }
+    for (let i = this.#next; i < count; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      this.#hashTypes[i] = hash.look(arena.bytes, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]);
+      this.#hashValues[i] = hash.value;
+    }
   }
 
   /** Slots that held frame `index` takes; 0 for one that is not to be delivered. */
@@ -163,7 +187,7 @@ export class ToGuest {
     const bytes = block[at + FRAME_LENGTH];
     if (bytes === 0) return 0;
     const gso = rxGsoOf(this.frames.arena.u32, block[at + FRAME_OFFSET]);
-    const slots = rxSlotsNeeded(bytes, gso, this.#taker.xdpHeadroom);
+    const slots = rxSlotsNeeded(bytes, gso, this.#taker.xdpHeadroom, this.#hashTypes[index]);
     // A guest without scatter-gather takes one slot a frame; a GSO kind without a name cannot be told to it.
     if (gso < 0 || (slots > 1 && !this.#taker.scatterGather)) {
       block[at + FRAME_LENGTH] = 0;
@@ -219,7 +243,10 @@ export class ToGuest {
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
       const gso = rxGsoOf(words, offset);
-      answerRx(requests, next, bytes, rxFlagsOf(words, offset), gso, this.#responses, headroom);
+      const hashType = this.#hashTypes[i];
+      const flags = rxFlagsOf(words, offset);
+      const value = this.#hashValues[i];
+      answerRx(requests, next, bytes, flags, gso, this.#responses, headroom, hashType, value);
       const firstSlot = next;
       for (let done = 0; done < bytes; done += room) {
         const length = Math.min(room, bytes - done);
@@ -228,7 +255,7 @@ export class ToGuest {
         ops[op + OP_ARENA] = offset + done;
         ops[op + OP_HEAD] = length;
         op += OP_WORDS;
-        next = rxSlotAfter(next, firstSlot, gso, headroom);
+        next = rxSlotAfter(next, firstSlot, gso, headroom, hashType);
       }
       frames++;
       sum += bytes;
@@ -250,7 +277,8 @@ export class ToGuest {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
       if (bytes === 0) continue;
-      const slots = rxSlotsNeeded(bytes, rxGsoOf(arena.u32, block[at + FRAME_OFFSET]), headroom);
+      const gso = rxGsoOf(arena.u32, block[at + FRAME_OFFSET]);
+      const slots = rxSlotsNeeded(bytes, gso, headroom, this.#hashTypes[i]);
       const pages = rxPagesNeeded(bytes, headroom);
       const status = this.#worstStatus(op, pages);
       if (status !== 0) this.#refuse(slot, slots, bytes);

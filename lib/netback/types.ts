@@ -51,11 +51,22 @@ export interface Offload {
   readonly gsoSize: number;
 }
 
+export type HashedOver = 'ipv4' | 'ipv4-tcp' | 'ipv6' | 'ipv6-tcp';
+
+/** A Toeplitz hash, by a key that is the guest's own. */
+export interface FlowHash {
+  /** Addresses, and with TCP the ports. */
+  readonly over: HashedOver;
+  readonly value: number;
+}
+
 /** A frame on its way. Borrowed: valid until the hook returns. */
 export interface Frame {
   /** From the Ethernet header on; up to 64 KiB where segmentation is offloaded. Writing changes the frame. */
   readonly bytes: Uint8Array;
   readonly offload: Offload;
+  /** What the guest says the frame's hash is. It may be anything; undefined for frames to the guest. */
+  readonly hash: FlowHash | undefined;
   /** A frame of its own, to keep. */
   copy(): Frame;
 }

@@ -1,6 +1,8 @@
+import { CONTROL_LOG_WORDS } from './control.js';
 import { CREDIT_WORDS } from './credit.js';
 import type { FrontendSettings } from './handshake.js';
-import { claimJournal, type Ignored, JOURNAL_HEAD_WORDS } from './journal.js';
+import { HASH_WORDS, isSoundHash } from './hash.js';
+import { beginJournal, claimJournal, type Ignored, JOURNAL_HEAD_WORDS } from './journal.js';
 import { MULTICAST_WORDS } from './multicast.js';
 
 /** What a guest programmed, and what its toolstack allows: of the connection as a whole, whichever queue it came by. */
@@ -9,30 +11,40 @@ export interface VifJournal {
   readonly multicast: Uint32Array;
   /** For a Credit. */
   readonly credit: Uint32Array;
+  /** For a HashState. */
+  readonly hash: Uint32Array;
+  /** What a Control had begun to answer. */
+  readonly control: Uint32Array;
   readonly ignored: Ignored | undefined;
 }
 
 /** 'VIFC' */
 const MAGIC = 0x43464956;
 
-// Layout in words. No content of these is wrong: each reader believes it as far as it can be.
+// Layout in words. Of most no content is wrong: each reader believes it as far as it can be.
 const AT_MULTICAST = JOURNAL_HEAD_WORDS;
 const AT_CREDIT = AT_MULTICAST + MULTICAST_WORDS;
-const END_WORDS = AT_CREDIT + CREDIT_WORDS;
+const AT_HASH = AT_CREDIT + CREDIT_WORDS;
+const AT_CONTROL = AT_HASH + HASH_WORDS;
+const END_WORDS = AT_CONTROL + CONTROL_LOG_WORDS;
 export const VIF_JOURNAL_BYTES = Math.ceil(END_WORDS / 1024) * 4096;
 
 /** The one place where bytes become a vif's journal. Of another connection's nothing is used. */
 export function readVifJournal(
   bytes: Uint8Array,
   { domid, handle }: { readonly domid: number; readonly handle: number },
-  { queues }: Pick<FrontendSettings, 'queues'>,
+  { queues, control }: Pick<FrontendSettings, 'queues' | 'control'>,
 ): VifJournal {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, VIF_JOURNAL_BYTES / 4);
   // The first queue's rings and ports are no other connection's.
   const { txRingRef, rxRingRef, txPort, rxPort } = queues[0];
-  const names = Uint32Array.of(domid, handle, queues.length, txRingRef, rxRingRef, txPort, rxPort);
+  const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
+  const names = Uint32Array.of(domid, handle, queues.length, ...rings);
   const ignored = claimJournal(words, MAGIC, names);
-  return { ...wordsIn(words), ignored };
+  const found = wordsIn(words);
+  if (isSoundHash(found.hash, queues.length)) return { ...found, ignored };
+  beginJournal(words, MAGIC, names);
+  return { ...found, ignored: 'damaged' };
 }
 
 /** The same in memory that ends with the process. */
@@ -43,6 +55,8 @@ export function newVifJournal(): VifJournal {
 function wordsIn(words: Uint32Array): Omit<VifJournal, 'ignored'> {
   return {
     multicast: words.subarray(AT_MULTICAST, AT_CREDIT),
-    credit: words.subarray(AT_CREDIT, END_WORDS),
+    credit: words.subarray(AT_CREDIT, AT_HASH),
+    hash: words.subarray(AT_HASH, AT_CONTROL),
+    control: words.subarray(AT_CONTROL, END_WORDS),
   };
 }

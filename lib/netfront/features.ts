@@ -27,6 +27,7 @@ export interface BackendFeatures {
   readonly gsoV6: boolean;
   readonly checksumV6: boolean;
   readonly splitChannels: boolean;
+  readonly control: boolean;
   /** Undefined when the backend does not speak of queues. */
   readonly queuesMax: number | undefined;
 }
@@ -41,6 +42,7 @@ export async function readBackendFeatures(store: StoreView, backendPath: string)
     gsoV6: (await number('feature-gso-tcpv6')) === 1,
     checksumV6: (await number('feature-ipv6-csum-offload')) === 1,
     splitChannels: (await number('feature-split-event-channels')) === 1,
+    control: (await number('feature-ctrl-ring')) === 1,
     queuesMax: queues === undefined ? undefined : Number(queues),
   };
 }
@@ -60,9 +62,11 @@ export async function writeFrontendKeys(
   features: FrontFeatures,
   backend: BackendFeatures,
   queue: QueueKeys,
+  control: ReadonlyArray<readonly [string, number]> = [],
 ): Promise<void> {
   const [first, second] = queue.eventChannels;
-  const keys: [string, number][] = [
+  const keys: (readonly [string, number])[] = [
+    ...control,
     ['tx-ring-ref', queue.txRingRef],
     ['rx-ring-ref', queue.rxRingRef],
     ...(second === undefined
@@ -82,6 +86,7 @@ export async function writeFrontendKeys(
   if (backend.queuesMax !== undefined) keys.push(['multi-queue-num-queues', 1]);
   // What an earlier connection left would contradict this one.
   const stale = second === undefined ? ['event-channel-tx', 'event-channel-rx'] : ['event-channel'];
+  if (control.length === 0) stale.push('ctrl-ring-ref', 'event-channel-ctrl');
   for (const key of stale) await view.rm(`${frontendPath}/${key}`);
   for (const [key, value] of keys) await view.write(`${frontendPath}/${key}`, String(value));
 }

@@ -1,8 +1,11 @@
 /** A frontend, and an oracle for what a backend does to it: for tests, demos and benchmarks. */
 
 export { Checker, type CheckerCounts, type CheckerOptions } from './checker.js';
+export { CONTROL_TIMEOUT_MS, type ControlAnswer, ControlFront } from './control.js';
 export { ALL_FEATURES, type BackendFeatures, type FrontFeatures, readBackendFeatures } from './features.js';
 export { Generator, type GeneratorOptions } from './generator.js';
+export { type HashSetUp, setHashKey, setHashMapping, setUpHash } from './hash.js';
+export { HashOracle } from './hash-oracle.js';
 export { type CloseReason, Netfront, type NetfrontOptions, type NetfrontStats } from './netfront.js';
 export { StateWatch } from './state-watch.js';
 export type { DirectionStats } from './stats.js';

@@ -2,6 +2,7 @@ import { VifdError } from '../errors.js';
 import type { Port, PortIo } from '../ports/types.js';
 import { frontendVifPath, XenbusState } from '../protocol/xenbus.js';
 import type { EventChannel, SharedPages, Shares, Xen } from '../xen/types.js';
+import { ControlFront } from './control.js';
 import {
   ALL_FEATURES,
   type BackendFeatures,
@@ -10,6 +11,7 @@ import {
   readBackendFeatures,
   writeFrontendKeys,
 } from './features.js';
+import { HashOracle } from './hash-oracle.js';
 import { Xorshift } from './random.js';
 import { RECEIVE_ARENA_BYTES, Receive } from './receive.js';
 import { readIfThere, StateWatch } from './state-watch.js';
@@ -31,6 +33,8 @@ export interface NetfrontOptions {
   readonly features?: Partial<FrontFeatures>;
   /** An event channel for each ring. Default: when the backend offers it. */
   readonly splitChannels?: boolean;
+  /** A control ring, where the backend offers it. Default false, as Linux. */
+  readonly control?: boolean;
   /** Aborts connecting. */
   readonly signal?: AbortSignal;
   /** Decides ids. */
@@ -68,6 +72,10 @@ export class Netfront implements AsyncDisposable {
   readonly violations: Violations;
   /** What the backend offered when we connected. */
   readonly backendFeatures: BackendFeatures;
+  /** The control ring, if there is one. */
+  readonly control: ControlFront | undefined;
+  /** Judges the hashes that come with frames; tell it what the backend is told. */
+  readonly hash = new HashOracle();
   /** Resolves when the vif is over, whoever ended it. */
   readonly closed: Promise<CloseReason>;
   readonly #options: NetfrontOptions;
@@ -162,9 +170,12 @@ export class Netfront implements AsyncDisposable {
       ...(buffersMax === undefined ? {} : { buffersMax }),
       arena: xen.grants.arena(RECEIVE_ARENA_BYTES),
       features: this.features,
+      hash: this.hash,
       notify: () => this.#channels[split ? 1 : 0]?.notify(),
     });
     this.#bindChannels(split);
+    if (options.control === true && backendFeatures.control)
+      this.control = new ControlFront({ ...queue, events: xen.events });
   }
 
   /** What this frontend offers. */
@@ -234,7 +245,7 @@ export class Netfront implements AsyncDisposable {
     const { xen, port } = this.#options;
     const queue = this.#queueKeys();
     await xen.store.transaction((view) =>
-      writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queue),
+      writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queue, this.control?.keys),
     );
     const { sg, gsoV4, gsoV6, checksumV6 } = this.backendFeatures;
     this.#io = port.open(
@@ -355,6 +366,7 @@ export class Netfront implements AsyncDisposable {
     this.#channels = [];
     for (const [page, ref] of this.#ringGrants) page.end(ref);
     this.#ringGrants = [];
+    this.control?.dispose();
     this.#transmit.dispose();
     this.#receive.dispose();
   }

@@ -16,6 +16,7 @@ import { locateChecksum, tcpHeaderEnd } from '../protocol/checksum.js';
 import {
   EXTRA_FLAG_MORE,
   EXTRA_TYPE_GSO,
+  EXTRA_TYPE_HASH,
   FRAME_BYTES_MIN,
   FRAME_SLOTS_MAX,
   GSO_TYPE_NONE,
@@ -31,7 +32,9 @@ import {
   RX_SLOT_WORDS,
 } from '../protocol/netif.js';
 import { type Arena, PAGE_SIZE, type SharedPages } from '../xen/types.js';
+import { copyBytes } from './copy.js';
 import type { FrontFeatures } from './features.js';
+import type { HashOracle } from './hash-oracle.js';
 import { isIpv6, vnetGsoType } from './offload.js';
 import { PageGrants } from './pages.js';
 import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
@@ -48,14 +51,14 @@ const FRAME_PHASE = 16;
 const CHAIN_BYTES_MAX = FRAME_SLOTS_MAX * PAGE_SIZE;
 /** Bytes of a frame in which its headers are looked for. */
 const HEADERS_BYTES_MAX = 256;
-/** Up to here a loop over words is cheaper than a view and a bulk copy. */
-const LOOP_BYTES_MAX = 256;
 const ROUNDS_MAX = 16;
 
 export interface ReceiveOptions extends QueueOptions {
   readonly arena: Arena;
   /** What this frontend offered. */
   readonly features: FrontFeatures;
+  /** Judges what the backend says of hashes. */
+  readonly hash: HashOracle;
   /** Longest frame without GSO that may come; FRAME_BYTES_MAX when nothing is known. */
   readonly frameBytesMax?: number;
   /** How many empty buffers wait in the ring at most. Default: as many as it has slots. */
@@ -76,8 +79,8 @@ export class Receive {
   readonly #refs = new Uint32Array(RX_RING_SIZE);
   readonly #ids = new Uint16Array(RX_RING_SIZE);
   #io: PortIo | undefined;
-  #pages: Uint8Array;
-  #pageWords: Uint32Array;
+  /** The pool's memory as it lies now. */
+  readonly #pages: { bytes: Uint8Array; u32: Uint32Array };
   /** Where the next frame goes in the arena. */
   #cursor = FRAME_PHASE;
 
@@ -92,8 +95,7 @@ export class Receive {
     this.#options = options;
     this.ringPage = options.shares.allocate(1);
     this.#pool = options.shares.allocate(RX_RING_SIZE);
-    this.#pages = this.#pool.bytes;
-    this.#pageWords = this.#pool.u32;
+    this.#pages = { bytes: this.#pool.bytes, u32: this.#pool.u32 };
     this.#ring = new FrontRing({
       page: this.ringPage,
       size: RX_RING_SIZE,
@@ -122,8 +124,8 @@ export class Receive {
   /** Takes responses and posts empty buffers, until the ring is empty. @returns true when its turn ended before. */
   pump(): boolean {
     this.#ring.refresh();
-    this.#pages = this.#pool.bytes;
-    this.#pageWords = this.#pool.u32;
+    this.#pages.bytes = this.#pool.bytes;
+    this.#pages.u32 = this.#pool.u32;
     if (!this.#ring.intact()) this.#violation('index-overwritten', 0, 'req_prod is not what was written');
     for (let round = 0; round < ROUNDS_MAX; round++) {
       if (!this.#collect()) return false;
@@ -245,7 +247,13 @@ export class Receive {
     } else if (offset + status > PAGE_SIZE) {
       this.#broken('span-beyond-page', slot, `offset ${offset}, ${status} bytes`);
     } else if (this.#chunks <= FRAME_SLOTS_MAX) {
-      this.#copy(slot * PAGE_SIZE + offset, this.#cursor + this.#bytes, status);
+      copyBytes(
+        this.#pages,
+        slot * PAGE_SIZE + offset,
+        this.#options.arena,
+        this.#cursor + this.#bytes,
+        status,
+      );
       this.#bytes += status;
     }
     return (tail & RX_FLAG_MORE_DATA) !== 0;
@@ -269,6 +277,7 @@ export class Receive {
       this.#takeBack(slot);
       used += 1;
       if (type === EXTRA_TYPE_GSO) this.#takeGso(slot, head >>> 16, (words[at + 1] as number) & 0xff);
+      else if (type === EXTRA_TYPE_HASH) this.#options.hash.take(head, words[at + 1] as number);
       else this.#broken('bad-extra', slot, `type ${type}`);
     }
     return used;
@@ -285,23 +294,12 @@ export class Receive {
     }
   }
 
-  #copy(from: number, to: number, bytes: number): void {
-    const arena = this.#options.arena;
-    if (bytes > LOOP_BYTES_MAX || ((from | to) & 3) !== 0) {
-      arena.bytes.set(this.#pages.subarray(from, from + bytes), to);
-      return;
-    }
-    const source = this.#pageWords;
-    const target = arena.u32;
-    const words = (bytes + 3) >>> 2;
-    for (let word = 0; word < words; word++)
-      target[(to >>> 2) + word] = source[(from >>> 2) + word] as number;
-  }
-
   // ---- frames ----------------------------------------------------------------------------------
 
   #finish(slot: number, flags: number): void {
     this.#checkFrame(slot, flags);
+    const wrong = this.#options.hash.finish(this.#options.arena.bytes, this.#cursor, this.#bytes);
+    if (wrong !== undefined) this.#violation('bad-hash', slot, wrong);
     if (!this.#intact || !this.#writeHeader(slot, flags)) return;
     const index = this.writes.count;
     const at = frameAt(index);

@@ -16,6 +16,7 @@ export const VIOLATION_KINDS = [
   'chain-incomplete', // more_data, and nothing follows
   'missing-extra', // extra_info, and nothing follows
   'bad-extra', // extra info of a type that nobody asked for
+  'bad-hash', // a hash that is not the frame's, or of a type that nobody asked for
   'bad-gso', // GSO of size 0 or unknown type, or without the checksum flags that it needs
   'not-negotiated', // a feature used that the frontend did not offer
   'frame-too-large', // longer than what was announced
@@ -28,7 +29,7 @@ export type Direction = 'from-guest' | 'to-guest';
 
 export interface Violation {
   readonly kind: ViolationKind;
-  readonly ring: Direction;
+  readonly ring: Direction | 'control';
   /** Slot of the ring, or the frame's number where there is no slot. */
   readonly slot: number;
   readonly detail: string;
@@ -66,7 +67,7 @@ export class Violations {
     return Object.fromEntries(this.#counts);
   }
 
-  add(kind: ViolationKind, ring: Direction, slot: number, detail: string): void {
+  add(kind: ViolationKind, ring: Violation['ring'], slot: number, detail: string): void {
     const violation = { kind, ring, slot, detail };
     this.#total += 1;
     this.#counts.set(kind, this.count(kind) + 1);

@@ -1,7 +1,9 @@
+import { HASH_ALGORITHM_TOEPLITZ } from './control.js';
 import * as netif from './netif.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { EXTRA_FLAG_MORE, EXTRA_TYPE_GSO, EXTRA_TYPE_XDP } = netif;
+const { EXTRA_TYPE_GSO, EXTRA_TYPE_HASH, EXTRA_TYPE_XDP } = netif;
+const [TOEPLITZ, MORE] = [HASH_ALGORITHM_TOEPLITZ, netif.EXTRA_FLAG_MORE << 8];
 const { RING_PAGE_BYTES, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA, RX_SLOT_WORDS } = netif;
 
 /** @returns pages of data that a frame of `bytes` takes. `headroom` as for `answerRx`. */
@@ -12,18 +14,18 @@ export function rxPagesNeeded(bytes: number, headroom = 0): number {
   return Math.ceil(bytes / (RING_PAGE_BYTES - headroom));
 }
 
-/** @returns slots that a frame of `bytes` takes, its extras included. `gso` and `headroom` as for `answerRx`. */
-export function rxSlotsNeeded(bytes: number, gso: number, headroom = 0): number {
-  return rxPagesNeeded(bytes, headroom) + extrasOf(gso, headroom);
+/** @returns slots that a frame of `bytes` takes, its extras included. `gso`, `headroom` and `hashType` as for `answerRx`. */
+export function rxSlotsNeeded(bytes: number, gso: number, headroom = 0, hashType = 0): number {
+  return rxPagesNeeded(bytes, headroom) + extrasOf(gso, headroom, hashType);
 }
 
 /** @returns the slot that holds the next page of data after that in `slot`: extras come right after a frame's first. */
-export function rxSlotAfter(slot: number, first: number, gso: number, headroom = 0): number {
-  return slot === first ? slot + 1 + extrasOf(gso, headroom) : slot + 1;
+export function rxSlotAfter(slot: number, first: number, gso: number, headroom = 0, hashType = 0): number {
+  return slot === first ? slot + 1 + extrasOf(gso, headroom, hashType) : slot + 1;
 }
 
-function extrasOf(gso: number, headroom: number): number {
-  return (gso === 0 ? 0 : 1) + (headroom === 0 ? 0 : 1);
+function extrasOf(gso: number, headroom: number, hashType: number): number {
+  return (gso === 0 ? 0 : 1) + (headroom === 0 ? 0 : 1) + (hashType === 0 ? 0 : 1);
 }
 
 /**
@@ -35,6 +37,7 @@ function extrasOf(gso: number, headroom: number): number {
  * @param responses same layout as `requests`.
  * @param headroom bytes that are left free at the beginning of each page, below its length; they count in `status`, and
  *   each frame says so in an extra (Linux's netif.h, XDP).
+ * @param hashType HASH_TYPE_* of which the guest is told `hashValue`, a u32; 0 for none.
  */
 export function answerRx(
   requests: Uint32Array,
@@ -44,9 +47,11 @@ export function answerRx(
   gso: number,
   responses: Uint32Array,
   headroom = 0,
+  hashType = 0,
+  hashValue = 0,
 ): void {
   const room = RING_PAGE_BYTES - headroom;
-  const extras = extrasOf(gso, headroom);
+  const extras = extrasOf(gso, headroom, hashType);
   let slot = first;
   let left = bytes;
   let slotFlags = extras === 0 ? flags : flags | RX_FLAG_EXTRA_INFO;
@@ -57,15 +62,30 @@ export function answerRx(
     slotFlags = 0;
   }
   writeResponse(requests, slot, slotFlags, headroom + left, responses);
-  if (extras !== 0) writeExtras(first + 1, gso, headroom, responses);
+  if (extras !== 0) writeExtras(first + 1, gso, headroom, hashType, hashValue, responses);
 }
 
-function writeExtras(slot: number, gso: number, headroom: number, responses: Uint32Array): void {
+/** In the order of their types, as Linux has them. */
+function writeExtras(
+  slot: number,
+  gso: number,
+  headroom: number,
+  hashType: number,
+  hashValue: number,
+  responses: Uint32Array,
+): void {
   let at = slot * RX_SLOT_WORDS;
   if (gso !== 0) {
-    const more = headroom === 0 ? 0 : EXTRA_FLAG_MORE << 8;
+    const more = headroom === 0 && hashType === 0 ? 0 : MORE;
     responses[at] = EXTRA_TYPE_GSO | more | (gso & 0xffff0000);
     responses[at + 1] = gso & 0xffff;
+    at += RX_SLOT_WORDS;
+  }
+  if (hashType !== 0) {
+    const more = headroom === 0 ? 0 : MORE;
+    // The wire has the number of the type's bit.
+    responses[at] = EXTRA_TYPE_HASH | more | ((31 - Math.clz32(hashType)) << 16) | (TOEPLITZ << 24);
+    responses[at + 1] = hashValue;
     at += RX_SLOT_WORDS;
   }
   if (headroom !== 0) {

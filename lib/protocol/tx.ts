@@ -1,9 +1,11 @@
+import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPES } from './control.js';
 import * as netif from './netif.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const {
   EXTRA_FLAG_MORE,
   EXTRA_TYPE_GSO,
+  EXTRA_TYPE_HASH,
   EXTRA_TYPE_MCAST_ADD,
   EXTRA_TYPE_MCAST_DEL,
   EXTRA_TYPE_XDP,
@@ -72,6 +74,9 @@ export class TxFrames {
    * slot has no id; its bytes are older than the request.)
    */
   readonly responses: Uint32Array;
+  /** By frame: HASH_TYPE_* of a hash that came with it, or 0, and the hash. Nobody has checked it. */
+  readonly hashTypes: Uint8Array;
+  readonly hashValues: Uint32Array;
   /** By slot, ROLE_*. */
   readonly roles: Uint8Array;
   readonly #words: Uint32Array;
@@ -82,6 +87,8 @@ export class TxFrames {
     this.capacity = capacity;
     this.responses = new Uint32Array(capacity);
     this.roles = new Uint8Array(capacity);
+    this.hashTypes = new Uint8Array(capacity);
+    this.hashValues = new Uint32Array(capacity);
     this.commandSlots = new Uint8Array(capacity);
     this.#commandFrames = new Uint8Array(capacity);
     this.#words = new Uint32Array(capacity * FRAME_WORDS);
@@ -172,12 +179,21 @@ export class TxFrames {
     const at = index * FRAME_WORDS;
     this.#words[at + BYTES] = size | (flags << 16);
     this.#words[at + GSO] = 0;
+    this.hashTypes[index] = 0;
     this.#unusable = size < FRAME_BYTES_MIN;
   }
 
   /** For `parseTx`: sets the segmentation of frame `index`. */
   segment(index: number, type: number, size: number): void {
     this.#words[index * FRAME_WORDS + GSO] = type | (size << 16);
+  }
+
+  /** For `parseTx`: the hash of frame `index`. One of a kind that netif.h does not have is none, as for Linux. */
+  hash(index: number, head: number, value: number): void {
+    const type = 1 << ((head >>> 16) & 31);
+    const known = head >>> 24 === HASH_ALGORITHM_TOEPLITZ && (head & 0xe00000) === 0;
+    this.hashTypes[index] = known ? type & HASH_TYPES : 0;
+    this.hashValues[index] = value;
   }
 
   /** For `parseTx`: the frame that was begun will be refused. */
@@ -314,6 +330,8 @@ function readExtras(
       frames.segment(index, kind, head >>> 16);
     } else if (type === EXTRA_TYPE_MCAST_ADD || type === EXTRA_TYPE_MCAST_DEL) {
       frames.command(index, slot);
+    } else if (type === EXTRA_TYPE_HASH) {
+      frames.hash(index, head, slots[slot * TX_SLOT_WORDS + 1]);
     } else if (type === 0 || type > EXTRA_TYPE_XDP) {
       return stop(frames, 'extra info of unknown type');
     }

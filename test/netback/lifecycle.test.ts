@@ -47,7 +47,7 @@ describe('the life of a vif', () => {
     expect(await state()).toBe('2');
     expect(world.ports.has('vif7.0')).toBe(true);
     expect(await read(`${BACK}/feature-sg`)).toBe('1');
-    expect(await read(`${BACK}/feature-ctrl-ring`)).toBe('0');
+    expect(await read(`${BACK}/feature-ctrl-ring`)).toBe('1');
     expect(vif()?.state).toBe('waiting');
   });
 

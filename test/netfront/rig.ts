@@ -1,5 +1,6 @@
 /** Half a frontend on memory of the test's own, and a backend's hand in its ring: for what no honest backend does. */
 import { ALL_FEATURES } from '../../lib/netfront/features.js';
+import { HashOracle } from '../../lib/netfront/hash-oracle.js';
 import { Xorshift } from '../../lib/netfront/random.js';
 import { Receive, type ReceiveOptions } from '../../lib/netfront/receive.js';
 import { type TrafficOptions, TrafficPort } from '../../lib/netfront/traffic.js';
@@ -253,6 +254,7 @@ export function receiveRig(options: Partial<ReceiveOptions> = {}): ReceiveRig {
     keepGrants: false,
     ringStart: 0,
     features: ALL_FEATURES,
+    hash: new HashOracle(),
     notify: () => {
       rig.notified += 1;
     },

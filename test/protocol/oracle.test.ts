@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FrontRing } from '../../lib/netfront/ring.js';
+import * as control from '../../lib/protocol/control.js';
 import * as netif from '../../lib/protocol/netif.js';
 import { BackRing, RING_BROKEN, type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
 import { answerRx, refuseRx } from '../../lib/protocol/rx.js';
@@ -279,6 +280,18 @@ const OURS: Record<string, number> = {
   'struct netif_extra_info.u.hash.type': 2,
   'struct netif_extra_info.u.hash.algorithm': 3,
   'struct netif_extra_info.u.hash.value': 4,
+  'sizeof(struct xen_netif_ctrl_request)': control.CTRL_REQUEST_WORDS * 4,
+  'struct xen_netif_ctrl_request.type': 2,
+  'struct xen_netif_ctrl_request.data': 4,
+  'sizeof(struct xen_netif_ctrl_response)': control.CTRL_RESPONSE_WORDS * 4,
+  'struct xen_netif_ctrl_response.status': 4,
+  'struct xen_netif_ctrl_response.data': 8,
+  'sizeof(struct xen_netif_gref)': 8,
+  'struct xen_netif_gref.flags': 4,
+  'struct xen_netif_gref.status': 6,
+  'sizeof(union xen_netif_ctrl_sring_entry)': control.CTRL_RING.slotWords * 4,
+  'struct xen_netif_ctrl_sring.ring': netif.RING_HEADER_WORDS * 4,
+  ctrl_ring_size: control.CTRL_RING_SIZE,
   'struct netif_tx_sring.req_prod': netif.RING_REQ_PROD * 4,
   'struct netif_tx_sring.req_event': netif.RING_REQ_EVENT * 4,
   'struct netif_tx_sring.rsp_prod': netif.RING_RSP_PROD * 4,
@@ -308,6 +321,26 @@ const OURS: Record<string, number> = {
   XEN_NETIF_GSO_TYPE_TCPV4: netif.GSO_TYPE_TCPV4,
   XEN_NETIF_GSO_TYPE_TCPV6: netif.GSO_TYPE_TCPV6,
   XEN_NETIF_NR_SLOTS_MIN: netif.FRAME_SLOTS_MAX,
+  XEN_NETIF_CTRL_TYPE_GET_HASH_FLAGS: control.CTRL_GET_HASH_FLAGS,
+  XEN_NETIF_CTRL_TYPE_SET_HASH_FLAGS: control.CTRL_SET_HASH_FLAGS,
+  XEN_NETIF_CTRL_TYPE_SET_HASH_KEY: control.CTRL_SET_HASH_KEY,
+  XEN_NETIF_CTRL_TYPE_GET_HASH_MAPPING_SIZE: control.CTRL_GET_HASH_MAPPING_SIZE,
+  XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING_SIZE: control.CTRL_SET_HASH_MAPPING_SIZE,
+  XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING: control.CTRL_SET_HASH_MAPPING,
+  XEN_NETIF_CTRL_TYPE_SET_HASH_ALGORITHM: control.CTRL_SET_HASH_ALGORITHM,
+  XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE: control.CTRL_GET_GREF_MAPPING_SIZE,
+  XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING: control.CTRL_ADD_GREF_MAPPING,
+  XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING: control.CTRL_DEL_GREF_MAPPING,
+  XEN_NETIF_CTRL_STATUS_SUCCESS: control.CTRL_SUCCESS,
+  XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED: control.CTRL_NOT_SUPPORTED,
+  XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER: control.CTRL_INVALID_PARAMETER,
+  XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW: control.CTRL_BUFFER_OVERFLOW,
+  XEN_NETIF_CTRL_HASH_ALGORITHM_NONE: control.HASH_ALGORITHM_NONE,
+  XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ: control.HASH_ALGORITHM_TOEPLITZ,
+  XEN_NETIF_CTRL_HASH_TYPE_IPV4: control.HASH_TYPE_IPV4,
+  XEN_NETIF_CTRL_HASH_TYPE_IPV4_TCP: control.HASH_TYPE_IPV4_TCP,
+  XEN_NETIF_CTRL_HASH_TYPE_IPV6: control.HASH_TYPE_IPV6,
+  XEN_NETIF_CTRL_HASH_TYPE_IPV6_TCP: control.HASH_TYPE_IPV6_TCP,
 };
 
 /** One TX frame of two data slots and a GSO extra, encoded by the program, parsed and answered by us. */

@@ -1,6 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  HASH_TYPE_IPV4,
+  HASH_TYPE_IPV4_TCP,
+  HASH_TYPE_IPV6,
+  HASH_TYPE_IPV6_TCP,
+} from '../../lib/protocol/control.js';
+import {
   EXTRA_FLAG_MORE,
   EXTRA_TYPE_GSO,
   EXTRA_TYPE_XDP,
@@ -100,6 +106,37 @@ describe('answerRx', () => {
         },
       ),
     );
+  });
+
+  it('tells of a hash between the other extras, least byte first', () => {
+    const gso = GSO_TYPE_TCPV4 | (1448 << 16);
+    const more = EXTRA_FLAG_MORE << 8;
+    const requests = new Uint32Array(SLOTS * 2);
+    const told = (kind: number, headroom: number, type: number) => {
+      const responses = new Uint32Array(SLOTS * 2).fill(0xaaaaaaaa);
+      answerRx(requests, 1, 3000, 0, kind, responses, headroom, type, 0xfedcba98);
+      const slots = rxSlotsNeeded(3000, kind, headroom, type);
+      expect(rxSlotAfter(1, 1, kind, headroom, type)).toBe(1 + slots);
+      expect(decode(responses, 1).flags).toBe(RX_FLAG_EXTRA_INFO);
+      return [...responses.subarray(4, (1 + slots) * 2)];
+    };
+    const value = 0xfedcba98;
+    expect(told(0, 0, HASH_TYPE_IPV4)).toEqual([0x01000004, value]);
+    expect(told(0, 0, HASH_TYPE_IPV6_TCP)).toEqual([0x01030004, value]);
+    expect(told(gso, 256, HASH_TYPE_IPV4_TCP)).toEqual([
+      EXTRA_TYPE_GSO | more | (1448 << 16),
+      GSO_TYPE_TCPV4,
+      0x01010004 | more,
+      value,
+      EXTRA_TYPE_XDP | (256 << 16),
+      0,
+    ]);
+    expect(told(gso, 0, HASH_TYPE_IPV6)).toEqual([
+      EXTRA_TYPE_GSO | more | (1448 << 16),
+      GSO_TYPE_TCPV4,
+      0x01020004,
+      value,
+    ]);
   });
 
   it('puts the GSO extra into the second slot, every byte of it written', () => {

@@ -62,6 +62,33 @@ describe('parseTx', () => {
     expect(responses(frames)).toEqual([{ id: 7, status: RSP_OKAY }]);
   });
 
+  it('takes note of a hash of a kind that netif.h has, and of no other', () => {
+    const hash = (kind: number, algorithm: number): Slot => [
+      (EXTRA_TYPE_HASH | (kind << 16) | (algorithm << 24)) >>> 0,
+      0xfedcba98,
+      0,
+    ];
+    const found = (kind: number, algorithm: number) => {
+      const slots = [...frameOf([60], [hash(kind, algorithm)], 1), data(2, 60)];
+      const { frames } = parse(slots);
+      expect([frames.count, frames.refusals, frames.hashTypes[1]]).toEqual([2, 0, 0]);
+      return [frames.hashTypes[0], frames.hashTypes[0] === 0 ? 0 : frames.hashValues[0]];
+    };
+    expect([0, 1, 2, 3].map((kind) => found(kind, 1))).toEqual(
+      [1, 2, 4, 8].map((type) => [type, 0xfedcba98]),
+    );
+    for (const [kind, algorithm] of [
+      [4, 1],
+      [32, 1],
+      [33, 1],
+      [255, 1],
+      [1, 0],
+      [1, 2],
+      [1, 255],
+    ] as const)
+      expect(found(kind, algorithm)).toEqual([0, 0]);
+  });
+
   it('leaves the first slot with its own share, and answers extras with NULL and no id', () => {
     const gso = extra(EXTRA_TYPE_GSO, true, 1448, GSO_TYPE_TCPV6);
     const { frames, words } = parse(frameOf([66, 4096, 838], [gso, extra(EXTRA_TYPE_HASH)], 10));

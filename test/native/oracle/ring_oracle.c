@@ -180,6 +180,15 @@ static void print_structs(void) {
   OFFSET(struct netif_extra_info, u.hash.type);
   OFFSET(struct netif_extra_info, u.hash.algorithm);
   OFFSET(struct netif_extra_info, u.hash.value);
+  SIZE(struct xen_netif_ctrl_request);
+  OFFSET(struct xen_netif_ctrl_request, type);
+  OFFSET(struct xen_netif_ctrl_request, data);
+  SIZE(struct xen_netif_ctrl_response);
+  OFFSET(struct xen_netif_ctrl_response, status);
+  OFFSET(struct xen_netif_ctrl_response, data);
+  SIZE(struct xen_netif_gref);
+  OFFSET(struct xen_netif_gref, flags);
+  OFFSET(struct xen_netif_gref, status);
 }
 
 static void print_rings(void) {
@@ -193,6 +202,10 @@ static void print_rings(void) {
   OFFSET(struct netif_rx_sring, ring);
   printf("tx_ring_size=%u;", (unsigned)__RING_SIZE(&page.tx, PAGE_BYTES));
   printf("rx_ring_size=%u;", (unsigned)__RING_SIZE(&page.rx, PAGE_BYTES));
+  SIZE(union xen_netif_ctrl_sring_entry);
+  OFFSET(struct xen_netif_ctrl_sring, ring);
+  printf("ctrl_ring_size=%u;",
+         (unsigned)__RING_SIZE((struct xen_netif_ctrl_sring *)&page, PAGE_BYTES));
 }
 
 static void print_values(void) {
@@ -217,6 +230,26 @@ static void print_values(void) {
   VALUE(XEN_NETIF_GSO_TYPE_TCPV4);
   VALUE(XEN_NETIF_GSO_TYPE_TCPV6);
   VALUE(XEN_NETIF_NR_SLOTS_MIN);
+  VALUE(XEN_NETIF_CTRL_TYPE_GET_HASH_FLAGS);
+  VALUE(XEN_NETIF_CTRL_TYPE_SET_HASH_FLAGS);
+  VALUE(XEN_NETIF_CTRL_TYPE_SET_HASH_KEY);
+  VALUE(XEN_NETIF_CTRL_TYPE_GET_HASH_MAPPING_SIZE);
+  VALUE(XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING_SIZE);
+  VALUE(XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING);
+  VALUE(XEN_NETIF_CTRL_TYPE_SET_HASH_ALGORITHM);
+  VALUE(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE);
+  VALUE(XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING);
+  VALUE(XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING);
+  VALUE(XEN_NETIF_CTRL_STATUS_SUCCESS);
+  VALUE(XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED);
+  VALUE(XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
+  VALUE(XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW);
+  VALUE(XEN_NETIF_CTRL_HASH_ALGORITHM_NONE);
+  VALUE(XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ);
+  VALUE(XEN_NETIF_CTRL_HASH_TYPE_IPV4);
+  VALUE(XEN_NETIF_CTRL_HASH_TYPE_IPV4_TCP);
+  VALUE(XEN_NETIF_CTRL_HASH_TYPE_IPV6);
+  VALUE(XEN_NETIF_CTRL_HASH_TYPE_IPV6_TCP);
 }
 
 /* These print "name=value;" again and again. */

@@ -1,0 +1,74 @@
+import * as control from '../protocol/control.js';
+import { HASH_KEY_BYTES } from '../protocol/toeplitz.js';
+import type { GuestPage } from './guest-page.js';
+import type { HashState } from './hash.js';
+
+const { CTRL_INVALID_PARAMETER, CTRL_NOT_SUPPORTED, CTRL_SUCCESS } = control;
+
+/**
+ * Does what a guest asks for by its control ring, with the limits and the answers of Linux's netback. Done again it comes
+ * to the same: a life that is killed before it answers leaves the request to the next one.
+ */
+export class ControlRequests {
+  /** What the last request is answered with, besides its status. */
+  data = 0;
+  readonly #hash: HashState;
+  readonly #page: GuestPage;
+
+  constructor(parts: { hash: HashState; page: GuestPage }) {
+    this.#hash = parts.hash;
+    this.#page = parts.page;
+  }
+
+  /**
+   * @param request a private copy of one, CTRL_REQUEST_WORDS words.
+   * @returns its status, CTRL_*.
+   */
+  execute(request: Uint32Array): number {
+    const [first, second, third] = [request[1], request[2], request[3]];
+    this.data = 0;
+    switch (request[0] >>> 16) {
+      case control.CTRL_SET_HASH_ALGORITHM:
+        return statusOf(this.#hash.setAlgorithm(first));
+      case control.CTRL_GET_HASH_FLAGS:
+        return this.#flags();
+      case control.CTRL_SET_HASH_FLAGS:
+        return statusOf(this.#hash.setFlags(first));
+      case control.CTRL_SET_HASH_KEY:
+        return this.#setKey(first, second);
+      case control.CTRL_GET_HASH_MAPPING_SIZE:
+        this.data = control.HASH_MAPPING_MAX;
+        return CTRL_SUCCESS;
+      case control.CTRL_SET_HASH_MAPPING_SIZE:
+        return statusOf(this.#hash.setMappingSize(first));
+      case control.CTRL_SET_HASH_MAPPING:
+        return this.#setMapping(first, second, third);
+      default:
+        return CTRL_NOT_SUPPORTED;
+    }
+  }
+
+  /** What may be asked for, and not what is. */
+  #flags(): number {
+    if (this.#hash.algorithm === control.HASH_ALGORITHM_NONE) return CTRL_NOT_SUPPORTED;
+    this.data = control.HASH_TYPES;
+    return CTRL_SUCCESS;
+  }
+
+  #setKey(ref: number, length: number): number {
+    // netif.h has BUFFER_OVERFLOW for it; guests know what Linux answers.
+    if (length > HASH_KEY_BYTES || !this.#page.read(ref, length)) return CTRL_INVALID_PARAMETER;
+    this.#hash.setKey(this.#page.bytes, length);
+    return CTRL_SUCCESS;
+  }
+
+  #setMapping(ref: number, entries: number, offset: number): number {
+    if (!this.#hash.hasEntries(offset, entries)) return CTRL_INVALID_PARAMETER;
+    if (!this.#page.read(ref, entries * control.HASH_MAPPING_ENTRY_BYTES)) return CTRL_INVALID_PARAMETER;
+    return statusOf(this.#hash.setMapping(this.#page.words, offset, entries));
+  }
+}
+
+function statusOf(valid: boolean): number {
+  return valid ? CTRL_SUCCESS : CTRL_INVALID_PARAMETER;
+}

@@ -1,0 +1,143 @@
+import { VifdError } from '../errors.js';
+import {
+  answerControl,
+  CTRL_REQUEST_WORDS,
+  CTRL_RESPONSE_WORDS,
+  CTRL_RING,
+  CTRL_RING_SIZE,
+} from '../protocol/control.js';
+import { RedoLog } from '../protocol/redo.js';
+import { BackRing, RING_BROKEN } from '../protocol/ring.js';
+import type { EventChannel, Xen } from '../xen/types.js';
+import { ControlRequests } from './control-requests.js';
+import { GuestPage } from './guest-page.js';
+import type { ControlSettings } from './handshake.js';
+import type { HashState } from './hash.js';
+import type { PumpResult } from './pump.js';
+import { Worker } from './worker.js';
+
+/** Requests are answered one by one, so the log never has more than one response. */
+export const CONTROL_LOG_WORDS = RedoLog.words(1, CTRL_RESPONSE_WORDS);
+
+export interface ControlParts {
+  readonly xen: Xen;
+  readonly domid: number;
+  readonly settings: ControlSettings;
+  /** CONTROL_LOG_WORDS of the journal's memory: a kill while a request is answered is mended there. */
+  readonly log: Uint32Array;
+  readonly hash: HashState;
+  /** The guest broke the protocol. */
+  readonly onStop: (reason: string) => void;
+}
+
+/**
+ * Serves a guest's control ring. Each request is carried out and answered before the next is looked at: what a life that
+ * is killed had not answered is carried out again by the next one, and what it had is not.
+ */
+export class Control {
+  readonly #ring: BackRing;
+  readonly #requests: ControlRequests;
+  readonly #worker: Worker;
+  readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
+  readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
+  readonly #undo: Array<() => void> = [];
+  readonly #resumed: boolean;
+  #channel: EventChannel | undefined;
+  #masked = false;
+
+  /**
+   * Attaches to the ring, wherever it stands.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
+   */
+  constructor(parts: ControlParts) {
+    const { xen, domid, settings } = parts;
+    try {
+      const mapping = xen.grants.map(domid, [settings.ringRef], 'write');
+      this.#undo.push(() => mapping.unmap());
+      const step = xen.step?.bind(xen, 'store to shared memory');
+      const log = new RedoLog(parts.log, CTRL_RESPONSE_WORDS);
+      this.#ring = new BackRing(mapping.page(0), CTRL_RING, log, step);
+      if (!this.#ring.attach()) throw beyond(domid);
+      this.#resumed = this.#ring.responsesPublished !== 0;
+      const page = new GuestPage(xen.grants, domid);
+      this.#undo.push(() => page[Symbol.dispose]());
+      this.#requests = new ControlRequests({ hash: parts.hash, page });
+      this.#worker = new Worker({
+        pump: () => this.#pump(),
+        clock: xen.clock,
+        onIdle: () => this.#unmask(),
+        onStop: parts.onStop,
+      });
+      this.#undo.push(() => this.#worker.end());
+      this.#channel = xen.events.bind(domid, settings.port, () => {
+        this.#masked = true;
+        this.#worker.wake();
+      });
+      const channel = this.#channel;
+      this.#undo.push(() => channel.close());
+    } catch (error) {
+      this.detach();
+      throw error;
+    }
+  }
+
+  /** An earlier life has answered requests here. */
+  get resumed(): boolean {
+    return this.#resumed;
+  }
+
+  /** Begins to answer. The guest may have waited for an earlier life's event. */
+  start(): void {
+    this.#channel?.notify();
+    this.#worker.wake();
+  }
+
+  detach(): void {
+    this.#channel = undefined;
+    for (const undo of this.#undo.reverse()) undo();
+    this.#undo.length = 0;
+  }
+
+  /** As many requests as the ring has, at most; rounds that find none count too. */
+  #pump(): PumpResult {
+    let heard = false;
+    let result: PumpResult = 'more';
+    for (let round = 0; round < CTRL_RING_SIZE; round++) {
+      const waiting = this.#ring.waiting();
+      if (waiting === RING_BROKEN) {
+        result = { stop: 'control ring: req_prod is beyond the ring' };
+        break;
+      }
+      if (waiting > 0) heard = this.#serve() || heard;
+      else if (!this.#ring.arm()) {
+        result = 'idle';
+        break;
+      }
+    }
+    if (heard) this.#channel?.notify();
+    return result;
+  }
+
+  /** @returns whether the guest asked to be notified. */
+  #serve(): boolean {
+    this.#ring.copy(1, this.#request);
+    this.#ring.take(1);
+    const status = this.#requests.execute(this.#request);
+    answerControl(this.#request, status, this.#requests.data, this.#response);
+    return this.#ring.publish(this.#response, 1);
+  }
+
+  /** Late, so that a guest that storms gets one event for a turn's work (XSA-332). */
+  #unmask(): void {
+    if (!this.#masked) return;
+    this.#masked = false;
+    this.#channel?.unmask();
+  }
+}
+
+function beyond(domid: number): VifdError {
+  return new VifdError(
+    'ERR_PROTOCOL',
+    `cannot attach to the control ring of domain ${domid}: req_prod - rsp_prod exceeds the ring`,
+  );
+}
