@@ -1,13 +1,13 @@
 import { VifdError } from '../../errors.js';
-import type { Clock, Store, StoreView, StoreWatch } from '../types.js';
+import type { Clock, Store, StoreWatch } from '../types.js';
 import { Connection, type Request } from './connection.js';
 import type { ConnectDescriptor } from './descriptor.js';
 import type { Readiness } from './device.js';
 import { EventQueue } from './events.js';
+import { StoreOperations } from './operations.js';
 import { pause, type RetryOptions, retry, wallClock } from './retry.js';
-import { type OpenTransaction, runTransaction } from './transaction.js';
+import type { OpenTransaction } from './transaction.js';
 import { connectFirst, errnoOf, storePaths, type Transport } from './transport.js';
-import { storeView } from './view.js';
 import {
   decodeStrings,
   encodeStrings,
@@ -49,7 +49,6 @@ interface ClientWatch {
   established: boolean;
 }
 
-const TRANSACTION_ATTEMPTS = 64;
 /** Requests that wait for an answer, each at most 4 KiB. Nobody reads that far ahead on purpose. */
 const PENDING_MAX = 16_384;
 
@@ -71,11 +70,10 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<StoreCl
  * is done twice. Transactions run again from the start; one whose commit was under way may thus be committed twice.
  * Watches are registered again, and fire once then, since what happened meanwhile is unknown.
  */
-export class StoreClient implements Store {
+export class StoreClient extends StoreOperations implements Store {
   readonly #connect: (signal: AbortSignal) => Promise<Transport>;
   readonly #retry: RetryOptions;
   readonly #onGone: ((error: VifdError) => void) | undefined;
-  readonly #view: StoreView = storeView((type, path, payload) => this.#talk(type, path, payload));
   readonly #watches = new Map<string, ClientWatch>();
   readonly #events = new EventQueue<ClientWatch>((watch, path) => watch.onChange(path));
   readonly #closing = new AbortController();
@@ -89,6 +87,7 @@ export class StoreClient implements Store {
   #connectedAt = 0;
 
   private constructor(connect: (signal: AbortSignal) => Promise<Transport>, options: StoreClientOptions) {
+    super();
     this.#connect = connect;
     this.#onGone = options.onGone;
     this.#retry = {
@@ -117,38 +116,6 @@ export class StoreClient implements Store {
     return client;
   }
 
-  read(path: string): Promise<string | undefined> {
-    return this.#view.read(path);
-  }
-
-  write(path: string, value: string): Promise<void> {
-    return this.#view.write(path, value);
-  }
-
-  list(path: string): Promise<string[]> {
-    return this.#view.list(path);
-  }
-
-  mkdir(path: string): Promise<void> {
-    return this.#view.mkdir(path);
-  }
-
-  rm(path: string): Promise<void> {
-    return this.#view.rm(path);
-  }
-
-  getPermissions(path: string): ReturnType<StoreView['getPermissions']> {
-    return this.#view.getPermissions(path);
-  }
-
-  setPermissions(...args: Parameters<StoreView['setPermissions']>): Promise<void> {
-    return this.#view.setPermissions(...args);
-  }
-
-  transaction<T>(body: (view: StoreView) => Promise<T>, attempts = TRANSACTION_ATTEMPTS): Promise<T> {
-    return runTransaction(() => this.#begin(), body, attempts);
-  }
-
   async watch(path: string, onChange: (path: string) => void): Promise<StoreWatch> {
     requireNoNul(MessageType.WATCH, path);
     this.#lastToken += 1;
@@ -156,7 +123,7 @@ export class StoreClient implements Store {
     // Known before the answer, so that the event that comes with it finds its watch.
     this.#watches.set(watch.token, watch);
     try {
-      await this.#talk(MessageType.WATCH, path, encodeStrings(path, watch.token));
+      await this.talk(MessageType.WATCH, path, encodeStrings(path, watch.token));
       watch.established = true;
     } catch (error) {
       this.#forget(watch);
@@ -179,7 +146,7 @@ export class StoreClient implements Store {
 
   // ---- requests ---------------------------------------------------------------------------------
 
-  async #talk(type: number, path: string, payload: Buffer): Promise<Buffer> {
+  protected async talk(type: number, path: string, payload: Buffer): Promise<Buffer> {
     if (this.#end !== undefined) throw this.#end;
     requirePayloadFits(type, path, payload, this.#connection?.payloadMax);
     if (this.#waiting.length + (this.#connection?.unanswered ?? 0) >= PENDING_MAX) {
@@ -192,7 +159,7 @@ export class StoreClient implements Store {
     });
   }
 
-  async #begin(): Promise<OpenTransaction> {
+  protected async begin(): Promise<OpenTransaction> {
     while (this.#connection === undefined) {
       if (this.#end !== undefined) throw this.#end;
       await this.#reconnecting;
@@ -228,7 +195,7 @@ export class StoreClient implements Store {
     this.#forget(watch);
     if (this.#end !== undefined) return;
     try {
-      await this.#talk(MessageType.UNWATCH, watch.path, encodeStrings(watch.path, watch.token));
+      await this.talk(MessageType.UNWATCH, watch.path, encodeStrings(watch.path, watch.token));
     } catch (error) {
       // A watch ends with its connection too: ENOENT after a reconnect, our own end otherwise.
       if (!isStoreError(error, 'ENOENT') && error !== this.#end) throw error;

@@ -1,7 +1,8 @@
 import { VifdError } from '../../../errors.js';
 import { EventQueue } from '../../store/events.js';
-import { type OpenTransaction, runTransaction } from '../../store/transaction.js';
-import { storeView, type Talk } from '../../store/view.js';
+import { StoreOperations } from '../../store/operations.js';
+import type { OpenTransaction } from '../../store/transaction.js';
+import type { Talk } from '../../store/view.js';
 import {
   decodeStrings,
   encodeStrings,
@@ -10,7 +11,7 @@ import {
   requireNoNul,
   requirePayloadFits,
 } from '../../store/wire.js';
-import type { Store, StoreView, StoreWatch } from '../../types.js';
+import type { Store, StoreWatch } from '../../types.js';
 import { answer } from './requests.js';
 import type { StoreSession } from './session.js';
 import type { ModelStore } from './store.js';
@@ -30,8 +31,6 @@ interface InProcessWatch {
   early: string[] | undefined;
 }
 
-const TRANSACTION_ATTEMPTS = 64;
-
 /**
  * The model's store as a domain sees it, without sockets: requests take effect, and answers and events arrive, in
  * later microtasks, always in the same order. No timers.
@@ -40,9 +39,8 @@ export function modelStoreClient(store: ModelStore, domid: number): ModelStoreCl
   return new InProcessClient(store, domid);
 }
 
-class InProcessClient implements ModelStoreClient {
+class InProcessClient extends StoreOperations implements ModelStoreClient {
   readonly #session: StoreSession;
-  readonly #view: StoreView;
   readonly #watches = new Map<string, InProcessWatch>();
   readonly #events = new EventQueue<InProcessWatch>((watch, path) => watch.onChange(path));
   #end: VifdError | undefined;
@@ -50,44 +48,12 @@ class InProcessClient implements ModelStoreClient {
   #lastToken = 0;
 
   constructor(store: ModelStore, domid: number) {
+    super();
     this.#session = store.connect(domid, {
       onEvent: ({ token }, path) => this.#onEvent(token, path),
       onReleased: () =>
         this.#finish(new VifdError('ERR_STORE_GONE', `Domain ${domid} has gone from the model.`)),
     });
-    this.#view = storeView(this.#talkIn(0));
-  }
-
-  read(path: string): Promise<string | undefined> {
-    return this.#view.read(path);
-  }
-
-  write(path: string, value: string): Promise<void> {
-    return this.#view.write(path, value);
-  }
-
-  list(path: string): Promise<string[]> {
-    return this.#view.list(path);
-  }
-
-  mkdir(path: string): Promise<void> {
-    return this.#view.mkdir(path);
-  }
-
-  rm(path: string): Promise<void> {
-    return this.#view.rm(path);
-  }
-
-  getPermissions(path: string): ReturnType<StoreView['getPermissions']> {
-    return this.#view.getPermissions(path);
-  }
-
-  setPermissions(...args: Parameters<StoreView['setPermissions']>): Promise<void> {
-    return this.#view.setPermissions(...args);
-  }
-
-  transaction<T>(body: (view: StoreView) => Promise<T>, attempts = TRANSACTION_ATTEMPTS): Promise<T> {
-    return runTransaction(() => this.#begin(), body, attempts);
   }
 
   async watch(path: string, onChange: (path: string) => void): Promise<StoreWatch> {
@@ -97,7 +63,7 @@ class InProcessClient implements ModelStoreClient {
     const watch: InProcessWatch = { path, onChange, early: [] };
     this.#watches.set(token, watch);
     try {
-      await this.#talkIn(0)(MessageType.WATCH, path, encodeStrings(path, token));
+      await this.talk(MessageType.WATCH, path, encodeStrings(path, token));
     } catch (error) {
       this.#forget(token, watch);
       throw error;
@@ -122,6 +88,10 @@ class InProcessClient implements ModelStoreClient {
     this.#finish(new VifdError('ERR_STATE', 'This xenstore connection was killed.'));
   }
 
+  protected talk(...message: Parameters<Talk>): ReturnType<Talk> {
+    return this.#talkIn(0)(...message);
+  }
+
   #talkIn(transactionId: number): Talk {
     return async (type, path, payload) => {
       requirePayloadFits(type, path, payload);
@@ -136,8 +106,8 @@ class InProcessClient implements ModelStoreClient {
     };
   }
 
-  async #begin(): Promise<OpenTransaction> {
-    const reply = await this.#talkIn(0)(MessageType.TRANSACTION_START, '', encodeStrings(''));
+  protected async begin(): Promise<OpenTransaction> {
+    const reply = await this.talk(MessageType.TRANSACTION_START, '', encodeStrings(''));
     const talk = this.#talkIn(Number(decodeStrings(reply)[0]));
     return {
       talk,
@@ -163,7 +133,7 @@ class InProcessClient implements ModelStoreClient {
     this.#forget(token, watch);
     if (this.#end !== undefined) return;
     try {
-      await this.#talkIn(0)(MessageType.UNWATCH, watch.path, encodeStrings(watch.path, token));
+      await this.talk(MessageType.UNWATCH, watch.path, encodeStrings(watch.path, token));
     } catch (error) {
       // The watch ended with its connection.
       if (error !== this.#end && !isStoreError(error, 'ENOENT')) throw error;
