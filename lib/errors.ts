@@ -9,6 +9,7 @@ export type VifdErrorCode =
   | 'ERR_JOURNAL' // a journal file could not be opened or mapped
   | 'ERR_RUNNING' // another vifd serves from the same runtime directory
   | 'ERR_NOT_RUNNING' // no vifd runs, and one is needed
+  | 'ERR_QUERY' // a running vifd cannot be asked
   | 'ERR_NO_VIF' // there is no such vif, or it went meanwhile
   | 'ERR_OWNER' // the vif is with whom it is to go to already, or cannot go there as it is
   | 'ERR_KERNEL_DRIVER' // the kernel's xen-netback refused, or did not serve in time

@@ -9,6 +9,15 @@ export {
   type NetbackOptions,
 } from './netback/netback.js';
 export type {
+  ConnectionDetails,
+  HashDetails,
+  HashTypeName,
+  MulticastDetails,
+  Negotiated,
+  QueueDetails,
+  VifDetails,
+} from './netback/show.js';
+export type {
   Direction,
   Flow,
   Frame,

@@ -1,5 +1,5 @@
 import { VifdError } from '../errors.js';
-import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_USAGE } from './exit.js';
+import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_NOT_RUNNING, EXIT_USAGE } from './exit.js';
 
 /**
  * Says what went wrong: one clear line for people; with --json one object, so that a program need not parse the line.
@@ -12,6 +12,7 @@ export function fail(error: unknown): number {
     process.stderr.write(`${JSON.stringify({ schemaVersion: 1, error: { code, message } })}\n`);
   } else process.stderr.write(`vifd: ${message}\n`);
   if (code === 'ERR_ARGUMENT') return EXIT_USAGE;
+  if (code === 'ERR_NOT_RUNNING') return EXIT_NOT_RUNNING;
   const errno = error instanceof VifdError ? error.errno : undefined;
   return errno === 'EACCES' || errno === 'EPERM' ? EXIT_NOT_PERMITTED : EXIT_FAILED;
 }

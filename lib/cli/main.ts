@@ -7,6 +7,7 @@ import { fail } from './fail.js';
 import { listCommand } from './list.js';
 import { releaseCommand } from './release.js';
 import { runCommand } from './run-command.js';
+import { showCommand } from './show.js';
 
 /** One verb per file; each adds its own options and help. */
 const program = new Command('vifd')
@@ -15,6 +16,7 @@ const program = new Command('vifd')
   .configureOutput({ writeErr: (text) => process.stderr.write(text) })
   .addCommand(runCommand())
   .addCommand(listCommand())
+  .addCommand(showCommand())
   .addCommand(adoptCommand())
   .addCommand(releaseCommand())
   .addCommand(checkCommand());

@@ -3,6 +3,7 @@ import { journalFiles } from '../journal-files.js';
 import { Netback } from '../netback/netback.js';
 import { type RunLock, takeRunLock } from '../run-lock.js';
 import { inheritedDescriptors, ServiceManager } from '../service-manager.js';
+import { answering } from './answers.js';
 import { withManager } from './manager-log.js';
 import { ownershipIn } from './ownership.js';
 import { type EventLog, eventLog } from './run-log.js';
@@ -20,7 +21,7 @@ export async function run(options: RunOptions): Promise<void> {
   const { payload, journal, bridge } = options;
   const taps = new Taps({ manager, kept: inheritedDescriptors() });
   await using xen = await openXenFor(options);
-  using _lock = journal === false ? undefined : lockOrSay(journal, log);
+  using lock = journal === false ? undefined : lockOrSay(journal, log);
   const ownership = ownershipIn(xen, (how) => taps.open(how));
   const journals = journal === false ? undefined : journalFiles(journal);
   await using netback = await Netback.open(
@@ -40,6 +41,7 @@ export async function run(options: RunOptions): Promise<void> {
     const removeTap = (name: string) => taps.remove(name);
     for (const vif of await sweep({ store, domid, directory: journal, journals, removeTap })) log.swept(vif);
   }
+  await using _answers = lock === undefined ? undefined : answering(lock.directory, netback, log);
   log.ready(netback);
   await stop;
   log.stopping();

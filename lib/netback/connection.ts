@@ -10,8 +10,9 @@ import { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import { MulticastFilter } from './multicast.js';
 import { Queue } from './queue.js';
+import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from './show.js';
 import type { Taker } from './to-guest.js';
-import type { PayloadMode } from './types.js';
+import type { PayloadMode, VifStats } from './types.js';
 
 export interface ConnectionParts {
   readonly xen: Xen;
@@ -40,6 +41,8 @@ export class Connection {
   readonly #credit: Credit;
   readonly #clock: Clock;
   readonly #taker: Taker;
+  readonly #parts: ConnectionParts;
+  readonly #attachedMs: number;
 
   /**
    * Attaches to all queues, or to none.
@@ -48,7 +51,9 @@ export class Connection {
   constructor(parts: ConnectionParts) {
     const { settings, journals } = parts;
     const { scatterGather, xdpHeadroom } = settings;
+    this.#parts = parts;
     this.#clock = parts.xen.clock;
+    this.#attachedMs = this.#clock.now();
     this.#taker = { scatterGather, xdpHeadroom };
     this.#credit = new Credit(journals.vif.credit);
     this.#credit.limit(parts.rate, this.#clock.now());
@@ -68,6 +73,8 @@ export class Connection {
       throw error;
     }
     if (!this.resumed) this.multicast.begin();
+    const { resumes } = journals.vif;
+    resumes[0] = this.resumed ? resumes[0] + 1 : 0;
   }
 
   /** An earlier life of the backend has served these rings: frontends begin them at 0. */
@@ -84,6 +91,32 @@ export class Connection {
   /** Bytes that the guest wants free in front of frames, from the next frame on. */
   set xdpHeadroom(bytes: number) {
     this.#taker.xdpHeadroom = bytes;
+  }
+
+  /** @param stats of each queue. */
+  show(stats: readonly VifStats[]): ConnectionDetails {
+    const { settings, journals, payload } = this.#parts;
+    const { rate } = this.#credit;
+    const leftBytes = this.#credit.available(this.#clock.now());
+    return {
+      attachedMs: this.#clock.now() - this.#attachedMs,
+      resumes: journals.vif.resumes[0],
+      payload,
+      journal: journals.queues.every((journal) => journal !== undefined),
+      negotiated: negotiatedOf(settings),
+      xdpHeadroom: this.#taker.xdpHeadroom,
+      rate: rate && { ...rate, leftBytes },
+      multicast: {
+        requested: this.multicast.requested,
+        filtering: this.multicast.active,
+        addresses: this.multicast.addresses(),
+      },
+      hash: this.#control && hashDetailsOf(this.hash),
+      queues: this.queues.flatMap((queue, index) => {
+        const shown = queue.show();
+        return shown === undefined ? [] : [{ ...shown, stats: stats[index] }];
+      }),
+    };
   }
 
   /** Begins to move frames. */

@@ -27,6 +27,10 @@ export class Credit {
     this.#words = words;
   }
 
+  get rate(): Rate | undefined {
+    return this.#rate;
+  }
+
   get limited(): boolean {
     return this.#rate !== undefined;
   }

@@ -42,6 +42,19 @@ export class MulticastFilter {
     return size;
   }
 
+  /** As people write them. */
+  addresses(): string[] {
+    const addresses: string[] = [];
+    for (let place = 0; place < MULTICAST_MAX; place++) {
+      if (!this.#isTaken(place)) continue;
+      const at = ADDRESSES + place * 2;
+      const bytes = new Uint8Array(Uint32Array.of(this.#words[at], this.#words[at + 1]).buffer);
+      const six = [bytes[0], bytes[1], ...bytes.subarray(4)];
+      addresses.push(six.map((byte) => byte.toString(16).padStart(2, '0')).join(':'));
+    }
+    return addresses;
+  }
+
   /**
    * @param high the address's first two bytes, `low` the other four, both little-endian.
    * @returns false when the list is full.

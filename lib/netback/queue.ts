@@ -12,6 +12,7 @@ import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { Patience } from './patience.js';
 import type { QueueJournal } from './queue-journal.js';
+import type { QueueDetails } from './show.js';
 import { type Taker, ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
@@ -42,11 +43,13 @@ export interface QueueParts {
 
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
 export class Queue {
-  readonly patience: Patience;
+  readonly #patience: Patience;
+  readonly #settings: QueueSettings;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
   readonly #channels: EventChannel[] = [];
+  #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'heldFrames'>) | undefined;
   #resumed = false;
   #masked = 0;
   #detached = false;
@@ -57,7 +60,8 @@ export class Queue {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
    */
   constructor(parts: QueueParts) {
-    this.patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.onStall);
+    this.#settings = parts.rings;
+    this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.onStall);
     try {
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
@@ -80,6 +84,11 @@ export class Queue {
   /** An earlier life of the backend has served these rings: frontends begin them at 0. */
   get resumed(): boolean {
     return this.#resumed;
+  }
+
+  show(): Omit<QueueDetails, 'stats'> | undefined {
+    const shown = this.#show?.();
+    return shown && { ...this.#settings, ...shown, stalled: this.#patience.stalled };
   }
 
   /** The guest may send something else from now on. */
@@ -134,9 +143,14 @@ export class Queue {
       taker: parts.taker,
       hash: parts.hash,
       counters: parts.toGuest,
-      patience: this.patience,
+      patience: this.#patience,
     });
     this.#undo.push(() => toGuest.grants[Symbol.dispose]());
+    this.#show = () => ({
+      fromGuest: txRing.indices(),
+      toGuest: rxRing.indices(),
+      heldFrames: toGuest.held,
+    });
     return { fromGuest, toGuest };
   }
 
@@ -204,6 +218,7 @@ export class Queue {
 
   #release(): void {
     this.#detached = true;
+    this.#show = undefined;
     for (const undo of this.#undo.reverse()) undo();
     this.#undo.length = 0;
   }

@@ -98,6 +98,11 @@ export class ToGuest {
     this.#io = io;
   }
 
+  /** Frames that were read and have no buffers yet. */
+  get held(): number {
+    return this.frames.count - this.#next;
+  }
+
   /** Frames wait in the port. */
   offer(): void {
     this.#offered = true;

@@ -1,5 +1,6 @@
 import { parseXenbusState, type XenbusState } from '../protocol/xenbus.js';
-import type { Store, StoreView } from '../xen/types.js';
+import type { Store, StoreView, StoreWatch } from '../xen/types.js';
+import { MULTICAST_KEY } from './handshake.js';
 import type { VifId, VifInfo } from './types.js';
 
 /** What the store says of a vif at one moment. */
@@ -21,6 +22,7 @@ export class VifNode {
   readonly path: string;
   readonly frontendPath: string;
   readonly #store: Store;
+  #watches: Promise<StoreWatch>[] = [];
 
   private constructor(store: Store, path: string, frontendPath: string, info: VifInfo) {
     this.#store = store;
@@ -60,6 +62,24 @@ export class VifNode {
       hotplugError: hotplug === 'error' ? (error ?? 'no reason given') : undefined,
       rate,
     };
+  }
+
+  /** Follows what a connected guest may change. Resolves when it does. */
+  async watch(onChange: () => void): Promise<void> {
+    // These keys and not the whole frontend: a guest could write there without end (XSA-349).
+    this.#watches = ['state', MULTICAST_KEY].map((key) =>
+      this.#store.watch(`${this.frontendPath}/${key}`, onChange),
+    );
+    try {
+      await Promise.all(this.#watches);
+    } catch (error) {
+      this.#watches = [];
+      throw error;
+    }
+  }
+
+  async unwatch(): Promise<void> {
+    await Promise.all(this.#watches.splice(0).map(async (watch) => (await watch).close()));
   }
 
   /** Writes our state, unless the node has gone meanwhile: a write would bring back a part of it. */

@@ -1,7 +1,6 @@
 import { VifdError, type VifdErrorCode } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
-import type { StoreWatch } from '../xen/types.js';
 import { Connection } from './connection.js';
 import { VifJournals } from './connection-journals.js';
 import { newQueueCounters, type QueueCounters, sumOf } from './counters.js';
@@ -10,7 +9,6 @@ import {
   advertise,
   type FrontendSettings,
   type Handshake,
-  MULTICAST_KEY,
   QUEUES_MAX,
   readFrontend,
   readHeadroom,
@@ -18,6 +16,7 @@ import {
   tooManyQueues,
 } from './handshake.js';
 import { Hooks } from './hooks.js';
+import type { VifDetails } from './show.js';
 import { frameStream } from './stream.js';
 import type { Direction, Frame, FrameHook, VifId, VifInfo, VifState, VifStats } from './types.js';
 import type { VifSight } from './vif-node.js';
@@ -47,7 +46,6 @@ export class Vif implements VifInfo {
   #connection: Connection | undefined;
   /** Of the connection that is served, or was until it was stopped. */
   #rings: string | undefined;
-  #watches: Promise<StoreWatch>[] = [];
   #dirty = false;
   #work: Promise<void> | undefined;
   #ended = false;
@@ -101,6 +99,13 @@ export class Vif implements VifInfo {
     return this.#port;
   }
 
+  /** All that is known of it, as plain data. */
+  show(): VifDetails {
+    const { id, domid, handle, mac, bridge, state, reason, stats } = this;
+    const connection = this.#connection?.show(this.queueStats);
+    return { id, domid, handle, mac, bridge, state, reason, port: this.#port?.name, stats, connection };
+  }
+
   /** Runs `hook` inline on every frame until the result is disposed. See FrameHook. */
   hook(hook: FrameHook): Disposable {
     return this.#hooks.add(hook);
@@ -115,18 +120,8 @@ export class Vif implements VifInfo {
 
   /** Begins to follow the store. Resolves when the vif has done what there was to do. */
   async start(): Promise<void> {
-    const { node, xen } = this.#parts;
-    // These keys and not the whole frontend: a guest could write there without end (XSA-349).
-    this.#watches = ['state', MULTICAST_KEY].map((key) =>
-      xen.store.watch(`${node.frontendPath}/${key}`, () => this.poke()),
-    );
-    try {
-      // Asked for together: the store answers in order, so what comes after the first look is watched.
-      await Promise.all([...this.#watches, this.poke()]);
-    } catch (error) {
-      this.#watches = [];
-      throw error;
-    }
+    // Asked for together: the store answers in order, so what comes after the first look is watched.
+    await Promise.all([this.#parts.node.watch(() => this.poke()), this.poke()]);
   }
 
   /** Something changed in the store: look, and act. Resolves when that is done. */
@@ -144,7 +139,7 @@ export class Vif implements VifInfo {
     await this.#work;
     this.#release('shutdown');
     this.#state = 'detached';
-    await this.#unwatch();
+    await this.#parts.node.unwatch();
     await this.#port?.[Symbol.asyncDispose]();
   }
 
@@ -343,13 +338,9 @@ export class Vif implements VifInfo {
     this.#ended = true;
     this.#end(why);
     this.#state = state;
-    await this.#unwatch();
+    await this.#parts.node.unwatch();
     await this.#dropPort();
     this.#parts.onGone(this);
-  }
-
-  async #unwatch(): Promise<void> {
-    await Promise.all(this.#watches.splice(0).map(async (watch) => (await watch).close()));
   }
 
   async #dropPort(): Promise<void> {

@@ -30,6 +30,16 @@ export const RX_RING: RingShape = {
 /** The frontend's index claims more requests than the ring has slots: never act on it (XSA-39). */
 export const RING_BROKEN = -1;
 
+/** A ring's indices, as ring.h names them. `reqCons` is ours and in no page. */
+export interface RingIndices {
+  readonly reqProd: number;
+  readonly reqCons: number;
+  readonly rspProd: number;
+  readonly reqEvent: number;
+  readonly rspEvent: number;
+  readonly size: number;
+}
+
 /**
  * The backend's end of a shared ring (xen/io/ring.h). All loads and stores of the shared page by the
  * backend are in this class. Indices are u32 and wrap; in here they are the same bits as int32, which the
@@ -79,6 +89,19 @@ export class BackRing {
   /** `req_prod` as the last look at the ring found it. */
   get requestsSeen(): number {
     return this.#requestsSeen >>> 0;
+  }
+
+  /** As they stand in the page, for people: a guest may have written anything. */
+  indices(): RingIndices {
+    const at = (word: number) => Atomics.load(this.#words, word) >>> 0;
+    return {
+      reqProd: at(RING_REQ_PROD),
+      reqCons: this.requestsTaken,
+      rspProd: at(RING_RSP_PROD),
+      reqEvent: at(RING_REQ_EVENT),
+      rspEvent: at(RING_RSP_EVENT),
+      size: this.shape.size,
+    };
   }
 
   /** The first frame that an earlier life had taken and not passed on, as `attach` found it; or NONE_KEPT. */

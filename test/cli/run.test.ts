@@ -91,6 +91,25 @@ function runTests(): void {
     expect(links()).toContain('vif7.0');
   });
 
+  it('answers `vifd show`, of one vif or all; without a vifd that fails with exit code 4', async () => {
+    const show = (...args: string[]) =>
+      spawnSync(process.execPath, [CLI, 'show', ...args, ...journal()], {
+        env: { ...process.env, ...env },
+        encoding: 'utf8',
+      });
+    const vifd = new Program([CLI, 'run', '--json', ...journal()], env);
+    await vifd.until('attached');
+    const { vifs } = JSON.parse(show('vif7.0', '--json').stdout);
+    expect(vifs).toMatchObject([{ id: 'vif7.0', state: 'connected', connection: { journal: true } }]);
+    expect(show().stdout).toMatch(/^vif7\.0 {2}connected\n/);
+    const none = show('vif9.0');
+    expect([none.status, none.stderr]).toEqual([1, expect.stringContaining('vifd: vif9.0 is not served')]);
+    expect(await vifd.end('SIGTERM')).toBe(0);
+    const nobody = show('--json');
+    expect(nobody.status).toBe(4);
+    expect(JSON.parse(nobody.stderr)).toMatchObject({ error: { code: 'ERR_NOT_RUNNING' } });
+  });
+
   it('refuses to serve beside another one that has its runtime directory', async () => {
     const vifd = new Program([CLI, 'run', '--json', ...journal()], env);
     await vifd.until('attached');

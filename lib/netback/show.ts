@@ -1,0 +1,94 @@
+import * as control from '../protocol/control.js';
+import type { RingIndices } from '../protocol/ring.js';
+import type { Rate } from './credit.js';
+import type { FrontendSettings, QueueSettings } from './handshake.js';
+import type { HashState } from './hash.js';
+import type { PayloadMode, VifInfo, VifState, VifStats } from './types.js';
+
+/** All that is known of a vif, as plain data: `Vif.show()`. */
+export interface VifDetails extends VifInfo {
+  readonly state: VifState;
+  /** Why it is stopped. */
+  readonly reason: string | undefined;
+  readonly port: string | undefined;
+  readonly stats: VifStats;
+  /** Undefined while no guest is connected. */
+  readonly connection: ConnectionDetails | undefined;
+}
+
+export interface ConnectionDetails {
+  /** Since this life of the backend attached. */
+  readonly attachedMs: number;
+  /** How often the connection went on after an earlier life of the backend. Known only with a journal. */
+  readonly resumes: number;
+  readonly payload: PayloadMode;
+  readonly journal: boolean;
+  readonly negotiated: Negotiated;
+  readonly xdpHeadroom: number;
+  readonly rate: (Rate & { readonly leftBytes: number }) | undefined;
+  readonly multicast: MulticastDetails;
+  /** Undefined for a guest without a control ring. */
+  readonly hash: HashDetails | undefined;
+  readonly queues: readonly QueueDetails[];
+}
+
+/** What the guest can take and asked for; the names are those of the keys in netif.h. */
+type ShownElsewhere = 'queues' | 'control' | 'xdpHeadroom' | 'multicastControl';
+
+export interface Negotiated extends Omit<FrontendSettings, ShownElsewhere> {
+  /** Event channels of its own for each direction. */
+  readonly splitChannels: boolean;
+  readonly controlRing: boolean;
+}
+
+export interface MulticastDetails {
+  /** The guest asked for filtering. */
+  readonly requested: boolean;
+  /** Frames are filtered; not by a list of which another backend was told a part. */
+  readonly filtering: boolean;
+  readonly addresses: readonly string[];
+}
+
+/** How the guest set up hashing, by its control ring. */
+export interface HashDetails {
+  readonly algorithm: 'none' | 'toeplitz';
+  readonly types: readonly HashTypeName[];
+  /** In hexadecimal digits. */
+  readonly key: string;
+  /** The queue of each entry; empty where the guest leaves it to the remainder. */
+  readonly mapping: readonly number[];
+}
+
+export type HashTypeName = 'IPv4' | 'IPv4/TCP' | 'IPv6' | 'IPv6/TCP';
+
+export interface QueueDetails extends QueueSettings {
+  readonly fromGuest: RingIndices;
+  readonly toGuest: RingIndices;
+  /** Frames that were read for the guest, and have no buffers yet. */
+  readonly heldFrames: number;
+  /** Frames have waited for a minute, and the guest took none. */
+  readonly stalled: boolean;
+  readonly stats: VifStats;
+}
+
+export function negotiatedOf(settings: FrontendSettings): Negotiated {
+  const { queues, control, xdpHeadroom: _now, multicastControl: _too, ...negotiated } = settings;
+  const [{ txPort, rxPort }] = queues;
+  return { ...negotiated, splitChannels: txPort !== rxPort, controlRing: control !== undefined };
+}
+
+const TYPES: ReadonlyArray<readonly [number, HashTypeName]> = [
+  [control.HASH_TYPE_IPV4, 'IPv4'],
+  [control.HASH_TYPE_IPV4_TCP, 'IPv4/TCP'],
+  [control.HASH_TYPE_IPV6, 'IPv6'],
+  [control.HASH_TYPE_IPV6_TCP, 'IPv6/TCP'],
+];
+
+export function hashDetailsOf(hash: HashState): HashDetails {
+  return {
+    algorithm: hash.algorithm === control.HASH_ALGORITHM_NONE ? 'none' : 'toeplitz',
+    types: TYPES.flatMap(([bit, name]) => ((hash.flags & bit) === 0 ? [] : [name])),
+    key: Array.from(hash.key, (byte) => byte.toString(16).padStart(2, '0')).join(''),
+    mapping: Array.from(hash.mapping),
+  };
+}

@@ -1,0 +1,93 @@
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ask, type QueryServer, type Question, serveQueries } from '../../lib/cli/query.js';
+import { VifdError } from '../../lib/errors.js';
+
+describe('asking a running vifd', () => {
+  let directory: string;
+  let server: QueryServer | undefined;
+  const questions: Question[] = [];
+  const answer = (question: Question): unknown => {
+    questions.push(question);
+    if (question.vif === 'vif9.9') throw new VifdError('ERR_NO_VIF', 'no such vif');
+    return ['x'.repeat(question.vif === 'vif8.0' ? 1_000_000 : 1)];
+  };
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'vifd-query-'));
+    questions.length = 0;
+    server = await serveQueries(directory, answer);
+  });
+  afterEach(async () => {
+    await server?.[Symbol.asyncDispose]();
+    rmSync(directory, { recursive: true });
+  });
+
+  /** Sends text as it is. @returns what comes back. */
+  function send(text: string): Promise<string> {
+    return new Promise((resolve) => {
+      let got = '';
+      const socket = createConnection({ path: join(directory, 'socket') });
+      socket.setEncoding('utf8').on('data', (chunk) => {
+        got += chunk;
+      });
+      socket.on('error', () => resolve(got)).on('close', () => resolve(got));
+      socket.write(text);
+    });
+  }
+
+  it('answers each question, long answers too, and errors with their codes', async () => {
+    expect(await ask(directory, { ask: 'show' })).toEqual(['x']);
+    expect((await ask<string[]>(directory, { ask: 'show', vif: 'vif8.0' }))[0]).toHaveLength(1_000_000);
+    await expect(ask(directory, { ask: 'show', vif: 'vif9.9' })).rejects.toMatchObject({
+      code: 'ERR_NO_VIF',
+      message: 'no such vif',
+    });
+    expect(questions).toEqual([
+      { ask: 'show' },
+      { ask: 'show', vif: 'vif8.0' },
+      { ask: 'show', vif: 'vif9.9' },
+    ]);
+  });
+
+  it('is for its user alone', () => {
+    expect(statSync(join(directory, 'socket')).mode & 0o777).toBe(0o600);
+  });
+
+  it.each(['{}\n', 'null\n', '7\n', 'show\n', '{"ask":"stop"}\n', '{"ask":"show","vif":7}\n', '\n'])(
+    'says what a question is when it gets %j',
+    async (text) => {
+      expect(JSON.parse(await send(text))).toMatchObject({ error: { code: 'ERR_ARGUMENT' } });
+      expect(questions).toEqual([]);
+    },
+  );
+
+  it('does not read a question without end, and bounds those who ask at once', async () => {
+    expect(JSON.parse(await send('x'.repeat(5000)))).toMatchObject({ error: { code: 'ERR_ARGUMENT' } });
+    const silent = Array.from({ length: 20 }, () => createConnection({ path: join(directory, 'socket') }));
+    for (const socket of silent) socket.on('error', () => {});
+    await expect.poll(() => silent.filter(({ destroyed }) => destroyed).length).toBeGreaterThanOrEqual(12);
+    for (const socket of silent) socket.destroy();
+    await expect.poll(() => ask(directory, { ask: 'show' })).toEqual(['x']);
+  });
+
+  it('replaces a socket that a dead vifd left, and takes its own away', async () => {
+    await server?.[Symbol.asyncDispose]();
+    server = undefined;
+    expect(existsSync(join(directory, 'socket'))).toBe(false);
+    writeFileSync(join(directory, 'socket'), '');
+    await expect(ask(directory, { ask: 'show' })).rejects.toMatchObject({ code: 'ERR_NOT_RUNNING' });
+    server = await serveQueries(directory, answer);
+    expect(await ask(directory, { ask: 'show' })).toEqual(['x']);
+  });
+
+  it('fails with one clear error where no vifd runs, or none can listen', async () => {
+    await expect(ask(join(directory, 'none'), { ask: 'show' })).rejects.toMatchObject({
+      code: 'ERR_NOT_RUNNING',
+      message: expect.stringMatching(/start `vifd run`/),
+    });
+    await expect(serveQueries(join(directory, 'none'), answer)).rejects.toMatchObject({ code: 'ERR_QUERY' });
+  });
+});

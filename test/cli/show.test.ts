@@ -1,0 +1,130 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { showText } from '../../lib/cli/show-text.js';
+import { HASH_WORDS, HashState } from '../../lib/netback/hash.js';
+import { hashDetailsOf, type VifDetails } from '../../lib/netback/show.js';
+import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4, HASH_TYPE_IPV6_TCP } from '../../lib/protocol/control.js';
+import { EXTRA_TYPE_MCAST_ADD, TX_FLAG_EXTRA_INFO } from '../../lib/protocol/netif.js';
+import { World } from '../netback/world.js';
+
+const BACKEND = '/local/domain/0/backend/vif/7/0';
+
+describe('what is shown of a vif', () => {
+  let world: World;
+  afterEach(() => world.close());
+
+  const show = (): VifDetails => world.netback.vifs.get('vif7.0')!.show();
+
+  async function start(keys: Record<string, string> = {}): Promise<Awaited<ReturnType<World['guest']>>> {
+    world = await World.open();
+    const guest = await world.guest(7);
+    await world.settled(guest.connect(world.toolstack, keys));
+    await world.start('copy');
+    return guest;
+  }
+
+  it('is all that was negotiated, told and counted, and goes on over a restart', async () => {
+    const guest = await start({ 'request-multicast-control': '1', 'xdp-headroom': '192' });
+    await world.settled(world.toolstack.store.write(`${BACKEND}/rate`, '1000,5000'));
+    await world.settle();
+    guest.send([
+      { size: 60, flags: TX_FLAG_EXTRA_INFO },
+      { words: [EXTRA_TYPE_MCAST_ADD | (0x3333 << 16), 0x01000000, 0] },
+    ]);
+    guest.post([guest.ref(0), guest.ref(1)]);
+    world.port('vif7.0').put(new Uint8Array(80));
+    await world.settle();
+
+    const shown = show();
+    expect(shown).toMatchObject({ id: 'vif7.0', state: 'connected', reason: undefined, port: 'test' });
+    expect(shown.connection).toMatchObject({
+      resumes: 0,
+      payload: 'copy',
+      journal: true,
+      negotiated: {
+        scatterGather: true,
+        gsoV4: true,
+        checksumV4: true,
+        rxNotify: false,
+        splitChannels: false,
+      },
+      xdpHeadroom: 192,
+      rate: { bytes: 1000, intervalMs: 5 },
+      multicast: { requested: true, filtering: true, addresses: ['33:33:00:00:00:01'] },
+    });
+    expect(shown.connection?.queues).toMatchObject([
+      {
+        txRingRef: expect.any(Number),
+        fromGuest: { reqProd: 2, reqCons: 2, rspProd: 2, size: 256 },
+        toGuest: { reqProd: 2, reqCons: 2, rspProd: 2 },
+        heldFrames: 0,
+        stalled: false,
+        stats: { toGuest: { frames: 1, bytes: 80 } },
+      },
+    ]);
+    for (const resumes of [1, 2]) {
+      await world.stop();
+      await world.start('copy');
+      expect(show().connection).toMatchObject({
+        resumes,
+        multicast: { addresses: ['33:33:00:00:00:01'] },
+        xdpHeadroom: 192,
+      });
+    }
+    // For programs it is JSON.
+    expect(JSON.parse(JSON.stringify(show())).connection.queues[0].toGuest.rspProd).toBe(2);
+  });
+
+  it('says what waits, and shows indices that wrap as they are', async () => {
+    world = await World.open();
+    const guest = await world.guest(7);
+    guest.beginAt(0xffffffff);
+    await world.settled(guest.connect(world.toolstack));
+    await world.start('copy');
+    guest.post([guest.ref(0), guest.ref(1)]);
+    world.port('vif7.0').put(new Uint8Array(9000));
+    await world.settle();
+    const [queue] = show().connection!.queues;
+    expect(queue).toMatchObject({ heldFrames: 1, toGuest: { reqProd: 1, reqCons: 0xffffffff } });
+    const rows = showText(show()).split('\n').slice(-4);
+    expect(rows[2]).toMatch(/^ {2}0 +to-guest .* 1 +4294967295 +2 +1 held$/);
+  });
+
+  it('has the hash that the guest set up', async () => {
+    await start();
+    const hash = new HashState(new Uint32Array(HASH_WORDS), 2);
+    hash.setAlgorithm(HASH_ALGORITHM_TOEPLITZ);
+    hash.setFlags(HASH_TYPE_IPV4 | HASH_TYPE_IPV6_TCP);
+    hash.setKey(Uint8Array.of(0x6d, 0x5a), 2);
+    hash.setMappingSize(4);
+    const details = hashDetailsOf(hash);
+    expect(details).toMatchObject({
+      algorithm: 'toeplitz',
+      types: ['IPv4', 'IPv6/TCP'],
+      mapping: [0, 0, 0, 0],
+    });
+    expect(details.key).toBe(`6d5a${'0'.repeat(76)}`);
+    expect(show().connection?.hash).toBeUndefined();
+    const shown = show();
+    const text = showText({ ...shown, connection: { ...shown.connection!, hash: details } });
+    expect(text).toMatch(
+      /\n {2}hash {10}toeplitz of IPv4, IPv6\/TCP, queues by 4 entries\n {2}hash key {6}6d5a0/,
+    );
+  });
+
+  it('lines up for people, and says why a vif is stopped', async () => {
+    const guest = await start();
+    const text = showText(show());
+    expect(text).toMatch(/^vif7\.0 {2}connected\n {2}mac {11}00:16:3e:00:00:07\n {2}bridge {8}-\n/);
+    expect(text).toMatch(
+      /\n {2}guest takes {3}frames of several slots, GSO IPv4 and IPv6, partial checksums/,
+    );
+    expect(text).toMatch(/does not tell of its buffers\n/);
+    const [title, ...rows] = text.trimEnd().split('\n').slice(-3);
+    for (const row of rows)
+      expect(row.indexOf('from-guest') + row.indexOf('to-guest') + 1).toBe(title.indexOf('DIRECTION'));
+    guest.send([{ size: 60, offset: 4090 }]);
+    await world.settle();
+    expect(showText(show())).toMatch(/^vif7\.0 {2}stopped: .*page/);
+    expect(show().connection).toBeUndefined();
+  });
+});
