@@ -1,4 +1,5 @@
 import { newBatches } from '../lib/netback/batches.js';
+import { Conform } from '../lib/netback/conform.js';
 import { FlowCounters } from '../lib/netback/counters.js';
 import { CREDIT_WORDS, Credit } from '../lib/netback/credit.js';
 import { FromGuest } from '../lib/netback/from-guest.js';
@@ -70,7 +71,8 @@ export class TypeScriptLoop implements Loop {
       clock: systemClock,
       counters: this.counters.fromGuest,
     });
-    const taker = { scatterGather: true, xdpHeadroom: 0 };
+    const all = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true };
+    const taker = { scatterGather: true, xdpHeadroom: 0, conform: new Conform(all) };
     this.#toGuest = new ToGuest({
       ...common,
       ring: this.#rxRing,

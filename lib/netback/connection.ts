@@ -1,6 +1,7 @@
 import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Clock, Xen } from '../xen/types.js';
+import { Conform, takesOf } from './conform.js';
 import type { ConnectionJournals } from './connection-journals.js';
 import { Control } from './control.js';
 import type { QueueCounters } from './counters.js';
@@ -54,7 +55,7 @@ export class Connection {
     this.#parts = parts;
     this.#clock = parts.xen.clock;
     this.#attachedMs = this.#clock.now();
-    this.#taker = { scatterGather, xdpHeadroom };
+    this.#taker = { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) };
     this.#credit = new Credit(journals.vif.credit);
     this.#credit.limit(parts.rate, this.#clock.now());
     this.multicast = new MulticastFilter(journals.vif.multicast);

@@ -66,7 +66,13 @@ export function describeFromGuest(
 }
 
 /** The three words in front of `offset`, a multiple of 2: long frames lie as the guest's pages suggest. */
-function writeVnet(words: Uint32Array, offset: number, first: number, second: number, third: number): void {
+export function writeVnet(
+  words: Uint32Array,
+  offset: number,
+  first: number,
+  second: number,
+  third: number,
+): void {
   const at = (offset - VNET_HEADER_BYTES) >>> 2;
   if (offset % 4 === 0) {
     words[at] = first;
@@ -88,10 +94,13 @@ export function vnetWord(words: Uint32Array, offset: number, index: number): num
 
 /** @returns RX_FLAG_* for a frame whose vnet header lies in front of `offset`. */
 export function rxFlagsOf(words: Uint32Array, offset: number): number {
-  const flags = vnetWord(words, offset, 0) & 0xff;
-  // Frames with a partial checksum are trusted by definition; Windows needs both flags to take GSO (mirage-net-xen #122).
+  const first = vnetWord(words, offset, 0);
+  const flags = first & 0xff;
+  // Frames with a partial checksum are trusted by definition; Windows is slow without data_validated on GSO, partial
+  // checksum or not, and Linux mends such frames one by one (mirage-net-xen #122, #123).
   if ((flags & VNET_FLAG_NEEDS_CSUM) !== 0) return RX_FLAG_CSUM_BLANK | RX_FLAG_DATA_VALIDATED;
-  return (flags & VNET_FLAG_DATA_VALID) !== 0 ? RX_FLAG_DATA_VALIDATED : 0;
+  const segmented = ((first >>> 8) & 0xff) !== VNET_GSO_NONE;
+  return segmented || (flags & VNET_FLAG_DATA_VALID) !== 0 ? RX_FLAG_DATA_VALIDATED : 0;
 }
 
 /** @returns GSO_TYPE_* | segment size << 16 of a frame for the guest, or -1 for a kind that netif has no word for (UDP). */

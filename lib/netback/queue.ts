@@ -3,6 +3,7 @@ import type { Port, PortIo, QueuePlace } from '../ports/types.js';
 import { BackRing, RX_RING, TX_RING } from '../protocol/ring.js';
 import type { EventChannel, Mapping, Xen } from '../xen/types.js';
 import { newBatches } from './batches.js';
+import { takesOf } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { Credit } from './credit.js';
 import { FromGuest } from './from-guest.js';
@@ -165,10 +166,7 @@ export class Queue {
     const io = parts.port.open(
       { writes: pumps.fromGuest.frames, reads: pumps.toGuest.frames, mapped: pumps.fromGuest.grants },
       {
-        checksumV4: settings.checksumV4,
-        checksumV6: settings.checksumV6,
-        gsoV4: settings.gsoV4 && settings.scatterGather,
-        gsoV6: settings.gsoV6 && settings.scatterGather,
+        ...takesOf(settings),
         queue: parts.place,
         onReadable: () => {
           pumps.toGuest.offer();

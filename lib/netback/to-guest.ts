@@ -7,6 +7,7 @@ import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '.
 import type { GrantBatch, Grants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import { READ_BYTES, TO_GUEST_FRAMES } from './batches.js';
+import type { Conform } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
@@ -28,6 +29,7 @@ const TURN_BATCHES = 8;
 /** What the guest said that it can take. */
 export interface Taker {
   readonly scatterGather: boolean;
+  readonly conform: Conform;
   /** Bytes that it wants free at the beginning of each page, for its XDP programs. It changes its mind while connected. */
   xdpHeadroom: number;
 }
@@ -141,15 +143,25 @@ export class ToGuest {
   /** Drops what is held, and what waits in the port behind it, a bounded amount. */
   #dropWaiting(): void {
     this.#offered = false;
-    this.#counters.dropped += this.frames.count - this.#next;
+    this.#countDropped();
+    // First: what is read next takes the place of what was kept.
+    this.#ring.keepNone();
     for (let batch = 0; batch < TURN_BATCHES; batch++) {
       this.frames.count = 0;
       if (this.#io === undefined || this.#io.read() === 0) break;
-      this.#counters.dropped += this.frames.count;
+      this.#next = 0;
+      this.#countDropped();
     }
     this.frames.count = 0;
     this.#next = 0;
-    this.#ring.keepNone();
+  }
+
+  /** Those of length 0 were filtered, and are counted there. */
+  #countDropped(): void {
+    for (let i = this.#next; i < this.frames.count; i++) {
+      if (this.frames.block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_LENGTH] !== 0)
+        this.#counters.dropped++;
+    }
   }
 
   /** Fills the batch from the port. @returns false when no frame waits; the port will then tell. */
@@ -166,6 +178,7 @@ export class ToGuest {
     if (this.#multicast.active) this.#multicast.run(this.frames, this.#counters);
     if (this.#hooks.active) this.#hooks.run(this.frames, 'to-guest', this.#counters);
     this.#hashAll();
+    if (this.#taker.conform.active) this.#taker.conform.run(this.frames, this.#counters);
     this.#ring.keep(0);
     return true;
   }
@@ -193,8 +206,9 @@ export class ToGuest {
     if (bytes === 0) return 0;
     const gso = rxGsoOf(this.frames.arena.u32, block[at + FRAME_OFFSET]);
     const slots = rxSlotsNeeded(bytes, gso, this.#taker.xdpHeadroom, this.#hashTypes[index]);
-    // A guest without scatter-gather takes one slot a frame; a GSO kind without a name cannot be told to it.
-    if (gso < 0 || (slots > 1 && !this.#taker.scatterGather)) {
+    // A guest without scatter-gather takes one page a frame, extras aside; a GSO kind without a name cannot be told to it.
+    const linear = !this.#taker.scatterGather;
+    if (gso < 0 || (linear && rxPagesNeeded(bytes, this.#taker.xdpHeadroom) > 1)) {
       block[at + FRAME_LENGTH] = 0;
       this.#counters.dropped++;
       return 0;
