@@ -28,8 +28,9 @@ export interface Addon {
   /**
    * Makes the tap device `name`, or takes over a persistent one. With `descriptor`, one that is open: that is owned from
    * then on, also when it turns out (EBADFD, ENODEV) not to be that device's.
+   * @param multiQueue a device that is made can have several queues. One that is there stays as it is.
    */
-  openTap(name: string, descriptor?: number): NativeTap | FailedTap;
+  openTap(name: string, descriptor: number | undefined, multiQueue: boolean): NativeTap | FailedTap;
   /** One datagram to a unix socket ('@' first: an abstract one), and a descriptor with it, without waiting. @returns 0 or -errno. */
   sendDatagram(path: string, text: string, descriptor?: number): number;
   /** @returns the descriptor of a connected stream socket that does not block. */
@@ -130,6 +131,10 @@ export interface NativeTap {
   /** As the kernel has it. */
   readonly name: string;
   readonly descriptor: number;
+  /** Whether the device can have several queues. */
+  readonly multiQueue: boolean;
+  /** A further queue, attached from then on; `descriptor` as for `openTap`. */
+  addQueue(descriptor?: number): NativeTap | FailedTap;
   /** Deletes the device, whoever else has a descriptor of it. */
   remove(): number;
   /** A persistent device stays when its descriptor closes. */

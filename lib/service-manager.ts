@@ -39,6 +39,11 @@ export class ServiceManager {
     this.#send(`FDSTORE=1\nFDNAME=${name}`, descriptor);
   }
 
+  /** What is kept under this name is of no use any more. */
+  forget(name: string): void {
+    this.#send(`FDSTOREREMOVE=1\nFDNAME=${name}`);
+  }
+
   status(status: string): void {
     this.#tell(`STATUS=${status}`);
   }

@@ -6,6 +6,7 @@
 #include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -102,15 +103,42 @@ int JoinBridge(const TapDevice& tap, const std::string& bridge) {
   return error == -EBUSY && HasPort(bridge, found.ifr_ifindex) ? 0 : error;
 }
 
-// The name of the call that failed, with errno, or nullptr.
-const char* Create(TapDevice* tap, const std::string& name) {
+bool Bind(TapDevice* tap, const std::string& name, bool multi_queue) {
+  ifreq request = Request(name);
+  request.ifr_flags = static_cast<short>(kTapFlags | (multi_queue ? IFF_MULTI_QUEUE : 0));
+  if (ioctl(tap->fd, TUNSETIFF, &request) < 0) return false;
+  tap->name = request.ifr_name;
+  tap->multi_queue = multi_queue;
+  return true;
+}
+
+// How many descriptors a device with several queues is bound to (tun_get_channels); 0 where the kernel does not say.
+uint32_t QueuesOf(const std::string& name) {
+  ethtool_channels channels{};
+  channels.cmd = ETHTOOL_GCHANNELS;
+  ifreq request = Request(name);
+  request.ifr_data = reinterpret_cast<char*>(&channels);
+  return Configure(SIOCETHTOOL, request) < 0 ? 0 : channels.combined_count;
+}
+
+// The name of the call that failed, with errno, or nullptr. A device stays of the kind that it was made, with one queue or
+// with several: the other kind is EINVAL.
+const char* Create(TapDevice* tap, const std::string& name, bool multi_queue) {
   tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (tap->fd < 0) return "open";
-  ifreq request = Request(name);
-  request.ifr_flags = kTapFlags;
-  if (ioctl(tap->fd, TUNSETIFF, &request) < 0) return "TUNSETIFF";
-  tap->name = request.ifr_name;
+  if (!Bind(tap, name, multi_queue) && (errno != EINVAL || !Bind(tap, name, !multi_queue))) return "TUNSETIFF";
+  // The kernel itself refuses a second user of a device with one queue.
+  if (tap->multi_queue && QueuesOf(tap->name) > 1) {
+    errno = EBUSY;
+    return "TUNSETIFF";
+  }
   return SetHeaderSize(tap->fd);
+}
+
+const char* CreateQueue(TapDevice* tap, const std::string& name) {
+  tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (tap->fd < 0) return "open";
+  return Bind(tap, name, true) ? SetHeaderSize(tap->fd) : "TUNSETIFF";
 }
 
 // The same for a descriptor that somebody has kept. A device that was deleted meanwhile gives EBADFD, one that was
@@ -125,6 +153,7 @@ const char* Adopt(TapDevice* tap, const std::string& name, int fd) {
     return "TUNGETIFF";
   }
   tap->name = name;
+  tap->multi_queue = (request.ifr_flags & IFF_MULTI_QUEUE) != 0;
   if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return "fcntl";
   return SetHeaderSize(fd);
 }
@@ -168,6 +197,24 @@ void Method(Napi::Object out, const char* name, const std::shared_ptr<TapDevice>
       name);
 }
 
+Napi::Object Failure(Napi::Env env, const char* failed) {
+  Napi::Object out = Napi::Object::New(env);
+  out["errno"] = -errno;
+  out["failed"] = failed;
+  return out;
+}
+
+Napi::Object TapObject(Napi::Env env, const std::shared_ptr<TapDevice>& tap);
+
+// A further queue of a device: a descriptor that somebody has kept, or one anew.
+Napi::Object AddQueue(const Napi::CallbackInfo& info, const std::string& name) {
+  const Napi::Env env = info.Env();
+  const auto queue = std::make_shared<TapDevice>();
+  const char* failed = info[0].IsNumber() ? Adopt(queue.get(), name, info[0].As<Napi::Number>().Int32Value())
+                                          : CreateQueue(queue.get(), name);
+  return failed == nullptr ? TapObject(env, queue) : Failure(env, failed);
+}
+
 }  // namespace
 
 TapDevice::~TapDevice() {
@@ -177,16 +224,18 @@ TapDevice::~TapDevice() {
 Napi::Value OpenTap(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto tap = std::make_shared<TapDevice>();
-  Napi::Object out = Napi::Object::New(env);
   const std::string name = info[0].As<Napi::String>().Utf8Value();
   const char* failed = info[1].IsNumber() ? Adopt(tap.get(), name, info[1].As<Napi::Number>().Int32Value())
-                                          : Create(tap.get(), name);
-  if (failed != nullptr) {
-    out["errno"] = -errno;
-    out["failed"] = failed;
-    return out;
-  }
+                                          : Create(tap.get(), name, info[2].ToBoolean());
+  return failed == nullptr ? TapObject(env, tap) : Failure(env, failed);
+}
+
+namespace {
+
+Napi::Object TapObject(Napi::Env env, const std::shared_ptr<TapDevice>& tap) {
+  Napi::Object out = Napi::Object::New(env);
   out["name"] = tap->name;
+  out["multiQueue"] = tap->multi_queue;
   out["descriptor"] = tap->fd;
   Method(out, "setPersist", tap, [](TapDevice& self, const Napi::Value& on) {
     return ioctl(self.fd, TUNSETPERSIST, on.As<Napi::Boolean>().Value() ? 1 : 0) < 0 ? -errno : 0;
@@ -207,7 +256,11 @@ Napi::Value OpenTap(const Napi::CallbackInfo& info) {
     return close(fd) < 0 ? -errno : 0;
   });
   out["start"] = Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) { return StartTap(call, tap); });
+  out["addQueue"] =
+      Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) { return AddQueue(call, tap->name); });
   return out;
 }
+
+}  // namespace
 
 }  // namespace vifd

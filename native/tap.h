@@ -8,15 +8,17 @@
 
 namespace vifd {
 
-// The descriptor of /dev/net/tun that is bound to one device.
+// The descriptor of /dev/net/tun that is bound to one device, or to one queue of it.
 struct TapDevice {
   int fd = -1;
   std::string name;
+  bool multi_queue = false;
   ~TapDevice();
 };
 
-// openTap(name, [descriptor])
-//   -> { name, descriptor, start(..), setPersist, setUp, setMtu, setMac, joinBridge, remove, close }
+// openTap(name, descriptor | undefined, multiQueue)
+//   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), setPersist, setUp, setMtu, setMac,
+//        joinBridge, remove, close }
 //    | { failed: the call that failed, errno }
 Napi::Value OpenTap(const Napi::CallbackInfo& info);
 

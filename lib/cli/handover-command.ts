@@ -158,7 +158,8 @@ async function letGo(vif: VifName, options: HandoverOptions): Promise<void> {
   using lock = lockUnlessRunning(options.journal);
   if (lock === undefined) return;
   await using xen = await openXenFor(options);
-  const ownership = ownershipIn(xen, tap);
+  // Whatever the guest has agreed on with whoever served it last.
+  const ownership = ownershipIn(xen, (how) => tap({ ...how, multiQueue: true }));
   const accept = async (found: VifAddress, serving: boolean) =>
     found.id === vif.id && ownership.accept(found, serving);
   const failures: VifdError[] = [];

@@ -194,14 +194,14 @@ function requireDaemon(parts: HandoverParts, vif: VifName): void {
 }
 
 /** Only a guest that is connected has rings to attach to; and what it was offered by the kernel, it may be using. */
-async function requireServable({ store }: HandoverParts, vif: VifName): Promise<void> {
+async function requireServable({ store, domid }: HandoverParts, vif: VifName): Promise<void> {
   const frontend = frontendVifPath(vif.domid, vif.handle);
   const state = parseXenbusState(await store.read(`${frontend}/state`));
   const refused = (why: string) =>
     new VifdError('ERR_OWNER', `${vif.id} cannot be adopted: ${why}.`, { vif: vif.id });
   if (state !== XenbusState.Connected)
     throw refused(`its guest is not connected (state ${state}); try again when it is`);
-  const why = await unservable(store, frontend);
+  const why = await unservable(store, frontend, backendVifPath(domid, vif.domid, vif.handle));
   if (why !== undefined) throw refused(why);
 }
 

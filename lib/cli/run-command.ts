@@ -1,7 +1,8 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { QUEUES_MAX } from '../netback/handshake.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
 import { run } from './run.js';
-import { PAYLOADS } from './run-options.js';
+import { defaultQueues, PAYLOADS, parseQueues } from './run-options.js';
 
 export function runCommand(): Command {
   return new Command('run')
@@ -13,6 +14,14 @@ export function runCommand(): Command {
         .choices(PAYLOADS)
         .default(PAYLOADS[0]),
     )
+    .addOption(
+      new Option(
+        '--queues <n>',
+        'queues that a guest may have (default: as many as there are CPUs, at most 8)',
+      )
+        .argParser(queuesOf)
+        .default(defaultQueues(), ''),
+    )
     .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
     .addOption(journalOption())
     .option('--no-journal', 'do without: a kill in the wrong instant may then cost a guest its device')
@@ -20,4 +29,10 @@ export function runCommand(): Command {
     .addOption(storeOption())
     .addOption(librariesOption())
     .action(run);
+}
+
+function queuesOf(text: string): number {
+  const queues = parseQueues(text);
+  if (queues === undefined) throw new InvalidArgumentError(`Give a whole number from 1 to ${QUEUES_MAX}.`);
+  return queues;
 }

@@ -1,9 +1,13 @@
+import { availableParallelism } from 'node:os';
+import { QUEUES_MAX } from '../netback/handshake.js';
 import type { PayloadMode } from '../netback/types.js';
 import type { XenOptions } from './xen.js';
 
 export interface RunOptions extends XenOptions {
   readonly payload: PayloadMode;
   readonly bridge?: string;
+  /** How many queues a guest may have. */
+  readonly queues: number;
   readonly journal: string | false;
   readonly json?: boolean;
 }
@@ -13,8 +17,19 @@ export const PAYLOADS = ['copy', 'map'] as const satisfies readonly PayloadMode[
 /** In the unit's runtime directory. */
 export const JOURNAL_DIRECTORY = '/run/vifd';
 
+/** As Linux's xen-netback (netback_init). */
+export function defaultQueues(): number {
+  return Math.min(8, availableParallelism());
+}
+
+/** @returns undefined for what is no number of queues. */
+export function parseQueues(text: string): number | undefined {
+  const queues = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0;
+  return queues >= 1 && queues <= QUEUES_MAX ? queues : undefined;
+}
+
 const FLAGS = ['json', 'no-journal'] as const;
-const VALUES = ['payload', 'bridge', 'journal', 'store', 'libraries'] as const;
+const VALUES = ['payload', 'queues', 'bridge', 'journal', 'store', 'libraries'] as const;
 
 /**
  * The options of `vifd run` without commander, which costs a tenth of the start (and util.parseArgs a quarter of that).
@@ -32,8 +47,21 @@ export function parseRunOptions(args: readonly string[]): RunOptions | undefined
       given.set(name, args[i]);
     } else return undefined;
   }
-  const { payload = PAYLOADS[0], journal, 'no-journal': noJournal, ...rest } = Object.fromEntries(given);
+  const {
+    payload = PAYLOADS[0],
+    queues: count,
+    journal,
+    'no-journal': noJournal,
+    ...rest
+  } = Object.fromEntries(given);
   const mode = PAYLOADS.find((known) => known === payload);
-  if (mode === undefined || (noJournal === true && journal !== undefined)) return undefined;
-  return { ...rest, payload: mode, journal: noJournal === true ? false : `${journal ?? JOURNAL_DIRECTORY}` };
+  const queues = count === undefined ? defaultQueues() : parseQueues(`${count}`);
+  if (mode === undefined || queues === undefined || (noJournal === true && journal !== undefined))
+    return undefined;
+  return {
+    ...rest,
+    payload: mode,
+    queues,
+    journal: noJournal === true ? false : `${journal ?? JOURNAL_DIRECTORY}`,
+  };
 }

@@ -18,8 +18,8 @@ export async function run(options: RunOptions): Promise<void> {
   const plain = eventLog(options.json === true);
   const manager = ServiceManager.find((error) => plain.error(error, undefined));
   const log = manager === undefined ? plain : withManager(plain, manager);
-  const { payload, journal, bridge } = options;
-  const taps = new Taps({ manager, kept: inheritedDescriptors() });
+  const { payload, journal, bridge, queues } = options;
+  const taps = new Taps({ manager, kept: inheritedDescriptors(), multiQueue: queues > 1 });
   await using xen = await openXenFor(options);
   using lock = journal === false ? undefined : lockOrSay(journal, log);
   const ownership = ownershipIn(xen, (how) => taps.open(how));
@@ -30,6 +30,7 @@ export async function run(options: RunOptions): Promise<void> {
       port: (vif) => ownership.port(vif, bridge),
       accept: (vif, serving) => ownership.accept(vif, serving),
       payload,
+      queues,
       ...(journals && { journals }),
     },
     ownership.listening(log),

@@ -1,4 +1,4 @@
-import type { Flow } from './types.js';
+import type { Flow, VifStats } from './types.js';
 
 /** Counts of one direction; plain fields, written once a batch. */
 export class FlowCounters implements Flow {
@@ -16,12 +16,33 @@ export interface QueueCounters {
   readonly toGuest: FlowCounters;
 }
 
-export function newQueueCounters(): QueueCounters {
-  return { fromGuest: new FlowCounters(), toGuest: new FlowCounters() };
+/** A vif's counts, by queue: of each that it has, or had. */
+export class VifCounters {
+  readonly #queues: QueueCounters[] = [];
+
+  of(queue: number): QueueCounters {
+    const counters = this.#queues[queue] ?? { fromGuest: new FlowCounters(), toGuest: new FlowCounters() };
+    this.#queues[queue] = counters;
+    return counters;
+  }
+
+  get sum(): VifStats {
+    return {
+      fromGuest: sumOf(this.#queues.map(({ fromGuest }) => fromGuest)),
+      toGuest: sumOf(this.#queues.map(({ toGuest }) => toGuest)),
+    };
+  }
+
+  get queues(): readonly VifStats[] {
+    return this.#queues.map(({ fromGuest, toGuest }) => ({
+      fromGuest: { ...fromGuest },
+      toGuest: { ...toGuest },
+    }));
+  }
 }
 
 /** What several flows come to together. */
-export function sumOf(flows: readonly Flow[]): Flow {
+function sumOf(flows: readonly Flow[]): Flow {
   const sum = new FlowCounters();
   for (const flow of flows) {
     sum.frames += flow.frames;

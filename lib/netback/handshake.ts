@@ -80,7 +80,7 @@ function headroomOf(text: string | undefined): number {
 export async function advertise(store: Store, backendPath: string, queues: number): Promise<void> {
   await store.transaction(async (view) => {
     for (const [key, value] of FEATURES) await view.write(`${backendPath}/${key}`, value);
-    await view.write(`${backendPath}/multi-queue-max-queues`, `${queues}`);
+    await view.write(`${backendPath}/${QUEUES_MAX_KEY}`, `${queues}`);
   });
 }
 
@@ -90,28 +90,20 @@ export async function advertise(store: Store, backendPath: string, queues: numbe
  */
 export const QUEUES_MAX = 16;
 
-/** @returns why so many queues are not served where `offered` are; undefined when they are. */
-export function tooManyQueues({ queues }: FrontendSettings, offered: number): string | undefined {
-  return queues.length > offered ? tooMany(queues.length, offered) : undefined;
-}
-
-function tooMany(queues: number, offered: number): string {
-  return `${QUEUES_KEY} is '${queues}', ${offered} is offered`;
-}
-
-/** Reads and checks what the frontend wrote. The guest writes these nodes: nothing of them is trusted. */
-export async function readFrontend(
-  store: StoreView,
-  path: string,
-  queuesMax = QUEUES_MAX,
-): Promise<Handshake> {
-  const keys = await readKeys(store, path, FRONTEND_KEYS);
+/**
+ * Reads and checks what the frontend wrote. The guest writes these nodes: nothing of them is trusted.
+ * @param backend the path below which a backend has written what it offers, this life or another.
+ */
+export async function readFrontend(store: StoreView, path: string, backend: string): Promise<Handshake> {
+  const offer = `${backend}/${QUEUES_MAX_KEY}`;
+  const keys = await readKeys(store, path, FRONTEND_KEYS, [offer]);
+  const offered = Math.min(unsigned(keys.get(offer)) ?? 1, QUEUES_MAX);
   const refuse = (reason: string): Handshake => ({ ok: false, reason });
 
   const count = unsigned(keys.get(QUEUES_KEY) ?? '1');
   if (count === undefined || count < 1)
     return refuse(`${QUEUES_KEY} is '${keys.get(QUEUES_KEY) ?? ''}', not a number of queues`);
-  if (count > queuesMax) return refuse(tooMany(count, queuesMax));
+  if (count > Math.max(offered, 1)) return refuse(`${QUEUES_KEY} is '${count}', ${offered} is offered`);
   if (keys.get('request-rx-copy') !== '1')
     return refuse('request-rx-copy is not 1: page flipping is not served');
   const queues = count === 1 ? [queueIn(keys, '')] : await readQueues(store, path, count);
@@ -139,6 +131,7 @@ export async function readFrontend(
 }
 
 const QUEUES_KEY = 'multi-queue-num-queues';
+const QUEUES_MAX_KEY = 'multi-queue-max-queues';
 /** Of each queue: below `queue-N`, and at the top where there is one queue (netif.h). */
 const QUEUE_KEYS = [
   'tx-ring-ref',
@@ -165,10 +158,16 @@ const FRONTEND_KEYS = [
 
 type Keys = ReadonlyMap<string, string | undefined>;
 
-/** All of them at once: one round trip to the store. */
-async function readKeys(store: StoreView, path: string, names: readonly string[]): Promise<Keys> {
-  const values = await Promise.all(names.map((name) => store.read(`${path}/${name}`)));
-  return new Map(names.map((name, i) => [name, values[i]]));
+/** All of them at once: one round trip to the store. `others` are paths of their own. */
+async function readKeys(
+  store: StoreView,
+  path: string,
+  names: readonly string[],
+  others: readonly string[] = [],
+): Promise<Keys> {
+  const paths = [...names.map((name) => `${path}/${name}`), ...others];
+  const values = await Promise.all(paths.map((one) => store.read(one)));
+  return new Map([...names, ...others].map((name, i) => [name, values[i]]));
 }
 
 async function readQueues(
@@ -219,7 +218,11 @@ function unsigned(text: string | undefined): number | undefined {
  * What a guest negotiated with another backend, and we do not serve.
  * @returns why the vif cannot be taken over as it is; undefined when it can.
  */
-export async function unservable(store: StoreView, frontend: string): Promise<string | undefined> {
-  const handshake = await readFrontend(store, frontend, 1);
+export async function unservable(
+  store: StoreView,
+  frontend: string,
+  backend: string,
+): Promise<string | undefined> {
+  const handshake = await readFrontend(store, frontend, backend);
   return handshake.ok ? undefined : handshake.reason;
 }

@@ -3,6 +3,7 @@ import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
+import { QUEUES_MAX } from './handshake.js';
 import type { Journals } from './journal.js';
 import type { PayloadMode, VifAddress, VifHook, VifId, VifInfo } from './types.js';
 import { Vif } from './vif.js';
@@ -22,6 +23,8 @@ export interface NetbackOptions {
   readonly hook?: VifHook;
   /** How frames' bytes cross; default 'copy'. */
   readonly payload?: PayloadMode;
+  /** How many queues a guest may have, where its port can have as many; 1 to 16, default 1. */
+  readonly queues?: number;
   /** Makes a kill at any instant harmless: see `journalFiles`. Default: none. */
   readonly journals?: Journals;
   /** Abort detaches, as disposal does. */
@@ -54,9 +57,12 @@ export class Netback implements AsyncDisposable {
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** Resolves when every guest that waits is attached. @throws VifdError ERR_STORE when the store cannot be read. */
+  /** Resolves when every guest that waits is attached. @throws VifdError ERR_ARGUMENT; ERR_STORE when the store cannot be read. */
   static async open(options: NetbackOptions, listeners: Partial<NetbackListeners> = {}): Promise<Netback> {
     options.signal?.throwIfAborted();
+    const { queues = 1 } = options;
+    if (!(Number.isInteger(queues) && queues >= 1 && queues <= QUEUES_MAX))
+      throw new VifdError('ERR_ARGUMENT', `${queues} is no number of queues: give 1 to ${QUEUES_MAX}.`);
     const netback = new Netback(options);
     for (const [event, listener] of Object.entries(listeners)) {
       netback.#emitter.on(event, listener as (...args: unknown[]) => void);
@@ -163,6 +169,7 @@ export class Netback implements AsyncDisposable {
       xen: this.#options.xen,
       node,
       payload: this.#options.payload ?? 'copy',
+      queues: this.#options.queues ?? 1,
       journals: this.#options.journals,
       hook: this.#options.hook,
       openPort: this.#options.port,

@@ -19,6 +19,8 @@ export interface VifParts {
   readonly xen: Xen;
   readonly node: VifNode;
   readonly payload: PayloadMode;
+  /** How many a guest may have. */
+  readonly queues: number;
   readonly journals: Journals | undefined;
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;

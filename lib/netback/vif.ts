@@ -3,17 +3,15 @@ import type { Port } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import { Connection } from './connection.js';
 import { VifJournals } from './connection-journals.js';
-import { newQueueCounters, type QueueCounters, sumOf } from './counters.js';
+import { VifCounters } from './counters.js';
 import { parseRate, type Rate } from './credit.js';
 import {
   advertise,
   type FrontendSettings,
   type Handshake,
-  QUEUES_MAX,
   readFrontend,
   readHeadroom,
   ringsOf,
-  tooManyQueues,
 } from './handshake.js';
 import { Hooks } from './hooks.js';
 import type { VifDetails } from './show.js';
@@ -37,7 +35,7 @@ export class Vif implements VifInfo {
   readonly mac: string;
   readonly bridge: string | undefined;
   readonly #parts: VifParts;
-  readonly #counters: QueueCounters[] = [];
+  readonly #counters = new VifCounters();
   readonly #hooks: Hooks;
   readonly #journals: VifJournals;
   #state: VifState = 'waiting';
@@ -81,18 +79,12 @@ export class Vif implements VifInfo {
   }
 
   get stats(): VifStats {
-    return {
-      fromGuest: sumOf(this.#counters.map(({ fromGuest }) => fromGuest)),
-      toGuest: sumOf(this.#counters.map(({ toGuest }) => toGuest)),
-    };
+    return this.#counters.sum;
   }
 
   /** Of each queue that the guest has, or had. */
   get queueStats(): readonly VifStats[] {
-    return this.#counters.map(({ fromGuest, toGuest }) => ({
-      fromGuest: { ...fromGuest },
-      toGuest: { ...toGuest },
-    }));
+    return this.#counters.queues;
   }
 
   get port(): Port | undefined {
@@ -181,7 +173,7 @@ export class Vif implements VifInfo {
   async #look(): Promise<{ sight: VifSight | undefined; keys: Promise<Handshake> }> {
     const { node, xen } = this.#parts;
     const looking = node.look();
-    const keys = readFrontend(xen.store, node.frontendPath);
+    const keys = readFrontend(xen.store, node.frontendPath, node.path);
     keys.catch(() => undefined);
     return { sight: await looking, keys };
   }
@@ -236,7 +228,7 @@ export class Vif implements VifInfo {
     this.#reason = undefined;
     const port = await this.#openPort();
     if (sight.own === XenbusState.InitWait) return;
-    await advertise(this.#parts.xen.store, this.#parts.node.path, queuesOf(port));
+    await advertise(this.#parts.xen.store, this.#parts.node.path, this.#queuesFor(port));
     await this.#parts.node.setState(XenbusState.InitWait);
   }
 
@@ -272,8 +264,9 @@ export class Vif implements VifInfo {
     const port = await this.#openPort();
     this.#rings = ringsOf(settings);
     this.#reason = undefined;
-    const tooMany = tooManyQueues(settings, queuesOf(port));
-    if (tooMany !== undefined) return this.#stop(tooMany);
+    const { length } = settings.queues;
+    if (length > (port.queuesMax ?? 1))
+      return this.#stop(`its guest has ${length} queues, and port ${port.name} has ${port.queuesMax ?? 1}`);
     try {
       this.#connection = new Connection({
         xen,
@@ -284,7 +277,7 @@ export class Vif implements VifInfo {
         journals: this.#journals.open(settings),
         payload: this.#parts.payload,
         hooks: this.#hooks,
-        counters: (queue) => this.#countersOf(queue),
+        counters: (queue) => this.#counters.of(queue),
         onStop: (reason) => this.#stop(reason),
         onStall: () =>
           this.#report('ERR_STALLED', 'its guest takes no frames for 60 s: they are dropped until it does'),
@@ -350,12 +343,6 @@ export class Vif implements VifInfo {
     await port?.[Symbol.asyncDispose]();
   }
 
-  #countersOf(queue: number): QueueCounters {
-    const counters = this.#counters[queue] ?? newQueueCounters();
-    this.#counters[queue] = counters;
-    return counters;
-  }
-
   #report(code: VifdErrorCode, message: string): void {
     this.#parts.onError(new VifdError(code, `${this.id}: ${message}`, { vif: this.id }), this);
   }
@@ -374,15 +361,15 @@ export class Vif implements VifInfo {
     if (connection !== undefined) this.#parts.onDetached(this, why);
   }
 
+  /** How many queues a new connection may have. */
+  #queuesFor({ queuesMax = 1 }: Port): number {
+    return Math.min(queuesMax, this.#parts.queues);
+  }
+
   async #openPort(): Promise<Port> {
     this.#port ??= await this.#parts.openPort(this);
     return this.#port;
   }
-}
-
-/** How many queues are offered to guests behind this port. */
-function queuesOf({ queuesMax = 1 }: Port): number {
-  return Math.min(queuesMax, QUEUES_MAX);
 }
 
 /** What a frontend can cause by what it wrote; anything else is ours or the machine's to mend. */

@@ -47,7 +47,7 @@ export async function readBackendFeatures(store: StoreView, backendPath: string)
   };
 }
 
-/** How to reach the one queue of this frontend. */
+/** How to reach a queue of this frontend. */
 export interface QueueKeys {
   readonly txRingRef: number;
   readonly rxRingRef: number;
@@ -61,20 +61,11 @@ export async function writeFrontendKeys(
   frontendPath: string,
   features: FrontFeatures,
   backend: BackendFeatures,
-  queue: QueueKeys,
+  queues: readonly QueueKeys[],
   control: ReadonlyArray<readonly [string, number]> = [],
 ): Promise<void> {
-  const [first, second] = queue.eventChannels;
   const keys: (readonly [string, number])[] = [
     ...control,
-    ['tx-ring-ref', queue.txRingRef],
-    ['rx-ring-ref', queue.rxRingRef],
-    ...(second === undefined
-      ? ([['event-channel', first]] as [string, number][])
-      : ([
-          ['event-channel-tx', first],
-          ['event-channel-rx', second],
-        ] as [string, number][])),
     ['request-rx-copy', 1],
     ['feature-rx-notify', 1],
     ['feature-sg', Number(features.sg)],
@@ -83,10 +74,28 @@ export async function writeFrontendKeys(
     ['feature-ipv6-csum-offload', Number(features.checksumV6)],
     ['feature-no-csum-offload', Number(!features.checksumV4)],
   ];
-  if (backend.queuesMax !== undefined) keys.push(['multi-queue-num-queues', 1]);
+  if (backend.queuesMax !== undefined) keys.push(['multi-queue-num-queues', queues.length]);
   // What an earlier connection left would contradict this one.
-  const stale = second === undefined ? ['event-channel-tx', 'event-channel-rx'] : ['event-channel'];
-  if (control.length === 0) stale.push('ctrl-ring-ref', 'event-channel-ctrl');
+  const stale = control.length === 0 ? [...QUEUE_KEYS, 'ctrl-ring-ref', 'event-channel-ctrl'] : QUEUE_KEYS;
   for (const key of stale) await view.rm(`${frontendPath}/${key}`);
+  for (const folder of await view.list(frontendPath))
+    if (folder.startsWith('queue-')) await view.rm(`${frontendPath}/${folder}`);
+  // netif.h: with one queue its keys are at the top.
+  queues.forEach((queue, index) => {
+    const folder = queues.length === 1 ? '' : `queue-${index}/`;
+    for (const [key, value] of keysOf(queue)) keys.push([`${folder}${key}`, value]);
+  });
   for (const [key, value] of keys) await view.write(`${frontendPath}/${key}`, String(value));
+}
+
+const QUEUE_KEYS = ['tx-ring-ref', 'rx-ring-ref', 'event-channel', 'event-channel-tx', 'event-channel-rx'];
+
+function keysOf({ txRingRef, rxRingRef, eventChannels }: QueueKeys): [string, number][] {
+  const [first, second] = eventChannels;
+  const rings: [string, number][] = [
+    ['tx-ring-ref', txRingRef],
+    ['rx-ring-ref', rxRingRef],
+  ];
+  if (second === undefined) return [...rings, ['event-channel', first]];
+  return [...rings, ['event-channel-tx', first], ['event-channel-rx', second]];
 }

@@ -35,6 +35,7 @@ const OPTIONS = {
   mtu: { type: 'string' },
   split: { type: 'boolean', default: false },
   combined: { type: 'boolean', default: false },
+  queues: { type: 'string', default: '1' },
   'keep-grants': { type: 'boolean', default: false },
   /** Lengths of frames to send, e.g. 60,1514,65535; `--frames` of them. */
   send: { type: 'string' },
@@ -55,6 +56,7 @@ interface GuestOptions {
   readonly mac: string | undefined;
   readonly mtu: number | undefined;
   readonly splitChannels: boolean | undefined;
+  readonly queues: number;
   readonly keepGrants: boolean;
   readonly send: readonly number[] | undefined;
   readonly frames: number | undefined;
@@ -79,6 +81,7 @@ function parseOptions(args: string[]): GuestOptions {
     mac: values.mac,
     mtu: optionalCount('--mtu', values.mtu),
     splitChannels: values.split ? true : values.combined ? false : undefined,
+    queues: count('--queues', values.queues),
     keepGrants: values['keep-grants'],
     send: values.send?.split(',').map((size) => count('--send', size)),
     frames: optionalCount('--frames', values.frames),
@@ -116,6 +119,7 @@ function openPort(options: GuestOptions): Port {
   return tap({
     name,
     up: true,
+    multiQueue: options.queues > 1,
     ...(mac === undefined ? {} : { mac }),
     ...(mtu === undefined ? {} : { mtu }),
   });
@@ -167,13 +171,14 @@ async function run(options: GuestOptions): Promise<number> {
     closeTimeoutMs: CLOSE_TIMEOUT_MS,
     signal: aborted.signal,
     ...(splitChannels === undefined ? {} : { splitChannels }),
+    queues: Math.min(options.queues, port.queuesMax ?? 1),
     onViolation: (violation) => print('violation', violation),
   });
   void front.connected({ signal: aborted.signal }).then(
     () => print('connected', { backend: front.backendFeatures, afterMs: xen.clock.now() - startMs }),
     () => {},
   );
-  const stats = () => print('stats', { ...front.stats, ...traffic(port) });
+  const stats = () => print('stats', { ...front.stats, queues: front.queueStats, ...traffic(port) });
   process.on('SIGUSR1', stats);
   const timer =
     options.statsEveryMs === undefined

@@ -6,6 +6,7 @@ export { ALL_FEATURES, type BackendFeatures, type FrontFeatures, readBackendFeat
 export { Generator, type GeneratorOptions } from './generator.js';
 export { type HashSetUp, setHashKey, setHashMapping, setUpHash } from './hash.js';
 export { HashOracle } from './hash-oracle.js';
+export { ManyQueues } from './many-queues.js';
 export { type CloseReason, Netfront, type NetfrontOptions, type NetfrontStats } from './netfront.js';
 export { StateWatch } from './state-watch.js';
 export type { DirectionStats } from './stats.js';

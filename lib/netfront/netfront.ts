@@ -1,22 +1,19 @@
 import { VifdError } from '../errors.js';
-import type { Port, PortIo } from '../ports/types.js';
+import type { Port } from '../ports/types.js';
 import { frontendVifPath, XenbusState } from '../protocol/xenbus.js';
-import type { EventChannel, SharedPages, Shares, Xen } from '../xen/types.js';
+import type { Shares, Xen } from '../xen/types.js';
 import { ControlFront } from './control.js';
 import {
   ALL_FEATURES,
   type BackendFeatures,
   type FrontFeatures,
-  type QueueKeys,
   readBackendFeatures,
   writeFrontendKeys,
 } from './features.js';
+import { FrontQueue } from './front-queue.js';
 import { HashOracle } from './hash-oracle.js';
-import { Xorshift } from './random.js';
-import { RECEIVE_ARENA_BYTES, Receive } from './receive.js';
 import { readIfThere, StateWatch } from './state-watch.js';
-import type { DirectionStats, StatsOf } from './stats.js';
-import { type QueueOptions, Transmit } from './transmit.js';
+import { type DirectionStats, type StatsOf, sumOfStats } from './stats.js';
 import { type Violation, Violations } from './violations.js';
 
 const CLOSE_TIMEOUT_MS = 5000;
@@ -31,6 +28,8 @@ export interface NetfrontOptions {
   readonly port: Port;
   /** What to offer; what is left out is offered. */
   readonly features?: Partial<FrontFeatures>;
+  /** How many queues to ask for; the backend may offer fewer. The port needs as many. Default 1. */
+  readonly queues?: number;
   /** An event channel for each ring. Default: when the backend offers it. */
   readonly splitChannels?: boolean;
   /** A control ring, where the backend offers it. Default false, as Linux. */
@@ -49,8 +48,8 @@ export interface NetfrontOptions {
   readonly frameBytesMax?: number;
   /** How many empty buffers wait for the backend at most: few make a guest that is slow to take frames. */
   readonly buffersMax?: number;
-  /** Told the status of each frame to the backend, counted from 0, as its response comes. Only with `inOrder`. */
-  readonly onAnswered?: (frame: number, status: number) => void;
+  /** Told the status of each frame to the backend, counted from 0 in each queue, as its response comes. Only with `inOrder`. */
+  readonly onAnswered?: (frame: number, status: number, queue: number) => void;
   readonly closeTimeoutMs?: number;
   readonly onViolation?: (violation: Violation) => void;
 }
@@ -81,16 +80,9 @@ export class Netfront implements AsyncDisposable {
   readonly #options: NetfrontOptions;
   readonly #backend: StateWatch;
   readonly #statePath: string;
-  readonly #transmit: Transmit;
-  readonly #receive: Receive;
-  #channels: EventChannel[] = [];
-  #ringGrants: [SharedPages, number][] = [];
-  #io: PortIo | undefined;
+  readonly #queues: readonly FrontQueue[];
   #announceClosed!: (reason: CloseReason) => void;
   #closing: Promise<void> | undefined;
-  /** A pump that ended before its work goes on in the event loop's next turn. */
-  #deferred: Disposable | undefined;
-  #running = false;
 
   /**
    * Connects as Linux does: waits for InitWait, sets up the rings, tells the backend of them and says Connected (4).
@@ -147,35 +139,23 @@ export class Netfront implements AsyncDisposable {
     this.closed = new Promise((resolve) => {
       this.#announceClosed = resolve;
     });
-    const queue: QueueOptions = {
-      shares,
-      backendDomid: options.backendDomid ?? 0,
-      clock: xen.clock,
-      violations: this.violations,
-      random: new Xorshift(options.seed ?? 1),
-      keepGrants: options.keepGrants ?? false,
-      ringStart: options.ringStart ?? 0,
-      notify: () => this.#channels[0]?.notify(),
-    };
-    const split = options.splitChannels ?? backendFeatures.splitChannels;
+    const queues = Math.min(options.queues ?? 1, backendFeatures.queuesMax ?? 1);
     const { frameBytesMax, buffersMax, onAnswered } = options;
-    this.#transmit = new Transmit({
-      ...queue,
-      inOrder: options.inOrder ?? true,
-      ...(onAnswered === undefined ? {} : { onAnswered }),
-    });
-    this.#receive = new Receive({
-      ...queue,
-      ...(frameBytesMax === undefined ? {} : { frameBytesMax }),
-      ...(buffersMax === undefined ? {} : { buffersMax }),
-      arena: xen.grants.arena(RECEIVE_ARENA_BYTES),
+    const common = {
+      ...{ xen, shares, frameBytesMax, buffersMax, onAnswered },
+      backendDomid: options.backendDomid ?? 0,
+      split: options.splitChannels ?? backendFeatures.splitChannels,
+      violations: this.violations,
       features: this.features,
       hash: this.hash,
-      notify: () => this.#channels[split ? 1 : 0]?.notify(),
-    });
-    this.#bindChannels(split);
+      seed: options.seed ?? 1,
+      keepGrants: options.keepGrants ?? false,
+      inOrder: options.inOrder ?? true,
+      ringStart: options.ringStart ?? 0,
+    };
+    this.#queues = Array.from({ length: queues }, (_, index) => new FrontQueue({ ...common, index }));
     if (options.control === true && backendFeatures.control)
-      this.control = new ControlFront({ ...queue, events: xen.events });
+      this.control = new ControlFront({ ...common, clock: xen.clock, events: xen.events });
   }
 
   /** What this frontend offers. */
@@ -189,15 +169,23 @@ export class Netfront implements AsyncDisposable {
 
   /** Requests to the backend that it has not answered. */
   get outstanding(): number {
-    return this.#transmit.outstanding;
+    return this.#queues.reduce((sum, { transmit }) => sum + transmit.outstanding, 0);
   }
 
   get stats(): NetfrontStats {
     return {
-      fromGuest: { ...this.#transmit.stats },
-      toGuest: { ...this.#receive.stats },
+      fromGuest: sumOfStats(this.#queues.map(({ transmit }) => transmit.stats)),
+      toGuest: sumOfStats(this.#queues.map(({ receive }) => receive.stats)),
       violations: this.violations.total,
     };
+  }
+
+  /** Of each queue. */
+  get queueStats(): readonly Omit<NetfrontStats, 'violations'>[] {
+    return this.#queues.map(({ transmit, receive }) => ({
+      fromGuest: { ...transmit.stats },
+      toGuest: { ...receive.stats },
+    }));
   }
 
   /** Resolves when the backend says Connected. */
@@ -206,14 +194,11 @@ export class Netfront implements AsyncDisposable {
   }
 
   /**
-   * Looks at both rings and the port now, event or not. Nothing needs it; a test may use it in place of an event
+   * Looks at all rings and the port now, event or not. Nothing needs it; a test may use it in place of an event
    * that a broken backend did not send.
    */
   pump(): void {
-    if (!this.#running) return;
-    const moreOut = this.#transmit.pump();
-    const moreIn = this.#receive.pump();
-    if (moreOut || moreIn) this.#pumpLater();
+    for (const queue of this.#queues) queue.pump();
   }
 
   /** Says Closing, then Closed, as a guest that removes its driver; waits for the backend in between. Idempotent. */
@@ -228,79 +213,24 @@ export class Netfront implements AsyncDisposable {
 
   // ---- connecting ------------------------------------------------------------------------------
 
-  #bindChannels(split: boolean): void {
-    const { events } = this.#options.xen;
-    const domid = this.#options.backendDomid ?? 0;
-    if (!split) {
-      this.#channels = [events.bindUnbound(domid, () => this.#onEvent(0, true, true))];
-      return;
-    }
-    this.#channels = [
-      events.bindUnbound(domid, () => this.#onEvent(0, true, false)),
-      events.bindUnbound(domid, () => this.#onEvent(1, false, true)),
-    ];
-  }
-
   async #publish(frontendPath: string): Promise<void> {
     const { xen, port } = this.#options;
-    const queue = this.#queueKeys();
+    const queues = this.#queues.map((queue) => queue.keys());
     await xen.store.transaction((view) =>
-      writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queue, this.control?.keys),
+      writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queues, this.control?.keys),
     );
     const { sg, gsoV4, gsoV6, checksumV6 } = this.backendFeatures;
-    this.#io = port.open(
-      { reads: this.#transmit.reads, writes: this.#receive.writes },
-      {
-        checksumV4: true,
-        checksumV6,
-        gsoV4: sg && gsoV4,
-        gsoV6: sg && gsoV6 && checksumV6,
-        onReadable: () => this.#onReadable(),
-      },
-    );
-    this.#running = true;
-    this.#transmit.start(this.#io);
-    this.#receive.start(this.#io);
+    const takes = { checksumV4: true, checksumV6, gsoV4: sg && gsoV4, gsoV6: sg && gsoV6 && checksumV6 };
+    this.#queues.forEach((queue, index) => {
+      queue.start(port, { ...takes, queue: { index, count: queues.length } });
+    });
     this.#backend.onChange(() => this.#onBackendState());
     await xen.store.write(this.#statePath, String(XenbusState.Connected));
     this.pump();
     this.#onBackendState();
   }
 
-  #queueKeys(): QueueKeys {
-    const domid = this.#options.backendDomid ?? 0;
-    const [txRingRef, rxRingRef] = [this.#transmit.ringPage, this.#receive.ringPage].map((page) => {
-      const ref = page.grant(0, domid, 'write');
-      this.#ringGrants.push([page, ref]);
-      return ref;
-    }) as [number, number];
-    const ports = this.#channels.map((channel) => channel.port);
-    return { txRingRef, rxRingRef, eventChannels: ports as [number] | [number, number] };
-  }
-
   // ---- running ---------------------------------------------------------------------------------
-
-  #onEvent(channel: number, out: boolean, into: boolean): void {
-    if (!this.#running) return;
-    if (out) this.#transmit.stats.events += 1;
-    if (into) this.#receive.stats.events += 1;
-    const moreOut = out && this.#transmit.pump();
-    const moreIn = into && this.#receive.pump();
-    if (moreOut || moreIn) this.#pumpLater();
-    this.#channels[channel]?.unmask();
-  }
-
-  #onReadable(): void {
-    this.#transmit.onReadable();
-    if (this.#running && this.#transmit.pump()) this.#pumpLater();
-  }
-
-  #pumpLater(): void {
-    this.#deferred ??= this.#options.xen.clock.after(0, () => {
-      this.#deferred = undefined;
-      this.pump();
-    });
-  }
 
   #onBackendState(): void {
     const { state } = this.#backend;
@@ -314,7 +244,7 @@ export class Netfront implements AsyncDisposable {
 
   async #closeOrderly(): Promise<void> {
     const { store } = this.#options.xen;
-    this.#transmit.stop();
+    for (const { transmit } of this.#queues) transmit.stop();
     try {
       await store.write(this.#statePath, String(XenbusState.Closing));
       await this.#backendReaches([XenbusState.Closing, XenbusState.Closed, XenbusState.Unknown]);
@@ -326,7 +256,7 @@ export class Netfront implements AsyncDisposable {
   }
 
   async #followClosing(state: XenbusState): Promise<void> {
-    this.#transmit.stop();
+    for (const { transmit } of this.#queues) transmit.stop();
     const gone = state === XenbusState.Unknown;
     try {
       // Without a backend our own node is being removed as well; writing would bring it back.
@@ -358,17 +288,8 @@ export class Netfront implements AsyncDisposable {
   }
 
   #release(): void {
-    this.#running = false;
-    this.#deferred?.[Symbol.dispose]();
-    this.#io?.close();
-    this.#io = undefined;
-    for (const channel of this.#channels) channel.close();
-    this.#channels = [];
-    for (const [page, ref] of this.#ringGrants) page.end(ref);
-    this.#ringGrants = [];
     this.control?.dispose();
-    this.#transmit.dispose();
-    this.#receive.dispose();
+    for (const queue of this.#queues) queue.release();
   }
 }
 

@@ -19,3 +19,11 @@ export class DirectionStats {
 }
 
 export type StatsOf<T> = { readonly [K in keyof T]: T[K] };
+
+/** What several queues come to together. */
+export function sumOfStats(all: readonly DirectionStats[]): DirectionStats {
+  const sum = new DirectionStats();
+  for (const stats of all)
+    for (const key of Object.keys(sum) as (keyof DirectionStats)[]) sum[key] += stats[key];
+  return sum;
+}

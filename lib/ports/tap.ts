@@ -1,4 +1,4 @@
-import { addon, errnoName, type NativeTap, type NativeTapIo } from '../addon.js';
+import { addon, errnoName, type FailedTap, type NativeTap, type NativeTapIo } from '../addon.js';
 import { VifdError } from '../errors.js';
 import type { GrantBatch } from '../xen/types.js';
 import type { Port, PortBatches, PortIo, PortOptions } from './types.js';
@@ -15,19 +15,26 @@ export interface TapOptions {
   readonly mac?: string;
   /** Default: as it is. */
   readonly up?: boolean;
+  /** Made to have several queues, if it is made here; one that is there already stays as it is. Default false. */
+  readonly multiQueue?: boolean;
   /**
-   * A descriptor of it that somebody kept open: the device has kept its carrier, and what was sent to it meanwhile waits.
-   * Owned by the port from then on. Closed and not used when it is not of that device, or that was deleted.
+   * Descriptors of it that somebody kept open, by queue: the device has kept its carrier, and what was sent to it meanwhile
+   * waits. Owned by the port from then on. Closed and not used when they are not of that device, or that was deleted.
    */
-  readonly descriptor?: number;
-  /** Is lent the descriptor of a tap that was opened anew, to duplicate it for a later life. */
-  readonly onOpened?: (descriptor: number) => void;
+  readonly descriptors?: readonly (number | undefined)[];
+  /** Is lent the descriptor of a queue that was opened anew, to duplicate it for a later life. */
+  readonly onOpened?: (descriptor: number, queue: number) => void;
+  /** The tap does without the queue from now on: what was duplicated of it would take frames that nobody reads. */
+  readonly onClosed?: (queue: number) => void;
 }
 
 // linux/if_tun.h
 const TUN_F_CSUM = 1;
 const TUN_F_TSO4 = 2;
 const TUN_F_TSO6 = 4;
+
+/** drivers/net/tun.c, MAX_TAP_QUEUES. */
+const QUEUES_MAX = 256;
 
 const MTU_MIN = 68;
 const MTU_MAX = 65_521;
@@ -43,22 +50,35 @@ const MTU_MAX = 65_521;
 export function tap(options: TapOptions): Port {
   requireName('tap', options.name);
   if (options.bridge !== undefined) requireName('bridge', options.bridge);
-  const kept = options.descriptor === undefined ? undefined : adopted(options.name, options.descriptor);
-  const native = kept ?? addon().openTap(options.name);
-  if ('failed' in native) throw creationError(options.name, native.failed, native.errno);
+  const opened: (NativeTap | undefined)[] = (options.descriptors ?? []).map((descriptor) =>
+    adopted(options.name, descriptor),
+  );
+  const isNew = !opened.some((native) => native !== undefined);
+  if (isNew)
+    opened[0] = succeeded(
+      options.name,
+      addon().openTap(options.name, undefined, options.multiQueue === true),
+    );
+  const port = new TapPort(options, opened);
   try {
-    configure(native, options);
+    configure(port.native, options);
   } catch (error) {
-    native.close();
+    port.close();
     throw error;
   }
-  if (kept === undefined) options.onOpened?.(native.descriptor);
-  return new TapPort(native);
+  if (isNew) options.onOpened?.(port.native.descriptor, 0);
+  return port;
 }
 
-function adopted(name: string, descriptor: number): NativeTap | undefined {
-  const native = addon().openTap(name, descriptor);
+function adopted(name: string, descriptor: number | undefined): NativeTap | undefined {
+  if (descriptor === undefined) return undefined;
+  const native = addon().openTap(name, descriptor, false);
   return 'failed' in native ? undefined : native;
+}
+
+function succeeded(name: string, native: NativeTap | FailedTap): NativeTap {
+  if ('failed' in native) throw creationError(name, native.failed, native.errno);
+  return native;
 }
 
 function requireName(what: string, name: string): void {
@@ -95,12 +115,12 @@ function configure(native: NativeTap, options: TapOptions): void {
     );
   }
   const address = mac === undefined ? undefined : parseMac(native.name, mac);
-  if (mtu !== undefined) done(native, `MTU ${mtu}`, native.setMtu(mtu));
-  if (address !== undefined) done(native, `address ${mac}`, native.setMac(address));
+  if (mtu !== undefined) done(native.name, `MTU ${mtu}`, native.setMtu(mtu));
+  if (address !== undefined) done(native.name, `address ${mac}`, native.setMac(address));
   if (bridge !== undefined) join(native, bridge);
-  if (up !== undefined) done(native, up ? 'going up' : 'going down', native.setUp(up));
+  if (up !== undefined) done(native.name, up ? 'going up' : 'going down', native.setUp(up));
   // Last: a tap that could not be set up must not stay behind.
-  if (persist !== undefined) done(native, 'persistence', native.setPersist(persist));
+  if (persist !== undefined) done(native.name, 'persistence', native.setPersist(persist));
 }
 
 function parseMac(name: string, mac: string): Uint8Array {
@@ -116,32 +136,46 @@ function parseMac(name: string, mac: string): Uint8Array {
 function join(native: NativeTap, bridge: string): void {
   const error = native.joinBridge(bridge);
   const elsewhere = error < 0 && errnoName(error) === 'EBUSY';
-  done(native, `joining bridge ${bridge}`, error, elsewhere ? '; it is in another bridge' : '');
+  done(native.name, `joining bridge ${bridge}`, error, elsewhere ? '; it is in another bridge' : '');
 }
 
-function done(native: NativeTap, what: string, error: number, hint = ''): void {
+function done(name: string, what: string, error: number, hint = ''): void {
   if (error >= 0) return;
   const errno = errnoName(error);
-  throw new VifdError('ERR_TAP', `Tap ${native.name}: ${what} failed (${errno})${hint}.`, { errno });
+  throw new VifdError('ERR_TAP', `Tap ${name}: ${what} failed (${errno})${hint}.`, { errno });
 }
 
 class TapPort implements Port {
   readonly name: string;
   readonly writesMapped = true;
-  readonly #native: NativeTap;
-  #io: TapIo | undefined;
+  readonly queuesMax: number;
+  readonly #options: TapOptions;
+  /** Those that are there are attached: the kernel spreads flows over them (tun_automq_select_queue), whoever reads. */
+  readonly #queues: (NativeTap | undefined)[];
+  readonly #ios: (TapIo | undefined)[] = [];
   #closed = false;
 
-  constructor(native: NativeTap) {
-    this.name = native.name;
-    this.#native = native;
+  /** @param queues by their numbers; at least one is there. */
+  constructor(options: TapOptions, queues: (NativeTap | undefined)[]) {
+    this.#options = options;
+    this.#queues = queues;
+    this.name = this.native.name;
+    this.queuesMax = this.native.multiQueue ? QUEUES_MAX : 1;
+  }
+
+  /** For what concerns the device as a whole. */
+  get native(): NativeTap {
+    return this.#queues.find((queue) => queue !== undefined) as NativeTap;
   }
 
   open(batches: PortBatches, options: PortOptions): PortIo {
+    const { index, count } = options.queue ?? { index: 0, count: 1 };
     if (this.#closed) throw new VifdError('ERR_STATE', `Tap ${this.name} was closed: make it again.`);
-    if (this.#io?.open)
+    if (this.#ios[index]?.open)
       throw new VifdError('ERR_STATE', `Tap ${this.name} is in use: close its PortIo first.`);
-    const native = this.#native.start({
+    const queue = this.#queueOf(index);
+    this.#closeFrom(count);
+    const native = queue.start({
       writes: batches.writes.block,
       writesArena: batches.writes.arena.bytes,
       reads: batches.reads.block,
@@ -160,23 +194,54 @@ class TapPort implements Port {
         },
       );
     }
-    this.#io = new TapIo(native);
-    return this.#io;
+    const io = new TapIo(native);
+    this.#ios[index] = io;
+    return io;
   }
 
   async remove(): Promise<void> {
     if (this.#closed) return;
-    const error = this.#native.remove();
-    await this[Symbol.asyncDispose]();
+    const error = this.native.remove();
+    this.#queues.forEach((queue, index) => {
+      if (queue !== undefined) this.#options.onClosed?.(index);
+    });
+    const { name } = this;
+    this.close();
     // Somebody else has deleted it: that is as well.
-    if (error < 0 && errnoName(error) !== 'ENODEV') done(this.#native, 'its removal', error);
+    if (error < 0 && errnoName(error) !== 'ENODEV') done(name, 'its removal', error);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#io?.close();
-    this.#native.close();
+    for (const io of this.#ios) io?.close();
+    for (const queue of this.#queues) queue?.close();
+  }
+
+  #queueOf(index: number): NativeTap {
+    const found = this.#queues[index];
+    if (found !== undefined) return found;
+    const added = succeeded(this.name, this.native.addQueue());
+    this.#queues[index] = added;
+    this.#options.onOpened?.(added.descriptor, index);
+    return added;
+  }
+
+  /** What stays attached and is not read swallows the flows that fall to it. */
+  #closeFrom(count: number): void {
+    for (let index = count; index < this.#queues.length; index++) {
+      const queue = this.#queues[index];
+      if (queue === undefined) continue;
+      this.#ios[index]?.close();
+      queue.close();
+      this.#options.onClosed?.(index);
+    }
+    this.#queues.length = Math.min(this.#queues.length, count);
+    this.#ios.length = Math.min(this.#ios.length, count);
   }
 }
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,6 +24,9 @@ def listen():
         if 'FDSTORE' in words:
             kept[words['FDNAME']] = descriptors[0]
             print('kept', words['FDNAME'], flush=True)
+        if 'FDSTOREREMOVE' in words:
+            os.close(kept.pop(words['FDNAME']))
+            print('forgot', words['FDNAME'], flush=True)
 threading.Thread(target=listen, daemon=True).start()
 def start():
     pid = os.fork()
@@ -101,6 +104,9 @@ function runTests(): void {
   const send = async (frames: number): Promise<void> => {
     for (let i = 0; i < frames; i++) await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
   };
+  /** Those of the tap that are attached. */
+  const queues = () =>
+    readdirSync('/sys/class/net/vif7.0/queues').filter((queue) => queue.startsWith('tx')).length;
   const isUp = (name: string) => ip('-o', 'link', 'show', 'dev', name).includes('LOWER_UP');
 
   beforeAll(async () => {
@@ -123,7 +129,18 @@ function runTests(): void {
     store = await openStore({ path: socket });
     await createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC });
     const guest = new Program(
-      [process.execPath, 'dist/netfront/guest.js', '--domid', '7', '--store', `${socket}.7`, '--tap', 'eth0'],
+      [
+        process.execPath,
+        'dist/netfront/guest.js',
+        '--domid',
+        '7',
+        '--store',
+        `${socket}.7`,
+        '--tap',
+        'eth0',
+        '--queues',
+        '2',
+      ],
       env,
     );
     const vifd = [
@@ -131,6 +148,8 @@ function runTests(): void {
       VIFD,
       'run',
       '--json',
+      '--queues',
+      '2',
       '--bridge',
       'br0',
       '--journal',
@@ -138,7 +157,7 @@ function runTests(): void {
     ];
     manager = new Program(['python3', '-c', MANAGER, join(directory, 'notify'), ...vifd], env);
     programs = [serve, guest, manager];
-    await manager.tell('start', 'kept vif7.0', '"attached"');
+    await manager.tell('start', 'kept vif7.0', 'kept vif7.0.q1', '"attached"');
     await guest.until(0, 'connected');
     sender = createSocket('udp4');
   });
@@ -161,11 +180,17 @@ function runTests(): void {
     await manager.tell('start', '"ready"');
     await expect.poll(came).toBe(before + 50);
     // The manager has it already.
-    expect(manager.lines.filter((line) => line.startsWith('kept'))).toHaveLength(1);
+    expect(manager.lines.filter((line) => line.startsWith('kept'))).toEqual([
+      'kept vif7.0',
+      'kept vif7.0.q1',
+    ]);
+    expect(queues()).toBe(2);
   });
 
-  it('go with their vif, though the manager still has a descriptor', async () => {
+  it('go with their vif, and the manager forgets them', async () => {
+    const from = manager.lines.length;
     await store.rm('/local/domain/0/backend/vif/7/0');
+    await manager.until(from, 'forgot vif7.0', 'forgot vif7.0.q1');
     await expect.poll(() => existsSync('/sys/class/net/vif7.0')).toBe(false);
   });
 

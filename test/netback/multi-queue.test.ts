@@ -1,0 +1,312 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { VifdError } from '../../lib/errors.js';
+import { memoryJournals } from '../../lib/netback/journal.js';
+import { Netback } from '../../lib/netback/netback.js';
+import {
+  createVif,
+  ManyQueues,
+  Netfront,
+  type NetfrontOptions,
+  removeVif,
+  TrafficPort,
+} from '../../lib/netfront/index.js';
+import { RING_REQ_PROD } from '../../lib/protocol/netif.js';
+import type { Xen } from '../../lib/xen/types.js';
+import { MACHINES, type Machine, modelMachine } from './machine.js';
+
+const BACK = '/local/domain/0/backend/vif/7/0';
+const FRONT = '/local/domain/7/device/vif/0';
+const NEAR_WRAP = 0xffff_fff0;
+const FRAMES = 200;
+
+/** Each queue has frames of its own, so that order can be seen. */
+const trafficPorts = (queues: number, sends: number, expects: number) =>
+  Array.from(
+    { length: queues },
+    (_, queue) =>
+      new TrafficPort({
+        generate: { seed: sends + queue, sizes: [60, 9000, 1514], frames: 0 },
+        check: { seed: expects + queue },
+      }),
+  );
+
+/** A guest with several queues, the network behind each of them, and one life of the backend after the other. */
+class QueuesWorld {
+  readonly journals = memoryJournals();
+  readonly errors: VifdError[] = [];
+  readonly resumed: boolean[] = [];
+  readonly host: TrafficPort[];
+  guest: TrafficPort[] = [];
+  front!: Netfront;
+  netback!: Netback;
+  life!: Xen;
+  readonly toolstack: Xen;
+  readonly #machine: Machine;
+
+  static async open(machine: Machine, queues: number): Promise<QueuesWorld> {
+    const world = new QueuesWorld(machine, await machine.open(0), queues);
+    await world.settled(createVif(world.toolstack.store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' }));
+    return world;
+  }
+
+  private constructor(machine: Machine, toolstack: Xen, queues: number) {
+    this.#machine = machine;
+    this.toolstack = toolstack;
+    this.host = trafficPorts(queues, 100, 200);
+  }
+
+  async start(queues = this.host.length): Promise<void> {
+    this.life = await this.#machine.open(0);
+    this.netback = await this.settled(
+      Netback.open(
+        { xen: this.life, port: () => new ManyQueues(this.host), queues, journals: this.journals },
+        {
+          attached: (_vif, { resumed }) => this.resumed.push(resumed),
+          error: (error) => this.errors.push(error),
+        },
+      ),
+    );
+    await this.#machine.settle();
+  }
+
+  async connect(options: Partial<NetfrontOptions> & { queues: number }, xen?: Xen): Promise<void> {
+    this.guest = trafficPorts(options.queues, 200, 100);
+    this.front = await this.settled(
+      Netfront.connect({
+        xen: xen ?? (await this.#machine.open(7)),
+        handle: 0,
+        port: new ManyQueues(this.guest),
+        ...options,
+      }),
+    );
+    await this.#machine.settle();
+  }
+
+  /** Frames both ways in each queue of the guest. */
+  async send(frames = FRAMES): Promise<void> {
+    this.guest.forEach((port, queue) => {
+      port.send(frames);
+      this.host[queue].send(frames);
+    });
+    for (let round = 0; round < 40 && !this.#moved(); round++) await this.#machine.settle();
+  }
+
+  #moved(): boolean {
+    const came = (to: TrafficPort, from: TrafficPort) =>
+      !from.generator?.ready && to.checker?.counts.next === from.generator?.sent;
+    return this.guest.every((port, queue) => came(port, this.host[queue]) && came(this.host[queue], port));
+  }
+
+  /** All frames came, in the queue that they were sent in, in order and unchanged. */
+  expectAll(frames: number): void {
+    const all = { next: frames, frames, lost: 0, repeated: 0, reordered: 0, damaged: 0, foreign: 0 };
+    for (const [queue, port] of this.guest.entries()) {
+      expect(port.checker?.counts, `to the guest, queue ${queue}`).toMatchObject(all);
+      expect(this.host[queue].checker?.counts, `from the guest, queue ${queue}`).toMatchObject(all);
+    }
+    expect(this.front.violations.list).toEqual([]);
+  }
+
+  get vif() {
+    return this.netback.vifs.get('vif7.0');
+  }
+
+  read(path: string): Promise<string | undefined> {
+    return this.settled(this.toolstack.store.read(path));
+  }
+
+  async settled<T>(work: PromiseLike<T>): Promise<T> {
+    await this.#machine.settle();
+    return work;
+  }
+
+  settle(): Promise<void> {
+    return this.#machine.settle();
+  }
+
+  kill(): void {
+    this.#machine.kill(this.life);
+  }
+
+  async stop(): Promise<void> {
+    await this.settled(this.netback[Symbol.asyncDispose]());
+    await this.settled(this.life[Symbol.asyncDispose]());
+  }
+
+  async end(): Promise<void> {
+    await this.settled(this.front.close());
+    await this.stop();
+    await this.#machine.close();
+  }
+}
+
+describe.each(MACHINES)('a guest with several queues, on %s', (_name, machine) => {
+  let world: QueuesWorld;
+  afterEach(() => world.end());
+
+  it.each([
+    ['an event channel for each ring', true],
+    ['one event channel for both rings', false],
+  ])('has its frames moved in each of them, by %s, over the wrap of indices', async (_how, splitChannels) => {
+    world = await QueuesWorld.open(machine(), 4);
+    await world.start();
+    expect(await world.read(`${BACK}/multi-queue-max-queues`)).toBe('4');
+    await world.connect({ queues: 3, splitChannels, ringStart: NEAR_WRAP });
+    expect(await world.read(`${FRONT}/multi-queue-num-queues`)).toBe('3');
+    await world.send();
+    world.expectAll(FRAMES);
+    const { queueStats, stats } = world.vif!;
+    expect(queueStats.map(({ fromGuest, toGuest }) => [fromGuest.frames, toGuest.frames])).toEqual(
+      Array.from({ length: 3 }, () => [FRAMES, FRAMES]),
+    );
+    expect([stats.fromGuest.frames, stats.toGuest.frames]).toEqual([3 * FRAMES, 3 * FRAMES]);
+    expect(world.errors).toEqual([]);
+  });
+
+  it('is attached to again in all of them after a stop: nothing is lost or repeated', async () => {
+    world = await QueuesWorld.open(machine(), 2);
+    await world.start();
+    await world.connect({ queues: 2 });
+    await world.send();
+    await world.stop();
+    world.guest[1].send(20);
+    world.host[0].send(20);
+    await world.start();
+    world.guest[0].send(20);
+    world.host[1].send(20);
+    for (let round = 0; round < 4; round++) await world.settle();
+    world.expectAll(FRAMES + 20);
+    expect(world.resumed).toEqual([false, true]);
+    expect(world.errors).toEqual([]);
+  });
+});
+
+describe('several queues', () => {
+  let world: QueuesWorld;
+  beforeEach(async () => {
+    world = await QueuesWorld.open(modelMachine(), 4);
+  });
+  afterEach(() => world.end());
+
+  const names = () => world.journals.names('vif7.0');
+
+  it('have a journal each; those that a new connection does not have are removed', async () => {
+    await world.start();
+    await world.connect({ queues: 3 });
+    expect(names()).toEqual(['vif7.0.q0', 'vif7.0.q1', 'vif7.0.q2', 'vif7.0']);
+    await world.settled(world.front.close());
+    expect(names()).toEqual([]);
+    await world.connect({ queues: 2 });
+    await world.send();
+    world.expectAll(FRAMES);
+    expect(names()).toEqual(['vif7.0.q0', 'vif7.0.q1', 'vif7.0']);
+  });
+
+  it('become fewer for a guest that connects anew while no backend runs', async () => {
+    await world.start();
+    await world.connect({ queues: 3 });
+    world.kill();
+    await world.settled(world.toolstack.store.write(`${FRONT}/state`, '1'));
+    await world.settled(world.toolstack.store.write(`${BACK}/state`, '2'));
+    await world.connect({ queues: 1 });
+    await world.start();
+    expect([...names()].sort()).toEqual(['vif7.0', 'vif7.0.q0']);
+    await world.send();
+    world.expectAll(FRAMES);
+    expect(await world.read(`${FRONT}/queue-0/tx-ring-ref`)).toBeUndefined();
+  });
+
+  it('are one where the port has one, whatever was asked for', async () => {
+    world.host.length = 1;
+    await world.start(4);
+    expect(await world.read(`${BACK}/multi-queue-max-queues`)).toBe('1');
+    await world.connect({ queues: 4 });
+    expect(await world.read(`${FRONT}/multi-queue-num-queues`)).toBe('1');
+    world.guest.length = 1;
+    await world.send();
+    world.expectAll(FRAMES);
+  });
+
+  it('that were agreed on are served by a life that offers fewer', async () => {
+    await world.start();
+    await world.connect({ queues: 3 });
+    await world.send();
+    await world.stop();
+    await world.start(1);
+    await world.send();
+    world.expectAll(2 * FRAMES);
+    expect(world.resumed).toEqual([false, true]);
+  });
+
+  it('that the port cannot have any more stop the vif, which says so, and leave the guest connected', async () => {
+    await world.start();
+    await world.connect({ queues: 2 });
+    await world.stop();
+    world.host.length = 1;
+    await world.start();
+    expect(world.vif?.state).toBe('stopped');
+    expect(world.vif?.reason).toMatch(/its guest has 2 queues, and port traffic has 1/);
+    expect(await world.read(`${BACK}/state`)).toBe('4');
+  });
+
+  it('stop together when the guest breaks one of them, and it is said which', async () => {
+    await world.start();
+    await world.connect({ queues: 3 });
+    const ref = Number(await world.read(`${FRONT}/queue-1/rx-ring-ref`));
+    const ring = world.toolstack.grants.map(7, [ref], 'write');
+    ring.page(0)[RING_REQ_PROD] += 1000;
+    world.host[1].send(1);
+    await world.settle();
+    expect(world.vif?.state).toBe('stopped');
+    expect(world.vif?.reason).toBe('queue 1: to-guest ring: req_prod is beyond the ring');
+    world.host[0].send(5);
+    await world.settle();
+    expect(world.guest[0].checker?.counts.frames).toBe(0);
+    ring.unmap();
+    // The next connection is served.
+    await world.settled(world.front.close());
+    await world.connect({ queues: 3 });
+    expect(world.vif?.state).toBe('connected');
+  });
+
+  it('of a guest that is removed are let go of', async () => {
+    await world.start();
+    await world.connect({ queues: 4 });
+    await world.settled(removeVif(world.toolstack.store, world.toolstack.clock, { domid: 7, handle: 0 }));
+    expect(names()).toEqual([]);
+    expect(world.netback.vifs.size).toBe(0);
+  });
+});
+
+describe('what a guest writes of its queues is refused with the reason:', () => {
+  let world: QueuesWorld;
+  beforeEach(async () => {
+    world = await QueuesWorld.open(modelMachine(), 2);
+    await world.start();
+    await world.connect({ queues: 2 });
+    await world.stop();
+  });
+  afterEach(() => world.end());
+
+  it.each<[key: string, value: string | undefined, reason: string]>([
+    ['multi-queue-num-queues', '0', "multi-queue-num-queues is '0', not a number of queues"],
+    ['multi-queue-num-queues', '', "multi-queue-num-queues is '', not a number of queues"],
+    ['multi-queue-num-queues', '-1', "multi-queue-num-queues is '-1', not a number of queues"],
+    ['multi-queue-num-queues', '2.5', "multi-queue-num-queues is '2.5', not a number of queues"],
+    ['multi-queue-num-queues', '3', "multi-queue-num-queues is '3', 2 is offered"],
+    ['multi-queue-num-queues', '4294967295', "multi-queue-num-queues is '4294967295', 2 is offered"],
+    ['multi-queue-num-queues', '1', "tx-ring-ref is '', not a grant reference"],
+    ['queue-1', undefined, "queue-1/tx-ring-ref is '', not a grant reference"],
+    ['queue-0/rx-ring-ref', 'many', "queue-0/rx-ring-ref is 'many', not a grant reference"],
+    ['queue-1/event-channel-rx', undefined, 'queue-1/event-channel, or event-channel-tx and -rx, is missing'],
+    ['queue-1/tx-ring-ref', '4000', 'queue 1: '],
+    ['queue-1/event-channel-tx', '4000', 'queue 1: '],
+  ])('%s = %j', async (key, value, reason) => {
+    const { store } = world.toolstack;
+    const path = `${FRONT}/${key}`;
+    await world.settled(value === undefined ? store.rm(path) : store.write(path, value));
+    await world.start();
+    expect(world.vif?.state).toBe('stopped');
+    expect(world.vif?.reason?.startsWith(reason), world.vif?.reason).toBe(true);
+  });
+});
