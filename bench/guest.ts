@@ -29,8 +29,8 @@ export class BenchGuest {
   readonly #rxRing: SharedPages;
   readonly #txPages: SharedPages;
   readonly #rxPages: SharedPages;
-  readonly #txRefs: number[];
-  readonly #rxRefs: number[];
+  readonly txRefs: readonly number[];
+  readonly rxRefs: readonly number[];
   #laidOut: BenchFrame | undefined;
 
   constructor(shares: Shares, backend: number) {
@@ -40,8 +40,8 @@ export class BenchGuest {
     this.#rxPages = shares.allocate(RX_RING_SIZE);
     this.txRef = this.#txRing.grant(0, backend, 'write');
     this.rxRef = this.#rxRing.grant(0, backend, 'write');
-    this.#txRefs = Array.from({ length: TX_RING_SIZE }, (_, i) => this.#txPages.grant(i, backend, 'read'));
-    this.#rxRefs = Array.from({ length: RX_RING_SIZE }, (_, i) => this.#rxPages.grant(i, backend, 'write'));
+    this.txRefs = Array.from({ length: TX_RING_SIZE }, (_, i) => this.#txPages.grant(i, backend, 'read'));
+    this.rxRefs = Array.from({ length: RX_RING_SIZE }, (_, i) => this.#rxPages.grant(i, backend, 'write'));
   }
 
   get txWords(): Uint32Array {
@@ -75,7 +75,7 @@ export class BenchGuest {
       const slot = index & (RX_RING_SIZE - 1);
       const at = RING_HEADER_WORDS + slot * RX_SLOT_WORDS;
       words[at] = slot;
-      words[at + 1] = this.#rxRefs[slot];
+      words[at + 1] = this.rxRefs[slot];
     }
     words[RING_RSP_EVENT] = end;
     words[RING_REQ_PROD] = end;
@@ -113,7 +113,7 @@ export class BenchGuest {
       let flags = piece < last ? TX_FLAG_MORE_DATA : 0;
       if (piece === 0) flags |= TX_FLAG_CSUM_BLANK | TX_FLAG_DATA_VALIDATED;
       if (piece === 0 && extras > 0) flags |= TX_FLAG_EXTRA_INFO;
-      words[at] = this.#txRefs[slot];
+      words[at] = this.txRefs[slot];
       words[at + 1] = offset | (flags << 16);
       words[at + 2] = slot | ((piece === 0 ? frame.bytes.length : length) << 16);
     }

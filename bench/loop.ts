@@ -26,7 +26,7 @@ import {
 import { RING_REQ_PROD } from '../lib/protocol/netif.js';
 import { BackRing, RX_RING, TX_RING } from '../lib/protocol/ring.js';
 import { systemClock } from '../lib/xen/native/clock.js';
-import type { Grants, Mapping } from '../lib/xen/types.js';
+import type { Grants, Mapping, StagedGrants } from '../lib/xen/types.js';
 import type { BenchGuest } from './guest.js';
 import { GUEST } from './machines.js';
 
@@ -50,9 +50,11 @@ export class TypeScriptLoop implements Loop {
   readonly #fromGuest: FromGuest;
   readonly #toGuest: ToGuest;
   readonly #source: NullPortIo;
+  readonly #staged: StagedGrants;
   #notified = 0;
 
-  constructor(grants: Grants, guest: BenchGuest, payload: PayloadMode, port?: Port) {
+  /** @param staged the guest's pages stay mapped. */
+  constructor(grants: Grants, guest: BenchGuest, payload: PayloadMode, port?: Port, staged = false) {
     this.#guest = guest;
     this.#rings = [guest.txRef, guest.rxRef].map((ref) => grants.map(GUEST, [ref], 'write'));
     this.#txRing = new BackRing(this.#rings[0].page(0), TX_RING);
@@ -62,7 +64,9 @@ export class TypeScriptLoop implements Loop {
     });
     const frames = newBatches((bytes) => grants.arena(bytes));
     const multicast = new MulticastFilter(new Uint32Array(MULTICAST_WORDS));
-    const common = { grants, domid: GUEST, payload, hooks, multicast };
+    this.#staged = grants.staged(GUEST);
+    if (staged) stage(this.#staged, guest);
+    const common = { grants, domid: GUEST, payload, hooks, multicast, staged: this.#staged };
     this.#fromGuest = new FromGuest({
       ...common,
       ring: this.#txRing,
@@ -129,6 +133,7 @@ export class TypeScriptLoop implements Loop {
   close(): void {
     this.#fromGuest.grants[Symbol.dispose]();
     this.#toGuest.grants[Symbol.dispose]();
+    this.#staged[Symbol.dispose]();
     for (const ring of this.#rings) ring.unmap();
   }
 
@@ -151,6 +156,11 @@ export class TypeScriptLoop implements Loop {
     while (result === 'more') result = pump.pump(this.#notify);
     if (result !== 'idle') throw new Error('stop' in result ? result.stop : 'throttled');
   }
+}
+
+function stage(staged: StagedGrants, guest: BenchGuest): void {
+  const taken = staged.add(guest.txRefs, 'read') && staged.add(guest.rxRefs, 'write');
+  if (!taken) throw new Error('cannot stage the grants');
 }
 
 function attach(ring: BackRing): void {

@@ -29,7 +29,7 @@ function cells(): Cell[] {
   return all.filter((cell) => `${cell.direction} ${cell.frame.name} ${cell.batch}`.includes(flags.only));
 }
 
-/** C++ and native TypeScript in turns, on the same rings; the map mode besides. */
+/** C++ and native TypeScript in turns, on the same rings; the map mode and staged grants besides. */
 function measureNative(): Found[] {
   using machine = xensimMachine();
   const guest = new BenchGuest(machine.guest, BACKEND);
@@ -37,12 +37,15 @@ function measureNative(): Found[] {
   const cxx = cxxLoop({ directory: XENSIM, domid: GUEST, txRef, rxRef });
   const native = new TypeScriptLoop(machine.backend, guest, 'copy');
   const map = new TypeScriptLoop(machine.backend, guest, 'map');
+  const staged = new TypeScriptLoop(machine.backend, guest, 'copy', undefined, true);
   const found = cells().map((cell) => {
     verifySame(cell, guest, cxx, native);
-    return measure(cell, guest, { cxx, native, map }, effort);
+    verifySame(cell, guest, cxx, staged);
+    return measure(cell, guest, { cxx, native, map, staged }, effort);
   });
   native.close();
   map.close();
+  staged.close();
   return found;
 }
 

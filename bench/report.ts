@@ -34,7 +34,7 @@ export function report(native: readonly Line[], model: readonly Line[], tap: Rep
   return { schemaVersion: 1, where: where(), lines, tap };
 }
 
-const COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map', 'model'] as const;
+const COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map', 'staged', 'model'] as const;
 const TAP_COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map'] as const;
 
 function rowOf(line: Line): string[] {
@@ -48,6 +48,7 @@ function rowOf(line: Line): string[] {
     middle?.toFixed(2) ?? '',
     best?.toFixed(2) ?? '',
     ns('map'),
+    ns('staged'),
     ns('model'),
   ];
 }
@@ -83,6 +84,7 @@ median of the rounds of several processes, in which the loops take turns.
   **best**: that of the best rounds of each.
 - **map**: payload mode map, which maps and unmaps pages of the simulated Xen by system call. The frames' payload stays
   in the guest's pages and, without a tap, is not touched.
+- **staged**: payload mode copy, of pages that the guest has the backend keep mapped (docs/staging-grants.md).
 - **model**: the same classes over the hypervisor in TypeScript.`;
 
 /** Its part of docs/benchmarks.md. */

@@ -113,6 +113,10 @@ function row(queue: QueueDetails, index: number, direction: 'fromGuest' | 'toGue
   };
 }
 
-function note({ stalled, heldFrames }: QueueDetails): string {
-  return [heldFrames > 0 && `${heldFrames} held`, stalled && 'stalled'].filter(Boolean).join(', ');
+function note({ stalled, stagedGrants, heldFrames }: QueueDetails): string {
+  const [held, staged] = [
+    heldFrames > 0 && `${heldFrames} held`,
+    stagedGrants > 0 && `${stagedGrants} staged`,
+  ];
+  return [held, staged, stalled && 'stalled'].filter(Boolean).join(', ');
 }

@@ -67,7 +67,7 @@ export class Connection {
     try {
       this.#control = this.#attachControl(parts);
       // Nobody was told of anything yet.
-      if (this.#control?.resumed !== true) this.hash.begin();
+      if (this.#answered === 0) this.hash.begin();
       for (let index = 0; index < settings.queues.length; index++) queues.push(this.#attach(parts, index));
     } catch (error) {
       this.detach();
@@ -80,7 +80,7 @@ export class Connection {
 
   /** An earlier life of the backend has served these rings: frontends begin them at 0. */
   get resumed(): boolean {
-    return this.queues.some((queue) => queue.resumed) || this.#control?.resumed === true;
+    return this.queues.some((queue) => queue.resumed) || this.#answered !== 0;
   }
 
   /** What the guest may send from now on, by all queues together. */
@@ -132,10 +132,17 @@ export class Connection {
     for (const queue of this.queues) queue.detach();
   }
 
+  /** How far earlier lives have answered control requests. */
+  get #answered(): number {
+    return this.#control?.answered ?? 0;
+  }
+
   #attachControl({ xen, domid, settings, journals, onStop }: ConnectionParts): Control | undefined {
-    if (settings.control === undefined) return undefined;
-    const { hash } = this;
-    return new Control({ xen, domid, settings: settings.control, log: journals.vif.control, hash, onStop });
+    const { control } = settings;
+    if (control === undefined) return undefined;
+    const stagingOf = (queue: number) => this.queues[queue]?.staging;
+    const log = journals.vif.control;
+    return new Control({ xen, domid, settings: control, log, hash: this.hash, stagingOf, onStop });
   }
 
   #attach(parts: ConnectionParts, index: number): Queue {
@@ -151,6 +158,7 @@ export class Connection {
         journal: journals.queues[index],
         multicast: this.multicast,
         hash: this.hash,
+        answered: this.#answered,
         credit: this.#credit,
         taker: this.#taker,
         onStop: (reason) => parts.onStop(`${where}${reason}`),

@@ -2,6 +2,8 @@ import * as control from '../protocol/control.js';
 import { HASH_KEY_BYTES } from '../protocol/toeplitz.js';
 import type { GuestPage } from './guest-page.js';
 import type { HashState } from './hash.js';
+import type { Staging } from './staging.js';
+import { StagingRequests } from './staging-requests.js';
 
 const { CTRL_INVALID_PARAMETER, CTRL_NOT_SUPPORTED, CTRL_SUCCESS } = control;
 
@@ -14,17 +16,25 @@ export class ControlRequests {
   data = 0;
   readonly #hash: HashState;
   readonly #page: GuestPage;
+  readonly #staging: StagingRequests;
 
-  constructor(parts: { hash: HashState; page: GuestPage }) {
+  constructor(parts: {
+    hash: HashState;
+    /** Of a queue that the guest has. */
+    stagingOf: (queue: number) => Staging | undefined;
+    page: GuestPage;
+  }) {
     this.#hash = parts.hash;
     this.#page = parts.page;
+    this.#staging = new StagingRequests(parts.stagingOf, parts.page);
   }
 
   /**
    * @param request a private copy of one, CTRL_REQUEST_WORDS words.
+   * @param at its place in the ring.
    * @returns its status, CTRL_*.
    */
-  execute(request: Uint32Array): number {
+  execute(request: Uint32Array, at: number): number {
     const [first, second, third] = [request[1], request[2], request[3]];
     this.data = 0;
     switch (request[0] >>> 16) {
@@ -43,9 +53,25 @@ export class ControlRequests {
         return statusOf(this.#hash.setMappingSize(first));
       case control.CTRL_SET_HASH_MAPPING:
         return this.#setMapping(first, second, third);
+      case control.CTRL_GET_GREF_MAPPING_SIZE:
+        return this.#withData(this.#staging.size(first));
+      case control.CTRL_ADD_GREF_MAPPING:
+        return this.#staging.add(first, second, third);
+      case control.CTRL_DEL_GREF_MAPPING:
+        return this.#withData(this.#staging.remove(first, second, third, at));
       default:
         return CTRL_NOT_SUPPORTED;
     }
+  }
+
+  /** The last request is answered. */
+  settle(): void {
+    this.#staging.settle();
+  }
+
+  #withData(status: number): number {
+    this.data = this.#staging.data;
+    return status;
   }
 
   /** What may be asked for, and not what is. */

@@ -14,6 +14,7 @@ import { GuestPage } from './guest-page.js';
 import type { ControlSettings } from './handshake.js';
 import type { HashState } from './hash.js';
 import type { PumpResult } from './pump.js';
+import type { Staging } from './staging.js';
 import { Worker } from './worker.js';
 
 /** Requests are answered one by one, so the log never has more than one response. */
@@ -26,6 +27,8 @@ export interface ControlParts {
   /** CONTROL_LOG_WORDS of the journal's memory: a kill while a request is answered is mended there. */
   readonly log: Uint32Array;
   readonly hash: HashState;
+  /** Undefined for a queue that the guest does not have. */
+  readonly stagingOf: (queue: number) => Staging | undefined;
   /** The guest broke the protocol. */
   readonly onStop: (reason: string) => void;
 }
@@ -41,7 +44,7 @@ export class Control {
   readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
   readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
   readonly #undo: Array<() => void> = [];
-  readonly #resumed: boolean;
+  readonly #answered: number;
   #channel: EventChannel | undefined;
   #masked = false;
 
@@ -58,10 +61,10 @@ export class Control {
       const log = new RedoLog(parts.log, CTRL_RESPONSE_WORDS);
       this.#ring = new BackRing(mapping.page(0), CTRL_RING, log, step);
       if (!this.#ring.attach()) throw beyond(domid);
-      this.#resumed = this.#ring.responsesPublished !== 0;
+      this.#answered = this.#ring.responsesPublished;
       const page = new GuestPage(xen.grants, domid);
       this.#undo.push(() => page[Symbol.dispose]());
-      this.#requests = new ControlRequests({ hash: parts.hash, page });
+      this.#requests = new ControlRequests({ hash: parts.hash, stagingOf: parts.stagingOf, page });
       this.#worker = new Worker({
         pump: () => this.#pump(),
         clock: xen.clock,
@@ -81,9 +84,9 @@ export class Control {
     }
   }
 
-  /** An earlier life has answered requests here. */
-  get resumed(): boolean {
-    return this.#resumed;
+  /** How far earlier lives have answered; 0 when there were none. */
+  get answered(): number {
+    return this.#answered;
   }
 
   /** Begins to answer. The guest may have waited for an earlier life's event. */
@@ -122,9 +125,11 @@ export class Control {
   #serve(): boolean {
     this.#ring.copy(1, this.#request);
     this.#ring.take(1);
-    const status = this.#requests.execute(this.#request);
+    const status = this.#requests.execute(this.#request, this.#ring.responsesPublished);
     answerControl(this.#request, status, this.#requests.data, this.#response);
-    return this.#ring.publish(this.#response, 1);
+    const heard = this.#ring.publish(this.#response, 1);
+    this.#requests.settle();
+    return heard;
   }
 
   /** Late, so that a guest that storms gets one event for a turn's work (XSA-332). */

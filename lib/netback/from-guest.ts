@@ -4,7 +4,7 @@ import * as netif from '../protocol/netif.js';
 import { NONE_KEPT } from '../protocol/redo.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { parseTx, ROLE_DATA, ROLE_NONE, ROLE_REFUSED, TxFrames } from '../protocol/tx.js';
-import type { Clock, GrantBatch, Grants } from '../xen/types.js';
+import type { Clock, GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import * as batches from './batches.js';
 import type { FlowCounters } from './counters.js';
@@ -57,6 +57,8 @@ export class FromGuest {
     frames: FrameBatch;
     grants: Grants;
     domid: number;
+    /** Grants that need no hypervisor. */
+    staged?: StagedGrants;
     payload: PayloadMode;
     hooks: Hooks;
     multicast: MulticastFilter;
@@ -66,7 +68,8 @@ export class FromGuest {
   }) {
     this.frames = parts.frames;
     const { arena } = parts.frames;
-    this.grants = parts.grants.batch({ domid: parts.domid, capacity: BATCH_SLOTS, arena });
+    const { domid, staged } = parts;
+    this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
     this.#ring = parts.ring;
     this.#payload = parts.payload;
     this.#hooks = parts.hooks;

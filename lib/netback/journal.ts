@@ -43,7 +43,7 @@ const AT_NAMES = 2;
 /** A journal's own words begin here. */
 export const JOURNAL_HEAD_WORDS = 16;
 /** Of all layouts: a journal of another version is another's. */
-const VERSION = 6;
+const VERSION = 7;
 
 /**
  * Looks whose a journal is; another's is begun anew.

@@ -13,6 +13,7 @@ import { type Arena, PAGE_SIZE } from '../xen/types.js';
 import { FROM_GUEST_ARENA_BYTES, TO_GUEST_ARENA_BYTES, TO_GUEST_FRAMES } from './batches.js';
 import { beginJournal, claimJournal, type Ignored, JOURNAL_HEAD_WORDS } from './journal.js';
 import { BATCH_SLOTS } from './pump.js';
+import { isSoundStaging, STAGING_WORDS } from './staging.js';
 
 /** The queue that a journal belongs to: a guest that reboots, or loads its driver again, has another one. */
 export interface QueueIdentity {
@@ -34,18 +35,21 @@ export interface JournalSide {
 export interface QueueJournal {
   readonly fromGuest: JournalSide;
   readonly toGuest: JournalSide;
+  /** For a Staging. */
+  readonly staging: Uint32Array;
   readonly ignored: Ignored | undefined;
 }
 
 /** 'VIFJ' */
 const MAGIC = 0x4a464956;
 
-// Layout in words: the head, then each direction's log and block; the arenas begin at pages.
+// Layout in words: the head, then each direction's log and block, and the guest's staged grants; the arenas begin at pages.
 const AT_FROM_GUEST = JOURNAL_HEAD_WORDS;
 const FROM_GUEST_LOG_WORDS = RedoLog.words(BATCH_SLOTS, TX_RING.responseWords);
 const AT_TO_GUEST = AT_FROM_GUEST + FROM_GUEST_LOG_WORDS + FrameBatch.words(BATCH_SLOTS);
 const TO_GUEST_LOG_WORDS = RedoLog.words(BATCH_SLOTS, RX_RING.responseWords);
-const END_WORDS = AT_TO_GUEST + TO_GUEST_LOG_WORDS + FrameBatch.words(TO_GUEST_FRAMES);
+const AT_STAGING = AT_TO_GUEST + TO_GUEST_LOG_WORDS + FrameBatch.words(TO_GUEST_FRAMES);
+const END_WORDS = AT_STAGING + STAGING_WORDS;
 const FROM_GUEST_ARENA = inPages(END_WORDS * 4);
 const TO_GUEST_ARENA = FROM_GUEST_ARENA + inPages(FROM_GUEST_ARENA_BYTES);
 export const QUEUE_JOURNAL_BYTES = TO_GUEST_ARENA + inPages(TO_GUEST_ARENA_BYTES);
@@ -61,9 +65,11 @@ export function readQueueJournal(bytes: Uint8Array, identity: QueueIdentity): Qu
   const names = Uint32Array.of(domid, handle, queue, txRingRef, rxRingRef, txPort, rxPort);
   const ignored = claimJournal(words, MAGIC, names);
   const sides = sidesIn(bytes, words);
-  if (isSound(sides.fromGuest) && isSound(sides.toGuest)) return { ...sides, ignored };
+  const staging = words.subarray(AT_STAGING, END_WORDS);
+  if (isSound(sides.fromGuest) && isSound(sides.toGuest) && isSoundStaging(staging))
+    return { ...sides, staging, ignored };
   beginJournal(words, MAGIC, names);
-  return { ...sidesIn(bytes, words), ignored: 'damaged' };
+  return { ...sidesIn(bytes, words), staging, ignored: 'damaged' };
 }
 
 function sidesIn(bytes: Uint8Array, words: Uint32Array): Pick<QueueJournal, 'fromGuest' | 'toGuest'> {

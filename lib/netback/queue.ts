@@ -14,6 +14,7 @@ import type { MulticastFilter } from './multicast.js';
 import { Patience } from './patience.js';
 import type { QueueJournal } from './queue-journal.js';
 import type { QueueDetails } from './show.js';
+import { STAGING_WORDS, Staging } from './staging.js';
 import { type Taker, ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
@@ -32,6 +33,8 @@ export interface QueueParts {
   /** What the queues of a vif have in common. */
   readonly multicast: MulticastFilter;
   readonly hash: HashState;
+  /** How far earlier lives have answered control requests. */
+  readonly answered: number;
   readonly credit: Credit;
   readonly taker: Taker;
   readonly fromGuest: FlowCounters;
@@ -46,6 +49,8 @@ export interface QueueParts {
 export class Queue {
   readonly #patience: Patience;
   readonly #settings: QueueSettings;
+  /** Grants that the guest keeps mapped for this queue. */
+  readonly staging: Staging;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
@@ -63,7 +68,11 @@ export class Queue {
   constructor(parts: QueueParts) {
     this.#settings = parts.rings;
     this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.onStall);
+    this.staging = newStaging(parts);
+    this.#undo.push(() => this.staging[Symbol.dispose]());
     try {
+      if (parts.answered === 0) this.staging.begin();
+      else this.staging.resume(parts.answered);
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
       pumps.fromGuest.start(io, parts.port.writesMapped);
@@ -89,7 +98,8 @@ export class Queue {
 
   show(): Omit<QueueDetails, 'stats'> | undefined {
     const shown = this.#show?.();
-    return shown && { ...this.#settings, ...shown, stalled: this.#patience.stalled };
+    const stagedGrants = this.staging.size;
+    return shown && { ...this.#settings, ...shown, stagedGrants, stalled: this.#patience.stalled };
   }
 
   /** The guest may send something else from now on. */
@@ -127,7 +137,7 @@ export class Queue {
         ? newBatches((bytes) => grants.arena(bytes))
         : { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
     const { payload, hooks, multicast } = parts;
-    const common = { grants, domid, payload, hooks, multicast };
+    const common = { grants, domid, payload, hooks, multicast, staged: this.staging.grants };
     const fromGuest = new FromGuest({
       ...common,
       ring: txRing,
@@ -220,6 +230,11 @@ export class Queue {
     for (const undo of this.#undo.reverse()) undo();
     this.#undo.length = 0;
   }
+}
+
+function newStaging({ xen, domid, journal }: QueueParts): Staging {
+  const words = journal?.staging ?? new Uint32Array(STAGING_WORDS);
+  return new Staging(words, xen.grants.staged(domid), xen.step?.bind(xen, 'store to the journal'));
 }
 
 function beyond(direction: string, domid: number): VifdError {

@@ -66,6 +66,8 @@ export interface QueueDetails extends QueueSettings {
   readonly toGuest: RingIndices;
   /** Frames that were read for the guest, and have no buffers yet. */
   readonly heldFrames: number;
+  /** Grants that the guest keeps mapped. */
+  readonly stagedGrants: number;
   /** Frames have waited for a minute, and the guest took none. */
   readonly stalled: boolean;
   readonly stats: VifStats;

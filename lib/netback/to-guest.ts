@@ -4,7 +4,7 @@ import * as netif from '../protocol/netif.js';
 import { NONE_KEPT } from '../protocol/redo.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
-import type { GrantBatch, Grants } from '../xen/types.js';
+import type { GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import { READ_BYTES, TO_GUEST_FRAMES } from './batches.js';
 import type { Conform } from './conform.js';
@@ -65,6 +65,8 @@ export class ToGuest {
     frames: FrameBatch;
     grants: Grants;
     domid: number;
+    /** Grants that need no hypervisor. */
+    staged?: StagedGrants;
     payload: PayloadMode;
     taker: Taker;
     hooks: Hooks;
@@ -75,12 +77,13 @@ export class ToGuest {
   }) {
     this.frames = parts.frames;
     const { arena } = parts.frames;
+    const { domid, staged } = parts;
     this.frames.block[FRAMES_START] = 0;
     this.frames.block[FRAMES_END] = READ_BYTES;
     // What goes into one of the guest's pages then comes out of one of ours: for Xen one copy, and not two.
     this.frames.block[FRAMES_ALIGN] = PAGE_SIZE;
     this.frames.block[FRAMES_PHASE] = 0;
-    this.grants = parts.grants.batch({ domid: parts.domid, capacity: BATCH_SLOTS, arena });
+    this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
     this.#ring = parts.ring;
     this.#payload = parts.payload;
     this.#taker = parts.taker;

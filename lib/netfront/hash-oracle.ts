@@ -31,6 +31,11 @@ export class HashOracle {
     this.#setUps.push(setUp);
   }
 
+  /** Somebody asked for hashes. */
+  get asked(): boolean {
+    return this.#setUps.length > 0;
+  }
+
   /** The HASH extra of the frame that is being put together. */
   take(head: number, value: number): void {
     this.#extra = { head, value };

@@ -277,7 +277,8 @@ export class Receive {
       this.#takeBack(slot);
       used += 1;
       if (type === EXTRA_TYPE_GSO) this.#takeGso(slot, head >>> 16, (words[at + 1] as number) & 0xff);
-      else if (type === EXTRA_TYPE_HASH) this.#options.hash.take(head, words[at + 1] as number);
+      else if (type === EXTRA_TYPE_HASH && this.#options.hash.asked)
+        this.#options.hash.take(head, words[at + 1] as number);
       else this.#broken('bad-extra', slot, `type ${type}`);
     }
     return used;

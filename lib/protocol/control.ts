@@ -50,6 +50,11 @@ export const HASH_MAPPING_MAX = 128;
 /** Entries of a mapping are u32 in the guest's page. */
 export const HASH_MAPPING_ENTRY_BYTES = 4;
 
+// ---- grants that stay mapped: { ref u32, flags u16, status u16 } ---------------------------------
+export const GREF_ENTRY_BYTES = 8;
+/** The backend shall only read the page. */
+export const GREF_READONLY = 1;
+
 /** Writes one response. Every byte of it is written (XSA-216). */
 export function answerControl(
   request: Uint32Array,

@@ -53,7 +53,7 @@ export interface BatchOptions {
   readonly capacity: number;
   readonly arena: Arena;
   /** Grants of `domid` that need no hypervisor. */
-  readonly staged?: StagedGrants;
+  readonly staged?: StagedGrants | undefined;
 }
 
 /**

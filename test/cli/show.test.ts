@@ -57,6 +57,7 @@ describe('what is shown of a vif', () => {
         fromGuest: { reqProd: 2, reqCons: 2, rspProd: 2, size: 256 },
         toGuest: { reqProd: 2, reqCons: 2, rspProd: 2 },
         heldFrames: 0,
+        stagedGrants: 0,
         stalled: false,
         stats: { toGuest: { frames: 1, bytes: 80 } },
       },
