@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openStore } from '../../lib/xen/store/client.js';
 import { adoptTests } from './adopt.js';
+import { changeTests } from './changes.js';
 import { frameTests, pvhTest } from './frames.js';
 import { type Boot, Dom0, runTests } from './harness.js';
 import { kernelTests } from './kernel.js';
@@ -19,6 +20,7 @@ import { installBuilds } from './vifd.js';
 const TESTS = [
   ...lifeTests,
   ...frameTests,
+  ...changeTests,
   ...restartTests,
   ...neighbourTests,
   ...kernelTests,

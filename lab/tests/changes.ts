@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import type { Guest } from './guest.js';
+import type { Dom0, Test } from './harness.js';
+import { must, until } from './process.js';
+import { IperfLoop, ping, Session, serve } from './traffic.js';
+import { healthOf } from './witness.js';
+import { xdpPassObject } from './xdp.js';
+
+/** What a connected guest changes while frames move, vifd killed in the middle of each. */
+export const changeTests: Test[] = [
+  {
+    name: 'a guest switches its offloads off and on under load, with kills',
+    boot: 'alone',
+    run: (dom0) => underLoad(dom0, offloads),
+  },
+  {
+    name: 'a guest changes its MTU under load, with kills',
+    boot: 'alone',
+    run: (dom0) => underLoad(dom0, mtu),
+  },
+  {
+    name: 'neighbours of IPv6 are found by multicast, before and after a kill',
+    boot: 'alone',
+    run: (dom0) => underLoad(dom0, neighbourDiscovery),
+  },
+  {
+    name: 'a guest attaches and detaches an XDP program under load, with kills',
+    boot: 'alone',
+    run: (dom0) => underLoad(dom0, xdp),
+  },
+];
+
+type Kill = () => Promise<void>;
+
+/** @param change calls `kill` where the old life is to end and the new one to serve. */
+async function underLoad(dom0: Dom0, change: (guest: Guest, kill: Kill) => Promise<void>): Promise<void> {
+  const guest = await dom0.guest();
+  const { vifd } = dom0;
+  await serve(guest);
+  await ping(guest);
+  const { errors } = await healthOf(guest);
+  const session = await Session.open(guest);
+  const load = new IperfLoop(guest, 6);
+  await change(guest, async () => {
+    await vifd.stop('SIGKILL');
+    await vifd.start();
+  });
+  await ping(guest);
+  await load.end();
+  await session.end();
+  const after = await healthOf(guest);
+  assert.equal(after.errors, errors, 'the guest counted errors');
+  assert.doesNotMatch(after.dmesg, /netfront.*(error|broken|timeout)|Bad|still in use/i);
+  assert.deepEqual(vifd.errors(), []);
+}
+
+async function offloads(guest: Guest, kill: Kill): Promise<void> {
+  for (const state of ['off', 'on']) {
+    await guest.exec(`ethtool -K eth0 tso ${state} gso ${state} gro ${state} tx ${state} sg ${state}`);
+    await kill();
+    await ping(guest);
+  }
+}
+
+async function mtu(guest: Guest, kill: Kill): Promise<void> {
+  for (const bytes of [1280, 1500]) {
+    await guest.exec(`ip link set eth0 mtu ${bytes}`);
+    await kill();
+    // The longest that the guest answers in one piece.
+    await must('ping', '-c', '3', '-w', '20', '-s', `${bytes - 28}`, guest.address);
+  }
+}
+
+async function neighbourDiscovery(guest: Guest, kill: Kill): Promise<void> {
+  const address = `fd78::${guest.address.split('.')[3]}`;
+  await guest.exec(`ip addr replace ${address}/64 dev eth0 nodad`);
+  await must('ip', 'addr', 'replace', 'fd78::1/64', 'dev', 'xenbr0', 'nodad');
+  const find = async (): Promise<void> => {
+    await must('ip', '-6', 'neigh', 'flush', 'dev', 'xenbr0');
+    await guest.exec('ip -6 neigh flush dev eth0');
+    await must('ping', '-c', '2', '-w', '20', address);
+  };
+  await find();
+  await kill();
+  await find();
+}
+
+/** Linux's netfront asks for headroom, says Reconfiguring and waits for our Reconfigured: `ip` fails if that does not come. */
+async function xdp(guest: Guest, kill: Kill): Promise<void> {
+  const program = '/tmp/pass.o';
+  await guest.exec(`echo ${xdpPassObject().toString('base64')} | base64 -d >${program}`);
+  const headroom = async () => (await must('xenstore-read', `${frontendOf(guest)}/xdp-headroom`)).trim();
+  await guest.exec(`ip link set dev eth0 xdp object ${program} section xdp`);
+  assert.match(await guest.exec('ip link show eth0'), /prog\/xdp/);
+  assert.equal(await headroom(), '256');
+  await kill();
+  await ping(guest);
+  await guest.exec('ip link set dev eth0 xdp off');
+  assert.equal(await headroom(), '0');
+  await kill();
+  await until('both ends are Connected', async () => (await statesOf(guest)).every((state) => state === '4'));
+}
+
+function frontendOf({ domid }: Guest): string {
+  return `/local/domain/${domid}/device/vif/0`;
+}
+
+function statesOf(guest: Guest): Promise<string[]> {
+  return Promise.all(
+    [guest.backendPath, frontendOf(guest)].map(async (path) =>
+      (await must('xenstore-read', `${path}/state`)).trim(),
+    ),
+  );
+}
