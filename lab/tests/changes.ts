@@ -90,12 +90,12 @@ async function xdp(guest: Guest, kill: Kill): Promise<void> {
   const program = '/tmp/pass.o';
   await guest.exec(`echo ${xdpPassObject().toString('base64')} | base64 -d >${program}`);
   const headroom = async () => (await must('xenstore-read', `${frontendOf(guest)}/xdp-headroom`)).trim();
-  await guest.exec(`ip link set dev eth0 xdp object ${program} section xdp`);
-  assert.match(await guest.exec('ip link show eth0'), /prog\/xdp/);
+  await guest.exec(`/bin/ip link set dev eth0 xdp object ${program} section xdp`);
+  assert.match(await guest.exec('/bin/ip link show eth0'), /prog\/xdp/);
   assert.equal(await headroom(), '256');
   await kill();
   await ping(guest);
-  await guest.exec('ip link set dev eth0 xdp off');
+  await guest.exec('/bin/ip link set dev eth0 xdp off');
   assert.equal(await headroom(), '0');
   await kill();
   await until('both ends are Connected', async () => (await statesOf(guest)).every((state) => state === '4'));
