@@ -118,7 +118,7 @@ async function killed(dom0: Dom0): Promise<void> {
   await serve(guest);
   const health = await healthOf(guest);
   const before = await setUp(guest);
-  const session = await Session.open(guest);
+  using session = await Session.open(guest);
   const load = run('iperf3', '-c', guest.address, '-t', '40', '-R');
 
   const adopting = spawn(process.execPath, [dom0.vifd.program, 'adopt', guest.vif], { stdio: 'ignore' });

@@ -39,8 +39,8 @@ async function underLoad(dom0: Dom0, change: (guest: Guest, kill: Kill) => Promi
   await serve(guest);
   await ping(guest);
   const { errors } = await healthOf(guest);
-  const session = await Session.open(guest);
-  const load = new IperfLoop(guest, 6);
+  using session = await Session.open(guest);
+  using load = new IperfLoop(guest, 6);
   await change(guest, async () => {
     await vifd.stop('SIGKILL');
     await vifd.start();

@@ -8,6 +8,7 @@ import { type Boot, Dom0, runTests } from './harness.js';
 import { kernelTests } from './kernel.js';
 import { lifeTests } from './life.js';
 import { neighbourTests } from './neighbours.js';
+import { queueTests } from './queues.js';
 import { restartTests } from './restart.js';
 import { systemdTests } from './systemd.js';
 import { installBuilds } from './vifd.js';
@@ -20,6 +21,7 @@ import { installBuilds } from './vifd.js';
 const TESTS = [
   ...lifeTests,
   ...frameTests,
+  ...queueTests,
   ...changeTests,
   ...restartTests,
   ...neighbourTests,
@@ -52,4 +54,6 @@ if (verb === 'list') {
   );
   await dom0.vifd.stop('SIGTERM');
   await store[Symbol.asyncDispose]();
+  // What a failed test has left running must not hold the boot.
+  process.exit();
 }

@@ -27,7 +27,7 @@ async function neighbours(dom0: Dom0): Promise<void> {
   await serve(guest);
   await ping(guest);
   const health = await healthOf(guest);
-  const session = await Session.open(guest);
+  using session = await Session.open(guest);
   const measured = async (name: string, event: (neighbour: Guest) => Promise<void>): Promise<number> => {
     const neighbour = await dom0.guest('g2');
     // Frames are on their way to it when it happens; they may go unanswered.

@@ -29,7 +29,7 @@ export async function ping(guest: Guest, count = 3): Promise<void> {
 }
 
 /** iperf over and over, the direction changing, until it is ended. */
-export class IperfLoop {
+export class IperfLoop implements Disposable {
   readonly rates: { readonly direction: 'to' | 'from'; readonly mbits: number }[] = [];
   #ending = false;
   readonly #work: Promise<void>;
@@ -46,6 +46,11 @@ export class IperfLoop {
     return this.#work;
   }
 
+  /** For tests that have failed: no further run begins. */
+  [Symbol.dispose](): void {
+    this.#ending = true;
+  }
+
   async #loop(guest: Guest, seconds: number): Promise<void> {
     while (!this.#ending) {
       const direction = this.rates.length % 2 === 0 ? 'to' : 'from';
@@ -57,7 +62,7 @@ export class IperfLoop {
 const PERIOD_MS = 100;
 
 /** Somebody who types over one TCP connection and waits to see what was typed. */
-export class Session {
+export class Session implements Disposable {
   /** When each line came back. */
   readonly answers: number[] = [];
   sent = 0;
@@ -105,6 +110,12 @@ export class Session {
     }
     assert.equal(this.#failure, undefined, 'the interactive session broke');
     assert.equal(this.answers.length, this.sent, 'lines of the interactive session were lost');
+    this[Symbol.dispose]();
+  }
+
+  /** Idempotent. */
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
     this.#socket.destroy();
   }
 

@@ -37,8 +37,8 @@ export async function trial(
   await ping(guest);
   const before = await healthOf(guest);
   const witness = await StateWitness.open(dom0.store, guest);
-  const session = await Session.open(guest);
-  const load = new IperfLoop(guest, 10);
+  using session = await Session.open(guest);
+  using load = new IperfLoop(guest, 10);
 
   const lives = await endLives(endings, howLong);
   await load.end();
