@@ -8,6 +8,7 @@ export {
   type NetbackListeners,
   type NetbackOptions,
 } from './netback/netback.js';
+export type { Feature } from './netback/offer.js';
 export type {
   ConnectionDetails,
   HashDetails,

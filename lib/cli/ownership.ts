@@ -92,6 +92,8 @@ export class Ownership {
         up: true,
         mac: TAP_MAC,
         ...(bridge === undefined ? {} : { bridge }),
+        // A tap that is there has what the hotplug script or an operator has set since.
+        ...(vif.mtu === undefined || this.#parts.links.exists(vif.id) ? {} : { mtu: vif.mtu }),
       });
     const { mac, mtu } = keep;
     const port = this.#parts.openTap({

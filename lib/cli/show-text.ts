@@ -11,6 +11,7 @@ export function showText(vif: VifDetails): string {
     `${vif.id}  ${vif.state}${vif.reason === undefined ? '' : `: ${vif.reason}`}`,
     line('mac', vif.mac || '-'),
     line('bridge', vif.bridge ?? '-'),
+    line('MTU', vif.mtu === undefined ? 'default' : `${vif.mtu}`),
     line('port', vif.port ?? '-'),
     ...(connection === undefined ? [] : connectionLines(connection)),
   ];

@@ -1,4 +1,4 @@
-import type { Store, StoreView } from '../xen/types.js';
+import type { StoreView } from '../xen/types.js';
 
 /** Names a connection by its rings and channels: another one's are others. */
 export function ringsOf({ queues }: FrontendSettings): string {
@@ -47,41 +47,11 @@ export type Handshake =
   | { readonly ok: true; readonly settings: FrontendSettings }
   | { readonly ok: false; readonly reason: string };
 
-/**
- * What a new backend offers. Keys with '0' are there because an earlier backend (the kernel's) may have
- * left a '1' that a guest would believe.
- */
-const FEATURES: ReadonlyArray<readonly [string, string]> = [
-  ['feature-rx-copy', '1'],
-  ['feature-rx-flip', '0'],
-  ['feature-sg', '1'],
-  ['feature-gso-tcpv4', '1'],
-  ['feature-gso-tcpv6', '1'],
-  ['feature-ipv6-csum-offload', '1'],
-  ['feature-split-event-channels', '1'],
-  ['feature-multicast-control', '1'],
-  ['feature-dynamic-multicast-control', '1'],
-  ['feature-ctrl-ring', '1'],
-  ['feature-xdp-headroom', '1'],
-];
-
 /** Each frame says in an extra how much it has, so a guest that asks for more is served with this. Linux asks for 256. */
 const HEADROOM_MAX = 2048;
 
-export async function readHeadroom(store: StoreView, frontend: string): Promise<number> {
-  return headroomOf(await store.read(`${frontend}/${HEADROOM_KEY}`));
-}
-
 function headroomOf(text: string | undefined): number {
   return Math.min(unsigned(text) ?? 0, HEADROOM_MAX);
-}
-
-/** Writes the features below the backend's path: all or none. */
-export async function advertise(store: Store, backendPath: string, queues: number): Promise<void> {
-  await store.transaction(async (view) => {
-    for (const [key, value] of FEATURES) await view.write(`${backendPath}/${key}`, value);
-    await view.write(`${backendPath}/${QUEUES_MAX_KEY}`, `${queues}`);
-  });
 }
 
 /**
@@ -131,7 +101,7 @@ export async function readFrontend(store: StoreView, path: string, backend: stri
 }
 
 const QUEUES_KEY = 'multi-queue-num-queues';
-const QUEUES_MAX_KEY = 'multi-queue-max-queues';
+export const QUEUES_MAX_KEY = 'multi-queue-max-queues';
 /** Of each queue: below `queue-N`, and at the top where there is one queue (netif.h). */
 const QUEUE_KEYS = [
   'tx-ring-ref',

@@ -5,6 +5,7 @@ import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
 import { QUEUES_MAX } from './handshake.js';
 import type { Journals } from './journal.js';
+import { type Feature, Offer } from './offer.js';
 import type { PayloadMode, VifAddress, VifHook, VifId, VifInfo } from './types.js';
 import { Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
@@ -25,6 +26,8 @@ export interface NetbackOptions {
   readonly payload?: PayloadMode;
   /** How many queues a guest may have, where its port can have as many; 1 to 16, default 1. */
   readonly queues?: number;
+  /** Features of netif.h that are not offered. A guest that was offered one of them before is not served until it reconnects. */
+  readonly without?: readonly Feature[];
   /** Makes a kill at any instant harmless: see `journalFiles`. Default: none. */
   readonly journals?: Journals;
   /** Abort detaches, as disposal does. */
@@ -44,6 +47,7 @@ export interface NetbackEvents {
  */
 export class Netback implements AsyncDisposable {
   readonly #options: NetbackOptions;
+  readonly #offer: Offer;
   readonly #emitter = new EventEmitter();
   readonly #vifs = new Map<VifId, Vif>();
   readonly #adding = new Set<VifId>();
@@ -54,6 +58,7 @@ export class Netback implements AsyncDisposable {
 
   private constructor(options: NetbackOptions) {
     this.#options = options;
+    this.#offer = new Offer(options.without);
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -170,6 +175,7 @@ export class Netback implements AsyncDisposable {
       node,
       payload: this.#options.payload ?? 'copy',
       queues: this.#options.queues ?? 1,
+      offer: this.#offer,
       journals: this.#options.journals,
       hook: this.#options.hook,
       openPort: this.#options.port,

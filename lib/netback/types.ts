@@ -13,6 +13,8 @@ export interface VifInfo extends VifAddress {
   /** Empty when the toolstack wrote none. */
   readonly mac: string;
   readonly bridge: string | undefined;
+  /** What the toolstack wants on the host's side; undefined: the default. The guest has a key of its own for it. */
+  readonly mtu: number | undefined;
 }
 
 /**

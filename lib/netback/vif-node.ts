@@ -1,6 +1,7 @@
 import { parseXenbusState, type XenbusState } from '../protocol/xenbus.js';
 import type { Store, StoreView, StoreWatch } from '../xen/types.js';
-import { MULTICAST_KEY } from './handshake.js';
+import { type Handshake, MULTICAST_KEY, readFrontend } from './handshake.js';
+import { type Offer, refuseWithout } from './offer.js';
 import type { VifId, VifInfo } from './types.js';
 
 /** What the store says of a vif at one moment. */
@@ -15,6 +16,10 @@ export interface VifSight {
   /** What the toolstack allows the guest to send; see `parseRate`. */
   readonly rate: string | undefined;
 }
+
+/** As ports/tap.ts takes them: IPv4's least, and a tap's most. */
+const MTU_MIN = 68;
+const MTU_MAX = 65_521;
 
 /** A vif's nodes in the store: reading them as one picture, and writing our state. */
 export class VifNode {
@@ -33,12 +38,12 @@ export class VifNode {
 
   /** @returns undefined when the node is not (yet, or any more) a vif. */
   static async find(store: Store, path: string, domid: number, handle: number): Promise<VifNode | undefined> {
-    const [frontend, mac, bridge] = await Promise.all(
-      ['frontend', 'mac', 'bridge'].map((key) => store.read(`${path}/${key}`)),
+    const [frontend, mac, bridge, mtu] = await Promise.all(
+      ['frontend', 'mac', 'bridge', 'mtu'].map((key) => store.read(`${path}/${key}`)),
     );
     if (frontend === undefined || frontend === '') return undefined;
     const id: VifId = `vif${domid}.${handle}`;
-    return new VifNode(store, path, frontend, { id, domid, handle, mac: mac ?? '', bridge });
+    return new VifNode(store, path, frontend, { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) });
   }
 
   /** @returns undefined when the node is gone. */
@@ -64,6 +69,16 @@ export class VifNode {
     };
   }
 
+  /** What the guest wrote. @param offer given, a guest to whom another backend offered more is refused. */
+  async readGuest(offer: Offer | undefined): Promise<Handshake> {
+    const reading = readFrontend(this.#store, this.frontendPath, this.path);
+    const [handshake, withdrawn] = await Promise.all([
+      reading,
+      offer === undefined ? [] : offer.withdrawn(this.#store, this.path),
+    ]);
+    return refuseWithout(handshake, withdrawn);
+  }
+
   /** Follows what a connected guest may change. Resolves when it does. */
   async watch(onChange: () => void): Promise<void> {
     // These keys and not the whole frontend: a guest could write there without end (XSA-349).
@@ -82,11 +97,22 @@ export class VifNode {
     await Promise.all(this.#watches.splice(0).map(async (watch) => (await watch).close()));
   }
 
-  /** Writes our state, unless the node has gone meanwhile: a write would bring back a part of it. */
-  async setState(state: XenbusState): Promise<void> {
+  setState(state: XenbusState): Promise<void> {
+    return this.write('state', `${state}`);
+  }
+
+  /** Writes a key of ours, unless the node has gone meanwhile: a write would bring back a part of it. */
+  async write(key: string, value: string): Promise<void> {
     await this.#store.transaction(async (view: StoreView) => {
       if ((await view.read(`${this.path}/state`)) !== undefined)
-        await view.write(`${this.path}/state`, `${state}`);
+        await view.write(`${this.path}/${key}`, value);
     });
   }
+}
+
+/** @returns undefined for what can be no MTU: the host's side then has its default. */
+function mtuOf(text: string | undefined): number | undefined {
+  if (text === undefined || !/^[0-9]{2,5}$/.test(text)) return undefined;
+  const mtu = Number(text);
+  return mtu >= MTU_MIN && mtu <= MTU_MAX ? mtu : undefined;
 }

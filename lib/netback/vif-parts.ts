@@ -1,6 +1,7 @@
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
 import type { Journals } from './journal.js';
+import type { Offer } from './offer.js';
 import type { PayloadMode, VifHook, VifInfo } from './types.js';
 import type { Vif } from './vif.js';
 import type { VifNode } from './vif-node.js';
@@ -21,6 +22,7 @@ export interface VifParts {
   readonly payload: PayloadMode;
   /** How many a guest may have. */
   readonly queues: number;
+  readonly offer: Offer;
   readonly journals: Journals | undefined;
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;

@@ -5,15 +5,9 @@ import { Connection } from './connection.js';
 import { VifJournals } from './connection-journals.js';
 import { VifCounters } from './counters.js';
 import { parseRate, type Rate } from './credit.js';
-import {
-  advertise,
-  type FrontendSettings,
-  type Handshake,
-  readFrontend,
-  readHeadroom,
-  ringsOf,
-} from './handshake.js';
+import { type FrontendSettings, type Handshake, ringsOf } from './handshake.js';
 import { Hooks } from './hooks.js';
+import { CARRIER_KEY } from './offer.js';
 import type { VifDetails } from './show.js';
 import { frameStream } from './stream.js';
 import type { Direction, Frame, FrameHook, VifId, VifInfo, VifState, VifStats } from './types.js';
@@ -34,6 +28,7 @@ export class Vif implements VifInfo {
   readonly handle: number;
   readonly mac: string;
   readonly bridge: string | undefined;
+  readonly mtu: number | undefined;
   readonly #parts: VifParts;
   readonly #counters = new VifCounters();
   readonly #hooks: Hooks;
@@ -44,6 +39,8 @@ export class Vif implements VifInfo {
   #connection: Connection | undefined;
   /** Of the connection that is served, or was until it was stopped. */
   #rings: string | undefined;
+  /** What the node offers is ours. */
+  #offered = false;
   #dirty = false;
   #work: Promise<void> | undefined;
   #ended = false;
@@ -58,6 +55,7 @@ export class Vif implements VifInfo {
     this.handle = info.handle;
     this.mac = info.mac;
     this.bridge = info.bridge;
+    this.mtu = info.mtu;
     this.#hooks = new Hooks((error) => parts.onError(error, this));
     this.#journals = new VifJournals({
       journals: parts.journals,
@@ -93,9 +91,14 @@ export class Vif implements VifInfo {
 
   /** All that is known of it, as plain data. */
   show(): VifDetails {
-    const { id, domid, handle, mac, bridge, state, reason, stats } = this;
+    const { id, domid, handle, mac, bridge, mtu, state, reason, stats } = this;
     const connection = this.#connection?.show(this.queueStats);
-    return { id, domid, handle, mac, bridge, state, reason, port: this.#port?.name, stats, connection };
+    return { id, domid, handle, mac, bridge, mtu, state, reason, port: this.#port?.name, stats, connection };
+  }
+
+  /** Tells the guest whether its link is up. For its information: frames move all the same. */
+  setCarrier(up: boolean): Promise<void> {
+    return this.#parts.node.write(CARRIER_KEY, up ? '1' : '0');
   }
 
   /** Runs `hook` inline on every frame until the result is disposed. See FrameHook. */
@@ -171,9 +174,11 @@ export class Vif implements VifInfo {
    * connects awaits them: a guest that makes them unreadable must not hide its vif's end from us.
    */
   async #look(): Promise<{ sight: VifSight | undefined; keys: Promise<Handshake> }> {
-    const { node, xen } = this.#parts;
+    const { node, offer } = this.#parts;
     const looking = node.look();
-    const keys = readFrontend(xen.store, node.frontendPath, node.path);
+    // What a guest that is not ours yet negotiated was another backend's to offer.
+    const foreign = this.#connection === undefined && !this.#offered;
+    const keys = node.readGuest(foreign ? offer : undefined);
     keys.catch(() => undefined);
     return { sight: await looking, keys };
   }
@@ -227,9 +232,11 @@ export class Vif implements VifInfo {
     this.#state = 'waiting';
     this.#reason = undefined;
     const port = await this.#openPort();
-    if (sight.own === XenbusState.InitWait) return;
-    await advertise(this.#parts.xen.store, this.#parts.node.path, this.#queuesFor(port));
-    await this.#parts.node.setState(XenbusState.InitWait);
+    const { node, xen, offer } = this.#parts;
+    if (sight.own === XenbusState.InitWait && this.#offered) return;
+    await offer.advertise(xen.store, node.path, this.#queuesFor(port));
+    this.#offered = true;
+    if (sight.own !== XenbusState.InitWait) await node.setState(XenbusState.InitWait);
   }
 
   async #connect(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
@@ -295,11 +302,11 @@ export class Vif implements VifInfo {
   /** The guest has other wishes, and waits for our answer; frames move all the while. */
   async #reconfigure(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
     await this.#connect(sight, keys);
-    const { node, xen } = this.#parts;
-    const headroom = await readHeadroom(xen.store, node.frontendPath);
-    if (this.#connection !== undefined) this.#connection.xdpHeadroom = headroom;
+    const handshake = await keys;
+    if (this.#connection !== undefined && handshake.ok)
+      this.#connection.xdpHeadroom = handshake.settings.xdpHeadroom;
     // Our own write leads here again.
-    if (sight.own !== XenbusState.Reconfigured) await node.setState(XenbusState.Reconfigured);
+    if (sight.own !== XenbusState.Reconfigured) await this.#parts.node.setState(XenbusState.Reconfigured);
   }
 
   async #closed(sight: VifSight): Promise<void> {

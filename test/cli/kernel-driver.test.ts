@@ -17,7 +17,7 @@ import { Ownership } from '../../lib/cli/ownership.js';
 import type { VifInfo } from '../../lib/netback/types.js';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
 
-const vif: VifInfo = { id: 'vif3.0', domid: 3, handle: 0, mac: '', bridge: undefined };
+const vif: VifInfo = { id: 'vif3.0', domid: 3, handle: 0, mac: '', bridge: undefined, mtu: undefined };
 
 describe("a vif beside the kernel's driver", () => {
   let bus: string;

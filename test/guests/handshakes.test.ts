@@ -128,6 +128,23 @@ describe.each(GUESTS.map((script) => [script.name, script] as const))('%s', (_na
     expect(host.errors).toEqual([]);
   });
 
+  it.each([true, false])('comes back from a suspension with new rings (a backend runs: %s)', async (runs) => {
+    const host = new Host();
+    await host.create();
+    host.live();
+    const guest = new ScriptedGuest(host);
+    await connected(host, guest, script);
+    if (!runs) host.kill();
+    const again = script.connect(guest);
+    await host.hypervisor.advance(1000);
+    host.live();
+    await part(host, again, 'connecting again');
+    await fromGuest(host, guest);
+    // Who says nothing but Connected leaves a journal of rings that are no more: that is said.
+    expect(host.errors.filter((error) => !/journal is of another connection/.test(error))).toEqual([]);
+    await host.stop();
+  });
+
   it('waits for a hotplug script that is slow', async () => {
     const host = new Host();
     await host.create('/etc/xen/scripts/vif-bridge');

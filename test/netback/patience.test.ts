@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { READ_BYTES } from '../../lib/netback/batches.js';
 import { DRAIN_MS, STALL_MS } from '../../lib/netback/patience.js';
 import { ScriptedGuest } from '../guests/guest.js';
 import { Host } from '../guests/host.js';
@@ -57,6 +58,16 @@ describe.each([
     post(1);
     await host.run(40);
     expect(guest.rings.rxResponses()).toHaveLength(3);
+  });
+
+  it('makes us hold one batch at most, whatever waits in the port', async () => {
+    for (let i = 0; i < 100; i++) host.port?.put(new Uint8Array(60_000));
+    post(1);
+    await host.run(40);
+    const held = host.vif?.show().connection?.queues[0]?.heldFrames ?? 0;
+    expect(held).toBeGreaterThan(0);
+    expect(held * 60_000).toBeLessThan(READ_BYTES);
+    expect(host.port?.queued).toBe(100 - held);
   });
 
   it('loses what waits for longer than 10 s, what is held and what is not read yet, and gets what comes later', async () => {

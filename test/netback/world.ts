@@ -1,6 +1,6 @@
 import type { VifdError } from '../../lib/errors.js';
 import { memoryJournals } from '../../lib/netback/journal.js';
-import { Netback } from '../../lib/netback/netback.js';
+import { Netback, type NetbackOptions } from '../../lib/netback/netback.js';
 import type { PayloadMode, VifId } from '../../lib/netback/types.js';
 import type { AttachedHow } from '../../lib/netback/vif-parts.js';
 import type { Xen } from '../../lib/xen/types.js';
@@ -30,7 +30,11 @@ export class World {
   }
 
   /** Connects the guests and begins a life of the backend. */
-  async start(payload: PayloadMode, guests: readonly RawGuest[] = []): Promise<void> {
+  async start(
+    payload: PayloadMode,
+    guests: readonly RawGuest[] = [],
+    options: Pick<NetbackOptions, 'without'> = {},
+  ): Promise<void> {
     for (const guest of guests) await this.settled(guest.connect(this.toolstack));
     this.dom0 = await this.machine.open(0);
     this.#killed = false;
@@ -41,7 +45,7 @@ export class World {
     };
     this.netback = await this.settled(
       Netback.open(
-        { xen: this.dom0, port, payload, journals: this.journals },
+        { xen: this.dom0, port, payload, journals: this.journals, ...options },
         {
           attached: (_vif, how) => this.attached.push(how),
           detached: (_vif, why) => this.detached.push(why),

@@ -1,0 +1,82 @@
+import type { Store, StoreView } from '../xen/types.js';
+import { type FrontendSettings, type Handshake, QUEUES_MAX_KEY } from './handshake.js';
+
+/** What is offered to guests, by the keys of netif.h. */
+const FEATURES = [
+  'feature-sg',
+  'feature-gso-tcpv4',
+  'feature-gso-tcpv6',
+  'feature-ipv6-csum-offload',
+  'feature-split-event-channels',
+  'feature-multicast-control',
+  'feature-dynamic-multicast-control',
+  'feature-ctrl-ring',
+  'feature-xdp-headroom',
+] as const;
+export type Feature = (typeof FEATURES)[number];
+
+/** Without copying nothing works; page flipping is gone from every backend, and an earlier one may have left its key. */
+const FIXED = { 'feature-rx-copy': '1', 'feature-rx-flip': '0' };
+
+/** What a connected guest can be seen not to use. Of all else it may send what it was offered, and does not say so. */
+const USED: Partial<Record<string, (settings: FrontendSettings) => boolean>> = {
+  'feature-split-event-channels': ({ queues }) => queues.some(({ txPort, rxPort }) => txPort !== rxPort),
+  'feature-multicast-control': ({ multicastControl }) => multicastControl,
+  'feature-dynamic-multicast-control': ({ multicastControl }) => multicastControl,
+  'feature-ctrl-ring': ({ control }) => control !== undefined,
+  'feature-xdp-headroom': ({ xdpHeadroom }) => xdpHeadroom > 0,
+};
+
+/** What this backend offers, and what an earlier one offered that it does not. */
+export class Offer {
+  readonly #without: ReadonlySet<string>;
+
+  constructor(without: readonly Feature[] = []) {
+    this.#without = new Set(without);
+  }
+
+  /**
+   * Writes the features below the backend's path: all or none. What is not offered is written as '0', since an earlier
+   * backend (the kernel's) may have left a '1' that a guest would believe. The link is up until somebody says otherwise.
+   */
+  async advertise(store: Store, backendPath: string, queues: number): Promise<void> {
+    await store.transaction(async (view) => {
+      for (const key of FEATURES)
+        await view.write(`${backendPath}/${key}`, this.#without.has(key) ? '0' : '1');
+      for (const [key, value] of Object.entries(FIXED)) await view.write(`${backendPath}/${key}`, value);
+      await view.write(`${backendPath}/${QUEUES_MAX_KEY}`, `${queues}`);
+      const carrier = `${backendPath}/${CARRIER_KEY}`;
+      if ((await view.read(carrier)) === undefined) await view.write(carrier, '1');
+    });
+  }
+
+  /** @returns features that the node offers and this backend does not have: another one wrote them. */
+  async withdrawn(view: StoreView, backendPath: string): Promise<string[]> {
+    const offered = async (key: string) => (await view.read(`${backendPath}/${key}`)) === '1';
+    const names = await view.list(backendPath);
+    const strange = names.filter(
+      (name) => name.startsWith('feature-') && !this.#has(name) && !(name in FIXED),
+    );
+    const found = await Promise.all(strange.map(offered));
+    return strange.filter((_name, index) => found[index]);
+  }
+
+  #has(key: string): boolean {
+    return FEATURES.some((feature) => feature === key) && !this.#without.has(key);
+  }
+}
+
+/** The link's state, for the guest (netif.h, "Link state"). Without it the link is up. */
+export const CARRIER_KEY = 'carrier';
+
+/** A guest that was offered what it may use and is not there any more cannot be served as it is. */
+export function refuseWithout(handshake: Handshake, withdrawn: readonly string[]): Handshake {
+  if (!handshake.ok) return handshake;
+  const missing = withdrawn.filter((key) => USED[key]?.(handshake.settings) ?? true);
+  if (missing.length === 0) return handshake;
+  const keys = missing.join(', ');
+  return {
+    ok: false,
+    reason: `${keys} was offered by the backend before, and this one has it not; run that again`,
+  };
+}
