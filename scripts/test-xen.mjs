@@ -28,6 +28,8 @@ if (!(Number(options.minutes) > 0)) {
 }
 
 const EXIT_SKIPPED = 77;
+/** By a signal, as shells tell it. */
+const EXIT_ENDED = 130;
 const BOOTS = [
   { name: 'alone', what: 'xen-netback is absent', options: ['--no-netback'], seconds: 2400 },
   { name: 'beside', what: 'xen-netback is there', options: [], seconds: 1200 },
@@ -69,10 +71,15 @@ async function lab(args) {
     said += chunk;
     process.stderr.write(chunk);
   });
-  const end = () => child.kill('SIGTERM');
+  let ended = false;
+  const end = () => {
+    ended = true;
+    child.kill('SIGTERM');
+  };
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, end);
   const code = await new Promise((resolve) => child.on('close', resolve));
   for (const signal of ['SIGINT', 'SIGTERM']) process.off(signal, end);
+  if (ended) process.exit(EXIT_ENDED);
   return { code, said };
 }
 
