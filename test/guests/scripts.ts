@@ -1,4 +1,6 @@
+import { CTRL_SET_HASH_ALGORITHM, CTRL_SUCCESS, HASH_ALGORITHM_NONE } from '../../lib/protocol/control.js';
 import { XenbusState } from '../../lib/protocol/xenbus.js';
+import { type RawAnswer, RawControl } from '../netback/raw-control.js';
 import type { GuestScript, ScriptedGuest } from './guest.js';
 
 const { Unknown, Initialising, InitWait, Initialised, Connected } = XenbusState;
@@ -62,12 +64,13 @@ const WINDOWS_CHANGE_MS = 120_000;
 const windows: GuestScript = {
   name: 'Windows',
   source:
-    'xcp-ng/win-xenvif src/xenvif/frontend.c, receiver.c: FrontendPrepare, FrontendConnect, FrontendClose',
+    'xcp-ng/win-xenvif src/xenvif/frontend.c, receiver.c, controller.c: FrontendPrepare, FrontendConnect, FrontendClose',
   // ASSERT(FALSE) in all three loops.
   fears: [Reconfiguring, Reconfigured],
   async connect(guest) {
     await windowsLoop(guest, InitWait, { [Closed]: Initialising, [Connected]: Closing, [Closing]: Closed });
     const split = (await guest.read('feature-split-event-channels')) === '1';
+    const control = (await guest.read('feature-ctrl-ring')) === '1' ? new RawControl(guest.xen) : undefined;
     await guest.remove('feature-gso-tcpv4-prefix', 'feature-gso-tcpv6-prefix');
     await guest.write({
       ...guest.offer(split ? 2 : 1),
@@ -79,12 +82,14 @@ const windows: GuestScript = {
       'feature-no-csum-offload': 0,
       'feature-ipv6-csum-offload': 1,
       ...queuesKey(1),
+      ...control?.keys,
     });
     await windowsLoop(guest, Connected, {
       [InitWait]: Connected,
       [Initialised]: Connected,
       [Closing]: Closed,
     });
+    if (control !== undefined) await windowsAsks(guest, control);
     // Multicast filters come on the ring; the driver asks for them while it runs.
     await guest.write({ 'request-multicast-control': 0 });
   },
@@ -106,6 +111,19 @@ async function windowsLoop(
     const answer = state === goal ? undefined : answers[state];
     if (answer !== undefined) await guest.say(answer);
   }
+}
+
+/** A request on the control ring: kicked again every 100 ms, and given up after 5 s (controller.c). */
+async function windowsAsks(guest: ScriptedGuest, control: RawControl): Promise<void> {
+  const first = control.ask([CTRL_SET_HASH_ALGORITHM, HASH_ALGORITHM_NONE]);
+  for (let waitedMs = 0; control.answers(first).length === 0; waitedMs += 100) {
+    if (waitedMs >= 5000) throw new Error('Windows gives up: no answer on the control ring within 5 s');
+    await new Promise<void>((resolve) => guest.xen.clock.after(100, resolve));
+    control.notify();
+  }
+  const [{ type, status }] = control.answers(first) as [RawAnswer];
+  if (type !== CTRL_SET_HASH_ALGORITHM || status !== CTRL_SUCCESS)
+    throw new Error(`answer ${type}: ${status}`);
 }
 
 /** FreeBSD: as Linux, but Closed at once when the backend says Closing. No GSO over IPv6. */
