@@ -9,6 +9,7 @@ import {
   PLAIN_GUEST,
   type Reboot,
   type Scenario,
+  SIM_QUEUES_MAX,
 } from './scenario.js';
 
 /** Lives that end before the last one. */
@@ -72,6 +73,7 @@ function drawGuest(dice: Dice): GuestPlan {
     ...PLAIN_GUEST,
     sizes,
     mtuBytes,
+    queues: dice.oneOf([1, 1, 1, 2, SIM_QUEUES_MAX]),
     fromGuest: dice.often(20) ? 0 : frames,
     toGuest: dice.often(20) ? 0 : frames,
     // At 0 as Linux begins; or so that the indices wrap under way.

@@ -54,6 +54,13 @@ const SHAPES: readonly Exhaustive[] = [
     lateMs: 5,
   }),
   shape('hooks that drop', { sizes: [60], fromGuest: 4, toGuest: 4 }, { hook: 'drop' }),
+  shape('two queues, indices that wrap', {
+    queues: 2,
+    sizes: [60, 9000],
+    fromGuest: 2,
+    toGuest: 2,
+    ringStart: NEAR_WRAP,
+  }),
   shape('a full ring', { sizes: [60], fromGuest: MORE_THAN_A_RING, toGuest: 0, ringStart: NEAR_WRAP }),
   shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, true),
 ];

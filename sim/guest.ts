@@ -1,11 +1,12 @@
-import { createVif, Generator, Netfront } from '../lib/netfront/index.js';
+import { createVif, Generator, ManyQueues, Netfront } from '../lib/netfront/index.js';
 import { readTag, type TrafficTag } from '../lib/netfront/traffic-frames.js';
+import type { Port } from '../lib/ports/types.js';
 import { RSP_OKAY } from '../lib/protocol/netif.js';
 import { everyNth } from '../lib/xen/model/faults.js';
 import type { ModelHypervisor, ModelXen } from '../lib/xen/model/index.js';
 import type { ArenaPool } from './arenas.js';
 import { type Admission, type Network, SimPort } from './port.js';
-import type { FaultPlan, GuestPlan } from './scenario.js';
+import { type FaultPlan, type GuestPlan, SIM_QUEUES_MAX } from './scenario.js';
 import { settled } from './settled.js';
 import { Stream } from './stream.js';
 import { guestXen } from './xen-faults.js';
@@ -32,9 +33,10 @@ export interface GuestParts {
 /** One connection of the guest: from its beginning to its reboot. */
 interface Connection {
   readonly xen: ModelXen;
-  readonly port: SimPort;
-  readonly generator: Generator;
-  readonly fromGuest: Stream;
+  /** By queue. */
+  readonly ports: readonly SimPort[];
+  readonly generators: readonly Generator[];
+  readonly fromGuest: readonly Stream[];
   front: Netfront | undefined;
 }
 
@@ -42,7 +44,8 @@ interface Connection {
 export class SimGuest {
   readonly domid: number;
   readonly vif: string;
-  readonly toGuest: Stream;
+  /** By queue. */
+  readonly toGuest: readonly Stream[];
   readonly connections: Connection[] = [];
   /** What nobody should ever see. */
   readonly faults: string[] = [];
@@ -53,20 +56,30 @@ export class SimGuest {
   /** Bits flipped in a journal that may have kept frames: their bytes have no check but TCP's own. */
   flipped = false;
   readonly #parts: GuestParts;
-  readonly #network: HostNetwork;
+  readonly #networks: readonly HostNetwork[];
 
   constructor(parts: GuestParts) {
     this.#parts = parts;
     this.domid = DOMID_FIRST + parts.index;
     this.vif = `vif${this.domid}.0`;
     const { mtuBytes } = parts.plan;
-    const seed = seedOf(parts.index, CONNECTIONS_MAX);
-    this.toGuest = new Stream({ name: `${this.vif} to-guest`, seed, mtuBytes });
-    this.#network = new HostNetwork(this, parts);
+    this.toGuest = this.#queues.map((queue) => {
+      const seed = seedOf(parts.index, CONNECTIONS_MAX, queue);
+      return new Stream({ name: `${this.vif} to-guest${this.#where(queue)}`, seed, mtuBytes });
+    });
+    this.#networks = this.#queues.map((queue) => new HostNetwork(this, parts, queue));
   }
 
   get front(): Netfront | undefined {
     return this.#current.front;
+  }
+
+  get #queues(): number[] {
+    return Array.from({ length: this.#parts.plan.queues }, (_, queue) => queue);
+  }
+
+  #where(queue: number): string {
+    return this.#parts.plan.queues > 1 ? `, queue ${queue}` : '';
   }
 
   get #current(): Connection {
@@ -83,27 +96,32 @@ export class SimGuest {
   }
 
   /** The host's end, for a life of the backend. */
-  hostPort(life: ModelXen): SimPort {
-    const port = new SimPort(this.vif, this.#network, life);
-    this.#network.port = port;
-    return port;
+  hostPort(life: ModelXen): Port {
+    return new ManyQueues(
+      this.#networks.map((network) => {
+        network.port = new SimPort(this.vif, network, life);
+        return network.port;
+      }),
+    );
   }
 
   /** Frames on their way in both directions. */
   burst(): void {
     const { fromGuest, toGuest } = this.#parts.plan;
-    this.#current.generator.more(fromGuest);
-    this.#current.port.announce();
-    this.#network.generator.more(toGuest);
-    this.#network.port?.announce();
+    const { generators, ports } = this.#current;
+    for (const queue of this.#queues) {
+      generators[queue].more(fromGuest);
+      ports[queue].announce();
+      this.#networks[queue].generator.more(toGuest);
+      this.#networks[queue].port?.announce();
+    }
   }
 
   /** Nothing waits on either side. */
   get still(): boolean {
-    const { front, generator } = this.#current;
-    return (
-      front !== undefined && front.outstanding === 0 && !generator.ready && !this.#network.generator.ready
-    );
+    const { front, generators } = this.#current;
+    const left = [...generators, ...this.#networks.map(({ generator }) => generator)];
+    return front?.outstanding === 0 && left.every(({ ready }) => !ready);
   }
 
   async reboot(how: 'closes' | 'dies'): Promise<void> {
@@ -115,25 +133,27 @@ export class SimGuest {
       if (!closed) this.faults.push(`${this.vif}: the guest cannot close`);
     } else hypervisor.kill(xen);
     // What was on its way to the guest is for nobody now.
-    this.toGuest.excuseBelow(this.#network.generator.sent);
+    for (const queue of this.#queues) this.toGuest[queue].excuseBelow(this.#networks[queue].generator.sent);
     if (how === 'closes' && front !== undefined) this.#connect();
     else await this.create();
   }
 
-  /** A frame that the host got. */
-  cameToHost(bytes: Uint8Array, start: number, length: number): void {
+  /** A frame that the host got, by the queue that it was sent in. */
+  cameToHost(queue: number, bytes: Uint8Array, start: number, length: number): void {
     const tag = this.#tagOf(bytes, start, length);
-    const stream = this.connections.find(({ fromGuest }) => fromGuest.seed === tag?.seed)?.fromGuest;
+    const streams = this.connections.map(({ fromGuest }) => fromGuest[queue]);
+    const stream = streams.find(({ seed }) => seed === tag?.seed);
     if (tag !== undefined && stream !== undefined) {
       stream.take(bytes, start, length, tag, this.#parts.lifeNow());
     } else this.#stranger(tag, 'the host');
   }
 
-  /** A frame that the guest got. */
-  cameToGuest(bytes: Uint8Array, start: number, length: number): void {
+  /** A frame that the guest got, by the queue that it was sent in. */
+  cameToGuest(queue: number, bytes: Uint8Array, start: number, length: number): void {
     const tag = this.#tagOf(bytes, start, length);
-    if (tag?.seed === this.toGuest.seed) {
-      this.toGuest.take(bytes, start, length, tag, this.#parts.lifeNow());
+    const stream = this.toGuest[queue];
+    if (tag?.seed === stream.seed) {
+      stream.take(bytes, start, length, tag, this.#parts.lifeNow());
     } else this.#stranger(tag, 'the guest');
   }
 
@@ -144,7 +164,7 @@ export class SimGuest {
     length: number,
   ): { stream: Stream; sequence: number } | undefined {
     const tag = this.#tagOf(bytes, start, length);
-    const streams = [this.toGuest, ...this.connections.map(({ fromGuest }) => fromGuest)];
+    const streams = [...this.toGuest, ...this.connections.flatMap(({ fromGuest }) => fromGuest)];
     const stream = streams.find(({ seed }) => seed === tag?.seed);
     return tag === undefined || stream === undefined ? undefined : { stream, sequence: tag.sequence };
   }
@@ -167,19 +187,24 @@ export class SimGuest {
     const { hypervisor, index, plan, lifeNow } = this.#parts;
     const { mtuBytes, sizes, lateMs } = plan;
     const number = this.connections.length;
-    const seed = seedOf(index, number);
     const xen = hypervisor.open(this.domid);
-    const generator = new Generator({ seed, sizes, mtuBytes, frames: 0 });
-    const network: Network = {
-      generator,
-      take: (bytes, start, length) => this.cameToGuest(bytes, start, length),
-      left: () => {},
-      admit: () => 'goes',
-      refused: () => {},
-    };
-    const fromGuest = new Stream({ name: `${this.vif} from-guest, connection ${number}`, seed, mtuBytes });
-    const port = new SimPort(`guest ${index}`, network, xen);
-    const connection: Connection = { xen, port, generator, fromGuest, front: undefined };
+    const seeds = this.#queues.map((queue) => seedOf(index, number, queue));
+    const generators = seeds.map((seed) => new Generator({ seed, sizes, mtuBytes, frames: 0 }));
+    const fromGuest = seeds.map((seed, queue) => {
+      const name = `${this.vif} from-guest, connection ${number}${this.#where(queue)}`;
+      return new Stream({ name, seed, mtuBytes });
+    });
+    const ports = generators.map((generator, queue) => {
+      const network: Network = {
+        generator,
+        take: (bytes, start, length) => this.cameToGuest(queue, bytes, start, length),
+        left: () => {},
+        admit: () => 'goes',
+        refused: () => {},
+      };
+      return new SimPort(`guest ${index}`, network, xen);
+    });
+    const connection: Connection = { xen, ports, generators, fromGuest, front: undefined };
     this.connections.push(connection);
     const { splitChannels, scatterGather, buffersMax, ringStart } = plan;
     const gso = { sg: scatterGather, gsoV4: scatterGather, gsoV6: scatterGather };
@@ -187,14 +212,15 @@ export class SimGuest {
       xen: guestXen(xen, this.#parts.arenas, lateMs),
       domid: this.domid,
       handle: 0,
-      port,
+      port: new ManyQueues(ports),
+      queues: plan.queues,
       ringStart,
       splitChannels,
       buffersMax,
       features: gso,
-      onAnswered: (frame, status) => {
-        fromGuest.due(frame, lifeNow());
-        if (status !== RSP_OKAY) fromGuest.excuse(frame);
+      onAnswered: (frame, status, queue) => {
+        fromGuest[queue].due(frame, lifeNow());
+        if (status !== RSP_OKAY) fromGuest[queue].excuse(frame);
       },
     }).then(
       (front) => {
@@ -207,18 +233,20 @@ export class SimGuest {
   }
 }
 
-/** Seeds tell guests, connections and directions apart; few, since each has a pattern of its own. */
-function seedOf(guest: number, connection: number): number {
-  return 1 + guest * (CONNECTIONS_MAX + 1) + connection;
+/** Seeds tell guests, connections, queues and directions apart; few, since each has a pattern of its own. */
+function seedOf(guest: number, connection: number, queue: number): number {
+  return 1 + guest * SEEDS_OF_GUEST + connection * SIM_QUEUES_MAX + queue;
 }
+
+const SEEDS_OF_GUEST = (CONNECTIONS_MAX + 1) * SIM_QUEUES_MAX;
 
 /** @returns the guest that a seed belongs to, of `guests`. */
 export function guestOfSeed(seed: number, guests: number): number | undefined {
-  const guest = Math.floor((seed - 1) / (CONNECTIONS_MAX + 1));
+  const guest = Math.floor((seed - 1) / SEEDS_OF_GUEST);
   return guest >= 0 && guest < guests ? guest : undefined;
 }
 
-/** What is behind a vif: it outlives the backend's lives, as a persistent tap and its bridge do. */
+/** What is behind a queue of a vif: it outlives the backend's lives, as a persistent tap and its bridge do. */
 class HostNetwork implements Network {
   readonly generator: Generator;
   port: SimPort | undefined;
@@ -227,9 +255,13 @@ class HostNetwork implements Network {
   readonly #full: () => boolean;
   readonly #refuses: () => boolean;
 
-  constructor(guest: SimGuest, { index, plan, faults, lifeNow }: GuestParts) {
+  readonly #queue: number;
+
+  constructor(guest: SimGuest, { index, plan, faults, lifeNow }: GuestParts, queue: number) {
     const { sizes, mtuBytes } = plan;
-    this.generator = new Generator({ seed: seedOf(index, CONNECTIONS_MAX), sizes, mtuBytes, frames: 0 });
+    const seed = seedOf(index, CONNECTIONS_MAX, queue);
+    this.generator = new Generator({ seed, sizes, mtuBytes, frames: 0 });
+    this.#queue = queue;
     this.#guest = guest;
     this.#lifeNow = lifeNow;
     this.#full = everyNth(faults.portFullEvery || undefined);
@@ -237,7 +269,7 @@ class HostNetwork implements Network {
   }
 
   take(bytes: Uint8Array, start: number, length: number): void {
-    this.#guest.cameToHost(bytes, start, length);
+    this.#guest.cameToHost(this.#queue, bytes, start, length);
   }
 
   left(bytes: Uint8Array, start: number, length: number): void {

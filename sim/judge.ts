@@ -29,13 +29,14 @@ export function judge(run: Run): Outcome {
   const { lives, guests } = run;
   const faults = [...run.faults, ...judgeComplaints(run)];
   for (const guest of guests) faults.push(...judgeGuest(guest, lives));
-  const fromGuest = guests.flatMap(({ connections }) => connections.map((one) => one.fromGuest));
-  const toGuest = guests.map((guest) => guest.toGuest);
+  const fromGuest = guests.flatMap(({ connections }) => connections.flatMap((one) => one.fromGuest));
+  const toGuest = guests.flatMap((guest) => guest.toGuest);
   const most = (streams: Stream[]) =>
     Math.max(0, ...streams.flatMap((stream) => lives.map((_, life) => stream.repeatsIn(life))));
   const lost = (stream: Stream) => lives.reduce((sum, _, life) => sum + stream.lostIn(life).length, 0);
   // Which of its buffers the guest got back empty says nothing of the frame; the other frames are lost.
-  const lostTo = (guest: SimGuest) => Math.max(0, lost(guest.toGuest) - refusedTo(guest));
+  const lostTo = (guest: SimGuest) =>
+    Math.max(0, guest.toGuest.reduce((sum, stream) => sum + lost(stream), 0) - refusedTo(guest));
   return {
     faults,
     steps: lives.at(-1)?.steps ?? 0,
@@ -59,9 +60,9 @@ function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[]): string[] {
   for (const { front, fromGuest } of guest.connections) {
     const violations = front?.violations.list ?? [];
     faults.push(...violations.map(({ kind, detail }) => `${guest.vif}: ${kind}: ${detail}`));
-    faults.push(...judgeFromGuest(fromGuest, guest, lives));
+    for (const stream of fromGuest) faults.push(...judgeFromGuest(stream, guest, lives));
   }
-  faults.push(...judgeToGuest(guest, lives));
+  for (const stream of guest.toGuest) faults.push(...judgeToGuest(stream, guest, lives));
   if (!guest.still) faults.push(`${guest.vif}: frames still wait, ${waiting(guest)}`);
   return faults;
 }
@@ -89,8 +90,8 @@ function judgeFromGuest(stream: Stream, { spoiltAfter }: SimGuest, lives: readon
 }
 
 /** To the guest all that was read, once, in order and unchanged; but a kill may cost what was being read just then. */
-function judgeToGuest(guest: SimGuest, lives: readonly LifeRecord[]): string[] {
-  const { toGuest: stream, spoiltAfter } = guest;
+function judgeToGuest(stream: Stream, guest: SimGuest, lives: readonly LifeRecord[]): string[] {
+  const { spoiltAfter } = guest;
   const faults = [...stream.faults, ...(guest.flipped ? [] : stream.damaged)];
   const refused = refusedTo(guest);
   lives.forEach(({ killedAtStep }, life) => {

@@ -7,7 +7,7 @@ import { guestOfSeed, SimGuest } from './guest.js';
 import { hookOf } from './hook.js';
 import { SimJournals } from './journals.js';
 import { judge, type Outcome } from './judge.js';
-import type { LifePlan, Scenario } from './scenario.js';
+import { type LifePlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
 import { settled } from './settled.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
@@ -163,6 +163,7 @@ export class Run {
           xen: backendXen(xen, arenas, faults, (path) => this.#touch(path)),
           port: ({ id }) => this.guests.find(({ vif }) => vif === id)!.hostPort(xen),
           payload,
+          queues: SIM_QUEUES_MAX,
           ...(journal ? { journals: this.#journals.of((what) => xen.step(what)) } : {}),
           ...(frameHook === undefined ? {} : { hook: frameHook }),
         },

@@ -1,11 +1,15 @@
 import type { PayloadMode } from '../lib/netback/types.js';
 
+/** Of a guest, at most. */
+export const SIM_QUEUES_MAX = 3;
+
 /** How a guest and the host behind its vif behave. */
 export interface GuestPlan {
   /** Lengths of frames in turn; longer than `mtuBytes` is GSO with its extra-info slot. */
   readonly sizes: readonly number[];
   readonly mtuBytes: number;
-  /** Frames of a burst each way. */
+  readonly queues: number;
+  /** Frames of a burst each way, in each queue. */
   readonly fromGuest: number;
   readonly toGuest: number;
   /** Where the rings' indices begin. */
@@ -90,6 +94,7 @@ export const NO_FAULTS: FaultPlan = {
 export const PLAIN_GUEST: GuestPlan = {
   sizes: [60],
   mtuBytes: 1514,
+  queues: 1,
   fromGuest: 1,
   toGuest: 1,
   ringStart: 0,
