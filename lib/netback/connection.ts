@@ -1,4 +1,5 @@
 import { VifdError } from '../errors.js';
+import { SteeredPort } from '../ports/steered.js';
 import type { Port } from '../ports/types.js';
 import type { Clock, Xen } from '../xen/types.js';
 import { Conform, takesOf } from './conform.js';
@@ -68,7 +69,9 @@ export class Connection {
       this.#control = this.#attachControl(parts);
       // Nobody was told of anything yet.
       if (this.#answered === 0) this.hash.begin();
-      for (let index = 0; index < settings.queues.length; index++) queues.push(this.#attach(parts, index));
+      const port = this.#steered(parts);
+      for (let index = 0; index < settings.queues.length; index++)
+        queues.push(this.#attach({ ...parts, port }, index));
     } catch (error) {
       this.detach();
       throw error;
@@ -135,6 +138,18 @@ export class Connection {
   /** How far earlier lives have answered control requests. */
   get #answered(): number {
     return this.#control?.answered ?? 0;
+  }
+
+  /** A guest with a control ring may choose the queue of each frame; until it does, the port's own choice stands. */
+  #steered({ settings, port, xen, counters }: ConnectionParts): Port {
+    if (settings.control === undefined || settings.queues.length === 1) return port;
+    const { hash } = this;
+    return new SteeredPort(port, (bytes) => xen.grants.arena(bytes), {
+      queueOf: (bytes, start, length) => hash.queueOf(bytes, start, length),
+      onDropped: (queue) => {
+        counters(queue).toGuest.dropped++;
+      },
+    });
   }
 
   #attachControl({ xen, domid, settings, journals, onStop }: ConnectionParts): Control | undefined {

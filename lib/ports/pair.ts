@@ -1,21 +1,14 @@
 import { VifdError } from '../errors.js';
 import { completeChecksum } from '../protocol/checksum.js';
 import { planSegments, writeSegment } from '../protocol/segment.js';
-import { FrameQueue } from './queue.js';
+import { FrameQueue, fillFrom } from './queue.js';
 import {
   FRAME_BYTES_MAX,
-  FRAME_FIRST_OP,
   FRAME_LENGTH,
   FRAME_OFFSET,
   FRAME_OP_COUNT,
   FRAME_STATUS,
-  FRAMES_ALIGN,
-  FRAMES_COUNT,
-  FRAMES_END,
   FRAMES_ERRNO,
-  FRAMES_MORE,
-  FRAMES_PHASE,
-  FRAMES_START,
   type FrameBatch,
   frameAt,
   type Port,
@@ -111,31 +104,7 @@ class PairIo implements PortIo {
   }
 
   read(): number {
-    const { block, capacity, arena } = this.#reads;
-    const end = Math.min(block[FRAMES_END], arena.bytes.length);
-    let cursor = block[FRAMES_START];
-    let count = 0;
-    for (; count < capacity; count++) {
-      const record = this.#queue.peek();
-      if (record === undefined) break;
-      const offset = place(block, cursor);
-      // The same room as a tap needs, so that nothing works here that fails there.
-      if (offset + FRAME_BYTES_MAX > end) break;
-      arena.bytes.set(record, offset - VNET_HEADER_BYTES);
-      const length = record.length - VNET_HEADER_BYTES;
-      this.#queue.shift();
-      const at = frameAt(count);
-      block[at + FRAME_OFFSET] = offset;
-      block[at + FRAME_LENGTH] = length;
-      block[at + FRAME_FIRST_OP] = 0;
-      block[at + FRAME_OP_COUNT] = 0;
-      block[at + FRAME_STATUS] = 0;
-      cursor = offset + length;
-    }
-    block[FRAMES_COUNT] = count;
-    block[FRAMES_MORE] = this.#queue.empty ? 0 : 1;
-    block[FRAMES_ERRNO] = 0;
-    return count;
+    return fillFrom(this.#queue, this.#reads);
   }
 
   wantReadable(): void {
@@ -226,13 +195,6 @@ const FULL = -1;
 function plainHeader(record: Uint8Array): void {
   record.fill(0, 0, VNET_HEADER_BYTES);
   record[0] = VNET_FLAG_DATA_VALID;
-}
-
-/** The first place at or behind `cursor` with room for the vnet header in front. */
-function place(block: Uint32Array, cursor: number): number {
-  const align = block[FRAMES_ALIGN];
-  const phase = block[FRAMES_PHASE] % align;
-  return Math.ceil((cursor + VNET_HEADER_BYTES - phase) / align) * align + phase;
 }
 
 function isIpv4(record: Uint8Array): boolean {

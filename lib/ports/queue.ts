@@ -1,3 +1,22 @@
+import {
+  FRAME_BYTES_MAX,
+  FRAME_FIRST_OP,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAME_OP_COUNT,
+  FRAME_STATUS,
+  FRAMES_ALIGN,
+  FRAMES_COUNT,
+  FRAMES_END,
+  FRAMES_ERRNO,
+  FRAMES_MORE,
+  FRAMES_PHASE,
+  FRAMES_START,
+  type FrameBatch,
+  frameAt,
+  VNET_HEADER_BYTES,
+} from './types.js';
+
 /** Frames on their way, in order, in a ring of bytes. What does not fit is refused, not grown for. */
 export class FrameQueue {
   readonly #bytes: Uint8Array;
@@ -77,3 +96,39 @@ const LENGTH_BYTES = 3;
 const GAP = 0xffffff;
 /** A frame of 65535 + 18 bytes, its vnet header and its length. */
 const RECORD_BYTES_MAX = 65_568;
+
+/** As `PortIo.read`, out of a queue whose records are frames behind their vnet headers. */
+export function fillFrom(queue: FrameQueue, reads: FrameBatch): number {
+  const { block, capacity, arena } = reads;
+  const end = Math.min(block[FRAMES_END], arena.bytes.length);
+  let cursor = block[FRAMES_START];
+  let count = 0;
+  for (; count < capacity; count++) {
+    const record = queue.peek();
+    if (record === undefined) break;
+    const offset = place(block, cursor);
+    // The same room as a tap needs, so that nothing works here that fails there.
+    if (offset + FRAME_BYTES_MAX > end) break;
+    arena.bytes.set(record, offset - VNET_HEADER_BYTES);
+    const length = record.length - VNET_HEADER_BYTES;
+    queue.shift();
+    const at = frameAt(count);
+    block[at + FRAME_OFFSET] = offset;
+    block[at + FRAME_LENGTH] = length;
+    block[at + FRAME_FIRST_OP] = 0;
+    block[at + FRAME_OP_COUNT] = 0;
+    block[at + FRAME_STATUS] = 0;
+    cursor = offset + length;
+  }
+  block[FRAMES_COUNT] = count;
+  block[FRAMES_MORE] = queue.empty ? 0 : 1;
+  block[FRAMES_ERRNO] = 0;
+  return count;
+}
+
+/** The first place at or behind `cursor` with room for the vnet header in front. */
+function place(block: Uint32Array, cursor: number): number {
+  const align = block[FRAMES_ALIGN];
+  const phase = block[FRAMES_PHASE] % align;
+  return Math.ceil((cursor + VNET_HEADER_BYTES - phase) / align) * align + phase;
+}

@@ -8,8 +8,10 @@ import {
   Netfront,
   type NetfrontOptions,
   removeVif,
+  setUpHash,
   TrafficPort,
 } from '../../lib/netfront/index.js';
+import { HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { RING_REQ_PROD } from '../../lib/protocol/netif.js';
 import type { Xen } from '../../lib/xen/types.js';
 import { MACHINES, type Machine, modelMachine } from './machine.js';
@@ -308,5 +310,51 @@ describe('what a guest writes of its queues is refused with the reason:', () => 
     await world.start();
     expect(world.vif?.state).toBe('stopped');
     expect(world.vif?.reason?.startsWith(reason), world.vif?.reason).toBe(true);
+  });
+});
+
+describe('a guest with a control ring', () => {
+  let world: QueuesWorld;
+  afterEach(() => world.end());
+  const KEY = Uint8Array.from({ length: 40 }, (_, i) => (i * 37 + 11) & 0xff);
+
+  /** The mapping's entries all name one queue: whatever a frame's hash, it goes there. */
+  async function steerTo(queue: number): Promise<void> {
+    const setUp = { types: HASH_TYPE_IPV4, key: KEY, mapping: [queue, queue, queue] };
+    world.front.hash.expect(setUp);
+    expect(await world.settled(setUpHash(world.front.control!, setUp))).toBe(true);
+  }
+
+  /** Frames that came in each queue of the guest, of whichever stream. */
+  const came = () => world.front.queueStats.map(({ toGuest }) => toGuest.frames);
+
+  it('gets frames by the port’s choice of queue until it chooses, and by its own mapping from then on', async () => {
+    world = await QueuesWorld.open(modelMachine(), 3);
+    await world.start();
+    await world.connect({ queues: 3, control: true });
+    await world.send(50);
+    world.expectAll(50);
+    await steerTo(2);
+    for (const port of world.host) port.send(50);
+    await world.settle();
+    expect(came()).toEqual([50, 50, 200]);
+    await steerTo(0);
+    for (const port of world.host) port.send(50);
+    await world.settle();
+    expect(came()).toEqual([200, 50, 200]);
+    expect(world.vif?.stats.toGuest.dropped).toBe(0);
+  });
+
+  it('has its mapping after a kill', async () => {
+    world = await QueuesWorld.open(modelMachine(), 2);
+    await world.start();
+    await world.connect({ queues: 2, control: true });
+    await steerTo(1);
+    world.kill();
+    await world.start();
+    for (const port of world.host) port.send(50);
+    await world.settle();
+    expect(came()).toEqual([0, 100]);
+    expect(world.resumed).toEqual([false, true]);
   });
 });
