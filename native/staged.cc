@@ -9,6 +9,14 @@
 
 namespace vifd {
 
+namespace {
+
+// Areas are what a process has few of (vm.max_map_count, 65530 by default): a guest that adds its grants one by one
+// must not use them up.
+constexpr size_t AREAS_MAX = 32;
+
+}  // namespace
+
 uint8_t* StagedGrants::MapArea(std::vector<uint32_t>* refs, bool write) {
   void* start = table_->lib->gnttab_map_domain_grant_refs(table_->handle, static_cast<uint32_t>(refs->size()), domid_,
                                                           refs->data(), write ? PROT_READ | PROT_WRITE : PROT_READ);
@@ -20,6 +28,7 @@ void StagedGrants::UnmapArea(const Area& area) {
 }
 
 int StagedGrants::Add(const uint32_t* refs, uint32_t count, bool write) {
+  if (areas_.size() >= AREAS_MAX && !Merge()) return -ENOMEM;
   Area area{nullptr, std::vector<uint32_t>(refs, refs + count), write};
   area.start = MapArea(&area.refs, write);
   if (area.start == nullptr) return errno == 0 ? -EINVAL : -errno;
@@ -51,6 +60,29 @@ void StagedGrants::Remove(const uint32_t* refs, uint32_t count) {
   // Nobody finds a page any more when it is unmapped.
   Index();
   for (const Area& area : old) UnmapArea(area);
+}
+
+bool StagedGrants::Merge() {
+  std::vector<Area> merged;
+  for (const bool write : {false, true}) {
+    Area all{nullptr, {}, write};
+    for (const Area& area : areas_) {
+      if (area.write == write) all.refs.insert(all.refs.end(), area.refs.begin(), area.refs.end());
+    }
+    if (all.refs.empty()) continue;
+    all.start = MapArea(&all.refs, write);
+    if (all.start == nullptr) break;
+    merged.push_back(std::move(all));
+  }
+  size_t mapped = 0;
+  for (const Area& area : merged) mapped += area.refs.size();
+  const bool whole = mapped == size_;
+  if (whole) {
+    std::swap(areas_, merged);
+    Index();
+  }
+  for (const Area& area : merged) UnmapArea(area);
+  return whole;
 }
 
 void StagedGrants::Clear() {

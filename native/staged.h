@@ -47,6 +47,8 @@ class StagedGrants {
   };
 
   uint32_t Hash(uint32_t ref) const { return (ref * 0x9e3779b1u >> 12) & mask_; }
+  // Makes one area of all for reading, and one of all for writing. False when these could not be mapped anew.
+  bool Merge();
   uint8_t* MapArea(std::vector<uint32_t>* refs, bool write);
   void UnmapArea(const Area& area);
   // Fills the table from the areas. Never more than half full, so that every search ends.

@@ -180,8 +180,8 @@ export class ToGuest {
     }
     if (this.#multicast.active) this.#multicast.run(this.frames, this.#counters);
     if (this.#hooks.active) this.#hooks.run(this.frames, 'to-guest', this.#counters);
-    this.#hashAll();
     if (this.#taker.conform.active) this.#taker.conform.run(this.frames, this.#counters);
+    this.#hashAll();
     this.#ring.keep(0);
     return true;
   }

@@ -15,6 +15,8 @@ export interface ControlFrontOptions {
   readonly violations: Violations;
   /** Where the ring's indices start. */
   readonly ringStart: number;
+  /** How long to wait for an answer. Default: CONTROL_TIMEOUT_MS. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export interface ControlAnswer {
@@ -26,6 +28,7 @@ export interface ControlAnswer {
 interface Waiting {
   readonly id: number;
   readonly type: number;
+  readonly timer: Disposable;
   readonly settle: (answer: ControlAnswer) => void;
 }
 
@@ -41,6 +44,7 @@ export class ControlFront {
   /** In the order in which they were asked: the backend answers in order. */
   readonly #waiting: Waiting[] = [];
   #nextId = 0x7ff0;
+  #pageFree: Promise<unknown> = Promise.resolve();
   #ended = false;
 
   constructor(options: ControlFrontOptions) {
@@ -73,9 +77,10 @@ export class ControlFront {
 
   /**
    * Asks for something.
-   * @throws VifdError ERR_STATE when the backend does not answer in the time that Windows gives it.
+   * @throws VifdError ERR_STATE when the backend does not answer in time.
    */
   request(type: number, first = 0, second = 0, third = 0): Promise<ControlAnswer> {
+    if (this.#ended) return Promise.reject(new VifdError('ERR_STATE', 'the control ring is gone'));
     this.#ring.refresh();
     if (this.#ring.free === 0) return Promise.reject(new VifdError('ERR_STATE', 'the control ring is full'));
     const id = this.#nextId;
@@ -88,7 +93,18 @@ export class ControlFront {
   }
 
   /** As `request`, with `words` in a page that the backend may use for as long as the request stands. */
-  async requestWithPage(
+  requestWithPage(
+    type: number,
+    words: ArrayLike<number>,
+    data: (ref: number) => readonly [number, number?, number?],
+  ): Promise<ControlAnswer> {
+    // There is one page: one request after the other.
+    const answer = this.#pageFree.then(() => this.#requestWithPage(type, words, data));
+    this.#pageFree = answer.catch(() => undefined);
+    return answer;
+  }
+
+  async #requestWithPage(
     type: number,
     words: ArrayLike<number>,
     data: (ref: number) => readonly [number, number?, number?],
@@ -107,6 +123,8 @@ export class ControlFront {
   dispose(): void {
     if (this.#ended) return;
     this.#ended = true;
+    // Nobody hears an answer any more, nor that there was none.
+    for (const { timer } of this.#waiting.splice(0)) timer[Symbol.dispose]();
     this.#channel.close();
     this.#ringPage.end(this.#ringRef);
     this.#ringPage[Symbol.dispose]();
@@ -114,18 +132,12 @@ export class ControlFront {
   }
 
   #answerTo(id: number, type: number): Promise<ControlAnswer> {
-    const { clock } = this.#options;
+    const { clock, timeoutMs = CONTROL_TIMEOUT_MS } = this.#options;
     return new Promise((resolve, reject) => {
       const late = () =>
-        reject(
-          new VifdError('ERR_STATE', `control request ${type} was not answered in ${CONTROL_TIMEOUT_MS} ms`),
-        );
-      const timer = clock.after(CONTROL_TIMEOUT_MS, late);
-      const settle = (answer: ControlAnswer) => {
-        timer[Symbol.dispose]();
-        resolve(answer);
-      };
-      this.#waiting.push({ id, type, settle });
+        reject(new VifdError('ERR_STATE', `control request ${type} was not answered in ${timeoutMs} ms`));
+      const timer = clock.after(timeoutMs, late);
+      this.#waiting.push({ id, type, timer, settle: resolve });
     });
   }
 
@@ -155,6 +167,7 @@ export class ControlFront {
     const expected = asked === undefined ? undefined : (asked.id | (asked.type << 16)) >>> 0;
     if (head !== expected)
       this.#violation('wrong-id', this.#ring.slot(index), `id and type ${head}, the request had ${expected}`);
+    asked?.timer[Symbol.dispose]();
     asked?.settle({ status: status as number, data: data as number });
   }
 

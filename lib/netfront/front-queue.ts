@@ -1,9 +1,11 @@
 import type { Port, PortIo, PortOptions } from '../ports/types.js';
 import type { EventChannel, SharedPages, Shares, Xen } from '../xen/types.js';
+import type { ControlFront } from './control.js';
 import type { FrontFeatures, QueueKeys } from './features.js';
 import type { HashOracle } from './hash-oracle.js';
 import { Xorshift } from './random.js';
 import { RECEIVE_ARENA_BYTES, Receive } from './receive.js';
+import { stageGrants, unstageGrants } from './staged.js';
 import { type QueueOptions, Transmit } from './transmit.js';
 import type { Violations } from './violations.js';
 
@@ -82,6 +84,20 @@ export class FrontQueue {
     this.#running = true;
     this.transmit.start(this.#io);
     this.receive.start(this.#io);
+  }
+
+  /** Has the backend keep all buffers mapped. @returns whether it does. */
+  async stage(control: ControlFront): Promise<boolean> {
+    const { index } = this.#options;
+    const out = await stageGrants(control, index, this.transmit.grants.all(), 'read');
+    return out && stageGrants(control, index, this.receive.grants.all(), 'write');
+  }
+
+  /** Has it let go of them. @returns how many it says there were. */
+  async unstage(control: ControlFront): Promise<number> {
+    const { index } = this.#options;
+    const refs = [...this.transmit.grants.all(), ...this.receive.grants.all()];
+    return unstageGrants(control, index, refs);
   }
 
   pump(): void {

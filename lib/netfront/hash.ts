@@ -17,17 +17,18 @@ export interface HashSetUp {
   readonly mapping?: readonly number[];
 }
 
-/** Sets up hashing, in the order in which Windows does. @returns whether the backend took it all. */
+/**
+ * Sets up hashing. What the hash is of comes last, so that no frame is hashed by a key that is not there yet.
+ * @returns whether the backend took it all.
+ */
 export async function setUpHash(control: ControlFront, { types, key, mapping }: HashSetUp): Promise<boolean> {
-  const answers: ControlAnswer[] = [
-    await control.request(CTRL_SET_HASH_ALGORITHM, HASH_ALGORITHM_TOEPLITZ),
-    await control.request(CTRL_SET_HASH_FLAGS, types),
-    await setHashKey(control, key),
-  ];
+  const answers: ControlAnswer[] = [await setHashKey(control, key)];
   if (mapping !== undefined) {
     answers.push(await control.request(CTRL_SET_HASH_MAPPING_SIZE, mapping.length));
     answers.push(await setHashMapping(control, mapping));
   }
+  answers.push(await control.request(CTRL_SET_HASH_ALGORITHM, HASH_ALGORITHM_TOEPLITZ));
+  answers.push(await control.request(CTRL_SET_HASH_FLAGS, types));
   return answers.every(succeeded);
 }
 

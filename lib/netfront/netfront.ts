@@ -34,6 +34,8 @@ export interface NetfrontOptions {
   readonly splitChannels?: boolean;
   /** A control ring, where the backend offers it. Default false, as Linux. */
   readonly control?: boolean;
+  /** How long control requests wait for an answer. Default: as Windows. */
+  readonly controlTimeoutMs?: number;
   /** Aborts connecting. */
   readonly signal?: AbortSignal;
   /** Decides ids. */
@@ -155,7 +157,12 @@ export class Netfront implements AsyncDisposable {
     };
     this.#queues = Array.from({ length: queues }, (_, index) => new FrontQueue({ ...common, index }));
     if (options.control === true && backendFeatures.control)
-      this.control = new ControlFront({ ...common, clock: xen.clock, events: xen.events });
+      this.control = new ControlFront({
+        ...common,
+        clock: xen.clock,
+        events: xen.events,
+        timeoutMs: options.controlTimeoutMs,
+      });
   }
 
   /** What this frontend offers. */
@@ -191,6 +198,25 @@ export class Netfront implements AsyncDisposable {
   /** Resolves when the backend says Connected. */
   async connected(options: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
     await this.#backend.until([XenbusState.Connected], { clock: this.#options.xen.clock, ...options });
+  }
+
+  /**
+   * Has the backend keep all buffers mapped: with `control` and `keepGrants`. Frames move without the hypervisor then.
+   * @returns whether it does.
+   */
+  async stage(): Promise<boolean> {
+    const { control } = this;
+    if (control === undefined) return false;
+    const staged = await Promise.all(this.#queues.map((queue) => queue.stage(control)));
+    return staged.every((taken) => taken);
+  }
+
+  /** Ends what `stage` began. @returns how many buffers the backend has let go of. */
+  async unstage(): Promise<number> {
+    const { control } = this;
+    if (control === undefined) return 0;
+    const counts = await Promise.all(this.#queues.map((queue) => queue.unstage(control)));
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   /**

@@ -1,3 +1,4 @@
+import { VifdError } from '../errors.js';
 import { type Access, PAGE_SIZE, type SharedPages } from '../xen/types.js';
 
 const NO_REF = -1;
@@ -28,6 +29,16 @@ export class PageGrants {
     if (!keepGrants) return this.pool.grant(page, backendDomid, access);
     if (this.#kept[page] === NO_REF) this.#kept[page] = this.pool.grant(page, backendDomid, access);
     return this.#kept[page] as number;
+  }
+
+  /** Of all pages. Only where grants are kept. */
+  all(): number[] {
+    if (!this.#options.keepGrants)
+      throw new VifdError(
+        'ERR_ARGUMENT',
+        'grants that end with a request cannot be named before: keepGrants',
+      );
+    return Array.from({ length: this.pool.pages }, (_, page) => this.grant(page));
   }
 
   /** @returns false when the backend still has the page mapped. The grant then stays for ever. */

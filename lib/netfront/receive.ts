@@ -75,7 +75,7 @@ export class Receive {
   readonly #ring: FrontRing;
   /** Page i is the buffer of slot i. */
   readonly #pool: SharedPages;
-  readonly #grants: PageGrants;
+  readonly grants: PageGrants;
   readonly #refs = new Uint32Array(RX_RING_SIZE);
   readonly #ids = new Uint16Array(RX_RING_SIZE);
   #io: PortIo | undefined;
@@ -102,7 +102,7 @@ export class Receive {
       slotWords: RX_SLOT_WORDS,
       start: options.ringStart,
     });
-    this.#grants = new PageGrants({
+    this.grants = new PageGrants({
       pool: this.#pool,
       backendDomid: options.backendDomid,
       access: 'write',
@@ -154,7 +154,7 @@ export class Receive {
       const index = ring.produce();
       const slot = ring.slot(index);
       const id = this.#options.random.next() & 0xffff;
-      const ref = this.#grants.grant(slot);
+      const ref = this.grants.grant(slot);
       this.#ids[slot] = id;
       this.#refs[slot] = ref;
       const at = ring.at(index);
@@ -170,7 +170,7 @@ export class Receive {
   /** Ends the grant of a slot that was answered. */
   #takeBack(slot: number): void {
     const ref = this.#refs[slot] as number;
-    if (!this.#grants.end(ref)) this.#violation('grant-in-use', slot, `reference ${ref}`);
+    if (!this.grants.end(ref)) this.#violation('grant-in-use', slot, `reference ${ref}`);
   }
 
   // ---- responses -------------------------------------------------------------------------------

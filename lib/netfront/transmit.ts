@@ -81,7 +81,7 @@ export class Transmit {
   readonly #ring: FrontRing;
   readonly #pool: SharedPages;
   readonly #pages = new PageRing(POOL_PAGES);
-  readonly #grants: PageGrants;
+  readonly grants: PageGrants;
   readonly #ids: IdPool;
   readonly #idState = new Uint8Array(TX_RING_SIZE);
   readonly #idRef = new Uint32Array(TX_RING_SIZE);
@@ -108,7 +108,7 @@ export class Transmit {
       slotWords: TX_SLOT_WORDS,
       start: options.ringStart,
     });
-    this.#grants = new PageGrants({
+    this.grants = new PageGrants({
       pool: this.#pool,
       backendDomid: options.backendDomid,
       access: 'read',
@@ -267,7 +267,7 @@ export class Transmit {
   #writeData(offset: number, size: number, flags: number, more: boolean): void {
     const page = offset >>> 12;
     const id = this.#ids.take();
-    const ref = this.#grants.grant(page);
+    const ref = this.grants.grant(page);
     this.#idState[id] = ID_IN_USE;
     this.#idRef[id] = ref;
     this.#idPage[id] = page;
@@ -375,7 +375,7 @@ export class Transmit {
   #release(id: number, slot: number): void {
     if (this.#idState[id] !== ID_IN_USE) return;
     const ref = this.#idRef[id] as number;
-    if (!this.#grants.end(ref)) this.#violation('grant-in-use', slot, `reference ${ref}, id ${id}`);
+    if (!this.grants.end(ref)) this.#violation('grant-in-use', slot, `reference ${ref}, id ${id}`);
     this.#idState[id] = ID_ANSWERED;
     this.#pages.release(this.#idPage[id] as number);
     this.#ids.give(id);

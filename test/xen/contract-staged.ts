@@ -151,6 +151,23 @@ export function stagedTests(world: World): void {
     end(all);
   });
 
+  test('holds many that came one by one, and lets go of them so', () => {
+    const all = staging(world, 100, 'write');
+    const { staged, arena, batch, shared, refs } = all;
+    paint(shared.bytes, 81);
+    for (const [page, ref] of refs.entries())
+      expect(staged.add([ref], page % 3 === 0 ? 'read' : 'write')).toBe(true);
+    expect(staged.size).toBe(100);
+    for (const page of [0, 1, 50, 99]) {
+      fill(batch, [{ ref: refs[page]!, offset: 3, length: 64, arena: 0 }]);
+      batch.copyFromGuest();
+      expect(slice(arena.bytes, 0, 64)).toEqual(slice(shared.bytes, page * PAGE_SIZE + 3, 64));
+    }
+    for (const ref of refs.slice(10)) staged.remove([ref]);
+    expect([staged.size, shared.end(refs[9]!), shared.end(refs[10]!)]).toEqual([10, false, true]);
+    end(all);
+  });
+
   test('is empty after disposal, and takes no more', () => {
     const all = staging(world, 1, 'read');
     all.staged.add(all.refs, 'read');
