@@ -114,7 +114,7 @@ describe.each(GUESTS.map((script) => [script.name, script] as const))('%s', (_na
       );
       expect(failure, `killed at step ${step} of ${whole.firstSteps}`).toBeUndefined();
     }
-  }, 60_000);
+  }, 300_000);
 
   it('finds a backend that starts after it did', async () => {
     const host = new Host();
