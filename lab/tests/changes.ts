@@ -3,7 +3,7 @@ import type { Guest } from './guest.js';
 import type { Dom0, Test } from './harness.js';
 import { must, until } from './process.js';
 import { IperfLoop, ping, Session, serve } from './traffic.js';
-import { healthOf } from './witness.js';
+import { type Health, healthOf } from './witness.js';
 import { xdpPassObject } from './xdp.js';
 
 /** What a connected guest changes while frames move, vifd killed in the middle of each. */
@@ -26,19 +26,29 @@ export const changeTests: Test[] = [
   {
     name: 'a guest attaches and detaches an XDP program under load, with kills',
     boot: 'alone',
-    run: (dom0) => underLoad(dom0, xdp),
+    run: (dom0) => underLoad(dom0, xdp, XDP_DROPS_MAX),
   },
 ];
 
+/** What was on its way, in one piece, as the program came: see `xdp`. Seen: 5. */
+const XDP_DROPS_MAX = 30;
+
 type Kill = () => Promise<void>;
 
-/** @param change calls `kill` where the old life is to end and the new one to serve. */
-async function underLoad(dom0: Dom0, change: (guest: Guest, kill: Kill) => Promise<void>): Promise<void> {
+/**
+ * @param change calls `kill` where the old life is to end and the new one to serve.
+ * @param dropsMax how many frames the guest may count as wrong, by its own doing.
+ */
+async function underLoad(
+  dom0: Dom0,
+  change: (guest: Guest, kill: Kill) => Promise<void>,
+  dropsMax = 0,
+): Promise<void> {
   const guest = await dom0.guest();
   const { vifd } = dom0;
   await serve(guest);
   await ping(guest);
-  const { errors } = await healthOf(guest);
+  const before = errorsIn(await healthOf(guest));
   using session = await Session.open(guest);
   using load = new IperfLoop(guest, 6);
   await change(guest, async () => {
@@ -49,9 +59,14 @@ async function underLoad(dom0: Dom0, change: (guest: Guest, kill: Kill) => Promi
   await load.end();
   await session.end();
   const after = await healthOf(guest);
-  assert.equal(after.errors, errors, 'the guest counted errors');
+  const counted = errorsIn(after) - before;
+  assert.ok(counted <= dropsMax, `the guest counted ${counted} errors: ${after.errors}`);
   assert.doesNotMatch(after.dmesg, /netfront.*(error|broken|timeout)|Bad|still in use/i);
   assert.deepEqual(vifd.errors(), []);
+}
+
+function errorsIn({ errors }: Health): number {
+  return [...errors.matchAll(/\d+$/gm)].reduce((sum, [count]) => sum + Number(count), 0);
 }
 
 async function offloads(guest: Guest, kill: Kill): Promise<void> {
@@ -73,11 +88,11 @@ async function mtu(guest: Guest, kill: Kill): Promise<void> {
 
 async function neighbourDiscovery(guest: Guest, kill: Kill): Promise<void> {
   const address = `fd78::${guest.address.split('.')[3]}`;
-  await guest.exec(`ip addr replace ${address}/64 dev eth0 nodad`);
+  await guest.exec(`/bin/ip addr replace ${address}/64 dev eth0 nodad`);
   await must('ip', 'addr', 'replace', 'fd78::1/64', 'dev', 'xenbr0', 'nodad');
   const find = async (): Promise<void> => {
     await must('ip', '-6', 'neigh', 'flush', 'dev', 'xenbr0');
-    await guest.exec('ip -6 neigh flush dev eth0');
+    await guest.exec('/bin/ip -6 neigh flush dev eth0');
     await must('ping', '-c', '2', '-w', '20', address);
   };
   await find();
