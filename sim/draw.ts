@@ -1,4 +1,5 @@
 import { Random } from '../lib/xen/model/random.js';
+import type { ControlPlan } from './programs.js';
 import {
   type FaultPlan,
   type GuestPlan,
@@ -69,11 +70,12 @@ function drawGuest(dice: Dice): GuestPlan {
   const scatterGather = dice.often(90);
   const { sizes, mtuBytes, framesMax } = dice.oneOf(scatterGather ? LOADS : PLAIN_LOADS);
   const frames = dice.upTo(framesMax);
+  const queues = dice.oneOf([1, 1, 1, 2, SIM_QUEUES_MAX]);
   return {
     ...PLAIN_GUEST,
     sizes,
     mtuBytes,
-    queues: dice.oneOf([1, 1, 1, 2, SIM_QUEUES_MAX]),
+    queues,
     fromGuest: dice.often(20) ? 0 : frames,
     toGuest: dice.often(20) ? 0 : frames,
     // At 0 as Linux begins; or so that the indices wrap under way.
@@ -82,7 +84,13 @@ function drawGuest(dice: Dice): GuestPlan {
     scatterGather,
     buffersMax: dice.often(60) ? RING_SLOTS : BUFFERS_MIN + dice.below(40),
     lateMs: dice.often(60) ? 0 : dice.upTo(20),
+    control: drawControl(dice, queues),
   };
+}
+
+/** With several queues a control ring puts a steered port before them: what waits there is lost at a stop, by design. */
+function drawControl(dice: Dice, queues: number): ControlPlan {
+  return queues === 1 ? dice.oneOf(['none', 'none', 'hash', 'staged']) : 'none';
 }
 
 function drawLife(dice: Dice, guests: number, mayKill: boolean): LifePlan {

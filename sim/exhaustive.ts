@@ -62,6 +62,8 @@ const SHAPES: readonly Exhaustive[] = [
     ringStart: NEAR_WRAP,
   }),
   shape('a full ring', { sizes: [60], fromGuest: MORE_THAN_A_RING, toGuest: 0, ringStart: NEAR_WRAP }),
+  shape('a guest that sets up hashing', { sizes: [9000, 60], fromGuest: 2, toGuest: 3, control: 'hash' }),
+  shape('grants that stay mapped', { sizes: [9000, 60], fromGuest: 3, toGuest: 3, control: 'staged' }),
   shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, true),
 ];
 

@@ -6,6 +6,7 @@ import { everyNth } from '../lib/xen/model/faults.js';
 import type { ModelHypervisor, ModelXen } from '../lib/xen/model/index.js';
 import type { ArenaPool } from './arenas.js';
 import { type Admission, type Network, SimPort } from './port.js';
+import { ControlProgram } from './programs.js';
 import { type FaultPlan, type GuestPlan, SIM_QUEUES_MAX } from './scenario.js';
 import { settled } from './settled.js';
 import { Stream } from './stream.js';
@@ -13,6 +14,8 @@ import { guestXen } from './xen-faults.js';
 
 /** Longer than Netfront waits, twice, for a backend that is dead. */
 const CLOSE_MS = 11_000;
+/** Longer than a run has no backend, while other guests close. */
+const NO_BACKEND_MS = 10 * CLOSE_MS;
 const DOMID_FIRST = 7;
 /** Connections of one guest, each with frames of its own. */
 const CONNECTIONS_MAX = 4;
@@ -38,6 +41,7 @@ interface Connection {
   readonly generators: readonly Generator[];
   readonly fromGuest: readonly Stream[];
   front: Netfront | undefined;
+  program: ControlProgram | undefined;
 }
 
 /** A guest with an oracle for a frontend, its vif, and the network behind it. */
@@ -115,13 +119,14 @@ export class SimGuest {
       this.#networks[queue].generator.more(toGuest);
       this.#networks[queue].port?.announce();
     }
+    this.#current.program?.next();
   }
 
   /** Nothing waits on either side. */
   get still(): boolean {
-    const { front, generators } = this.#current;
+    const { front, generators, program } = this.#current;
     const left = [...generators, ...this.#networks.map(({ generator }) => generator)];
-    return front?.outstanding === 0 && left.every(({ ready }) => !ready);
+    return program?.still === true && front?.outstanding === 0 && left.every(({ ready }) => !ready);
   }
 
   async reboot(how: 'closes' | 'dies'): Promise<void> {
@@ -204,9 +209,16 @@ export class SimGuest {
       };
       return new SimPort(`guest ${index}`, network, xen);
     });
-    const connection: Connection = { xen, ports, generators, fromGuest, front: undefined };
+    const connection: Connection = {
+      xen,
+      ports,
+      generators,
+      fromGuest,
+      front: undefined,
+      program: undefined,
+    };
     this.connections.push(connection);
-    const { splitChannels, scatterGather, buffersMax, ringStart } = plan;
+    const { splitChannels, scatterGather, buffersMax, ringStart, control } = plan;
     const gso = { sg: scatterGather, gsoV4: scatterGather, gsoV6: scatterGather };
     Netfront.connect({
       xen: guestXen(xen, this.#parts.arenas, lateMs),
@@ -217,6 +229,9 @@ export class SimGuest {
       ringStart,
       splitChannels,
       buffersMax,
+      control: control !== 'none',
+      controlTimeoutMs: NO_BACKEND_MS,
+      keepGrants: control === 'staged',
       features: gso,
       onAnswered: (frame, status, queue) => {
         fromGuest[queue].due(frame, lifeNow());
@@ -225,6 +240,8 @@ export class SimGuest {
     }).then(
       (front) => {
         connection.front = front;
+        connection.program = new ControlProgram(front, control);
+        connection.program.next();
       },
       (error) => {
         if (xen.alive) this.faults.push(`${this.vif}: the guest cannot connect: ${error}`);

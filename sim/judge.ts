@@ -26,9 +26,9 @@ export interface Outcome {
 
 /** Holds what happened against what vifd promises. */
 export function judge(run: Run): Outcome {
-  const { lives, guests } = run;
+  const { lives, guests, scenario } = run;
   const faults = [...run.faults, ...judgeComplaints(run)];
-  for (const guest of guests) faults.push(...judgeGuest(guest, lives));
+  for (const guest of guests) faults.push(...judgeGuest(guest, lives, scenario.faults.grantFailsEvery > 0));
   const fromGuest = guests.flatMap(({ connections }) => connections.flatMap((one) => one.fromGuest));
   const toGuest = guests.flatMap((guest) => guest.toGuest);
   const most = (streams: Stream[]) =>
@@ -53,12 +53,18 @@ export function judge(run: Run): Outcome {
   };
 }
 
-function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[]): string[] {
+/** @param grantsFail now and then: so may what a guest asks for with them. */
+function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[], grantsFail: boolean): string[] {
   // Whatever else: nothing of one guest is shown to another.
   const faults = [...guest.faults];
   if (guest.torn) return faults;
-  for (const { front, fromGuest } of guest.connections) {
-    const violations = front?.violations.list ?? [];
+  // What is staged is lost with the journal, and cannot be taken back.
+  const mayRefuse = grantsFail || guest.spoiltAfter.size > 0;
+  for (const { front, fromGuest, program } of guest.connections) {
+    if (!mayRefuse) faults.push(...(program?.refused ?? []).map((what) => `${guest.vif}: refused ${what}`));
+    // The key may be lost with the journal.
+    const all = front?.violations.list ?? [];
+    const violations = all.filter(({ kind }) => kind !== 'bad-hash' || guest.spoiltAfter.size === 0);
     faults.push(...violations.map(({ kind, detail }) => `${guest.vif}: ${kind}: ${detail}`));
     for (const stream of fromGuest) faults.push(...judgeFromGuest(stream, guest, lives));
   }

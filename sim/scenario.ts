@@ -1,4 +1,5 @@
 import type { PayloadMode } from '../lib/netback/types.js';
+import type { ControlPlan } from './programs.js';
 
 /** Of a guest, at most. */
 export const SIM_QUEUES_MAX = 3;
@@ -20,6 +21,8 @@ export interface GuestPlan {
   readonly buffersMax: number;
   /** How late the guest answers an event. */
   readonly lateMs: number;
+  /** What it asks for by its control ring, with each burst. */
+  readonly control: ControlPlan;
 }
 
 /** What is done to a vif's journal while no backend runs. */
@@ -102,6 +105,7 @@ export const PLAIN_GUEST: GuestPlan = {
   scatterGather: true,
   buffersMax: 256,
   lateMs: 0,
+  control: 'none',
 };
 
 /** One plain guest with these differences, on a machine without faults; nobody ends a life. */

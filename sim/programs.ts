@@ -1,0 +1,56 @@
+import { type HashSetUp, type Netfront, setUpHash } from '../lib/netfront/index.js';
+import { HASH_TYPES } from '../lib/protocol/control.js';
+
+/** What a guest asks for by its control ring. */
+export type ControlPlan = 'none' | 'hash' | 'staged';
+
+const KEY_BYTES = 40;
+
+/** A guest's control requests: again with each burst, one after the other, whatever becomes of the backend. */
+export class ControlProgram {
+  /** What the backend refused. */
+  readonly refused: string[] = [];
+  readonly #front: Netfront;
+  readonly #plan: ControlPlan;
+  #changes = 0;
+  #busy = false;
+
+  constructor(front: Netfront, plan: ControlPlan) {
+    this.#front = front;
+    this.#plan = plan;
+  }
+
+  /** The backend has answered all. */
+  get still(): boolean {
+    return !this.#busy;
+  }
+
+  /** Asks for something else than before, unless the last is not answered yet. */
+  next(): void {
+    if (this.#busy || this.#plan === 'none') return;
+    this.#busy = true;
+    this.#changes += 1;
+    const asked = this.#plan === 'hash' ? this.#hash() : this.#stage();
+    asked.then(
+      (done) => {
+        if (!done) this.refused.push(`${this.#plan}, change ${this.#changes}`);
+        this.#busy = false;
+      },
+      // The guest is gone, or the backend never answered: the latter is seen by `still`.
+      () => undefined,
+    );
+  }
+
+  #hash(): Promise<boolean> {
+    const key = Uint8Array.from({ length: KEY_BYTES }, (_, i) => (i * 37 + this.#changes * 11) & 0xff);
+    const setUp: HashSetUp = { types: HASH_TYPES, key, mapping: Array(this.#changes % 5).fill(0) };
+    this.#front.hash.expect(setUp);
+    return setUpHash(this.#front.control!, setUp);
+  }
+
+  /** Every other time all are taken back first. */
+  async #stage(): Promise<boolean> {
+    if (this.#changes % 2 === 0 && (await this.#front.unstage()) === 0) return false;
+    return this.#front.stage();
+  }
+}
