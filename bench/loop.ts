@@ -2,6 +2,7 @@ import { newBatches } from '../lib/netback/batches.js';
 import { Conform } from '../lib/netback/conform.js';
 import { FlowCounters } from '../lib/netback/counters.js';
 import { CREDIT_WORDS, Credit } from '../lib/netback/credit.js';
+import { CreditTurns } from '../lib/netback/credit-turns.js';
 import { FromGuest } from '../lib/netback/from-guest.js';
 import { HASH_WORDS, HashState } from '../lib/netback/hash.js';
 import { Hooks } from '../lib/netback/hooks.js';
@@ -71,7 +72,7 @@ export class TypeScriptLoop implements Loop {
       ...common,
       ring: this.#txRing,
       frames: frames.fromGuest,
-      credit: new Credit(new Uint32Array(CREDIT_WORDS)),
+      credit: new CreditTurns(new Credit(new Uint32Array(CREDIT_WORDS))).of(0),
       clock: systemClock,
       counters: this.counters.fromGuest,
     });

@@ -7,6 +7,7 @@ import type { ConnectionJournals } from './connection-journals.js';
 import { Control } from './control.js';
 import type { QueueCounters } from './counters.js';
 import { Credit, type Rate } from './credit.js';
+import { CreditTurns } from './credit-turns.js';
 import type { FrontendSettings } from './handshake.js';
 import { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
@@ -41,6 +42,7 @@ export class Connection {
   /** Undefined for a guest without a control ring. */
   readonly #control: Control | undefined;
   readonly #credit: Credit;
+  readonly #turns: CreditTurns;
   readonly #clock: Clock;
   readonly #taker: Taker;
   readonly #parts: ConnectionParts;
@@ -59,6 +61,7 @@ export class Connection {
     this.#taker = { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) };
     this.#credit = new Credit(journals.vif.credit);
     this.#credit.limit(parts.rate, this.#clock.now());
+    this.#turns = new CreditTurns(this.#credit);
     this.multicast = new MulticastFilter(journals.vif.multicast);
     this.multicast.requested = settings.multicastControl;
     const queues: Queue[] = [];
@@ -174,7 +177,7 @@ export class Connection {
         multicast: this.multicast,
         hash: this.hash,
         answered: this.#answered,
-        credit: this.#credit,
+        credit: this.#turns.of(index),
         taker: this.#taker,
         onStop: (reason) => parts.onStop(`${where}${reason}`),
       });

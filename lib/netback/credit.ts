@@ -65,6 +65,11 @@ export class Credit {
     this.#words[LEFT] = Math.max(0, this.#words[LEFT] - bytes);
   }
 
+  /** The end of the interval. */
+  get endMs(): number {
+    return this.#end;
+  }
+
   /** Milliseconds until there is more. */
   waitMs(nowMs: number): number {
     return Math.max(0, this.#end - nowMs);

@@ -8,7 +8,7 @@ import type { Clock, GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import * as batches from './batches.js';
 import type { FlowCounters } from './counters.js';
-import type { Credit } from './credit.js';
+import type { CreditTurn } from './credit-turns.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { describeFromGuest, HEADERS_BYTES } from './offload.js';
@@ -38,7 +38,7 @@ export class FromGuest {
   readonly #payload: PayloadMode;
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
-  readonly #credit: Credit;
+  readonly #credit: CreditTurn;
   readonly #clock: Clock;
   readonly #counters: FlowCounters;
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
@@ -62,7 +62,7 @@ export class FromGuest {
     payload: PayloadMode;
     hooks: Hooks;
     multicast: MulticastFilter;
-    credit: Credit;
+    credit: CreditTurn;
     clock: Clock;
     counters: FlowCounters;
   }) {
@@ -97,6 +97,7 @@ export class FromGuest {
 
   /** Moves what waits, a bounded amount. `notify` runs when the guest asked to hear of our responses. */
   pump(notify: () => void): PumpResult {
+    this.#credit.look();
     // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
     for (let round = 0; round < TURN_BATCHES; round++) {
       const waiting = this.#ring.waiting();
@@ -107,7 +108,7 @@ export class FromGuest {
       }
       const fault = this.#batch(Math.min(waiting, BATCH_SLOTS), waiting <= BATCH_SLOTS, notify);
       if (fault !== undefined) return { stop: `from-guest ring: ${fault}` };
-      if (this.#exhausted) return { waitMs: this.#credit.waitMs(this.#clock.now()) };
+      if (this.#exhausted) return { waitMs: this.#credit.refuse(this.#clock.now()) };
     }
     return 'more';
   }

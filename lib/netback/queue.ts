@@ -5,7 +5,7 @@ import type { EventChannel, Mapping, Xen } from '../xen/types.js';
 import { newBatches } from './batches.js';
 import { takesOf } from './conform.js';
 import type { FlowCounters } from './counters.js';
-import type { Credit } from './credit.js';
+import type { CreditTurn } from './credit-turns.js';
 import { FromGuest } from './from-guest.js';
 import type { FrontendSettings, QueueSettings } from './handshake.js';
 import type { HashState } from './hash.js';
@@ -35,7 +35,7 @@ export interface QueueParts {
   readonly hash: HashState;
   /** How far earlier lives have answered control requests. */
   readonly answered: number;
-  readonly credit: Credit;
+  readonly credit: CreditTurn;
   readonly taker: Taker;
   readonly fromGuest: FlowCounters;
   readonly toGuest: FlowCounters;

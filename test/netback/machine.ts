@@ -18,8 +18,7 @@ export interface Machine {
   close(): Promise<void>;
 }
 
-export function modelMachine(): Machine {
-  const hypervisor = new ModelHypervisor();
+export function modelMachine(hypervisor = new ModelHypervisor()): Machine {
   return {
     open: async (domid) => hypervisor.open(domid),
     kill: (xen) => hypervisor.kill(xen as ModelXen),
@@ -69,6 +68,6 @@ export const simMissing = existsSync(join(libraries, 'libxengnttab.so.1'))
 
 /** For describe.each. */
 export const MACHINES: ReadonlyArray<readonly [name: string, make: () => Machine]> = [
-  ['the model', modelMachine],
+  ['the model', () => modelMachine()],
   ...(simMissing === undefined ? [['the addon over xensim', simMachine] as const] : []),
 ];

@@ -13,6 +13,7 @@ import {
 } from '../../lib/netfront/index.js';
 import { HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { RING_REQ_PROD } from '../../lib/protocol/netif.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
 import type { Xen } from '../../lib/xen/types.js';
 import { MACHINES, type Machine, modelMachine } from './machine.js';
 
@@ -185,8 +186,10 @@ describe.each(MACHINES)('a guest with several queues, on %s', (_name, machine) =
 
 describe('several queues', () => {
   let world: QueuesWorld;
+  let hypervisor: ModelHypervisor;
   beforeEach(async () => {
-    world = await QueuesWorld.open(modelMachine(), 4);
+    hypervisor = new ModelHypervisor();
+    world = await QueuesWorld.open(modelMachine(hypervisor), 4);
   });
   afterEach(() => world.end());
 
@@ -269,6 +272,24 @@ describe('several queues', () => {
     await world.settled(world.front.close());
     await world.connect({ queues: 3 });
     expect(world.vif?.state).toBe('connected');
+  });
+
+  it('share the rate: it is exact for the vif, and each queue has its part', async () => {
+    const { store } = world.toolstack;
+    await world.settled(store.write(`${BACK}/rate`, '100500,50000'));
+    await world.start();
+    await world.connect({ queues: 3 });
+    await hypervisor.advance(50);
+    const bytes = () => world.vif!.queueStats.map(({ fromGuest }) => fromGuest.bytes);
+    for (const port of world.guest) port.send(5000);
+    await hypervisor.advance(100);
+    const before = bytes();
+    await hypervisor.advance(1000);
+    const sent = bytes().map((sum, queue) => sum - before[queue]);
+    const all = sent.reduce((sum, one) => sum + one);
+    // A frame that does not fit waits for the next interval, and what is left counts for that.
+    expect(Math.abs(all - 20 * 100_500)).toBeLessThan(2 * 9000);
+    for (const one of sent) expect(one).toBeGreaterThan(all / 4);
   });
 
   it('of a guest that is removed are let go of', async () => {
