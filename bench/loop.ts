@@ -185,7 +185,8 @@ class NullPortIo implements PortIo {
     const { block, arena, capacity } = this.#reads;
     const align = block[FRAMES_ALIGN];
     const length = bytes.length - VNET_HEADER_BYTES;
-    let offset = block[FRAMES_PHASE];
+    // The vnet header lies in front of the first frame, too.
+    let offset = block[FRAMES_PHASE] < VNET_HEADER_BYTES ? align + block[FRAMES_PHASE] : block[FRAMES_PHASE];
     for (this.#room = 0; this.#room < capacity; this.#room++) {
       if (offset + FRAME_BYTES_MAX > block[FRAMES_END]) return;
       arena.bytes.set(bytes, offset - VNET_HEADER_BYTES);
