@@ -1,23 +1,23 @@
 #!/usr/bin/env node
 /**
- * The program `vifd`. `vifd run` starts from one file (scripts/bundle.mjs) with V8's code for it beside it; all else,
- * and `run` where there is no such file, goes through cli/main.js. CommonJS: Node's module loader costs 7 ms.
+ * The program `vifd`. It starts from single files (scripts/bundle.mjs) with V8's code for them beside them: one for
+ * `vifd run`, one for all else; where there is no such file, from cli/main.js. CommonJS: Node's module loader costs 7 ms.
  */
 import fs = require('node:fs');
 import url = require('node:url');
 import vm = require('node:vm');
 
 interface Bundle {
-  start(args: readonly string[]): boolean;
+  start(args: readonly string[]): unknown;
 }
 
 /**
- * dist/run.bundle: the source, V8's code of it, and the source's length in the last four bytes. One file, so that no update
+ * dist/NAME.bundle: the source, V8's code of it, and the source's length in the last four bytes. One file, so that no update
  * can part them: V8 looks at little more than the length. Code of another V8 is not used, which is only slower.
  * @returns undefined when the bundle was not made.
  */
-function load(): Bundle | undefined {
-  const filename = `${__dirname}/run.bundle`;
+function load(name: string): Bundle | undefined {
+  const filename = `${__dirname}/${name}.bundle`;
   let bytes: Buffer;
   try {
     bytes = fs.readFileSync(filename);
@@ -35,6 +35,14 @@ function load(): Bundle | undefined {
   return module.exports;
 }
 
+async function loadModules(): Promise<Bundle> {
+  return await import(url.pathToFileURL(`${__dirname}/cli/main.js`).href);
+}
+
 const args = process.argv.slice(2);
-const done = args[0] === 'run' && load()?.start(args);
-if (!done) import(url.pathToFileURL(`${__dirname}/cli/main.js`).href);
+const done = args[0] === 'run' && load('run')?.start(args);
+if (!done) {
+  const verbs = load('verbs');
+  if (verbs !== undefined) verbs.start(args);
+  else void loadModules().then((modules) => modules.start(args));
+}

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { adoptCommand } from './adopt.js';
 import { checkCommand } from './check.js';
@@ -10,22 +9,28 @@ import { runCommand } from './run-command.js';
 import { showCommand } from './show.js';
 
 /** One verb per file; each adds its own options and help. */
-const program = new Command('vifd')
-  .description('Xen network backend in user space: restart it, guests do not notice')
-  .exitOverride()
-  .configureOutput({ writeErr: (text) => process.stderr.write(text) })
-  .addCommand(runCommand())
-  .addCommand(listCommand())
-  .addCommand(showCommand())
-  .addCommand(adoptCommand())
-  .addCommand(releaseCommand())
-  .addCommand(checkCommand());
+function program(): Command {
+  return new Command('vifd')
+    .description('Xen network backend in user space: restart it, guests do not notice')
+    .exitOverride()
+    .configureOutput({ writeErr: (text) => process.stderr.write(text) })
+    .addCommand(runCommand())
+    .addCommand(listCommand())
+    .addCommand(showCommand())
+    .addCommand(adoptCommand())
+    .addCommand(releaseCommand())
+    .addCommand(checkCommand());
+}
 
-try {
-  for (const command of program.commands) command.exitOverride();
-  await program.parseAsync();
-} catch (error) {
-  // Commander has printed its message; help and version are no failures.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
-  else process.exitCode = fail(error);
+/** All of the program `vifd`, to its end; what goes wrong is said and is in the exit code. */
+export async function start(args: readonly string[]): Promise<void> {
+  try {
+    const vifd = program();
+    for (const command of vifd.commands) command.exitOverride();
+    await vifd.parseAsync(args, { from: 'user' });
+  } catch (error) {
+    // Commander has printed its message; help and version are no failures.
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+    else process.exitCode = fail(error);
+  }
 }

@@ -13,7 +13,8 @@ import { join, resolve } from 'node:path';
 import { Script } from 'node:vm';
 import { afterAll, describe, expect, it } from 'vitest';
 
-const missing = ['dist/vifd.cjs', 'dist/run.bundle'].find((file) => !existsSync(file));
+const BUNDLES = ['run.bundle', 'verbs.bundle'];
+const missing = ['vifd.cjs', ...BUNDLES].find((file) => !existsSync(`dist/${file}`));
 const folders: string[] = [];
 
 /** A folder far from node_modules, with copies of these files of dist. @returns the program in it. */
@@ -24,32 +25,43 @@ function programWith(...files: string[]): string {
   return join(folder, 'vifd.cjs');
 }
 
-const run = (program: string) =>
-  spawnSync(process.execPath, [program, 'run'], {
+const run = (program: string, ...args: string[]) =>
+  spawnSync(process.execPath, [program, 'run', ...args], {
     encoding: 'utf8',
     env: { ...process.env, VIFD_XEN_LIBRARIES: '/nowhere' },
   });
 
-describe.skipIf(missing !== undefined)('the bundle that vifd run starts from', () => {
+describe.skipIf(missing !== undefined)('the bundles that vifd starts from', () => {
   afterAll(() => {
     for (const folder of folders) rmSync(folder, { recursive: true });
   });
 
-  it('has compiled code that this V8 takes', () => {
-    const bundle = readFileSync('dist/run.bundle');
+  it.each(BUNDLES)('have compiled code that this V8 takes: %s', (name) => {
+    const bundle = readFileSync(`dist/${name}`);
     const length = bundle.readUInt32LE(bundle.length - 4);
     const cachedData = bundle.subarray(length, -4);
     const script = new Script(bundle.toString('latin1', 0, length), { cachedData });
     expect(script.cachedDataRejected).toBe(false);
   });
 
-  it('has all that vifd run needs in it', () => {
+  it('have all that vifd run needs', () => {
     const { stderr, status } = run(programWith('run.bundle'));
     expect(stderr).toMatch(/^vifd: The native addon is not built/);
     expect(status).toBe(1);
   });
 
-  it("runs without V8's code, as with another version of V8", () => {
+  it('have all that the other verbs need', () => {
+    const program = programWith('verbs.bundle');
+    const help = spawnSync(process.execPath, [program, 'adopt', '--help'], { encoding: 'utf8' });
+    expect(help.stdout).toMatch(/^Usage: vifd adopt/);
+    const wrong = spawnSync(process.execPath, [program, 'show', 'eth0'], { encoding: 'utf8' });
+    expect(wrong.stderr).toMatch(/^vifd: .*eth0/);
+    expect(wrong.status).toBe(2);
+    // Words of `run` that are no plain start are for the other one too.
+    expect(run(program, '--help').stdout).toMatch(/^Usage: vifd run/);
+  });
+
+  it("run without V8's code, as with another version of V8", () => {
     const program = programWith();
     const bundle = readFileSync('dist/run.bundle');
     const length = bundle.readUInt32LE(bundle.length - 4);
@@ -58,11 +70,12 @@ describe.skipIf(missing !== undefined)('the bundle that vifd run starts from', (
     expect(run(program).stderr).toMatch(/^vifd: The native addon is not built/);
   });
 
-  it('can be missing: the modules are loaded one by one then', () => {
+  it('may be missing: the modules are loaded one by one then', () => {
     const program = programWith();
     symlinkSync(resolve('dist/cli'), join(program, '../cli'));
     const { stderr, status } = run(program);
     expect(stderr).toMatch(/^vifd: libxengnttab/);
     expect(status).toBe(1);
+    expect(run(program, '--help').stdout).toMatch(/^Usage: vifd run/);
   });
 });

@@ -230,11 +230,11 @@ describe('vifd check', () => {
     expect(asText(checks)).toMatch(/vifd can run here\.\n$/);
   });
 
-  it.skipIf(!existsSync('dist/cli/main.js'))(
+  it.skipIf(!existsSync('dist/vifd.cjs'))(
     'ends with 3 where something is missing; --json says the same',
     () => {
       const args = [
-        'dist/cli/main.js',
+        'dist/vifd.cjs',
         'check',
         '--json',
         '--libraries',
