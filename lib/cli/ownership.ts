@@ -84,8 +84,8 @@ export class Ownership {
   /** A vif's tap: an adopted one's is set up as the kernel's interface was; one that is only let go of, not at all. */
   async port(vif: VifInfo, bridge: string | undefined): Promise<Port> {
     const { owner, keep } = this.#marks.get(vif.id) ?? {};
-    const common = { name: vif.id, persist: true };
-    if (owner === 'kernel') return this.#parts.openTap(common);
+    if (owner === 'kernel') return this.#parts.openTap({ name: vif.id, persist: true });
+    const common = { name: vif.id, persist: true, spread: true };
     if (keep === undefined)
       return this.#parts.openTap({
         ...common,

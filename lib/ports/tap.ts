@@ -1,6 +1,7 @@
 import { addon, errnoName, type FailedTap, type NativeTap, type NativeTapIo } from '../addon.js';
 import { VifdError } from '../errors.js';
 import type { GrantBatch } from '../xen/types.js';
+import { spreadOverCpus } from './spread.js';
 import type { Port, PortBatches, PortIo, PortOptions } from './types.js';
 
 export interface TapOptions {
@@ -17,6 +18,8 @@ export interface TapOptions {
   readonly up?: boolean;
   /** Made to have several queues, if it is made here; one that is there already stays as it is. Default false. */
   readonly multiQueue?: boolean;
+  /** What is written into it is dealt with by other processors than the first, as far as that can be. Default: as it is. */
+  readonly spread?: boolean;
   /**
    * Descriptors of it that somebody kept open, by queue: the device has kept its carrier, and what was sent to it meanwhile
    * waits. Owned by the port from then on. Closed and not used when they are not of that device, or that was deleted.
@@ -66,7 +69,7 @@ export function tap(options: TapOptions): Port {
     port.close();
     throw error;
   }
-  if (isNew) options.onOpened?.(port.native.descriptor, 0);
+  if (isNew) port.opened(port.native, 0);
   return port;
 }
 
@@ -215,6 +218,12 @@ class TapPort implements Port {
     this.close();
   }
 
+  /** A queue was opened anew; one that somebody kept is as it was. */
+  opened(queue: NativeTap, index: number): void {
+    if (this.#options.spread === true) spreadOverCpus(this.name, index);
+    this.#options.onOpened?.(queue.descriptor, index);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -227,7 +236,7 @@ class TapPort implements Port {
     if (found !== undefined) return found;
     const added = succeeded(this.name, this.native.addQueue());
     this.#queues[index] = added;
-    this.#options.onOpened?.(added.descriptor, index);
+    this.opened(added, index);
     return added;
   }
 
