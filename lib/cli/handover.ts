@@ -1,5 +1,5 @@
 import { VifdError } from '../errors.js';
-import { unservable } from '../netback/handshake.js';
+import { Offer, readServable } from '../netback/offer.js';
 import { backendVifPath, frontendVifPath, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
 import type { Store } from '../xen/types.js';
 import type { KernelControl } from './kernel-control.js';
@@ -34,6 +34,9 @@ export interface Handed extends Omit<LinkSettings, 'bridge'> {
 
 /** As libxl waits for a backend. The guest is cut off meanwhile, and its connections live on for longer. */
 const PATIENCE_MS = 10_000;
+
+/** Of `vifd run`, which withholds nothing. */
+const OFFER = new Offer();
 
 /**
  * Takes a live vif over from the kernel's driver. Its bridge, address, MTU and whether it is up are kept. A kill at any
@@ -201,8 +204,9 @@ async function requireServable({ store, domid }: HandoverParts, vif: VifName): P
     new VifdError('ERR_OWNER', `${vif.id} cannot be adopted: ${why}.`, { vif: vif.id });
   if (state !== XenbusState.Connected)
     throw refused(`its guest is not connected (state ${state}); try again when it is`);
-  const why = await unservable(store, frontend, backendVifPath(domid, vif.domid, vif.handle));
-  if (why !== undefined) throw refused(why);
+  const node = backendVifPath(domid, vif.domid, vif.handle);
+  const handshake = await readServable(store, frontend, node, OFFER);
+  if (!handshake.ok) throw refused(handshake.reason);
 }
 
 /** The kernel's driver cannot be told what we know: it begins with an empty list, and drops all multicast. */

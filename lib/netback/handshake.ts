@@ -183,16 +183,3 @@ function unsigned(text: string | undefined): number | undefined {
   const value = Number(text);
   return value <= 0xffffffff ? value : undefined;
 }
-
-/**
- * What a guest negotiated with another backend, and we do not serve.
- * @returns why the vif cannot be taken over as it is; undefined when it can.
- */
-export async function unservable(
-  store: StoreView,
-  frontend: string,
-  backend: string,
-): Promise<string | undefined> {
-  const handshake = await readFrontend(store, frontend, backend);
-  return handshake.ok ? undefined : handshake.reason;
-}

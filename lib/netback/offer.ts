@@ -1,5 +1,5 @@
 import type { Store, StoreView } from '../xen/types.js';
-import { type FrontendSettings, type Handshake, QUEUES_MAX_KEY } from './handshake.js';
+import { type FrontendSettings, type Handshake, QUEUES_MAX_KEY, readFrontend } from './handshake.js';
 
 /** What is offered to guests, by the keys of netif.h. */
 const FEATURES = [
@@ -69,8 +69,26 @@ export class Offer {
 /** The link's state, for the guest (netif.h, "Link state"). Without it the link is up. */
 export const CARRIER_KEY = 'carrier';
 
+/**
+ * Whether a guest can be served as it is: asked at each attach, and by who would take a vif over.
+ * @param frontend, backend their paths in the store.
+ * @param offer given, a guest to whom another backend offered more is refused.
+ */
+export async function readServable(
+  view: StoreView,
+  frontend: string,
+  backend: string,
+  offer: Offer | undefined,
+): Promise<Handshake> {
+  const [handshake, withdrawn] = await Promise.all([
+    readFrontend(view, frontend, backend),
+    offer === undefined ? [] : offer.withdrawn(view, backend),
+  ]);
+  return refuseWithout(handshake, withdrawn);
+}
+
 /** A guest that was offered what it may use and is not there any more cannot be served as it is. */
-export function refuseWithout(handshake: Handshake, withdrawn: readonly string[]): Handshake {
+function refuseWithout(handshake: Handshake, withdrawn: readonly string[]): Handshake {
   if (!handshake.ok) return handshake;
   const missing = withdrawn.filter((key) => USED[key]?.(handshake.settings) ?? true);
   if (missing.length === 0) return handshake;

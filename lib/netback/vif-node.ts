@@ -1,7 +1,7 @@
 import { parseXenbusState, type XenbusState } from '../protocol/xenbus.js';
 import type { Store, StoreView, StoreWatch } from '../xen/types.js';
-import { type Handshake, MULTICAST_KEY, readFrontend } from './handshake.js';
-import { type Offer, refuseWithout } from './offer.js';
+import { type Handshake, MULTICAST_KEY } from './handshake.js';
+import { type Offer, readServable } from './offer.js';
 import type { VifId, VifInfo } from './types.js';
 
 /** What the store says of a vif at one moment. */
@@ -70,13 +70,8 @@ export class VifNode {
   }
 
   /** What the guest wrote. @param offer given, a guest to whom another backend offered more is refused. */
-  async readGuest(offer: Offer | undefined): Promise<Handshake> {
-    const reading = readFrontend(this.#store, this.frontendPath, this.path);
-    const [handshake, withdrawn] = await Promise.all([
-      reading,
-      offer === undefined ? [] : offer.withdrawn(this.#store, this.path),
-    ]);
-    return refuseWithout(handshake, withdrawn);
+  readGuest(offer: Offer | undefined): Promise<Handshake> {
+    return readServable(this.#store, this.frontendPath, this.path, offer);
   }
 
   /** Follows what a connected guest may change. Resolves when it does. */
