@@ -13,6 +13,7 @@ import { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import { MulticastFilter } from './multicast.js';
 import { Queue } from './queue.js';
+import { QueueRings } from './queue-rings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from './show.js';
 import type { Taker } from './to-guest.js';
 import type { PayloadMode, VifStats } from './types.js';
@@ -39,6 +40,9 @@ export class Connection {
   /** How the guest wants frames hashed. */
   readonly hash: HashState;
   readonly queues: readonly Queue[];
+  /** An earlier life of the backend has served this connection. */
+  readonly resumed: boolean;
+  readonly #rings: QueueRings[] = [];
   /** Undefined for a guest without a control ring. */
   readonly #control: Control | undefined;
   readonly #credit: Credit;
@@ -70,11 +74,15 @@ export class Connection {
     this.hash = new HashState(journals.vif.hash, settings.queues.length, step);
     try {
       this.#control = this.#attachControl(parts);
+      for (let index = 0; index < settings.queues.length; index++)
+        this.#rings.push(this.#named(index, () => this.#attachRings(parts, index)));
+      this.resumed = this.#rings.some(({ served }) => served) || (this.#control?.answered ?? 0) !== 0;
+      if (!this.resumed) this.#control?.begin();
       // Nobody was told of anything yet.
-      if (this.#answered === 0) this.hash.begin();
+      if (this.#answered === undefined) this.hash.begin();
       const port = this.#steered(parts);
       for (let index = 0; index < settings.queues.length; index++)
-        queues.push(this.#attach({ ...parts, port }, index));
+        queues.push(this.#named(index, () => this.#attach({ ...parts, port }, index)));
     } catch (error) {
       this.detach();
       throw error;
@@ -82,11 +90,6 @@ export class Connection {
     if (!this.resumed) this.multicast.begin();
     const { resumes } = journals.vif;
     resumes[0] = this.resumed ? resumes[0] + 1 : 0;
-  }
-
-  /** An earlier life of the backend has served these rings: frontends begin them at 0. */
-  get resumed(): boolean {
-    return this.queues.some((queue) => queue.resumed) || this.#answered !== 0;
   }
 
   /** What the guest may send from now on, by all queues together. */
@@ -136,11 +139,14 @@ export class Connection {
   detach(): void {
     this.#control?.detach();
     for (const queue of this.queues) queue.detach();
+    for (const rings of this.#rings) rings[Symbol.dispose]();
   }
 
-  /** How far earlier lives have answered control requests. */
-  get #answered(): number {
-    return this.#control?.answered ?? 0;
+  /** How far earlier lives have answered control requests; undefined: none was ever answered. */
+  get #answered(): number | undefined {
+    if (this.#control === undefined) return undefined;
+    const { answered, wrapped } = this.#control;
+    return answered !== 0 || wrapped ? answered : undefined;
   }
 
   /** A guest with a control ring may choose the queue of each frame; until it does, the port's own choice stands. */
@@ -159,35 +165,53 @@ export class Connection {
     const { control } = settings;
     if (control === undefined) return undefined;
     const stagingOf = (queue: number) => this.queues[queue]?.staging;
-    const log = journals.vif.control;
-    return new Control({ xen, domid, settings: control, log, hash: this.hash, stagingOf, onStop });
+    const { control: log, controlWrapped: wrapped } = journals.vif;
+    return new Control({ xen, domid, settings: control, log, wrapped, hash: this.hash, stagingOf, onStop });
+  }
+
+  #attachRings({ xen, domid, settings, journals }: ConnectionParts, index: number): QueueRings {
+    return new QueueRings({
+      xen,
+      domid,
+      settings: settings.queues[index],
+      journal: journals.queues[index],
+    });
   }
 
   #attach(parts: ConnectionParts, index: number): Queue {
     const { settings, journals } = parts;
-    // With one queue it goes without saying.
-    const where = settings.queues.length > 1 ? `queue ${index}: ` : '';
+    return new Queue({
+      ...parts,
+      ...parts.counters(index),
+      rings: this.#rings[index],
+      place: { index, count: settings.queues.length },
+      journal: journals.queues[index],
+      multicast: this.multicast,
+      hash: this.hash,
+      answered: this.#answered,
+      credit: this.#turns.of(index),
+      taker: this.#taker,
+      onStop: (reason) => parts.onStop(`${this.#nameOf(index)}${reason}`),
+    });
+  }
+
+  /** Runs what concerns a queue: an error says which. */
+  #named<T>(index: number, run: () => T): T {
     try {
-      return new Queue({
-        ...parts,
-        ...parts.counters(index),
-        rings: settings.queues[index],
-        place: { index, count: settings.queues.length },
-        journal: journals.queues[index],
-        multicast: this.multicast,
-        hash: this.hash,
-        answered: this.#answered,
-        credit: this.#turns.of(index),
-        taker: this.#taker,
-        onStop: (reason) => parts.onStop(`${where}${reason}`),
-      });
+      return run();
     } catch (error) {
-      if (where === '' || !(error instanceof VifdError)) throw error;
+      const name = this.#nameOf(index);
+      if (name === '' || !(error instanceof VifdError)) throw error;
       const { code, errno } = error;
-      throw new VifdError(code, `${where}${error.message}`, {
+      throw new VifdError(code, `${name}${error.message}`, {
         cause: error,
         ...(errno === undefined ? {} : { errno }),
       });
     }
+  }
+
+  /** In front of what is said of a queue; with one queue it goes without saying. */
+  #nameOf(index: number): string {
+    return this.#parts.settings.queues.length > 1 ? `queue ${index}: ` : '';
   }
 }

@@ -17,6 +17,9 @@ import type { PumpResult } from './pump.js';
 import type { Staging } from './staging.js';
 import { Worker } from './worker.js';
 
+/** The ring's index in front of 0. */
+const LAST_INDEX = 0xffffffff;
+
 /** Requests are answered one by one, so the log never has more than one response. */
 export const CONTROL_LOG_WORDS = RedoLog.words(1, CTRL_RESPONSE_WORDS);
 
@@ -26,6 +29,8 @@ export interface ControlParts {
   readonly settings: ControlSettings;
   /** CONTROL_LOG_WORDS of the journal's memory: a kill while a request is answered is mended there. */
   readonly log: Uint32Array;
+  /** One word of the journal's memory: 1 once so many were answered that `rsp_prod` has come round to 0. */
+  readonly wrapped: Uint32Array;
   readonly hash: HashState;
   /** Undefined for a queue that the guest does not have. */
   readonly stagingOf: (queue: number) => Staging | undefined;
@@ -45,6 +50,8 @@ export class Control {
   readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
   readonly #undo: Array<() => void> = [];
   readonly #answered: number;
+  readonly #wrapped: Uint32Array;
+  readonly #afterStore: (() => void) | undefined;
   #channel: EventChannel | undefined;
   #masked = false;
 
@@ -54,6 +61,8 @@ export class Control {
    */
   constructor(parts: ControlParts) {
     const { xen, domid, settings } = parts;
+    this.#wrapped = parts.wrapped;
+    this.#afterStore = xen.step?.bind(xen, 'store to the journal');
     try {
       const mapping = xen.grants.map(domid, [settings.ringRef], 'write');
       this.#undo.push(() => mapping.unmap());
@@ -84,9 +93,19 @@ export class Control {
     }
   }
 
-  /** How far earlier lives have answered; 0 when there were none. */
+  /** How far earlier lives have answered; 0 when there were none, and once in 2^32 requests (see `wrapped`). */
   get answered(): number {
     return this.#answered;
+  }
+
+  /** An earlier life of this connection has answered 2^32 requests or more. */
+  get wrapped(): boolean {
+    return this.#wrapped[0] === 1;
+  }
+
+  /** No earlier life has served this connection: what stands in the journal is of another one, with the same names. */
+  begin(): void {
+    this.#wrapped[0] = 0;
   }
 
   /** Begins to answer. The guest may have waited for an earlier life's event. */
@@ -127,9 +146,16 @@ export class Control {
     this.#ring.take(1);
     const status = this.#requests.execute(this.#request, this.#ring.responsesPublished);
     answerControl(this.#request, status, this.#requests.data, this.#response);
+    if (this.#ring.responsesPublished === LAST_INDEX) this.#noteWrap();
     const heard = this.#ring.publish(this.#response, 1);
     this.#requests.settle();
     return heard;
+  }
+
+  /** Before the answer: the next life must not take a ring at 0 for one that has just begun. */
+  #noteWrap(): void {
+    this.#wrapped[0] = 1;
+    this.#afterStore?.();
   }
 
   /** Late, so that a guest that storms gets one event for a turn's work (XSA-332). */

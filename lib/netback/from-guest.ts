@@ -58,7 +58,7 @@ export class FromGuest {
     grants: Grants;
     domid: number;
     /** Grants that need no hypervisor. */
-    staged?: StagedGrants;
+    staged?: StagedGrants | undefined;
     payload: PayloadMode;
     hooks: Hooks;
     multicast: MulticastFilter;

@@ -1,7 +1,5 @@
-import { VifdError } from '../errors.js';
 import type { Port, PortIo, QueuePlace } from '../ports/types.js';
-import { BackRing, RX_RING, TX_RING } from '../protocol/ring.js';
-import type { EventChannel, Mapping, Xen } from '../xen/types.js';
+import type { EventChannel, Xen } from '../xen/types.js';
 import { newBatches } from './batches.js';
 import { takesOf } from './conform.js';
 import type { FlowCounters } from './counters.js';
@@ -13,8 +11,9 @@ import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { Patience } from './patience.js';
 import type { QueueJournal } from './queue-journal.js';
+import type { QueueRings } from './queue-rings.js';
 import type { QueueDetails } from './show.js';
-import { STAGING_WORDS, Staging } from './staging.js';
+import { forgetStaged, STAGING_WORDS, Staging } from './staging.js';
 import { type Taker, ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
@@ -23,7 +22,7 @@ export interface QueueParts {
   readonly xen: Xen;
   readonly domid: number;
   readonly settings: FrontendSettings;
-  readonly rings: QueueSettings;
+  readonly rings: QueueRings;
   readonly port: Port;
   /** Which of the port's queues it is. */
   readonly place: QueuePlace;
@@ -33,8 +32,8 @@ export interface QueueParts {
   /** What the queues of a vif have in common. */
   readonly multicast: MulticastFilter;
   readonly hash: HashState;
-  /** How far earlier lives have answered control requests. */
-  readonly answered: number;
+  /** How far earlier lives have answered control requests; undefined: none was ever answered. */
+  readonly answered: number | undefined;
   readonly credit: CreditTurn;
   readonly taker: Taker;
   readonly fromGuest: FlowCounters;
@@ -49,30 +48,29 @@ export interface QueueParts {
 export class Queue {
   readonly #patience: Patience;
   readonly #settings: QueueSettings;
-  /** Grants that the guest keeps mapped for this queue. */
-  readonly staging: Staging;
+  /** Grants that the guest keeps mapped for this queue; undefined for a guest without a control ring. */
+  readonly staging: Staging | undefined;
   readonly #undo: Array<() => void> = [];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
   readonly #channels: EventChannel[] = [];
   #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'heldFrames'>) | undefined;
-  #resumed = false;
   #masked = 0;
   #detached = false;
 
   /**
-   * Maps the rings and goes on from their `rsp_prod`, binds the event channels, and looks at both rings at
-   * once: what was sent before the channels were bound is lost, as is what was notified.
+   * Goes on where the rings stand, binds the event channels, and looks at both rings at once: what was sent before the
+   * channels were bound is lost, as is what was notified.
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
    */
   constructor(parts: QueueParts) {
-    this.#settings = parts.rings;
+    this.#settings = parts.rings.settings;
     this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.onStall);
     this.staging = newStaging(parts);
-    this.#undo.push(() => this.staging[Symbol.dispose]());
+    this.#undo.push(() => this.staging?.[Symbol.dispose]());
     try {
-      if (parts.answered === 0) this.staging.begin();
-      else this.staging.resume(parts.answered);
+      if (parts.answered === undefined) this.staging?.begin();
+      else this.staging?.resume(parts.answered);
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
       pumps.fromGuest.start(io, parts.port.writesMapped);
@@ -91,14 +89,9 @@ export class Queue {
     }
   }
 
-  /** An earlier life of the backend has served these rings: frontends begin them at 0. */
-  get resumed(): boolean {
-    return this.#resumed;
-  }
-
   show(): Omit<QueueDetails, 'stats'> | undefined {
     const shown = this.#show?.();
-    const stagedGrants = this.staging.size;
+    const stagedGrants = this.staging?.size ?? 0;
     return shown && { ...this.#settings, ...shown, stagedGrants, stalled: this.#patience.stalled };
   }
 
@@ -121,26 +114,17 @@ export class Queue {
   }
 
   #attach(parts: QueueParts): { fromGuest: FromGuest; toGuest: ToGuest } {
-    const { rings, domid } = parts;
-    const grants = parts.xen.grants;
-    const step = parts.xen.step?.bind(parts.xen, 'store to shared memory');
-    const txPage = this.#map(parts, rings.txRingRef).page(0);
-    const rxPage = this.#map(parts, rings.rxRingRef).page(0);
-    const { journal } = parts;
-    const txRing = new BackRing(txPage, TX_RING, journal?.fromGuest.log, step);
-    const rxRing = new BackRing(rxPage, RX_RING, journal?.toGuest.log, step);
-    if (!txRing.attach()) throw beyond('from-guest', domid);
-    if (!rxRing.attach()) throw beyond('to-guest', domid);
-    this.#resumed = txRing.responsesPublished !== 0 || rxRing.responsesPublished !== 0;
+    const { rings, domid, journal } = parts;
+    const { grants } = parts.xen;
     const frames =
       journal === undefined
         ? newBatches((bytes) => grants.arena(bytes))
         : { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
     const { payload, hooks, multicast } = parts;
-    const common = { grants, domid, payload, hooks, multicast, staged: this.staging.grants };
+    const common = { grants, domid, payload, hooks, multicast, staged: this.staging?.grants };
     const fromGuest = new FromGuest({
       ...common,
-      ring: txRing,
+      ring: rings.fromGuest,
       frames: frames.fromGuest,
       credit: parts.credit,
       clock: parts.xen.clock,
@@ -149,7 +133,7 @@ export class Queue {
     this.#undo.push(() => fromGuest.grants[Symbol.dispose]());
     const toGuest = new ToGuest({
       ...common,
-      ring: rxRing,
+      ring: rings.toGuest,
       frames: frames.toGuest,
       taker: parts.taker,
       hash: parts.hash,
@@ -158,17 +142,11 @@ export class Queue {
     });
     this.#undo.push(() => toGuest.grants[Symbol.dispose]());
     this.#show = () => ({
-      fromGuest: txRing.indices(),
-      toGuest: rxRing.indices(),
+      fromGuest: rings.fromGuest.indices(),
+      toGuest: rings.toGuest.indices(),
       heldFrames: toGuest.held,
     });
     return { fromGuest, toGuest };
-  }
-
-  #map(parts: QueueParts, ref: number): Mapping {
-    const mapping = parts.xen.grants.map(parts.domid, [ref], 'write');
-    this.#undo.push(() => mapping.unmap());
-    return mapping;
   }
 
   #openPort(parts: QueueParts, pumps: { fromGuest: FromGuest; toGuest: ToGuest }): PortIo {
@@ -190,16 +168,16 @@ export class Queue {
 
   /** @returns how to notify the guest of responses in each ring. */
   #bind(parts: QueueParts): { tx: () => void; rx: () => void } {
-    const { rings } = parts;
-    if (rings.txPort === rings.rxPort) {
-      const channel = this.#channel(parts, rings.txPort, () => {
+    const { txPort, rxPort } = this.#settings;
+    if (txPort === rxPort) {
+      const channel = this.#channel(parts, txPort, () => {
         this.#fromGuest.wake();
         this.#toGuest.rouse();
       });
       return { tx: () => channel.notify(), rx: () => channel.notify() };
     }
-    const tx = this.#channel(parts, rings.txPort, () => this.#fromGuest.wake());
-    const rx = this.#channel(parts, rings.rxPort, () => this.#toGuest.rouse());
+    const tx = this.#channel(parts, txPort, () => this.#fromGuest.wake());
+    const rx = this.#channel(parts, rxPort, () => this.#toGuest.rouse());
     return { tx: () => tx.notify(), rx: () => rx.notify() };
   }
 
@@ -232,14 +210,12 @@ export class Queue {
   }
 }
 
-function newStaging({ xen, domid, journal }: QueueParts): Staging {
+function newStaging({ xen, domid, journal, settings }: QueueParts): Staging | undefined {
+  if (settings.control === undefined) {
+    // Whoever has one later with the same rings must not find another guest's.
+    if (journal !== undefined) forgetStaged(journal.staging);
+    return undefined;
+  }
   const words = journal?.staging ?? new Uint32Array(STAGING_WORDS);
   return new Staging(words, xen.grants.staged(domid), xen.step?.bind(xen, 'store to the journal'));
-}
-
-function beyond(direction: string, domid: number): VifdError {
-  return new VifdError(
-    'ERR_PROTOCOL',
-    `cannot attach to the ${direction} ring of domain ${domid}: req_prod - rsp_prod exceeds the ring`,
-  );
 }

@@ -170,6 +170,12 @@ function listsIn(words: Uint32Array): Lists {
   };
 }
 
+/** What stands in a journal is of nobody any more. */
+export function forgetStaged(words: Uint32Array): void {
+  const { staged, leaving } = listsIn(words);
+  if (staged.size + leaving.size > 0) words.fill(0);
+}
+
 /** Whether what a journal has can be a guest's lists: no more than there is room for, and each grant once. */
 export function isSoundStaging(words: Uint32Array): boolean {
   if (words[SELECTED] > 1) return false;

@@ -66,7 +66,7 @@ export class ToGuest {
     grants: Grants;
     domid: number;
     /** Grants that need no hypervisor. */
-    staged?: StagedGrants;
+    staged?: StagedGrants | undefined;
     payload: PayloadMode;
     taker: Taker;
     hooks: Hooks;

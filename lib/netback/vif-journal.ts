@@ -15,6 +15,8 @@ export interface VifJournal {
   readonly hash: Uint32Array;
   /** What a Control had begun to answer. */
   readonly control: Uint32Array;
+  /** One word: for a Control. */
+  readonly controlWrapped: Uint32Array;
   /** One word: how often the connection has gone on after an earlier life of the backend. */
   readonly resumes: Uint32Array;
   readonly ignored: Ignored | undefined;
@@ -29,7 +31,8 @@ const AT_CREDIT = AT_MULTICAST + MULTICAST_WORDS;
 const AT_HASH = AT_CREDIT + CREDIT_WORDS;
 const AT_CONTROL = AT_HASH + HASH_WORDS;
 const AT_RESUMES = AT_CONTROL + CONTROL_LOG_WORDS;
-const END_WORDS = AT_RESUMES + 1;
+const AT_CONTROL_WRAPPED = AT_RESUMES + 1;
+const END_WORDS = AT_CONTROL_WRAPPED + 1;
 export const VIF_JOURNAL_BYTES = Math.ceil(END_WORDS / 1024) * 4096;
 
 /** The one place where bytes become a vif's journal. Of another connection's nothing is used. */
@@ -61,6 +64,7 @@ function wordsIn(words: Uint32Array): Omit<VifJournal, 'ignored'> {
     credit: words.subarray(AT_CREDIT, AT_HASH),
     hash: words.subarray(AT_HASH, AT_CONTROL),
     control: words.subarray(AT_CONTROL, AT_RESUMES),
-    resumes: words.subarray(AT_RESUMES, END_WORDS),
+    resumes: words.subarray(AT_RESUMES, AT_CONTROL_WRAPPED),
+    controlWrapped: words.subarray(AT_CONTROL_WRAPPED, END_WORDS),
   };
 }

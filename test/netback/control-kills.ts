@@ -27,16 +27,17 @@ export type Asking = (world: Killed) => { done: Promise<unknown>; check: () => P
 
 /**
  * Kills the backend at step after step of its work for a guest; the next life goes on.
+ * @param ringStart where the indices of the guest's rings begin.
  * @returns how many steps there were.
  */
-export async function killAtEachStep(asking: Asking): Promise<number> {
+export async function killAtEachStep(asking: Asking, ringStart: number): Promise<number> {
   let step = 1;
-  while (await killedAt(step, asking)) step++;
+  while (await killedAt(step, asking, ringStart)) step++;
   return step;
 }
 
 /** @returns whether a life was killed: the step was there. */
-async function killedAt(step: number, asking: Asking): Promise<boolean> {
+async function killedAt(step: number, asking: Asking, ringStart: number): Promise<boolean> {
   const hypervisor = new ModelHypervisor();
   const toolstack = hypervisor.open(0);
   const port = new TestPort();
@@ -64,6 +65,7 @@ async function killedAt(step: number, asking: Asking): Promise<boolean> {
     handle: 0,
     port: new TestPort(),
     control: true,
+    ringStart,
   });
   await hypervisor.settle();
   const [front] = await Promise.all([connecting, opening]);

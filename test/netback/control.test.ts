@@ -266,12 +266,14 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
 
 describe('a control request', () => {
   it.each([
-    ['of hashing', hashing],
-    ['of grants that stay mapped', staging],
+    ['of hashing', hashing, 0],
+    ['of grants that stay mapped', staging, 0],
+    ['of hashing, where the indices wrap,', hashing, 0xfffffffd],
+    ['of grants that stay mapped, where the indices wrap,', staging, 0xfffffffe],
   ])(
     '%s is answered once, and done, wherever the backend is killed',
-    async (_what, asking) => {
-      expect(await killAtEachStep(asking)).toBeGreaterThan(30);
+    async (_what, asking, ringStart) => {
+      expect(await killAtEachStep(asking, ringStart)).toBeGreaterThan(30);
     },
     120_000,
   );
