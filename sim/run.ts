@@ -9,6 +9,7 @@ import { SimJournals } from './journals.js';
 import { judge, type Outcome } from './judge.js';
 import { type LifePlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
 import { settled } from './settled.js';
+import { withoutStrays } from './strays.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
 
@@ -48,22 +49,15 @@ export interface Complaint {
 /** Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run. */
 export async function runScenario(scenario: Scenario): Promise<Outcome> {
   const run = new Run(scenario);
-  const thrown = (error: unknown) => {
-    run.faults.push(`thrown: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-  };
   // Most errors here are answers of the store; a stack for each would cost a tenth of the time.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
-  process.on('unhandledRejection', thrown);
-  try {
-    await run.all();
-  } catch (error) {
-    thrown(error);
-  } finally {
-    process.off('unhandledRejection', thrown);
-    Error.stackTraceLimit = stackTraceLimit;
-    arenas.reclaim();
-  }
+  await withoutStrays(
+    () => run.all(),
+    (what) => run.faults.push(what),
+  );
+  Error.stackTraceLimit = stackTraceLimit;
+  arenas.reclaim();
   return judge(run);
 }
 

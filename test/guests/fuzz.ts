@@ -1,5 +1,6 @@
 import { XenbusState } from '../../lib/protocol/xenbus.js';
 import { Random } from '../../lib/xen/model/random.js';
+import { withoutStrays } from '../../sim/strays.js';
 import { ScriptedGuest } from './guest.js';
 import { Host } from './host.js';
 import { GUESTS } from './scripts.js';
@@ -66,17 +67,12 @@ export interface FuzzResult {
 export async function fuzzHandshake(seed: number): Promise<FuzzResult> {
   const run = new FuzzRun(seed);
   let failure: string | undefined;
-  const thrown = (error: unknown) => {
-    failure ??= `thrown: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
-  };
-  process.on('unhandledRejection', thrown);
-  try {
-    await run.all();
-  } catch (error) {
-    thrown(error);
-  } finally {
-    process.off('unhandledRejection', thrown);
-  }
+  await withoutStrays(
+    () => run.all(),
+    (what) => {
+      failure ??= what;
+    },
+  );
   return { did: run.did, failure, ended: run.ended };
 }
 

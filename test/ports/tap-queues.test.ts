@@ -1,23 +1,10 @@
-import { execFileSync } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type TapOptions, tap } from '../../lib/ports/tap.js';
+import { describe, expect, it } from 'vitest';
+import { tap } from '../../lib/ports/tap.js';
 import type { Port } from '../../lib/ports/types.js';
-import { NativeArena } from '../../lib/xen/native/arena.js';
-import { whyNoAddon } from '../native/reason.js';
-import { inOwnNetwork } from '../own-network.js';
+import { arena, makeTap, withTaps } from '../tap-network.js';
 import { type End, EVERYTHING, openEnd, receive, send, tcpFrame } from './frames.js';
-
-const arena = (bytes: number) => new NativeArena(bytes);
-const ports: Port[] = [];
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
-
-function make(options: TapOptions): Port {
-  const port = tap(options);
-  ports.push(port);
-  return port;
-}
 
 function openQueues(port: Port, count: number): End[] {
   return Array.from({ length: count }, (_, index) =>
@@ -55,7 +42,7 @@ async function arrived(queues: readonly End[], frames: number): Promise<number[]
 
 function queueTests(): void {
   it('has those that are used attached, and no others', () => {
-    const port = make({ name: 'tq', multiQueue: true, up: true });
+    const port = makeTap({ name: 'tq', multiQueue: true, up: true });
     expect(port.queuesMax).toBeGreaterThan(8);
     expect(attached('tq')).toBe(1);
     const ends = openQueues(port, 3);
@@ -69,8 +56,8 @@ function queueTests(): void {
   });
 
   it("gives a flow's frames to the queue that its own were sent by", async () => {
-    const queues = openQueues(make({ name: 'tq', multiQueue: true, up: true, bridge: 'br0' }), 4);
-    const peer = openEnd(make({ name: 'tp', up: true, bridge: 'br0' }), arena);
+    const queues = openQueues(makeTap({ name: 'tq', multiQueue: true, up: true, bridge: 'br0' }), 4);
+    const peer = openEnd(makeTap({ name: 'tp', up: true, bridge: 'br0' }), arena);
     const flows = Array.from({ length: 32 }, (_, i) => 1000 + i);
     // The kernel learns of a flow when it is used once more.
     for (let again = 0; again < 2; again++)
@@ -92,8 +79,8 @@ function queueTests(): void {
   });
 
   it('loses no flow to queues that are not used any more', async () => {
-    const port = make({ name: 'tq', multiQueue: true, up: true, bridge: 'br0' });
-    const peer = openEnd(make({ name: 'tp', up: true, bridge: 'br0' }), arena);
+    const port = makeTap({ name: 'tq', multiQueue: true, up: true, bridge: 'br0' });
+    const peer = openEnd(makeTap({ name: 'tp', up: true, bridge: 'br0' }), arena);
     for (const { io } of openQueues(port, 4)) io.close();
     const [end] = openQueues(port, 1);
     const flows = Array.from({ length: 64 }, (_, i) => 2000 + i);
@@ -108,14 +95,14 @@ function queueTests(): void {
     ['with one queue is taken over by whoever wants several', false, true, 1],
     ['with several queues is taken over by whoever wants one', true, false, 256],
   ])('a persistent device %s', async (_what, first, second, queuesMax) => {
-    await make({ name: 'tq', persist: true, multiQueue: first })[Symbol.asyncDispose]();
-    const port = make({ name: 'tq', multiQueue: second });
+    await makeTap({ name: 'tq', persist: true, multiQueue: first })[Symbol.asyncDispose]();
+    const port = makeTap({ name: 'tq', multiQueue: second });
     expect(port.queuesMax).toBe(queuesMax);
     await port.remove?.();
   });
 
   it('says so when another process has a device with several queues', () => {
-    make({ name: 'tq', multiQueue: true });
+    makeTap({ name: 'tq', multiQueue: true });
     expect(() => tap({ name: 'tq', multiQueue: true })).toThrow(
       expect.objectContaining({ code: 'ERR_TAP', errno: 'EBUSY' }),
     );
@@ -123,19 +110,6 @@ function queueTests(): void {
   });
 }
 
-if (whyNoAddon() !== undefined) {
-  it.skip(`taps need the addon: ${whyNoAddon()}`, () => {});
-} else {
-  inOwnNetwork(import.meta.url, () => {
-    beforeAll(() => {
-      writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
-      writeFileSync('/proc/sys/net/ipv6/conf/all/disable_ipv6', '1');
-      ip('link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
-      ip('link', 'set', 'br0', 'up');
-    });
-    afterEach(async () => {
-      for (const port of ports.splice(0)) await port[Symbol.asyncDispose]();
-    });
-    describe('a tap with several queues', queueTests);
-  });
-}
+withTaps(import.meta.url, () => {
+  describe('a tap with several queues', queueTests);
+});

@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type TapOptions, tap } from '../../lib/ports/tap.js';
+import { afterEach, describe, expect, it } from 'vitest';
+import { tap } from '../../lib/ports/tap.js';
 import {
   FRAME_FIRST_OP,
   FRAME_LENGTH,
@@ -20,7 +20,6 @@ import {
   type Port,
   type PortOptions,
 } from '../../lib/ports/types.js';
-import { NativeArena } from '../../lib/xen/native/arena.js';
 import { openXen } from '../../lib/xen/native/open.js';
 import {
   OP_ARENA,
@@ -33,8 +32,7 @@ import {
   PAGE_SIZE,
   type Store,
 } from '../../lib/xen/types.js';
-import { whyNoAddon } from '../native/reason.js';
-import { inOwnNetwork } from '../own-network.js';
+import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 import {
   type End,
   EVERYTHING,
@@ -58,10 +56,6 @@ const xensim = join(
   'xensim',
 );
 
-function ip(...args: string[]): string {
-  return execFileSync('ip', args, { encoding: 'utf8' });
-}
-
 interface Link {
   readonly mtu: number;
   readonly address: string;
@@ -80,19 +74,10 @@ const WAYS = [
   { way: 'written one by one', ioUring: '0' },
 ];
 
-const arena = (bytes: number) => new NativeArena(bytes);
-const ports: Port[] = [];
-
-function make(options: TapOptions): Port {
-  const port = tap(options);
-  ports.push(port);
-  return port;
-}
-
 /** Two taps in a bridge: what is written into one can be read from the other. */
 function bridged(offloads: Omit<PortOptions, 'onReadable'> = EVERYTHING): { a: End; b: End; portB: Port } {
-  const portA = make({ name: 'ta', bridge: 'br0', up: true });
-  const portB = make({ name: 'tb', bridge: 'br0', up: true });
+  const portA = makeTap({ name: 'ta', bridge: 'br0', up: true });
+  const portB = makeTap({ name: 'tb', bridge: 'br0', up: true });
   return { a: openEnd(portA, arena), b: openEnd(portB, arena, offloads), portB };
 }
 
@@ -120,7 +105,7 @@ function setUpTests(): void {
   );
 
   it('makes a device as it was asked to, which goes when the port is disposed of', async () => {
-    const port = make({ name: 'vif7.0', mtu: 9000, mac: 'fe:ff:ff:ff:ff:ff', up: true });
+    const port = makeTap({ name: 'vif7.0', mtu: 9000, mac: 'fe:ff:ff:ff:ff:ff', up: true });
     expect(port.name).toBe('vif7.0');
     expect(link('vif7.0')).toMatchObject({ mtu: 9000, address: 'fe:ff:ff:ff:ff:ff' });
     expect(link('vif7.0')?.flags).toContain('UP');
@@ -132,7 +117,7 @@ function setUpTests(): void {
   it.runIf(process.getuid?.() === 0 && availableParallelism() > 1)(
     'lets other processors deal with what is written',
     () => {
-      const port = make({ name: 'vif7.8', spread: true });
+      const port = makeTap({ name: 'vif7.8', spread: true });
       const mask = () => readFileSync(`/sys/class/net/${port.name}/queues/rx-0/rps_cpus`, 'utf8');
       const online = readFileSync('/sys/devices/system/cpu/online', 'utf8').trim();
       if (/^0-[0-9]$/.test(online))
@@ -143,11 +128,11 @@ function setUpTests(): void {
 
   it('leaves a persistent device, takes it over again, and removes it when told to', async () => {
     const options = { name: 'vif7.1', persist: true, bridge: 'br0', up: true };
-    await make(options)[Symbol.asyncDispose]();
+    await makeTap(options)[Symbol.asyncDispose]();
     expect(link('vif7.1')?.master).toBe('br0');
     // Where /sys is another namespace's, it cannot tell which bridge the tap is in.
     execFileSync('mount', ['-t', 'tmpfs', 'none', '/sys/class/net']);
-    const again = make(options);
+    const again = makeTap(options);
     execFileSync('umount', ['/sys/class/net']);
     await again.remove?.();
     expect(link('vif7.1')).toBeUndefined();
@@ -169,7 +154,7 @@ function setUpTests(): void {
   });
 
   it('says whose a device is that it cannot have', () => {
-    make({ name: 'vif7.3' });
+    makeTap({ name: 'vif7.3' });
     expect(() => tap({ name: 'vif7.3' })).toThrow(
       expect.objectContaining({
         code: 'ERR_TAP',
@@ -181,7 +166,7 @@ function setUpTests(): void {
   });
 
   it('has one user at a time, and another after that', () => {
-    const port = make({ name: 'vif7.4' });
+    const port = makeTap({ name: 'vif7.4' });
     const first = openEnd(port, arena);
     expect(() => openEnd(port, arena)).toThrow(expect.objectContaining({ code: 'ERR_STATE' }));
     first.io.close();
@@ -193,14 +178,14 @@ function setUpTests(): void {
 
 function trafficTests(): void {
   it('reads nothing, and no error, when there is nothing', () => {
-    const end = openEnd(make({ name: 'ta', up: true }), arena);
+    const end = openEnd(makeTap({ name: 'ta', up: true }), arena);
     expect(end.io.read()).toBe(0);
     expect(end.reads.block[FRAMES_MORE]).toBe(0);
     expect(end.reads.block[FRAMES_ERRNO]).toBe(0);
   });
 
   it("talks to the kernel's own stack: an ARP request is answered", async () => {
-    const end = openEnd(make({ name: 'ta', up: true }), arena);
+    const end = openEnd(makeTap({ name: 'ta', up: true }), arena);
     ip('address', 'add', '10.9.8.1/24', 'dev', 'ta');
     const request = new Uint8Array(60);
     request.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
@@ -298,7 +283,7 @@ function trafficTests(): void {
   );
 
   it('reports a device that was deleted, and does not spin', async () => {
-    const end = openEnd(make({ name: 'ta', up: true }), arena);
+    const end = openEnd(makeTap({ name: 'ta', up: true }), arena);
     end.io.wantReadable();
     ip('link', 'delete', 'ta');
     await until(() => end.wakeUps === 1);
@@ -378,8 +363,8 @@ function mappedTests(): void {
       PIECES.reduce((sum, { length }) => sum + length, 0),
       3,
     );
-    const portA = make({ name: 'ta', bridge: 'br0', up: true, mtu: 9000 });
-    const portB = make({ name: 'tb', bridge: 'br0', up: true, mtu: 9000 });
+    const portA = makeTap({ name: 'ta', bridge: 'br0', up: true, mtu: 9000 });
+    const portB = makeTap({ name: 'tb', bridge: 'br0', up: true, mtu: 9000 });
     const b = openEnd(portB, arena);
     const own = arena(PAGE_SIZE * 4);
     const batch = backend.grants.batch({ domid: 7, capacity: 4, arena: own });
@@ -436,24 +421,12 @@ function mappedTests(): void {
   });
 }
 
-if (whyNoAddon() !== undefined) {
-  it.skip(`taps need the addon: ${whyNoAddon()}`, () => {});
-} else {
-  inOwnNetwork(import.meta.url, () => {
-    beforeAll(() => {
-      // Router solicitations and the like would come between the frames of a test.
-      writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
-      writeFileSync('/proc/sys/net/ipv6/conf/all/disable_ipv6', '1');
-      ip('link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
-      ip('link', 'set', 'br0', 'up');
-    });
-    afterEach(async () => {
-      delete process.env.VIFD_IO_URING;
-      for (const port of ports.splice(0)) await port[Symbol.asyncDispose]();
-    });
-    describe('setting up a tap', setUpTests);
-    describe('traffic of a tap', trafficTests);
-    describe('a frame with offloads', offloadTests);
-    describe.skipIf(!existsSync(join(xensim, 'libxengnttab.so.1')))('frames in mapped pages', mappedTests);
+withTaps(import.meta.url, () => {
+  afterEach(() => {
+    delete process.env.VIFD_IO_URING;
   });
-}
+  describe('setting up a tap', setUpTests);
+  describe('traffic of a tap', trafficTests);
+  describe('a frame with offloads', offloadTests);
+  describe.skipIf(!existsSync(join(xensim, 'libxengnttab.so.1')))('frames in mapped pages', mappedTests);
+});
