@@ -85,7 +85,7 @@ export class TypeScriptLoop implements Loop {
       taker,
       hash: new HashState(new Uint32Array(HASH_WORDS), 1),
       counters: this.counters.toGuest,
-      patience: new Patience(systemClock, true),
+      patience: new Patience(systemClock, true, { onStall: () => {}, onRecovery: () => {} }),
     });
     this.#source = new NullPortIo(this.#fromGuest.frames, this.#toGuest.frames);
     this.#fromGuest.start(port === undefined ? this.#source : this.#open(port), port?.writesMapped ?? true);

@@ -140,6 +140,8 @@ export interface NativeTap {
   /** A persistent device stays when its descriptor closes. */
   setPersist(on: boolean): number;
   setUp(up: boolean): number;
+  /** -EINVAL of a kernel before Linux 5.0. */
+  setCarrier(on: boolean): number;
   setMtu(mtu: number): number;
   setMac(mac: Uint8Array): number;
   joinBridge(bridge: string): number;

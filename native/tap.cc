@@ -23,6 +23,11 @@
 #include "layout.h"
 #include "tap_io.h"
 
+#ifndef TUNSETCARRIER
+// Linux 5.0.
+#define TUNSETCARRIER _IOW('T', 226, int)
+#endif
+
 namespace vifd {
 
 namespace {
@@ -65,6 +70,12 @@ int SetUp(const TapDevice& tap, bool up) {
   const int flags = up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP;
   request.ifr_flags = static_cast<short>(flags);
   return Configure(SIOCSIFFLAGS, request);
+}
+
+// An older kernel knows no such ioctl: EINVAL.
+int SetCarrier(const TapDevice& tap, bool on) {
+  const int carrier = on ? 1 : 0;
+  return ioctl(tap.fd, TUNSETCARRIER, &carrier) < 0 ? -errno : 0;
 }
 
 int SetMtu(const TapDevice& tap, int mtu) {
@@ -242,6 +253,9 @@ Napi::Object TapObject(Napi::Env env, const std::shared_ptr<TapDevice>& tap) {
   });
   Method(out, "setUp", tap,
          [](TapDevice& self, const Napi::Value& up) { return SetUp(self, up.As<Napi::Boolean>().Value()); });
+  Method(out, "setCarrier", tap, [](TapDevice& self, const Napi::Value& on) {
+    return SetCarrier(self, on.As<Napi::Boolean>().Value());
+  });
   Method(out, "setMtu", tap,
          [](TapDevice& self, const Napi::Value& mtu) { return SetMtu(self, mtu.As<Napi::Number>().Int32Value()); });
   Method(out, "setMac", tap,

@@ -17,8 +17,8 @@ struct TapDevice {
 };
 
 // openTap(name, descriptor | undefined, multiQueue)
-//   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), setPersist, setUp, setMtu, setMac,
-//        joinBridge, remove, close }
+//   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), setPersist, setUp, setCarrier,
+//        setMtu, setMac, joinBridge, remove, close }
 //    | { failed: the call that failed, errno }
 Napi::Value OpenTap(const Napi::CallbackInfo& info);
 

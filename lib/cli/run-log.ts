@@ -28,6 +28,12 @@ export function eventLog(json: boolean): EventLog {
       }),
     detached: (vif, why) =>
       say(`${vif.id} detached: ${why}`, { event: 'detached', vif: vif.id, why, stats: vif.stats }),
+    recovered: (vif, queue) =>
+      say(`${vif.id} takes frames again${vif.queueStats.length > 1 ? ` by queue ${queue}` : ''}`, {
+        event: 'recovered',
+        vif: vif.id,
+        queue,
+      }),
     error: (error, vif) =>
       say(error.message, { event: 'error', vif: vif?.id, code: error.code, message: error.message }),
   };

@@ -15,6 +15,7 @@ import { MulticastFilter } from './multicast.js';
 import { Queue } from './queue.js';
 import { QueueRings } from './queue-rings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from './show.js';
+import { Stalls } from './stalls.js';
 import type { Taker } from './to-guest.js';
 import type { PayloadMode, VifStats } from './types.js';
 
@@ -30,8 +31,10 @@ export interface ConnectionParts {
   readonly counters: (queue: number) => QueueCounters;
   /** The guest broke the protocol in one queue; nothing was let go of yet. */
   readonly onStop: (reason: string) => void;
-  /** The guest takes no frames; it goes on by itself when it does. */
-  readonly onStall: () => void;
+  /** The guest takes no frames by a queue; it goes on by itself when it does. With all queues stalled the link is down. */
+  readonly onStall: (queue: number, linkDown: boolean) => void;
+  /** It takes frames by that queue again. */
+  readonly onRecovery: (queue: number) => void;
 }
 
 /** A connected guest: its queues, and what they have in common. It exists while attached. */
@@ -47,6 +50,7 @@ export class Connection {
   readonly #control: Control | undefined;
   readonly #credit: Credit;
   readonly #turns: CreditTurns;
+  readonly #stalls: Stalls;
   readonly #clock: Clock;
   readonly #taker: Taker;
   readonly #parts: ConnectionParts;
@@ -66,6 +70,7 @@ export class Connection {
     this.#credit = new Credit(journals.vif.credit);
     this.#credit.limit(parts.rate, this.#clock.now());
     this.#turns = new CreditTurns(this.#credit);
+    this.#stalls = new Stalls(parts.port, settings.queues.length);
     this.multicast = new MulticastFilter(journals.vif.multicast);
     this.multicast.requested = settings.multicastControl;
     const queues: Queue[] = [];
@@ -131,6 +136,7 @@ export class Connection {
 
   /** Begins to move frames. */
   start(): void {
+    this.#stalls.begin();
     this.#control?.start();
     for (const queue of this.queues) queue.start();
   }
@@ -191,6 +197,13 @@ export class Connection {
       answered: this.#answered,
       credit: this.#turns.of(index),
       taker: this.#taker,
+      stalls: {
+        onStall: () => parts.onStall(index, this.#stalls.add(index)),
+        onRecovery: () => {
+          this.#stalls.remove(index);
+          parts.onRecovery(index);
+        },
+      },
       onStop: (reason) => parts.onStop(`${this.#nameOf(index)}${reason}`),
     });
   }

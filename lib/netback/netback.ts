@@ -37,6 +37,8 @@ export interface NetbackOptions {
 export interface NetbackEvents {
   attached: [vif: Vif, how: AttachedHow];
   detached: [vif: Vif, why: DetachReason];
+  /** A guest that was said to be stalled (ERR_STALLED) takes frames again, by this queue. */
+  recovered: [vif: Vif, queue: number];
   /** Without a listener errors go to stderr as process warnings; they never end the process. */
   error: [error: VifdError, vif: Vif | undefined];
 }
@@ -182,6 +184,7 @@ export class Netback implements AsyncDisposable {
       accepts: (vif) => this.#accepts(vif, true),
       onAttached: (vif, how) => this.#emitter.emit('attached', vif, how),
       onDetached: (vif, why) => this.#emitter.emit('detached', vif, why),
+      onRecovered: (vif, queue) => this.#emitter.emit('recovered', vif, queue),
       onError: (error, vif) => this.#report(error, vif),
       onGone: (vif) => this.#gone(vif),
     });

@@ -2,10 +2,17 @@ import type { Clock } from '../xen/types.js';
 
 /** A frame that the guest posts no buffers for is dropped after this, as by Linux's netback (rx_drain_timeout_msecs). */
 export const DRAIN_MS = 10_000;
-/** A guest that has frames waiting and took none for this long is said to be stalled (rx_stall_timeout_msecs). */
+/** A guest that has frames waiting and took none for this long is stalled (rx_stall_timeout_msecs). */
 export const STALL_MS = 60_000;
 /** A guest without feature-rx-notify tells nobody when it posts buffers: look again so often (xenbus.c, 30 ms). */
 export const SILENT_LOOK_MS = 30;
+
+export interface StallListener {
+  /** The guest takes no frames; it goes on by itself when it does. */
+  onStall(): void;
+  /** It does. */
+  onRecovery(): void;
+}
 
 /**
  * How long frames wait for a guest that has no room for them. The time begins when a frame waits and ends when one is
@@ -14,17 +21,17 @@ export const SILENT_LOOK_MS = 30;
 export class Patience {
   readonly #clock: Clock;
   readonly #tells: boolean;
-  readonly #onStall: () => void;
+  readonly #told: StallListener;
   #stalled = false;
   /** Since when something waits: at all, and what waits now. */
   #stuckMs: number | undefined;
   #waitsMs: number | undefined;
 
   /** @param tells the guest tells when it posts buffers; only of such a guest it can be said that it stalls. */
-  constructor(clock: Clock, tells: boolean, onStall: () => void = () => {}) {
+  constructor(clock: Clock, tells: boolean, told: StallListener) {
     this.#clock = clock;
     this.#tells = tells;
-    this.#onStall = onStall;
+    this.#told = told;
   }
 
   /** The guest has had frames waiting for a minute, and took none. */
@@ -32,11 +39,13 @@ export class Patience {
     return this.#stalled;
   }
 
-  /** Frames move, or none waits. */
+  /** Frames move, or could: none waits, and there is room for such as did. */
   end(): void {
     this.#stuckMs = undefined;
     this.#waitsMs = undefined;
+    if (!this.#stalled) return;
     this.#stalled = false;
+    this.#told.onRecovery();
   }
 
   /** Frames wait. @returns milliseconds until somebody should look again; 0: they have waited long enough. */
@@ -46,7 +55,7 @@ export class Patience {
     this.#waitsMs ??= now;
     if (this.#tells && !this.#stalled && now - this.#stuckMs >= STALL_MS) {
       this.#stalled = true;
-      this.#onStall();
+      this.#told.onStall();
     }
     const leftMs = this.#waitsMs + DRAIN_MS - now;
     if (leftMs <= 0) {

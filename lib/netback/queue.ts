@@ -9,7 +9,7 @@ import type { FrontendSettings, QueueSettings } from './handshake.js';
 import type { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
-import { Patience } from './patience.js';
+import { Patience, type StallListener } from './patience.js';
 import type { QueueJournal } from './queue-journal.js';
 import type { QueueRings } from './queue-rings.js';
 import type { QueueDetails } from './show.js';
@@ -40,8 +40,7 @@ export interface QueueParts {
   readonly toGuest: FlowCounters;
   /** The guest broke the protocol; the queue has let go of nothing yet. */
   readonly onStop: (reason: string) => void;
-  /** The guest takes no frames; it goes on by itself when it does. */
-  readonly onStall: () => void;
+  readonly stalls: StallListener;
 }
 
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
@@ -65,7 +64,7 @@ export class Queue {
    */
   constructor(parts: QueueParts) {
     this.#settings = parts.rings.settings;
-    this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.onStall);
+    this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.stalls);
     this.staging = newStaging(parts);
     this.#undo.push(() => this.staging?.[Symbol.dispose]());
     try {

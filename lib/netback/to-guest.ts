@@ -56,6 +56,8 @@ export class ToGuest {
   #next = 0;
   /** The port said that frames wait in it. */
   #offered = false;
+  /** Slots that the guest had none for when it was last waited for. */
+  #wanted = 0;
   /** By frame: HASH_TYPE_* of which the guest is told, and the hash. As they were when it was read. */
   readonly #hashTypes = new Uint8Array(TO_GUEST_FRAMES);
   readonly #hashValues = new Uint32Array(TO_GUEST_FRAMES);
@@ -119,7 +121,10 @@ export class ToGuest {
     for (let round = 0; round < TURN_BATCHES; round++) {
       const waiting = this.#ring.waiting();
       if (waiting === RING_BROKEN) return { stop: 'to-guest ring: req_prod is beyond the ring' };
-      if (waiting > 0 && this.#next === this.frames.count && !this.#read()) return 'idle';
+      if (waiting > 0 && this.#next === this.frames.count && !this.#read()) {
+        if (this.#settle(waiting)) return 'idle';
+        continue;
+      }
       if (waiting === 0 || waiting < this.#slotsOf(this.#next)) {
         if (!this.#ring.arm()) return this.#wait();
         continue;
@@ -130,12 +135,23 @@ export class ToGuest {
     return 'more';
   }
 
+  /**
+   * No frame waits. A guest that was stalled has recovered once there is room for what it had none for: its link may be
+   * down, so that no frame will come to find that out. @returns false when requests came meanwhile: look again.
+   */
+  #settle(waiting: number): boolean {
+    if (waiting >= this.#wanted) this.#patience.end();
+    else if (this.#patience.stalled) return !this.#ring.arm();
+    return true;
+  }
+
   /** There is no room. Nobody waits for it for ever: neither frames, nor those who would see old ones come. */
   #wait(): PumpResult {
     if (this.#next === this.frames.count && !this.#offered) {
       this.#io?.wantReadable();
       return 'idle';
     }
+    this.#wanted = this.#next < this.frames.count ? this.#slotsOf(this.#next) : 1;
     const waitMs = this.#patience.waitMs();
     if (waitMs > 0) return { waitMs };
     this.#dropWaiting();

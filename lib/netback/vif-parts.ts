@@ -30,6 +30,7 @@ export interface VifParts {
   readonly accepts: (vif: VifInfo) => Promise<boolean>;
   readonly onAttached: (vif: Vif, how: AttachedHow) => void;
   readonly onDetached: (vif: Vif, why: DetachReason) => void;
+  readonly onRecovered: (vif: Vif, queue: number) => void;
   readonly onError: (error: unknown, vif: Vif) => void;
   /** The vif has ended here, since its node is gone or it was released: it may be forgotten. */
   readonly onGone: (vif: Vif) => void;

@@ -286,8 +286,12 @@ export class Vif implements VifInfo {
         hooks: this.#hooks,
         counters: (queue) => this.#counters.of(queue),
         onStop: (reason) => this.#stop(reason),
-        onStall: () =>
-          this.#report('ERR_STALLED', 'its guest takes no frames for 60 s: they are dropped until it does'),
+        onStall: (queue, linkDown) => {
+          const where = length > 1 ? ` by queue ${queue}` : '';
+          const then = linkDown ? 'its link is down' : 'they are dropped';
+          this.#report('ERR_STALLED', `its guest takes no frames${where} for 60 s: ${then} until it does`);
+        },
+        onRecovery: (queue) => this.#parts.onRecovered(this, queue),
       });
     } catch (error) {
       if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);

@@ -202,6 +202,10 @@ class TapPort implements Port {
     return io;
   }
 
+  setCarrier(on: boolean): boolean {
+    return !this.#closed && this.native.setCarrier(on) >= 0;
+  }
+
   async remove(): Promise<void> {
     if (this.#closed) return;
     const error = this.native.remove();

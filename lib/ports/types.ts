@@ -16,6 +16,12 @@ export interface Port extends AsyncDisposable {
    */
   open(batches: PortBatches, options: PortOptions): PortIo;
   /**
+   * Takes the link of the host's side down, and up again: while it is down nothing is sent to the port. It may have been left
+   * down by an earlier life.
+   * @returns whether it did; a kernel may have no way to.
+   */
+  setCarrier?(on: boolean): boolean;
+  /**
    * Takes away what would outlive the process (a persistent tap): the vif is gone for good.
    * Disposal alone leaves it for the next life.
    */

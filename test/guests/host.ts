@@ -21,6 +21,8 @@ export class Host {
   readonly toolstack: ModelXen = this.hypervisor.open(0);
   readonly ports: TestPort[] = [];
   readonly errors: string[] = [];
+  /** Queues that were said to take frames again. */
+  readonly recovered: number[] = [];
   /** States that the backend's node went through. */
   readonly states: XenbusState[] = [];
   paths!: VifPaths;
@@ -81,7 +83,9 @@ export class Host {
     const error = (cause: unknown) => {
       if (xen.alive) this.errors.push(String(cause));
     };
-    Netback.open({ xen, port, payload: 'copy', journals: this.#journals }, { error }).then((netback) => {
+    const recovered = (_vif: Vif, queue: number) => this.recovered.push(queue);
+    const options = { xen, port, payload: 'copy', journals: this.#journals } as const;
+    Netback.open(options, { error, recovered }).then((netback) => {
       if (xen.alive) this.netback = netback;
     }, error);
   }

@@ -188,6 +188,8 @@ export class TestPort implements Port {
   readonly #queue: Array<{ frame: Uint8Array; header?: readonly number[] }> = [];
   options: PortOptions | undefined;
   removed = false;
+  /** Each change of the link. */
+  readonly carriers: boolean[] = [];
   opens = 0;
   /** Runs before each write. */
   onWrite: () => void = () => {};
@@ -249,6 +251,11 @@ export class TestPort implements Port {
     }
     reads.count = count;
     return count;
+  }
+
+  setCarrier(on: boolean): boolean {
+    this.carriers.push(on);
+    return true;
   }
 
   async remove(): Promise<void> {

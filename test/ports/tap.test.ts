@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { tap } from '../../lib/ports/tap.js';
 import {
   FRAME_FIRST_OP,
@@ -151,6 +151,23 @@ function setUpTests(): void {
       expect.objectContaining({ code: 'ERR_ARGUMENT' }),
     );
     expect(() => tap({ name: 'vif7.2', mtu: 12 })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+  });
+
+  it('has its link taken down and up again, and goes on meanwhile', async () => {
+    const carrier = () => readFileSync('/sys/class/net/vif7.5/carrier', 'utf8').trim();
+    const port = makeTap({ name: 'vif7.5', up: true });
+    expect(carrier()).toBe('1');
+    expect(port.setCarrier?.(false)).toBe(true);
+    expect(carrier()).toBe('0');
+    // It is no less used: what the guest sends is taken.
+    const end = openEnd(port, arena);
+    expect(carrier()).toBe('0');
+    expect(send(end, [{ frame: plainFrame(60, 1) }])).toBe(1);
+    expect(statusOf(end, 0)).toBe(0);
+    expect(port.setCarrier?.(true)).toBe(true);
+    expect(carrier()).toBe('1');
+    await port[Symbol.asyncDispose]();
+    expect(port.setCarrier?.(false)).toBe(false);
   });
 
   it('says whose a device is that it cannot have', () => {
