@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
  * Documentation/networking/scaling.rst of Linux). A flow stays on one processor, so its frames stay in order.
  *
  * All processors but the first, which is left to that thread: Linux moves it there. In a dom0 with two (the lab), TCP from the
- * guest in runs of 4 s that took turns was 1.6 times what it was without (median of 8), and 1.1 times with both processors.
+ * guest in runs of 4 s that took turns was 1.8 times what it was without (median of 8), and 1.1 times with both processors.
  *
  * What somebody has set is left alone. Where it cannot be set (no RPS in this kernel, sysfs of another network namespace or
  * read-only, no rights) the tap works as well, and slower.
