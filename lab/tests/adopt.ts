@@ -106,7 +106,7 @@ async function refused(dom0: Dom0): Promise<void> {
   await says(1, /There is no vif4000\.0/, 'adopt', 'vif4000.0');
   await says(2, /names no vif/, 'adopt', 'eth0');
   await dom0.vifd.stop('SIGTERM');
-  await says(1, /would be cut off: start `vifd run`/, 'adopt', guest.vif);
+  await says(4, /would be cut off: start `vifd run`/, 'adopt', guest.vif);
   assert.equal(await nodes(), before);
   await ping(guest);
   await dom0.vifd.start();
