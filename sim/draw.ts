@@ -88,9 +88,9 @@ function drawGuest(dice: Dice): GuestPlan {
   };
 }
 
-/** With several queues a control ring puts a steered port before them: what waits there is lost at a stop, by design. */
+/** With several queues hashing chooses among them, mostly. */
 function drawControl(dice: Dice, queues: number): ControlPlan {
-  return queues === 1 ? dice.oneOf(['none', 'none', 'hash', 'staged']) : 'none';
+  return dice.oneOf(queues === 1 ? ['none', 'none', 'hash', 'staged'] : ['none', 'hash', 'hash', 'staged']);
 }
 
 function drawLife(dice: Dice, guests: number, mayKill: boolean): LifePlan {

@@ -63,6 +63,15 @@ const SHAPES: readonly Exhaustive[] = [
   }),
   shape('a full ring', { sizes: [60], fromGuest: MORE_THAN_A_RING, toGuest: 0, ringStart: NEAR_WRAP }),
   shape('a guest that sets up hashing', { sizes: [9000, 60], fromGuest: 2, toGuest: 3, control: 'hash' }),
+  shape('frames for other queues than they came in, indices that wrap', {
+    queues: 2,
+    sizes: [9000, 60],
+    fromGuest: 0,
+    toGuest: 4,
+    // Not so near that the control ring has just no answer at 0, where guests begin.
+    ringStart: NEAR_WRAP - 14,
+    control: 'hash',
+  }),
   shape('grants that stay mapped', { sizes: [9000, 60], fromGuest: 3, toGuest: 3, control: 'staged' }),
   shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, true),
 ];

@@ -1,3 +1,4 @@
+import type { Vif } from '../lib/netback/vif.js';
 import { createVif, Generator, ManyQueues, Netfront } from '../lib/netfront/index.js';
 import { readTag, type TrafficTag } from '../lib/netfront/traffic-frames.js';
 import type { Port } from '../lib/ports/types.js';
@@ -59,6 +60,8 @@ export class SimGuest {
   readonly spoiltAfter = new Set<number>();
   /** Bits flipped in a journal that may have kept frames: their bytes have no check but TCP's own. */
   flipped = false;
+  /** Its vif in each life, and whatever vif it had after a reboot: they know what they dropped. */
+  readonly served = new Set<Vif>();
   readonly #parts: GuestParts;
   readonly #networks: readonly HostNetwork[];
 
@@ -66,16 +69,22 @@ export class SimGuest {
     this.#parts = parts;
     this.domid = DOMID_FIRST + parts.index;
     this.vif = `vif${this.domid}.0`;
-    const { mtuBytes } = parts.plan;
+    const { mtuBytes, control, queues } = parts.plan;
+    const spread = control === 'hash' && queues > 1;
     this.toGuest = this.#queues.map((queue) => {
       const seed = seedOf(parts.index, CONNECTIONS_MAX, queue);
-      return new Stream({ name: `${this.vif} to-guest${this.#where(queue)}`, seed, mtuBytes });
+      return new Stream({ name: `${this.vif} to-guest${this.#where(queue)}`, seed, mtuBytes, spread });
     });
     this.#networks = this.#queues.map((queue) => new HostNetwork(this, parts, queue));
   }
 
   get front(): Netfront | undefined {
     return this.#current.front;
+  }
+
+  /** Frames to the guest for which a queue that it chose had no room, and others that were counted as dropped. */
+  get dropped(): number {
+    return [...this.served].reduce((sum, { stats }) => sum + stats.toGuest.dropped, 0);
   }
 
   get #queues(): number[] {
@@ -153,12 +162,14 @@ export class SimGuest {
     } else this.#stranger(tag, 'the host');
   }
 
-  /** A frame that the guest got, by the queue that it was sent in. */
+  /** A frame that the guest got, by the queue that it was sent in, or one that the guest chose. */
   cameToGuest(queue: number, bytes: Uint8Array, start: number, length: number): void {
     const tag = this.#tagOf(bytes, start, length);
-    const stream = this.toGuest[queue];
-    if (tag?.seed === stream.seed) {
-      stream.take(bytes, start, length, tag, this.#parts.lifeNow());
+    const stream = this.toGuest.find(
+      ({ seed, spread }, sent) => seed === tag?.seed && (spread || sent === queue),
+    );
+    if (tag !== undefined && stream !== undefined) {
+      stream.take(bytes, start, length, tag, this.#parts.lifeNow(), stream.spread ? queue : 0);
     } else this.#stranger(tag, 'the guest');
   }
 
@@ -240,7 +251,7 @@ export class SimGuest {
     }).then(
       (front) => {
         connection.front = front;
-        connection.program = new ControlProgram(front, control);
+        connection.program = new ControlProgram(front, control, plan.queues);
         connection.program.next();
       },
       (error) => {

@@ -21,6 +21,8 @@ export interface Outcome {
   readonly repeated: { readonly fromGuest: number; readonly toGuest: number };
   /** In all lives. To the guest, where a kill may cost them. */
   readonly lost: { readonly fromGuest: number; readonly toGuest: number };
+  /** Of those to the guest, frames for which a queue that it chose had no room, as they were counted. */
+  readonly dropped: number;
   readonly trace: readonly string[];
 }
 
@@ -36,7 +38,10 @@ export function judge(run: Run): Outcome {
   const lost = (stream: Stream) => lives.reduce((sum, _, life) => sum + stream.lostIn(life).length, 0);
   // Which of its buffers the guest got back empty says nothing of the frame; the other frames are lost.
   const lostTo = (guest: SimGuest) =>
-    Math.max(0, guest.toGuest.reduce((sum, stream) => sum + lost(stream), 0) - refusedTo(guest));
+    Math.max(
+      0,
+      guest.toGuest.reduce((sum, stream) => sum + lost(stream), 0) - refusedTo(guest) - fullOf(guest),
+    );
   return {
     faults,
     steps: lives.at(-1)?.steps ?? 0,
@@ -49,6 +54,7 @@ export function judge(run: Run): Outcome {
       fromGuest: fromGuest.reduce((sum, stream) => sum + lost(stream), 0),
       toGuest: guests.reduce((sum, guest) => sum + lostTo(guest), 0),
     },
+    dropped: guests.reduce((sum, guest) => sum + fullOf(guest), 0),
     trace: run.trace.lines(),
   };
 }
@@ -99,7 +105,8 @@ function judgeFromGuest(stream: Stream, { spoiltAfter }: SimGuest, lives: readon
 function judgeToGuest(stream: Stream, guest: SimGuest, lives: readonly LifeRecord[]): string[] {
   const { spoiltAfter } = guest;
   const faults = [...stream.faults, ...(guest.flipped ? [] : stream.damaged)];
-  const refused = refusedTo(guest);
+  const refused = refusedTo(guest) + fullOf(guest);
+  let kills = 0;
   lives.forEach(({ killedAtStep }, life) => {
     const lost = stream.lostIn(life).length;
     // What a life read may be kept over several more.
@@ -107,7 +114,10 @@ function judgeToGuest(stream: Stream, guest: SimGuest, lives: readonly LifeRecor
     const most = refused + (killedAtStep || spoilt ? TO_GUEST_FRAMES : 0);
     if (lost > most) faults.push(`${stream.name}: ${lost} lost in life ${life}, at most ${most} may be`);
     const repeats = stream.repeatsIn(life);
-    if (repeats > 0) faults.push(`${stream.name}: ${repeats} repeated in life ${life}`);
+    // One for each kill while frames were put into the queues that the guest chose; it comes when that has buffers.
+    if (repeats > (stream.spread ? kills : 0))
+      faults.push(`${stream.name}: ${repeats} repeated in life ${life}`);
+    kills += (killedAtStep ? 1 : 0) - repeats;
   });
   return faults;
 }
@@ -115,6 +125,11 @@ function judgeToGuest(stream: Stream, guest: SimGuest, lives: readonly LifeRecor
 /** Slots at least as many as frames that the guest was told it does not get. */
 function refusedTo({ connections }: SimGuest): number {
   return connections.reduce((sum, { front }) => sum + (front?.stats.toGuest.errors ?? 0), 0);
+}
+
+/** Frames that a queue had no room for: only where the guest chooses queues. */
+function fullOf(guest: SimGuest): number {
+  return guest.toGuest.some(({ spread }) => spread) ? guest.dropped : 0;
 }
 
 function killedBefore(lives: readonly LifeRecord[], life: number): boolean {

@@ -12,12 +12,15 @@ export class ControlProgram {
   readonly refused: string[] = [];
   readonly #front: Netfront;
   readonly #plan: ControlPlan;
+  readonly #queues: number;
   #changes = 0;
   #busy = false;
 
-  constructor(front: Netfront, plan: ControlPlan) {
+  /** @param queues that the guest has. */
+  constructor(front: Netfront, plan: ControlPlan, queues: number) {
     this.#front = front;
     this.#plan = plan;
+    this.#queues = queues;
   }
 
   /** The backend has answered all. */
@@ -43,7 +46,9 @@ export class ControlProgram {
 
   #hash(): Promise<boolean> {
     const key = Uint8Array.from({ length: KEY_BYTES }, (_, i) => (i * 37 + this.#changes * 11) & 0xff);
-    const setUp: HashSetUp = { types: HASH_TYPES, key, mapping: Array(this.#changes % 5).fill(0) };
+    // A flow has another queue after each change, mostly.
+    const mapping = Array.from({ length: this.#changes % 5 }, (_, i) => (i + this.#changes) % this.#queues);
+    const setUp: HashSetUp = { types: HASH_TYPES, key, mapping };
     this.#front.hash.expect(setUp);
     return setUpHash(this.#front.control!, setUp);
   }

@@ -25,7 +25,8 @@ REPEATED    frames after one kill, at most; a batch has up to 128
 LOST FROM   the guest, of frames that it was told were sent: only with a journal that was spoilt, or that went with a
             guest that rebooted while no backend ran
 LOST TO     the guest, of frames that a life had read: one batch at most, as a kill caught it at reading, or as a journal
-            was spoilt that kept them; by a stop alone none
+            was spoilt that kept them; by a stop alone none. Frames that were dropped and counted, since a queue that the
+            guest chose by its hash had no room for them, are not among these
 `;
 
 /** For people: a line for each part, in columns, and every failure with how to see it again. */

@@ -161,7 +161,13 @@ export class Run {
           ...(journal ? { journals: this.#journals.of((what) => xen.step(what)) } : {}),
           ...(frameHook === undefined ? {} : { hook: frameHook }),
         },
-        { error: complain, attached: onAttached },
+        {
+          error: complain,
+          attached: (vif) => {
+            this.guests.find((guest) => guest.vif === vif.id)?.served.add(vif);
+            onAttached();
+          },
+        },
       );
     } catch (error) {
       complain(error);

@@ -15,6 +15,8 @@ export function framesOf(seed: number, mtuBytes: number): TrafficFrames {
 /** What happened to the frames of one sender: numbered, and all bytes known. */
 export class Stream {
   readonly name: string;
+  /** Its frames come by whichever queues their receiver chose, each in its order. */
+  readonly spread: boolean;
   readonly seed: number;
   /** Frames out of order, or not as a hook left them. */
   readonly faults: string[] = [];
@@ -30,12 +32,14 @@ export class Stream {
   readonly #repeats: number[] = [];
   /** The life that frames come in now, its last one, and the highest before it. */
   #life = -1;
-  #last = -1;
+  /** By queue. */
+  readonly #last: number[] = [];
   #before = -1;
   #highest = -1;
 
-  constructor(options: { name: string; seed: number; mtuBytes: number }) {
+  constructor(options: { name: string; seed: number; mtuBytes: number; spread?: boolean }) {
     this.name = options.name;
+    this.spread = options.spread ?? false;
     this.seed = options.seed;
     this.#frames = framesOf(options.seed, options.mtuBytes);
   }
@@ -63,7 +67,8 @@ export class Stream {
     this.#hooked.set(sequence, length);
   }
 
-  take(bytes: Uint8Array, start: number, length: number, tag: TrafficTag, life: number): void {
+  /** @param queue that it came by. */
+  take(bytes: Uint8Array, start: number, length: number, tag: TrafficTag, life: number, queue = 0): void {
     const { sequence } = tag;
     const partial = (bytes[start - VNET_HEADER_BYTES] & VNET_FLAG_NEEDS_CSUM) !== 0;
     const difference = this.#frames.difference(bytes, start, length, tag, partial);
@@ -74,19 +79,23 @@ export class Stream {
     if (hooked !== undefined && hooked !== length) {
       this.#fault(`frame ${sequence} has ${length} bytes, the hook left ${hooked}`);
     }
-    this.#order(sequence, life);
+    this.#order(sequence, life, queue);
   }
 
   /** In one life frames come in their order. What a life brings that is behind what came before it, it repeats. */
-  #order(sequence: number, life: number): void {
+  #order(sequence: number, life: number, queue: number): void {
     if (life !== this.#life) {
       this.#life = life;
-      this.#last = -1;
+      this.#last.length = 0;
       this.#before = this.#highest;
     }
-    if (sequence <= this.#last) this.#fault(`frame ${sequence} came after ${this.#last} in one life`);
-    if (sequence <= this.#before) this.#repeats[life] = this.repeatsIn(life) + 1;
-    this.#last = sequence;
+    // Of several queues each has an order of its own, and may be behind.
+    const repeats = this.spread ? this.#came[sequence] === true : sequence <= this.#before;
+    const last = this.#last[queue] ?? -1;
+    if (repeats) this.#repeats[life] = this.repeatsIn(life) + 1;
+    if (sequence <= last && !(this.spread && repeats))
+      this.#fault(`frame ${sequence} came after ${last} in one life`);
+    this.#last[queue] = sequence;
     this.#highest = Math.max(this.#highest, sequence);
     this.#came[sequence] = true;
   }

@@ -1,5 +1,4 @@
 import { VifdError } from '../errors.js';
-import { SteeredPort } from '../ports/steered.js';
 import type { Port } from '../ports/types.js';
 import type { Clock, Xen } from '../xen/types.js';
 import { Conform, takesOf } from './conform.js';
@@ -16,6 +15,7 @@ import { Queue } from './queue.js';
 import { QueueRings } from './queue-rings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from './show.js';
 import { Stalls } from './stalls.js';
+import { Steering } from './steering.js';
 import type { Taker } from './to-guest.js';
 import type { PayloadMode, VifStats } from './types.js';
 
@@ -48,6 +48,7 @@ export class Connection {
   readonly #rings: QueueRings[] = [];
   /** Undefined for a guest without a control ring. */
   readonly #control: Control | undefined;
+  readonly #steering: Steering | undefined;
   readonly #credit: Credit;
   readonly #turns: CreditTurns;
   readonly #stalls: Stalls;
@@ -85,9 +86,11 @@ export class Connection {
       if (!this.resumed) this.#control?.begin();
       // Nobody was told of anything yet.
       if (this.#answered === undefined) this.hash.begin();
-      const port = this.#steered(parts);
+      // Who has a control ring may choose the queue of each frame.
+      const chooses = settings.control !== undefined && settings.queues.length > 1;
+      this.#steering = chooses ? new Steering(this.hash, this.#clock) : undefined;
       for (let index = 0; index < settings.queues.length; index++)
-        queues.push(this.#named(index, () => this.#attach({ ...parts, port }, index)));
+        queues.push(this.#named(index, () => this.#attach(parts, index)));
     } catch (error) {
       this.detach();
       throw error;
@@ -155,18 +158,6 @@ export class Connection {
     return answered !== 0 || wrapped ? answered : undefined;
   }
 
-  /** A guest with a control ring may choose the queue of each frame; until it does, the port's own choice stands. */
-  #steered({ settings, port, xen, counters }: ConnectionParts): Port {
-    if (settings.control === undefined || settings.queues.length === 1) return port;
-    const { hash } = this;
-    return new SteeredPort(port, (bytes) => xen.grants.arena(bytes), {
-      queueOf: (bytes, start, length) => hash.queueOf(bytes, start, length),
-      onDropped: (queue) => {
-        counters(queue).toGuest.dropped++;
-      },
-    });
-  }
-
   #attachControl({ xen, domid, settings, journals, onStop }: ConnectionParts): Control | undefined {
     const { control } = settings;
     if (control === undefined) return undefined;
@@ -194,6 +185,7 @@ export class Connection {
       journal: journals.queues[index],
       multicast: this.multicast,
       hash: this.hash,
+      steering: this.#steering,
       answered: this.#answered,
       credit: this.#turns.of(index),
       taker: this.#taker,

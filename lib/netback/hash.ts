@@ -146,14 +146,13 @@ export class HashState {
     return flow & HASH_TYPES;
   }
 
-  /** @returns the queue that the guest wants a frame in, or ANY_QUEUE. A frame without a hash is one of hash 0, as for Linux. */
-  queueOf(bytes: Uint8Array, start: number, length: number): number {
+  /** @returns the queue that the guest wants frames of a hash in, or ANY_QUEUE. One without a hash is one of hash 0, as for Linux. */
+  queueOf(value: number): number {
     if (!this.active) return ANY_QUEUE;
-    this.look(bytes, start, length);
     const bank = this.#bank;
     const size = this.#words[bank + SIZE];
-    if (size === 0) return this.value % this.#queues;
-    return this.#bytes[(bank + MAPPING) * 4 + (this.value % size)];
+    if (size === 0) return value % this.#queues;
+    return this.#bytes[(bank + MAPPING) * 4 + (value % size)];
   }
 
   get #bank(): number {

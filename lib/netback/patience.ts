@@ -23,6 +23,7 @@ export class Patience {
   readonly #tells: boolean;
   readonly #told: StallListener;
   #stalled = false;
+  #lapsed = false;
   /** Since when something waits: at all, and what waits now. */
   #stuckMs: number | undefined;
   #waitsMs: number | undefined;
@@ -39,10 +40,22 @@ export class Patience {
     return this.#stalled;
   }
 
+  /** For how long there was no room for what waits. */
+  get waitedMs(): number {
+    if (this.#lapsed) return Number.POSITIVE_INFINITY;
+    return this.#waitsMs === undefined ? 0 : this.#clock.now() - this.#waitsMs;
+  }
+
+  /** Frames were dropped that waited long enough, and there was no room since. */
+  get lapsed(): boolean {
+    return this.#lapsed;
+  }
+
   /** Frames move, or could: none waits, and there is room for such as did. */
   end(): void {
     this.#stuckMs = undefined;
     this.#waitsMs = undefined;
+    this.#lapsed = false;
     if (!this.#stalled) return;
     this.#stalled = false;
     this.#told.onRecovery();
@@ -61,6 +74,7 @@ export class Patience {
     if (leftMs <= 0) {
       // What comes next begins to wait anew.
       this.#waitsMs = undefined;
+      this.#lapsed = true;
       return 0;
     }
     return this.#tells ? leftMs : Math.min(leftMs, SILENT_LOOK_MS);

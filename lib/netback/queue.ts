@@ -14,6 +14,7 @@ import type { QueueJournal } from './queue-journal.js';
 import type { QueueRings } from './queue-rings.js';
 import type { QueueDetails } from './show.js';
 import { forgetStaged, STAGING_WORDS, Staging } from './staging.js';
+import type { Steering } from './steering.js';
 import { type Taker, ToGuest } from './to-guest.js';
 import type { PayloadMode } from './types.js';
 import { Worker } from './worker.js';
@@ -32,6 +33,8 @@ export interface QueueParts {
   /** What the queues of a vif have in common. */
   readonly multicast: MulticastFilter;
   readonly hash: HashState;
+  /** Undefined for a guest that cannot choose the queues of its frames. */
+  readonly steering: Steering | undefined;
   /** How far earlier lives have answered control requests; undefined: none was ever answered. */
   readonly answered: number | undefined;
   readonly credit: CreditTurn;
@@ -73,7 +76,7 @@ export class Queue {
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
       pumps.fromGuest.start(io, parts.port.writesMapped);
-      pumps.toGuest.start(io);
+      pumps.toGuest.start(io, () => this.#toGuest?.rouseNext());
       const notify = this.#bind(parts);
       const { clock } = parts.xen;
       const onStop = parts.onStop;
@@ -138,12 +141,14 @@ export class Queue {
       hash: parts.hash,
       counters: parts.toGuest,
       patience: this.#patience,
+      steering: parts.steering,
+      afterStore: parts.xen.step?.bind(parts.xen, 'store to shared memory'),
     });
     this.#undo.push(() => toGuest.grants[Symbol.dispose]());
     this.#show = () => ({
       fromGuest: rings.fromGuest.indices(),
       toGuest: rings.toGuest.indices(),
-      heldFrames: toGuest.held,
+      heldFrames: toGuest.held.size,
     });
     return { fromGuest, toGuest };
   }

@@ -6,20 +6,20 @@ import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
 import type { GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
-import { READ_BYTES, TO_GUEST_FRAMES } from './batches.js';
 import type { Conform } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { HashState } from './hash.js';
+import { Held } from './held.js';
 import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
 import type { Patience } from './patience.js';
 import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
+import type { Seat, Steered, Steering } from './steering.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_ALIGN, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_PHASE, FRAMES_START } = ports;
-const { FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
+const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
@@ -36,10 +36,11 @@ export interface Taker {
 
 /**
  * Takes frames from a port and puts them into the buffers of the guest's RX ring. Frames that were read and
- * do not fit yet are held (at most one batch), and nothing more is read until they are delivered. The ring's log keeps them: should this life end, the next one delivers them.
+ * do not fit yet are held (at most one batch), and nothing more is read until they are delivered.
  */
-export class ToGuest {
-  readonly frames: FrameBatch;
+export class ToGuest implements Steered {
+  readonly held: Held;
+  readonly counters: FlowCounters;
   readonly grants: GrantBatch;
   readonly #ring: BackRing;
   readonly #payload: PayloadMode;
@@ -47,20 +48,17 @@ export class ToGuest {
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
   readonly #hash: HashState;
-  readonly #counters: FlowCounters;
   readonly #patience: Patience;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
+  /** Undefined when frames are no other queue's, whatever their hash. */
+  readonly #seat: Seat | undefined;
   #io: PortIo | undefined;
-  /** Frames [#next, frames.count) are held. */
-  #next = 0;
+  #rouse: () => void = () => {};
   /** The port said that frames wait in it. */
   #offered = false;
   /** Slots that the guest had none for when it was last waited for. */
   #wanted = 0;
-  /** By frame: HASH_TYPE_* of which the guest is told, and the hash. As they were when it was read. */
-  readonly #hashTypes = new Uint8Array(TO_GUEST_FRAMES);
-  readonly #hashValues = new Uint32Array(TO_GUEST_FRAMES);
 
   constructor(parts: {
     ring: BackRing;
@@ -76,15 +74,13 @@ export class ToGuest {
     hash: HashState;
     counters: FlowCounters;
     patience: Patience;
+    steering?: Steering | undefined;
+    /** Runs after each store to what is held: where a simulation kills. */
+    afterStore?: (() => void) | undefined;
   }) {
-    this.frames = parts.frames;
+    this.held = new Held(parts.frames, parts.ring, parts.afterStore);
     const { arena } = parts.frames;
     const { domid, staged } = parts;
-    this.frames.block[FRAMES_START] = 0;
-    this.frames.block[FRAMES_END] = READ_BYTES;
-    // What goes into one of the guest's pages then comes out of one of ours: for Xen one copy, and not two.
-    this.frames.block[FRAMES_ALIGN] = PAGE_SIZE;
-    this.frames.block[FRAMES_PHASE] = 0;
     this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
     this.#ring = parts.ring;
     this.#payload = parts.payload;
@@ -92,22 +88,37 @@ export class ToGuest {
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
     this.#hash = parts.hash;
-    this.#counters = parts.counters;
+    this.counters = parts.counters;
     this.#patience = parts.patience;
-    // What an earlier life had read from the port and not delivered comes first.
-    const { kept } = parts.ring;
-    if (kept === NONE_KEPT) this.frames.count = 0;
-    else this.#next = kept;
-    this.#hashAll();
+    this.#seat = parts.steering?.join(this);
+    this.held.hash(parts.hash);
   }
 
-  start(io: PortIo): void {
+  /** @param rouse has this queue pumped soon: for other queues of the guest. */
+  start(io: PortIo, rouse: () => void = () => {}): void {
     this.#io = io;
+    this.#rouse = rouse;
   }
 
-  /** Frames that were read and have no buffers yet. */
-  get held(): number {
-    return this.frames.count - this.#next;
+  get frames(): FrameBatch {
+    return this.held.frames;
+  }
+
+  get able(): boolean {
+    const waiting = this.#ring.waiting();
+    return waiting > 0 && (this.held.empty || waiting >= this.#slotsOf(this.held.next));
+  }
+
+  get waitedMs(): number {
+    return this.#patience.waitedMs;
+  }
+
+  get blocks(): boolean {
+    return this.held.empty ? this.#offered : this.#patience.lapsed;
+  }
+
+  rouse(): void {
+    this.#rouse();
   }
 
   /** Frames wait in the port. */
@@ -121,100 +132,110 @@ export class ToGuest {
     for (let round = 0; round < TURN_BATCHES; round++) {
       const waiting = this.#ring.waiting();
       if (waiting === RING_BROKEN) return { stop: 'to-guest ring: req_prod is beyond the ring' };
-      if (waiting > 0 && this.#next === this.frames.count && !this.#read()) {
-        if (this.#settle(waiting)) return 'idle';
-        continue;
-      }
-      if (waiting === 0 || waiting < this.#slotsOf(this.#next)) {
+      const filled = this.#fill(waiting);
+      if (filled === 'again') continue;
+      if (filled !== undefined) return filled;
+      if (waiting === 0 || waiting < this.#slotsOf(this.held.next)) {
         if (!this.#ring.arm()) return this.#wait();
         continue;
       }
       const fault = this.#deliver(Math.min(waiting, BATCH_SLOTS), notify);
       if (fault !== undefined) return { stop: `to-guest ring: ${fault}` };
+      if (this.held.empty) this.#seat?.tell();
     }
     return 'more';
   }
 
   /**
-   * No frame waits. A guest that was stalled has recovered once there is room for what it had none for: its link may be
-   * down, so that no frame will come to find that out. @returns false when requests came meanwhile: look again.
+   * Sees to it that frames are held if the guest has buffers, and that they are this queue's.
+   * @returns how the turn ends, or that it begins again.
    */
-  #settle(waiting: number): boolean {
+  #fill(waiting: number): PumpResult | 'again' | undefined {
+    const { held } = this;
+    const seat = this.#seat;
+    if (seat === undefined)
+      return waiting > 0 && held.empty && !this.#read() ? this.#settle(waiting) : undefined;
+    if (held.unsorted === 0) {
+      // For want of buffers it reads for the others alone.
+      if (!held.empty || (waiting === 0 && !seat.wanted)) return undefined;
+      if (seat.yields()) return 'more';
+      if (!this.#read()) {
+        if (waiting === 0) return undefined;
+        seat.tell();
+        return this.#settle(waiting);
+      }
+      if (held.unsorted === 0) return undefined;
+    }
+    const waitMs = seat.sort(true);
+    if (waitMs > 0) return { waitMs };
+    return held.empty ? 'again' : undefined;
+  }
+
+  /**
+   * No frame waits. A guest that was stalled has recovered once there is room for what it had none for: its link may be
+   * down, so that no frame will come to find that out. @returns 'again' when requests came meanwhile.
+   */
+  #settle(waiting: number): 'idle' | 'again' {
     if (waiting >= this.#wanted) this.#patience.end();
-    else if (this.#patience.stalled) return !this.#ring.arm();
-    return true;
+    else if (this.#patience.stalled && this.#ring.arm()) return 'again';
+    return 'idle';
   }
 
   /** There is no room. Nobody waits for it for ever: neither frames, nor those who would see old ones come. */
   #wait(): PumpResult {
-    if (this.#next === this.frames.count && !this.#offered) {
+    if (this.held.empty && !this.#offered) {
       this.#io?.wantReadable();
       return 'idle';
     }
-    this.#wanted = this.#next < this.frames.count ? this.#slotsOf(this.#next) : 1;
+    this.#wanted = this.held.empty ? 1 : this.#slotsOf(this.held.next);
     const waitMs = this.#patience.waitMs();
+    if ((this.held.empty || this.#patience.lapsed) && this.#seat?.wanted) {
+      // What is behind these in the port may be another queue's, and has waited long enough.
+      this.#dropHeld();
+      return 'more';
+    }
     if (waitMs > 0) return { waitMs };
     this.#dropWaiting();
     this.#io?.wantReadable();
     return 'idle';
   }
 
-  /** Drops what is held, and what waits in the port behind it, a bounded amount. */
+  /** Drops what is held, and what waits in the port behind it, a bounded amount. What is another queue's goes there. */
   #dropWaiting(): void {
-    this.#offered = false;
-    this.#countDropped();
-    // First: what is read next takes the place of what was kept.
-    this.#ring.keepNone();
+    this.#dropHeld();
     for (let batch = 0; batch < TURN_BATCHES; batch++) {
-      this.frames.count = 0;
-      if (this.#io === undefined || this.#io.read() === 0) break;
-      this.#next = 0;
-      this.#countDropped();
+      if (!this.#fetch()) break;
+      this.#seat?.sort(false);
+      this.#dropHeld();
     }
-    this.frames.count = 0;
-    this.#next = 0;
   }
 
-  /** Those of length 0 were filtered, and are counted there. */
-  #countDropped(): void {
-    for (let i = this.#next; i < this.frames.count; i++) {
-      if (this.frames.block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_LENGTH] !== 0)
-        this.#counters.dropped++;
-    }
+  #dropHeld(): void {
+    this.counters.dropped += this.held.left;
+    this.held.clear();
+    this.#seat?.tell();
   }
 
   /** Fills the batch from the port. @returns false when no frame waits; the port will then tell. */
   #read(): boolean {
-    const io = this.#io;
-    if (io === undefined) return false;
-    this.#next = 0;
-    this.frames.count = 0;
-    this.#offered = false;
-    if (io.read() === 0) {
-      io.wantReadable();
-      return false;
-    }
-    if (this.#multicast.active) this.#multicast.run(this.frames, this.#counters);
-    if (this.#hooks.active) this.#hooks.run(this.frames, 'to-guest', this.#counters);
-    if (this.#taker.conform.active) this.#taker.conform.run(this.frames, this.#counters);
-    this.#hashAll();
-    this.#ring.keep(0);
-    return true;
+    if (this.#fetch()) return true;
+    this.#io?.wantReadable();
+    return false;
   }
 
-  /** Hashes what is held, if the guest wants that. */
-  #hashAll(): void {
-    const { arena, block, count } = this.frames;
-    const hash = this.#hash;
-    if (!hash.active) {
-      this.#hashTypes.fill(0);
-      return;
-    }
-    for (let i = this.#next; i < count; i++) {
-      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      this.#hashTypes[i] = hash.look(arena.bytes, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]);
-      this.#hashValues[i] = hash.value;
-    }
+  /** Only while nothing is held. @returns whether there are frames now. */
+  #fetch(): boolean {
+    this.#offered = false;
+    const { held } = this;
+    held.next = 0;
+    held.frames.count = 0;
+    if (this.#io === undefined || this.#io.read() === 0) return false;
+    if (this.#multicast.active) this.#multicast.run(held.frames, this.counters);
+    if (this.#hooks.active) this.#hooks.run(held.frames, 'to-guest', this.counters);
+    if (this.#taker.conform.active) this.#taker.conform.run(held.frames, this.counters);
+    held.hash(this.#hash);
+    held.keep(this.#seat?.active === true);
+    return true;
   }
 
   /** Slots that held frame `index` takes; 0 for one that is not to be delivered. */
@@ -224,12 +245,12 @@ export class ToGuest {
     const bytes = block[at + FRAME_LENGTH];
     if (bytes === 0) return 0;
     const gso = rxGsoOf(this.frames.arena.u32, block[at + FRAME_OFFSET]);
-    const slots = rxSlotsNeeded(bytes, gso, this.#taker.xdpHeadroom, this.#hashTypes[index]);
+    const slots = rxSlotsNeeded(bytes, gso, this.#taker.xdpHeadroom, this.held.hashTypes[index]);
     // A guest without scatter-gather takes one page a frame, extras aside; a GSO kind without a name cannot be told to it.
     const linear = !this.#taker.scatterGather;
     if (gso < 0 || (linear && rxPagesNeeded(bytes, this.#taker.xdpHeadroom) > 1)) {
       block[at + FRAME_LENGTH] = 0;
-      this.#counters.dropped++;
+      this.counters.dropped++;
       return 0;
     }
     return slots;
@@ -237,7 +258,7 @@ export class ToGuest {
 
   /** Delivers the held frames that `slots` slots have room for. @returns a reason to stop, or undefined. */
   #deliver(slots: number, notify: () => void): string | undefined {
-    const first = this.#next;
+    const first = this.held.next;
     let end = first;
     let used = 0;
     for (; end < this.frames.count; end++) {
@@ -245,7 +266,7 @@ export class ToGuest {
       if (used + needed > slots) break;
       used += needed;
     }
-    this.#next = end;
+    this.held.next = end;
     const firstKept = end < this.frames.count ? end : NONE_KEPT;
     if (used === 0) {
       // Nothing but frames that are not to be delivered.
@@ -281,9 +302,9 @@ export class ToGuest {
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
       const gso = rxGsoOf(words, offset);
-      const hashType = this.#hashTypes[i];
+      const hashType = this.held.hashTypes[i];
       const flags = rxFlagsOf(words, offset);
-      const value = this.#hashValues[i];
+      const value = this.held.hashValues[i];
       answerRx(requests, next, bytes, flags, gso, this.#responses, headroom, hashType, value);
       const firstSlot = next;
       for (let done = 0; done < bytes; done += room) {
@@ -299,9 +320,9 @@ export class ToGuest {
       sum += bytes;
     }
     ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
-    this.#counters.batches++;
-    this.#counters.frames += frames;
-    this.#counters.bytes += sum;
+    this.counters.batches++;
+    this.counters.frames += frames;
+    this.counters.bytes += sum;
   }
 
   /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */
@@ -316,7 +337,7 @@ export class ToGuest {
       const bytes = block[at + FRAME_LENGTH];
       if (bytes === 0) continue;
       const gso = rxGsoOf(arena.u32, block[at + FRAME_OFFSET]);
-      const slots = rxSlotsNeeded(bytes, gso, headroom, this.#hashTypes[i]);
+      const slots = rxSlotsNeeded(bytes, gso, headroom, this.held.hashTypes[i]);
       const pages = rxPagesNeeded(bytes, headroom);
       const status = this.#worstStatus(op, pages);
       if (status !== 0) this.#refuse(slot, slots, bytes);
@@ -332,9 +353,9 @@ export class ToGuest {
     for (let slot = first; slot < first + slots; slot++) {
       refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
     }
-    this.#counters.errors++;
-    this.#counters.frames--;
-    this.#counters.bytes -= bytes;
+    this.counters.errors++;
+    this.counters.frames--;
+    this.counters.bytes -= bytes;
   }
 
   /** The first status among `count` operations that is not 0. */

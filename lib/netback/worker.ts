@@ -44,6 +44,14 @@ export class Worker {
     this.wake();
   }
 
+  /** As `rouse`, but whoever has a turn now ends it first: for those who rouse each other. */
+  rouseNext(): void {
+    if (this.#throttled) this.#forget();
+    if (this.#ended || this.#later !== undefined) return;
+    if (this.#running) this.#again = true;
+    else this.#later = this.#clock.after(0, () => this.#run());
+  }
+
   /** Looks at once whether it may go on. */
   hurry(): void {
     if (!this.#throttled) return;

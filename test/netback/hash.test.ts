@@ -23,6 +23,12 @@ function setUp(words = new Uint32Array(HASH_WORDS), afterStore?: () => void): Ha
   return hash;
 }
 
+/** The queue that the first `bytes` of the frame are for. */
+function queueOf(hash: HashState, bytes = FRAME.length): number {
+  hash.look(FRAME, 0, bytes);
+  return hash.queueOf(hash.value);
+}
+
 function shown(words: Uint32Array): unknown {
   const hash = new HashState(words, QUEUES);
   return [hash.algorithm, hash.flags, [...hash.mapping], [...hash.key]];
@@ -31,28 +37,28 @@ function shown(words: Uint32Array): unknown {
 describe("a guest's hash set-up", () => {
   it('leaves the choice of queues to us until there are algorithm and types', () => {
     const hash = new HashState(new Uint32Array(HASH_WORDS), QUEUES);
-    expect(hash.queueOf(FRAME, 0, FRAME.length)).toBe(ANY_QUEUE);
+    expect(queueOf(hash)).toBe(ANY_QUEUE);
     hash.setAlgorithm(HASH_ALGORITHM_TOEPLITZ);
-    expect(hash.queueOf(FRAME, 0, FRAME.length)).toBe(ANY_QUEUE);
+    expect(queueOf(hash)).toBe(ANY_QUEUE);
     hash.setFlags(HASH_TYPE_IPV4);
-    expect(hash.queueOf(FRAME, 0, FRAME.length)).toBe(0);
+    expect(queueOf(hash)).toBe(0);
     hash.setAlgorithm(HASH_ALGORITHM_NONE);
-    expect(hash.queueOf(FRAME, 0, FRAME.length)).toBe(ANY_QUEUE);
+    expect(queueOf(hash)).toBe(ANY_QUEUE);
   });
 
   it('chooses by the remainder without a mapping, and by the mapping with one', () => {
     const hash = setUp();
     expect([hash.look(FRAME, 0, FRAME.length), hash.value]).toEqual([HASH_TYPE_IPV4_TCP, V4.ofPorts]);
-    expect(hash.queueOf(FRAME, 0, FRAME.length)).toBe(V4.ofPorts % QUEUES);
+    expect(queueOf(hash)).toBe(V4.ofPorts % QUEUES);
     expect(hash.setMappingSize(HASH_MAPPING_MAX)).toBe(true);
-    expect(hash.queueOf(FRAME, 0, FRAME.length)).toBe(0);
+    expect(queueOf(hash)).toBe(0);
     const place = V4.ofPorts % HASH_MAPPING_MAX;
     expect(hash.setMapping(Uint32Array.of(3), place, 1)).toBe(true);
-    expect(hash.queueOf(FRAME, 0, FRAME.length)).toBe(3);
+    expect(queueOf(hash)).toBe(3);
     // No hash: as hash 0.
-    expect(hash.queueOf(FRAME, 0, 20)).toBe(0);
+    expect(queueOf(hash, 20)).toBe(0);
     hash.setMapping(Uint32Array.of(2), 0, 1);
-    expect(hash.queueOf(FRAME, 0, 20)).toBe(2);
+    expect(queueOf(hash, 20)).toBe(2);
   });
 
   it('keeps what was there when a change is refused', () => {
@@ -127,7 +133,7 @@ describe("a guest's hash set-up", () => {
         const words = new Uint32Array(bytes.slice().buffer);
         words[0] &= 1;
         if (!isSoundHash(words, QUEUES)) return;
-        const queue = new HashState(words, QUEUES).queueOf(FRAME, 0, FRAME.length);
+        const queue = queueOf(new HashState(words, QUEUES));
         expect(queue).toBeLessThan(QUEUES);
       }),
     );

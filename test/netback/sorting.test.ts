@@ -1,0 +1,266 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { READ_BYTES, TO_GUEST_FRAMES } from '../../lib/netback/batches.js';
+import { FlowCounters } from '../../lib/netback/counters.js';
+import { HASH_WORDS, HashState } from '../../lib/netback/hash.js';
+import { Held } from '../../lib/netback/held.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/queue-journal.js';
+import { type Seat, type Steered, Steering } from '../../lib/netback/steering.js';
+import {
+  FRAME_BYTES_MAX,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  frameAt,
+  VNET_HEADER_BYTES,
+} from '../../lib/ports/types.js';
+import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
+import { RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
+import { BackRing, RX_RING } from '../../lib/protocol/ring.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { RSS_KEY } from '../protocol/hash-vectors.js';
+
+const QUEUES = 3;
+const FRAME_BYTES = 61;
+/** The number of a frame, in its IPv4 source address: by it the hash differs. */
+const NUMBER = 28;
+
+/** What outlives a life: journals, ring pages, and what the guest set up. */
+class Memory {
+  readonly journals = Array.from({ length: QUEUES }, () => new Uint8Array(QUEUE_JOURNAL_BYTES));
+  readonly pages = Array.from({ length: QUEUES }, () => new Uint8Array(4096));
+  readonly hash = new Uint32Array(HASH_WORDS);
+
+  constructor() {
+    // The kept frames' place in the ring is at its wrap.
+    for (const page of this.pages) {
+      const words = new Uint32Array(page.buffer);
+      words[RING_RSP_PROD] = 0xffff_ffff;
+      words[RING_REQ_PROD] = 5;
+    }
+    const hash = new HashState(this.hash, QUEUES);
+    hash.setAlgorithm(HASH_ALGORITHM_TOEPLITZ);
+    hash.setFlags(HASH_TYPE_IPV4);
+    hash.setKey(RSS_KEY, RSS_KEY.length);
+  }
+}
+
+interface TestQueue extends Steered {
+  able: boolean;
+  waitedMs: number;
+  seat: Seat;
+  roused: number;
+}
+
+class Life {
+  readonly hypervisor = new ModelHypervisor();
+  readonly hash: HashState;
+  readonly queues: TestQueue[];
+
+  constructor(memory: Memory, step?: () => void) {
+    this.hash = new HashState(memory.hash, QUEUES);
+    const steering = new Steering(this.hash, this.hypervisor.open(0).clock);
+    this.queues = memory.journals.map((bytes, queue) => {
+      const identity = { domid: 7, handle: 0, queue, txRingRef: 1, rxRingRef: 2, txPort: 3, rxPort: 4 };
+      const journal = readQueueJournal(bytes, identity);
+      expect(journal.ignored).toBeUndefined();
+      const ring = new BackRing(memory.pages[queue], RX_RING, journal.toGuest.log, step);
+      expect(ring.attach()).toBe(true);
+      const held = new Held(journal.toGuest.frames, ring, step);
+      held.hash(this.hash);
+      const one: Omit<TestQueue, 'seat'> & { seat?: Seat } = {
+        ...{ held, counters: new FlowCounters(), able: true, waitedMs: 0, blocks: false, roused: 0 },
+        rouse: () => void one.roused++,
+      };
+      one.seat = steering.join(one);
+      return one as TestQueue;
+    });
+  }
+
+  /** As a port reads frames for a queue. `lead` more bytes stand before each. */
+  read(queue: number, numbers: readonly number[], { bytes = FRAME_BYTES, lead = 0, keep = true } = {}): void {
+    const { held } = this.queues[queue];
+    const { block, arena } = held.frames;
+    let end = 0;
+    numbers.forEach((number, i) => {
+      const offset = Math.ceil((end + VNET_HEADER_BYTES) / 4096) * 4096 + lead;
+      arena.bytes.set(frameOf(number, bytes), offset - VNET_HEADER_BYTES);
+      block[frameAt(i) + FRAME_OFFSET] = offset;
+      block[frameAt(i) + FRAME_LENGTH] = bytes;
+      end = offset + bytes;
+    });
+    held.next = 0;
+    held.frames.count = numbers.length;
+    held.hash(this.hash);
+    if (keep) held.keep(true);
+  }
+
+  /** The queue that a frame is for. */
+  queueOf(number: number): number {
+    const frame = frameOf(number).subarray(VNET_HEADER_BYTES);
+    this.hash.look(frame, 0, frame.length);
+    return this.hash.queueOf(this.hash.value);
+  }
+
+  /** Numbers of frames that are for a queue. */
+  *for(queue: number): Generator<number> {
+    for (let number = 0; ; number++) if (this.queueOf(number) === queue) yield number;
+  }
+
+  take(queue: number, count: number): number[] {
+    const numbers = this.for(queue);
+    return Array.from({ length: count }, () => numbers.next().value as number);
+  }
+
+  /** The numbers of what a queue holds, each looked at to the last byte. */
+  held(queue: number): number[] {
+    const { frames, next } = this.queues[queue].held;
+    const { block, arena, count } = frames;
+    const numbers: number[] = [];
+    for (let i = next; i < count; i++) {
+      const [offset, bytes] = [block[frameAt(i) + FRAME_OFFSET], block[frameAt(i) + FRAME_LENGTH]];
+      if (bytes === 0) continue;
+      const frame = arena.bytes.slice(offset - VNET_HEADER_BYTES, offset + bytes);
+      const number = frame[VNET_HEADER_BYTES + NUMBER] * 256 + frame[VNET_HEADER_BYTES + NUMBER + 1];
+      if (Buffer.compare(frame, frameOf(number, bytes)) !== 0) throw new Error(`frame ${number} is damaged`);
+      numbers.push(number);
+    }
+    return numbers;
+  }
+
+  all(): number[] {
+    return this.queues.flatMap((_, queue) => this.held(queue));
+  }
+}
+
+/** A frame behind its vnet header, each byte of both known. */
+function frameOf(number: number, bytes = FRAME_BYTES): Uint8Array {
+  const frame = Uint8Array.from({ length: VNET_HEADER_BYTES + bytes }, (_, i) => (i * 7 + number) & 0xff);
+  frame.set([8, 0, 0x45, 0], VNET_HEADER_BYTES + 12);
+  frame.set([(bytes - 14) >> 8, (bytes - 14) & 0xff], VNET_HEADER_BYTES + 16);
+  // Neither a fragment nor TCP.
+  frame.set([0, 0, 64, 17], VNET_HEADER_BYTES + 20);
+  frame.set([number >> 8, number & 0xff], VNET_HEADER_BYTES + NUMBER);
+  return frame;
+}
+
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
+const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b);
+
+describe('sorting a batch into the queues that its frames are for', () => {
+  let memory: Memory;
+  beforeEach(() => {
+    memory = new Memory();
+  });
+
+  it('loses nothing when it is killed at any step, repeats one frame at most, and is ended by the next life', () => {
+    const numbers = upTo(24);
+    let kills = 0;
+    for (let step = 1; ; step++) {
+      memory = new Memory();
+      let left = Number.POSITIVE_INFINITY;
+      const life = new Life(memory, () => {
+        if (--left === 0) throw new Error('killed');
+      });
+      // One queue holds something; in the others the batch begins anew.
+      const [already] = life.take(1, 1);
+      life.read(1, [already]);
+      life.queues[1].seat.sort(true);
+      life.read(0, numbers);
+      left = step;
+      let killed = true;
+      try {
+        life.queues[0].seat.sort(true);
+        killed = false;
+      } catch {
+        kills++;
+      }
+      const next = new Life(memory);
+      const found = next.all();
+      expect([...new Set(found)].sort()).toEqual([...new Set([already, ...numbers])].sort());
+      expect(found.length - 25).toBeLessThanOrEqual(killed ? 1 : 0);
+      for (const { seat } of next.queues) expect(seat.sort(true)).toBe(0);
+      for (let queue = 0; queue < QUEUES; queue++) {
+        const there = next.held(queue).slice(queue === 1 ? 1 : 0);
+        expect([...new Set(there)]).toEqual(numbers.filter((number) => next.queueOf(number) === queue));
+        expect(there).toEqual(sorted(there));
+      }
+      expect(next.all()).toHaveLength(found.length);
+      if (!killed) break;
+    }
+    expect(kills).toBeGreaterThan(45);
+  });
+
+  it('moves frames of any length, and those at odd multiples of 2, as they are', () => {
+    const life = new Life(memory);
+    for (const [bytes, lead] of [
+      [14 + 20, 0],
+      [FRAME_BYTES_MAX - 18, 0],
+      [1514, 2],
+      [61, 2],
+    ]) {
+      const numbers = life.take(2, 2);
+      life.read(0, numbers, { bytes, lead });
+      expect(life.queues[0].seat.sort(true)).toBe(0);
+      expect(life.held(2)).toEqual(numbers);
+      expect(life.queues[0].held.empty).toBe(true);
+      life.queues[2].held.clear();
+    }
+  });
+
+  it('waits a moment for a queue that takes frames and has no room, then drops what is for it, and counts that', async () => {
+    const life = new Life(memory);
+    const [from, full] = [life.queues[0], life.queues[2]];
+    life.read(0, life.take(2, TO_GUEST_FRAMES));
+    expect(from.seat.sort(true)).toBe(0);
+    expect(full.roused).toBe(1);
+    const mixed = [...life.take(1, 1), ...life.take(2, 1), ...life.take(1, 2).slice(1), ...life.take(0, 1)];
+    life.read(0, mixed);
+    const waitMs = from.seat.sort(true);
+    expect(waitMs).toBeGreaterThan(0);
+    expect([life.held(0), life.held(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
+    // Whoever has room again lets those go first that wait for it.
+    expect([full.seat.yields(), life.queues[1].seat.yields()]).toEqual([true, false]);
+    await life.hypervisor.advance(waitMs);
+    expect(from.seat.sort(true)).toBe(0);
+    expect([life.held(0), life.held(1)]).toEqual([[mixed[3]], [mixed[0], mixed[2]]]);
+    expect([full.counters.dropped, full.held.size]).toEqual([1, TO_GUEST_FRAMES]);
+    expect(full.seat.yields()).toBe(false);
+  });
+
+  it('goes on when there is room again', () => {
+    const life = new Life(memory);
+    const [from, full] = [life.queues[0], life.queues[2]];
+    life.read(0, life.take(2, TO_GUEST_FRAMES));
+    from.seat.sort(true);
+    life.read(0, life.take(2, 3));
+    expect(from.seat.sort(true)).toBeGreaterThan(0);
+    full.held.clear();
+    full.seat.tell();
+    expect(from.roused).toBe(1);
+    expect(from.seat.sort(true)).toBe(0);
+    expect([life.held(2), full.counters.dropped]).toEqual([life.take(2, 3), 0]);
+  });
+
+  it('does not wait for a queue that takes nothing', () => {
+    const life = new Life(memory);
+    const [from, full] = [life.queues[0], life.queues[2]];
+    // A few of the longest have no room either.
+    const longest = FRAME_BYTES_MAX - 18;
+    const most = Math.floor((READ_BYTES - 4096) / (17 * 4096));
+    life.read(0, life.take(2, most), { bytes: longest });
+    from.seat.sort(true);
+    expect(full.held.size).toBe(most);
+    Object.assign(full, { able: false, waitedMs: 1000 });
+    life.read(0, life.take(2, 2), { bytes: longest });
+    expect(from.seat.sort(true)).toBe(0);
+    expect([from.held.empty, full.counters.dropped, full.held.size]).toEqual([true, 2, most]);
+  });
+
+  it('leaves frames where they were read when the guest does not choose any more', () => {
+    const life = new Life(memory);
+    life.read(0, upTo(9));
+    life.hash.setFlags(0);
+    expect(life.queues[0].seat.sort(true)).toBe(0);
+    expect(life.held(0)).toEqual(upTo(9));
+    expect(life.queues[0].held.unsorted).toBe(0);
+  });
+});
