@@ -45,7 +45,8 @@ async function readmeSteps(dom0: Dom0): Promise<void> {
   );
   assert.equal(ready, true);
   await must('guest', 'wait', 'g1');
-  await ping(await servedGuest());
+  assert.ok(await isActive(), `the unit is ${await unit('ActiveState')}\n${await journal()}`);
+  await ping(await Guest.running('g1'));
 }
 
 async function unitLives(dom0: Dom0): Promise<void> {
