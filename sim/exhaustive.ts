@@ -85,6 +85,14 @@ export function exhaustiveOf(payload: PayloadMode): readonly Exhaustive[] {
   return EXHAUSTIVE.filter(({ scenario }) => scenario.payload === payload);
 }
 
+/** Of the first kills, these: every `of`-th from the one at `index`, from 0. All shares together are all kills. */
+export interface Share {
+  readonly index: number;
+  readonly of: number;
+}
+
+const ALL: Share = { index: 0, of: 1 };
+
 /**
  * Kills the backend at every step of a life, one run for each; twice: and then the next life at every step of it.
  * @param options fromAttach: the first kill falls once a guest is attached; before, nothing is to be mended.
@@ -92,12 +100,14 @@ export function exhaustiveOf(payload: PayloadMode): readonly Exhaustive[] {
  */
 export async function exhaust(
   { name, twice, scenario }: Exhaustive,
-  { onRun = () => {}, fromAttach = false }: { onRun?: () => void; fromAttach?: boolean } = {},
+  options: { onRun?: () => void; fromAttach?: boolean; share?: Share } = {},
 ): Promise<Tally> {
+  const { onRun = () => {}, fromAttach = false, share = ALL } = options;
   const tally = new Tally();
   const undisturbed = await runScenario({ ...scenario, lives: [] });
-  tally.add(`${name}, payload ${scenario.payload}, undisturbed`, undisturbed);
-  for (let first = fromAttach ? undisturbed.attachStep : 1; first <= undisturbed.steps; first++) {
+  if (share.index === 0) tally.add(`${name}, payload ${scenario.payload}, undisturbed`, undisturbed);
+  const begin = fromAttach ? undisturbed.attachStep : 1;
+  for (let first = begin + share.index; first <= undisturbed.steps; first += share.of) {
     const once = await runScenario({ ...scenario, lives: [killedAt(first)] });
     tally.add(`${name}, payload ${scenario.payload}, killed at step ${first}`, once);
     onRun();

@@ -10,12 +10,12 @@ export interface Swarm {
 }
 
 /** Runs the scenarios of many seeds. */
-export async function runSwarm(swarm: Swarm, onRun = (_done: number) => {}): Promise<Tally> {
+export async function runSwarm(swarm: Swarm, onRun = () => {}): Promise<Tally> {
   const tally = new Tally();
   for (let i = 0; i < swarm.seeds; i++) {
     const seed = swarm.seed + i;
     tally.add(replayOf(seed, swarm), await runScenario(drawScenario(seed, swarm.kills)));
-    onRun(i + 1);
+    onRun();
   }
   return tally;
 }

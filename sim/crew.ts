@@ -1,0 +1,56 @@
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import type { Job } from './jobs.js';
+import { Tally } from './tally.js';
+import type { Report } from './worker.js';
+
+/** A run's garbage is young, and much of it outlives Node's default of 16 MiB: see docs/design.md, "Crash consistency". */
+const YOUNG_GENERATION_MIB = 64;
+
+/**
+ * Does jobs, one in each thread of the machine at a time.
+ * @param onProgress is told after each run how many there were, and how many jobs have ended.
+ * @returns what came of all, in their order.
+ */
+export async function inCrew(
+  jobs: readonly Job[],
+  onProgress: (runs: number, ended: number) => void,
+): Promise<Tally> {
+  const waiting = [...jobs.entries()];
+  const tallies: Tally[] = [];
+  let runs = 0;
+  const onRun = () => onProgress(++runs, tallies.filter((tally) => tally !== undefined).length);
+  const workers = Array.from({ length: Math.min(availableParallelism(), jobs.length) }, begin);
+  try {
+    await Promise.all(
+      workers.map(async (worker) => {
+        for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+          const [index, job] = next;
+          tallies[index] = await done(worker, job, onRun);
+        }
+      }),
+    );
+  } finally {
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
+  const all = new Tally();
+  for (const tally of tallies) all.merge(tally);
+  return all;
+}
+
+function begin(): Worker {
+  return new Worker(new URL('./worker.js', import.meta.url), {
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB },
+  });
+}
+
+function done(worker: Worker, job: Job, onRun: () => void): Promise<Tally> {
+  return new Promise((resolve, reject) => {
+    const heard = (report: Report) => {
+      if (report === 'run') return onRun();
+      worker.off('message', heard).off('error', reject);
+      resolve(report);
+    };
+    worker.on('message', heard).once('error', reject).postMessage(job);
+  });
+}
