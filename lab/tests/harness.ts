@@ -62,6 +62,12 @@ export class Dom0 {
     return Guest.running(name);
   }
 
+  /** One that vifd serves and that has two processors, so two queues. */
+  async guestOfTwo(): Promise<Guest> {
+    if (!this.vifd.running) await this.vifd.start();
+    return Guest.running('g2', ['GUEST_VCPUS=2']);
+  }
+
   /** Says something that belongs into the output of a passed test as well. */
   note(text: string): void {
     console.log(`       ${text}`);

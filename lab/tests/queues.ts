@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type { VifDetails } from '../../lib/netback/show.js';
-import { Guest } from './guest.js';
+import type { Guest } from './guest.js';
 import { type Dom0, inBothModes, type Test } from './harness.js';
-import { must, run, sleep } from './process.js';
+import { run, sleep } from './process.js';
 import { ping, serve } from './traffic.js';
 import { healthOf } from './witness.js';
 
@@ -21,8 +21,7 @@ const STREAMS = 8;
 
 async function twoQueues(dom0: Dom0): Promise<void> {
   const { vifd } = dom0;
-  if (!vifd.running) await vifd.start();
-  const guest = await Guest.running('g2', ['GUEST_VCPUS=2']);
+  const guest = await dom0.guestOfTwo();
   assert.equal((await connectionOf(dom0, guest)).queues.length, 2, 'queues that the guest has');
   await serve(guest);
   await ping(guest);
@@ -45,7 +44,6 @@ async function twoQueues(dom0: Dom0): Promise<void> {
   }
   assert.equal((await healthOf(guest)).errors, errors, 'the guest counted errors');
   assert.deepEqual(vifd.errors(), []);
-  await must('xl', 'destroy', 'g2');
 }
 
 async function connectionOf({ vifd }: Dom0, { vif }: Guest): Promise<NonNullable<VifDetails['connection']>> {
