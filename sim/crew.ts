@@ -4,9 +4,6 @@ import type { Job } from './jobs.js';
 import { Tally } from './tally.js';
 import type { Report } from './worker.js';
 
-/** A run's garbage is young, and much of it outlives Node's default of 16 MiB: see docs/design.md, "Crash consistency". */
-const YOUNG_GENERATION_MIB = 64;
-
 /**
  * Does jobs, one in each thread of the machine at a time.
  * @param onProgress is told after each run how many there were, and how many jobs have ended.
@@ -39,9 +36,7 @@ export async function inCrew(
 }
 
 function begin(): Worker {
-  return new Worker(new URL('./worker.js', import.meta.url), {
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB },
-  });
+  return new Worker(new URL('./worker.js', import.meta.url));
 }
 
 function done(worker: Worker, job: Job, onRun: () => void): Promise<Tally> {
