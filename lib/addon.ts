@@ -159,6 +159,8 @@ export interface NativeTapOptions {
   readonly mapped: unknown;
   /** TUN_F_* (linux/if_tun.h). */
   readonly offloads: number;
+  /** Those that are switched off on the host's side stay so. */
+  readonly resumed: boolean;
   /** Complete partial checksums of frames that are read. */
   readonly completeV4: boolean;
   readonly completeV6: boolean;

@@ -6,7 +6,6 @@
 #include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
-#include <linux/ethtool.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -20,6 +19,7 @@
 #include <cstring>
 #include <functional>
 
+#include "ethtool.h"
 #include "layout.h"
 #include "tap_io.h"
 
@@ -121,15 +121,6 @@ bool Bind(TapDevice* tap, const std::string& name, bool multi_queue) {
   tap->name = request.ifr_name;
   tap->multi_queue = multi_queue;
   return true;
-}
-
-// How many descriptors a device with several queues is bound to (tun_get_channels); 0 where the kernel does not say.
-uint32_t QueuesOf(const std::string& name) {
-  ethtool_channels channels{};
-  channels.cmd = ETHTOOL_GCHANNELS;
-  ifreq request = Request(name);
-  request.ifr_data = reinterpret_cast<char*>(&channels);
-  return Configure(SIOCETHTOOL, request) < 0 ? 0 : channels.combined_count;
 }
 
 // The name of the call that failed, with errno, or nullptr. A device stays of the kind that it was made, with one queue or

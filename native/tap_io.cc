@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "checksum.h"
+#include "ethtool.h"
 #include "frames.h"
 #include "grant_batch.h"
 #include "method.h"
@@ -244,7 +245,9 @@ Napi::Value StartTap(const Napi::CallbackInfo& info, const std::shared_ptr<TapDe
   const Napi::Env env = info.Env();
   const auto options = info[0].As<Napi::Object>();
   if (tap->fd < 0) return Napi::Number::New(env, -EBADF);
-  const unsigned long offloads = options.Get("offloads").As<Napi::Number>().Uint32Value();
+  unsigned long offloads = options.Get("offloads").As<Napi::Number>().Uint32Value();
+  // TUNSETOFFLOAD switches on again what somebody has switched off by `ethtool -K` (tun.c, set_offload).
+  if (options.Get("resumed").ToBoolean()) offloads &= WantedOffloads(tap->name);
   if (ioctl(tap->fd, TUNSETOFFLOAD, offloads) < 0) return Napi::Number::New(env, -errno);
   const auto io = std::make_shared<TapIo>(options, tap);
   if (const int error = io->Start(env); error < 0) return Napi::Number::New(env, error);

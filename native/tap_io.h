@@ -9,7 +9,7 @@
 
 namespace vifd {
 
-// start({ writes, writesArena, reads, readsArena, mapped, mappedOps, offloads, completeV4, completeV6, onReadable })
+// start({ writes, writesArena, reads, readsArena, mapped, offloads, resumed, completeV4, completeV6, onReadable })
 //   -> { write(), read(), wantReadable(), close() }, or -errno.
 Napi::Value StartTap(const Napi::CallbackInfo& info, const std::shared_ptr<TapDevice>& tap);
 

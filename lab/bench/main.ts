@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { where } from '../../bench/where.js';
 import type { Request } from './dom0.js';
 import { EFFORT, QUICK } from './measure.js';
-import { print, type Results, writeDocs } from './report.js';
+import { print, type Results, writeComparison, writeDocs } from './report.js';
 
 /** On the host: boots the lab, lets dom0.js measure in it, and prints what it found. */
 const { values: flags } = parseArgs({
@@ -81,4 +81,4 @@ async function boot(asked: Request): Promise<Results> {
 const results = await boot(request());
 if (flags.json) console.log(JSON.stringify({ schemaVersion: 1, ...results }, undefined, 2));
 else print(results);
-if (flags['write-docs']) writeDocs(results);
+if (flags['write-docs']) (flags.against.length > 0 ? writeComparison : writeDocs)(results);

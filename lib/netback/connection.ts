@@ -182,6 +182,7 @@ export class Connection {
       ...parts.counters(index),
       rings: this.#rings[index],
       place: { index, count: settings.queues.length },
+      resumed: this.resumed,
       journal: journals.queues[index],
       multicast: this.multicast,
       hash: this.hash,

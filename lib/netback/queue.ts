@@ -27,6 +27,8 @@ export interface QueueParts {
   readonly port: Port;
   /** Which of the port's queues it is. */
   readonly place: QueuePlace;
+  /** An earlier life served the guest's connection. */
+  readonly resumed: boolean;
   readonly journal: QueueJournal | undefined;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
@@ -159,6 +161,7 @@ export class Queue {
       { writes: pumps.fromGuest.frames, reads: pumps.toGuest.frames, mapped: pumps.fromGuest.grants },
       {
         ...takesOf(settings),
+        resumed: parts.resumed,
         queue: parts.place,
         onReadable: () => {
           pumps.toGuest.offer();

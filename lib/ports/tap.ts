@@ -185,6 +185,7 @@ class TapPort implements Port {
       readsArena: batches.reads.arena.bytes,
       mapped: handleOf(batches.mapped),
       ...offloadsFor(options),
+      resumed: options.resumed === true,
       onReadable: () => options.onReadable(),
     });
     if (typeof native === 'number') {

@@ -43,6 +43,8 @@ export interface PortOptions {
   readonly checksumV6: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
+  /** The same reader as an earlier life's: what the host's side has switched off since (`ethtool -K`) stays off. */
+  readonly resumed?: boolean;
   /** Left out: the only one. */
   readonly queue?: QueuePlace;
   /** The port calls this when frames wait and `wantReadable` was called. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { replaceSection } from '../../bench/docs.js';
 import type { Values } from '../../lab/bench/measure.js';
-import { figureOf, payloadModes, type Results, table } from '../../lab/bench/report.js';
+import { comparison, figureOf, payloadModes, type Results, table } from '../../lab/bench/report.js';
 
 /** @param rounds by subject: what was measured in each round. */
 function resultsOf(rounds: Record<string, readonly Values[]>): Results {
@@ -38,6 +38,19 @@ describe('the report of bench:xen', () => {
     const [head, tcp] = text.split('\n');
     expect(head).toMatch(/^ +kernel +\+- +QEMU +\+- +ratio$/);
     expect(tcp).toMatch(/^TCP from guest, Mbit\/s +1000 +0 % +-$/);
+  });
+
+  it('shows builds as ratios to the first, of the same round, with how far they reach', () => {
+    const text = comparison(
+      resultsOf({
+        'vifd copy': [{ tcpFrom: 100 }, { tcpFrom: 50 }, { tcpFrom: 80 }],
+        'vifd copy late': [{ tcpFrom: 50 }, { tcpFrom: 20 }],
+        'vifd copy gone': [{}],
+      }),
+    );
+    const [head, tcp] = text.split('\n');
+    expect(head).toMatch(/^ +vifd copy +late +gone$/);
+    expect(tcp).toMatch(/^TCP from guest, Mbit\/s +80\.0 +0\.45 \(0\.40-0\.50\) +-$/);
   });
 
   it('writes into its own section of a page', () => {

@@ -167,11 +167,14 @@ describe('the life of a vif', () => {
     await world.stop();
     await world.settle();
     expect(vif()).toBeUndefined();
+    expect(world.port('vif7.0').options?.resumed).toBe(false);
     await world.start('copy');
     guest.send([{ size: 60 }]);
     await world.settle();
     expect(guest.txResponses()).toHaveLength(2);
     expect(world.attached.at(-1)?.resumed).toBe(true);
+    // What was switched off at its host's side stays off.
+    expect(world.port('vif7.0').options?.resumed).toBe(true);
     expect(new Set(states)).toEqual(new Set(['4']));
     expect(world.port('vif7.0').removed).toBe(false);
   });
