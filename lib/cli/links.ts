@@ -16,6 +16,8 @@ export interface LinkSettings {
 /** The machine's network interfaces. */
 export interface Links {
   exists(name: string): boolean;
+  /** It is in a bridge, or in something else that takes its frames. */
+  hasMaster(name: string): boolean;
   /** @throws VifdError ERR_LINK when it is in something that is not a Linux bridge, or not there. */
   read(name: string): LinkSettings;
   /** Sets the flags of its bridge's port, and whether it is up: the last steps of setting it up. */
@@ -47,6 +49,10 @@ export class SysfsLinks implements Links {
 
   exists(name: string): boolean {
     return existsSync(`${this.root}/${name}`);
+  }
+
+  hasMaster(name: string): boolean {
+    return existsSync(`${this.root}/${name}/master`);
   }
 
   read(name: string): LinkSettings {
@@ -84,7 +90,7 @@ export class SysfsLinks implements Links {
 
   protected bridgeOf(name: string): string | undefined {
     const folder = `${this.root}/${name}`;
-    if (!existsSync(`${folder}/master`)) return undefined;
+    if (!this.hasMaster(name)) return undefined;
     const master = basename(readlinkSync(`${folder}/master`));
     if (existsSync(`${folder}/brport`)) return master;
     throw new VifdError(

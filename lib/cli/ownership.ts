@@ -18,7 +18,7 @@ export interface OwnershipParts {
   readonly domid: number;
   /** Undefined on a simulated Xen, which has no drivers in this kernel. */
   readonly kernel: KernelDriver | undefined;
-  readonly links: Pick<Links, 'exists' | 'finish'>;
+  readonly links: Pick<Links, 'exists' | 'hasMaster' | 'finish'>;
   readonly openTap: (options: TapOptions) => Port;
 }
 
@@ -86,15 +86,7 @@ export class Ownership {
     const { owner, keep } = this.#marks.get(vif.id) ?? {};
     if (owner === 'kernel') return this.#parts.openTap({ name: vif.id, persist: true });
     const common = { name: vif.id, persist: true, spread: true };
-    if (keep === undefined)
-      return this.#parts.openTap({
-        ...common,
-        up: true,
-        mac: TAP_MAC,
-        ...(bridge === undefined ? {} : { bridge }),
-        // A tap that is there has what the hotplug script or an operator has set since.
-        ...(vif.mtu === undefined || this.#parts.links.exists(vif.id) ? {} : { mtu: vif.mtu }),
-      });
+    if (keep === undefined) return this.#parts.openTap({ ...common, ...this.#setUp(vif, bridge) });
     const { mac, mtu } = keep;
     const port = this.#parts.openTap({
       ...common,
@@ -109,6 +101,20 @@ export class Ownership {
       await port[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /**
+   * A tap that is there was set up by an earlier life, since persistence comes last (ports/tap.ts), and has what the hotplug
+   * script or an operator has changed since: a restart leaves it alone.
+   */
+  #setUp(vif: VifInfo, bridge: string | undefined): Partial<TapOptions> {
+    const { links } = this.#parts;
+    const there = links.exists(vif.id);
+    return {
+      ...(there ? {} : { up: true, mac: TAP_MAC }),
+      ...(there || vif.mtu === undefined ? {} : { mtu: vif.mtu }),
+      ...(bridge === undefined || (there && links.hasMaster(vif.id)) ? {} : { bridge }),
+    };
   }
 
   #markOf(vif: VifAddress): VifMark {

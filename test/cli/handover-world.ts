@@ -21,7 +21,7 @@ export const FRONT = '/local/domain/7/device/vif/0';
 /** As an operator has set it up: nothing of it is a default. */
 export const SET_UP: LinkSettings = {
   bridge: 'xenbr1',
-  mac: 'fe:ff:ff:ff:ff:ff',
+  mac: 'fe:ff:ff:00:00:07',
   mtu: 9000,
   up: true,
   port: { isolated: '1' },
@@ -44,6 +44,8 @@ export class HandoverWorld {
   /** What the kernel's driver refuses, or does not do. */
   refuses: 'unbind' | 'bind' | 'connecting' | undefined;
   loaded = true;
+  /** What `vifd run` puts taps into that nobody else does. */
+  bridge: string | undefined;
   readonly #journals: Journals = memoryJournals();
   #daemon: { readonly xen: ModelXen; readonly netback: Netback } | undefined;
   #now = 0;
@@ -112,6 +114,7 @@ export class HandoverWorld {
 
   readonly linksSeen: LinkSetup = {
     exists: (name) => this.links.has(name),
+    hasMaster: (name) => this.links.get(name)?.bridge !== undefined,
     read: (name) => this.links.get(name) as LinkSettings,
     apply: async (name, settings) => void this.links.set(name, settings),
     finish: (name, { up, port }) => {
@@ -184,7 +187,7 @@ export class HandoverWorld {
       {
         xen,
         accept: async (vif, serving) => mine(vif) && ownership.accept(vif, serving),
-        port: (vif) => ownership.port(vif, undefined),
+        port: (vif) => ownership.port(vif, this.bridge),
         journals: this.#journals,
       },
       ownership.listening(listeners as never),

@@ -59,6 +59,33 @@ describe('a vif between the kernel and vifd', () => {
     await expectKernels();
   });
 
+  it('keeps what an operator changes of its interface over restarts of vifd', async () => {
+    await setUp(false);
+    world.kernel.unbind(VIF);
+    world.loaded = false;
+    world.bridge = 'xenbr1';
+    await world.startDaemon();
+    expect(world.links.get(VIF.id)).toMatchObject({ bridge: 'xenbr1', mac: 'fe:ff:ff:ff:ff:ff', up: true });
+    const changed = { bridge: 'xenbr2', mac: 'fe:ff:ff:00:00:01', mtu: 1280, up: false, port: {} };
+    world.links.set(VIF.id, changed);
+    await world.killDaemon();
+    await world.startDaemon();
+    expect(world.attached).toBe(true);
+    expect(world.links.get(VIF.id)).toEqual(changed);
+  });
+
+  it('joins the bridge that a restart of vifd names, if it is in none', async () => {
+    await setUp(false);
+    world.kernel.unbind(VIF);
+    world.loaded = false;
+    await world.startDaemon();
+    expect(world.links.get(VIF.id)?.bridge).toBeUndefined();
+    await world.killDaemon();
+    world.bridge = 'xenbr1';
+    await world.startDaemon();
+    expect(world.links.get(VIF.id)).toMatchObject({ bridge: 'xenbr1', up: true });
+  });
+
   it('is not taken by vifd once it was released, though no driver is there', async () => {
     await setUp();
     await adopt(world.parts(), VIF);
