@@ -118,7 +118,8 @@ async function runBoot(boot, mine) {
     return skipped(mine, `${options.minutes} minutes (--minutes) were over before this boot`);
   if (boot.name === 'systemd') pack();
   console.log(`boot: ${boot.what}, ${mine.length} tests`);
-  return run(boot, mine);
+  const results = await run(boot, mine);
+  return options.again ? runAgain(boot, results) : results;
 }
 
 /** The emulator is slow and uneven: a failure that does not come twice is told, and is none. */
@@ -138,14 +139,11 @@ async function runAll() {
   const { code, said } = await lab(['--prepare']);
   if (code === EXIT_SKIPPED) return skipped(picked, said.match(/skipped: (.*)/)?.[1] ?? 'no reason given');
   if (code !== 0) return picked.map(({ name }) => ({ name, outcome: 'failed', reason: `lab: ${code}` }));
-  const boots = BOOTS.map((boot) => ({ boot, mine: picked.filter((test) => test.boot === boot.name) }));
-  const ended = [];
-  for (const { boot, mine } of boots.filter(({ mine }) => mine.length > 0))
-    ended.push({ boot, results: await runBoot(boot, mine) });
-  // When all have had their turn: what is left of the time is for these.
   const results = [];
-  for (const { boot, results: first } of ended)
-    results.push(...(options.again ? await runAgain(boot, first) : first));
+  for (const boot of BOOTS) {
+    const mine = picked.filter((test) => test.boot === boot.name);
+    if (mine.length > 0) results.push(...(await runBoot(boot, mine)));
+  }
   return results;
 }
 
