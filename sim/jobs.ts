@@ -2,9 +2,9 @@ import { EXHAUSTIVE, exhaust, type Share } from './exhaustive.js';
 import { runSwarm, type Swarm } from './swarm.js';
 import type { Tally } from './tally.js';
 
-/** Work for one worker, as plain data. */
+/** Work for one worker, as plain data. `shape` is an index in EXHAUSTIVE. */
 export type Job =
-  | { readonly kind: 'steps' /** In EXHAUSTIVE. */; readonly shape: number; readonly share: Share }
+  | { readonly kind: 'steps'; readonly shape: number; readonly share: Share }
   | { readonly kind: 'seeds'; readonly swarm: Swarm };
 
 /** What takes long is shared out, so that no worker has it all as the others have ended. */

@@ -35,7 +35,7 @@ const ON_THEIR_WAY_MAX = 1000 + 128;
 
 type Kill = () => Promise<void>;
 
-/** @param change calls `kill` where the old life is to end and the new one to serve. @returns errors by the guest's own doing. */
+/** @param change calls `kill` where the old life is to end and the new one to serve, and gives how many errors are the guest's own doing. */
 async function underLoad(dom0: Dom0, change: (guest: Guest, kill: Kill) => Promise<number>): Promise<void> {
   const guest = await dom0.guest();
   const { vifd } = dom0;
