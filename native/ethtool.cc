@@ -1,16 +1,13 @@
 #include "ethtool.h"
 
-#include <sys/socket.h>
-// After sys/socket.h: both define struct sockaddr's friends, and only this order agrees.
-#include <linux/if.h>
 #include <linux/ethtool.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <vector>
+
+#include "interface.h"
 
 namespace vifd {
 
@@ -29,14 +26,9 @@ constexpr uint32_t kAll = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
 
 // `command` begins with its number, and is answered in place.
 bool Ask(const std::string& name, void* command) {
-  ifreq request{};
-  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  ifreq request = InterfaceRequest(name);
   request.ifr_data = static_cast<char*>(command);
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return false;
-  const bool answered = ioctl(fd, SIOCETHTOOL, &request) == 0;
-  close(fd);
-  return answered;
+  return AskInterface(SIOCETHTOOL, &request) == 0;
 }
 
 // A struct of the interface with what follows it, in words so that it is aligned.

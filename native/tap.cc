@@ -1,9 +1,6 @@
 #include "tap.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
-// After sys/socket.h: both define struct sockaddr's friends, and only this order agrees.
-#include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
 #include <linux/if_tun.h>
@@ -20,6 +17,7 @@
 #include <functional>
 
 #include "ethtool.h"
+#include "interface.h"
 #include "layout.h"
 #include "tap_io.h"
 
@@ -32,12 +30,6 @@ namespace vifd {
 
 namespace {
 
-ifreq Request(const std::string& name) {
-  ifreq request{};
-  name.copy(request.ifr_name, IFNAMSIZ - 1);
-  return request;
-}
-
 constexpr short kTapFlags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
 
 const char* SetHeaderSize(int fd) {
@@ -45,31 +37,12 @@ const char* SetHeaderSize(int fd) {
   return ioctl(fd, TUNSETVNETHDRSZ, &bytes) < 0 ? "TUNSETVNETHDRSZ" : nullptr;
 }
 
-// An interface ioctl: `set` fills in the request. 0 or -errno.
-int Configure(unsigned long command, ifreq request) {
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  const int result = ioctl(fd, command, &request) < 0 ? -errno : 0;
-  close(fd);
-  return result;
-}
-
-// What a query ioctl answered, or -errno in `*error`.
-ifreq Query(unsigned long command, const std::string& name, int* error) {
-  ifreq request = Request(name);
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  *error = fd < 0 || ioctl(fd, command, &request) < 0 ? -errno : 0;
-  if (fd >= 0) close(fd);
-  return request;
-}
-
 int SetUp(const TapDevice& tap, bool up) {
-  int error = 0;
-  ifreq request = Query(SIOCGIFFLAGS, tap.name, &error);
-  if (error < 0) return error;
+  ifreq request = InterfaceRequest(tap.name);
+  if (const int error = AskInterface(SIOCGIFFLAGS, &request); error < 0) return error;
   const int flags = up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP;
   request.ifr_flags = static_cast<short>(flags);
-  return Configure(SIOCSIFFLAGS, request);
+  return AskInterface(SIOCSIFFLAGS, &request);
 }
 
 // An older kernel knows no such ioctl: EINVAL.
@@ -79,17 +52,17 @@ int SetCarrier(const TapDevice& tap, bool on) {
 }
 
 int SetMtu(const TapDevice& tap, int mtu) {
-  ifreq request = Request(tap.name);
+  ifreq request = InterfaceRequest(tap.name);
   request.ifr_mtu = mtu;
-  return Configure(SIOCSIFMTU, request);
+  return AskInterface(SIOCSIFMTU, &request);
 }
 
 int SetMac(const TapDevice& tap, const Napi::Uint8Array& mac) {
   if (mac.ElementLength() != 6) return -EINVAL;
-  ifreq request = Request(tap.name);
+  ifreq request = InterfaceRequest(tap.name);
   request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
   memcpy(request.ifr_hwaddr.sa_data, mac.Data(), 6);
-  return Configure(SIOCSIFHWADDR, request);
+  return AskInterface(SIOCSIFHWADDR, &request);
 }
 
 // Asked of the bridge itself: /sys may show another network namespace's devices than the one that we are in.
@@ -97,25 +70,24 @@ bool HasPort(const std::string& bridge, int index) {
   // net/bridge/br_private.h, BR_MAX_PORTS: what BRCTL_GET_PORT_LIST fills at most. By port number, 0 for none.
   std::array<int, 1024> indices{};
   unsigned long arguments[] = {BRCTL_GET_PORT_LIST, reinterpret_cast<unsigned long>(indices.data()), indices.size(), 0};
-  ifreq request = Request(bridge);
+  ifreq request = InterfaceRequest(bridge);
   request.ifr_data = reinterpret_cast<char*>(arguments);
-  if (Configure(SIOCDEVPRIVATE, request) < 0) return false;
+  if (AskInterface(SIOCDEVPRIVATE, &request) < 0) return false;
   return std::find(indices.begin(), indices.end(), index) != indices.end();
 }
 
 // A persistent tap is still in the bridge that an earlier life put it into: that is no error.
 int JoinBridge(const TapDevice& tap, const std::string& bridge) {
-  int error = 0;
-  const ifreq found = Query(SIOCGIFINDEX, tap.name, &error);
-  if (error < 0) return error;
-  ifreq request = Request(bridge);
+  ifreq found = InterfaceRequest(tap.name);
+  if (const int error = AskInterface(SIOCGIFINDEX, &found); error < 0) return error;
+  ifreq request = InterfaceRequest(bridge);
   request.ifr_ifindex = found.ifr_ifindex;
-  error = Configure(SIOCBRADDIF, request);
+  const int error = AskInterface(SIOCBRADDIF, &request);
   return error == -EBUSY && HasPort(bridge, found.ifr_ifindex) ? 0 : error;
 }
 
 bool Bind(TapDevice* tap, const std::string& name, bool multi_queue) {
-  ifreq request = Request(name);
+  ifreq request = InterfaceRequest(name);
   request.ifr_flags = static_cast<short>(kTapFlags | (multi_queue ? IFF_MULTI_QUEUE : 0));
   if (ioctl(tap->fd, TUNSETIFF, &request) < 0) return false;
   tap->name = request.ifr_name;
@@ -163,9 +135,8 @@ const char* Adopt(TapDevice* tap, const std::string& name, int fd) {
 // By netlink: a device that is not persistent any more stays while anybody has a descriptor of it, and a service
 // manager may.
 int Delete(const std::string& name) {
-  int error = 0;
-  const ifreq found = Query(SIOCGIFINDEX, name, &error);
-  if (error < 0) return error;
+  ifreq found = InterfaceRequest(name);
+  if (const int error = AskInterface(SIOCGIFINDEX, &found); error < 0) return error;
   struct {
     nlmsghdr header;
     ifinfomsg link;
@@ -183,7 +154,7 @@ int Delete(const std::string& name) {
   if (fd < 0) return -errno;
   // The kernel answers before `send` returns.
   const bool asked = send(fd, &request, sizeof request, 0) >= 0 && recv(fd, &answer, sizeof answer, 0) > 0;
-  error = !asked ? -errno : answer.header.nlmsg_type == NLMSG_ERROR ? answer.error.error : -EPROTO;
+  const int error = !asked ? -errno : answer.header.nlmsg_type == NLMSG_ERROR ? answer.error.error : -EPROTO;
   close(fd);
   return error;
 }

@@ -3,8 +3,9 @@
  * Needs no network and no home directory. Nothing to do is cmake's to find out: 0.5 s then.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -43,6 +44,14 @@ function findCmakeJs() {
   }
 }
 
+/** In a checkout that was copied, cmake would go on building the one that it was copied from, and end with 0. */
+export function forgetOtherCheckout(folder, source = root) {
+  const cache = `${folder}/CMakeCache.txt`;
+  if (!existsSync(cache)) return;
+  const [, home] = readFileSync(cache, 'utf8').match(/^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m) ?? [];
+  if (home === undefined || resolve(home) !== resolve(source)) rmSync(folder, { recursive: true });
+}
+
 /** @returns {string | undefined} why it could not be built: one line, or a line and the compiler's output. */
 export function buildNative() {
   if (hasPackedAddon()) return undefined;
@@ -60,6 +69,7 @@ export function buildNative() {
       'was not installed: install with a network, or pack on a machine with this architecture and C library.'
     );
   }
+  forgetOtherCheckout(`${root}build/cmake`);
   const args = [cmakeJs, 'compile', '--directory', root, '--out', `${root}build/cmake`];
   const built = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 });
   if (built.status === 0) return undefined;

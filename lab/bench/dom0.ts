@@ -1,12 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
-import { Guest } from '../tests/guest.js';
 import { must, run } from '../tests/process.js';
-import { serve } from '../tests/traffic.js';
-import { type Effort, measure } from './measure.js';
-import type { Results, Turn } from './report.js';
-import { type Subject, subjectsOf } from './subjects.js';
+import type { Effort } from './measure.js';
+import type { Results } from './report.js';
+import { subjectsOf } from './subjects.js';
+import { guestForTurns, takeTurns } from './turns.js';
 
 /** What the host's side asks for. */
 export interface Request {
@@ -18,44 +16,23 @@ export interface Request {
 }
 
 /** In dom0: `dom0.js REQUEST`. Says how it goes on stdout, and writes Results to /mnt/out/results.json after each turn. */
-const AUTOPROBE = '/sys/bus/xen-backend/drivers_autoprobe';
-
 async function main(): Promise<void> {
   const request = JSON.parse(process.argv[2] ?? '') as Request;
-  const guest = await Guest.running('g1');
-  // From here on a driver serves the guest when it is told to.
-  await writeFile(AUTOPROBE, '0');
-  await must('guest', 'unbind', guest.name);
-  await forgetTcpMetrics(guest);
-  await serve(guest);
+  const guest = await guestForTurns();
   const builds = [{ name: '', folder: '/mnt/vifd' }, ...request.builds];
   const all = await subjectsOf({ guest, builds });
   const subjects = all.filter(({ name }) => request.only.length === 0 || request.only.includes(name));
   if (subjects.length === 0) throw new Error(`choose among: ${all.map(({ name }) => name).join(', ')}`);
-  await rounds(subjects, request.effort, await facts());
-}
-
-/** Else a connection begins with what the last one, over another backend, has learned of losses. */
-async function forgetTcpMetrics(guest: Guest): Promise<void> {
-  const file = '/proc/sys/net/ipv4/tcp_no_metrics_save';
-  await writeFile(file, '1');
-  await guest.exec(`echo 1 >${file}`);
-}
-
-/** Each subject once a round; there and back, so that none is always the one after another. */
-async function rounds(subjects: readonly Subject[], effort: Effort, where: Results['where']): Promise<void> {
-  const turns: Turn[] = [];
-  for (let round = 0; round < effort.rounds; round++) {
-    for (const subject of round % 2 === 0 ? subjects : subjects.toReversed()) {
-      const say = (text: string) => console.log(`[${round + 1}/${effort.rounds}] ${text}`);
-      await subject.begin();
-      const values = await measure(subject, effort, say);
-      await subject.end();
-      turns.push({ round, subject: subject.name, values });
+  const where = await facts();
+  await takeTurns(
+    subjects,
+    request.effort,
+    (text) => console.log(text),
+    (turns) => {
       const results: Results = { where, subjects: subjects.map(({ name }) => name), turns };
       writeFileSync('/mnt/out/results.json', JSON.stringify(results));
-    }
-  }
+    },
+  );
 }
 
 async function facts(): Promise<Results['where']> {

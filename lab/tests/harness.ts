@@ -3,8 +3,11 @@ import type { Store } from '../../lib/xen/types.js';
 import { Guest } from './guest.js';
 import { Vifd } from './vifd.js';
 
-/** `alone`: xen-netback is not in dom0. `beside`: it is. `systemd`: absent, and dom0 runs systemd. Each is one boot. */
-export type Boot = 'alone' | 'beside' | 'systemd';
+/**
+ * `alone`: xen-netback is not in dom0. `beside`: it is. `systemd`: absent, and dom0 runs systemd. `speed`: it is there,
+ * and QEMU's netback. Each is one boot.
+ */
+export type Boot = 'alone' | 'beside' | 'systemd' | 'speed';
 
 export interface Test {
   readonly name: string;

@@ -1,0 +1,49 @@
+import { writeFile } from 'node:fs/promises';
+import { Guest } from '../tests/guest.js';
+import { must } from '../tests/process.js';
+import { serve } from '../tests/traffic.js';
+import { type Effort, measure } from './measure.js';
+import type { Turn } from './report.js';
+import type { Subject } from './subjects.js';
+
+const AUTOPROBE = '/sys/bus/xen-backend/drivers_autoprobe';
+
+/** In a dom0 that has xen-netback: a guest that no driver serves until it is told to. */
+export async function guestForTurns(): Promise<Guest> {
+  const guest = await Guest.running('g1');
+  await writeFile(AUTOPROBE, '0');
+  await must('guest', 'unbind', guest.name);
+  await forgetTcpMetrics(guest);
+  await serve(guest);
+  return guest;
+}
+
+/** Else a connection begins with what the last one, over another backend, has learned of losses. */
+async function forgetTcpMetrics(guest: Guest): Promise<void> {
+  const file = '/proc/sys/net/ipv4/tcp_no_metrics_save';
+  await writeFile(file, '1');
+  await guest.exec(`echo 1 >${file}`);
+}
+
+/**
+ * Each subject once a round; there and back, so that none is always the one after another.
+ * @param onTurn gets all turns so far after each: the machine may not live to the end.
+ */
+export async function takeTurns(
+  subjects: readonly Subject[],
+  effort: Effort,
+  say: (text: string) => void,
+  onTurn: (turns: readonly Turn[]) => void = () => {},
+): Promise<readonly Turn[]> {
+  const turns: Turn[] = [];
+  for (let round = 0; round < effort.rounds; round++) {
+    for (const subject of round % 2 === 0 ? subjects : subjects.toReversed()) {
+      await subject.begin();
+      const values = await measure(subject, effort, (text) => say(`[${round + 1}/${effort.rounds}] ${text}`));
+      await subject.end();
+      turns.push({ round, subject: subject.name, values });
+      onTurn(turns);
+    }
+  }
+  return turns;
+}
