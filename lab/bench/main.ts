@@ -51,7 +51,12 @@ function request(): Request {
 }
 
 function seconds({ effort, only, builds }: Request): number {
-  const turn = 2 * effort.tcpSeconds + 4 * effort.udpSeconds + effort.pings / 10 + TURN_OVERHEAD;
+  const turn =
+    2 * effort.tcpSeconds +
+    10 * effort.warmUps.most +
+    4 * effort.udpSeconds +
+    effort.pings / 10 +
+    TURN_OVERHEAD;
   const subjects = only.length > 0 ? only.length : 4 + 2 * builds.length;
   return BOOT_SECONDS + Math.ceil(effort.rounds * subjects * turn);
 }

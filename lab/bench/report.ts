@@ -116,7 +116,8 @@ hardware does. The backends take turns at one guest, ROUNDS rounds; a figure is 
 distance between the least and the greatest of them, **ratio** the median of the rounds' ratios to the kernel.
 
 - TCP and UDP are iperf3's, one stream, between dom0 and the guest; UDP as fast as the sender can, so what is sent and
-  not received was dropped on the way. The same bridge for all, but QEMU's interface has one of its own.
+  not received was dropped on the way. Before TCP is measured in a direction it runs there for half a minute and more: V8 has
+  then compiled, and the emulator translated, what is to be measured. The same bridge for all, but QEMU's interface has one of its own.
 - **backend CPU**: of vifd and QEMU the process; of the kernel its threads \`vif*-guest-rx\` and \`vif*-dealloc\`, which
   leaves out all that it does from the guest, since that runs in the network stack's interrupts. **dom0 CPU** has
   everything for every backend: interrupts, the stack, iperf3 in dom0, and the backend, for each megabyte that arrived.`;
