@@ -23,7 +23,7 @@ const BRIEF: Effort = {
   warmUps: { least: 2, most: 5 },
 };
 
-/** docs/benchmarks.md has 48 and more in medians of rounds; a single round on a machine with other work scatters. */
+/** docs/benchmarks.md has 41 and more in medians of rounds; a single round on a machine with other work scatters. */
 const TIMES_QEMU = 8;
 
 async function inTurns(dom0: Dom0): Promise<void> {
