@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { must, run } from '../tests/process.js';
+import { must, run } from '../drive/process.js';
 import type { Effort } from './measure.js';
 import type { Results } from './report.js';
 import { subjectsOf } from './subjects.js';

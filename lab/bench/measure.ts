@@ -1,4 +1,4 @@
-import { type Done, run } from '../tests/process.js';
+import { type Done, run } from '../drive/process.js';
 import { cpuTime } from './cpu.js';
 import type { Subject } from './subjects.js';
 

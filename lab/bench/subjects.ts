@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import type { Guest } from '../tests/guest.js';
-import { must, until } from '../tests/process.js';
-import { installBuilds, Vifd } from '../tests/vifd.js';
+import type { Guest } from '../drive/guest.js';
+import { must, until } from '../drive/process.js';
+import { installBuilds, Vifd } from '../drive/vifd.js';
 import { kernelThreads } from './cpu.js';
 
 /** A backend that is measured. They take turns at one guest. */

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
-import { Guest } from '../tests/guest.js';
-import { must } from '../tests/process.js';
-import { serve } from '../tests/traffic.js';
+import { Guest } from '../drive/guest.js';
+import { must } from '../drive/process.js';
+import { serve } from '../drive/traffic.js';
 import { type Effort, measure } from './measure.js';
 import type { Turn } from './report.js';
 import type { Subject } from './subjects.js';

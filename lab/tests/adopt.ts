@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile, readlink, writeFile } from 'node:fs/promises';
-import { Guest } from './guest.js';
+import { Guest } from '../drive/guest.js';
+import { must, run, sleep, until } from '../drive/process.js';
+import { ping, Session, serve } from '../drive/traffic.js';
+import { healthOf } from '../drive/witness.js';
 import type { Dom0, Test } from './harness.js';
-import { must, run, sleep, until } from './process.js';
-import { ping, Session, serve } from './traffic.js';
 import { trial } from './trial.js';
-import { healthOf } from './witness.js';
 
 /** Item 5: a live vif between the kernel's driver and vifd. */
 export const adoptTests: Test[] = [

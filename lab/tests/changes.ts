@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import type { Guest } from './guest.js';
+import type { Guest } from '../drive/guest.js';
+import { must, until } from '../drive/process.js';
+import { IperfLoop, ping, Session, serve } from '../drive/traffic.js';
+import { type Health, healthOf } from '../drive/witness.js';
 import type { Dom0, Test } from './harness.js';
-import { must, until } from './process.js';
-import { IperfLoop, ping, Session, serve } from './traffic.js';
-import { type Health, healthOf } from './witness.js';
 import { xdpPassObject } from './xdp.js';
 
 /** What a connected guest changes while frames move, vifd killed in the middle of each. */

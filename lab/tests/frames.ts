@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { Guest } from './guest.js';
+import { Guest } from '../drive/guest.js';
+import { must, run } from '../drive/process.js';
+import { iperf, ping, serve } from '../drive/traffic.js';
+import { healthOf } from '../drive/witness.js';
 import { type Dom0, inBothModes, Skip, type Test } from './harness.js';
-import { must, run } from './process.js';
-import { iperf, ping, serve } from './traffic.js';
-import { healthOf } from './witness.js';
 
 const PVH_WAIT_S = 400;
 

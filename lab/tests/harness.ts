@@ -1,7 +1,7 @@
 import type { PayloadMode } from '../../lib/netback/types.js';
 import type { Store } from '../../lib/xen/types.js';
-import { Guest } from './guest.js';
-import { Vifd } from './vifd.js';
+import { Guest } from '../drive/guest.js';
+import { Vifd } from '../drive/vifd.js';
 
 /**
  * `alone`: xen-netback is not in dom0. `beside`: it is. `systemd`: absent, and dom0 runs systemd. `speed`: it is there,

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { Guest } from './guest.js';
+import { Guest } from '../drive/guest.js';
+import { must, run, sleep } from '../drive/process.js';
+import { ping } from '../drive/traffic.js';
 import type { Dom0, Test } from './harness.js';
-import { must, run, sleep } from './process.js';
 import { restarts } from './restart.js';
-import { ping } from './traffic.js';
 import { trial } from './trial.js';
 
 /** Item 4: the kernel's driver and vifd through the same test, and side by side. */

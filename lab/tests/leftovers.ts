@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Store } from '../../lib/xen/types.js';
+import { must, run, until } from '../drive/process.js';
+import type { Vifd } from '../drive/vifd.js';
 import type { Dom0 } from './harness.js';
-import { must, run, until } from './process.js';
-import type { Vifd } from './vifd.js';
 
 /** Where `vifd run` has them. */
 const JOURNALS = '/run/vifd';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { Guest, reboot } from './guest.js';
+import { Guest, reboot } from '../drive/guest.js';
+import { must, until } from '../drive/process.js';
+import { iperf, ping, serve } from '../drive/traffic.js';
+import { xl } from '../drive/xl.js';
 import { type Dom0, inBothModes, type Test } from './harness.js';
 import { assertNothingLeft, heldBy } from './leftovers.js';
-import { must, until } from './process.js';
-import { iperf, ping, serve } from './traffic.js';
-import { xl } from './xl.js';
 
 /** Item 1 of the list: the standard toolstack, with no driver in the kernel. */
 export const lifeTests: Test[] = inBothModes([

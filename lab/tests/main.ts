@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openStore } from '../../lib/xen/store/client.js';
+import { installBuilds } from '../drive/vifd.js';
 import { adoptTests } from './adopt.js';
 import { changeTests } from './changes.js';
 import { frameTests, pvhTest } from './frames.js';
@@ -12,7 +13,6 @@ import { queueTests } from './queues.js';
 import { restartTests } from './restart.js';
 import { speedTests } from './speed.js';
 import { systemdTests } from './systemd.js';
-import { installBuilds } from './vifd.js';
 
 /**
  * On the host, `main.js list [TEXT]` prints those that have TEXT in their names as JSON. In dom0,

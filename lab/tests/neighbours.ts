@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { Guest, reboot } from './guest.js';
+import { Guest, reboot } from '../drive/guest.js';
+import { must, run, sleep, until } from '../drive/process.js';
+import { iperf, ping, Session, serve } from '../drive/traffic.js';
+import { healthOf } from '../drive/witness.js';
 import type { Dom0, Test } from './harness.js';
-import { must, run, sleep, until } from './process.js';
-import { iperf, ping, Session, serve } from './traffic.js';
-import { healthOf } from './witness.js';
 
 /** Item 6: what becomes of one guest is no matter of another's. */
 export const neighbourTests: Test[] = [

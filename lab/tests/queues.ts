@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import type { VifDetails } from '../../lib/netback/show.js';
-import type { Guest } from './guest.js';
+import type { Guest } from '../drive/guest.js';
+import { run, sleep } from '../drive/process.js';
+import { ping, serve } from '../drive/traffic.js';
+import { healthOf } from '../drive/witness.js';
 import { type Dom0, inBothModes, type Test } from './harness.js';
-import { run, sleep } from './process.js';
-import { ping, serve } from './traffic.js';
-import { healthOf } from './witness.js';
 
 /** Linux's netfront asks for a queue for each of its processors. */
 export const queueTests: Test[] = inBothModes([

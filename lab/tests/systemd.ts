@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { Guest } from './guest.js';
+import { Guest } from '../drive/guest.js';
+import { must, run, sleep, until } from '../drive/process.js';
+import { ping } from '../drive/traffic.js';
 import { type Dom0, Skip, type Test } from './harness.js';
-import { must, run, sleep, until } from './process.js';
-import { ping } from './traffic.js';
 import { trial } from './trial.js';
 
 /** Item 8: installed from the package by the README's steps, on a dom0 that runs systemd and udev. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import type { Guest } from './guest.js';
+import type { Guest } from '../drive/guest.js';
+import { sleep } from '../drive/process.js';
+import { IperfLoop, ping, Session, serve } from '../drive/traffic.js';
+import { healthOf, StateWitness } from '../drive/witness.js';
 import type { Dom0 } from './harness.js';
-import { sleep } from './process.js';
-import { IperfLoop, ping, Session, serve } from './traffic.js';
-import { healthOf, StateWitness } from './witness.js';
 
 /** One way to end a backend's life; resolved when the next life serves. */
 export interface Ending {
