@@ -115,8 +115,14 @@ async function run(boot, mine) {
 }
 
 async function runBoot(boot, mine) {
-  if (secondsLeft() < 0)
-    return skipped(mine, `${options.minutes} minutes (--minutes) were over before this boot`);
+  const shortest = Math.min(...mine.map(({ seconds }) => seconds));
+  if (secondsLeft() < shortest) {
+    const left = Math.max(0, secondsLeft());
+    return skipped(
+      mine,
+      `it takes up to ${shortest} s, and this run (--minutes) would have ${left} s left after the boot`,
+    );
+  }
   if (boot.name === 'systemd') pack();
   if (boot.name === 'speed' && (await lab(['--prepare', '--peer'])).code !== 0)
     return skipped(mine, "QEMU's netback cannot be had here: what apt says of it is above");

@@ -20,7 +20,7 @@ export interface Test {
 }
 
 /** Of most tests: starting a guest takes half of it. */
-const SECONDS = 100;
+export const SECONDS = 100;
 
 /** Tests once by copy and then all by map: each change is one more life of vifd. */
 export function inBothModes(tests: readonly Test[]): Test[] {

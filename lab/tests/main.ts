@@ -5,7 +5,7 @@ import { installBuilds } from '../drive/vifd.js';
 import { adoptTests } from './adopt.js';
 import { changeTests } from './changes.js';
 import { frameTests, pvhTest } from './frames.js';
-import { type Boot, Dom0, runTests } from './harness.js';
+import { type Boot, Dom0, runTests, SECONDS } from './harness.js';
 import { kernelTests } from './kernel.js';
 import { lifeTests } from './life.js';
 import { neighbourTests } from './neighbours.js';
@@ -43,7 +43,9 @@ const [verb, ...rest] = positionals;
 if (verb === 'list') {
   const [text = ''] = rest;
   const named = TESTS.filter(({ name }) => name.includes(text));
-  process.stdout.write(JSON.stringify(named.map(({ name, boot }) => ({ name, boot }))));
+  process.stdout.write(
+    JSON.stringify(named.map(({ name, boot, seconds = SECONDS }) => ({ name, boot, seconds }))),
+  );
 } else {
   const [boot, ...names] = rest as [Boot, ...string[]];
   // systemd's is installed as users install it; what is measured has copies of its own.
