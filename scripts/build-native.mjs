@@ -1,6 +1,6 @@
 /**
- * Builds the native addon and the simulated Xen: npm's `install` script and, with --required, `npm run build:native`.
- * Needs no network and no home directory. Nothing to do is cmake's to find out: 0.5 s then.
+ * Builds the native addon and the simulated Xen: npm's `install` script; with --required `npm run build:native`, and with
+ * --asan as well `npm run build:asan`. Needs no network and no home directory. Nothing to do is cmake's to find out: 0.5 s then.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -52,9 +52,16 @@ export function forgetOtherCheckout(folder, source = root) {
   if (home === undefined || resolve(home) !== resolve(source)) rmSync(folder, { recursive: true });
 }
 
+/** Of each a folder for cmake, and what cmake-js is told beside it. */
+const PLAIN = { folder: 'build/cmake', options: [] };
+const SANITIZED = {
+  folder: 'build/cmake-asan',
+  options: ['--debug', '--CDVIFD_SANITIZE=address,undefined'],
+};
+
 /** @returns {string | undefined} why it could not be built: one line, or a line and the compiler's output. */
-export function buildNative() {
-  if (hasPackedAddon()) return undefined;
+export function buildNative({ folder, options } = PLAIN) {
+  if (folder === PLAIN.folder && hasPackedAddon()) return undefined;
   const missing = missingTools();
   if (missing.length > 0) {
     return (
@@ -69,8 +76,8 @@ export function buildNative() {
       'was not installed: install with a network, or pack on a machine with this architecture and C library.'
     );
   }
-  forgetOtherCheckout(`${root}build/cmake`);
-  const args = [cmakeJs, 'compile', '--directory', root, '--out', `${root}build/cmake`];
+  forgetOtherCheckout(`${root}${folder}`);
+  const args = [cmakeJs, 'compile', ...options, '--directory', root, '--out', `${root}${folder}`];
   const built = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 });
   if (built.status === 0) return undefined;
   const output = `${built.stdout ?? ''}${built.stderr ?? ''}${built.error ?? ''}`;
@@ -78,7 +85,7 @@ export function buildNative() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const failure = buildNative();
+  const failure = buildNative(process.argv.includes('--asan') ? SANITIZED : PLAIN);
   if (failure !== undefined) {
     console.error(failure);
     // An install must not fail for want of a compiler; who asked for the addon must hear of it.

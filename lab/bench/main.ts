@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { where } from '../../bench/where.js';
 import type { Request } from './dom0.js';
-import { EFFORT, QUICK } from './measure.js';
+import { EFFORT, QUICK, WARM_UP_SECONDS } from './measure.js';
 import { print, type Results, writeComparison, writeDocs } from './report.js';
 
 /** On the host: boots the lab, lets dom0.js measure in it, and prints what it found. */
@@ -22,7 +22,7 @@ const { values: flags } = parseArgs({
   },
 });
 
-/** What a turn takes beside its measurements at most, in seconds: taking over, warming up, iperf3's starts. */
+/** What a turn takes beside its measurements at most, in seconds: taking over, and iperf3's starts. */
 const TURN_OVERHEAD = 150;
 const BOOT_SECONDS = 300;
 
@@ -51,12 +51,8 @@ function request(): Request {
 }
 
 function seconds({ effort, only, builds }: Request): number {
-  const turn =
-    2 * effort.tcpSeconds +
-    10 * effort.warmUps.most +
-    4 * effort.udpSeconds +
-    effort.pings / 10 +
-    TURN_OVERHEAD;
+  const direction = effort.tcpSeconds + effort.warmUps.most * WARM_UP_SECONDS + 2 * effort.udpSeconds;
+  const turn = 2 * direction + effort.pings / 10 + TURN_OVERHEAD;
   const subjects = only.length > 0 ? only.length : 4 + 2 * builds.length;
   return BOOT_SECONDS + Math.ceil(effort.rounds * subjects * turn);
 }

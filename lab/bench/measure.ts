@@ -2,6 +2,8 @@ import { type Done, run } from '../drive/process.js';
 import { cpuTime } from './cpu.js';
 import type { Subject } from './subjects.js';
 
+export const WARM_UP_SECONDS = 4;
+
 export interface Effort {
   readonly rounds: number;
   readonly tcpSeconds: number;
@@ -83,7 +85,6 @@ async function reach({ name, address }: Subject): Promise<void> {
 
 /** A run that is no faster than the best before it by this much: the backend is as warm as it gets. */
 const WARMER = 1.15;
-const WARM_UP_SECONDS = 4;
 
 async function warmUp(
   subject: Subject,

@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises';
+import { holdDriverBack } from '../drive/driver.js';
 import { Guest } from '../drive/guest.js';
 import { must } from '../drive/process.js';
 import { serve } from '../drive/traffic.js';
@@ -6,12 +7,10 @@ import { type Effort, measure } from './measure.js';
 import type { Turn } from './report.js';
 import type { Subject } from './subjects.js';
 
-const AUTOPROBE = '/sys/bus/xen-backend/drivers_autoprobe';
-
 /** In a dom0 that has xen-netback: a guest that no driver serves until it is told to. */
 export async function guestForTurns(): Promise<Guest> {
   const guest = await Guest.running('g1');
-  await writeFile(AUTOPROBE, '0');
+  await holdDriverBack();
   await must('guest', 'unbind', guest.name);
   await forgetTcpMetrics(guest);
   await serve(guest);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { holdDriverBack } from '../drive/driver.js';
 import { Guest } from '../drive/guest.js';
 import { must, run, sleep } from '../drive/process.js';
 import { ping } from '../drive/traffic.js';
@@ -19,8 +19,6 @@ export const kernelTests: Test[] = [
     run: (dom0) => restarts(dom0, 'g2', 1),
   },
 ];
-
-const AUTOPROBE = '/sys/bus/xen-backend/drivers_autoprobe';
 
 async function leavesAlone(dom0: Dom0): Promise<void> {
   const guest = await Guest.running('g1');
@@ -64,7 +62,7 @@ async function rebinds(dom0: Dom0): Promise<void> {
 }
 
 async function sideBySide(dom0: Dom0): Promise<void> {
-  await writeFile(AUTOPROBE, '0');
+  await holdDriverBack();
   const kernels = await Guest.running('g1');
   const ours = await dom0.guest('g2');
   await ping(kernels);
