@@ -5,7 +5,10 @@ export type VifdErrorCode =
   | 'ERR_XEN_GRANT' // a grant could not be mapped
   | 'ERR_XEN_EVENT' // an event channel could not be bound
   | 'ERR_STORE' // xenstore answered with an error; `errno` names it
-  | 'ERR_STORE_GONE' // the connection to xenstore was lost and could not be made again
+  | 'ERR_STORE_GONE' // the connection to xenstore is lost; it is tried again for ever
+  | 'ERR_NODE_GONE' // xenstored came back without a vif's node; the guest stays attached
+  | 'ERR_HOST' // a call of the host's own failed, for no fault of the guest; it is tried again
+  | 'ERR_HOOK' // a hook threw or returned what is no verdict; the frame was dropped
   | 'ERR_JOURNAL' // a journal file could not be opened or mapped
   | 'ERR_RUNNING' // another vifd serves from the same runtime directory
   | 'ERR_NOT_RUNNING' // no vifd runs, and one is needed
@@ -44,4 +47,11 @@ export class VifdError extends Error {
     this.errno = details.errno;
     this.vif = details.vif;
   }
+}
+
+/** What was thrown, as a VifdError: an error of another class gets the code ERR_STATE and is its cause. */
+export function vifdErrorOf(thrown: unknown): VifdError {
+  if (thrown instanceof VifdError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new VifdError('ERR_STATE', message, { cause: thrown });
 }

@@ -64,6 +64,10 @@ class FaultyStore implements Store {
     this.#reconnects = everyNth(faults.reconnectEvery || undefined);
   }
 
+  onConnection(listener: Parameters<Store['onConnection']>[0]): Disposable {
+    return this.#inner.onConnection(listener);
+  }
+
   read(path: string): Promise<string | undefined> {
     return this.#inner.read(path);
   }

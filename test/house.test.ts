@@ -13,7 +13,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   protocol: [],
   'journal-files': ['errors', 'addon', 'netback'],
   'run-lock': ['errors', 'addon'],
-  'xen/types': [],
+  'xen/types': ['errors'],
   'xen/store': ['errors', 'xen/types'],
   'xen/model': ['errors', 'xen/types', 'xen/store'],
   'xen/native': ['errors', 'addon', 'xen/types', 'xen/store'],

@@ -34,6 +34,13 @@ export function eventLog(json: boolean): EventLog {
         vif: vif.id,
         queue,
       }),
+    mended: (error, vif) =>
+      say(`mended: ${error.message}`, {
+        event: 'mended',
+        vif: vif?.id,
+        code: error.code,
+        message: error.message,
+      }),
     error: (error, vif) =>
       say(error.message, { event: 'error', vif: vif?.id, code: error.code, message: error.message }),
   };

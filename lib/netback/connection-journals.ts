@@ -8,6 +8,8 @@ export interface ConnectionJournals {
   readonly vif: VifJournal;
   /** Of each queue; undefined where there is none to be had. */
   readonly queues: readonly (QueueJournal | undefined)[];
+  /** Each that was asked for could be had. */
+  readonly whole: boolean;
 }
 
 const SAID: Record<Ignored, string> = {
@@ -62,7 +64,7 @@ export class VifJournals {
     if (said.error !== undefined) this.#onError(said.error);
     for (const why of new Set([...queues, vif].map((journal) => journal?.ignored)))
       if (why !== undefined) this.#onIgnored(SAID[why]);
-    return { vif: vif ?? newVifJournal(), queues };
+    return { vif: vif ?? newVifJournal(), queues, whole: said.error === undefined };
   }
 
   /** The guest's connection is over, and so are its journals. */

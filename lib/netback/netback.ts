@@ -1,8 +1,10 @@
 import { EventEmitter } from 'node:events';
-import { VifdError } from '../errors.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
+import { Backoff } from './backoff.js';
+import { Faults } from './faults.js';
 import { QUEUES_MAX } from './handshake.js';
 import type { Journals } from './journal.js';
 import { type Feature, Offer } from './offer.js';
@@ -41,7 +43,14 @@ export interface NetbackEvents {
   recovered: [vif: Vif, queue: number];
   /** Without a listener errors go to stderr as process warnings; they never end the process. */
   error: [error: VifdError, vif: Vif | undefined];
+  /** What this error reported is over: it is no fault of the vif, or of the netback, any more. */
+  mended: [error: VifdError, vif: Vif | undefined];
 }
+
+/** A detach that waits for an unresponsive store ends after this: SIGTERM takes a second at most. */
+const DETACH_MS = 500;
+/** How often to ask whether the domains of vifs are there while the store cannot tell. */
+const DOMAINS_LOOK_MS = 1000;
 
 /**
  * Serves the vifs of this domain. Disposal detaches: guests stay connected, and the next Netback, in this
@@ -53,6 +62,11 @@ export class Netback implements AsyncDisposable {
   readonly #emitter = new EventEmitter();
   readonly #vifs = new Map<VifId, Vif>();
   readonly #adding = new Set<VifId>();
+  readonly #faults: Faults;
+  /** Looks for vifs again after a look, or the start of a vif, failed. */
+  readonly #retry: Backoff;
+  #connection: Disposable | undefined;
+  #domains: Disposable | undefined;
   #watch: Promise<StoreWatch> | undefined;
   #scan: Promise<void> | undefined;
   #scanAgain = false;
@@ -61,6 +75,11 @@ export class Netback implements AsyncDisposable {
   private constructor(options: NetbackOptions) {
     this.#options = options;
     this.#offer = new Offer(options.without);
+    this.#faults = new Faults({
+      onBegin: (error) => this.#report(error, undefined),
+      onEnd: (error) => this.#emit('mended', error, undefined),
+    });
+    this.#retry = new Backoff(options.xen.clock, () => this.#lookAgain());
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -74,16 +93,31 @@ export class Netback implements AsyncDisposable {
     for (const [event, listener] of Object.entries(listeners)) {
       netback.#emitter.on(event, listener as (...args: unknown[]) => void);
     }
-    const root = backendVifRoot(options.xen.domid);
+    try {
+      await netback.#begin();
+    } catch (error) {
+      await netback[Symbol.asyncDispose]();
+      throw error;
+    }
+    return netback;
+  }
+
+  async #begin(): Promise<void> {
+    const { store, domid } = this.#options.xen;
+    this.#connection = store.onConnection((lost) => this.#onConnection(lost));
     // Coalesced by the store client: one look serves any number of changes (XSA-349).
     // Asked for together: the store answers in order, so what comes after the listing is watched.
-    netback.#watch = options.xen.store.watch(root, (path) => netback.#changed(path));
-    await Promise.all([netback.#watch, netback.look()]);
-    return netback;
+    this.#watch = store.watch(backendVifRoot(domid), (path) => this.#changed(path));
+    await Promise.all([this.#watch, this.look()]);
   }
 
   get vifs(): ReadonlyMap<VifId, Vif> {
     return this.#vifs;
+  }
+
+  /** What is wrong now with no single vif: the store is away, a vif cannot be read. What is wrong with a vif: `Vif.faults`. */
+  get faults(): readonly VifdError[] {
+    return this.#faults.all;
   }
 
   on<E extends keyof NetbackEvents>(event: E, listener: (...args: NetbackEvents[E]) => void): this {
@@ -103,22 +137,65 @@ export class Netback implements AsyncDisposable {
   }
 
   readonly #onAbort = (): void => {
-    this[Symbol.asyncDispose]().catch((error) => this.#report(error, undefined));
+    this[Symbol.asyncDispose]().catch((error) => this.#report(vifdErrorOf(error), undefined));
   };
 
   async #detach(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    await (await this.#watch)?.close();
-    await this.#scan;
-    await Promise.all([...this.#vifs.values()].map((vif) => vif.detach()));
+    this.#connection?.[Symbol.dispose]();
+    this.#domains?.[Symbol.dispose]();
+    this.#retry.cancel();
+    // Guests are detached from before anything waits for the store, which may be away.
+    const detached = [...this.#vifs.values()].map((vif) => vif.detach());
     this.#vifs.clear();
+    // A look that fails is reported where it was asked for.
+    const looked = this.#scan?.catch(() => undefined);
+    const orderly = Promise.all([this.#unwatch(), looked, ...detached]);
+    let timer: Disposable | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = this.#options.xen.clock.after(DETACH_MS, resolve);
+    });
+    await Promise.race([orderly, late]);
+    timer?.[Symbol.dispose]();
+  }
+
+  async #unwatch(): Promise<void> {
+    const watch = await this.#watch?.catch(() => undefined);
+    await watch?.close();
   }
 
   #changed(path: string): void {
     const [domid, handle] = path.slice(backendVifRoot(this.#options.xen.domid).length + 1).split('/');
     const vif = this.#vifs.get(`vif${Number(domid)}.${Number(handle)}`);
     if (vif !== undefined) vif.poke();
-    else this.look().catch((error) => this.#report(error, undefined));
+    else this.#lookAgain();
+  }
+
+  /** The store was lost, or is back: then everything is read anew, since what happened meanwhile is unknown. */
+  #onConnection(lost: VifdError | undefined): void {
+    if (lost !== undefined) {
+      this.#faults.begin('store', lost);
+      this.#watchDomains();
+      return;
+    }
+    this.#faults.end('store');
+    for (const vif of this.#vifs.values()) vif.storeReturned();
+    this.#lookAgain();
+  }
+
+  /** While the store is away no watch tells that a guest has ended. */
+  #watchDomains(): void {
+    const { xen } = this.#options;
+    if (xen.domainExists === undefined || this.#domains !== undefined) return;
+    this.#domains = xen.clock.after(DOMAINS_LOOK_MS, () => {
+      this.#domains = undefined;
+      if (!this.#faults.has('store')) return;
+      for (const vif of this.#vifs.values()) {
+        if (xen.domainExists?.(vif.domid) === false)
+          vif.abandon().catch((error) => this.#report(vifdErrorOf(error), vif));
+      }
+      this.#watchDomains();
+    });
   }
 
   /**
@@ -133,37 +210,70 @@ export class Netback implements AsyncDisposable {
     return this.#scan;
   }
 
+  /** As `look`, for whom nobody waits. */
+  #lookAgain(): void {
+    this.look().then(
+      () => {
+        this.#faults.end('look');
+        if (this.#faults.all.length === 0) this.#retry.reset();
+      },
+      (error) => {
+        if (this.#closing !== undefined) return;
+        this.#faults.begin('look', vifdErrorOf(error));
+        this.#retry.again();
+      },
+    );
+  }
+
   async #scanAll(): Promise<void> {
     const { store, domid } = this.#options.xen;
     const root = backendVifRoot(domid);
     while (this.#scanAgain && this.#closing === undefined) {
       this.#scanAgain = false;
       const guests = await store.list(root);
-      await Promise.all(guests.map((guest) => this.#addAll(`${root}/${guest}`, guest)));
+      const found = await Promise.all(guests.map((guest) => this.#addAll(`${root}/${guest}`, guest)));
+      const there = new Set<string>(found.flat());
+      this.#faults.forget((kind) => kind.startsWith('vif') && !there.has(kind));
     }
   }
 
-  async #addAll(path: string, guest: string): Promise<void> {
-    const handles = await this.#options.xen.store.list(path);
-    await Promise.all(handles.map((handle) => this.#add(`${path}/${handle}`, guest, handle)));
+  /** @returns those that there are. */
+  async #addAll(path: string, guest: string): Promise<VifId[]> {
+    const handles = (await this.#options.xen.store.list(path)).filter((handle) => isNumber(handle));
+    if (!isNumber(guest)) return [];
+    return Promise.all(
+      handles.map(async (handle) => {
+        const id: VifId = `vif${Number(guest)}.${Number(handle)}`;
+        await this.#add(`${path}/${handle}`, id, Number(guest), Number(handle));
+        return id;
+      }),
+    );
   }
 
-  async #add(path: string, guest: string, device: string): Promise<void> {
-    const [domid, handle] = [Number(guest), Number(device)];
-    if (!Number.isInteger(domid) || !Number.isInteger(handle)) return;
-    const id: VifId = `vif${domid}.${handle}`;
+  async #add(path: string, id: VifId, domid: number, handle: number): Promise<void> {
     if (this.#vifs.has(id) || this.#adding.has(id)) return;
     this.#adding.add(id);
     try {
-      const node = await VifNode.find(this.#options.xen.store, path, domid, handle);
-      if (node === undefined || !(await this.#accepts(node.info, false)) || this.#closing !== undefined)
-        return;
-      const vif = this.#create(node);
-      this.#vifs.set(id, vif);
-      await vif.start();
+      await this.#serve(path, id, domid, handle);
+      this.#faults.end(id);
+    } catch (error) {
+      // A vif that cannot be read or started is no reason not to serve the others.
+      if (this.#closing !== undefined) return;
+      const { code, message, errno } = vifdErrorOf(error);
+      const details = { vif: id, cause: error, ...(errno === undefined ? {} : { errno }) };
+      this.#faults.begin(id, new VifdError(code, `${id} cannot be served yet: ${message}`, details));
+      this.#retry.again();
     } finally {
       this.#adding.delete(id);
     }
+  }
+
+  async #serve(path: string, id: VifId, domid: number, handle: number): Promise<void> {
+    const node = await VifNode.find(this.#options.xen.store, path, domid, handle);
+    if (node === undefined || !(await this.#accepts(node.info, false)) || this.#closing !== undefined) return;
+    const vif = this.#create(node);
+    this.#vifs.set(id, vif);
+    await vif.start();
   }
 
   async #accepts(vif: VifAddress, serving: boolean): Promise<boolean> {
@@ -182,30 +292,40 @@ export class Netback implements AsyncDisposable {
       hook: this.#options.hook,
       openPort: this.#options.port,
       accepts: (vif) => this.#accepts(vif, true),
-      onAttached: (vif, how) => this.#emitter.emit('attached', vif, how),
-      onDetached: (vif, why) => this.#emitter.emit('detached', vif, why),
-      onRecovered: (vif, queue) => this.#emitter.emit('recovered', vif, queue),
+      onAttached: (vif, how) => this.#emit('attached', vif, how),
+      onDetached: (vif, why) => this.#emit('detached', vif, why),
+      onRecovered: (vif, queue) => this.#emit('recovered', vif, queue),
       onError: (error, vif) => this.#report(error, vif),
+      onMended: (error, vif) => this.#emit('mended', error, vif),
       onGone: (vif) => this.#gone(vif),
     });
   }
 
   /** The vif has ended; a new one of the same name may be there already. */
   #gone(vif: Vif): void {
-    this.#vifs.delete(vif.id);
-    this.look().catch((error) => this.#report(error, undefined));
+    if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
+    this.#lookAgain();
   }
 
-  #report(error: unknown, vif: Vif | undefined): void {
-    const known =
-      error instanceof VifdError
-        ? error
-        : new VifdError('ERR_STATE', error instanceof Error ? error.message : String(error), {
-            cause: error,
-          });
-    if (this.#emitter.listenerCount('error') > 0) this.#emitter.emit('error', known, vif);
-    else process.emitWarning(known.message, { code: known.code });
+  #report(error: VifdError, vif: Vif | undefined): void {
+    if (this.#emitter.listenerCount('error') > 0) this.#emit('error', error, vif);
+    else process.emitWarning(error.message, { code: error.code });
   }
+
+  /** A listener that throws harms no guest: it is reported, and frames move on. */
+  #emit<E extends keyof NetbackEvents>(event: E, ...args: NetbackEvents[E]): void {
+    try {
+      this.#emitter.emit(event, ...args);
+    } catch (thrown) {
+      const { message } = vifdErrorOf(thrown);
+      process.emitWarning(`A listener of '${event}' threw: ${message}`, { code: 'ERR_STATE' });
+    }
+  }
+}
+
+/** A node's name that is a domain's or a device's number. */
+function isNumber(name: string): boolean {
+  return /^[0-9]{1,9}$/.test(name);
 }
 
 export type NetbackListeners = { [E in keyof NetbackEvents]: (...args: NetbackEvents[E]) => void };

@@ -1,3 +1,4 @@
+import type { VifdErrorCode } from '../errors.js';
 import * as control from '../protocol/control.js';
 import type { RingIndices } from '../protocol/ring.js';
 import type { Rate } from './credit.js';
@@ -8,12 +9,19 @@ import type { PayloadMode, VifInfo, VifState, VifStats } from './types.js';
 /** All that is known of a vif, as plain data: `Vif.show()`. */
 export interface VifDetails extends VifInfo {
   readonly state: VifState;
-  /** Why it is stopped. */
+  /** Why it is stopped, or else what is wrong with it. */
   readonly reason: string | undefined;
+  /** What is wrong now, for no fault of the guest. */
+  readonly faults: readonly Fault[];
   readonly port: string | undefined;
   readonly stats: VifStats;
   /** Undefined while no guest is connected. */
   readonly connection: ConnectionDetails | undefined;
+}
+
+export interface Fault {
+  readonly code: VifdErrorCode;
+  readonly message: string;
 }
 
 export interface ConnectionDetails {

@@ -1,3 +1,4 @@
+import type { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
 import type { Journals } from './journal.js';
@@ -6,8 +7,17 @@ import type { PayloadMode, VifHook, VifInfo } from './types.js';
 import type { Vif } from './vif.js';
 import type { VifNode } from './vif-node.js';
 
-/** Why a vif was let go. 'released': for another backend, which goes on with it. */
-export type DetachReason = 'guest-closed' | 'guest-gone' | 'protocol-error' | 'released' | 'shutdown';
+/**
+ * Why a vif was detached. 'released': for another backend, which goes on with it. 'port-lost': its port is gone (a tap was
+ * deleted) and is opened anew.
+ */
+export type DetachReason =
+  | 'guest-closed'
+  | 'guest-gone'
+  | 'port-lost'
+  | 'protocol-error'
+  | 'released'
+  | 'shutdown';
 
 export interface AttachedHow {
   /** An earlier life of the backend served this connection of the guest. */
@@ -31,7 +41,9 @@ export interface VifParts {
   readonly onAttached: (vif: Vif, how: AttachedHow) => void;
   readonly onDetached: (vif: Vif, why: DetachReason) => void;
   readonly onRecovered: (vif: Vif, queue: number) => void;
-  readonly onError: (error: unknown, vif: Vif) => void;
+  readonly onError: (error: VifdError, vif: Vif) => void;
+  /** What this error reported is over. */
+  readonly onMended: (error: VifdError, vif: Vif) => void;
   /** The vif has ended here, since its node is gone or it was released: it may be forgotten. */
   readonly onGone: (vif: Vif) => void;
 }

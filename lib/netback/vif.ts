@@ -1,11 +1,12 @@
-import { VifdError, type VifdErrorCode } from '../errors.js';
-import type { Port } from '../ports/types.js';
+import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
+import type { Port, PortTrouble } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
-import { Connection } from './connection.js';
-import { VifJournals } from './connection-journals.js';
+import { Attachment } from './attachment.js';
+import { Backoff } from './backoff.js';
 import { VifCounters } from './counters.js';
-import { parseRate, type Rate } from './credit.js';
-import { type FrontendSettings, type Handshake, ringsOf } from './handshake.js';
+import { parseRate } from './credit.js';
+import { Faults } from './faults.js';
+import type { Handshake } from './handshake.js';
 import { Hooks } from './hooks.js';
 import { CARRIER_KEY } from './offer.js';
 import type { VifDetails } from './show.js';
@@ -13,6 +14,7 @@ import { frameStream } from './stream.js';
 import type { Direction, Frame, FrameHook, VifId, VifInfo, VifState, VifStats } from './types.js';
 import type { VifSight } from './vif-node.js';
 import type { DetachReason, VifParts } from './vif-parts.js';
+import { VifPort } from './vif-port.js';
 
 /** Our states in which a guest that is connected is served. */
 const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
@@ -32,20 +34,22 @@ export class Vif implements VifInfo {
   readonly #parts: VifParts;
   readonly #counters = new VifCounters();
   readonly #hooks: Hooks;
-  readonly #journals: VifJournals;
-  #state: VifState = 'waiting';
-  #reason: string | undefined;
-  #port: Port | undefined;
-  #connection: Connection | undefined;
-  /** Of the connection that is served, or was until it was stopped. */
-  #rings: string | undefined;
+  /** While the guest is neither served nor stopped. */
+  #state: 'waiting' | 'closed' | 'detached' = 'waiting';
+  readonly #port: VifPort;
+  readonly #faults: Faults;
+  /** Looks again after something failed that is not the guest's fault. */
+  readonly #retry: Backoff;
+  readonly #attachment: Attachment;
   /** What the node offers is ours. */
   #offered = false;
+  /** The node was seen since the store was connected to: from then on its absence is a removal. */
+  #seen = true;
+  #watching = false;
   #dirty = false;
   #work: Promise<void> | undefined;
   #ended = false;
   #rateText: string | undefined;
-  #rate: Rate | undefined;
 
   constructor(parts: VifParts) {
     const { info } = parts.node;
@@ -56,24 +60,47 @@ export class Vif implements VifInfo {
     this.mac = info.mac;
     this.bridge = info.bridge;
     this.mtu = info.mtu;
-    this.#hooks = new Hooks((error) => parts.onError(error, this));
-    this.#journals = new VifJournals({
-      journals: parts.journals,
+    this.#faults = new Faults({
+      onBegin: (error) => parts.onError(error, this),
+      onEnd: (error) => parts.onMended(error, this),
+    });
+    this.#retry = new Backoff(parts.xen.clock, () => void this.poke());
+    this.#port = new VifPort({
+      open: () => parts.openPort(this),
+      onTrouble: (trouble) => this.#onTrouble(trouble),
+    });
+    this.#hooks = new Hooks((error) => parts.onError(vifdErrorOf(error), this));
+    this.#attachment = new Attachment({
       vif: info,
+      xen: parts.xen,
+      journals: parts.journals,
+      payload: parts.payload,
+      port: this.#port,
+      faults: this.#faults,
+      hooks: this.#hooks,
+      counters: this.#counters,
+      onAttached: (how) => parts.onAttached(this, how),
+      onDetached: (why) => parts.onDetached(this, why),
+      onRecovered: (queue) => parts.onRecovered(this, queue),
       onError: (error) => parts.onError(error, this),
-      onIgnored: (message) => this.#report('ERR_JOURNAL', message),
     });
     const { hook } = parts;
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this));
   }
 
   get state(): VifState {
-    return this.#state;
+    if (this.#attachment.connection !== undefined) return 'connected';
+    return this.#attachment.reason === undefined || this.#state === 'detached' ? this.#state : 'stopped';
   }
 
-  /** Why the vif is stopped. */
+  /** Why the vif is stopped, or else what is wrong with it. */
   get reason(): string | undefined {
-    return this.#reason;
+    return this.#attachment.reason ?? this.#faults.all[0]?.message;
+  }
+
+  /** What is wrong now, for no fault of the guest: reported when it began, and retried. */
+  get faults(): readonly VifdError[] {
+    return this.#faults.all;
   }
 
   get stats(): VifStats {
@@ -86,14 +113,16 @@ export class Vif implements VifInfo {
   }
 
   get port(): Port | undefined {
-    return this.#port;
+    return this.#port.current;
   }
 
   /** All that is known of it, as plain data. */
   show(): VifDetails {
     const { id, domid, handle, mac, bridge, mtu, state, reason, stats } = this;
-    const connection = this.#connection?.show(this.queueStats);
-    return { id, domid, handle, mac, bridge, mtu, state, reason, port: this.#port?.name, stats, connection };
+    const connection = this.#attachment.connection?.show(this.queueStats);
+    const faults = this.faults.map(({ code, message }) => ({ code, message }));
+    const port = this.port?.name;
+    return { id, domid, handle, mac, bridge, mtu, state, reason, faults, port, stats, connection };
   }
 
   /** Tells the guest whether its link is up. For its information: frames move all the same. */
@@ -116,7 +145,13 @@ export class Vif implements VifInfo {
   /** Begins to follow the store. Resolves when the vif has done what there was to do. */
   async start(): Promise<void> {
     // Asked for together: the store answers in order, so what comes after the first look is watched.
-    await Promise.all([this.#parts.node.watch(() => this.poke()), this.poke()]);
+    await Promise.all([this.#reported('watch', () => this.#watch()), this.poke()]);
+  }
+
+  /** The store was away: what it had of the vif may be gone, which is no removal. */
+  storeReturned(): void {
+    this.#seen = false;
+    this.poke();
   }
 
   /** Something changed in the store: look, and act. Resolves when that is done. */
@@ -128,20 +163,28 @@ export class Vif implements VifInfo {
     return this.#work;
   }
 
-  /** Lets go and leaves the guest connected; the port stays for the next life. */
+  /** Detaches and leaves the guest connected; the port stays for the next process. At once: the store may be away. */
   async detach(): Promise<void> {
     this.#ended = true;
-    await this.#work;
-    this.#release('shutdown');
+    this.#retry.cancel();
+    this.#attachment.release('shutdown');
     this.#state = 'detached';
+    await this.#port.close();
+    await this.#work;
+    // What was opened meanwhile.
+    await this.#port.close();
     await this.#parts.node.unwatch();
-    await this.#port?.[Symbol.asyncDispose]();
+  }
+
+  /** Ends without the store: the guest's domain is gone, or an operator forgets the vif. */
+  async abandon(): Promise<void> {
+    if (!this.#ended) await this.#leave('guest-gone', 'closed');
   }
 
   /** Tells the guest that the device goes away. The only call that does. */
   async close(): Promise<void> {
     await this.#work;
-    this.#end('guest-closed');
+    this.#attachment.end('guest-closed');
     this.#state = 'closed';
     await this.#parts.node.setState(XenbusState.Closing);
   }
@@ -149,24 +192,71 @@ export class Vif implements VifInfo {
   async #follow(): Promise<void> {
     while (this.#dirty && !this.#ended) {
       this.#dirty = false;
-      await this.#reported(() => this.#act());
+      const watching = this.#watching || (await this.#reported('watch', () => this.#watch()));
+      const done = await this.#reported('serve', () => this.#act());
       // After the step: what a killed life left undone is done by attaching, and only then may another go on.
-      if (!this.#ended) await this.#reported(() => this.#releaseUnlessAccepted());
+      const kept = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
+      if (watching && done && kept) this.#retry.reset();
     }
   }
 
-  async #reported(work: () => Promise<void>): Promise<void> {
+  /** Runs `work`; what it throws is the vif's fault of this kind until it succeeds, and is tried again. */
+  async #reported(kind: string, work: () => Promise<void>): Promise<boolean> {
     try {
       await work();
     } catch (error) {
-      this.#parts.onError(error, this);
+      // Calls that waited for the store end with it.
+      if (this.#ended) return false;
+      this.#faults.begin(kind, this.#named(error));
+      this.#retry.again();
+      return false;
+    }
+    this.#faults.end(kind);
+    return true;
+  }
+
+  async #watch(): Promise<void> {
+    this.#watching = true;
+    try {
+      await this.#parts.node.watch(() => this.poke());
+    } catch (error) {
+      this.#watching = false;
+      throw error;
     }
   }
 
   async #act(): Promise<void> {
     const { sight, keys } = await this.#look();
-    if (sight === undefined) await this.#leave('guest-gone', 'closed');
-    else await this.#step(sight, keys);
+    if (this.#ended) return;
+    const there = sight !== undefined && (this.#seen || sight.frontend !== XenbusState.Unknown);
+    if (there) {
+      this.#seen = true;
+      this.#faults.end('node');
+      await this.#step(sight, keys);
+    } else if (this.#seen || this.#parts.xen.domainExists?.(this.domid) === false) {
+      await this.#leave('guest-gone', 'closed');
+    } else {
+      const message =
+        `${this.id}: xenstored came back without its node; the guest stays attached. Write the node again, destroy ` +
+        `the domain, or run \`vifd detach ${this.id}\`.`;
+      this.#faults.begin('node', new VifdError('ERR_NODE_GONE', message, { vif: this.id }));
+      // Its domain may be gone meanwhile, of which no watch tells.
+      this.#retry.again();
+    }
+  }
+
+  /** What happened to the port, at whatever moment. */
+  #onTrouble(trouble: PortTrouble | undefined): void {
+    if (this.#ended) return;
+    if (trouble === undefined) {
+      this.#faults.end('port');
+      return;
+    }
+    this.#faults.begin('port', trouble.error);
+    if (!trouble.lost) return;
+    // The journal stays: attaching to the new port goes on where this connection ends.
+    this.#attachment.release('port-lost');
+    this.#reported('port close', () => this.#port.close()).then(() => this.poke());
   }
 
   /**
@@ -177,7 +267,7 @@ export class Vif implements VifInfo {
     const { node, offer } = this.#parts;
     const looking = node.look();
     // What a guest that is not ours yet negotiated was another backend's to offer.
-    const foreign = this.#connection === undefined && !this.#offered;
+    const foreign = this.#attachment.connection === undefined && !this.#offered;
     const keys = node.readGuest(foreign ? offer : undefined);
     keys.catch(() => undefined);
     return { sight: await looking, keys };
@@ -185,9 +275,8 @@ export class Vif implements VifInfo {
 
   /** The table of docs/design.md, "Life of a vif". */
   async #step(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
-    if (sight.hotplugError !== undefined) {
-      this.#report('ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
-    }
+    if (sight.hotplugError === undefined) this.#faults.end('hotplug');
+    else this.#begin('hotplug', 'ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
     this.#limit(sight.rate);
     // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
     const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;
@@ -201,9 +290,8 @@ export class Vif implements VifInfo {
       case XenbusState.Connected:
         return this.#connect(sight, keys);
       case XenbusState.Closing:
-        this.#end('guest-closed');
+        this.#attachment.end('guest-closed');
         this.#state = 'closed';
-        this.#reason = undefined;
         if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
         return this.#parts.node.setState(XenbusState.Closing);
       case XenbusState.Closed:
@@ -221,17 +309,16 @@ export class Vif implements VifInfo {
     this.#rateText = text;
     const rate = parseRate(text);
     const wrong = rate !== undefined && 'wrong' in rate;
-    if (wrong) this.#report('ERR_STATE', rate.wrong);
-    this.#rate = wrong ? undefined : rate;
-    if (this.#connection !== undefined) this.#connection.rate = this.#rate;
+    if (wrong) this.#begin('rate', 'ERR_STATE', rate.wrong);
+    else this.#faults.end('rate');
+    this.#attachment.rate = wrong ? undefined : rate;
   }
 
   /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
   async #expect(sight: VifSight): Promise<void> {
-    this.#end('guest-closed');
+    this.#attachment.end('guest-closed');
     this.#state = 'waiting';
-    this.#reason = undefined;
-    const port = await this.#openPort();
+    const port = await this.#port.open();
     const { node, xen, offer } = this.#parts;
     if (sight.own === XenbusState.InitWait && this.#offered) return;
     await offer.advertise(xen.store, node.path, this.#queuesFor(port));
@@ -244,93 +331,29 @@ export class Vif implements VifInfo {
     if (sight.own === XenbusState.Initialising || sight.own === XenbusState.Closed)
       return this.#expect(sight);
     if (!CONNECTABLE.has(sight.own)) return;
-    await this.#heed(await keys);
+    await this.#attachment.serve(await keys);
     const plugged = sight.own === XenbusState.InitWait && sight.plugged;
     const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
-    if ((plugged || reconfigured) && this.#connection !== undefined)
+    if ((plugged || reconfigured) && this.#attachment.connection !== undefined)
       await this.#parts.node.setState(XenbusState.Connected);
-  }
-
-  /** Serves the connection that the guest's keys name, and heeds what it may change while connected. */
-  async #heed(handshake: Handshake): Promise<void> {
-    if (!handshake.ok) {
-      if (this.#connection === undefined && handshake.reason !== this.#reason) this.#stop(handshake.reason);
-      return;
-    }
-    const { settings } = handshake;
-    const rings = ringsOf(settings);
-    // Another connection, of which we have not seen the beginning: it came faster than we looked.
-    if (this.#connection !== undefined && rings !== this.#rings) this.#end('guest-closed');
-    if (this.#connection !== undefined) this.#connection.multicast.requested = settings.multicastControl;
-    else if (this.#state !== 'stopped' || rings !== this.#rings) await this.#attach(settings);
-  }
-
-  async #attach(settings: FrontendSettings): Promise<void> {
-    const { xen } = this.#parts;
-    const began = xen.clock.now();
-    const port = await this.#openPort();
-    this.#rings = ringsOf(settings);
-    this.#reason = undefined;
-    const { length } = settings.queues;
-    if (length > (port.queuesMax ?? 1))
-      return this.#stop(`its guest has ${length} queues, and port ${port.name} has ${port.queuesMax ?? 1}`);
-    try {
-      this.#connection = new Connection({
-        xen,
-        domid: this.domid,
-        settings,
-        rate: this.#rate,
-        port,
-        journals: this.#journals.open(settings),
-        payload: this.#parts.payload,
-        hooks: this.#hooks,
-        counters: (queue) => this.#counters.of(queue),
-        onStop: (reason) => this.#stop(reason),
-        onStall: (queue, linkDown) => {
-          const where = length > 1 ? ` by queue ${queue}` : '';
-          const then = linkDown ? 'its link is down' : 'they are dropped';
-          this.#report('ERR_STALLED', `its guest takes no frames${where} for 60 s: ${then} until it does`);
-        },
-        onRecovery: (queue) => this.#parts.onRecovered(this, queue),
-      });
-    } catch (error) {
-      if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
-      throw error;
-    }
-    this.#state = 'connected';
-    // Listeners come first: what they hook in shall see every frame.
-    this.#parts.onAttached(this, { resumed: this.#connection.resumed, attachMs: xen.clock.now() - began });
-    this.#connection?.start();
   }
 
   /** The guest has other wishes, and waits for our answer; frames move all the while. */
   async #reconfigure(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
     await this.#connect(sight, keys);
     const handshake = await keys;
-    if (this.#connection !== undefined && handshake.ok)
-      this.#connection.xdpHeadroom = handshake.settings.xdpHeadroom;
+    const { connection } = this.#attachment;
+    if (connection !== undefined && handshake.ok) connection.xdpHeadroom = handshake.settings.xdpHeadroom;
     // Our own write leads here again.
     if (sight.own !== XenbusState.Reconfigured) await this.#parts.node.setState(XenbusState.Reconfigured);
   }
 
   async #closed(sight: VifSight): Promise<void> {
-    this.#end('guest-closed');
+    this.#attachment.end('guest-closed');
     this.#state = 'closed';
-    this.#reason = undefined;
     // The port goes first: libxl takes Closed for "nothing is left".
-    if (!sight.online) await this.#dropPort();
+    if (!sight.online) await this.#port.remove();
     if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed);
-  }
-
-  /** The guest broke the protocol: this vif alone stops. The store is not touched; the guest may kexec. */
-  #stop(reason: string): void {
-    this.#reason = reason;
-    this.#release('protocol-error');
-    this.#state = 'stopped';
-    this.#parts.onError(
-      new VifdError('ERR_PROTOCOL', `${this.id} stopped: ${reason}`, { vif: this.id }),
-      this,
-    );
   }
 
   /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
@@ -338,52 +361,36 @@ export class Vif implements VifInfo {
     if (!(await this.#parts.accepts(this))) await this.#leave('released', 'detached');
   }
 
-  async #leave(why: DetachReason, state: VifState): Promise<void> {
+  async #leave(why: DetachReason, state: 'closed' | 'detached'): Promise<void> {
     this.#ended = true;
-    this.#end(why);
+    this.#retry.cancel();
+    this.#attachment.end(why);
     this.#state = state;
-    await this.#parts.node.unwatch();
-    await this.#dropPort();
-    this.#parts.onGone(this);
+    try {
+      await this.#port.remove();
+      await this.#parts.node.unwatch();
+    } catch (error) {
+      this.#parts.onError(this.#named(error), this);
+    } finally {
+      this.#parts.onGone(this);
+    }
   }
 
-  async #dropPort(): Promise<void> {
-    const port = this.#port;
-    this.#port = undefined;
-    await port?.remove?.();
-    await port?.[Symbol.asyncDispose]();
+  /** What was thrown, by whatever was called: its message may name no vif. */
+  #named(thrown: unknown): VifdError {
+    const error = vifdErrorOf(thrown);
+    const { code, message, errno } = error;
+    if (message.includes(this.id)) return error;
+    const details = { vif: this.id, cause: thrown, ...(errno === undefined ? {} : { errno }) };
+    return new VifdError(code, `${this.id}: ${message}`, details);
   }
 
-  #report(code: VifdErrorCode, message: string): void {
-    this.#parts.onError(new VifdError(code, `${this.id}: ${message}`, { vif: this.id }), this);
-  }
-
-  /** The guest's connection is over: so are its journals. */
-  #end(why: DetachReason): void {
-    this.#release(why);
-    this.#rings = undefined;
-    this.#journals.remove();
-  }
-
-  #release(why: DetachReason): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    connection?.detach();
-    if (connection !== undefined) this.#parts.onDetached(this, why);
+  #begin(kind: string, code: VifdErrorCode, message: string): void {
+    this.#faults.begin(kind, new VifdError(code, `${this.id}: ${message}`, { vif: this.id }));
   }
 
   /** How many queues a new connection may have. */
   #queuesFor({ queuesMax = 1 }: Port): number {
     return Math.min(queuesMax, this.#parts.queues);
   }
-
-  async #openPort(): Promise<Port> {
-    this.#port ??= await this.#parts.openPort(this);
-    return this.#port;
-  }
-}
-
-/** What a frontend can cause by what it wrote; anything else is ours or the machine's to mend. */
-function isGuestFault(error: VifdError): boolean {
-  return error.code === 'ERR_PROTOCOL' || error.code === 'ERR_XEN_GRANT' || error.code === 'ERR_XEN_EVENT';
 }

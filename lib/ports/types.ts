@@ -1,3 +1,4 @@
+import type { VifdError } from '../errors.js';
 import type { Arena, GrantBatch } from '../xen/types.js';
 
 /**
@@ -22,10 +23,22 @@ export interface Port extends AsyncDisposable {
    */
   setCarrier?(on: boolean): boolean;
   /**
+   * Calls `listener` with what stands between the port and its network when that begins or changes, and with undefined when
+   * all is well again; at once if something is wrong already. Absent: nothing ever is.
+   */
+  follow?(listener: (trouble: PortTrouble | undefined) => void): Disposable;
+  /**
    * Takes away what would outlive the process (a persistent tap): the vif is gone for good.
    * Disposal alone leaves it for the next life.
    */
   remove?(): Promise<void>;
+}
+
+/** What keeps a port from passing frames, as an administrator reads it. */
+export interface PortTrouble {
+  readonly error: VifdError;
+  /** The port is of no use any more: it has to be opened anew. */
+  readonly lost: boolean;
 }
 
 export interface PortBatches {

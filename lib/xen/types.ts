@@ -3,6 +3,8 @@
  * `xen/native` (libxengnttab, libxenevtchn, a xenstore connection) and `xen/model` (pure TypeScript).
  */
 
+import type { VifdError } from '../errors.js';
+
 /** Size of a granted page. Grants are in units of 4 KiB whatever the machine's page size is (xen/grant_table.h). */
 export const PAGE_SIZE = 4096;
 
@@ -15,6 +17,11 @@ export interface Xen extends AsyncDisposable {
   readonly clock: Clock;
   /** Memory to grant to others. Only frontends need it; absent where the machine offers none. */
   readonly shares: Shares | undefined;
+  /**
+   * Whether a domain is there and not dying; undefined where this domain cannot tell. Absent: it never can. Only a dom0 with
+   * libxenctrl can.
+   */
+  domainExists?(domid: number): boolean | undefined;
   /**
    * Only in the model: called after each store to memory that others see, where a simulation may end this life by
    * a throw.
@@ -177,6 +184,11 @@ export interface Store extends StoreView, AsyncDisposable {
    * after a reconnect (what happened meanwhile is unknown). May be spurious. Resolves when registered.
    */
   watch(path: string, onChange: (path: string) => void): Promise<StoreWatch>;
+  /**
+   * Calls `listener` with an ERR_STORE_GONE as soon as the connection is lost (calls wait from then on), and with undefined
+   * when it is made again, before any watch fires. Not called for how it stands at registration.
+   */
+  onConnection(listener: (lost: VifdError | undefined) => void): Disposable;
 }
 
 export interface StoreView {

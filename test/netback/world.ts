@@ -13,6 +13,7 @@ export class World {
   readonly toolstack: Xen;
   readonly ports = new Map<VifId, TestPort>();
   readonly errors: VifdError[] = [];
+  readonly mended: VifdError[] = [];
   readonly attached: AttachedHow[] = [];
   readonly detached: string[] = [];
   readonly journals = memoryJournals();
@@ -33,7 +34,7 @@ export class World {
   async start(
     payload: PayloadMode,
     guests: readonly RawGuest[] = [],
-    options: Pick<NetbackOptions, 'without'> = {},
+    options: Partial<Pick<NetbackOptions, 'without' | 'port' | 'accept'>> = {},
   ): Promise<void> {
     for (const guest of guests) await this.settled(guest.connect(this.toolstack));
     this.dom0 = await this.machine.open(0);
@@ -50,6 +51,7 @@ export class World {
           attached: (_vif, how) => this.attached.push(how),
           detached: (_vif, why) => this.detached.push(why),
           error: (error) => this.errors.push(error),
+          mended: (error) => this.mended.push(error),
         },
       ),
     );

@@ -10,6 +10,9 @@ interface Timer {
   readonly forget: () => void;
 }
 
+/** What a process that was killed asks for does not happen. */
+const NEVER: Disposable = { [Symbol.dispose]: () => {} };
+
 /** Time that passes only by `advance`. */
 export class VirtualTime {
   readonly #queue: RunQueue;
@@ -42,7 +45,7 @@ export class VirtualTime {
   }
 
   #after(life: Life, delayMs: number, fire: () => void): Disposable {
-    life.check('clock.after');
+    if (!life.alive) return NEVER;
     const release = life.hold({ letGo: () => this.#timers.delete(timer) });
     const timer: Timer = {
       dueMs: this.#nowMs + Math.max(0, delayMs),
@@ -84,7 +87,7 @@ export function realClockOf(life: Life): Clock {
   return {
     now: () => performance.now(),
     after: (delayMs, fire) => {
-      life.check('clock.after');
+      if (!life.alive) return NEVER;
       const cancel = later(delayMs, () => {
         withdraw();
         fire();

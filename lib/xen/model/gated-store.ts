@@ -100,6 +100,12 @@ export class GatedStore extends GatedView implements Store {
     return watch;
   }
 
+  onConnection(listener: Parameters<Store['onConnection']>[0]): Disposable {
+    return this.#inner.onConnection((lost) => {
+      if (this.#life.alive) listener(lost);
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#life.alive) return;
     this.#withdraw();

@@ -77,6 +77,7 @@ export class StoreClient extends StoreOperations implements Store {
   readonly #watches = new Map<string, ClientWatch>();
   readonly #events = new EventQueue<ClientWatch>((watch, path) => watch.onChange(path));
   readonly #closing = new AbortController();
+  readonly #listeners = new Set<(lost: VifdError | undefined) => void>();
   /** Requests that no connection has; in order. */
   #waiting: Request[] = [];
   #connection: Connection | undefined;
@@ -142,6 +143,11 @@ export class StoreClient extends StoreOperations implements Store {
     this.#finish(new VifdError('ERR_STATE', 'This xenstore connection was closed.'));
     // It ends at once, by the abort.
     await this.#reconnecting;
+  }
+
+  onConnection(listener: (lost: VifdError | undefined) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   // ---- requests ---------------------------------------------------------------------------------
@@ -241,7 +247,11 @@ export class StoreClient extends StoreOperations implements Store {
     }
     if (connection !== this.#connection) return;
     this.#connection = undefined;
-    if (this.#end === undefined) this.#reconnecting = this.#reconnect();
+    if (this.#end !== undefined) return;
+    const message = `The connection to xenstore was lost (${errnoOf(cause)}): start xenstored; it is tried again until then.`;
+    const lost = new VifdError('ERR_STORE_GONE', message, { cause });
+    for (const listener of [...this.#listeners]) listener(lost);
+    this.#reconnecting = this.#reconnect();
   }
 
   /** Never rejects: what goes wrong goes to the requests that wait. */
@@ -253,6 +263,7 @@ export class StoreClient extends StoreOperations implements Store {
       if (soon) await pause(this.#retry.pauseMsMax, this.#retry);
       const connection = await retry(() => this.#establish(this.#closing.signal), lostAt, this.#retry);
       this.#adopt(connection);
+      for (const listener of [...this.#listeners]) listener(undefined);
       const waiting = this.#waiting;
       this.#waiting = [];
       for (const request of waiting) connection.send(request);

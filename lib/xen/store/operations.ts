@@ -5,7 +5,9 @@ import { storeView, type Talk } from './view.js';
 const TRANSACTION_ATTEMPTS = 64;
 
 /** What a Store can do without knowing how its messages travel; watches are its clients' own. */
-export abstract class StoreOperations implements Omit<Store, 'watch' | typeof Symbol.asyncDispose> {
+export abstract class StoreOperations
+  implements Omit<Store, 'watch' | 'onConnection' | typeof Symbol.asyncDispose>
+{
   readonly #view: StoreView = storeView((...message) => this.talk(...message));
 
   /** Outside of transactions. */

@@ -79,6 +79,11 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     return { close, [Symbol.asyncDispose]: close };
   }
 
+  /** The model's store is never lost. */
+  onConnection(): Disposable {
+    return { [Symbol.dispose]() {} };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#finish(new VifdError('ERR_STATE', 'This xenstore connection was closed.'));
   }

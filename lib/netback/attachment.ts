@@ -1,0 +1,179 @@
+import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
+import type { Port } from '../ports/types.js';
+import type { Xen } from '../xen/types.js';
+import { Connection } from './connection.js';
+import { type ConnectionJournals, VifJournals } from './connection-journals.js';
+import type { VifCounters } from './counters.js';
+import type { Rate } from './credit.js';
+import type { Faults } from './faults.js';
+import { type FrontendSettings, type Handshake, ringsOf } from './handshake.js';
+import type { Hooks } from './hooks.js';
+import type { Journals } from './journal.js';
+import type { PayloadMode, VifAddress } from './types.js';
+import type { AttachedHow, DetachReason } from './vif-parts.js';
+import type { VifPort } from './vif-port.js';
+
+export interface AttachmentParts {
+  readonly vif: VifAddress;
+  readonly xen: Xen;
+  readonly journals: Journals | undefined;
+  readonly payload: PayloadMode;
+  readonly port: VifPort;
+  readonly faults: Faults;
+  readonly hooks: Hooks;
+  readonly counters: VifCounters;
+  readonly onAttached: (how: AttachedHow) => void;
+  readonly onDetached: (why: DetachReason) => void;
+  /** A guest that was stalled takes frames again, by this queue. */
+  readonly onRecovered: (queue: number) => void;
+  readonly onError: (error: VifdError) => void;
+}
+
+/** Faults that end with the connection that has them. */
+const OF_CONNECTION = ['host', 'stall'];
+
+/** A vif's connection to its guest: attached when the guest's keys name one, and stopped, released or ended. */
+export class Attachment {
+  readonly #parts: AttachmentParts;
+  readonly #journals: VifJournals;
+  #connection: Connection | undefined;
+  /** Of the connection that is served, or was until it was stopped. */
+  #rings: string | undefined;
+  #reason: string | undefined;
+  #rate: Rate | undefined;
+  #released = false;
+
+  constructor(parts: AttachmentParts) {
+    this.#parts = parts;
+    this.#journals = new VifJournals({
+      journals: parts.journals,
+      vif: parts.vif,
+      onError: (error) => parts.faults.begin('journal', vifdErrorOf(error)),
+      onIgnored: (message) => parts.onError(this.#error('ERR_JOURNAL', message)),
+    });
+  }
+
+  get connection(): Connection | undefined {
+    return this.#connection;
+  }
+
+  /** Why the guest is not served until it reconnects. */
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
+  set rate(rate: Rate | undefined) {
+    this.#rate = rate;
+    if (this.#connection !== undefined) this.#connection.rate = rate;
+  }
+
+  /**
+   * Serves the connection that the guest's keys name, and heeds what it may change while connected.
+   * @throws VifdError for what is not the guest's fault: to be tried again.
+   */
+  async serve(handshake: Handshake): Promise<void> {
+    if (!handshake.ok) {
+      if (this.#connection === undefined && handshake.reason !== this.#reason) this.#stop(handshake.reason);
+      return;
+    }
+    const { settings } = handshake;
+    const rings = ringsOf(settings);
+    // Another connection, of which we have not seen the beginning: it came faster than we looked.
+    if (this.#connection !== undefined && rings !== this.#rings) this.end('guest-closed');
+    if (this.#connection !== undefined) this.#connection.multicast.requested = settings.multicastControl;
+    else if (this.#reason === undefined || rings !== this.#rings) await this.#attach(settings);
+  }
+
+  /** The guest's connection is over: so are its journals. */
+  end(why: DetachReason): void {
+    this.release(why);
+    this.#rings = undefined;
+    this.#reason = undefined;
+    this.#journals.remove();
+    this.#parts.faults.forget((kind) => kind === 'journal');
+  }
+
+  /** Lets go of the guest, which stays connected: its journals stay. */
+  release(why: DetachReason): void {
+    const { faults, onDetached } = this.#parts;
+    if (why === 'shutdown') this.#released = true;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.detach();
+    faults.forget((kind) => OF_CONNECTION.some((what) => kind.startsWith(what)));
+    if (connection !== undefined) onDetached(why);
+  }
+
+  async #attach(settings: FrontendSettings): Promise<void> {
+    const { clock } = this.#parts.xen;
+    const began = clock.now();
+    const port = await this.#parts.port.open();
+    if (this.#released) return;
+    this.#rings = ringsOf(settings);
+    this.#reason = undefined;
+    const { length } = settings.queues;
+    const { queuesMax = 1 } = port;
+    if (length > queuesMax)
+      return this.#stop(`its guest has ${length} queues, and port ${port.name} has ${queuesMax}`);
+    try {
+      this.#connection = this.#connect(settings, port);
+    } catch (error) {
+      if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
+      throw error;
+    }
+    // Listeners come first: what they hook in shall see every frame.
+    this.#parts.onAttached({ resumed: this.#connection.resumed, attachMs: clock.now() - began });
+    this.#connection?.start();
+  }
+
+  #connect(settings: FrontendSettings, port: Port): Connection {
+    const { vif, xen, payload, hooks, counters, faults, onRecovered } = this.#parts;
+    return new Connection({
+      xen,
+      domid: vif.domid,
+      settings,
+      rate: this.#rate,
+      port,
+      journals: this.#openJournals(settings),
+      payload,
+      hooks,
+      counters: (queue) => counters.of(queue),
+      onStop: (reason) => this.#stop(reason),
+      onStall: (queue, linkDown) => {
+        const where = settings.queues.length > 1 ? ` by queue ${queue}` : '';
+        const then = linkDown ? 'its link is down' : 'they are dropped';
+        const message = `its guest takes no frames${where} for 60 s: ${then} until it does`;
+        faults.begin(`stall ${queue}`, this.#error('ERR_STALLED', message));
+      },
+      onRecovery: (queue) => {
+        faults.forget((kind) => kind === `stall ${queue}`);
+        onRecovered(queue);
+      },
+    });
+  }
+
+  #openJournals(settings: FrontendSettings): ConnectionJournals {
+    const { faults } = this.#parts;
+    const journals = this.#journals.open(settings);
+    if (journals.whole) faults.end('journal');
+    return journals;
+  }
+
+  /** The guest broke the protocol: this vif alone stops. The store is not touched; the guest may kexec. */
+  #stop(reason: string): void {
+    const { vif, onError } = this.#parts;
+    this.#reason = reason;
+    this.release('protocol-error');
+    onError(new VifdError('ERR_PROTOCOL', `${vif.id} stopped: ${reason}`, { vif: vif.id }));
+  }
+
+  #error(code: VifdErrorCode, message: string): VifdError {
+    const { vif } = this.#parts;
+    return new VifdError(code, `${vif.id}: ${message}`, { vif: vif.id });
+  }
+}
+
+/** What a frontend can cause by what it wrote; anything else is ours or the machine's to mend. */
+function isGuestFault(error: VifdError): boolean {
+  return error.code === 'ERR_PROTOCOL' || error.code === 'ERR_XEN_GRANT' || error.code === 'ERR_XEN_EVENT';
+}

@@ -1,0 +1,60 @@
+import type { Port, PortTrouble } from '../ports/types.js';
+
+export interface VifPortParts {
+  readonly open: () => Port | Promise<Port>;
+  /** Undefined: all is well again. */
+  readonly onTrouble: (trouble: PortTrouble | undefined) => void;
+}
+
+/** The port of a vif: opened when it is first needed, followed, and given up when it is lost or the vif ends. */
+export class VifPort {
+  readonly #parts: VifPortParts;
+  #port: Port | undefined;
+  #following: Disposable | undefined;
+
+  constructor(parts: VifPortParts) {
+    this.#parts = parts;
+  }
+
+  /** Undefined while none is open. */
+  get current(): Port | undefined {
+    return this.#port;
+  }
+
+  /** The port that is open, or a new one. Not to be called again before it has resolved. */
+  async open(): Promise<Port> {
+    if (this.#port !== undefined) return this.#port;
+    const port = await this.#parts.open();
+    this.#port = port;
+    let told = false;
+    this.#following = port.follow?.((trouble) => {
+      told = true;
+      if (this.#port === port) this.#parts.onTrouble(trouble);
+    });
+    if (!told) this.#parts.onTrouble(undefined);
+    return port;
+  }
+
+  /** Takes away what would outlive the process: the vif is gone for good. */
+  async remove(): Promise<void> {
+    const port = this.#forget();
+    try {
+      await port?.remove?.();
+    } finally {
+      await port?.[Symbol.asyncDispose]();
+    }
+  }
+
+  /** Leaves what outlives the process as it is. */
+  async close(): Promise<void> {
+    await this.#forget()?.[Symbol.asyncDispose]();
+  }
+
+  #forget(): Port | undefined {
+    const port = this.#port;
+    this.#port = undefined;
+    this.#following?.[Symbol.dispose]();
+    this.#following = undefined;
+    return port;
+  }
+}
