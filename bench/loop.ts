@@ -60,7 +60,7 @@ export class TypeScriptLoop implements Loop {
     this.#rings = [guest.txRef, guest.rxRef].map((ref) => grants.map(GUEST, [ref], 'write'));
     this.#txRing = new BackRing(this.#rings[0].page(0), TX_RING);
     this.#rxRing = new BackRing(this.#rings[1].page(0), RX_RING);
-    const hooks = new Hooks((error) => {
+    const hooks = new Hooks(systemClock, (error) => {
       throw error;
     });
     const frames = newBatches((bytes) => grants.arena(bytes));

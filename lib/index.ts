@@ -23,6 +23,7 @@ export type {
   Flow,
   Frame,
   FrameHook,
+  FrameStream,
   Offload,
   PayloadMode,
   VifAddress,

@@ -7,6 +7,7 @@ export class FlowCounters implements Flow {
   filtered = 0;
   dropped = 0;
   errors = 0;
+  hookErrors = 0;
   batches = 0;
 }
 
@@ -50,6 +51,7 @@ function sumOf(flows: readonly Flow[]): Flow {
     sum.filtered += flow.filtered;
     sum.dropped += flow.dropped;
     sum.errors += flow.errors;
+    sum.hookErrors += flow.hookErrors;
     sum.batches += flow.batches;
   }
   return { ...sum };

@@ -1,3 +1,5 @@
+import { quoted } from '../text.js';
+
 /** How much a guest may send: so many bytes in each interval. */
 export interface Rate {
   readonly bytes: number;
@@ -103,7 +105,7 @@ export function parseRate(text: string | undefined): Rate | undefined | { readon
   if (text === undefined || text === '') return undefined;
   const [bytes, microseconds] = /^([0-9]{1,10}),([0-9]{1,10})$/.exec(text)?.slice(1).map(Number) ?? [];
   if (bytes === undefined || microseconds === undefined || bytes > 0xffffffff)
-    return { wrong: `rate is '${text}', not bytes and microseconds with a comma: nothing is limited` };
+    return { wrong: `rate is ${quoted(text)}, not bytes and microseconds with a comma: nothing is limited` };
   if (microseconds === 0) return undefined;
   return { bytes, intervalMs: microseconds / 1000 };
 }

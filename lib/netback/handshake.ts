@@ -1,3 +1,4 @@
+import { quoted } from '../text.js';
 import type { StoreView } from '../xen/types.js';
 
 /** Names a connection by its rings and channels: another one's are others. */
@@ -72,7 +73,7 @@ export async function readFrontend(store: StoreView, path: string, backend: stri
 
   const count = unsigned(keys.get(QUEUES_KEY) ?? '1');
   if (count === undefined || count < 1)
-    return refuse(`${QUEUES_KEY} is '${keys.get(QUEUES_KEY) ?? ''}', not a number of queues`);
+    return refuse(`${QUEUES_KEY} is ${quoted(keys.get(QUEUES_KEY) ?? '')}, not a number of queues`);
   if (count > Math.max(offered, 1)) return refuse(`${QUEUES_KEY} is '${count}', ${offered} is offered`);
   if (keys.get('request-rx-copy') !== '1')
     return refuse('request-rx-copy is not 1: page flipping is not served');
@@ -157,9 +158,9 @@ function queueIn(keys: Keys, folder: string): QueueSettings | string {
   const txRingRef = unsigned(text('tx-ring-ref'));
   const rxRingRef = unsigned(text('rx-ring-ref'));
   if (txRingRef === undefined)
-    return `${folder}tx-ring-ref is '${text('tx-ring-ref') ?? ''}', not a grant reference`;
+    return `${folder}tx-ring-ref is ${quoted(text('tx-ring-ref') ?? '')}, not a grant reference`;
   if (rxRingRef === undefined)
-    return `${folder}rx-ring-ref is '${text('rx-ring-ref') ?? ''}', not a grant reference`;
+    return `${folder}rx-ring-ref is ${quoted(text('rx-ring-ref') ?? '')}, not a grant reference`;
   const both = unsigned(text('event-channel'));
   const txPort = unsigned(text('event-channel-tx')) ?? both;
   const rxPort = unsigned(text('event-channel-rx')) ?? both;
@@ -173,9 +174,11 @@ function controlIn(keys: Keys): ControlSettings | string | undefined {
   const [refText, portText] = [keys.get('ctrl-ring-ref'), keys.get('event-channel-ctrl')];
   if (refText === undefined) return undefined;
   const ringRef = unsigned(refText);
-  if (ringRef === undefined) return `ctrl-ring-ref is '${refText}', not a grant reference`;
+  if (ringRef === undefined) return `ctrl-ring-ref is ${quoted(refText)}, not a grant reference`;
   const port = unsigned(portText);
-  return port === undefined ? `event-channel-ctrl is '${portText ?? ''}', not a port` : { ringRef, port };
+  return port === undefined
+    ? `event-channel-ctrl is ${quoted(portText ?? '')}, not a port`
+    : { ringRef, port };
 }
 
 function unsigned(text: string | undefined): number | undefined {

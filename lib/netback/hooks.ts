@@ -1,3 +1,4 @@
+import type { VifdError } from '../errors.js';
 import {
   FRAME_BYTES_MAX,
   FRAME_LENGTH,
@@ -9,9 +10,11 @@ import {
   VNET_GSO_TCPV4,
   VNET_HEADER_BYTES,
 } from '../ports/types.js';
+import type { Clock } from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
 import { vnetWord } from './offload.js';
 import type { Direction, FlowHash, Frame, FrameHook, HashedOver, Offload } from './types.js';
+import { CheckedHook, frameLength, longFault } from './verdicts.js';
 
 /** Bytes at the end of an arena that the frames of a batch leave free for `Hooks`. */
 export const SPILL_BYTES = 2 * 65536;
@@ -23,10 +26,13 @@ const SPILL_PHASE = 16;
  * what a hook passed is what is sent.
  */
 export class Hooks {
-  readonly #chain: FrameHook[] = [];
-  readonly #onError: (error: unknown) => void;
+  #chain: readonly CheckedHook[] = [];
+  readonly #clock: Clock;
+  readonly #onError: (error: VifdError) => void;
 
-  constructor(onError: (error: unknown) => void) {
+  /** @param onError gets ERR_HOOK, once for each hook and kind of fault. */
+  constructor(clock: Clock, onError: (error: VifdError) => void) {
+    this.#clock = clock;
     this.#onError = onError;
   }
 
@@ -34,12 +40,14 @@ export class Hooks {
     return this.#chain.length > 0;
   }
 
-  add(hook: FrameHook): Disposable {
-    this.#chain.push(hook);
+  /** @param name of the program's own function, where `hook` only wraps it. */
+  add(hook: FrameHook, name = hook.name): Disposable {
+    const added = new CheckedHook(hook, name, this.#clock, this.#onError);
+    // A new list: a hook may remove itself while the list is gone through.
+    this.#chain = [...this.#chain, added];
     return {
       [Symbol.dispose]: () => {
-        const at = this.#chain.indexOf(hook);
-        if (at >= 0) this.#chain.splice(at, 1);
+        this.#chain = this.#chain.filter((one) => one !== added);
       },
     };
   }
@@ -51,44 +59,57 @@ export class Hooks {
     for (let i = 0; i < frames.count; i++) {
       const at = frameAt(i);
       if (block[at + FRAME_LENGTH] === 0) continue;
-      if (!this.#pass(new BorrowedFrame(frames, i, hashes), frames, at, direction, spill)) {
-        block[at + FRAME_LENGTH] = 0;
-        counters.filtered++;
-      }
+      const fate = this.#show(new BorrowedFrame(frames, i, hashes), frames, at, direction, spill);
+      if (fate === 'pass') continue;
+      block[at + FRAME_LENGTH] = 0;
+      if (fate === 'drop') counters.filtered++;
+      else counters.hookErrors++;
     }
   }
 
-  #pass(frame: Frame, frames: FrameBatch, at: number, direction: Direction, spill: Spill): boolean {
-    // A copy of the list: a hook may remove itself.
-    for (const hook of [...this.#chain]) {
+  #show(frame: Frame, frames: FrameBatch, at: number, direction: Direction, spill: Spill): Fate {
+    for (const checked of this.#chain) {
+      const { hook } = checked;
+      let verdict: unknown;
       try {
-        const verdict = hook(frame, direction);
-        if (verdict === 'drop') return false;
-        if (verdict !== 'pass' && !replace(frames, at, verdict, spill)) {
-          throw new RangeError(`a hook returned ${verdict.length} bytes: more than a batch has room for`);
-        }
+        verdict = hook(frame, direction);
       } catch (error) {
-        this.#onError(error);
-        return false;
+        checked.threw(error);
+        return 'error';
+      }
+      checked.worked();
+      if (verdict === 'pass') continue;
+      if (verdict === 'drop') return 'drop';
+      const length = frameLength(verdict);
+      if (typeof length !== 'number') {
+        checked.refuse(verdict, length);
+        return 'error';
+      }
+      if (!replace(frames, at, verdict as Uint8Array, length, spill)) {
+        checked.refuse(verdict, longFault(length));
+        return 'error';
       }
     }
-    return true;
+    return 'pass';
   }
 }
 
+/** What the hooks made of a frame; `error`: one of them gave no verdict. */
+type Fate = 'pass' | 'drop' | 'error';
+
 /** Puts other bytes in a frame's place, or in the spill area when they are longer. @returns false when that is full. */
-function replace(frames: FrameBatch, at: number, bytes: Uint8Array, spill: Spill): boolean {
+function replace(frames: FrameBatch, at: number, bytes: Uint8Array, length: number, spill: Spill): boolean {
   const { block, arena } = frames;
-  if (bytes.length > FRAME_BYTES_MAX) return false;
-  if (bytes.length > block[at + FRAME_LENGTH]) {
+  if (length > FRAME_BYTES_MAX) return false;
+  if (length > block[at + FRAME_LENGTH]) {
     const from = block[at + FRAME_OFFSET];
-    const to = spill.take(bytes.length);
+    const to = spill.take(length);
     if (to < 0) return false;
     arena.bytes.copyWithin(to - VNET_HEADER_BYTES, from - VNET_HEADER_BYTES, from);
     block[at + FRAME_OFFSET] = to;
   }
   arena.bytes.set(bytes, block[at + FRAME_OFFSET]);
-  block[at + FRAME_LENGTH] = bytes.length;
+  block[at + FRAME_LENGTH] = length;
   return true;
 }
 

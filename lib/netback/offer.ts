@@ -1,3 +1,4 @@
+import { shown } from '../text.js';
 import type { Store, StoreView } from '../xen/types.js';
 import { type FrontendSettings, type Handshake, QUEUES_MAX_KEY, readFrontend } from './handshake.js';
 
@@ -92,7 +93,7 @@ function refuseWithout(handshake: Handshake, withdrawn: readonly string[]): Hand
   if (!handshake.ok) return handshake;
   const missing = withdrawn.filter((key) => USED[key]?.(handshake.settings) ?? true);
   if (missing.length === 0) return handshake;
-  const keys = missing.join(', ');
+  const keys = missing.map((key) => shown(key)).join(', ');
   return {
     ok: false,
     reason: `${keys} was offered by the backend before, and this one has it not; run that again`,

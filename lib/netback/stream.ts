@@ -1,17 +1,18 @@
 import type { Hooks } from './hooks.js';
-import type { Direction, Frame } from './types.js';
+import type { Direction, Frame, FrameStream } from './types.js';
 
 const LIMIT_DEFAULT = 1024;
 
-/** Copies of passing frames as an async iterator, with a bounded queue: a slow reader misses frames, never delays them. */
+/** Copies of passing frames as an async iterator, with a bounded queue: a slow reader misses frames, which are counted, and never delays them. */
 export function frameStream(
   hooks: Hooks,
   options: { direction?: Direction; signal?: AbortSignal; limit?: number },
-): AsyncIterableIterator<Frame> {
+): FrameStream {
   const limit = options.limit ?? LIMIT_DEFAULT;
   const queue: Frame[] = [];
   let waiting: ((result: IteratorResult<Frame>) => void) | undefined;
   let ended = false;
+  let missed = 0;
 
   const hook = hooks.add((frame, direction) => {
     if (options.direction === undefined || direction === options.direction) {
@@ -19,6 +20,7 @@ export function frameStream(
         waiting({ value: frame.copy(), done: false });
         waiting = undefined;
       } else if (queue.length < limit) queue.push(frame.copy());
+      else missed++;
     }
     return 'pass';
   });
@@ -32,7 +34,10 @@ export function frameStream(
   if (options.signal?.aborted) end();
   options.signal?.addEventListener('abort', end, { once: true });
 
-  const iterator: AsyncIterableIterator<Frame> = {
+  const iterator: FrameStream = {
+    get missed() {
+      return missed;
+    },
     next(): Promise<IteratorResult<Frame>> {
       const frame = queue.shift();
       if (frame !== undefined) return Promise.resolve({ value: frame, done: false });

@@ -36,6 +36,8 @@ export interface Flow {
   readonly dropped: number;
   /** Frames that could not be read or written: bad grants, bad sizes. */
   readonly errors: number;
+  /** Dropped because a hook threw or returned no verdict (ERR_HOOK). */
+  readonly hookErrors: number;
   /** Crossings of the data path; frames / batches tells how well it batches. */
   readonly batches: number;
 }
@@ -74,12 +76,19 @@ export interface Frame {
 }
 
 /**
- * Runs inline on the data path, in order of registration. A returned array replaces the frame's bytes and
- * keeps its offload (at most 64 KiB). A throw drops the frame and is reported as the netback's `error`.
+ * Runs inline on the data path, in order of registration. A returned array (14 bytes to 64 KiB, not shared or resizable)
+ * replaces the frame's bytes and keeps its offload. A hook that throws, or returns anything else, a promise too, drops the
+ * frame: `Flow.hookErrors` counts these, and the netback's `error` reports them (ERR_HOOK), once for each kind.
  */
 export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array;
 
 /** A FrameHook for all vifs. */
 export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => ReturnType<FrameHook>;
+
+/** What `Vif.frames()` gives. */
+export interface FrameStream extends AsyncIterableIterator<Frame> {
+  /** Frames of which no copy was made, since `limit` waited already. */
+  readonly missed: number;
+}
 
 export type PayloadMode = 'map' | 'copy';

@@ -1,4 +1,5 @@
 import { parseXenbusState, type XenbusState } from '../protocol/xenbus.js';
+import { quoted } from '../text.js';
 import type { Store, StoreView, StoreWatch } from '../xen/types.js';
 import { type Handshake, MULTICAST_KEY } from './handshake.js';
 import { type Offer, readServable } from './offer.js';
@@ -64,7 +65,7 @@ export class VifNode {
       frontend: parseXenbusState(frontend),
       online: online !== '0',
       plugged: script === undefined || script === '' || hotplug === 'connected',
-      hotplugError: hotplug === 'error' ? (error ?? 'no reason given') : undefined,
+      hotplugError: hotplug === 'error' ? wordsOf(error) : undefined,
       rate,
     };
   }
@@ -103,6 +104,11 @@ export class VifNode {
         await view.write(`${this.path}/${key}`, value);
     });
   }
+}
+
+/** A script's last words may be a sentence or two. */
+function wordsOf(error: string | undefined): string {
+  return error === undefined ? 'no reason given' : quoted(error, 200);
 }
 
 /** @returns undefined for what can be no MTU: the host's side then has its default. */

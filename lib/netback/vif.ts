@@ -11,7 +11,7 @@ import { Hooks } from './hooks.js';
 import { CARRIER_KEY } from './offer.js';
 import type { VifDetails } from './show.js';
 import { frameStream } from './stream.js';
-import type { Direction, Frame, FrameHook, VifId, VifInfo, VifState, VifStats } from './types.js';
+import type { Direction, FrameHook, FrameStream, VifId, VifInfo, VifState, VifStats } from './types.js';
 import type { VifSight } from './vif-node.js';
 import type { DetachReason, VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
@@ -69,7 +69,7 @@ export class Vif implements VifInfo {
       open: () => parts.openPort(this),
       onTrouble: (trouble) => this.#onTrouble(trouble),
     });
-    this.#hooks = new Hooks((error) => parts.onError(vifdErrorOf(error), this));
+    this.#hooks = new Hooks(parts.xen.clock, (error) => parts.onError(this.#named(error), this));
     this.#attachment = new Attachment({
       vif: info,
       xen: parts.xen,
@@ -85,7 +85,7 @@ export class Vif implements VifInfo {
       onError: (error) => parts.onError(error, this),
     });
     const { hook } = parts;
-    if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this));
+    if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);
   }
 
   get state(): VifState {
@@ -135,10 +135,8 @@ export class Vif implements VifInfo {
     return this.#hooks.add(hook);
   }
 
-  /** Copies of the frames that pass. At most `limit` wait to be read (default 1024); later ones are not copied. */
-  frames(
-    options: { direction?: Direction; signal?: AbortSignal; limit?: number } = {},
-  ): AsyncIterableIterator<Frame> {
+  /** Copies of the frames that pass. At most `limit` wait to be read (default 1024); later ones are not copied, but counted. */
+  frames(options: { direction?: Direction; signal?: AbortSignal; limit?: number } = {}): FrameStream {
     return frameStream(this.#hooks, options);
   }
 

@@ -263,7 +263,10 @@ describe('hooks', () => {
     });
     guest.send([{ size: 60 }]);
     await world.settle();
-    expect(world.errors.map(({ message }) => message)).toEqual(['hook is broken']);
+    expect(world.errors).toEqual([
+      expect.objectContaining({ code: 'ERR_HOOK', message: expect.stringContaining('hook is broken') }),
+    ]);
+    expect(vif.stats.fromGuest).toMatchObject({ frames: 0, filtered: 0, hookErrors: 1 });
     expect(guest.txResponses().map(({ status }) => status)).toEqual([0]);
     expect(vif.state).toBe('connected');
   });

@@ -34,7 +34,7 @@ export class World {
   async start(
     payload: PayloadMode,
     guests: readonly RawGuest[] = [],
-    options: Partial<Pick<NetbackOptions, 'without' | 'port' | 'accept'>> = {},
+    options: Partial<Pick<NetbackOptions, 'without' | 'port' | 'accept' | 'hook'>> = {},
   ): Promise<void> {
     for (const guest of guests) await this.settled(guest.connect(this.toolstack));
     this.dom0 = await this.machine.open(0);
