@@ -33,6 +33,8 @@ export interface Addon {
   openTap(name: string, descriptor: number | undefined, multiQueue: boolean): NativeTap | FailedTap;
   /** One datagram to a unix socket ('@' first: an abstract one), and a descriptor with it, without waiting. @returns 0 or -errno. */
   sendDatagram(path: string, text: string, descriptor?: number): number;
+  /** @returns how many of the bytes `fd` took without waiting, or -errno when it took none: -EAGAIN of a full pipe. */
+  writeNow(fd: number, bytes: Uint8Array): number;
   /** @returns the descriptor of a connected stream socket that does not block. */
   connectUnix(path: string): number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */

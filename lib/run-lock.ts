@@ -1,7 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
 import { VifdError } from './errors.js';
+import { makeRuntimeDirectory, unusable } from './runtime-directory.js';
 
 /** One vifd serves from a directory at a time: two would answer the same requests. */
 export interface RunLock extends Disposable {
@@ -10,14 +10,11 @@ export interface RunLock extends Disposable {
 
 /**
  * Takes a runtime directory, which is made if it is missing. The lock ends with the process, however that ends.
- * @throws VifdError ERR_RUNNING when another process has it; ERR_JOURNAL when the directory cannot be used.
+ * @throws VifdError ERR_RUNNING when another process has it; ERR_ARGUMENT when other users can write it; ERR_JOURNAL when it
+ * cannot be used.
  */
 export function takeRunLock(directory: string): RunLock {
-  try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw unusable(directory, (error as NodeJS.ErrnoException).code ?? 'EIO');
-  }
+  makeRuntimeDirectory(directory);
   const path = lockPath(directory);
   const holder = addon().lockFile(path);
   if (holder < 0) throw unusable(directory, errnoName(holder));
@@ -39,9 +36,4 @@ export function runLockHolder(directory: string): number | undefined {
 
 function lockPath(directory: string): string {
   return join(directory, 'lock');
-}
-
-function unusable(directory: string, errno: string): VifdError {
-  const message = `The runtime directory ${directory} cannot be used (${errno}): name another by --journal.`;
-  return new VifdError('ERR_JOURNAL', message, { errno });
 }

@@ -1,5 +1,6 @@
 import { addon, errnoName } from './addon.js';
 import { VifdError } from './errors.js';
+import { printable } from './text.js';
 
 /** What sd_notify(3) says to systemd, or to whoever else made the socket. */
 export class ServiceManager {
@@ -31,7 +32,7 @@ export class ServiceManager {
   }
 
   ready(status: string): void {
-    this.#tell('READY=1', `STATUS=${status}`);
+    this.#tell('READY=1', statusOf(status));
   }
 
   /** Asks for a descriptor to be kept over restarts: the next life finds it by `inheritedDescriptors`. */
@@ -45,12 +46,12 @@ export class ServiceManager {
   }
 
   status(status: string): void {
-    this.#tell(`STATUS=${status}`);
+    this.#tell(statusOf(status));
   }
 
   stopping(status: string): void {
     clearInterval(this.#watchdog);
-    this.#tell('STOPPING=1', `STATUS=${status}`);
+    this.#tell('STOPPING=1', statusOf(status));
   }
 
   /** From the event loop, so that a loop that hangs is noticed; twice a period, as sd_watchdog_enabled(3) advises. */
@@ -73,6 +74,14 @@ export class ServiceManager {
       'started. Unset NOTIFY_SOCKET where there is no manager.';
     this.#onError(new VifdError('ERR_SERVICE_MANAGER', message, { errno }));
   }
+}
+
+const STATUS_MAX = 500;
+
+/** One line: another would be an assignment of its own. */
+function statusOf(text: string): string {
+  const line = printable(text);
+  return `STATUS=${line.length <= STATUS_MAX ? line : `${line.slice(0, STATUS_MAX)}…`}`;
 }
 
 /** SD_LISTEN_FDS_START. */

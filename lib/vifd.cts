@@ -40,6 +40,11 @@ async function loadModules(): Promise<Bundle> {
 }
 
 const args = process.argv.slice(2);
+// Node's own handler opens a debugger, through which whoever may send a signal runs code as root. First of all: what comes before
+// this line still opens it, on a Node without --disable-sigusr1.
+process.on('SIGUSR1', () => {});
+// A terminal that closes is no reason to leave guests without their network.
+if (args[0] === 'run') process.on('SIGHUP', () => {});
 const done = args[0] === 'run' && load('run')?.start(args);
 if (!done) {
   const verbs = load('verbs');

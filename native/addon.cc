@@ -6,6 +6,7 @@
 #include "lock.h"
 #include "memory.h"
 #include "notify.h"
+#include "output.h"
 #include "tap.h"
 #include "unix.h"
 #include "watch.h"
@@ -32,6 +33,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
   exports["sendDatagram"] = Napi::Function::New(env, vifd::SendDatagram, "sendDatagram");
   exports["connectUnix"] = Napi::Function::New(env, vifd::ConnectUnix, "connectUnix");
+  exports["writeNow"] = Napi::Function::New(env, vifd::WriteNow, "writeNow");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
   return exports;
 }

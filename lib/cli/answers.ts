@@ -1,30 +1,52 @@
-import { VifdError } from '../errors.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
+import { Backoff } from '../netback/backoff.js';
+import { Faults } from '../netback/faults.js';
 import type { Netback } from '../netback/netback.js';
 import type { VifDetails } from '../netback/show.js';
 import type { VifId } from '../netback/types.js';
+import { systemClock } from '../xen/native/clock.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
 import type { EventLog } from './run-log.js';
 
 /** The first second of a life is a gap in its guests' network: nobody is answered before it is over. */
 const ANSWERS_FROM_MS = 1000;
 
-/** Answers other programs' questions until it is disposed of. Without it guests are served as well: it only says so. */
+/**
+ * Answers other programs' questions until it is disposed of. Where there can be no socket guests are served all the same: that is
+ * reported, and the socket is tried again until it is there.
+ */
 export function answering(
   directory: string,
   netback: Netback,
-  log: Pick<EventLog, 'error'>,
+  log: Pick<EventLog, 'error' | 'mended'>,
 ): AsyncDisposable {
+  const faults = new Faults({
+    onBegin: (error) => log.error(error, undefined),
+    onEnd: (error) => log.mended(error, undefined),
+  });
   let serving: Promise<QueryServer | undefined> | undefined;
-  const later = setTimeout(() => {
-    serving = serveQueries(directory, (question) => show(netback, question)).catch((error) => {
-      log.error(error, undefined);
+  const serve = async (): Promise<QueryServer | undefined> => {
+    try {
+      const server = await serveQueries(directory, (question) => show(netback, question));
+      faults.end('query');
+      return server;
+    } catch (error) {
+      faults.begin('query', vifdErrorOf(error));
+      retry.again();
       return undefined;
-    });
-  }, ANSWERS_FROM_MS).unref();
+    }
+  };
+  const begin = () => {
+    serving = serve();
+  };
+  const retry = new Backoff(systemClock, begin);
+  const later = setTimeout(begin, ANSWERS_FROM_MS).unref();
   return {
     async [Symbol.asyncDispose]() {
       clearTimeout(later);
-      await (await serving)?.[Symbol.asyncDispose]();
+      const server = await serving;
+      retry.cancel();
+      await server?.[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { jsonLine } from '../text.js';
 import { kernelDriverCheck } from './checks/driver.js';
 import { bridgesCheck, hotplugCheck, rightsCheck } from './checks/network.js';
 import { runtimeCheck } from './checks/runtime.js';
@@ -22,7 +23,7 @@ export function checkCommand(): Command {
 async function check({ json, ...options }: CheckOptions & { json?: boolean }): Promise<void> {
   const checks = await runChecks(options);
   const ready = isReady(checks);
-  if (json === true) process.stdout.write(`${JSON.stringify({ schemaVersion: 1, ready, checks })}\n`);
+  if (json === true) process.stdout.write(`${jsonLine({ schemaVersion: 1, ready, checks })}\n`);
   else process.stdout.write(asText(checks));
   if (!ready) process.exitCode = EXIT_NOT_READY;
 }

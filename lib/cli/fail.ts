@@ -1,5 +1,7 @@
 import { VifdError } from '../errors.js';
+import { jsonLine, printable } from '../text.js';
 import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_NOT_RUNNING, EXIT_USAGE } from './exit.js';
+import { isJournald } from './journald.js';
 
 /**
  * Says what went wrong: one clear line for people; with --json one object, so that a program need not parse the line.
@@ -9,8 +11,8 @@ export function fail(error: unknown): number {
   const code = error instanceof VifdError ? error.code : 'ERR_STATE';
   const message = error instanceof Error ? error.message : String(error);
   if (process.argv.includes('--json')) {
-    process.stderr.write(`${JSON.stringify({ schemaVersion: 1, error: { code, message } })}\n`);
-  } else process.stderr.write(`vifd: ${message}\n`);
+    process.stderr.write(`${jsonLine({ schemaVersion: 1, error: { code, message } })}\n`);
+  } else process.stderr.write(`${isJournald(2) ? '<3>' : ''}vifd: ${printable(message)}\n`);
   if (code === 'ERR_ARGUMENT') return EXIT_USAGE;
   if (code === 'ERR_NOT_RUNNING') return EXIT_NOT_RUNNING;
   const errno = error instanceof VifdError ? error.errno : undefined;

@@ -8,6 +8,7 @@ import type { VifAddress, VifInfo } from '../netback/types.js';
 import { tap } from '../ports/tap.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import { runLockHolder, takeRunLock } from '../run-lock.js';
+import { jsonLine, printable, shown } from '../text.js';
 import { openStore } from '../xen/store/client.js';
 import type { Store } from '../xen/types.js';
 import { EXIT_FAILED } from './exit.js';
@@ -80,7 +81,7 @@ async function all(verb: HandoverVerb, parts: HandoverParts, options: HandoverOp
       if (!(error instanceof VifdError)) throw error;
       results.push({ vif: vif.id, error: { code: error.code, message: error.message } });
       process.exitCode = EXIT_FAILED;
-      if (options.json !== true) process.stderr.write(`vifd: ${error.message}\n`);
+      if (options.json !== true) process.stderr.write(`vifd: ${printable(error.message)}\n`);
     }
   }
   if (options.json === true) sayJson(results);
@@ -88,11 +89,11 @@ async function all(verb: HandoverVerb, parts: HandoverParts, options: HandoverOp
 }
 
 function sayJson(vifs: readonly object[]): void {
-  process.stdout.write(`${JSON.stringify({ schemaVersion: 1, vifs })}\n`);
+  process.stdout.write(`${jsonLine({ schemaVersion: 1, vifs })}\n`);
 }
 
 function sentence(verb: HandoverVerb, { vif, bridge, mtu, gapMs }: Handed): string {
-  const where = bridge === undefined ? 'in no bridge' : `in ${bridge}`;
+  const where = bridge === undefined ? 'in no bridge' : `in ${shown(bridge)}`;
   return `${verb.done(vif)} in ${gapMs.toFixed(0)} ms; ${where}, MTU ${mtu}\n`;
 }
 

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { backendVifRoot, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
+import { jsonLine, shown } from '../text.js';
 import { openStore } from '../xen/store/client.js';
 import type { Store } from '../xen/types.js';
 import { storeOption } from './options.js';
@@ -26,8 +27,14 @@ export function listCommand(): Command {
 async function list(options: { json?: boolean; store?: string }): Promise<void> {
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
   const rows = await readVifs(store, 0);
-  if (options.json === true) process.stdout.write(`${JSON.stringify({ schemaVersion: 1, vifs: rows })}\n`);
-  else process.stdout.write(table(['vif', 'domain', 'backend', 'frontend', 'mac', 'bridge'], rows));
+  if (options.json === true) process.stdout.write(`${jsonLine({ schemaVersion: 1, vifs: rows })}\n`);
+  else
+    process.stdout.write(table(['vif', 'domain', 'backend', 'frontend', 'mac', 'bridge'], rows.map(legible)));
+}
+
+/** What a toolstack wrote, for a table: names as they are, all else quoted and cut. */
+function legible(row: VifRow): VifRow {
+  return { ...row, domain: shown(row.domain), mac: shown(row.mac), bridge: shown(row.bridge) };
 }
 
 async function readVifs(store: Store, backendDomid: number): Promise<VifRow[]> {

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { version } from '../version.js';
 import { adoptCommand } from './adopt.js';
 import { checkCommand } from './check.js';
 import { EXIT_USAGE } from './exit.js';
@@ -12,6 +13,12 @@ import { showCommand } from './show.js';
 function program(): Command {
   return new Command('vifd')
     .description('Xen network backend in user space: restart it, guests do not notice')
+    .option('-V, --version', 'print the version')
+    // Not commander's own: that reads the version for every verb.
+    .on('option:version', () => {
+      process.stdout.write(`${version()}\n`);
+      process.exit();
+    })
     .exitOverride()
     .configureOutput({ writeErr: (text) => process.stderr.write(text) })
     .addCommand(runCommand())

@@ -1,34 +1,53 @@
+import type { Netback } from '../netback/netback.js';
 import type { ServiceManager } from '../service-manager.js';
 import type { EventLog } from './run-log.js';
+import { statusText } from './served.js';
 
-/** Tells a service manager as well: when it is ready, how many vifs are attached, and that it ends. */
+/** A guest that toggles its state changes the status no more often than this. */
+const STATUS_MS = 100;
+
+/**
+ * The log that reports to a service manager too: when vifd is ready, how many vifs are attached, what is wrong now, and that
+ * vifd ends.
+ */
 export function withManager(log: EventLog, manager: ServiceManager): EventLog {
-  const attached = new Set<string>();
-  let serving = false;
-  const status = () => `${attached.size} ${attached.size === 1 ? 'vif' : 'vifs'} attached`;
+  let serving: Netback | undefined;
+  let told = '';
+  let timer: NodeJS.Timeout | undefined;
+  const tell = () => {
+    timer = undefined;
+    if (serving === undefined) return;
+    const status = statusText(serving);
+    if (status !== told) manager.status(status);
+    told = status;
+  };
+  // Later: a listener runs while what it is told of is under way.
   const changed = () => {
-    if (serving) manager.status(status());
+    timer ??= setTimeout(tell, STATUS_MS).unref();
+  };
+  const following = <Args extends unknown[]>(listener: (...args: Args) => void) => {
+    return (...args: Args) => {
+      listener(...args);
+      changed();
+    };
   };
   return {
     ...log,
     ready: (netback) => {
       log.ready(netback);
-      serving = true;
-      manager.ready(status());
+      serving = netback;
+      told = statusText(netback);
+      manager.ready(told);
     },
-    attached: (vif, how) => {
-      log.attached(vif, how);
-      attached.add(vif.id);
-      changed();
-    },
-    detached: (vif, why) => {
-      log.detached(vif, why);
-      attached.delete(vif.id);
-      changed();
-    },
+    attached: following(log.attached),
+    detached: following(log.detached),
+    error: following(log.error),
+    mended: following(log.mended),
+    recovered: following(log.recovered),
     stopping: () => {
       log.stopping();
-      serving = false;
+      serving = undefined;
+      clearTimeout(timer);
       manager.stopping('detaching; guests stay connected');
     },
   };

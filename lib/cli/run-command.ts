@@ -7,7 +7,7 @@ import { defaultQueues, PAYLOADS, parseQueues } from './run-options.js';
 export function runCommand(): Command {
   return new Command('run')
     .description(
-      'serve the vifs of this domain in the foreground; SIGTERM detaches and leaves guests connected',
+      'serve the vifs of this domain in the foreground; SIGTERM detaches and leaves guests connected, SIGHUP changes nothing',
     )
     .addOption(
       new Option('--payload <mode>', 'how frames cross: copy them, or map the guest pages')

@@ -1,47 +1,159 @@
+import type { VifdErrorCode } from '../errors.js';
 import type { Netback, NetbackListeners } from '../netback/netback.js';
-import { writeLine } from './output.js';
+import { Output } from '../output.js';
+import { jsonLine, printable } from '../text.js';
+import { systemClock } from '../xen/native/clock.js';
+import { isJournald } from './journald.js';
+import { LogLimit } from './log-limit.js';
+import { isNotServed, servedText } from './served.js';
 
-export interface EventLog extends NetbackListeners {
+export interface EventLog extends NetbackListeners, Disposable {
   ready(netback: Netback): void;
   /** A vif that went while no vifd ran. */
   swept(vif: string): void;
   stopping(): void;
 }
 
-/** What `vifd run` says: sentences on stderr for people, or one JSON object a line on stdout for programs. */
-export function eventLog(json: boolean): EventLog {
-  const say = (text: string, event: Record<string, unknown>) => {
-    if (json) writeLine(1, JSON.stringify({ schemaVersion: 1, timeMs: Date.now(), ...event }));
-    else writeLine(2, text);
+export type Level = 'error' | 'warning' | 'info';
+
+/** With their numbers for syslog(3), as journald reads them at the beginning of a line (sd-daemon(3)). */
+const PRIORITIES: Record<Level, number> = { error: 3, warning: 4, info: 6 };
+
+/** What costs no guest its network: it is served all the same, or for its own doing is not. */
+const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
+  'ERR_HOOK',
+  'ERR_JOURNAL',
+  'ERR_QUERY',
+  'ERR_SERVICE_MANAGER',
+  'ERR_STALLED',
+]);
+
+/** A line for people has so many characters at most; the message of a JSON line too. */
+const LINE_MAX = 1000;
+
+interface Line {
+  readonly level: Level;
+  readonly vif?: string | undefined;
+  /** Lines of one kind are limited together; without a kind a line is always written. */
+  readonly kind?: string;
+  readonly text: string;
+  readonly event: Record<string, unknown>;
+}
+
+export interface LogOptions {
+  readonly json: boolean;
+  readonly output?: Pick<Output, 'line' | typeof Symbol.dispose>;
+  /** Monotonic ms. */
+  readonly now?: () => number;
+  /** Whether journald reads the lines for people. */
+  readonly journald?: boolean;
+}
+
+/**
+ * The log of `vifd run`: sentences on stderr for people, or one JSON object a line on stdout for programs. Each vif's lines are
+ * limited (`LogLimit`), a line holds no control characters, and who reads slowly delays nothing (`Output`).
+ */
+export function eventLog({ json, now = systemClock.now, ...options }: LogOptions): EventLog {
+  const prefixed = !json && (options.journald ?? isJournald(2));
+  const asLine = ({ level, text, event }: Line): string => {
+    if (json) return jsonLine({ schemaVersion: 1, timeMs: Date.now(), level, ...event });
+    return `${prefixed ? `<${PRIORITIES[level]}>` : ''}${cut(printable(text))}`;
+  };
+  const lost = (lines: number): string =>
+    asLine({
+      level: 'warning',
+      text: `${lines} lines were lost: who reads this log was too slow, or gone`,
+      event: { event: 'lost', lines },
+    });
+  const output = options.output ?? new Output(json ? 1 : 2, lost);
+  const limit = new LogLimit(now, ({ vif, lines, ms, last }) => {
+    const text = `${vif ?? 'vifd'}: ${lines} lines left out in ${Math.ceil(ms / 1000)} s; the last: ${last}`;
+    output.line(asLine({ level: 'warning', text, event: { event: 'left-out', vif, lines, ms, last } }));
+  });
+  const say = (line: Line) => {
+    const { vif, kind, text } = line;
+    if (kind === undefined || limit.admits(vif, kind, cut(printable(text)))) output.line(asLine(line));
   };
   return {
-    ready: (netback) =>
-      say(`serving ${netback.vifs.size} vifs`, { event: 'ready', vifs: [...netback.vifs.keys()] }),
-    swept: (vif) => say(`${vif} is gone: its tap and journal were removed`, { event: 'swept', vif }),
-    stopping: () => say('detaching; guests stay connected', { event: 'stopping' }),
+    ready: (netback) => {
+      const { vifs } = netback;
+      say({
+        level: 'info',
+        text: servedText(netback),
+        event: {
+          event: 'ready',
+          vifs: [...vifs.keys()],
+          notServed: [...vifs.values()].filter(isNotServed).map(({ id, reason }) => ({ vif: id, reason })),
+          faults: netback.faults.map(({ code, message }) => ({ code, message })),
+        },
+      });
+    },
+    swept: (vif) =>
+      say({
+        level: 'info',
+        vif,
+        kind: 'swept',
+        text: `${vif} is gone: its tap and journal were removed`,
+        event: { event: 'swept', vif },
+      }),
+    stopping: () =>
+      say({ level: 'info', text: 'detaching; guests stay connected', event: { event: 'stopping' } }),
     attached: (vif, { resumed, attachMs }) =>
-      say(`${vif.id} ${resumed ? 'attached again' : 'attached'} in ${attachMs.toFixed(1)} ms`, {
-        event: 'attached',
+      say({
+        level: 'info',
         vif: vif.id,
-        resumed,
-        attachMs,
+        kind: 'attached',
+        text: `${vif.id} ${resumed ? 'attached again' : 'attached'} in ${attachMs.toFixed(1)} ms`,
+        event: { event: 'attached', vif: vif.id, resumed, attachMs },
       }),
     detached: (vif, why) =>
-      say(`${vif.id} detached: ${why}`, { event: 'detached', vif: vif.id, why, stats: vif.stats }),
-    recovered: (vif, queue) =>
-      say(`${vif.id} takes frames again${vif.queueStats.length > 1 ? ` by queue ${queue}` : ''}`, {
-        event: 'recovered',
+      say({
+        level: 'info',
         vif: vif.id,
-        queue,
+        kind: `detached ${why}`,
+        text: `${vif.id} detached: ${why}`,
+        event: { event: 'detached', vif: vif.id, why, stats: vif.stats },
       }),
-    mended: (error, vif) =>
-      say(`mended: ${error.message}`, {
-        event: 'mended',
+    recovered: (vif, queue) =>
+      say({
+        level: 'info',
+        vif: vif.id,
+        kind: 'recovered',
+        text: `${vif.id} takes frames again${vif.queueStats.length > 1 ? ` by queue ${queue}` : ''}`,
+        event: { event: 'recovered', vif: vif.id, queue },
+      }),
+    mended: (error, vif) => {
+      const { code } = error;
+      const message = cut(error.message);
+      const text =
+        vif !== undefined && message.startsWith(`${vif.id}: `) ? message.slice(vif.id.length + 2) : message;
+      say({
+        level: 'info',
         vif: vif?.id,
-        code: error.code,
-        message: error.message,
-      }),
-    error: (error, vif) =>
-      say(error.message, { event: 'error', vif: vif?.id, code: error.code, message: error.message }),
+        kind: `mended ${code}`,
+        text: `${vif === undefined ? '' : `${vif.id}: `}mended: ${text}`,
+        event: { event: 'mended', vif: vif?.id, code, message },
+      });
+    },
+    error: (error, vif) => {
+      const { code } = error;
+      const message = cut(error.message);
+      const level = WARNINGS.has(code) ? 'warning' : 'error';
+      say({
+        level,
+        vif: vif?.id,
+        kind: code,
+        text: message,
+        event: { event: 'error', vif: vif?.id, code, message },
+      });
+    },
+    [Symbol.dispose]: () => {
+      limit[Symbol.dispose]();
+      output[Symbol.dispose]();
+    },
   };
+}
+
+function cut(text: string): string {
+  return text.length <= LINE_MAX ? text : `${text.slice(0, LINE_MAX)}…`;
 }

@@ -1,21 +1,31 @@
 import type { ConnectionDetails, Negotiated, QueueDetails, VifDetails } from '../netback/show.js';
+import type { Flow } from '../netback/types.js';
+import { printable, shown } from '../text.js';
 import { table } from './table.js';
 
 const INDENT = '  ';
 const LABEL_WIDTH = 12;
+const MESSAGE_MAX = 1000;
 
 /** A vif for people: a line of how it stands, lines of what it has, and a table of its queues. */
 export function showText(vif: VifDetails): string {
   const { connection } = vif;
   const lines = [
-    `${vif.id}  ${vif.state}${vif.reason === undefined ? '' : `: ${vif.reason}`}`,
-    line('mac', vif.mac || '-'),
-    line('bridge', vif.bridge ?? '-'),
+    `${vif.id}  ${vif.state}${vif.reason === undefined ? '' : `: ${textOf(vif.reason)}`}`,
+    line('mac', vif.mac === '' ? '-' : shown(vif.mac)),
+    line('bridge', vif.bridge === undefined ? '-' : shown(vif.bridge)),
     line('MTU', vif.mtu === undefined ? 'default' : `${vif.mtu}`),
-    line('port', vif.port ?? '-'),
+    line('port', vif.port === undefined ? '-' : shown(vif.port)),
+    ...faultLines(vif),
     ...(connection === undefined ? [] : connectionLines(connection)),
   ];
   return `${lines.join('\n')}\n${queuesText(connection?.queues ?? [])}`;
+}
+
+/** All that is wrong now; the first may stand in the vif's line already. */
+function faultLines({ faults, reason }: VifDetails): string[] {
+  const others = faults.filter(({ message }) => message !== reason);
+  return others.map(({ message }, i) => line(i === 0 ? 'faults' : '', textOf(message)));
 }
 
 function connectionLines(connection: ConnectionDetails): string[] {
@@ -72,6 +82,12 @@ function line(label: string, text: string): string {
   return `${INDENT}${label.padEnd(LABEL_WIDTH)}  ${text}`;
 }
 
+/** A reason in one line. */
+function textOf(message: string): string {
+  const text = printable(message);
+  return text.length <= MESSAGE_MAX ? text : `${text.slice(0, MESSAGE_MAX)}…`;
+}
+
 function duration(ms: number): string {
   const seconds = Math.floor(ms / 1000);
   if (seconds < 120) return `${seconds} s`;
@@ -96,7 +112,7 @@ const COLUMNS = [
 function queuesText(queues: readonly QueueDetails[]): string {
   if (queues.length === 0) return '';
   const rows = queues.flatMap((queue, index) => [
-    row(queue, index, 'fromGuest', ''),
+    row(queue, index, 'fromGuest', hookErrors(queue.stats.fromGuest)),
     row(queue, index, 'toGuest', note(queue)),
   ]);
   return table(COLUMNS, rows)
@@ -114,10 +130,14 @@ function row(queue: QueueDetails, index: number, direction: 'fromGuest' | 'toGue
   };
 }
 
-function note({ stalled, stagedGrants, heldFrames }: QueueDetails): string {
+function hookErrors({ hookErrors: frames }: Flow): string {
+  return frames > 0 ? `${frames} hook errors` : '';
+}
+
+function note({ stalled, stagedGrants, heldFrames, stats }: QueueDetails): string {
   const [held, staged] = [
     heldFrames > 0 && `${heldFrames} held`,
     stagedGrants > 0 && `${stagedGrants} staged`,
   ];
-  return [held, staged, stalled && 'stalled'].filter(Boolean).join(', ');
+  return [held, staged, stalled && 'stalled', hookErrors(stats.toGuest)].filter(Boolean).join(', ');
 }

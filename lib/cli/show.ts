@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { VifdError } from '../errors.js';
 import type { VifDetails } from '../netback/show.js';
 import { runLockHolder } from '../run-lock.js';
+import { jsonLine } from '../text.js';
 import { journalOption } from './options.js';
 import { ask, type Question } from './query.js';
 import { showText } from './show-text.js';
@@ -28,7 +29,7 @@ export function showCommand(): Command {
 async function show(name: string | undefined, { journal, json }: ShowOptions): Promise<void> {
   const vif = name === undefined ? undefined : parseVif(name).id;
   const vifs = await askPatiently(journal, { ask: 'show', ...(vif && { vif }) });
-  if (json === true) process.stdout.write(`${JSON.stringify({ schemaVersion: 1, vifs })}\n`);
+  if (json === true) process.stdout.write(`${jsonLine({ schemaVersion: 1, vifs })}\n`);
   else process.stdout.write(vifs.length === 0 ? 'no vifs\n' : vifs.map(showText).join('\n'));
 }
 

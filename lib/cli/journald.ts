@@ -1,0 +1,9 @@
+import { fstatSync } from 'node:fs';
+
+/** Whether a descriptor is journald's, by device and inode (JOURNAL_STREAM, sd-daemon(3)). */
+export function isJournald(descriptor: number, env: NodeJS.ProcessEnv = process.env): boolean {
+  const stream = env.JOURNAL_STREAM;
+  if (!stream) return false;
+  const { dev, ino } = fstatSync(descriptor, { bigint: true });
+  return stream === `${dev}:${ino}`;
+}

@@ -1,0 +1,12 @@
+// Writing to stdout and stderr without ever waiting for who reads them.
+#pragma once
+
+#include <napi.h>
+
+namespace vifd {
+
+// writeNow(fd, bytes) -> how many of the bytes `fd` took at once, or -errno when it took none: -EAGAIN of a full pipe or
+// socket, -EPIPE of one without a reader.
+Napi::Value WriteNow(const Napi::CallbackInfo& info);
+
+}  // namespace vifd
