@@ -3,16 +3,18 @@ import type { Clock, Store, StoreWatch } from '../types.js';
 import { Connection, type Request } from './connection.js';
 import type { ConnectDescriptor } from './descriptor.js';
 import type { Readiness } from './device.js';
-import { EventQueue } from './events.js';
 import { StoreOperations } from './operations.js';
-import { pause, type RetryOptions, retry, wallClock } from './retry.js';
+import { idleClock, Pauses, wallClock } from './retry.js';
 import type { OpenTransaction } from './transaction.js';
 import { connectFirst, errnoOf, storePaths, type Transport } from './transport.js';
+import { SILENT_MS, Watchdog } from './watchdog.js';
+import { type ClientWatch, ClientWatches } from './watches.js';
 import {
   decodeStrings,
   encodeStrings,
   isStoreError,
   MessageType,
+  PAYLOAD_MAX,
   requireNoNul,
   requirePayloadFits,
   storeError,
@@ -24,10 +26,6 @@ export interface StoreClientOptions {
   /** First and longest pause between two attempts to connect again. */
   readonly pauseMs?: number;
   readonly pauseMsMax?: number;
-  /** How long to go on trying after a connection was lost. xenstored's live update takes well below a second. */
-  readonly giveUpMs?: number;
-  /** Called once when the store is given up for good: who only watches learns it nowhere else. */
-  readonly onGone?: (error: VifdError) => void;
 }
 
 export interface OpenStoreOptions extends StoreClientOptions {
@@ -41,16 +39,14 @@ export interface OpenStoreOptions extends StoreClientOptions {
   readonly connectSocket?: ConnectDescriptor;
 }
 
-interface ClientWatch {
-  readonly path: string;
-  readonly token: string;
-  readonly onChange: (path: string) => void;
-  /** The store has it: a new connection must be told of it again. */
-  established: boolean;
-}
-
-/** Requests that wait for an answer, each at most 4 KiB. Nobody reads that far ahead on purpose. */
+/** Requests that wait for an answer, each at most 4 KiB. Nothing reads that far ahead on purpose. */
 const PENDING_MAX = 16_384;
+/** xenstored's live update, and a dom0 that is stopped, take seconds. */
+const SILENT_MS_MAX = 30_000;
+/** A connection that is being made has nothing to lose. */
+const SILENT_MS_MAX_AT_FIRST = 5000;
+const LOST = new Error('The connection to xenstore is lost.');
+const NOTHING = Buffer.alloc(0);
 
 /**
  * Connects to xenstored.
@@ -64,40 +60,58 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<StoreCl
   return StoreClient.open(connect, options, opening);
 }
 
+type ConnectionListener = (lost: VifdError | undefined) => void;
+
+interface Waiter {
+  resolve(connection: Connection): void;
+  reject(error: unknown): void;
+}
+
 /**
- * xenstore over a socket or device. A lost connection is made again, with pauses, for `giveUpMs`; meanwhile calls
- * wait. Requests outside transactions are sent again if their answer was lost: each of them means the same when it
- * is done twice. Transactions run again from the start; one whose commit was under way may thus be committed twice.
- * Watches are registered again, and fire once then, since what happened meanwhile is unknown.
+ * xenstore over a socket or device. A lost connection is made again, for ever; meanwhile calls wait. They wait too while
+ * xenstored is silent, which is reported and keeps the connection. Requests outside transactions are sent again if their
+ * answer was lost: each of them means the same when it is done twice. Transactions run again from the start; one whose
+ * commit was under way may thus be committed twice. Watches are registered again, and fire once then, since what happened
+ * meanwhile is unknown.
  */
 export class StoreClient extends StoreOperations implements Store {
   readonly #connect: (signal: AbortSignal) => Promise<Transport>;
-  readonly #retry: RetryOptions;
-  readonly #onGone: ((error: VifdError) => void) | undefined;
-  readonly #watches = new Map<string, ClientWatch>();
-  readonly #events = new EventQueue<ClientWatch>((watch, path) => watch.onChange(path));
+  readonly #clock: Clock;
+  readonly #watchdogClock: Clock;
+  readonly #pauseMsMax: number;
+  readonly #pauses: Pauses;
+  readonly #watches = new ClientWatches();
   readonly #closing = new AbortController();
-  readonly #listeners = new Set<(lost: VifdError | undefined) => void>();
+  readonly #listeners = new Set<ConnectionListener>();
   /** Requests that no connection has; in order. */
   #waiting: Request[] = [];
+  /** Transactions that wait for a connection to begin on. */
+  #starting: Waiter[] = [];
+  /** Closed while xenstored was silent: to be unregistered when it responds. */
+  #closedWatches: ClientWatch[] = [];
   #connection: Connection | undefined;
-  #reconnecting: Promise<void> | undefined;
-  /** Set once the client is closed or has given up; every call rejects with it. */
-  #end: VifdError | undefined;
-  #lastToken = 0;
   #connectedAt = 0;
+  #guard: Disposable | undefined;
+  #payloadMax = PAYLOAD_MAX;
+  /** The connection stands and xenstored does not respond. */
+  #silent = false;
+  /** What listeners were told last. */
+  #lost: VifdError | undefined;
+  /** Set once the client is closed; every call rejects with it. */
+  #end: VifdError | undefined;
 
   private constructor(connect: (signal: AbortSignal) => Promise<Transport>, options: StoreClientOptions) {
     super();
     this.#connect = connect;
-    this.#onGone = options.onGone;
-    this.#retry = {
-      clock: options.clock ?? wallClock,
-      pauseMs: options.pauseMs ?? 10,
-      pauseMsMax: options.pauseMsMax ?? 1000,
-      giveUpMs: options.giveUpMs ?? 30_000,
+    this.#clock = options.clock ?? wallClock;
+    this.#watchdogClock = options.clock ?? idleClock;
+    this.#pauseMsMax = options.pauseMsMax ?? 1000;
+    this.#pauses = new Pauses({
+      clock: this.#clock,
+      firstMs: options.pauseMs ?? 10,
+      mostMs: this.#pauseMsMax,
       signal: this.#closing.signal,
-    };
+    });
   }
 
   /** @param connect makes a connection, each time one is needed. */
@@ -111,7 +125,8 @@ export class StoreClient extends StoreOperations implements Store {
       client.#adopt(await client.#establish(signal));
     } catch (error) {
       if (signal.aborted || (error instanceof VifdError && error.code === 'ERR_XEN_UNAVAILABLE')) throw error;
-      const message = `What was found at the xenstore's path does not answer as a xenstored does (${errnoOf(error)}).`;
+      const why = error instanceof VifdError && error.cause !== undefined ? error.cause : error;
+      const message = `What was found at the xenstore's path does not answer as a xenstored does (${errnoOf(why)}).`;
       throw new VifdError('ERR_XEN_UNAVAILABLE', message, { cause: error });
     }
     return client;
@@ -119,15 +134,13 @@ export class StoreClient extends StoreOperations implements Store {
 
   async watch(path: string, onChange: (path: string) => void): Promise<StoreWatch> {
     requireNoNul(MessageType.WATCH, path);
-    this.#lastToken += 1;
-    const watch: ClientWatch = { path, token: `vifd-${this.#lastToken}`, onChange, established: false };
     // Known before the answer, so that the event that comes with it finds its watch.
-    this.#watches.set(watch.token, watch);
+    const watch = this.#watches.add(path, onChange);
     try {
       await this.talk(MessageType.WATCH, path, encodeStrings(path, watch.token));
       watch.established = true;
     } catch (error) {
-      this.#forget(watch);
+      this.#watches.forget(watch);
       throw error;
     }
     let closed: Promise<void> | undefined;
@@ -138,39 +151,39 @@ export class StoreClient extends StoreOperations implements Store {
     return { close, [Symbol.asyncDispose]: close };
   }
 
-  /** Rejects what is unanswered. Idempotent. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#finish(new VifdError('ERR_STATE', 'This xenstore connection was closed.'));
-    // It ends at once, by the abort.
-    await this.#reconnecting;
+  onConnection(listener: ConnectionListener): Disposable {
+    // An entry of its own: who registers a function twice is told twice.
+    const entry: ConnectionListener = (lost) => listener(lost);
+    this.#listeners.add(entry);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(entry) };
   }
 
-  onConnection(listener: (lost: VifdError | undefined) => void): Disposable {
-    this.#listeners.add(listener);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  /** Rejects what is unanswered, at once, whether xenstored is there or not. Idempotent. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#end !== undefined) return;
+    const end = new VifdError('ERR_STATE', 'This xenstore connection was closed.');
+    this.#end = end;
+    this.#closing.abort(end);
+    this.#watches.clear();
+    this.#connection?.lose(end);
+    for (const { reject } of [...this.#waiting.splice(0), ...this.#starting.splice(0)]) reject(end);
   }
 
   // ---- requests ---------------------------------------------------------------------------------
 
   protected async talk(type: number, path: string, payload: Buffer): Promise<Buffer> {
     if (this.#end !== undefined) throw this.#end;
-    requirePayloadFits(type, path, payload, this.#connection?.payloadMax);
-    if (this.#waiting.length + (this.#connection?.unanswered ?? 0) >= PENDING_MAX) {
-      throw storeError('EBUSY', type, path);
-    }
+    requirePayloadFits(type, path, payload, this.#payloadMax);
+    this.#requireRoom(type, path);
     return new Promise((resolve, reject) => {
-      const request = { type, path, payload, transactionId: 0, resend: true, resolve, reject };
-      if (this.#connection === undefined) this.#waiting.push(request);
-      else this.#connection.send(request);
+      const request: Request = { type, path, payload, transactionId: 0, onLoss: 'resend', resolve, reject };
+      if (this.#usable === undefined) this.#waiting.push(request);
+      else this.#usable.send(request);
     });
   }
 
   protected async begin(): Promise<OpenTransaction> {
-    while (this.#connection === undefined) {
-      if (this.#end !== undefined) throw this.#end;
-      await this.#reconnecting;
-    }
-    const connection = this.#connection;
+    const connection = await this.#whenUsable();
     const answer = await sendOnce(connection, MessageType.TRANSACTION_START, '', encodeStrings(''));
     const id = Number(decodeStrings(answer)[0]);
     return {
@@ -182,30 +195,31 @@ export class StoreClient extends StoreOperations implements Store {
     };
   }
 
-  // ---- watches ----------------------------------------------------------------------------------
-
-  #onEvent(path: string, token: string): void {
-    const watch = this.#watches.get(token);
-    // Events that were under way when their watch was closed.
-    if (watch === undefined) return;
-    // Not from within the reading of the socket: what one event loop turn brings can so be merged.
-    if (this.#events.push(watch, path)) setImmediate(() => this.#events.deliverOne());
+  /** The connection that requests can be sent on: one that xenstored responds on. */
+  get #usable(): Connection | undefined {
+    return this.#silent ? undefined : this.#connection;
   }
 
-  #forget(watch: ClientWatch): void {
-    this.#watches.delete(watch.token);
-    this.#events.forget(watch);
+  async #whenUsable(): Promise<Connection> {
+    if (this.#end !== undefined) throw this.#end;
+    if (this.#usable !== undefined) return this.#usable;
+    this.#requireRoom(MessageType.TRANSACTION_START, '');
+    return new Promise((resolve, reject) => {
+      this.#starting.push({ resolve, reject });
+    });
   }
 
+  #requireRoom(type: number, path: string): void {
+    const pending = this.#waiting.length + this.#starting.length + (this.#connection?.unanswered ?? 0);
+    if (pending >= PENDING_MAX) throw storeError('EBUSY', type, path);
+  }
+
+  /** A watch ends with its connection: without one there is nothing to ask. */
   async #unwatch(watch: ClientWatch): Promise<void> {
-    this.#forget(watch);
-    if (this.#end !== undefined) return;
-    try {
-      await this.talk(MessageType.UNWATCH, watch.path, encodeStrings(watch.path, watch.token));
-    } catch (error) {
-      // A watch ends with its connection too: ENOENT after a reconnect, our own end otherwise.
-      if (!isStoreError(error, 'ENOENT') && error !== this.#end) throw error;
-    }
+    this.#watches.forget(watch);
+    if (this.#connection === undefined) return;
+    if (this.#silent) this.#closedWatches.push(watch);
+    else await unregister(this.#connection, watch);
   }
 
   // ---- connections ------------------------------------------------------------------------------
@@ -213,83 +227,145 @@ export class StoreClient extends StoreOperations implements Store {
   /** A connection that answers and has every watch. */
   async #establish(signal: AbortSignal): Promise<Connection> {
     const connection: Connection = new Connection(await this.#connect(signal), {
-      onEvent: (path, token) => this.#onEvent(path, token),
+      onHeard: () => this.#onHeard(connection),
+      onEvent: (path, token) => this.#watches.onEvent(path, token),
       onLost: (unanswered, cause) => this.#onLost(connection, unanswered, cause),
     });
     const abandon = (): void => connection.lose(signal.reason);
     signal.addEventListener('abort', abandon, { once: true });
     if (signal.aborted) abandon();
+    using _watchdog = this.#watchdog(connection, SILENT_MS_MAX_AT_FIRST);
+    const { established } = this.#watches;
     try {
       // Everybody may ask this, so an answer tells only that a xenstored is there: not so for one that dies at once.
       const probe = sendOnce(connection, MessageType.GET_DOMAIN_PATH, '', encodeStrings('0'));
-      const watches = [...this.#watches.values()].filter((watch) => watch.established);
-      await Promise.all([probe, ...watches.map((watch) => register(connection, watch))]);
-      if (!connection.open) throw storeError('EIO', MessageType.GET_DOMAIN_PATH, '');
+      await Promise.all([probe, ...established.map((watch) => register(connection, watch))]);
+      if (!connection.open) throw storeError('EIO', MessageType.GET_DOMAIN_PATH, '', LOST);
     } catch (error) {
       connection.lose(error);
       throw signal.aborted ? signal.reason : error;
     } finally {
       signal.removeEventListener('abort', abandon);
     }
+    this.#closedWatches = established.filter((watch) => !this.#watches.has(watch));
     return connection;
+  }
+
+  #watchdog(connection: Connection, lostMs: number): Disposable {
+    const onSilent = (): void => this.#onSilent(connection);
+    return new Watchdog(connection, { clock: this.#watchdogClock, lostMs, onSilent });
   }
 
   #adopt(connection: Connection): void {
     this.#connection = connection;
-    this.#connectedAt = this.#retry.clock.now();
+    this.#connectedAt = this.#clock.now();
+    this.#payloadMax = connection.payloadMax;
+    this.#guard = this.#watchdog(connection, SILENT_MS_MAX);
+    this.#goOn(connection);
   }
 
   #onLost(connection: Connection, unanswered: readonly Request[], cause: unknown): void {
-    const again = unanswered.filter((request) => request.resend);
-    this.#waiting = [...again, ...this.#waiting];
+    const again: Request[] = [];
     for (const request of unanswered) {
-      if (!request.resend) request.reject(storeError('EAGAIN', request.type, request.path, cause));
+      if (request.onLoss === 'resend') again.push(request);
+      else if (request.onLoss === 'done') request.resolve(NOTHING);
+      else request.reject(storeError('EAGAIN', request.type, request.path, cause));
     }
+    this.#waiting = [...again, ...this.#waiting];
     if (connection !== this.#connection) return;
     this.#connection = undefined;
+    this.#silent = false;
+    this.#guard?.[Symbol.dispose]();
     if (this.#end !== undefined) return;
-    const message = `The connection to xenstore was lost (${errnoOf(cause)}): start xenstored; it is tried again until then.`;
-    const lost = new VifdError('ERR_STORE_GONE', message, { cause });
-    for (const listener of [...this.#listeners]) listener(lost);
-    this.#reconnecting = this.#reconnect();
+    // A server that accepts us only to drop us must not keep us, and itself, busy.
+    if (this.#clock.now() - this.#connectedAt >= this.#pauseMsMax) this.#pauses.reset();
+    void this.#reconnect();
+    const what = `The connection to xenstored at ${connection.path} is lost (${errnoOf(cause)})`;
+    this.#tellLost(what, 'start xenstored', errnoOr(cause, 'ECONNRESET'), cause);
   }
 
-  /** Never rejects: what goes wrong goes to the requests that wait. */
+  #onSilent(connection: Connection): void {
+    if (connection !== this.#connection) return;
+    this.#silent = true;
+    connection.settleDone();
+    const what = `xenstored at ${connection.path} has not responded for ${SILENT_MS} ms (ETIMEDOUT)`;
+    this.#tellLost(what, 'start xenstored again if it hangs', 'ETIMEDOUT');
+  }
+
+  #onHeard(connection: Connection): void {
+    if (connection !== this.#connection || !this.#silent) return;
+    this.#silent = false;
+    this.#goOn(connection);
+  }
+
+  /** Never rejects, and ends only with a connection or with the client. */
   async #reconnect(): Promise<void> {
-    try {
-      const lostAt = this.#retry.clock.now();
-      // A server that accepts us only to drop us must not keep us, and itself, busy.
-      const soon = lostAt - this.#connectedAt < this.#retry.pauseMsMax;
-      if (soon) await pause(this.#retry.pauseMsMax, this.#retry);
-      const connection = await retry(() => this.#establish(this.#closing.signal), lostAt, this.#retry);
-      this.#adopt(connection);
-      for (const listener of [...this.#listeners]) listener(undefined);
-      const waiting = this.#waiting;
-      this.#waiting = [];
-      for (const request of waiting) connection.send(request);
-    } catch (error) {
-      if (this.#end !== undefined) return;
-      const seconds = this.#retry.giveUpMs / 1000;
-      const message = `The connection to xenstore was lost and could not be made again within ${seconds} s (${errnoOf(error)}).`;
-      const gone = new VifdError('ERR_STORE_GONE', message, { cause: error });
-      this.#finish(gone);
-      this.#onGone?.(gone);
+    while (this.#end === undefined) {
+      try {
+        await this.#pauses.again();
+        this.#adopt(await this.#establish(this.#closing.signal));
+        return;
+      } catch (error) {
+        if (this.#end === undefined && isRefusal(error)) {
+          const what = `xenstored is there and refuses a watch that vifd needs (${error.errno}): ${error.message}`;
+          this.#tellLost(what, 'raise its quotas', error.errno, error);
+        }
+      }
     }
   }
 
-  #finish(end: VifdError): void {
-    if (this.#end !== undefined) return;
-    this.#end = end;
-    this.#closing.abort(end);
-    for (const watch of [...this.#watches.values()]) this.#forget(watch);
-    this.#connection?.lose(end);
-    for (const request of this.#waiting) request.reject(end);
-    this.#waiting = [];
+  /** xenstored is there, again: what waited is sent in the order in which it was asked for. */
+  #goOn(connection: Connection): void {
+    for (const watch of this.#closedWatches.splice(0)) {
+      unregister(connection, watch).catch((error) => connection.lose(error));
+    }
+    for (const request of this.#waiting.splice(0)) connection.send(request);
+    for (const { resolve } of this.#starting.splice(0)) resolve(connection);
+    if (this.#lost !== undefined) {
+      this.#lost = undefined;
+      for (const listener of [...this.#listeners]) listener(undefined);
+    }
+    this.#watches.release();
+  }
+
+  #tellLost(what: string, remedy: string, errno: string, cause?: unknown): void {
+    const message = `${what}: ${remedy}; the connection is tried again for ever, and calls wait until then.`;
+    if (message === this.#lost?.message) return;
+    this.#lost = new VifdError('ERR_STORE_GONE', message, { errno, cause });
+    this.#watches.hold();
+    for (const listener of [...this.#listeners]) listener(this.#lost);
   }
 }
 
 function register(connection: Connection, watch: ClientWatch): Promise<Buffer> {
   return sendOnce(connection, MessageType.WATCH, watch.path, encodeStrings(watch.path, watch.token));
+}
+
+async function unregister(connection: Connection, watch: ClientWatch): Promise<void> {
+  const { path } = watch;
+  const payload = encodeStrings(path, watch.token);
+  try {
+    await send(connection, { type: MessageType.UNWATCH, path, payload, transactionId: 0, onLoss: 'done' });
+  } catch (error) {
+    // It ended with an earlier connection.
+    if (!isStoreError(error, 'ENOENT')) throw error;
+  }
+}
+
+function send(connection: Connection, request: Omit<Request, 'resolve' | 'reject'>): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    connection.send({ ...request, resolve, reject });
+  });
+}
+
+/** An ERROR reply to what a new connection was asked; not the loss of the connection. */
+function isRefusal(error: unknown): error is VifdError & { errno: string } {
+  return error instanceof VifdError && error.code === 'ERR_STORE' && error.cause === undefined;
+}
+
+function errnoOr(error: unknown, fallback: string): string {
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : fallback;
 }
 
 /** Sends a request that makes sense on this one connection; rejects with EAGAIN when that is lost. */
@@ -300,9 +376,7 @@ async function sendOnce(
   payload: Buffer,
   transactionId = 0,
 ): Promise<Buffer> {
-  if (!connection.open) throw storeError('EAGAIN', type, path);
+  if (!connection.open) throw storeError('EAGAIN', type, path, LOST);
   requirePayloadFits(type, path, payload, connection.payloadMax);
-  return new Promise((resolve, reject) => {
-    connection.send({ type, path, payload, transactionId, resend: false, resolve, reject });
-  });
+  return send(connection, { type, path, payload, transactionId, onLoss: 'fail' });
 }

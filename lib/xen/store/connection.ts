@@ -1,14 +1,18 @@
 import { VifdError } from '../../errors.js';
 import type { Transport } from './transport.js';
+import type { Guarded } from './watchdog.js';
 import {
   decodeStrings,
   encodeMessage,
+  encodeStrings,
   type Message,
   MessageDecoder,
   MessageType,
   storeError,
   typeName,
 } from './wire.js';
+
+const EMPTY = Buffer.alloc(0);
 
 /** A request and whom to tell of its reply. */
 export interface Request {
@@ -17,29 +21,41 @@ export interface Request {
   readonly payload: Buffer;
   readonly transactionId: number;
   /**
-   * Whether the request means the same on another connection, even if the first one got it too.
-   * Inside a transaction it does not: transactions end with their connection.
+   * What becomes of it when the connection is lost before the reply: it is sent again on the next one, where it means the
+   * same even if it was done; it fails, as all do inside a transaction, which ends with its connection; or it is done, since
+   * the end of the connection has its effect.
    */
-  readonly resend: boolean;
+  readonly onLoss: 'resend' | 'fail' | 'done';
   resolve(payload: Buffer): void;
   reject(error: unknown): void;
 }
 
 export interface ConnectionHandlers {
+  /** Data came: xenstored is there. Before what it says. */
+  onHeard(): void;
   onEvent(path: string, token: string): void;
   /** Once. `unanswered` are the requests without a reply, oldest first; their fate is the caller's to decide. */
   onLost(unanswered: Request[], cause: unknown): void;
 }
 
-/** One life of a connection: matches replies to requests by req_id, and ends at the first breach of the protocol. */
-export class Connection {
+interface Sent {
+  readonly request: Request;
+  /** How many had been sent with it. */
+  readonly order: number;
+}
+
+/** One connection, to its end: matches replies to requests by req_id, and ends at the first breach of the protocol. */
+export class Connection implements Guarded {
   readonly #transport: Transport;
   readonly #handlers: ConnectionHandlers;
   readonly #decoder = new MessageDecoder();
   /** By req_id. A Map keeps them in the order of sending. */
-  readonly #unanswered = new Map<number, Request>();
+  readonly #unanswered = new Map<number, Sent>();
   #lastId = 0;
   #open = true;
+  #sent = 0;
+  #answered = 0;
+  #heard = 0;
 
   constructor(transport: Transport, handlers: ConnectionHandlers) {
     this.#transport = transport;
@@ -54,6 +70,10 @@ export class Connection {
     return this.#open;
   }
 
+  get path(): string {
+    return this.#transport.path;
+  }
+
   get payloadMax(): number {
     return this.#transport.payloadMax;
   }
@@ -62,11 +82,50 @@ export class Connection {
     return this.#unanswered.size;
   }
 
+  get sent(): number {
+    return this.#sent;
+  }
+
+  get oldest(): number | undefined {
+    const [sent] = this.#unanswered.values();
+    return sent?.order;
+  }
+
+  get answered(): number {
+    return this.#answered;
+  }
+
+  get heard(): number {
+    return this.#heard;
+  }
+
   send(request: Request): void {
     const requestId = this.#nextId();
-    this.#unanswered.set(requestId, request);
+    this.#sent += 1;
+    this.#unanswered.set(requestId, { request, order: this.#sent });
     const { type, transactionId, payload } = request;
     this.#transport.send(encodeMessage({ type, requestId, transactionId, payload }));
+  }
+
+  /** Asks what every domain may ask and what costs xenstored least. That anything comes back is all that matters. */
+  probe(): void {
+    const payload = encodeStrings('0');
+    const ignored = { resolve() {}, reject() {} };
+    this.send({
+      type: MessageType.GET_DOMAIN_PATH,
+      path: '',
+      payload,
+      transactionId: 0,
+      onLoss: 'done',
+      ...ignored,
+    });
+  }
+
+  /** Ends the wait for replies that change nothing. */
+  settleDone(): void {
+    for (const { request } of this.#unanswered.values()) {
+      if (request.onLoss === 'done') request.resolve(EMPTY);
+    }
   }
 
   /** Ends the connection and hands back what is unanswered. Idempotent. */
@@ -74,7 +133,7 @@ export class Connection {
     if (!this.#open) return;
     this.#open = false;
     this.#transport.close();
-    const unanswered = [...this.#unanswered.values()];
+    const unanswered = [...this.#unanswered.values()].map(({ request }) => request);
     this.#unanswered.clear();
     this.#handlers.onLost(unanswered, cause);
   }
@@ -87,6 +146,8 @@ export class Connection {
   }
 
   #onData(chunk: Buffer): void {
+    this.#heard += 1;
+    this.#handlers.onHeard();
     try {
       for (const message of this.#decoder.push(chunk)) {
         if (this.#open) this.#onMessage(message);
@@ -103,18 +164,17 @@ export class Connection {
       this.#handlers.onEvent(path, token);
       return;
     }
-    const request = this.#unanswered.get(message.requestId);
-    if (request === undefined) throw breach(`a reply to request ${message.requestId}, which is not waiting`);
-    if (message.type === MessageType.ERROR) {
-      this.#unanswered.delete(message.requestId);
-      request.reject(storeError(decodeStrings(message.payload)[0] ?? 'EIO', request.type, request.path));
-      return;
-    }
-    if (message.type !== request.type) {
+    const sent = this.#unanswered.get(message.requestId);
+    if (sent === undefined) throw breach(`a reply to request ${message.requestId}, which is not waiting`);
+    const { request, order } = sent;
+    if (message.type !== request.type && message.type !== MessageType.ERROR) {
       throw breach(`a ${typeName(message.type)} reply to a ${typeName(request.type)} request`);
     }
     this.#unanswered.delete(message.requestId);
-    request.resolve(message.payload);
+    this.#answered = Math.max(this.#answered, order);
+    if (message.type === MessageType.ERROR)
+      request.reject(storeError(decodeStrings(message.payload)[0] ?? 'EIO', request.type, request.path));
+    else request.resolve(message.payload);
   }
 }
 

@@ -1,12 +1,11 @@
 import type { Clock } from '../types.js';
 
-export interface RetryOptions {
+export interface PauseOptions {
   readonly clock: Clock;
-  /** The first pause; each further one is twice as long, up to `pauseMsMax`. */
-  readonly pauseMs: number;
-  readonly pauseMsMax: number;
-  /** How long to try before giving up. */
-  readonly giveUpMs: number;
+  /** The first pause; each further one is twice as long, up to `mostMs`. */
+  readonly firstMs: number;
+  readonly mostMs: number;
+  /** Ends a pause. */
   readonly signal: AbortSignal;
 }
 
@@ -26,35 +25,46 @@ export const wallClock: Clock = {
   },
 };
 
-/**
- * Tries again and again, with pauses, until `attempt` resolves. The first try comes at once.
- * @throws the last error once `giveUpMs` have passed since `since`; the signal's reason when that fires.
- */
-export async function retry<T>(attempt: () => Promise<T>, since: number, options: RetryOptions): Promise<T> {
-  for (let pauseMs = options.pauseMs; ; pauseMs = Math.min(pauseMs * 2, options.pauseMsMax)) {
-    options.signal.throwIfAborted();
-    try {
-      return await attempt();
-    } catch (error) {
-      options.signal.throwIfAborted();
-      if (options.clock.now() - since >= options.giveUpMs) throw error;
-    }
-    await pause(pauseMs, options);
-  }
-}
+/** Real time for what a program does beside its work: its timers do not keep the process alive. */
+export const idleClock: Clock = {
+  now: wallClock.now,
+  after: (delayMs, fire) => {
+    const timer = setTimeout(fire, delayMs).unref();
+    return { [Symbol.dispose]: () => clearTimeout(timer) };
+  },
+};
 
-/** @throws the signal's reason when that fires first. */
-export function pause(delayMs: number, { clock, signal }: RetryOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    const abandon = (): void => {
-      timer[Symbol.dispose]();
-      reject(signal.reason);
-    };
-    const timer = clock.after(delayMs, () => {
-      signal.removeEventListener('abort', abandon);
-      resolve();
+/** The pauses between attempts that never end: short at first, at most `mostMs`. */
+export class Pauses {
+  readonly #options: PauseOptions;
+  #nextMs: number;
+
+  constructor(options: PauseOptions) {
+    this.#options = options;
+    this.#nextMs = options.firstMs;
+  }
+
+  /** Resolves after the present pause; the next one is longer. @throws the signal's reason when that fires first. */
+  again(): Promise<void> {
+    const { mostMs, clock, signal } = this.#options;
+    const delayMs = Math.min(this.#nextMs, mostMs);
+    this.#nextMs = delayMs * 2;
+    return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const abandon = (): void => {
+        timer[Symbol.dispose]();
+        reject(signal.reason);
+      };
+      const timer = clock.after(delayMs, () => {
+        signal.removeEventListener('abort', abandon);
+        resolve();
+      });
+      signal.addEventListener('abort', abandon, { once: true });
     });
-    signal.addEventListener('abort', abandon, { once: true });
-  });
+  }
+
+  /** The next pause is the first one again. */
+  reset(): void {
+    this.#nextMs = this.#options.firstMs;
+  }
 }
