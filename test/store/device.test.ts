@@ -24,6 +24,7 @@ function fakeDevice(store: ModelStore): DeviceIo & { closed: boolean } {
       setImmediate(() => output.push(encodeMessage({ type: 15, requestId: 0, transactionId: 0, payload })));
     },
     onReleased: () => {},
+    onLost: () => {},
   });
   const refuse = (errno: number): never => {
     throw Object.assign(new Error('refused by the driver'), { errno: -errno });

@@ -1,3 +1,4 @@
+import type { VifdError } from '../../errors.js';
 import type { Permission, Store, StoreView, StoreWatch } from '../types.js';
 import type { Life } from './life.js';
 import type { RunQueue } from './queue.js';
@@ -100,10 +101,22 @@ export class GatedStore extends GatedView implements Store {
     return watch;
   }
 
-  onConnection(listener: Parameters<Store['onConnection']>[0]): Disposable {
-    return this.#inner.onConnection((lost) => {
-      if (this.#life.alive) listener(lost);
+  /** In the lane of the watches: it comes before those that fire after it. */
+  onConnection(listener: (lost: VifdError | undefined) => void): Disposable {
+    let open = true;
+    const inner = this.#inner.onConnection((lost) => {
+      const run = (): void => {
+        if (open) listener(lost);
+      };
+      const what = lost === undefined ? 'the store is back' : 'the store is lost';
+      this.#queue.push({ life: this.#life, lane: this, what, run });
     });
+    return {
+      [Symbol.dispose]: () => {
+        open = false;
+        inner[Symbol.dispose]();
+      },
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -44,6 +44,8 @@ export class ModelHypervisor {
       watchesLate: faults.watchesLate ?? false,
       grantFails: everyNth(faults.grantFailsEvery),
       clockOf: (life) => time?.clockOf(life) ?? realClockOf(life),
+      // From its first process until the toolstack releases it.
+      hasDomain: (domid) => this.store.isIntroduced(domid),
       storeOf: (domid) => modelStoreClient(this.store, domid),
     };
   }

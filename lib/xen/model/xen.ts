@@ -18,6 +18,7 @@ export interface Machine {
   readonly grantFails: () => boolean;
   clockOf(life: Life): Clock;
   storeOf(domid: number): Store;
+  hasDomain(domid: number): boolean;
 }
 
 export interface LifeOptions {
@@ -34,10 +35,12 @@ export class ModelXen implements Xen {
   readonly clock: Clock;
   readonly shares: ModelShares;
   readonly #life: Life;
+  readonly #machine: Machine;
 
   constructor(machine: Machine, domid: number, options: LifeOptions) {
     const life = new Life(domid, options.onStep);
     this.#life = life;
+    this.#machine = machine;
     this.domid = domid;
     this.grants = new ModelGrants(life, machine.tables, machine.grantFails);
     this.events = new ModelEvents(life, machine.ports);
@@ -53,6 +56,10 @@ export class ModelXen implements Xen {
 
   get alive(): boolean {
     return this.#life.alive;
+  }
+
+  domainExists(domid: number): boolean | undefined {
+    return this.domid === 0 ? this.#machine.hasDomain(domid) : undefined;
   }
 
   /**

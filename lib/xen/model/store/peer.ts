@@ -32,6 +32,7 @@ export class Peer {
     this.#session = store.connect(domid, {
       onEvent: (watch, path) => this.#onEvent(watch, path),
       onReleased: () => socket.destroy(),
+      onLost: () => socket.destroy(),
     });
     socket.on('data', (chunk) => this.#onData(chunk));
     socket.on('drain', () => this.#serve());

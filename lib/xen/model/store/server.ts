@@ -24,6 +24,7 @@ export class StoreServer implements AsyncDisposable {
   async listen(path: string, domid = 0): Promise<void> {
     if (await isStale(path)) await unlink(path);
     const server = createServer((socket) => {
+      if (!this.#store.running) return void socket.destroy();
       const peer: Peer = new Peer(this.#store, domid, socket, () => this.#peers.delete(peer));
       this.#peers.add(peer);
     });

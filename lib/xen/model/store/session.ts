@@ -20,6 +20,8 @@ export interface SessionEvents {
   onEvent(watch: ModelWatch, path: string): void;
   /** The domain was released: the connection is gone. */
   onReleased(): void;
+  /** The store was stopped: the connection is gone. */
+  onLost(): void;
 }
 
 /**
@@ -148,6 +150,12 @@ export class StoreSession {
   release(): void {
     this.close();
     this.#events.onReleased();
+  }
+
+  /** The store's side: it stops, and knows the connection no more. */
+  lose(): void {
+    this.close();
+    this.#events.onLost();
   }
 
   #findWatch(absolute: string, token: string): ModelWatch | undefined {

@@ -1,3 +1,4 @@
+import { VifdError } from '../../../errors.js';
 import { DEFAULT_QUOTA, type Quota } from './quota.js';
 import { type SessionEvents, StoreSession } from './session.js';
 import { LiveTable } from './transactions.js';
@@ -11,10 +12,12 @@ import { WatchTable } from './watches.js';
 export class ModelStore {
   readonly quota: Quota;
   /** For sessions. */
-  readonly table = new LiveTable();
+  table = new LiveTable();
   readonly watches = new WatchTable();
   readonly #sessions = new Set<StoreSession>();
   readonly #introduced = new Set<number>([0]);
+  readonly #waiting = new Set<() => void>();
+  #running = true;
 
   constructor(options: { quota?: Partial<Quota> } = {}) {
     this.quota = { ...DEFAULT_QUOTA, ...options.quota };
@@ -22,6 +25,7 @@ export class ModelStore {
 
   /** A connection for a domain. The store need not know the domain, so that a socket can come first. */
   connect(domid: number, events: SessionEvents): StoreSession {
+    if (!this.#running) throw new VifdError('ERR_STATE', "The model's xenstored is stopped: start it first.");
     const session = new StoreSession(this, domid, events);
     this.#sessions.add(session);
     return session;
@@ -30,6 +34,36 @@ export class ModelStore {
   /** For sessions: forgets one. */
   disconnect(session: StoreSession): void {
     this.#sessions.delete(session);
+  }
+
+  /** False between `stop` and `start`: sessions cannot be opened. */
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /** As if xenstored was killed: every connection ends, with its watches and transactions. Idempotent. */
+  stop(): void {
+    this.#running = false;
+    for (const session of [...this.#sessions]) session.lose();
+  }
+
+  /**
+   * As if xenstored was started again: who waits connects again. @param contents 'lost': the tree is as in a new store.
+   * Idempotent.
+   */
+  start(contents: 'kept' | 'lost' = 'kept'): void {
+    if (this.#running) return;
+    if (contents === 'lost') this.table = new LiveTable();
+    this.#running = true;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const connect of waiting) connect();
+  }
+
+  /** Calls `connect` once, at the next `start`. @returns what takes that back. */
+  onceStarted(connect: () => void): () => void {
+    this.#waiting.add(connect);
+    return () => this.#waiting.delete(connect);
   }
 
   isIntroduced(domid: number): boolean {
