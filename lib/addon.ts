@@ -56,6 +56,11 @@ export interface XenLibraries {
    * @param onEvents runs once for all of them.
    */
   openEvents(block: Int32Array, onEvents: () => void): NativeEvents | number;
+  /**
+   * By libxenctrl, which is looked for beside libxengnttab at the first call. @returns 1, 0 for a domain that is not there or is
+   * dying, or -errno: ENOENT without the library, EPERM outside of dom0.
+   */
+  domainExists(domid: number): number;
   /** Only xensim has it: gntalloc cannot grant a page that is there already. */
   readonly openShares?: () => NativeShares | number;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdarg>
 
+#include "domains.h"
 #include "events.h"
 #include "grants.h"
 #include "shares.h"
@@ -74,6 +75,15 @@ const char* ResolveEvtchn(XenLib* lib, void* library) {
   return symbols.missing();
 }
 
+// Where the library of a function was found.
+template <typename Function>
+std::string DirectoryOf(Function* function) {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(function), &info) == 0) return "";
+  const std::string path = info.dli_fname;
+  return path.substr(0, path.rfind('/'));
+}
+
 }  // namespace
 
 xentoollog_logger* SilentLogger() {
@@ -125,6 +135,10 @@ Napi::Value LoadXen(const Napi::CallbackInfo& info) {
   out["openGrants"] =
       Napi::Function::New(env, [lib](const Napi::CallbackInfo& call) { return OpenGrants(call.Env(), lib); });
   out["openEvents"] = Napi::Function::New(env, [lib](const Napi::CallbackInfo& call) { return OpenEvents(call, lib); });
+  const auto domains = std::make_shared<Domains>(DirectoryOf(lib->gnttab_open));
+  out["domainExists"] = Napi::Function::New(env, [domains](const Napi::CallbackInfo& call) {
+    return Napi::Number::New(call.Env(), domains->Exists(call[0].As<Napi::Number>().Uint32Value()));
+  });
   if (lib->CanShare()) {
     out["openShares"] =
         Napi::Function::New(env, [lib](const Napi::CallbackInfo& call) { return OpenShares(call.Env(), lib); });

@@ -81,7 +81,7 @@ struct XenLib {
 // A logger that keeps quiet: the libraries' own writes every map that a guest makes fail to stderr.
 xentoollog_logger* SilentLogger();
 
-// loadXen(directory | undefined) -> { grantCopy, openGrants(), openEvents(..), openShares() } | { library, reason }
+// loadXen(directory | undefined) -> { grantCopy, openGrants(), openEvents(..), domainExists(..), openShares() } | { library, reason }
 Napi::Value LoadXen(const Napi::CallbackInfo& info);
 
 }  // namespace vifd

@@ -44,7 +44,7 @@ export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
     const devices = openDevices(libraries, undo);
     const store = options.store ?? (await openOwnStore(options, undo));
     const domid = options.domid ?? (await ownDomid(libraries, store));
-    return new NativeXen({ ...devices, store, domid });
+    return new NativeXen({ ...devices, store, domid, libraries });
   } catch (error) {
     for (const step of undo.reverse()) await step();
     throw error;
@@ -99,14 +99,24 @@ class NativeXen implements Xen {
   readonly shares: XenShares | undefined;
   readonly store: Store;
   readonly clock = systemClock;
+  readonly #libraries: XenLibraries;
   #disposed: Promise<void> | undefined;
 
-  constructor(parts: Devices & { readonly store: Store; readonly domid: number }) {
+  constructor(
+    parts: Devices & { readonly store: Store; readonly domid: number; readonly libraries: XenLibraries },
+  ) {
+    this.#libraries = parts.libraries;
     this.domid = parts.domid;
     this.grants = parts.grants;
     this.events = parts.events;
     this.shares = parts.shares;
     this.store = parts.store;
+  }
+
+  domainExists(domid: number): boolean | undefined {
+    requireDomid(domid);
+    const exists = this.#libraries.domainExists(domid);
+    return exists < 0 ? undefined : exists === 1;
   }
 
   /** Closes every channel, unmaps every page, closes the store. Idempotent. */

@@ -1,0 +1,84 @@
+#include "domains.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <string.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "xenlib.h"
+
+namespace vifd {
+
+namespace {
+
+// The newest first: while Xen is upgraded there are two, and only the running one's is understood by the hypervisor.
+std::vector<std::string> LibrariesIn(const std::string& directory) {
+  std::vector<std::string> found;
+  DIR* dir = opendir(directory.c_str());
+  if (dir == nullptr) return found;
+  constexpr char kName[] = "libxenctrl.so.";
+  while (const dirent* entry = readdir(dir))
+    if (strncmp(entry->d_name, kName, sizeof kName - 1) == 0) found.push_back(directory + "/" + entry->d_name);
+  closedir(dir);
+  std::sort(found.begin(), found.end(),
+            [](const std::string& a, const std::string& b) { return strverscmp(a.c_str(), b.c_str()) > 0; });
+  return found;
+}
+
+}  // namespace
+
+Domains::~Domains() {
+  if (interface_ != nullptr) lib_.interface_close(interface_);
+}
+
+int Domains::Exists(uint32_t domid) {
+  if (interface_ == nullptr) {
+    if (const int error = Open()) return error;
+  }
+  return Ask(domid);
+}
+
+int Domains::Ask(uint32_t domid) {
+  // Not on the stack: a library that writes more than this has room.
+  static thread_local DomainInfo info;
+  errno = 0;
+  const int count = lib_.domain_getinfolist(interface_, domid, 1, &info);
+  if (count < 0) return errno != 0 ? -errno : -EIO;
+  // Without that domain: the next one, or none.
+  return count == 1 && info.domid == domid && (info.flags & DOMINF_DYING) == 0;
+}
+
+// Tried again at each question: what is missing may be there then.
+int Domains::Open() {
+  int error = -ENOENT;
+  for (const std::string& path : LibrariesIn(directory_)) {
+    error = Try(path);
+    if (error == 0) break;
+  }
+  return error;
+}
+
+int Domains::Try(const std::string& path) {
+  // Never closed, as in XenLib::Load.
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return -ELIBACC;
+  lib_.interface_open = reinterpret_cast<decltype(lib_.interface_open)>(dlsym(library, "xc_interface_open"));
+  lib_.interface_close = reinterpret_cast<decltype(lib_.interface_close)>(dlsym(library, "xc_interface_close"));
+  lib_.domain_getinfolist =
+      reinterpret_cast<decltype(lib_.domain_getinfolist)>(dlsym(library, "xc_domain_getinfolist"));
+  if (!lib_.interface_open || !lib_.interface_close || !lib_.domain_getinfolist) return -ELIBBAD;
+  errno = 0;
+  interface_ = lib_.interface_open(SilentLogger(), SilentLogger(), 0);
+  if (interface_ == nullptr) return errno != 0 ? -errno : -EIO;
+  // Domain 0 is always there. EPERM: this is not it. EACCES: another Xen's library.
+  const int answer = Ask(0);
+  if (answer == 1) return 0;
+  lib_.interface_close(interface_);
+  interface_ = nullptr;
+  return answer < 0 ? answer : -EIO;
+}
+
+}  // namespace vifd
