@@ -135,7 +135,7 @@ Napi::Value LoadXen(const Napi::CallbackInfo& info) {
   out["openGrants"] =
       Napi::Function::New(env, [lib](const Napi::CallbackInfo& call) { return OpenGrants(call.Env(), lib); });
   out["openEvents"] = Napi::Function::New(env, [lib](const Napi::CallbackInfo& call) { return OpenEvents(call, lib); });
-  const auto domains = std::make_shared<Domains>(DirectoryOf(lib->gnttab_open));
+  const auto domains = std::make_shared<Domains>(directory.empty() ? DirectoryOf(lib->gnttab_open) : directory);
   out["domainExists"] = Napi::Function::New(env, [domains](const Napi::CallbackInfo& call) {
     return Napi::Number::New(call.Env(), domains->Exists(call[0].As<Napi::Number>().Uint32Value()));
   });

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import type { Xen } from '../../lib/xen/types.js';
 import { copyTests, mapBatchTests } from './contract-batches.js';
+import { domainTests } from './contract-domains.js';
 import { bindTests, deliveryTests } from './contract-events.js';
 import { arenaTests, mappingTests, shareTests } from './contract-memory.js';
 import { stagedTests } from './contract-staged.js';
@@ -59,6 +60,7 @@ export function xenContract(name: string, open: () => Promise<XenPair>, skip?: s
     describe('staged grants', () => stagedTests(world));
     describe('shares', () => shareTests(world));
     describe('binding events', () => bindTests(world));
+    describe('domains', () => domainTests(world));
     describe('delivering events', () => deliveryTests(world));
   });
 }

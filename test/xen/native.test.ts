@@ -29,6 +29,8 @@ async function open(): Promise<XenPair> {
   const machine = mkdtempSync(join(tmpdir(), 'vifd-xen-'));
   process.env.XENSIM = machine;
   const backend = await enter(BACKEND);
+  // libxenctrl is opened at the first question, as the domain that this process is then.
+  backend.domainExists?.(BACKEND);
   const frontend = await enter(FRONTEND);
   return {
     backend,
