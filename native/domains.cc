@@ -64,12 +64,12 @@ int Domains::Open() {
 int Domains::Try(const std::string& path) {
   // Never closed, as in XenLib::Load.
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return -ELIBACC;
+  if (library == nullptr) return -ENOEXEC;
   lib_.interface_open = reinterpret_cast<decltype(lib_.interface_open)>(dlsym(library, "xc_interface_open"));
   lib_.interface_close = reinterpret_cast<decltype(lib_.interface_close)>(dlsym(library, "xc_interface_close"));
   lib_.domain_getinfolist =
       reinterpret_cast<decltype(lib_.domain_getinfolist)>(dlsym(library, "xc_domain_getinfolist"));
-  if (!lib_.interface_open || !lib_.interface_close || !lib_.domain_getinfolist) return -ELIBBAD;
+  if (!lib_.interface_open || !lib_.interface_close || !lib_.domain_getinfolist) return -ENOEXEC;
   errno = 0;
   interface_ = lib_.interface_open(SilentLogger(), SilentLogger(), 0);
   if (interface_ == nullptr) return errno != 0 ? -errno : -EIO;

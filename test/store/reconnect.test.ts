@@ -145,18 +145,7 @@ describe.each([
   });
 });
 
-describe('a store that does not come back', () => {
-  it('is given up: calls reject with ERR_STORE_GONE, and the owner hears of it once', async () => {
-    const onGone = vi.fn();
-    const store = await world.open(0, { giveUpMs: 30, onGone });
-    await using _watch = await store.watch('/w', () => {});
-    await world.stop();
-    await expect(store.read('/a')).rejects.toMatchObject({ code: 'ERR_STORE_GONE' });
-    await expect(store.transaction(async () => {})).rejects.toMatchObject({ code: 'ERR_STORE_GONE' });
-    expect(onGone).toHaveBeenCalledTimes(1);
-    expect(String(onGone.mock.calls[0]?.[0])).toMatch(/could not be made again within 0.03 s/);
-  });
-
+describe('a store that is away', () => {
   it('can be closed while it is waited for', async () => {
     const store = await world.open(0);
     await world.stop();
@@ -258,12 +247,13 @@ describe('a server that is no xenstored', () => {
         }
       });
     });
-    await using store = await openStore({ path, pauseMs: 1, pauseMsMax: 40 });
+    await using store = await openStore({ path, pauseMs: 10, pauseMsMax: 1000 });
     const call = store.read('/a');
     const refused = expect(call).rejects.toMatchObject({ code: 'ERR_STATE' });
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(connections).toBeGreaterThan(1);
-    expect(connections).toBeLessThan(10);
+    // 10, 20, 40, 80, 160 ms: the pauses grow, though each connection was made.
+    await new Promise((resolve) => setTimeout(resolve, 320));
+    expect(connections).toBeGreaterThan(2);
+    expect(connections).toBeLessThan(8);
     await store[Symbol.asyncDispose]();
     await refused;
   });
