@@ -55,21 +55,22 @@ int Domains::Ask(uint32_t domid) {
 int Domains::Open() {
   int error = -ENOENT;
   for (const std::string& path : LibrariesIn(directory_)) {
-    error = Try(path);
-    if (error == 0) break;
+    const int result = Try(path);
+    if (result == 0) return 0;
+    if (error == -ENOENT) error = result;
   }
   return error;
 }
 
 int Domains::Try(const std::string& path) {
-  // Never closed, as in XenLib::Load.
+  // Never closed, as in XenLib::Load. One that cannot be used is as good as none.
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return -ENOEXEC;
+  if (library == nullptr) return -ENOENT;
   lib_.interface_open = reinterpret_cast<decltype(lib_.interface_open)>(dlsym(library, "xc_interface_open"));
   lib_.interface_close = reinterpret_cast<decltype(lib_.interface_close)>(dlsym(library, "xc_interface_close"));
   lib_.domain_getinfolist =
       reinterpret_cast<decltype(lib_.domain_getinfolist)>(dlsym(library, "xc_domain_getinfolist"));
-  if (!lib_.interface_open || !lib_.interface_close || !lib_.domain_getinfolist) return -ENOEXEC;
+  if (!lib_.interface_open || !lib_.interface_close || !lib_.domain_getinfolist) return -ENOENT;
   errno = 0;
   interface_ = lib_.interface_open(SilentLogger(), SilentLogger(), 0);
   if (interface_ == nullptr) return errno != 0 ? -errno : -EIO;

@@ -1,0 +1,173 @@
+import { answer, errnoToAnswer } from '../../lib/xen/model/store/requests.js';
+import type { StoreSession } from '../../lib/xen/model/store/session.js';
+import { ModelStore } from '../../lib/xen/model/store/store.js';
+import type { Transport, TransportHandlers } from '../../lib/xen/store/transport.js';
+import {
+  encodeMessage,
+  encodeStrings,
+  type Message,
+  MessageDecoder,
+  MessageType,
+  PAYLOAD_MAX,
+} from '../../lib/xen/store/wire.js';
+import type { Clock } from '../../lib/xen/types.js';
+
+/** Lets all that is under way happen: promises, and what waits for the next turns of the event loop. */
+export async function turns(count = 4): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Time that passes only by `advance`. */
+export class TestClock implements Clock {
+  #nowMs = 0;
+  #timers = new Set<{ dueMs: number; fire: () => void }>();
+
+  now(): number {
+    return this.#nowMs;
+  }
+
+  get timers(): number {
+    return this.#timers.size;
+  }
+
+  after(delayMs: number, fire: () => void): Disposable {
+    const timer = { dueMs: this.#nowMs + delayMs, fire };
+    this.#timers.add(timer);
+    return { [Symbol.dispose]: () => void this.#timers.delete(timer) };
+  }
+
+  async advance(ms: number): Promise<void> {
+    const end = this.#nowMs + ms;
+    for (;;) {
+      await turns();
+      const [next] = [...this.#timers].sort((a, b) => a.dueMs - b.dueMs);
+      if (next === undefined || next.dueMs > end) break;
+      this.#nowMs = next.dueMs;
+      this.#timers.delete(next);
+      next.fire();
+    }
+    this.#nowMs = end;
+    await turns();
+  }
+}
+
+/** A xenstored in this process that can die, hang, drop its clients and come back, at any message. */
+export class FakeDaemon {
+  store = new ModelStore();
+  /** 'away': nothing listens. 'hangs': takes what comes and responds to nothing. 'drops': ends each connection when asked. */
+  mood: 'well' | 'away' | 'hangs' | 'drops' = 'well';
+  connects = 0;
+  /** Who clients are from now on. */
+  domid = 0;
+  /** Every request that took effect, in order. */
+  readonly done: string[] = [];
+  /** Called before each request takes effect, and before its reply is sent. */
+  onRequest: (message: Message, when: 'before' | 'after') => void = () => {};
+  readonly #links = new Set<Link>();
+
+  readonly connect = async (): Promise<Transport> => {
+    this.connects += 1;
+    if (this.mood === 'away') throw Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
+    const link = new Link(this, () => this.#links.delete(link));
+    this.#links.add(link);
+    return link;
+  };
+
+  /** Every connection ends, without the replies that were due. */
+  die(mood: 'away' | 'drops' | 'well' = 'away'): void {
+    this.mood = mood;
+    for (const link of [...this.#links]) link.end();
+  }
+
+  /** Responds to all that came meanwhile. */
+  wake(): void {
+    this.mood = 'well';
+    for (const link of this.#links) link.serve();
+  }
+
+  /** As a xenstored that started anew behind a kernel's ring: what its predecessor had read is lost. */
+  forgetRead(): void {
+    for (const link of this.#links) link.forgetRead();
+  }
+
+  get watches(): number {
+    return this.store.watches.count(0);
+  }
+}
+
+class Link implements Transport {
+  readonly path = '/fake/socket';
+  readonly payloadMax = PAYLOAD_MAX;
+  readonly #daemon: FakeDaemon;
+  readonly #onEnd: () => void;
+  readonly #decoder = new MessageDecoder();
+  readonly #session: StoreSession;
+  #handlers: TransportHandlers | undefined;
+  #requests: Message[] = [];
+  #open = true;
+
+  constructor(daemon: FakeDaemon, onEnd: () => void) {
+    this.#daemon = daemon;
+    this.#onEnd = onEnd;
+    this.#session = daemon.store.connect(daemon.domid, {
+      onEvent: ({ token }, path) => this.#send(MessageType.WATCH_EVENT, 0, encodeStrings(path, token)),
+      onReleased: () => this.end(),
+      onLost: () => this.end(),
+    });
+  }
+
+  start(handlers: TransportHandlers): void {
+    this.#handlers = handlers;
+  }
+
+  send(message: Buffer): void {
+    this.#requests.push(...this.#decoder.push(message));
+    setImmediate(() => this.serve());
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#session.close();
+    this.#onEnd();
+  }
+
+  end(): void {
+    if (!this.#open) return;
+    this.close();
+    setImmediate(() => this.#handlers?.onLost(new Error('the daemon closed the connection')));
+  }
+
+  forgetRead(): void {
+    this.#requests = [];
+  }
+
+  serve(): void {
+    while (this.#open && this.#requests.length > 0 && this.#daemon.mood !== 'hangs') {
+      const request = this.#requests.shift() as Message;
+      if (this.#daemon.mood === 'drops' && request.type !== MessageType.GET_DOMAIN_PATH) this.end();
+      if (!this.#open) return;
+      this.#daemon.onRequest(request, 'before');
+      if (!this.#open) return;
+      this.#daemon.done.push(
+        `${request.type} ${request.payload.toString('latin1').split('\0').join(' ').trim()}`,
+      );
+      let reply: { type: number; payload: Buffer };
+      try {
+        reply = { type: request.type, payload: answer(this.#session, request) };
+      } catch (error) {
+        reply = { type: MessageType.ERROR, payload: encodeStrings(errnoToAnswer(error)) };
+      }
+      this.#daemon.onRequest(request, 'after');
+      this.#send(reply.type, request.requestId, reply.payload, request.transactionId);
+    }
+  }
+
+  #send(type: number, requestId: number, payload: Buffer, transactionId = 0): void {
+    if (!this.#open) return;
+    const bytes = encodeMessage({ type, requestId, transactionId, payload });
+    setImmediate(() => {
+      if (this.#open) this.#handlers?.onData(bytes);
+    });
+  }
+}
