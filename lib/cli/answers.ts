@@ -27,7 +27,7 @@ export function answering(
   let serving: Promise<QueryServer | undefined> | undefined;
   const serve = async (): Promise<QueryServer | undefined> => {
     try {
-      const server = await serveQueries(directory, (question) => show(netback, question));
+      const server = await serveQueries(directory, (question) => answer(netback, question));
       faults.end('query');
       return server;
     } catch (error) {
@@ -51,8 +51,13 @@ export function answering(
   };
 }
 
+function answer(netback: Netback, question: Question): VifDetails[] | Promise<void> {
+  if (question.ask === 'detach') return netback.forget(question.vif as VifId);
+  return show(netback, question.vif);
+}
+
 /** @throws VifdError ERR_NO_VIF. */
-function show({ vifs }: Netback, { vif }: Question): VifDetails[] {
+function show({ vifs }: Netback, vif: string | undefined): VifDetails[] {
   if (vif === undefined) return [...vifs.values()].map((one) => one.show());
   const found = vifs.get(vif as VifId);
   if (found === undefined) {

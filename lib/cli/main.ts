@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { adoptCommand } from './adopt.js';
 import { checkCommand } from './check.js';
+import { detachCommand } from './detach.js';
 import { EXIT_USAGE } from './exit.js';
 import { fail } from './fail.js';
 import { listCommand } from './list.js';
@@ -11,22 +12,25 @@ import { showCommand } from './show.js';
 
 /** One verb per file; each adds its own options and help. */
 function program(): Command {
-  return new Command('vifd')
-    .description('Xen network backend in user space: restart it, guests do not notice')
-    .option('-V, --version', 'print the version')
-    // Not commander's own: that reads the version for every verb.
-    .on('option:version', () => {
-      process.stdout.write(`${version()}\n`);
-      process.exit();
-    })
-    .exitOverride()
-    .configureOutput({ writeErr: (text) => process.stderr.write(text) })
-    .addCommand(runCommand())
-    .addCommand(listCommand())
-    .addCommand(showCommand())
-    .addCommand(adoptCommand())
-    .addCommand(releaseCommand())
-    .addCommand(checkCommand());
+  return (
+    new Command('vifd')
+      .description('Xen network backend in user space: restart it, guests do not notice')
+      .option('-V, --version', 'print the version')
+      // Not commander's own: that reads the version for every verb.
+      .on('option:version', () => {
+        process.stdout.write(`${version()}\n`);
+        process.exit();
+      })
+      .exitOverride()
+      .configureOutput({ writeErr: (text) => process.stderr.write(text) })
+      .addCommand(runCommand())
+      .addCommand(listCommand())
+      .addCommand(showCommand())
+      .addCommand(detachCommand())
+      .addCommand(adoptCommand())
+      .addCommand(releaseCommand())
+      .addCommand(checkCommand())
+  );
 }
 
 /** All of the program `vifd`, to its end; what goes wrong is said and is in the exit code. */

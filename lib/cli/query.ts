@@ -15,11 +15,16 @@ const ANSWER_BYTES_MAX = 16 << 20;
 const CONNECTIONS_MAX = 8;
 const TIMEOUT_MS = 2000;
 
-export interface Question {
-  readonly ask: 'show';
-  /** As vif1.0; default all. */
-  readonly vif?: string;
-}
+export type Question =
+  | {
+      readonly ask: 'show';
+      /** As vif1.0; default all. */
+      readonly vif?: string;
+    }
+  | { readonly ask: 'detach'; readonly vif: string };
+
+/** @throws, or rejects with, what the asker is to get. */
+export type Answerer = (question: Question) => unknown;
 
 type Answer<T> =
   | { readonly schemaVersion: 1; readonly answer: T }
@@ -38,10 +43,7 @@ function net(): typeof import('node:net') {
  * Answers questions. The caller holds the directory's lock: a socket that is there is a dead vifd's, and is replaced.
  * @throws VifdError ERR_QUERY when there can be no socket; guests are served all the same.
  */
-export async function serveQueries(
-  directory: string,
-  answer: (question: Question) => unknown,
-): Promise<QueryServer> {
+export async function serveQueries(directory: string, answer: Answerer): Promise<QueryServer> {
   const path = join(directory, SOCKET);
   const open = new Set<Socket>();
   const server = net().createServer({ allowHalfOpen: true }, (socket) => {
@@ -82,7 +84,7 @@ function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-function converse(socket: Socket, answer: (question: Question) => unknown): void {
+function converse(socket: Socket, answer: Answerer): void {
   let text = '';
   socket.setEncoding('utf8').setTimeout(TIMEOUT_MS, () => socket.destroy());
   // Who asks may go at any time.
@@ -92,14 +94,16 @@ function converse(socket: Socket, answer: (question: Question) => unknown): void
     const end = text.indexOf('\n');
     if (end < 0 && text.length <= QUESTION_BYTES_MAX) return;
     socket.removeAllListeners('data').resume();
-    socket.end(`${JSON.stringify(answerTo(end < 0 ? text : text.slice(0, end), answer))}\n`);
+    answerTo(end < 0 ? text : text.slice(0, end), answer).then((reply) => {
+      socket.end(`${JSON.stringify(reply)}\n`);
+    });
   });
   socket.on('end', () => socket.end());
 }
 
-function answerTo(text: string, answer: (question: Question) => unknown): Answer<unknown> {
+async function answerTo(text: string, answer: Answerer): Promise<Answer<unknown>> {
   try {
-    return { schemaVersion: 1, answer: answer(questionIn(text)) };
+    return { schemaVersion: 1, answer: await answer(questionIn(text)) };
   } catch (error) {
     const code = error instanceof VifdError ? error.code : 'ERR_STATE';
     return {
@@ -124,8 +128,12 @@ function questionIn(text: string): Question {
     throw wrong('is not JSON');
   }
   const { ask, vif } = value ?? {};
-  if (ask !== 'show') throw wrong(`asks for ${JSON.stringify(ask)}`);
+  if (ask !== 'show' && ask !== 'detach') throw wrong(`asks for ${JSON.stringify(ask)}`);
   if (vif !== undefined && typeof vif !== 'string') throw wrong(`names the vif ${JSON.stringify(vif)}`);
+  if (ask === 'detach') {
+    if (vif === undefined) throw wrong('names no vif');
+    return { ask, vif };
+  }
   return vif === undefined ? { ask } : { ask, vif };
 }
 

@@ -46,8 +46,13 @@ async function serve(options: RunOptions, stop: Promise<void>): Promise<void> {
   // Those who are still there come first.
   if (journal !== false && journals !== undefined) {
     const { store, domid } = xen;
-    const removeTap = (name: string) => taps.remove(name);
-    for (const vif of await sweep({ store, domid, directory: journal, journals, removeTap })) log.swept(vif);
+    const swept = await sweep({
+      ...{ store, domid, directory: journal, journals },
+      removeTap: (name) => taps.remove(name),
+      domainExists: (guest) => xen.domainExists?.(guest),
+      onKept: (error) => log.error(error, undefined),
+    });
+    for (const vif of swept) log.swept(vif);
   }
   let answers: AsyncDisposable | undefined;
   lock?.whenTaken((directory) => {

@@ -12,6 +12,10 @@ export interface SweepParts {
   readonly journals: Pick<Journals, 'remove'>;
   /** @throws VifdError with errno EBUSY or EINVAL for what is not ours. */
   readonly removeTap: (name: string) => Promise<void>;
+  /** See Xen. */
+  readonly domainExists?: (domid: number) => boolean | undefined;
+  /** A vif whose tap and journals stay, since xenstore has lost its node. */
+  readonly onKept: (error: VifdError) => void;
 }
 
 /**
@@ -19,11 +23,16 @@ export interface SweepParts {
  * told of them any more.
  * @returns what was removed.
  */
-export async function sweep({ store, domid, directory, journals, removeTap }: SweepParts): Promise<string[]> {
+export async function sweep(parts: SweepParts): Promise<string[]> {
+  const { store, domid, directory, journals, removeTap } = parts;
   const removed: string[] = [];
   for (const [vif, names] of journalsByVif(directory)) {
     const [guest, handle] = vif.slice('vif'.length).split('.').map(Number);
     if ((await store.read(`${backendVifPath(domid, guest, handle)}/frontend`)) !== undefined) continue;
+    if (await isLost(parts, guest)) {
+      parts.onKept(nodeGone(vif));
+      continue;
+    }
     try {
       await removeTap(vif);
     } catch (error) {
@@ -35,6 +44,18 @@ export async function sweep({ store, domid, directory, journals, removeTap }: Sw
     removed.push(vif);
   }
   return removed;
+}
+
+/** A domain that runs has a node of its own, unless xenstored came back empty: no toolstack has removed the vif then. */
+async function isLost({ store, domainExists }: SweepParts, guest: number): Promise<boolean> {
+  return domainExists?.(guest) === true && (await store.read(`/local/domain/${guest}`)) === undefined;
+}
+
+function nodeGone(vif: string): VifdError {
+  const message =
+    `${vif}: its domain runs, and xenstored has lost its node: its tap and journal stay, and it is served again when the ` +
+    'node is written again.';
+  return new VifdError('ERR_NODE_GONE', message, { vif });
 }
 
 function journalsByVif(directory: string): Map<string, string[]> {

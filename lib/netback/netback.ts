@@ -65,6 +65,10 @@ export class Netback implements AsyncDisposable {
   readonly #faults: Faults;
   /** Looks for vifs again after a look, or the start of a vif, failed. */
   readonly #retry: Backoff;
+  /** Domains whose vifs were ended because they are gone. Their nodes may still be there. */
+  readonly #goneDomains = new Set<number>();
+  /** A connection to the store was lost since everything was read last. */
+  #missed = false;
   #connection: Disposable | undefined;
   #domains: Disposable | undefined;
   #watch: Promise<StoreWatch> | undefined;
@@ -118,6 +122,26 @@ export class Netback implements AsyncDisposable {
   /** What is wrong now with no single vif: the store is away, a vif cannot be read. What is wrong with a vif: `Vif.faults`. */
   get faults(): readonly VifdError[] {
     return this.#faults.all;
+  }
+
+  /**
+   * Ends a vif whose node is missing since the store came back, which nothing else ends where it cannot be known whether the
+   * domain is gone: detaches, removes the port and the journals.
+   * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node is there: it would be served again at once.
+   */
+  async forget(id: VifId): Promise<void> {
+    const vif = this.#vifs.get(id);
+    if (vif === undefined) {
+      const message = `${id} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
+      throw new VifdError('ERR_NO_VIF', message, { vif: id });
+    }
+    if (!vif.faults.some(({ code }) => code === 'ERR_NODE_GONE')) {
+      const message =
+        `${id} has its node in xenstore and would be served again at once: remove the device with ` +
+        `\`xl network-detach ${vif.domid} ${vif.handle}\`, or give it to the kernel with \`vifd release ${id}\`.`;
+      throw new VifdError('ERR_STATE', message, { vif: id });
+    }
+    await vif.abandon();
   }
 
   on<E extends keyof NetbackEvents>(event: E, listener: (...args: NetbackEvents[E]) => void): this {
@@ -174,11 +198,15 @@ export class Netback implements AsyncDisposable {
   /** The store was lost, or is back: then everything is read anew, since what happened meanwhile is unknown. */
   #onConnection(lost: VifdError | undefined): void {
     if (lost !== undefined) {
+      this.#missed ||= lost.errno !== 'ETIMEDOUT';
       this.#faults.begin('store', lost);
       this.#watchDomains();
       return;
     }
     this.#faults.end('store');
+    // A xenstored that was silent has kept its watches, and every event comes yet.
+    if (!this.#missed) return;
+    this.#missed = false;
     for (const vif of this.#vifs.values()) vif.storeReturned();
     this.#lookAgain();
   }
@@ -191,8 +219,9 @@ export class Netback implements AsyncDisposable {
       this.#domains = undefined;
       if (!this.#faults.has('store')) return;
       for (const vif of this.#vifs.values()) {
-        if (xen.domainExists?.(vif.domid) === false)
-          vif.abandon().catch((error) => this.#report(vifdErrorOf(error), vif));
+        if (xen.domainExists?.(vif.domid) !== false) continue;
+        this.#goneDomains.add(vif.domid);
+        vif.abandon().catch((error) => this.#report(vifdErrorOf(error), vif));
       }
       this.#watchDomains();
     });
@@ -269,6 +298,8 @@ export class Netback implements AsyncDisposable {
   }
 
   async #serve(path: string, id: VifId, domid: number, handle: number): Promise<void> {
+    if (this.#goneDomains.has(domid) && this.#options.xen.domainExists?.(domid) === false) return;
+    this.#goneDomains.delete(domid);
     const node = await VifNode.find(this.#options.xen.store, path, domid, handle);
     if (node === undefined || !(await this.#accepts(node.info, false)) || this.#closing !== undefined) return;
     const vif = this.#create(node);

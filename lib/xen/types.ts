@@ -186,7 +186,8 @@ export interface Store extends StoreView, AsyncDisposable {
   watch(path: string, onChange: (path: string) => void): Promise<StoreWatch>;
   /**
    * Calls `listener` with an ERR_STORE_GONE as soon as the connection is lost (calls wait from then on), and with undefined
-   * when it is made again, before any watch fires. Not called for how it stands at registration.
+   * when it is made again, before any watch fires. Not called for how it stands at registration. With the errno ETIMEDOUT
+   * xenstored does not respond and the connection stands: when it responds, nothing has been missed.
    */
   onConnection(listener: (lost: VifdError | undefined) => void): Disposable;
 }

@@ -8,21 +8,30 @@ import { VifdError } from '../../lib/errors.js';
 describe('what vifs leave that go while no vifd runs', () => {
   let directory: string;
   const taps: string[] = [];
+  const kept: VifdError[] = [];
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'vifd-sweep-'));
     taps.length = 0;
+    kept.length = 0;
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  const run = (present: string[], removeTap = async (name: string) => void taps.push(name)) =>
+  const run = (
+    present: string[],
+    removeTap = async (name: string) => void taps.push(name),
+    domainExists: (domid: number) => boolean | undefined = () => undefined,
+  ) =>
     sweep({
       store: {
-        read: async (path) => (present.some((node) => path.startsWith(`${node}/`)) ? 'there' : undefined),
+        read: async (path) =>
+          present.some((node) => `${path}/`.startsWith(`${node}/`)) ? 'there' : undefined,
       },
       domid: 0,
       directory,
       journals: { remove: (name) => rmSync(join(directory, `${name}.journal`)) },
       removeTap,
+      domainExists,
+      onKept: (error) => kept.push(error),
     });
 
   it('is removed with all of its journals, and nothing else', async () => {
@@ -48,6 +57,15 @@ describe('what vifs leave that go while no vifd runs', () => {
     };
     expect(await run([], busy)).toEqual([]);
     expect(readdirSync(directory)).toEqual(['vif1.0.q0.journal']);
+  });
+
+  it('stays where the domain runs and xenstore has lost all of it', async () => {
+    for (const domid of [1, 2, 3]) writeFileSync(join(directory, `vif${domid}.0.q0.journal`), '');
+    // Domain 1 runs, and is in no store; domain 2 runs without this vif; domain 3 is gone.
+    const removed = await run(['/local/domain/2'], undefined, (domid) => domid !== 3);
+    expect(removed).toEqual(['vif2.0', 'vif3.0']);
+    expect(readdirSync(directory)).toEqual(['vif1.0.q0.journal']);
+    expect(kept).toMatchObject([{ code: 'ERR_NODE_GONE', vif: 'vif1.0' }]);
   });
 
   it('is nothing where there never was a journal', async () => {

@@ -1,0 +1,28 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { VifdError } from '../errors.js';
+import { runLockHolder } from '../run-lock.js';
+import { ask, type Question } from './query.js';
+
+const PAUSE_MS = 100;
+const PATIENCE_MS = 3000;
+
+/** One that has only just begun does not answer yet. */
+export async function askPatiently<T>(directory: string, question: Question): Promise<T> {
+  for (let waitedMs = 0; ; waitedMs += PAUSE_MS) {
+    try {
+      return await ask<T>(directory, question);
+    } catch (error) {
+      const begins = error instanceof VifdError && error.code === 'ERR_NOT_RUNNING' && isRunning(directory);
+      if (!begins || waitedMs >= PATIENCE_MS) throw error;
+    }
+    await sleep(PAUSE_MS);
+  }
+}
+
+function isRunning(directory: string): boolean {
+  try {
+    return runLockHolder(directory) !== undefined;
+  } catch {
+    return false;
+  }
+}
