@@ -194,7 +194,8 @@ export class Vif implements VifInfo {
       const done = await this.#reported('serve', () => this.#act());
       // After the step: what a killed life left undone is done by attaching, and only then may another go on.
       const kept = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
-      if (watching && done && kept) this.#retry.reset();
+      // Where the node is missing it is looked for again: no watch tells that the domain is gone.
+      if (watching && done && kept && !this.#faults.has('node')) this.#retry.reset();
     }
   }
 
@@ -238,7 +239,6 @@ export class Vif implements VifInfo {
         `${this.id}: xenstored came back without its node; the guest stays attached. Write the node again, destroy ` +
         `the domain, or run \`vifd detach ${this.id}\`.`;
       this.#faults.begin('node', new VifdError('ERR_NODE_GONE', message, { vif: this.id }));
-      // Its domain may be gone meanwhile, of which no watch tells.
       this.#retry.again();
     }
   }
