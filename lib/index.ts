@@ -11,6 +11,7 @@ export {
 export type { Feature } from './netback/offer.js';
 export type {
   ConnectionDetails,
+  Fault,
   HashDetails,
   HashTypeName,
   MulticastDetails,

@@ -2,7 +2,7 @@ import { VifdError, vifdErrorOf } from '../errors.js';
 import { Backoff } from '../netback/backoff.js';
 import { Faults } from '../netback/faults.js';
 import type { Netback } from '../netback/netback.js';
-import type { VifDetails } from '../netback/show.js';
+import { faultOf, type NetbackDetails } from '../netback/show.js';
 import type { VifId } from '../netback/types.js';
 import { systemClock } from '../xen/native/clock.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
@@ -51,18 +51,19 @@ export function answering(
   };
 }
 
-function answer(netback: Netback, question: Question): VifDetails[] | Promise<void> {
+function answer(netback: Netback, question: Question): NetbackDetails | Promise<void> {
   if (question.ask === 'detach') return netback.forget(question.vif as VifId);
   return show(netback, question.vif);
 }
 
 /** @throws VifdError ERR_NO_VIF. */
-function show({ vifs }: Netback, vif: string | undefined): VifDetails[] {
-  if (vif === undefined) return [...vifs.values()].map((one) => one.show());
+function show({ vifs, faults: errors }: Netback, vif: string | undefined): NetbackDetails {
+  const faults = errors.map(faultOf);
+  if (vif === undefined) return { faults, vifs: [...vifs.values()].map((one) => one.show()) };
   const found = vifs.get(vif as VifId);
   if (found === undefined) {
     const message = `${vif} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
     throw new VifdError('ERR_NO_VIF', message, { vif });
   }
-  return [found.show()];
+  return { faults, vifs: [found.show()] };
 }

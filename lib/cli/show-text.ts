@@ -1,4 +1,10 @@
-import type { ConnectionDetails, Negotiated, QueueDetails, VifDetails } from '../netback/show.js';
+import type {
+  ConnectionDetails,
+  Negotiated,
+  NetbackDetails,
+  QueueDetails,
+  VifDetails,
+} from '../netback/show.js';
 import type { Flow } from '../netback/types.js';
 import { printable, shown } from '../text.js';
 import { table } from './table.js';
@@ -6,6 +12,12 @@ import { table } from './table.js';
 const INDENT = '  ';
 const LABEL_WIDTH = 12;
 const MESSAGE_MAX = 1000;
+
+/** What is wrong with no single vif, and then each vif. */
+export function showAllText({ faults, vifs }: NetbackDetails): string {
+  const wrong = faults.map(({ message }) => `${textOf(message)}\n`).join('');
+  return `${wrong}${vifs.length === 0 ? 'no vifs\n' : vifs.map(showText).join('\n')}`;
+}
 
 /** A vif for people: a line of how it stands, lines of what it has, and a table of its queues. */
 export function showText(vif: VifDetails): string {

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
-import type { VifDetails } from '../netback/show.js';
+import type { NetbackDetails } from '../netback/show.js';
 import { jsonLine } from '../text.js';
 import { askPatiently } from './ask.js';
 import { journalOption } from './options.js';
-import { showText } from './show-text.js';
+import { showAllText } from './show-text.js';
 import { parseVif } from './vif-argument.js';
 
 interface ShowOptions {
@@ -22,7 +22,8 @@ export function showCommand(): Command {
 
 async function show(name: string | undefined, { journal, json }: ShowOptions): Promise<void> {
   const vif = name === undefined ? undefined : parseVif(name).id;
-  const vifs = await askPatiently<VifDetails[]>(journal, { ask: 'show', ...(vif && { vif }) });
-  if (json === true) process.stdout.write(`${jsonLine({ schemaVersion: 1, vifs })}\n`);
-  else process.stdout.write(vifs.length === 0 ? 'no vifs\n' : vifs.map(showText).join('\n'));
+  const details = await askPatiently<NetbackDetails>(journal, { ask: 'show', ...(vif && { vif }) });
+  process.stdout.write(
+    json === true ? `${jsonLine({ schemaVersion: 1, ...details })}\n` : showAllText(details),
+  );
 }

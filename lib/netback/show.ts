@@ -1,10 +1,17 @@
-import type { VifdErrorCode } from '../errors.js';
+import type { VifdError, VifdErrorCode } from '../errors.js';
 import * as control from '../protocol/control.js';
 import type { RingIndices } from '../protocol/ring.js';
 import type { Rate } from './credit.js';
 import type { FrontendSettings, QueueSettings } from './handshake.js';
 import type { HashState } from './hash.js';
 import type { PayloadMode, VifInfo, VifState, VifStats } from './types.js';
+
+/** What `vifd show` asks a running vifd for. */
+export interface NetbackDetails {
+  /** What is wrong now with no single vif: xenstored is away, a vif cannot be read. */
+  readonly faults: readonly Fault[];
+  readonly vifs: readonly VifDetails[];
+}
 
 /** All that is known of a vif, as plain data: `Vif.show()`. */
 export interface VifDetails extends VifInfo {
@@ -22,6 +29,10 @@ export interface VifDetails extends VifInfo {
 export interface Fault {
   readonly code: VifdErrorCode;
   readonly message: string;
+}
+
+export function faultOf({ code, message }: VifdError): Fault {
+  return { code, message };
 }
 
 export interface ConnectionDetails {

@@ -9,7 +9,7 @@ import { Faults } from './faults.js';
 import type { Handshake } from './handshake.js';
 import { Hooks } from './hooks.js';
 import { CARRIER_KEY } from './offer.js';
-import type { VifDetails } from './show.js';
+import { faultOf, type VifDetails } from './show.js';
 import { frameStream } from './stream.js';
 import type { Direction, FrameHook, FrameStream, VifId, VifInfo, VifState, VifStats } from './types.js';
 import type { VifSight } from './vif-node.js';
@@ -120,7 +120,7 @@ export class Vif implements VifInfo {
   show(): VifDetails {
     const { id, domid, handle, mac, bridge, mtu, state, reason, stats } = this;
     const connection = this.#attachment.connection?.show(this.queueStats);
-    const faults = this.faults.map(({ code, message }) => ({ code, message }));
+    const faults = this.faults.map(faultOf);
     const port = this.port?.name;
     return { id, domid, handle, mac, bridge, mtu, state, reason, faults, port, stats, connection };
   }

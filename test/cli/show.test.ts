@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { showText } from '../../lib/cli/show-text.js';
+import { showAllText, showText } from '../../lib/cli/show-text.js';
 import { HASH_WORDS, HashState } from '../../lib/netback/hash.js';
 import { hashDetailsOf, type VifDetails } from '../../lib/netback/show.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4, HASH_TYPE_IPV6_TCP } from '../../lib/protocol/control.js';
@@ -126,6 +126,11 @@ describe('what is shown of a vif', () => {
     guest.send([{ size: 60, offset: 4090 }]);
     await world.settle();
     expect(showText(show())).toMatch(/^vif7\.0 {2}stopped: .*page/);
+    const away = { code: 'ERR_STORE_GONE', message: 'The connection to xenstore was lost.' } as const;
+    expect(showAllText({ faults: [away], vifs: [show()] })).toMatch(
+      /^The connection to xenstore was lost\.\nvif7\.0 {2}stopped/,
+    );
+    expect(showAllText({ faults: [], vifs: [] })).toBe('no vifs\n');
     expect(show().connection).toBeUndefined();
   });
 });
