@@ -19,7 +19,7 @@ import { VifMark, type VifName } from './mark.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
 import { ownershipIn } from './ownership.js';
 import { parseVif } from './vif-argument.js';
-import { openXenFor, type XenOptions } from './xen.js';
+import { openXenFor, saysWhenLost, type XenOptions } from './xen.js';
 
 /** What the two verbs differ in. */
 export interface HandoverVerb {
@@ -61,6 +61,7 @@ async function run(verb: HandoverVerb, name: string | undefined, options: Handov
   const vif = name === undefined ? undefined : parseVif(name);
   requireRights(verb);
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
+  using _says = saysWhenLost(store);
   const parts = partsOf(store, options);
   // Awaited here: the store closes with this function.
   if (vif === undefined) return await all(verb, parts, options);

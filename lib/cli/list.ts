@@ -5,6 +5,7 @@ import { openStore } from '../xen/store/client.js';
 import type { Store } from '../xen/types.js';
 import { storeOption } from './options.js';
 import { table } from './table.js';
+import { saysWhenLost } from './xen.js';
 
 interface VifRow {
   readonly vif: string;
@@ -26,6 +27,7 @@ export function listCommand(): Command {
 
 async function list(options: { json?: boolean; store?: string }): Promise<void> {
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
+  using _says = saysWhenLost(store);
   const rows = await readVifs(store, 0);
   if (options.json === true) process.stdout.write(`${jsonLine({ schemaVersion: 1, vifs: rows })}\n`);
   else

@@ -1,5 +1,6 @@
+import { printable } from '../text.js';
 import { openXen } from '../xen/native/open.js';
-import type { Xen } from '../xen/types.js';
+import type { Store, Xen } from '../xen/types.js';
 
 /** Options of every verb that speaks to a hypervisor. */
 export interface XenOptions {
@@ -11,5 +12,12 @@ export function openXenFor({ store, libraries }: XenOptions): Promise<Xen> {
   return openXen({
     ...(store === undefined ? {} : { storePath: store }),
     ...(libraries === undefined ? {} : { libraries }),
+  });
+}
+
+/** A verb that waits for a lost xenstored says for what it waits. `vifd run` has its log. */
+export function saysWhenLost(store: Store): Disposable {
+  return store.onConnection((lost) => {
+    if (lost !== undefined) process.stderr.write(`vifd: ${printable(lost.message)}\n`);
   });
 }

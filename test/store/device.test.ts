@@ -12,11 +12,17 @@ import { connectFirst } from '../../lib/xen/store/transport.js';
 import { encodeMessage, encodeStrings, MessageDecoder, MessageType } from '../../lib/xen/store/wire.js';
 import { settle } from './contract.js';
 
+interface FakeDevice extends DeviceIo {
+  closed: boolean;
+  /** xenstored behind the ring is gone: what is written now is read by nothing. */
+  deaf: boolean;
+}
+
 /**
  * /dev/xen/xenbus as the driver behaves: one message a write, header and payload within 4096 bytes, a refused watch
  * fails its write, a read without data gives nothing. A model's store is behind it.
  */
-function fakeDevice(store: ModelStore): DeviceIo & { closed: boolean } {
+function fakeDevice(store: ModelStore): FakeDevice {
   const output: Buffer[] = [];
   const session = store.connect(0, {
     onEvent: ({ token }, path) => {
@@ -31,10 +37,12 @@ function fakeDevice(store: ModelStore): DeviceIo & { closed: boolean } {
   };
   return {
     closed: false,
+    deaf: false,
     open: async () => 99,
     read: (_fd, into) => output.shift()?.copy(into) ?? 0,
-    write: async (_fd, bytes) => {
+    async write(_fd, bytes) {
       if (bytes.length > 4096) refuse(22);
+      if (this.deaf) return;
       const messages = new MessageDecoder().push(bytes);
       expect(messages).toHaveLength(1);
       const { type, requestId, transactionId } = messages[0]!;
@@ -99,4 +107,26 @@ it('reads a real descriptor by asking again and again, and stops at the end', as
   } finally {
     await rm(directory, { recursive: true });
   }
+});
+
+it('reports a xenstored that is gone behind the ring, and asks its successor for what it had taken', async () => {
+  const store = new ModelStore();
+  const devices: FakeDevice[] = [];
+  await using client = await StoreClient.open(() => {
+    devices.push(fakeDevice(store));
+    return connectDevice('/dev/xen/xenbus', undefined, devices.at(-1));
+  });
+  const heard: unknown[] = [];
+  client.onConnection((lost) => heard.push(lost?.errno));
+  const [first] = devices as [FakeDevice];
+  first.deaf = true;
+  const call = client.write('/a', '1');
+  await vi.waitFor(() => expect(heard).toEqual(['ETIMEDOUT']), 2000);
+  first.deaf = false;
+  // Its successor responds; of the write it knows nothing.
+  await call;
+  expect(await client.read('/a')).toBe('1');
+  expect(heard).toEqual(['ETIMEDOUT', undefined, 'ECONNRESET', undefined]);
+  expect(devices).toHaveLength(2);
+  await vi.waitFor(() => expect(first.closed).toBe(true));
 });
