@@ -35,6 +35,8 @@ export interface Addon {
   sendDatagram(path: string, text: string, descriptor?: number): number;
   /** @returns how many of the bytes `fd` took without waiting, or -errno when it took none: -EAGAIN of a full pipe. */
   writeNow(fd: number, bytes: Uint8Array): number;
+  /** _exit(2): at once, without exit handlers, and without taking the heap apart. */
+  endProcess(code: number): never;
   /** @returns the descriptor of a connected stream socket that does not block. */
   connectUnix(path: string): number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */

@@ -34,6 +34,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["sendDatagram"] = Napi::Function::New(env, vifd::SendDatagram, "sendDatagram");
   exports["connectUnix"] = Napi::Function::New(env, vifd::ConnectUnix, "connectUnix");
   exports["writeNow"] = Napi::Function::New(env, vifd::WriteNow, "writeNow");
+  exports["endProcess"] = Napi::Function::New(env, vifd::EndProcess, "endProcess");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
   return exports;
 }

@@ -43,4 +43,6 @@ Napi::Value WriteNow(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), done > 0 ? static_cast<double>(done) : -error);
 }
 
+Napi::Value EndProcess(const Napi::CallbackInfo& info) { _exit(info[0].As<Napi::Number>().Int32Value()); }
+
 }  // namespace vifd

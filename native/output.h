@@ -9,4 +9,7 @@ namespace vifd {
 // socket, -EPIPE of one without a reader.
 Napi::Value WriteNow(const Napi::CallbackInfo& info);
 
+// endProcess(code): _exit(2). Returns never: no exit handler runs, no thread is waited for, nothing is freed one by one.
+Napi::Value EndProcess(const Napi::CallbackInfo& info);
+
 }  // namespace vifd

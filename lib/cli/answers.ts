@@ -1,10 +1,9 @@
-import { VifdError, vifdErrorOf } from '../errors.js';
-import { Backoff } from '../netback/backoff.js';
-import { Faults } from '../netback/faults.js';
+import { VifdError } from '../errors.js';
 import type { Netback } from '../netback/netback.js';
 import { faultOf, type NetbackDetails } from '../netback/show.js';
 import type { VifId } from '../netback/types.js';
 import { systemClock } from '../xen/native/clock.js';
+import { Insist } from './insist.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
 import type { EventLog } from './run-log.js';
 
@@ -20,32 +19,19 @@ export function answering(
   netback: Netback,
   log: Pick<EventLog, 'error' | 'mended'>,
 ): AsyncDisposable {
-  const faults = new Faults({
-    onBegin: (error) => log.error(error, undefined),
-    onEnd: (error) => log.mended(error, undefined),
+  let server: QueryServer | undefined;
+  let serving: Promise<void> | undefined;
+  const insist = new Insist(systemClock, log, async () => {
+    server = await serveQueries(directory, (question) => answer(netback, question));
   });
-  let serving: Promise<QueryServer | undefined> | undefined;
-  const serve = async (): Promise<QueryServer | undefined> => {
-    try {
-      const server = await serveQueries(directory, (question) => answer(netback, question));
-      faults.end('query');
-      return server;
-    } catch (error) {
-      faults.begin('query', vifdErrorOf(error));
-      retry.again();
-      return undefined;
-    }
-  };
-  const begin = () => {
-    serving = serve();
-  };
-  const retry = new Backoff(systemClock, begin);
-  const later = setTimeout(begin, ANSWERS_FROM_MS).unref();
+  const later = setTimeout(() => {
+    serving = insist.run();
+  }, ANSWERS_FROM_MS).unref();
   return {
     async [Symbol.asyncDispose]() {
       clearTimeout(later);
-      const server = await serving;
-      retry.cancel();
+      insist[Symbol.dispose]();
+      await serving;
       await server?.[Symbol.asyncDispose]();
     },
   };

@@ -3,6 +3,14 @@ import { jsonLine, printable } from '../text.js';
 import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_NOT_RUNNING, EXIT_USAGE } from './exit.js';
 import { isJournald } from './journald.js';
 
+/** A service manager starts the next process at once (`RestartSec=0` in systemd/vifd.service), to keep gaps short. */
+const NEXT_START_MS = 1000;
+
+/** Ends `vifd run` that could not start a second later, where a service manager would start it again and again without a pause. */
+export function pauseIfManaged(): void {
+  if (process.env.NOTIFY_SOCKET) setTimeout(() => {}, NEXT_START_MS);
+}
+
 /**
  * Says what went wrong: one clear line for people; with --json one object, so that a program need not parse the line.
  * @returns the exit code.

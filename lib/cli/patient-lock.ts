@@ -1,30 +1,30 @@
 import { VifdError } from '../errors.js';
-import { Backoff } from '../netback/backoff.js';
-import { Faults } from '../netback/faults.js';
 import { type RunLock, takeRunLock } from '../run-lock.js';
 import type { Clock } from '../xen/types.js';
+import { Insist } from './insist.js';
 import type { EventLog } from './run-log.js';
 
 /**
- * The lock of the runtime directory. Where it cannot be had, for want of room, guests are served all the same: that is reported,
- * and the lock is tried again until it is there.
+ * The lock of the runtime directory. Where it cannot be had, for want of room or rights, guests are served all the same: that is
+ * reported, and the lock is tried again until it is there.
  */
 export class PatientLock implements Disposable {
   readonly #directory: string;
-  readonly #faults: Faults;
-  readonly #retry: Backoff;
+  readonly #insist: Insist;
   #lock: RunLock | undefined;
   #onTaken: ((directory: string) => void) | undefined;
 
   /** @throws VifdError ERR_RUNNING; ERR_ARGUMENT for a directory that others can write. */
   constructor(directory: string, clock: Clock, log: Pick<EventLog, 'error' | 'mended'>) {
     this.#directory = directory;
-    this.#faults = new Faults({
-      onBegin: (error) => log.error(error, undefined),
-      onEnd: (error) => log.mended(error, undefined),
-    });
-    this.#retry = new Backoff(clock, () => this.#again());
-    this.#take();
+    this.#insist = new Insist(clock, log, () => this.#take());
+    try {
+      this.#take();
+    } catch (error) {
+      // Later none of these ends a process that serves.
+      if (!(error instanceof VifdError) || error.code !== 'ERR_JOURNAL') throw error;
+      this.#insist.run();
+    }
   }
 
   /** @param onTaken runs once, as soon as the lock is there: at once or later. */
@@ -34,30 +34,12 @@ export class PatientLock implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#retry.cancel();
+    this.#insist[Symbol.dispose]();
     this.#lock?.[Symbol.dispose]();
   }
 
   #take(): void {
-    try {
-      this.#lock = takeRunLock(this.#directory);
-    } catch (error) {
-      if (!(error instanceof VifdError) || error.code !== 'ERR_JOURNAL') throw error;
-      this.#faults.begin('lock', error);
-      this.#retry.again();
-      return;
-    }
-    this.#faults.end('lock');
+    this.#lock = takeRunLock(this.#directory);
     this.#onTaken?.(this.#directory);
-  }
-
-  /** Guests are served by now: what would have been a reason not to start is one to report. */
-  #again(): void {
-    try {
-      this.#take();
-    } catch (error) {
-      this.#faults.begin('lock', error as VifdError);
-      this.#retry.again();
-    }
   }
 }

@@ -1,8 +1,9 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { QUEUES_MAX } from '../netback/handshake.js';
+import { pauseIfManaged } from './fail.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
 import { run } from './run.js';
-import { defaultQueues, PAYLOADS, parseQueues } from './run-options.js';
+import { defaultQueues, PAYLOADS, parseQueues, type RunOptions } from './run-options.js';
 
 export function runCommand(): Command {
   return new Command('run')
@@ -28,7 +29,14 @@ export function runCommand(): Command {
     .option('--json', 'events as one JSON object a line')
     .addOption(storeOption())
     .addOption(librariesOption())
-    .action(run);
+    .action(async (options: RunOptions) => {
+      try {
+        await run(options);
+      } catch (error) {
+        pauseIfManaged();
+        throw error;
+      }
+    });
 }
 
 function queuesOf(text: string): number {

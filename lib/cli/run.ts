@@ -1,7 +1,10 @@
+import type { VifdError } from '../errors.js';
 import { journalFiles } from '../journal-files.js';
 import { Netback } from '../netback/netback.js';
+import { endProcess } from '../output.js';
 import { inheritedDescriptors, ServiceManager } from '../service-manager.js';
 import { answering } from './answers.js';
+import { Insist } from './insist.js';
 import { withManager } from './manager-log.js';
 import { ownershipIn } from './ownership.js';
 import { PatientLock } from './patient-lock.js';
@@ -12,17 +15,16 @@ import { sweep } from './sweep.js';
 import { Taps } from './taps.js';
 import { openXenFor } from './xen.js';
 
-/** `vifd run`. Does not return after an orderly stop: it ends the process. */
+/** SIGTERM ends a start that has not come to its end by then. */
+const HANGING_START_MS = 500;
+
+/** `vifd run`. After an orderly stop it ends the process, and does not return. */
 export async function run(options: RunOptions): Promise<void> {
   const stop = stopSignal();
-  await serve(options, stop);
-  // All is written and given back. To wait for the end of the event loop, and for V8 to take its heap apart, would double the time
-  // in which the next process does not start.
-  process.exit();
-}
-
-async function serve(options: RunOptions, stop: Promise<void>): Promise<void> {
   using plain = eventLog({ json: options.json === true });
+  let started = false;
+  // A start that waits for a store or a device that hangs: what is attached by then goes on as after a kill.
+  stop.then(() => setTimeout(() => started || endProcess(0), HANGING_START_MS).unref());
   const manager = ServiceManager.find((error) => plain.error(error, undefined));
   const log = manager === undefined ? plain : withManager(plain, manager);
   const { payload, journal, bridge, queues } = options;
@@ -46,20 +48,30 @@ async function serve(options: RunOptions, stop: Promise<void>): Promise<void> {
   // Those who are still there come first.
   if (journal !== false && journals !== undefined) {
     const { store, domid } = xen;
-    const swept = await sweep({
+    const parts = {
       ...{ store, domid, directory: journal, journals },
-      removeTap: (name) => taps.remove(name),
-      domainExists: (guest) => xen.domainExists?.(guest),
-      onKept: (error) => log.error(error, undefined),
+      removeTap: (name: string) => taps.remove(name),
+      domainExists: (guest: number) => xen.domainExists?.(guest),
+      onKept: (error: VifdError) => log.error(error, undefined),
+    };
+    // What is left over harms no guest that is served.
+    const sweeping = new Insist(xen.clock, log, async () => {
+      for (const vif of await sweep(parts)) log.swept(vif);
     });
-    for (const vif of swept) log.swept(vif);
+    await sweeping.run();
   }
   let answers: AsyncDisposable | undefined;
   lock?.whenTaken((directory) => {
     answers = answering(directory, netback, log);
   });
+  started = true;
   log.ready(netback);
   await stop;
   log.stopping();
   await answers?.[Symbol.asyncDispose]();
+  await netback[Symbol.asyncDispose]();
+  plain[Symbol.dispose]();
+  // All is written, and guests have everything of theirs. What is left the kernel gives back faster: Node's own end takes its heap
+  // apart and waits for its threads, and no next process starts meanwhile.
+  endProcess(0);
 }

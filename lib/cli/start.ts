@@ -2,7 +2,7 @@
  * `vifd run` and nothing else: what scripts/bundle.mjs makes one file of, since loading the modules one by one takes
  * longer than all the rest of a start. Every gap after a kill is mostly a start.
  */
-import { fail } from './fail.js';
+import { fail, pauseIfManaged } from './fail.js';
 import { run } from './run.js';
 import { parseRunOptions } from './run-options.js';
 
@@ -12,6 +12,7 @@ export function start([verb, ...args]: readonly string[]): boolean {
   if (options === undefined) return false;
   run(options).catch((error: unknown) => {
     process.exitCode = fail(error);
+    pauseIfManaged();
   });
   return true;
 }
