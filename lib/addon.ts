@@ -13,10 +13,12 @@ import { VifdError } from './errors.js';
 export interface Addon {
   /** The constants of native/layout.h by name. */
   layout(): Record<string, number>;
-  /** Zeroed pages, page-aligned, at least `bytes` of them. Freed with the ArrayBuffer. */
-  arena(bytes: number): ArrayBuffer;
-  /** Maps a file, made and grown (with zeros) to `bytes` if need be. The mapping ends with the ArrayBuffer. */
-  mapFile(path: string, bytes: number): ArrayBuffer | number;
+  /** `make` makes what is thrown for a call that does not fit an object's state. */
+  useErrors(make: (message: string) => Error): void;
+  /** Zeroed pages, page-aligned, at least `bytes` of them. */
+  arena(bytes: number): NativePages | number;
+  /** Maps a file, made and grown (with zeros) to `bytes` if need be. */
+  mapFile(path: string, bytes: number): NativePages | number;
   /** A lock that ends with the process. @returns 0 when it is ours, else the process that has it, or -errno. */
   lockFile(path: string): number;
   /** @returns the process that has it; 0: none, or no such file; or -errno. */
@@ -41,6 +43,18 @@ export interface Addon {
   connectUnix(path: string): number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
   watch(fd: number, onReadable: () => void): (() => void) | number;
+}
+
+/** Memory that ends when it is unmapped, and not when the collector comes by. */
+export interface NativePages {
+  /** The pages themselves, one after the other. */
+  readonly buffer: ArrayBuffer;
+  /**
+   * Detaches `buffer`, then unmaps: views of it are empty then. When JavaScript has moved the pages to another ArrayBuffer
+   * (`transfer()`), that one shows zeros from then on. Idempotent.
+   * @returns 0 or -errno; then the pages are still mapped, and it may be called again.
+   */
+  unmap(): number;
 }
 
 export interface MissingLibrary {
@@ -79,19 +93,17 @@ export interface NativeGrants {
 export interface NativeStaged {
   /** @returns 0 or -errno; none is mapped then. */
   add(refs: Uint32Array, write: boolean): number;
-  remove(refs: Uint32Array): void;
+  /** @returns 0 or -errno; it may be called again then. */
+  remove(refs: Uint32Array): number;
   size(): number;
-  clear(): void;
+  /** @returns 0 or -errno; it may be called again then. */
+  clear(): number;
   /** For `batch`. */
   readonly handle: unknown;
 }
 
-export interface NativeMapping {
-  /** The pages themselves, one after the other. Writing to pages mapped for reading is a SIGSEGV. */
-  readonly buffer: ArrayBuffer;
-  /** Detaches `buffer`, then unmaps. Idempotent. */
-  unmap(): number;
-}
+/** Pages of another domain. Writing to pages mapped for reading is a SIGSEGV. */
+export type NativeMapping = NativePages;
 
 /** See GrantBatch in lib/xen/types.ts. */
 export interface NativeBatch {
@@ -100,6 +112,8 @@ export interface NativeBatch {
   mapFromGuest(): void;
   mapToGuest(): void;
   unmap(): void;
+  /** Unmaps and forgets `ops` and the arena. @returns 0 or -errno; it may be called again then. */
+  end(): number;
   /** For NativeTap.start: lets the tap write out of mapped pages. */
   readonly handle: unknown;
 }
@@ -113,6 +127,8 @@ export interface NativeEvents {
   unbind(port: number): number;
   /** From now on only ports of `domid` can be bound (xenevtchn_restrict). */
   restrict(domid: number): number;
+  /** Receives events again, after an errno in the block ended that. */
+  resume(): number;
   close(): number;
 }
 
@@ -120,14 +136,12 @@ export interface NativeShares {
   allocate(pages: number): NativeSharedPages | number;
 }
 
-export interface NativeSharedPages {
-  readonly buffer: ArrayBuffer;
+/** `unmap` gives the pages back; their grants end. -EBUSY when JavaScript has moved the pages to another ArrayBuffer. */
+export interface NativeSharedPages extends NativePages {
   /** @returns the reference. */
   grant(page: number, domid: number, writable: boolean): number;
   /** -EBUSY while the other domain has the page mapped. */
   end(ref: number): number;
-  /** Detaches `buffer`, then gives the pages back; their grants end. Idempotent. */
-  release(): number;
 }
 
 export interface FailedTap {
@@ -190,7 +204,10 @@ let loaded: Addon | undefined;
  * @throws VifdError ERR_ADDON_MISSING, with what to do.
  */
 export function addon(): Addon {
-  loaded ??= load(process.env.VIFD_ADDON);
+  if (loaded === undefined) {
+    loaded = load(process.env.VIFD_ADDON);
+    loaded.useErrors((message) => new VifdError('ERR_STATE', message));
+  }
   return loaded;
 }
 
@@ -215,6 +232,20 @@ function load(path: string | undefined): Addon {
       { cause },
     );
   }
+}
+
+/**
+ * Native code keeps the address: memory that can shrink, grow or be shared with other threads has none to keep.
+ * @throws VifdError ERR_ARGUMENT.
+ */
+export function requirePinnable(what: string, array: Uint8Array | Uint32Array): void {
+  const { buffer } = array;
+  const resizable = 'resizable' in buffer && buffer.resizable === true;
+  if (buffer instanceof ArrayBuffer && !resizable) return;
+  throw new VifdError(
+    'ERR_ARGUMENT',
+    `${what} cannot lie in a resizable ArrayBuffer or a SharedArrayBuffer: take one of Grants.arena.`,
+  );
 }
 
 /** 'ENOENT' for -2. */

@@ -49,6 +49,28 @@ export class VifdError extends Error {
   }
 }
 
+const REMEDIES: Record<string, string> = {
+  EMFILE: "raise the process's limit of open files (LimitNOFILE= of its unit)",
+  ENFILE: "raise the machine's limit of open files (sysctl fs.file-max)",
+  ENOBUFS: 'free memory of the host',
+  ENOMEM: 'free memory of the host, or raise vm.max_map_count',
+  ENOSPC: 'free space',
+};
+
+/** What to do about an errno of the host's. */
+export function hostRemedy(errno: string): string {
+  return REMEDIES[errno] ?? 'see `dmesg`';
+}
+
+/**
+ * A call of the host's own has failed, for no fault of a guest. It is tried again, at most a second apart.
+ * @param what failed, e.g. `copying frames from the guest`.
+ */
+export function hostFault(what: string, errno: string): VifdError {
+  const message = `${what} failed (${errno}): vifd tries again until it works; ${hostRemedy(errno)}.`;
+  return new VifdError('ERR_HOST', message, { errno });
+}
+
 /** What was thrown, as a VifdError: an error of another class gets the code ERR_STATE and is its cause. */
 export function vifdErrorOf(thrown: unknown): VifdError {
   if (thrown instanceof VifdError) return thrown;

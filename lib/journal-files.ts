@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
 import { VifdError } from './errors.js';
-import { isJournalOf, type Journals } from './netback/journal.js';
+import { isJournalOf, type JournalPages, type Journals } from './netback/journal.js';
 import { makeRuntimeDirectory } from './runtime-directory.js';
 
 /**
@@ -41,7 +41,7 @@ function remove(path: string): void {
   }
 }
 
-function openPages(directory: string, path: string, bytes: number): Uint8Array {
+function openPages(directory: string, path: string, bytes: number): JournalPages {
   const failed = (errno: string) =>
     new VifdError(
       'ERR_JOURNAL',
@@ -58,12 +58,13 @@ function openPages(directory: string, path: string, bytes: number): Uint8Array {
   } catch (error) {
     throw failed((error as NodeJS.ErrnoException).code ?? 'EIO');
   }
-  const buffer = addon().mapFile(path, bytes);
-  if (typeof buffer === 'number') throw failed(errnoName(buffer));
-  const journal = new Uint8Array(buffer);
+  const pages = addon().mapFile(path, bytes);
+  if (typeof pages === 'number') throw failed(errnoName(pages));
+  const journal = new Uint8Array(pages.buffer);
   // Not zero, and no journal's magic: whoever reads it begins it anew and says so.
   if (cut) journal.fill(0xff, 0, 4);
-  return journal;
+  // munmap(2) of whole mappings does not fail.
+  return { bytes: journal, close: () => void pages.unmap() };
 }
 
 /** Whether a file has another length than a journal's: its head may be whole, and frames that it lists missing. */

@@ -24,6 +24,7 @@ Napi::Value Layout(const Napi::CallbackInfo& info) {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["layout"] = Napi::Function::New(env, Layout, "layout");
+  exports["useErrors"] = Napi::Function::New(env, vifd::UseErrors, "useErrors");
   exports["arena"] = Napi::Function::New(env, vifd::NewArena, "arena");
   exports["mapFile"] = Napi::Function::New(env, vifd::MapFile, "mapFile");
   exports["lockFile"] = Napi::Function::New(env, vifd::LockFile, "lockFile");

@@ -54,12 +54,23 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
 
   bool open() const { return handle_ != nullptr; }
 
+  // Reads again, after an error ended it: how many ports stand in the block, or -errno.
+  int Resume() {
+    if (!block_.intact()) return -EFAULT;
+    const int status = Take();
+    if (status >= 0 && bound_ > 0) poll_->Start();
+    return status;
+  }
+
   void Close() {
     if (handle_ == nullptr) return;
     // The poll first: libuv must not watch a number that may soon mean another file.
     poll_->Close();
     poll_ = nullptr;
     CloseHandle();
+    // These hold what JavaScript made of them, and whoever that holds.
+    on_events_.Reset();
+    block_.Reset();
   }
 
  private:
@@ -77,13 +88,20 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
 
   void Deliver(int status) {
     if (handle_ == nullptr) return;
-    auto* ports = reinterpret_cast<int32_t*>(block_.words());
-    const auto room = static_cast<int32_t>(block_.size() / sizeof(int32_t)) - 1;
-    // What does not fit is still readable: the poll fires again.
-    if (status >= 0) status = lib_->CanShare() ? TakeEach(ports + 1, room) : TakeAll(ports + 1, room);
+    const Napi::HandleScope scope(on_events_.Env());
+    if (!block_.intact()) return poll_->Stop();
+    if (status >= 0) status = Take();
     if (status < 0) poll_->Stop();
-    ports[0] = status;
+    reinterpret_cast<int32_t*>(block_.words())[0] = status;
     if (status != 0) Call();
+  }
+
+  // How many ports have an event, written behind the block's first word, or -errno. What does not fit is still readable: the
+  // poll fires again.
+  int Take() {
+    int32_t* ports = reinterpret_cast<int32_t*>(block_.words()) + 1;
+    const auto room = static_cast<int32_t>(block_.size() / sizeof(int32_t)) - 1;
+    return lib_->CanShare() ? TakeEach(ports, room) : TakeAll(ports, room);
   }
 
   // How many ports have an event, or -errno. Linux's driver hands over all in one read(2), which the library's
@@ -158,6 +176,7 @@ Napi::Value OpenEvents(const Napi::CallbackInfo& info, const std::shared_ptr<Xen
   Method(out, "unmask", ports, [](EventPorts& self, Info call) { return self.Unmask(Number(call, 0)); });
   Method(out, "unbind", ports, [](EventPorts& self, Info call) { return self.Unbind(Number(call, 0)); });
   Method(out, "restrict", ports, [](EventPorts& self, Info call) { return self.Restrict(Number(call, 0)); });
+  Method(out, "resume", ports, [](EventPorts& self, Info) { return self.Resume(); });
   Method(out, "close", ports, [](EventPorts& self, Info) {
     self.Close();
     return 0;

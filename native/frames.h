@@ -26,6 +26,12 @@ class Frames {
     arena_.Check();
   }
 
+  void Reset() {
+    block_.Reset();
+    arena_.Reset();
+    capacity_ = 0;
+  }
+
   uint32_t capacity() const { return capacity_; }
   uint32_t& header(uint32_t word) { return block_.words()[word]; }
   uint32_t* frame(uint32_t index) {

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "layout.h"
@@ -91,14 +92,22 @@ void GrantBatch::Copy(bool to_guest) {
     FillSegment(op, to_guest, &segments_[filled]);
     segment_ops_[filled++] = i;
   }
-  // 0 even when segments failed, so each status counts; on an error of the call itself none can be trusted.
-  const bool called = filled == 0 || grant_copy(table_->handle, filled, segments_.data()) == 0;
+  // 0 even when segments failed: what a guest did wrong stands in their statuses. Linux's gntdev fails as a whole when it cannot
+  // pin our own memory (EFAULT, ENOMEM), or for arguments that were checked above.
+  if (filled > 0 && grant_copy(table_->handle, filled, segments_.data()) != 0) return Fail(errno);
   for (uint32_t i = 0; i < filled; i++) {
-    const int32_t status = called ? segments_[i].status : GNTST_GENERAL_ERROR;
+    const int32_t status = segments_[i].status;
     SetStatus(Op(segment_ops_[i]), status);
     if (status != GNTST_OKAY) failed++;
   }
   ops_.words()[OPS_FAILED] = failed;
+  ops_.words()[OPS_ERRNO] = 0;
+}
+
+void GrantBatch::Fail(int error) {
+  // Not 0: whoever sees that nothing failed need not look further.
+  ops_.words()[OPS_FAILED] = std::max(Count(), 1u);
+  ops_.words()[OPS_ERRNO] = static_cast<uint32_t>(error == 0 ? EIO : error);
 }
 
 void GrantBatch::CountFailed() {
@@ -106,6 +115,7 @@ void GrantBatch::CountFailed() {
   uint32_t failed = 0;
   for (uint32_t i = 0; i < count; i++) failed += Op(i)[OP_STATUS] != 0 ? 1 : 0;
   ops_.words()[OPS_FAILED] = failed;
+  ops_.words()[OPS_ERRNO] = 0;
 }
 
 void GrantBatch::FindStaged(bool to_guest) {
@@ -120,21 +130,26 @@ void GrantBatch::FindStaged(bool to_guest) {
   }
 }
 
-void GrantBatch::MapRange(uint32_t first, uint32_t count, int protection) {
+int GrantBatch::MapRange(uint32_t first, uint32_t count, int protection) {
   void* start = table_->lib->gnttab_map_domain_grant_refs(table_->handle, count, domid_, refs_.data() + first,
                                                           protection);
   if (start != nullptr && start != MAP_FAILED) {
     auto* bytes = static_cast<uint8_t*>(start);
     areas_.push_back({bytes, count});
     for (uint32_t i = 0; i < count; i++) pages_[to_map_[first + i]] = bytes + size_t{i} * PAGE_SIZE;
-  } else if (count == 1) {
-    SetStatus(Op(to_map_[first]), GNTST_BAD_GNTREF);
-  } else {
-    // The call maps all or none and does not say which is bad. Halving finds b bad ones among n in O(b log n)
-    // calls and never takes more than 2n.
-    MapRange(first, count / 2, protection);
-    MapRange(first + count / 2, count - count / 2, protection);
+    return 0;
   }
+  const int error = errno;
+  // The host's own trouble is no grant's: each half would meet it too.
+  if (!IsGranterFault(error)) return error;
+  if (count == 1) {
+    SetStatus(Op(to_map_[first]), GNTST_BAD_GNTREF);
+    return 0;
+  }
+  // The call maps all or none and does not say which is bad. Halving finds b bad ones among n in O(b log n)
+  // calls and never takes more than 2n.
+  const int failed = MapRange(first, count / 2, protection);
+  return failed != 0 ? failed : MapRange(first + count / 2, count - count / 2, protection);
 }
 
 void GrantBatch::Move(const uint32_t* op, uint8_t* page, uint8_t* arena, uint32_t length, bool to_guest) {
@@ -157,15 +172,19 @@ void GrantBatch::CopySpans(bool to_guest, bool whole_span) {
 }
 
 void GrantBatch::MoveByMapping(bool to_guest, bool whole_span) {
-  Unmap();
   Choose(whole_span);
+  if (const int error = UnmapAreas(); error != 0) return Fail(error);
   if (chosen_.empty()) return CountFailed();
   mapped_ = true;
   FindStaged(to_guest);
   const auto count = static_cast<uint32_t>(to_map_.size());
-  if (count > 0) MapRange(0, count, to_guest ? PROT_READ | PROT_WRITE : PROT_READ);
-  CopySpans(to_guest, whole_span);
-  if (to_guest || whole_span) Unmap();
+  int error = count == 0 ? 0 : MapRange(0, count, to_guest ? PROT_READ | PROT_WRITE : PROT_READ);
+  if (error == 0) CopySpans(to_guest, whole_span);
+  if (error != 0 || to_guest || whole_span) {
+    const int unmapping = UnmapAreas();
+    if (error == 0) error = unmapping;
+  }
+  if (error != 0) return Fail(error);
   CountFailed();
 }
 
@@ -175,10 +194,32 @@ void GrantBatch::MapToGuest() { MoveByMapping(true, false); }
 
 void GrantBatch::Unmap() {
   if (!mapped_) return;
-  mapped_ = false;
+  ops_.Check();
+  if (const int error = UnmapAreas(); error != 0) return Fail(error);
+  ops_.words()[OPS_ERRNO] = 0;
+}
+
+int GrantBatch::UnmapAreas() {
+  if (!mapped_) return 0;
   std::fill(pages_.begin(), pages_.end(), nullptr);
-  for (const Area& area : areas_) table_->lib->gnttab_unmap(table_->handle, area.start, area.pages);
-  areas_.clear();
+  int error = 0;
+  size_t kept = 0;
+  for (const Area& area : areas_) {
+    if (table_->lib->gnttab_unmap(table_->handle, area.start, area.pages) == 0) continue;
+    error = errno == 0 ? EIO : errno;
+    areas_[kept++] = area;
+  }
+  areas_.resize(kept);
+  mapped_ = kept > 0;
+  return error;
+}
+
+int GrantBatch::End() {
+  const int error = UnmapAreas();
+  ops_.Reset();
+  arena_.Reset();
+  staged_.reset();
+  return -error;
 }
 
 bool GrantBatch::MappedSpan(uint32_t index, iovec* span, uint32_t* head) const {
@@ -202,6 +243,8 @@ Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<Grant
   out["mapFromGuest"] = DirectMethod<&GrantBatch::MapFromGuest>(env, "mapFromGuest", batch);
   out["mapToGuest"] = DirectMethod<&GrantBatch::MapToGuest>(env, "mapToGuest", batch);
   out["unmap"] = DirectMethod<&GrantBatch::Unmap>(env, "unmap", batch);
+  out["end"] = Napi::Function::New(
+      env, [batch](const Napi::CallbackInfo& call) { return Napi::Number::New(call.Env(), batch->End()); });
   out["handle"] = Napi::External<std::shared_ptr<GrantBatch>>::New(
       env, new std::shared_ptr<GrantBatch>(batch), [](Napi::Env, std::shared_ptr<GrantBatch>* held) { delete held; });
   return out;

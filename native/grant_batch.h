@@ -17,13 +17,20 @@ class GrantBatch {
  public:
   GrantBatch(std::shared_ptr<GrantTable> table, uint32_t domid, const Napi::Uint32Array& ops,
              const Napi::Uint8Array& arena, std::shared_ptr<StagedGrants> staged);
-  ~GrantBatch() { Unmap(); }
+  ~GrantBatch() { UnmapAreas(); }
 
   void CopyFromGuest() { Copy(false); }
   void CopyToGuest() { Copy(true); }
   void MapFromGuest();
   void MapToGuest();
   void Unmap();
+  // Unmaps, and lets go of the memory that it works on: every other call throws from then on. 0 or -errno; what could not be
+  // unmapped is tried again by the next call.
+  int End();
+
+  // Throws when JavaScript has taken away the operations that MappedSpan reads.
+  void CheckOps() const { ops_.Check(); }
+  bool mapped() const { return mapped_; }
 
   // Where the bytes of operation `index` lie while mapped, from the span's start on; false when it is not mapped.
   bool MappedSpan(uint32_t index, iovec* span, uint32_t* head) const;
@@ -45,11 +52,16 @@ class GrantBatch {
   void MoveByMapping(bool to_guest, bool whole_span);
   // Finds the pages of the chosen ones, `staged_` first; lists in `to_map_` those that are not there.
   void FindStaged(bool to_guest);
-  void MapRange(uint32_t first, uint32_t count, int protection);
+  // 0, or an errno of the host's.
+  int MapRange(uint32_t first, uint32_t count, int protection);
   static void Move(const uint32_t* op, uint8_t* page, uint8_t* arena, uint32_t length, bool to_guest);
   void CopySpans(bool to_guest, bool whole_span);
-  // Writes OPS_FAILED out of the statuses.
+  // 0 or an errno. Areas that could not be unmapped are kept for the next call.
+  int UnmapAreas();
+  // Writes OPS_FAILED out of the statuses, and that the calls themselves went well.
   void CountFailed();
+  // A call of the hypervisor failed for the host's sake: no status counts, and what was done may be done again.
+  void Fail(int error);
 
   std::shared_ptr<GrantTable> table_;
   // Or nullptr. Its pages need no hypervisor.

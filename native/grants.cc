@@ -13,38 +13,27 @@ namespace vifd {
 
 namespace {
 
-class Mapping {
+// Mapped pages of another domain.
+class Mapping : public BufferPages {
  public:
   Mapping(std::shared_ptr<GrantTable> table, void* start, uint32_t pages)
-      : table_(std::move(table)), start_(start), pages_(pages) {}
+      : BufferPages(start, size_t{pages} * layout::PAGE_SIZE), table_(std::move(table)), pages_(pages) {}
+  ~Mapping() override { Finish(); }
 
-  // The backstop: JavaScript dropped both the mapping and every view of it.
-  ~Mapping() { Release(); }
+ protected:
+  int Release() override { return table_->lib->gnttab_unmap(table_->handle, start(), pages_) < 0 ? -errno : 0; }
 
-  // Weak, or the mapping would keep its own buffer alive. When the buffer is gone no view is left to be emptied.
-  void Expose(const Napi::ArrayBuffer& buffer) { buffer_ = Napi::Weak(buffer.As<Napi::Object>()); }
-
-  // Detached first: a view that is still held is empty then. The other way round it would be a crash.
-  int Unmap() {
-    if (start_ == nullptr) return 0;
-    const Napi::Env env = buffer_.Env();
-    const Napi::HandleScope scope(env);
-    const Napi::Object buffer = buffer_.Value();
-    if (!buffer.IsEmpty() && napi_detach_arraybuffer(env, buffer) != napi_ok) return -EBUSY;
-    return Release();
+  // The guest gets its pages back, whoever still has the addresses. They are free between the two calls: where another
+  // thread was given them, its memory stays there, and the ArrayBuffer that was moved here shows that. It cannot crash.
+  int Vacate() override {
+    if (const int error = Release(); error < 0) return error;
+    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    zeros_ = mmap(start(), size(), PROT_READ | PROT_WRITE, flags, -1, 0) == start();
+    return 0;
   }
 
  private:
-  int Release() {
-    if (start_ == nullptr) return 0;
-    void* start = start_;
-    start_ = nullptr;
-    return table_->lib->gnttab_unmap(table_->handle, start, pages_) < 0 ? -errno : 0;
-  }
-
   std::shared_ptr<GrantTable> table_;
-  Napi::ObjectReference buffer_;
-  void* start_;
   uint32_t pages_;
 };
 
@@ -57,19 +46,12 @@ Napi::Value Map(const Napi::CallbackInfo& info, const std::shared_ptr<GrantTable
   void* start = table->lib->gnttab_map_domain_grant_refs(table->handle, pages, domid, refs.Data(),
                                                          write ? PROT_READ | PROT_WRITE : PROT_READ);
   if (start == nullptr || start == MAP_FAILED) return Napi::Number::New(env, -errno);
-
-  const auto mapping = std::make_shared<Mapping>(table, start, pages);
-  const Napi::ArrayBuffer buffer = ExternalBuffer(env, start, size_t{pages} * layout::PAGE_SIZE, mapping);
-  mapping->Expose(buffer);
-  Napi::Object out = Napi::Object::New(env);
-  out["buffer"] = buffer;
-  out["unmap"] = Napi::Function::New(env, [mapping](const Napi::CallbackInfo& call) {
-    return Napi::Number::New(call.Env(), mapping->Unmap());
-  });
-  return out;
+  return BufferObject(env, std::make_shared<Mapping>(table, start, pages));
 }
 
 }  // namespace
+
+bool IsGranterFault(int error) { return error == EINVAL; }
 
 Napi::Value OpenGrants(Napi::Env env, const std::shared_ptr<XenLib>& lib) {
   GnttabHandle* handle = lib->gnttab_open(SilentLogger(), 0);

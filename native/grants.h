@@ -16,6 +16,11 @@ struct GrantTable {
   ~GrantTable() { lib->gnttab_close(handle); }
 };
 
+// Whether it is the granter's fault that mapping failed with this errno. libxengnttab maps by an ioctl, which looks at no grant,
+// and an mmap, which Linux's gntdev fails with EINVAL for a reference that the hypervisor refuses; xensim fails with the same.
+// Everything else is the host's: no memory (ENOMEM), no room in a table (ENOSPC).
+bool IsGranterFault(int error);
+
 // -> { map(domid, refs, write), batch(..), staged(..) }, or -errno.
 Napi::Value OpenGrants(Napi::Env env, const std::shared_ptr<XenLib>& lib);
 

@@ -6,7 +6,7 @@
 
 #define VIFD_LAYOUT(X)                                                                            \
   X(PAGE_SIZE, 4096)                                                                              \
-  X(OPS_COUNT, 0) X(OPS_FAILED, 1) X(OPS_HEADER_WORDS, 4) X(OP_WORDS, 5)                          \
+  X(OPS_COUNT, 0) X(OPS_FAILED, 1) X(OPS_ERRNO, 2) X(OPS_HEADER_WORDS, 4) X(OP_WORDS, 5)          \
   X(OP_REF, 0) X(OP_SPAN, 1) X(OP_ARENA, 2) X(OP_HEAD, 3) X(OP_STATUS, 4)                         \
   X(FRAMES_COUNT, 0) X(FRAMES_START, 1) X(FRAMES_END, 2) X(FRAMES_ALIGN, 3) X(FRAMES_PHASE, 4)    \
   X(FRAMES_MORE, 5) X(FRAMES_ERRNO, 6) X(FRAMES_HEADER_WORDS, 8)                                  \

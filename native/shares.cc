@@ -15,45 +15,30 @@ struct ShareTable {
   ~ShareTable() { lib->gntshr_close(handle); }
 };
 
-class SharedPages {
+// What a peer still maps lives on, out of our reach.
+class SharedPages : public BufferPages {
  public:
   SharedPages(std::shared_ptr<ShareTable> table, void* start, uint32_t pages)
-      : table_(std::move(table)), start_(start), pages_(pages) {}
-  ~SharedPages() { GiveBack(); }
-
-  void Expose(const Napi::ArrayBuffer& buffer) { buffer_ = Napi::Weak(buffer.As<Napi::Object>()); }
+      : BufferPages(start, size_t{pages} * layout::PAGE_SIZE), table_(std::move(table)), pages_(pages) {}
+  ~SharedPages() override { Finish(); }
 
   // The reference, or -errno.
   int64_t Grant(uint32_t page, uint32_t domid, bool writable) {
-    if (start_ == nullptr || page >= pages_) return -EINVAL;
-    const auto* address = static_cast<const uint8_t*>(start_) + size_t{page} * layout::PAGE_SIZE;
-    const int64_t ref = table_->lib->sim_grant(table_->handle, address, domid, writable ? 1 : 0);
+    if (page >= pages_) return -EINVAL;
+    const int64_t ref =
+        table_->lib->sim_grant(table_->handle, start() + size_t{page} * layout::PAGE_SIZE, domid, writable ? 1 : 0);
     return ref < 0 ? -errno : ref;
   }
 
-  int End(uint32_t ref) { return table_->lib->sim_end(table_->handle, ref) < 0 ? -errno : 0; }
+  int EndGrant(uint32_t ref) { return table_->lib->sim_end(table_->handle, ref) < 0 ? -errno : 0; }
 
-  // Detached first, as for a mapping: what a view still held would show belongs to nobody then.
-  int Release() {
-    if (start_ == nullptr) return 0;
-    const Napi::Env env = buffer_.Env();
-    const Napi::HandleScope scope(env);
-    const Napi::Object buffer = buffer_.Value();
-    if (!buffer.IsEmpty() && napi_detach_arraybuffer(env, buffer) != napi_ok) return -EBUSY;
-    return GiveBack();
-  }
+ protected:
+  int Release() override { return table_->lib->sim_release(table_->handle, start(), pages_) < 0 ? -errno : 0; }
+  // The addresses are the library's, and nothing else can stand there: the pages stay until they are collected.
+  int Vacate() override { return -EBUSY; }
 
  private:
-  int GiveBack() {
-    if (start_ == nullptr) return 0;
-    void* start = start_;
-    start_ = nullptr;
-    return table_->lib->sim_release(table_->handle, start, pages_) < 0 ? -errno : 0;
-  }
-
   std::shared_ptr<ShareTable> table_;
-  Napi::ObjectReference buffer_;
-  void* start_;
   uint32_t pages_;
 };
 
@@ -63,21 +48,15 @@ Napi::Value Allocate(const Napi::CallbackInfo& info, const std::shared_ptr<Share
   void* start = table->lib->sim_allocate(table->handle, pages);
   if (start == nullptr) return Napi::Number::New(env, -errno);
   const auto shared = std::make_shared<SharedPages>(table, start, pages);
-  const Napi::ArrayBuffer buffer = ExternalBuffer(env, start, size_t{pages} * layout::PAGE_SIZE, shared);
-  shared->Expose(buffer);
-
-  Napi::Object out = Napi::Object::New(env);
-  out["buffer"] = buffer;
+  Napi::Object out = BufferObject(env, shared);
   out["grant"] = Napi::Function::New(env, [shared](const Napi::CallbackInfo& call) {
     const int64_t ref = shared->Grant(call[0].As<Napi::Number>().Uint32Value(),
                                       call[1].As<Napi::Number>().Uint32Value(), call[2].As<Napi::Boolean>().Value());
     return Napi::Number::New(call.Env(), static_cast<double>(ref));
   });
   out["end"] = Napi::Function::New(env, [shared](const Napi::CallbackInfo& call) {
-    return Napi::Number::New(call.Env(), shared->End(call[0].As<Napi::Number>().Uint32Value()));
+    return Napi::Number::New(call.Env(), shared->EndGrant(call[0].As<Napi::Number>().Uint32Value()));
   });
-  out["release"] = Napi::Function::New(
-      env, [shared](const Napi::CallbackInfo& call) { return Napi::Number::New(call.Env(), shared->Release()); });
   return out;
 }
 

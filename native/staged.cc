@@ -17,79 +17,103 @@ constexpr size_t AREAS_MAX = 32;
 
 }  // namespace
 
-uint8_t* StagedGrants::MapArea(std::vector<uint32_t>* refs, bool write) {
-  void* start = table_->lib->gnttab_map_domain_grant_refs(table_->handle, static_cast<uint32_t>(refs->size()), domid_,
-                                                          refs->data(), write ? PROT_READ | PROT_WRITE : PROT_READ);
-  return start == MAP_FAILED ? nullptr : static_cast<uint8_t*>(start);
+int StagedGrants::MapArea(Area* area) {
+  void* start = table_->lib->gnttab_map_domain_grant_refs(table_->handle, static_cast<uint32_t>(area->refs.size()), domid_,
+                                                          area->refs.data(), area->write ? PROT_READ | PROT_WRITE : PROT_READ);
+  if (start == nullptr || start == MAP_FAILED) return errno == 0 ? EIO : errno;
+  area->start = static_cast<uint8_t*>(start);
+  return 0;
 }
 
-void StagedGrants::UnmapArea(const Area& area) {
-  table_->lib->gnttab_unmap(table_->handle, area.start, static_cast<uint32_t>(area.refs.size()));
+int StagedGrants::UnmapAll(std::vector<Area> areas) {
+  std::vector<Area> all = std::move(stuck_);
+  stuck_.clear();
+  for (Area& area : areas) all.push_back(std::move(area));
+  int error = 0;
+  for (Area& area : all) {
+    if (table_->lib->gnttab_unmap(table_->handle, area.start, static_cast<uint32_t>(area.refs.size())) == 0) continue;
+    error = errno == 0 ? EIO : errno;
+    stuck_.push_back(std::move(area));
+  }
+  return error;
 }
 
 int StagedGrants::Add(const uint32_t* refs, uint32_t count, bool write) {
-  if (areas_.size() >= AREAS_MAX && !Merge()) return -ENOMEM;
+  if (areas_.size() >= AREAS_MAX) {
+    if (const int error = Merge(); error != 0) return -error;
+  }
   Area area{nullptr, std::vector<uint32_t>(refs, refs + count), write};
-  area.start = MapArea(&area.refs, write);
-  if (area.start == nullptr) return errno == 0 ? -EINVAL : -errno;
+  if (const int error = MapArea(&area); error != 0) return -error;
   areas_.push_back(std::move(area));
   Index();
   return 0;
 }
 
-void StagedGrants::Remove(const uint32_t* refs, uint32_t count) {
+int StagedGrants::Remove(const uint32_t* refs, uint32_t count) {
   std::vector<uint32_t> gone(refs, refs + count);
   std::sort(gone.begin(), gone.end());
-  std::vector<Area> kept;
-  std::vector<Area> old;
-  for (Area& area : areas_) {
+  // By area: what stays of it. All are mapped before any is unmapped, so that a host that cannot leaves all as it is.
+  std::vector<Area> rests;
+  for (const Area& area : areas_) {
     Area rest{nullptr, {}, area.write};
     for (const uint32_t ref : area.refs) {
       if (!std::binary_search(gone.begin(), gone.end(), ref)) rest.refs.push_back(ref);
     }
-    if (rest.refs.size() == area.refs.size()) {
-      kept.push_back(std::move(area));
+    if (!rest.refs.empty() && rest.refs.size() < area.refs.size()) {
+      // Where the guest has ended one of the others the rest is copied by the hypervisor from now on, and nothing else differs.
+      const int error = MapArea(&rest);
+      if (error != 0 && !IsGranterFault(error)) {
+        rests.erase(std::remove_if(rests.begin(), rests.end(), [](const Area& one) { return one.start == nullptr; }),
+                    rests.end());
+        UnmapAll(std::move(rests));
+        return -error;
+      }
+    }
+    rests.push_back(std::move(rest));
+  }
+  std::vector<Area> kept;
+  std::vector<Area> old;
+  for (size_t i = 0; i < areas_.size(); i++) {
+    if (rests[i].refs.size() == areas_[i].refs.size()) {
+      kept.push_back(std::move(areas_[i]));
       continue;
     }
-    // The rest is mapped anew. Where that fails it is copied by the hypervisor from now on, and nothing else is different.
-    if (!rest.refs.empty()) rest.start = MapArea(&rest.refs, rest.write);
-    if (rest.start != nullptr) kept.push_back(std::move(rest));
-    old.push_back(std::move(area));
+    if (rests[i].start != nullptr) kept.push_back(std::move(rests[i]));
+    old.push_back(std::move(areas_[i]));
   }
   areas_ = std::move(kept);
-  // Nobody finds a page any more when it is unmapped.
+  // No search finds a page any more when it is unmapped.
   Index();
-  for (const Area& area : old) UnmapArea(area);
+  // The grants must not be in use when the guest hears that it has them back.
+  return -UnmapAll(std::move(old));
 }
 
-bool StagedGrants::Merge() {
+int StagedGrants::Merge() {
   std::vector<Area> merged;
+  int error = 0;
   for (const bool write : {false, true}) {
     Area all{nullptr, {}, write};
     for (const Area& area : areas_) {
       if (area.write == write) all.refs.insert(all.refs.end(), area.refs.begin(), area.refs.end());
     }
     if (all.refs.empty()) continue;
-    all.start = MapArea(&all.refs, write);
-    if (all.start == nullptr) break;
+    error = MapArea(&all);
+    if (error != 0) break;
     merged.push_back(std::move(all));
   }
-  size_t mapped = 0;
-  for (const Area& area : merged) mapped += area.refs.size();
-  const bool whole = mapped == size_;
-  if (whole) {
+  if (error == 0) {
     std::swap(areas_, merged);
     Index();
   }
-  for (const Area& area : merged) UnmapArea(area);
-  return whole;
+  UnmapAll(std::move(merged));
+  return error;
 }
 
-void StagedGrants::Clear() {
+int StagedGrants::Clear() {
   std::vector<Area> old = std::move(areas_);
   areas_.clear();
   Index();
-  for (const Area& area : old) UnmapArea(area);
+  return -UnmapAll(std::move(old));
 }
 
 void StagedGrants::Index() {
@@ -119,11 +143,13 @@ Napi::Value NewStaged(const Napi::CallbackInfo& info, const std::shared_ptr<Gran
   });
   out["remove"] = Napi::Function::New(env, [staged](const Napi::CallbackInfo& call) {
     auto refs = call[0].As<Napi::Uint32Array>();
-    staged->Remove(refs.Data(), static_cast<uint32_t>(refs.ElementLength()));
+    return Napi::Number::New(call.Env(),
+                             staged->Remove(refs.Data(), static_cast<uint32_t>(refs.ElementLength())));
   });
   out["size"] = Napi::Function::New(
       env, [staged](const Napi::CallbackInfo& call) { return Napi::Number::New(call.Env(), staged->size()); });
-  out["clear"] = Napi::Function::New(env, [staged](const Napi::CallbackInfo&) { staged->Clear(); });
+  out["clear"] = Napi::Function::New(
+      env, [staged](const Napi::CallbackInfo& call) { return Napi::Number::New(call.Env(), staged->Clear()); });
   out["handle"] = Napi::External<std::shared_ptr<StagedGrants>>::New(
       env, new std::shared_ptr<StagedGrants>(staged),
       [](Napi::Env, std::shared_ptr<StagedGrants>* held) { delete held; });

@@ -18,9 +18,10 @@ class StagedGrants {
 
   // Maps `refs`, none of which is here yet: all or none. 0, or -errno.
   int Add(const uint32_t* refs, uint32_t count, bool write);
-  // Unmaps those of `refs` that are here.
-  void Remove(const uint32_t* refs, uint32_t count);
-  void Clear();
+  // Unmaps those of `refs` that are here. 0, or -errno: nothing has changed then.
+  int Remove(const uint32_t* refs, uint32_t count);
+  // 0, or -errno: what could not be unmapped is tried again by the next call.
+  int Clear();
   uint32_t size() const { return size_; }
 
   // The grant's page, or nullptr when it is not here, or only for reading.
@@ -47,16 +48,20 @@ class StagedGrants {
   };
 
   uint32_t Hash(uint32_t ref) const { return (ref * 0x9e3779b1u >> 12) & mask_; }
-  // Makes one area of all for reading, and one of all for writing. False when these could not be mapped anew.
-  bool Merge();
-  uint8_t* MapArea(std::vector<uint32_t>* refs, bool write);
-  void UnmapArea(const Area& area);
+  // Makes one area of all for reading, and one of all for writing. 0, or an errno when these could not be mapped anew.
+  int Merge();
+  // 0 or an errno.
+  int MapArea(Area* area);
+  // Unmaps areas that are in the table no more, and those that could not be unmapped before. 0 or an errno.
+  int UnmapAll(std::vector<Area> areas);
   // Fills the table from the areas. Never more than half full, so that every search ends.
   void Index();
 
   std::shared_ptr<GrantTable> table_;
   uint32_t domid_;
   std::vector<Area> areas_;
+  // Out of the table, and still mapped.
+  std::vector<Area> stuck_;
   std::vector<Entry> entries_;
   uint32_t mask_ = 0;
   uint32_t size_ = 0;

@@ -33,6 +33,13 @@ std::unique_ptr<Uring> OpenUring() {
   return wish != nullptr && strcmp(wish, "0") == 0 ? nullptr : Uring::Open();
 }
 
+// Of two frames' errnos, the one that is reported. That the host's side is full, or that a frame is malformed, must not hide that
+// the device is gone.
+uint32_t Worse(uint32_t one, uint32_t other) {
+  const auto rank = [](uint32_t error) { return error == 0 ? 0 : error == EAGAIN ? 1 : error == EINVAL ? 2 : 3; };
+  return rank(other) > rank(one) ? other : one;
+}
+
 class TapIo : public std::enable_shared_from_this<TapIo> {
  public:
   TapIo(const Napi::Object& options, std::shared_ptr<TapDevice> tap)
@@ -52,6 +59,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
   uint32_t Write() {
     if (!open()) return 0;
     writes_.Check();
+    if (mapped_ != nullptr && mapped_->mapped()) mapped_->CheckOps();
     const uint32_t count = std::min(writes_.header(FRAMES_COUNT), writes_.capacity());
     // One frame is one system call either way.
     return ring_ != nullptr && count > 1 ? WriteTogether(count) : WriteEach(count);
@@ -87,6 +95,8 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     reads_.header(FRAMES_COUNT) = count;
     reads_.header(FRAMES_MORE) = more && error == 0 ? 1 : 0;
     reads_.header(FRAMES_ERRNO) = error;
+    // What the poll reported has passed.
+    if (error == 0) failed_ = false;
     return count;
   }
 
@@ -99,6 +109,12 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     if (poll_ != nullptr) poll_->Close();
     poll_ = nullptr;
     ring_.reset();
+    // JavaScript may keep its functions for long: they must hold neither the queue, which `on_readable_` does, nor memory.
+    on_readable_.Reset();
+    writes_.Reset();
+    reads_.Reset();
+    mapped_.reset();
+    pieces_ = {};
   }
 
  private:
@@ -133,7 +149,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
       const int error = frame[FRAME_LENGTH] == 0 ? 0 : Send(frame);
       if (error == EAGAIN) break;
       frame[FRAME_STATUS] = static_cast<uint32_t>(error);
-      if (error != 0) last_error = static_cast<uint32_t>(error);
+      last_error = Worse(last_error, static_cast<uint32_t>(error));
     }
     writes_.header(FRAMES_ERRNO) = last_error;
     return done;
@@ -163,7 +179,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
       uint32_t& status = writes_.frame(i)[FRAME_STATUS];
       const auto result = static_cast<int32_t>(status);
       status = result < 0 ? static_cast<uint32_t>(-result) : 0;
-      if (status != 0) last_error = status;
+      last_error = Worse(last_error, status);
     }
     writes_.header(FRAMES_ERRNO) = last_error;
     return count;
@@ -221,6 +237,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     } catch (const Napi::Error& error) {
       napi_fatal_exception(env, error.Value());
     }
+    // It may have closed us.
     if (!wanted_ && poll_ != nullptr) poll_->Stop();
   }
 

@@ -26,7 +26,7 @@ export class SimJournals {
         step(`open journal ${name}`);
         const page = this.#open(name, bytes);
         step(`journal ${name} is open`);
-        return page;
+        return { bytes: page, close: () => {} };
       },
       names: (vif) => this.#names(vif),
       remove: (name) => {

@@ -26,7 +26,7 @@ export function guestXen(life: ModelXen, arenas: ArenaPool, lateMs: number): Xen
   return {
     ...parts,
     events: {
-      bind: (domid, port, onEvent) => events.bind(domid, port, late(onEvent)),
+      bind: (domid, port, onEvent, onFault) => events.bind(domid, port, late(onEvent), onFault),
       bindUnbound: (domid, onEvent) => events.bindUnbound(domid, late(onEvent)),
     },
   };
@@ -38,7 +38,8 @@ function partsOf(life: ModelXen, arenas: ArenaPool): Xen {
     ...{ domid, events, store, clock, shares },
     grants: {
       map: (...args) => life.grants.map(...args),
-      arena: (bytes) => arenas.take(bytes),
+      // The pool takes all back at once, at the run's end.
+      arena: (bytes) => Object.assign(arenas.take(bytes), { [Symbol.dispose]: () => {} }),
       batch: (options) => life.grants.batch(options),
       staged: (domid) => life.grants.staged(domid),
     },

@@ -27,6 +27,8 @@ export interface AttachmentParts {
   /** A guest that was stalled takes frames again, by this queue. */
   readonly onRecovered: (queue: number) => void;
   readonly onError: (error: VifdError) => void;
+  /** The connection could not go on, for no fault of the guest, which is cut off: it is to be attached again. */
+  readonly onFailure: (error: VifdError) => void;
 }
 
 /** Faults that end with the connection that has them. */
@@ -105,7 +107,8 @@ export class Attachment {
   }
 
   async #attach(settings: FrontendSettings): Promise<void> {
-    const { clock } = this.#parts.xen;
+    const { faults, xen } = this.#parts;
+    const { clock } = xen;
     const began = clock.now();
     const port = await this.#parts.port.open();
     if (this.#released) return;
@@ -118,6 +121,7 @@ export class Attachment {
     try {
       this.#connection = this.#connect(settings, port);
     } catch (error) {
+      faults.forget((kind) => kind === 'host');
       if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
       throw error;
     }
@@ -139,6 +143,14 @@ export class Attachment {
       hooks,
       counters: (queue) => counters.of(queue),
       onStop: (reason) => this.#stop(reason),
+      onHostFault: (fault) => {
+        if (fault === undefined) faults.end('host');
+        else faults.begin('host', this.#named(fault));
+      },
+      onFailure: (error) => {
+        this.release('failed');
+        this.#parts.onFailure(error);
+      },
       onStall: (queue, linkDown) => {
         const where = settings.queues.length > 1 ? ` by queue ${queue}` : '';
         const then = linkDown ? 'its link is down' : 'they are dropped';
@@ -165,6 +177,11 @@ export class Attachment {
     this.#reason = reason;
     this.release('protocol-error');
     onError(new VifdError('ERR_PROTOCOL', `${vif.id} stopped: ${reason}`, { vif: vif.id }));
+  }
+
+  #named({ code, message, errno }: VifdError): VifdError {
+    const { id } = this.#parts.vif;
+    return new VifdError(code, `${id}: ${message}`, { vif: id, ...(errno === undefined ? {} : { errno }) });
   }
 
   #error(code: VifdErrorCode, message: string): VifdError {

@@ -1,5 +1,5 @@
 import { FRAME_BYTES_MAX, FrameBatch } from '../ports/types.js';
-import { type Arena, PAGE_SIZE } from '../xen/types.js';
+import { type OwnArena, PAGE_SIZE } from '../xen/types.js';
 import { SPILL_BYTES } from './hooks.js';
 import { BATCH_SLOTS } from './pump.js';
 
@@ -24,12 +24,20 @@ export const TO_GUEST_ARENA_BYTES = READ_BYTES + SPILL_BYTES;
 export interface Batches {
   readonly fromGuest: FrameBatch;
   readonly toGuest: FrameBatch;
+  /** Ends the memory of both. */
+  end(): void;
 }
 
-/** Batches in memory that ends with the process. */
-export function newBatches(arena: (bytes: number) => Arena): Batches {
+/** Batches in memory that ends with the process, or before. */
+export function newBatches(arena: (bytes: number) => OwnArena): Batches {
+  const fromGuest = arena(FROM_GUEST_ARENA_BYTES);
+  const toGuest = arena(TO_GUEST_ARENA_BYTES);
   return {
-    fromGuest: new FrameBatch(arena(FROM_GUEST_ARENA_BYTES), BATCH_SLOTS),
-    toGuest: new FrameBatch(arena(TO_GUEST_ARENA_BYTES), TO_GUEST_FRAMES),
+    fromGuest: new FrameBatch(fromGuest, BATCH_SLOTS),
+    toGuest: new FrameBatch(toGuest, TO_GUEST_FRAMES),
+    end: () => {
+      fromGuest[Symbol.dispose]();
+      toGuest[Symbol.dispose]();
+    },
   };
 }

@@ -1,5 +1,5 @@
 import type { FrontendSettings } from './handshake.js';
-import { type Ignored, isJournalOf, type Journals } from './journal.js';
+import { type Ignored, isJournalOf, type JournalPages, type Journals } from './journal.js';
 import { QUEUE_JOURNAL_BYTES, type QueueJournal, readQueueJournal } from './queue-journal.js';
 import type { VifAddress } from './types.js';
 import { newVifJournal, readVifJournal, VIF_JOURNAL_BYTES, type VifJournal } from './vif-journal.js';
@@ -10,6 +10,8 @@ export interface ConnectionJournals {
   readonly queues: readonly (QueueJournal | undefined)[];
   /** Each that was asked for could be had. */
   readonly whole: boolean;
+  /** The connection has ended: nothing looks at them any more. Idempotent. */
+  close(): void;
 }
 
 const SAID: Record<Ignored, string> = {
@@ -43,10 +45,13 @@ export class VifJournals {
     this.#gone = false;
     const { domid, handle } = this.#vif;
     const said: { error?: unknown } = {};
+    const open: JournalPages[] = [];
     const opened = <T>(name: string, bytes: number, read: (journal: Uint8Array) => T): T | undefined => {
       try {
         const journal = this.#journals?.open(name, bytes);
-        return journal === undefined ? undefined : read(journal);
+        if (journal === undefined) return undefined;
+        open.push(journal);
+        return read(journal.bytes);
       } catch (error) {
         said.error ??= error;
         return undefined;
@@ -64,7 +69,10 @@ export class VifJournals {
     if (said.error !== undefined) this.#onError(said.error);
     for (const why of new Set([...queues, vif].map((journal) => journal?.ignored)))
       if (why !== undefined) this.#onIgnored(SAID[why]);
-    return { vif: vif ?? newVifJournal(), queues, whole: said.error === undefined };
+    const close = () => {
+      for (const journal of open.splice(0)) journal.close();
+    };
+    return { vif: vif ?? newVifJournal(), queues, whole: said.error === undefined, close };
   }
 
   /** The guest's connection is over, and so are its journals. */

@@ -10,6 +10,7 @@ import { CreditTurns } from './credit-turns.js';
 import type { FrontendSettings } from './handshake.js';
 import { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
+import { type HostFaultListener, HostFaults } from './host-faults.js';
 import { MulticastFilter } from './multicast.js';
 import { Queue } from './queue.js';
 import { QueueRings } from './queue-rings.js';
@@ -18,6 +19,7 @@ import { Stalls } from './stalls.js';
 import { Steering } from './steering.js';
 import type { Taker } from './to-guest.js';
 import type { PayloadMode, VifStats } from './types.js';
+import { type Undo, undoAll } from './undo.js';
 
 export interface ConnectionParts {
   readonly xen: Xen;
@@ -31,6 +33,10 @@ export interface ConnectionParts {
   readonly counters: (queue: number) => QueueCounters;
   /** The guest broke the protocol in one queue; nothing was let go of yet. */
   readonly onStop: (reason: string) => void;
+  /** A call of the host's own fails, for no fault of the guest, and is tried again; undefined: all works again. */
+  readonly onHostFault: HostFaultListener;
+  /** The connection cannot go on, for no fault of the guest: its memory is gone, or the data path has a mistake. */
+  readonly onFailure: (error: VifdError) => void;
   /** The guest takes no frames by a queue; it goes on by itself when it does. With all queues stalled the link is down. */
   readonly onStall: (queue: number, linkDown: boolean) => void;
   /** It takes frames by that queue again. */
@@ -56,15 +62,17 @@ export class Connection {
   readonly #taker: Taker;
   readonly #parts: ConnectionParts;
   readonly #attachedMs: number;
+  readonly #hostFaults: HostFaults;
 
   /**
-   * Attaches to all queues, or to none.
-   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
+   * Attaches to all queues, or to none. The journals are the connection's from then on.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
    */
   constructor(parts: ConnectionParts) {
     const { settings, journals } = parts;
     const { scatterGather, xdpHeadroom } = settings;
     this.#parts = parts;
+    this.#hostFaults = new HostFaults(parts.onHostFault);
     this.#clock = parts.xen.clock;
     this.#attachedMs = this.#clock.now();
     this.#taker = { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) };
@@ -144,11 +152,15 @@ export class Connection {
     for (const queue of this.queues) queue.start();
   }
 
-  /** Lets go of the guest, which stays connected. */
+  /** Lets go of the guest, which stays connected, and of all memory: nothing looks at the pages any more. */
   detach(): void {
-    this.#control?.detach();
-    for (const queue of this.queues) queue.detach();
-    for (const rings of this.#rings) rings[Symbol.dispose]();
+    const { journals } = this.#parts;
+    // The last first.
+    const undo: Undo = [() => journals.close()];
+    for (const rings of this.#rings) undo.push(() => rings[Symbol.dispose]());
+    for (const queue of this.queues) undo.push(() => queue.detach());
+    undo.push(() => this.#control?.detach());
+    undoAll(undo, this.#hostFaults.of('detaching'));
   }
 
   /** How far earlier lives have answered control requests; undefined: none was ever answered. */
@@ -158,12 +170,30 @@ export class Connection {
     return answered !== 0 || wrapped ? answered : undefined;
   }
 
-  #attachControl({ xen, domid, settings, journals, onStop }: ConnectionParts): Control | undefined {
+  #attachControl({
+    xen,
+    domid,
+    settings,
+    journals,
+    onStop,
+    onFailure,
+  }: ConnectionParts): Control | undefined {
     const { control } = settings;
     if (control === undefined) return undefined;
     const stagingOf = (queue: number) => this.queues[queue]?.staging;
     const { control: log, controlWrapped: wrapped } = journals.vif;
-    return new Control({ xen, domid, settings: control, log, wrapped, hash: this.hash, stagingOf, onStop });
+    return new Control({
+      xen,
+      domid,
+      settings: control,
+      log,
+      wrapped,
+      hash: this.hash,
+      stagingOf,
+      onStop,
+      onFailure,
+      hostFaultsOf: (part) => this.#hostFaults.of(part),
+    });
   }
 
   #attachRings({ xen, domid, settings, journals }: ConnectionParts, index: number): QueueRings {
@@ -172,6 +202,7 @@ export class Connection {
       domid,
       settings: settings.queues[index],
       journal: journals.queues[index],
+      onFault: this.#hostFaults.of(`rings ${index}`),
     });
   }
 
@@ -198,6 +229,7 @@ export class Connection {
         },
       },
       onStop: (reason) => parts.onStop(`${this.#nameOf(index)}${reason}`),
+      hostFaultsOf: (part) => this.#hostFaults.of(`queue ${index} ${part}`),
     });
   }
 

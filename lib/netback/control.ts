@@ -13,9 +13,11 @@ import { ControlRequests } from './control-requests.js';
 import { GuestPage } from './guest-page.js';
 import type { ControlSettings } from './handshake.js';
 import type { HashState } from './hash.js';
+import type { HostFaultListener } from './host-faults.js';
 import type { PumpResult } from './pump.js';
 import type { Staging } from './staging.js';
-import { Worker } from './worker.js';
+import { type Undo, undoAll } from './undo.js';
+import { Worker, type WorkerParts } from './worker.js';
 
 /** The ring's index in front of 0. */
 const LAST_INDEX = 0xffffffff;
@@ -36,6 +38,9 @@ export interface ControlParts {
   readonly stagingOf: (queue: number) => Staging | undefined;
   /** The guest broke the protocol. */
   readonly onStop: (reason: string) => void;
+  readonly onFailure: WorkerParts['onFailure'];
+  /** A listener for one part of the connection. */
+  readonly hostFaultsOf: (part: string) => HostFaultListener;
 }
 
 /**
@@ -48,7 +53,8 @@ export class Control {
   readonly #worker: Worker;
   readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
   readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
-  readonly #undo: Array<() => void> = [];
+  readonly #undo: Undo = [];
+  readonly #hostFaultsOf: ControlParts['hostFaultsOf'];
   readonly #answered: number;
   readonly #wrapped: Uint32Array;
   readonly #afterStore: (() => void) | undefined;
@@ -57,11 +63,12 @@ export class Control {
 
   /**
    * Attaches to the ring, wherever it stands.
-   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
    */
   constructor(parts: ControlParts) {
     const { xen, domid, settings } = parts;
     this.#wrapped = parts.wrapped;
+    this.#hostFaultsOf = parts.hostFaultsOf;
     this.#afterStore = xen.step?.bind(xen, 'store to the journal');
     try {
       const mapping = xen.grants.map(domid, [settings.ringRef], 'write');
@@ -79,12 +86,15 @@ export class Control {
         clock: xen.clock,
         onIdle: () => this.#unmask(),
         onStop: parts.onStop,
+        onFailure: parts.onFailure,
+        onHostFault: parts.hostFaultsOf('control ring'),
       });
       this.#undo.push(() => this.#worker.end());
-      this.#channel = xen.events.bind(domid, settings.port, () => {
+      const onEvent = () => {
         this.#masked = true;
         this.#worker.wake();
-      });
+      };
+      this.#channel = xen.events.bind(domid, settings.port, onEvent, parts.hostFaultsOf('control channel'));
       const channel = this.#channel;
       this.#undo.push(() => channel.close());
     } catch (error) {
@@ -116,8 +126,7 @@ export class Control {
 
   detach(): void {
     this.#channel = undefined;
-    for (const undo of this.#undo.reverse()) undo();
-    this.#undo.length = 0;
+    undoAll(this.#undo, this.#hostFaultsOf('control ring'));
   }
 
   /** As many requests as the ring has, at most; rounds that find none count too. */
@@ -130,8 +139,14 @@ export class Control {
         result = { stop: 'control ring: req_prod is beyond the ring' };
         break;
       }
-      if (waiting > 0) heard = this.#serve() || heard;
-      else if (!this.#ring.arm()) {
+      if (waiting > 0) {
+        const served = this.#tryServe();
+        if (typeof served === 'object') {
+          result = served;
+          break;
+        }
+        heard = served || heard;
+      } else if (!this.#ring.arm()) {
         result = 'idle';
         break;
       }
@@ -140,11 +155,21 @@ export class Control {
     return result;
   }
 
-  /** @returns whether the guest asked to be notified. */
+  /** netif.h has no status for "later": a request that the host has no memory for waits in the ring, and is carried out again. */
+  #tryServe(): boolean | { readonly fault: VifdError } {
+    try {
+      return this.#serve();
+    } catch (error) {
+      if (error instanceof VifdError && error.code === 'ERR_HOST') return { fault: error };
+      throw error;
+    }
+  }
+
+  /** @returns whether the guest asked to be notified. @throws VifdError ERR_HOST; the request is still to be carried out. */
   #serve(): boolean {
     this.#ring.copy(1, this.#request);
-    this.#ring.take(1);
     const status = this.#requests.execute(this.#request, this.#ring.responsesPublished);
+    this.#ring.take(1);
     answerControl(this.#request, status, this.#requests.data, this.#response);
     if (this.#ring.responsesPublished === LAST_INDEX) this.#noteWrap();
     const heard = this.#ring.publish(this.#response, 1);

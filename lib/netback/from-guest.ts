@@ -3,26 +3,25 @@ import * as ports from '../ports/types.js';
 import * as netif from '../protocol/netif.js';
 import { NONE_KEPT } from '../protocol/redo.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
-import { parseTx, ROLE_DATA, ROLE_NONE, ROLE_REFUSED, TxFrames } from '../protocol/tx.js';
+import { parseTx, TxFrames } from '../protocol/tx.js';
 import type { Clock, GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
-import * as batches from './batches.js';
 import type { FlowCounters } from './counters.js';
 import type { CreditTurn } from './credit-turns.js';
+import { layOutFromGuest } from './from-guest-layout.js';
 import type { Hooks } from './hooks.js';
+import type { HostFaultListener } from './host-faults.js';
 import type { MulticastFilter } from './multicast.js';
 import { describeFromGuest, HEADERS_BYTES } from './offload.js';
-import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
+import { BATCH_SLOTS, batchFault, isForeignFault, type PumpResult, portFault } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_COUNT, FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
+const { FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = ports;
-const { EXTRA_TYPE_MCAST_ADD, TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
-const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
-const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
-const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
-const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
+const { EXTRA_TYPE_MCAST_ADD, TX_SLOT_WORDS } = netif;
+const { OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS } = xen;
+const { OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
 /** Batches of one turn: then other vifs have their turn. */
 const TURN_BATCHES = 8;
@@ -49,8 +48,14 @@ export class FromGuest {
   /** Of the batch at hand: bytes of all its frames, and whether all are to be sent as the guest gave them. */
   #bytes = 0;
   #intact = false;
-  /** The batch at hand was cut by the guest's rate. */
+  /** The batch at hand was cut by the guest's rate; its bytes, to be charged. */
   #exhausted = false;
+  #charge = 0;
+  /** The batch at hand is done but for this: the host could not unmap its pages. */
+  #unanswered: (() => void) | undefined;
+  readonly #onPortFault: HostFaultListener;
+  /** The port failed a frame of the last batch, for no fault of the frame. */
+  #portFaulty = false;
 
   constructor(parts: {
     ring: BackRing;
@@ -65,7 +70,10 @@ export class FromGuest {
     credit: CreditTurn;
     clock: Clock;
     counters: FlowCounters;
+    /** The port fails to send frames, which are dropped and counted; undefined: it sends again. */
+    onPortFault?: HostFaultListener | undefined;
   }) {
+    this.#onPortFault = parts.onPortFault ?? (() => {});
     this.frames = parts.frames;
     const { arena } = parts.frames;
     const { domid, staged } = parts;
@@ -91,12 +99,14 @@ export class FromGuest {
       this.#count(this.#io?.write() ?? 0);
       this.#ring.keepNone();
     }
+    this.frames.block[FRAMES_ERRNO] = 0;
     // An earlier life may have mapped pages where this one copies.
     this.frames.block.fill(0, FRAMES_HEADER_WORDS);
   }
 
   /** Moves what waits, a bounded amount. `notify` runs when the guest asked to hear of our responses. */
   pump(notify: () => void): PumpResult {
+    if (this.#unanswered !== undefined && !this.#unmap(this.#unanswered)) return this.#unmapFault();
     this.#credit.look();
     // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
     for (let round = 0; round < TURN_BATCHES; round++) {
@@ -106,29 +116,35 @@ export class FromGuest {
         if (!this.#ring.arm()) return 'idle';
         continue;
       }
-      const fault = this.#batch(Math.min(waiting, BATCH_SLOTS), waiting <= BATCH_SLOTS, notify);
-      if (fault !== undefined) return { stop: `from-guest ring: ${fault}` };
+      const ended = this.#batch(Math.min(waiting, BATCH_SLOTS), waiting <= BATCH_SLOTS, notify);
+      if (ended !== undefined) return ended;
       if (this.#exhausted) return { waitMs: this.#credit.refuse(this.#clock.now()) };
     }
     return 'more';
   }
 
-  #batch(slots: number, whole: boolean, notify: () => void): string | undefined {
+  /** @returns how the turn ends; undefined: it goes on. */
+  #batch(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
     const parsed = this.#parsed;
     this.#ring.copy(slots, this.#slots);
     parseTx(this.#slots, slots, whole, parsed);
+    this.#charge = 0;
     this.#exhausted = this.#credit.limited && this.#exceeds();
-    if (parsed.slots === 0) return parsed.fault;
-    this.#ring.take(parsed.slots);
-    if (parsed.commands > 0) this.#command();
+    if (parsed.slots === 0) return stopFor(parsed.fault);
     this.#describe();
     const refused = this.#fetch();
+    // Nothing was taken yet: the same slots are looked at again.
+    const errno = this.grants.ops[OPS_ERRNO];
+    if (errno !== 0) return { fault: batchFault('Getting frames from the guest', errno) };
+    this.#ring.take(parsed.slots);
+    if (this.#charge > 0) this.#credit.spend(this.#charge);
+    if (parsed.commands > 0) this.#command();
     this.#intact &&= parsed.refusals === 0 && !this.#hooks.active;
     if (this.#hooks.active) this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed);
     this.#counters.errors += parsed.refusals;
-    if (this.#ours()) this.#answerAndSend(notify);
-    else this.#sendAndAnswer(notify);
-    return refused ?? parsed.fault;
+    const done = this.#ours() ? this.#answerAndSend(notify) : this.#sendAndAnswer(notify);
+    if (!done) return this.#unmapFault();
+    return stopFor(refused ?? parsed.fault);
   }
 
   /** Takes as many of the frames as the guest's rate allows. @returns whether some must wait. */
@@ -141,7 +157,7 @@ export class FromGuest {
       bytes += parsed.size(frames);
       frames++;
     }
-    this.#credit.spend(bytes);
+    this.#charge = bytes;
     const exceeds = frames < parsed.count;
     parsed.truncate(frames);
     return exceeds;
@@ -152,18 +168,38 @@ export class FromGuest {
     return !this.#direct || this.#hooks.active;
   }
 
-  #answerAndSend(notify: () => void): void {
+  /** @returns false when the host could not unmap the pages: the rest is done when it can. */
+  #answerAndSend(notify: () => void): boolean {
+    if (this.#payload === 'copy') this.#answerThenSend(notify);
     // A guest may end a grant as soon as it is answered, and must not find it in use.
-    if (this.#payload === 'map') this.grants.unmap();
+    else return this.#unmap(() => this.#answerThenSend(notify));
+    return true;
+  }
+
+  #answerThenSend(notify: () => void): void {
     if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots, 0)) notify();
     this.#send();
     this.#ring.keepNone();
   }
 
-  #sendAndAnswer(notify: () => void): void {
+  /** As `#answerAndSend`. */
+  #sendAndAnswer(notify: () => void): boolean {
     this.#send();
+    return this.#unmap(() => {
+      if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots)) notify();
+    });
+  }
+
+  /** Unmaps the batch's pages, and then does `rest`, now or when it works. @returns whether it worked. */
+  #unmap(rest: () => void): boolean {
     this.grants.unmap();
-    if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots)) notify();
+    this.#unanswered = this.grants.ops[OPS_ERRNO] === 0 ? undefined : rest;
+    if (this.#unanswered === undefined) rest();
+    return this.#unanswered === undefined;
+  }
+
+  #unmapFault(): PumpResult {
+    return { fault: batchFault("Unmapping the guest's pages", this.grants.ops[OPS_ERRNO]) };
   }
 
   /** Changes the multicast list as the guest says. Killed before it is answered, the next life does it again: no harm. */
@@ -178,72 +214,18 @@ export class FromGuest {
     }
   }
 
-  /** Lays the frames out in the arena and writes an operation for each slot of data. One loop without calls: it is hot. */
   #describe(): void {
-    const { roles, slots: count } = this.#parsed;
-    const slots = this.#slots;
-    const block = this.frames.block;
-    const ops = this.grants.ops;
-    let frame = FRAMES_HEADER_WORDS - FRAME_WORDS;
-    let op = OPS_HEADER_WORDS;
-    let place = 0;
-    let slack = PHASE_BYTES;
-    let bytes = 0;
-    for (let slot = 0; slot < count; slot++) {
-      const role = roles[slot];
-      if (role === NONE) continue;
-      const from = slot * TX_SLOT_WORDS;
-      const length = role === REFUSED ? 0 : slots[from + 2] >>> 16;
-      if (role === DATA) {
-        block[frame + FRAME_LENGTH] += length;
-      } else {
-        frame += FRAME_WORDS;
-        place = ((place + FRAME_ALIGN - 1) & -FRAME_ALIGN) + FRAME_PHASE;
-        const pad = this.#padding(slot, place, length);
-        if (pad <= slack) {
-          place += pad;
-          slack -= pad;
-        }
-        block[frame + FRAME_OFFSET] = place;
-        block[frame + FRAME_LENGTH] = length;
-        if (role === REFUSED) continue;
-      }
-      ops[op + OP_REF] = slots[from];
-      ops[op + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
-      ops[op + OP_ARENA] = place;
-      op += OP_WORDS;
-      place += length;
-      bytes += length;
-    }
-    ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
-    block[FRAMES_COUNT] = this.#parsed.count;
-    this.#bytes = bytes;
+    this.#bytes = layOutFromGuest(this.#parsed, this.#slots, this.frames.block, this.grants.ops);
     this.#intact = true;
-  }
-
-  /**
-   * How much further on a frame should lie, so that no slot's bytes cross a page of the arena: such a slot is two copies
-   * for Xen (1.9 a segment without, 1.0 with). A long frame gets its second slot's offset in the page; the others mostly
-   * begin at a page.
-   */
-  #padding(slot: number, place: number, length: number): number {
-    const flags = this.#slots[slot * TX_SLOT_WORDS + 1] >>> 16;
-    if ((flags & TX_FLAG_MORE_DATA) === 0) {
-      const inPage = place & (PAGE_SIZE - 1);
-      return inPage + length > PAGE_SIZE ? PAGE_SIZE - inPage : 0;
-    }
-    const { roles, slots } = this.#parsed;
-    let next = slot + 1;
-    while (next < slots && roles[next] === NONE) next++;
-    const second = next < slots ? this.#slots[next * TX_SLOT_WORDS + 1] & 0xfffe : 0;
-    return (second - length - place) & (PAGE_SIZE - 2);
   }
 
   /** Brings the bytes, then judges each frame. @returns the reason to stop, when a grant was not the guest's to give. */
   #fetch(): string | undefined {
     if (this.#payload === 'copy') this.grants.copyFromGuest();
     else this.#map();
-    const refused = this.grants.ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed();
+    const { ops } = this.grants;
+    if (ops[OPS_ERRNO] !== 0) return undefined;
+    const refused = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed();
     this.#offload();
     return refused;
   }
@@ -343,12 +325,22 @@ export class FromGuest {
     const written = this.#io?.write() ?? 0;
     const counters = this.#counters;
     counters.batches++;
-    if (this.#intact && written === count && block[FRAMES_ERRNO] === 0) {
+    const errno = block[FRAMES_ERRNO];
+    if (this.#intact && written === count && errno === 0) {
       counters.frames += count;
       counters.bytes += this.#bytes;
     } else {
       this.#count(written);
     }
+    if (errno !== 0 || this.#portFaulty) this.#judgePort(errno, written);
+  }
+
+  /** What failed is dropped and counted; that it failed is reported, unless a frame can have that of itself. */
+  #judgePort(errno: number, written: number): void {
+    const fault = portFault('Sending frames of the guest', errno);
+    if (fault === undefined && (!this.#portFaulty || errno !== 0 || written === 0)) return;
+    this.#portFaulty = fault !== undefined;
+    this.#onPortFault(fault);
   }
 
   /** Counts, frame by frame, what became of a batch of which the port dealt with the first `written`. */
@@ -367,4 +359,8 @@ export class FromGuest {
       counters.bytes += length;
     }
   }
+}
+
+function stopFor(fault: string | undefined): PumpResult | undefined {
+  return fault === undefined ? undefined : { stop: `from-guest ring: ${fault}` };
 }

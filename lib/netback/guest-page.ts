@@ -6,14 +6,17 @@ import {
   OP_SPAN,
   OP_STATUS,
   OPS_COUNT,
+  OPS_ERRNO,
   OPS_HEADER_WORDS,
+  type OwnArena,
   PAGE_SIZE,
 } from '../xen/types.js';
+import { batchFault } from './pump.js';
 
 /** A copy of the beginning of a page that a guest names in a control message: read once, and judged only here. */
 export class GuestPage implements Disposable {
   readonly #batch: GrantBatch;
-  readonly #arena: { readonly bytes: Uint8Array; readonly u32: Uint32Array };
+  readonly #arena: OwnArena;
 
   constructor(grants: Grants, domid: number) {
     this.#arena = grants.arena(PAGE_SIZE);
@@ -28,27 +31,33 @@ export class GuestPage implements Disposable {
     return this.#arena.u32;
   }
 
-  /** @returns whether the first `bytes` of the page are here. No bytes are no page: the reference is not looked at. */
+  /**
+   * @returns whether the first `bytes` of the page are here. No bytes are no page: the reference is not looked at.
+   * @throws VifdError ERR_HOST: to be tried again.
+   */
   read(ref: number, bytes: number): boolean {
     if (bytes === 0) return true;
     this.#describe(ref, bytes);
     this.#batch.copyFromGuest();
-    return this.#succeeded;
+    return this.#succeeded('Copying a page of a control request');
   }
 
-  /** Puts the first `bytes` back into the page. */
+  /** Puts the first `bytes` back into the page. @throws VifdError ERR_HOST: to be tried again. */
   write(ref: number, bytes: number): boolean {
     if (bytes === 0) return true;
     this.#describe(ref, bytes);
     this.#batch.copyToGuest();
-    return this.#succeeded;
+    return this.#succeeded('Copying into a page of a control request');
   }
 
   [Symbol.dispose](): void {
     this.#batch[Symbol.dispose]();
+    this.#arena[Symbol.dispose]();
   }
 
-  get #succeeded(): boolean {
+  #succeeded(what: string): boolean {
+    const errno = this.#batch.ops[OPS_ERRNO];
+    if (errno !== 0) throw batchFault(what, errno);
     return this.#batch.ops[OPS_HEADER_WORDS + OP_STATUS] === 0;
   }
 

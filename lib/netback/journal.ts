@@ -1,10 +1,18 @@
+/** A journal that a connection has open. */
+export interface JournalPages {
+  /** They begin at a page, and are zeroed when new. What stands there is not trusted. */
+  readonly bytes: Uint8Array;
+  /** The connection has ended: nothing looks at `bytes` any more. What stands in them stays. Idempotent. */
+  close(): void;
+}
+
 /** Memory that outlives the process: what a life had begun, the next one ends. A piece for each queue, and one for the vif. */
 export interface Journals {
   /**
-   * @returns `bytes` that begin at a page, zeroed when new. What stands there is not trusted.
+   * @returns a journal of so many bytes, which stays open until it is closed.
    * @throws VifdError ERR_JOURNAL. The vif is then served without: as safe as after an orderly stop.
    */
-  open(name: string, bytes: number): Uint8Array;
+  open(name: string, bytes: number): JournalPages;
   /** The names of those that there are of a vif: its own, and `<vif>.` and whatever. */
   names(vif: string): readonly string[];
   /** What it is of is over: nothing of it is to be found again. No error when there is none. */
@@ -23,7 +31,7 @@ export function memoryJournals(): Journals {
     open: (name, bytes) => {
       const journal = journals.get(name) ?? new Uint8Array(bytes);
       journals.set(name, journal);
-      return journal;
+      return { bytes: journal, close: () => {} };
     },
     names: (vif) => [...journals.keys()].filter((name) => isJournalOf(vif, name)),
     remove: (name) => void journals.delete(name),

@@ -1,12 +1,48 @@
+import { constants } from 'node:os';
+import { getSystemErrorName } from 'node:util';
+import { hostFault, hostRemedy, VifdError } from '../errors.js';
+
 /** Slots of one batch in either direction. Several frames of the largest size (18 slots and extras) must fit. */
 export const BATCH_SLOTS = 128;
 
 /**
  * What a turn of a pump came to. idle: nothing waits and an event will tell of more. more: work is left for
- * the next turn. waitMs: work is left that cannot be done before (for the guest's rate, or for want of its buffers). stop: the guest broke the protocol; the
- * reason is for people.
+ * the next turn. waitMs: work is left that cannot be done before (for the guest's rate, or for want of its buffers). stop: the
+ * guest broke the protocol; the reason is for people. fault: a call of the host's own failed; the guest has not been responded
+ * to, nothing is lost, and the same work is to be tried again.
  */
-export type PumpResult = 'idle' | 'more' | { readonly waitMs: number } | { readonly stop: string };
+export type PumpResult =
+  | 'idle'
+  | 'more'
+  | { readonly waitMs: number }
+  | { readonly stop: string }
+  | { readonly fault: VifdError };
+
+/** A batch that failed as a whole (OPS_ERRNO). @param what failed. */
+export function batchFault(what: string, errno: number): VifdError {
+  return hostFault(what, getSystemErrorName(-errno));
+}
+
+/** The host's side is full, which is no fault: the frame is dropped and counted. */
+const EAGAIN = constants.errno.EAGAIN;
+/** Linux's tun refuses a frame whose vnet header contradicts it. */
+const EINVAL = constants.errno.EINVAL;
+
+/**
+ * A port failed frames with this errno (FRAMES_ERRNO): undefined when that is no fault of the port's.
+ * @param what failed.
+ */
+export function portFault(what: string, errno: number): VifdError | undefined {
+  if (errno === 0 || errno === EAGAIN || errno === EINVAL) return undefined;
+  const name = getSystemErrorName(-errno);
+  const message = `${what} failed (${name}): vifd tries again until it works; ${PORT_REMEDIES[name] ?? hostRemedy(name)}.`;
+  return new VifdError('ERR_TAP', message, { errno: name });
+}
+
+const PORT_REMEDIES: Record<string, string> = {
+  EBADFD: 'its tap was deleted',
+  EIO: 'its interface may be down: `ip link set up`',
+};
 
 /**
  * xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain). A

@@ -1,15 +1,19 @@
 import { VifdError } from '../errors.js';
 import type { RedoLog } from '../protocol/redo.js';
 import { BackRing, type RingShape, RX_RING, TX_RING } from '../protocol/ring.js';
-import type { Mapping, Xen } from '../xen/types.js';
+import type { Xen } from '../xen/types.js';
 import type { QueueSettings } from './handshake.js';
+import type { HostFaultListener } from './host-faults.js';
 import type { QueueJournal } from './queue-journal.js';
+import { type Undo, undoAll } from './undo.js';
 
 export interface QueueRingsParts {
   readonly xen: Xen;
   readonly domid: number;
   readonly settings: QueueSettings;
   readonly journal: QueueJournal | undefined;
+  /** Hears of pages that the host cannot unmap when they end; it is tried again. */
+  readonly onFault: HostFaultListener;
 }
 
 /** Both rings of a queue, mapped, each where earlier lives ended. */
@@ -19,12 +23,14 @@ export class QueueRings implements Disposable {
   readonly toGuest: BackRing;
   /** An earlier life of the backend has served them: frontends begin rings at 0. */
   readonly served: boolean;
-  readonly #mappings: Mapping[] = [];
+  readonly #undo: Undo = [];
+  readonly #onFault: HostFaultListener;
 
-  /** @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; nothing is held then. */
+  /** @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then. */
   constructor(parts: QueueRingsParts) {
     const { settings, journal, domid } = parts;
     this.settings = settings;
+    this.#onFault = parts.onFault;
     try {
       const txPage = this.#map(parts, settings.txRingRef);
       const rxPage = this.#map(parts, settings.rxRingRef);
@@ -42,12 +48,12 @@ export class QueueRings implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const mapping of this.#mappings.splice(0).reverse()) mapping.unmap();
+    undoAll(this.#undo, this.#onFault);
   }
 
   #map({ xen, domid }: QueueRingsParts, ref: number): Uint8Array {
     const mapping = xen.grants.map(domid, [ref], 'write');
-    this.#mappings.push(mapping);
+    this.#undo.push(() => mapping.unmap());
     return mapping.page(0);
   }
 }

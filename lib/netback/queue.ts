@@ -1,6 +1,6 @@
 import type { Port, PortIo, QueuePlace } from '../ports/types.js';
 import type { EventChannel, Xen } from '../xen/types.js';
-import { newBatches } from './batches.js';
+import { type Batches, newBatches } from './batches.js';
 import { takesOf } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { CreditTurn } from './credit-turns.js';
@@ -8,16 +8,19 @@ import { FromGuest } from './from-guest.js';
 import type { FrontendSettings, QueueSettings } from './handshake.js';
 import type { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
+import type { HostFaultListener } from './host-faults.js';
 import type { MulticastFilter } from './multicast.js';
 import { Patience, type StallListener } from './patience.js';
+import type { PumpResult } from './pump.js';
 import type { QueueJournal } from './queue-journal.js';
 import type { QueueRings } from './queue-rings.js';
 import type { QueueDetails } from './show.js';
 import { forgetStaged, STAGING_WORDS, Staging } from './staging.js';
 import type { Steering } from './steering.js';
 import { type Taker, ToGuest } from './to-guest.js';
-import type { PayloadMode } from './types.js';
-import { Worker } from './worker.js';
+import type { Direction, PayloadMode } from './types.js';
+import { type Undo, undoAll } from './undo.js';
+import { Worker, type WorkerParts } from './worker.js';
 
 export interface QueueParts {
   readonly xen: Xen;
@@ -45,6 +48,9 @@ export interface QueueParts {
   readonly toGuest: FlowCounters;
   /** The guest broke the protocol; the queue has let go of nothing yet. */
   readonly onStop: (reason: string) => void;
+  readonly onFailure: WorkerParts['onFailure'];
+  /** A listener for one part of the connection. */
+  readonly hostFaultsOf: (part: string) => HostFaultListener;
   readonly stalls: StallListener;
 }
 
@@ -54,7 +60,8 @@ export class Queue {
   readonly #settings: QueueSettings;
   /** Grants that the guest keeps mapped for this queue; undefined for a guest without a control ring. */
   readonly staging: Staging | undefined;
-  readonly #undo: Array<() => void> = [];
+  readonly #undo: Undo = [];
+  readonly #hostFaultsOf: QueueParts['hostFaultsOf'];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
   readonly #channels: EventChannel[] = [];
@@ -65,10 +72,11 @@ export class Queue {
   /**
    * Goes on where the rings stand, binds the event channels, and looks at both rings at once: what was sent before the
    * channels were bound is lost, as is what was notified.
-   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; nothing is held then.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
    */
   constructor(parts: QueueParts) {
     this.#settings = parts.rings.settings;
+    this.#hostFaultsOf = parts.hostFaultsOf;
     this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.stalls);
     this.staging = newStaging(parts);
     this.#undo.push(() => this.staging?.[Symbol.dispose]());
@@ -80,17 +88,26 @@ export class Queue {
       pumps.fromGuest.start(io, parts.port.writesMapped);
       pumps.toGuest.start(io, () => this.#toGuest?.rouseNext());
       const notify = this.#bind(parts);
-      const { clock } = parts.xen;
-      const onStop = parts.onStop;
-      const onIdle = () => this.#unmaskIfIdle();
-      this.#fromGuest = new Worker({ pump: () => pumps.fromGuest.pump(notify.tx), clock, onIdle, onStop });
-      this.#toGuest = new Worker({ pump: () => pumps.toGuest.pump(notify.rx), clock, onIdle, onStop });
+      this.#fromGuest = this.#worker(parts, 'from-guest', () => pumps.fromGuest.pump(notify.tx));
+      this.#toGuest = this.#worker(parts, 'to-guest', () => pumps.toGuest.pump(notify.rx));
       this.#undo.push(() => this.#fromGuest.end());
       this.#undo.push(() => this.#toGuest.end());
     } catch (error) {
       this.#release();
       throw error;
     }
+  }
+
+  #worker(parts: QueueParts, direction: Direction, pump: () => PumpResult): Worker {
+    const { onStop, onFailure } = parts;
+    return new Worker({
+      pump,
+      clock: parts.xen.clock,
+      onIdle: () => this.#unmaskIfIdle(),
+      onStop,
+      onFailure,
+      onHostFault: this.#hostFaultsOf(direction),
+    });
   }
 
   show(): Omit<QueueDetails, 'stats'> | undefined {
@@ -118,12 +135,9 @@ export class Queue {
   }
 
   #attach(parts: QueueParts): { fromGuest: FromGuest; toGuest: ToGuest } {
-    const { rings, domid, journal } = parts;
+    const { rings, domid } = parts;
     const { grants } = parts.xen;
-    const frames =
-      journal === undefined
-        ? newBatches((bytes) => grants.arena(bytes))
-        : { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
+    const frames = this.#frames(parts);
     const { payload, hooks, multicast } = parts;
     const common = { grants, domid, payload, hooks, multicast, staged: this.staging?.grants };
     const fromGuest = new FromGuest({
@@ -133,6 +147,7 @@ export class Queue {
       credit: parts.credit,
       clock: parts.xen.clock,
       counters: parts.fromGuest,
+      onPortFault: parts.hostFaultsOf('writing'),
     });
     this.#undo.push(() => fromGuest.grants[Symbol.dispose]());
     const toGuest = new ToGuest({
@@ -153,6 +168,15 @@ export class Queue {
       heldFrames: toGuest.held.size,
     });
     return { fromGuest, toGuest };
+  }
+
+  /** The journal's, or memory that ends with the connection. */
+  #frames({ journal, xen }: QueueParts): Pick<Batches, Exclude<keyof Batches, 'end'>> {
+    if (journal !== undefined)
+      return { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
+    const batches = newBatches((bytes) => xen.grants.arena(bytes));
+    this.#undo.push(() => batches.end());
+    return batches;
   }
 
   #openPort(parts: QueueParts, pumps: { fromGuest: FromGuest; toGuest: ToGuest }): PortIo {
@@ -190,11 +214,12 @@ export class Queue {
 
   #channel(parts: QueueParts, port: number, wake: () => void): EventChannel {
     const bit = 1 << this.#channels.length;
-    const channel = parts.xen.events.bind(parts.domid, port, () => {
+    const onEvent = () => {
       this.#masked |= bit;
       wake();
       this.#unmaskIfIdle();
-    });
+    };
+    const channel = parts.xen.events.bind(parts.domid, port, onEvent, this.#hostFaultsOf(`channel ${bit}`));
     this.#channels.push(channel);
     this.#undo.push(() => channel.close());
     return channel;
@@ -212,8 +237,7 @@ export class Queue {
   #release(): void {
     this.#detached = true;
     this.#show = undefined;
-    for (const undo of this.#undo.reverse()) undo();
-    this.#undo.length = 0;
+    undoAll(this.#undo, this.#hostFaultsOf('detaching'));
   }
 }
 

@@ -14,15 +14,15 @@ import type { Hooks } from './hooks.js';
 import type { MulticastFilter } from './multicast.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
 import type { Patience } from './patience.js';
-import { BATCH_SLOTS, isForeignFault, type PumpResult } from './pump.js';
+import { BATCH_SLOTS, batchFault, isForeignFault, type PumpResult, portFault } from './pump.js';
 import type { Seat, Steered, Steering } from './steering.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
+const { FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
-const { OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } = xen;
+const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
 const TURN_BATCHES = 8;
 
@@ -57,6 +57,11 @@ export class ToGuest implements Steered {
   #rouse: () => void = () => {};
   /** The port said that frames wait in it. */
   #offered = false;
+  /** What the port's last read failed with; 0: it did not. */
+  #readErrno = 0;
+  /** Of the batch at hand. */
+  #described = 0;
+  #describedBytes = 0;
   /** Slots that the guest had none for when it was last waited for. */
   #wanted = 0;
 
@@ -139,8 +144,8 @@ export class ToGuest implements Steered {
         if (!this.#ring.arm()) return this.#wait();
         continue;
       }
-      const fault = this.#deliver(Math.min(waiting, BATCH_SLOTS), notify);
-      if (fault !== undefined) return { stop: `to-guest ring: ${fault}` };
+      const ended = this.#deliver(Math.min(waiting, BATCH_SLOTS), notify);
+      if (ended !== undefined) return ended;
       if (this.held.empty) this.#seat?.tell();
     }
     return 'more';
@@ -154,15 +159,14 @@ export class ToGuest implements Steered {
     const { held } = this;
     const seat = this.#seat;
     if (seat === undefined)
-      return waiting > 0 && held.empty && !this.#read() ? this.#settle(waiting) : undefined;
+      return waiting > 0 && held.empty && !this.#read() ? this.#unread(waiting) : undefined;
     if (held.unsorted === 0) {
       // For want of buffers it reads for the others alone.
       if (!held.empty || (waiting === 0 && !seat.wanted)) return undefined;
       if (seat.yields()) return 'more';
       if (!this.#read()) {
-        if (waiting === 0) return undefined;
-        seat.tell();
-        return this.#settle(waiting);
+        if (waiting > 0) seat.tell();
+        return waiting > 0 || this.#readErrno !== 0 ? this.#unread(waiting) : undefined;
       }
       if (held.unsorted === 0) return undefined;
     }
@@ -179,6 +183,12 @@ export class ToGuest implements Steered {
     if (waiting >= this.#wanted) this.#patience.end();
     else if (this.#patience.stalled && this.#ring.arm()) return 'again';
     return 'idle';
+  }
+
+  /** The port gave no frame: there is none, or it failed. */
+  #unread(waiting: number): PumpResult | 'again' {
+    const fault = portFault('Reading frames for the guest', this.#readErrno);
+    return fault === undefined ? this.#settle(waiting) : { fault };
   }
 
   /** There is no room. Nobody waits for it for ever: neither frames, nor those who would see old ones come. */
@@ -219,7 +229,7 @@ export class ToGuest implements Steered {
   /** Fills the batch from the port. @returns false when no frame waits; the port will then tell. */
   #read(): boolean {
     if (this.#fetch()) return true;
-    this.#io?.wantReadable();
+    if (this.#readErrno === 0) this.#io?.wantReadable();
     return false;
   }
 
@@ -229,13 +239,24 @@ export class ToGuest implements Steered {
     const { held } = this;
     held.next = 0;
     held.frames.count = 0;
-    if (this.#io === undefined || this.#io.read() === 0) return false;
+    held.frames.block[FRAMES_ERRNO] = 0;
+    const read = this.#io?.read() ?? 0;
+    // With frames before it, it is met again by the next read.
+    this.#readErrno = read > 0 ? 0 : held.frames.block[FRAMES_ERRNO];
+    if (read === 0) return false;
     if (this.#multicast.active) this.#multicast.run(held.frames, this.counters);
-    if (this.#hooks.active) this.#hooks.run(held.frames, 'to-guest', this.counters);
+    if (this.#hooks.active) this.#runHooks(read);
     if (this.#taker.conform.active) this.#taker.conform.run(held.frames, this.counters);
     held.hash(this.#hash);
     held.keep(this.#seat?.active === true);
     return true;
+  }
+
+  #runHooks(read: number): void {
+    const { frames } = this.held;
+    this.#hooks.run(frames, 'to-guest', this.counters);
+    // A hook has detached the guest, or taken the memory away: what was read is in no journal yet.
+    if (frames.arena.bytes.length === 0) this.counters.dropped += read;
   }
 
   /** Slots that held frame `index` takes; 0 for one that is not to be delivered. */
@@ -256,8 +277,8 @@ export class ToGuest implements Steered {
     return slots;
   }
 
-  /** Delivers the held frames that `slots` slots have room for. @returns a reason to stop, or undefined. */
-  #deliver(slots: number, notify: () => void): string | undefined {
+  /** Delivers the held frames that `slots` slots have room for. @returns how the turn ends; undefined: it goes on. */
+  #deliver(slots: number, notify: () => void): PumpResult | undefined {
     const first = this.held.next;
     let end = first;
     let used = 0;
@@ -274,14 +295,23 @@ export class ToGuest implements Steered {
       return undefined;
     }
     this.#ring.copy(used, this.#requests);
-    this.#ring.take(used);
     this.#describe(first, end);
     if (this.#payload === 'copy') this.grants.copyToGuest();
     else this.grants.mapToGuest();
-    const fault = this.grants.ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(first, end);
+    const { ops } = this.grants;
+    if (ops[OPS_ERRNO] !== 0) {
+      // Nothing was taken: the frames stay held.
+      this.held.next = first;
+      return { fault: batchFault('Putting frames into the guest', ops[OPS_ERRNO]) };
+    }
+    this.#ring.take(used);
+    this.counters.batches++;
+    this.counters.frames += this.#described;
+    this.counters.bytes += this.#describedBytes;
+    const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(first, end);
     if (this.#ring.publish(this.#responses, used, firstKept)) notify();
     this.#patience.end();
-    return fault;
+    return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
   }
 
   /** Writes an operation for each page of frames [first, end), and the responses for when all goes well. */
@@ -320,9 +350,8 @@ export class ToGuest implements Steered {
       sum += bytes;
     }
     ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
-    this.counters.batches++;
-    this.counters.frames += frames;
-    this.counters.bytes += sum;
+    this.#described = frames;
+    this.#describedBytes = sum;
   }
 
   /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */

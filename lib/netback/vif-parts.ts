@@ -9,9 +9,11 @@ import type { VifNode } from './vif-node.js';
 
 /**
  * Why a vif was detached. 'released': for another backend, which goes on with it. 'port-lost': its port is gone (a tap was
- * deleted) and is opened anew.
+ * deleted) and is opened anew. 'failed': its memory was taken away beneath it, or the data path has a mistake; it is attached
+ * again.
  */
 export type DetachReason =
+  | 'failed'
   | 'guest-closed'
   | 'guest-gone'
   | 'port-lost'

@@ -83,6 +83,10 @@ export class Vif implements VifInfo {
       onDetached: (why) => parts.onDetached(this, why),
       onRecovered: (queue) => parts.onRecovered(this, queue),
       onError: (error) => parts.onError(error, this),
+      onFailure: (error) => {
+        this.#faults.begin('serve', this.#named(error));
+        this.#retry.again();
+      },
     });
     const { hook } = parts;
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);

@@ -1,29 +1,42 @@
+import { Backoff } from '../backoff.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Clock } from '../xen/types.js';
+import type { HostFaultListener } from './host-faults.js';
 import type { PumpResult } from './pump.js';
+
+/** The first pause after a fault of the host's: what fails for a moment must not cost a guest more than that. */
+const FAULT_MS = 1;
+
+export interface WorkerParts {
+  readonly pump: () => PumpResult;
+  readonly clock: Clock;
+  readonly onIdle: () => void;
+  /** The guest broke the protocol. */
+  readonly onStop: (reason: string) => void;
+  /** The host keeps the pump from working, for the time being; undefined: it works again. */
+  readonly onHostFault: HostFaultListener;
+  /** The pump cannot go on: what it works on is gone, or it has a mistake. */
+  readonly onFailure: (error: VifdError) => void;
+}
 
 /** Runs one direction of a queue: again while work is left, but letting others have their turn in between. */
 export class Worker {
-  readonly #pump: () => PumpResult;
+  readonly #parts: WorkerParts;
   readonly #clock: Clock;
-  readonly #onIdle: () => void;
-  readonly #onStop: (reason: string) => void;
+  readonly #retry: Backoff;
   #later: Disposable | undefined;
   #running = false;
   #again = false;
   /** `#later` is when the guest may go on, or has waited long enough. */
   #throttled = false;
+  /** The host had a fault at the last turn: `#retry` runs the next, and no event does. */
+  #faulty = false;
   #ended = false;
 
-  constructor(parts: {
-    pump: () => PumpResult;
-    clock: Clock;
-    onIdle: () => void;
-    onStop: (reason: string) => void;
-  }) {
-    this.#pump = parts.pump;
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
     this.#clock = parts.clock;
-    this.#onIdle = parts.onIdle;
-    this.#onStop = parts.onStop;
+    this.#retry = new Backoff(parts.clock, () => this.#run(), FAULT_MS);
   }
 
   /** Nothing can be done now. */
@@ -32,7 +45,7 @@ export class Worker {
   }
 
   wake(): void {
-    if (this.#ended || this.#later !== undefined) return;
+    if (this.#ended || this.#later !== undefined || this.#faulty) return;
     // A port may have frames before `pump` returns.
     if (this.#running) this.#again = true;
     else this.#run();
@@ -47,7 +60,7 @@ export class Worker {
   /** As `rouse`, but whoever has a turn now ends it first: for those who rouse each other. */
   rouseNext(): void {
     if (this.#throttled) this.#forget();
-    if (this.#ended || this.#later !== undefined) return;
+    if (this.#ended || this.#later !== undefined || this.#faulty) return;
     if (this.#running) this.#again = true;
     else this.#later = this.#clock.after(0, () => this.#run());
   }
@@ -61,6 +74,7 @@ export class Worker {
 
   end(): void {
     this.#ended = true;
+    this.#retry.cancel();
     this.#forget();
   }
 
@@ -76,20 +90,58 @@ export class Worker {
     if (this.#ended) return;
     this.#running = true;
     this.#again = false;
-    const result = this.#pump();
+    const result = this.#turn();
     this.#running = false;
-    if (this.#ended) return;
+    if (this.#ended || result === undefined) return;
+    if (typeof result === 'object' && 'fault' in result) {
+      this.#wait(result.fault);
+      return;
+    }
+    if (this.#faulty) this.#mended();
     if (typeof result === 'object' && 'waitMs' in result) {
       this.#later = this.#clock.after(result.waitMs, () => this.#run());
       this.#throttled = true;
-      this.#onIdle();
+      this.#parts.onIdle();
     } else if (typeof result === 'object') {
       this.end();
-      this.#onStop(result.stop);
+      this.#parts.onStop(result.stop);
     } else if (result === 'more' || this.#again) {
       this.#later = this.#clock.after(0, () => this.#run());
     } else {
-      this.#onIdle();
+      this.#parts.onIdle();
     }
   }
+
+  /** @returns undefined when the pump cannot go on. */
+  #turn(): PumpResult | undefined {
+    try {
+      return this.#parts.pump();
+    } catch (error) {
+      if (!isOfGoneMemory(error)) throw error;
+      // A hook, further down the stack, has detached the guest: its pages are gone. It is as if the process was killed there.
+      if (this.#ended) return undefined;
+      this.end();
+      this.#running = false;
+      this.#parts.onFailure(vifdErrorOf(error));
+      return undefined;
+    }
+  }
+
+  #wait(fault: VifdError): void {
+    this.#faulty = true;
+    this.#retry.again();
+    this.#parts.onHostFault(fault);
+    this.#parts.onIdle();
+  }
+
+  #mended(): void {
+    this.#faulty = false;
+    this.#retry.reset();
+    this.#parts.onHostFault(undefined);
+  }
+}
+
+/** Views of memory that is gone are empty: Atomics throw a TypeError, `set` a RangeError, and the addon an ERR_STATE. */
+function isOfGoneMemory(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof VifdError;
 }

@@ -1,4 +1,11 @@
-import { addon, errnoName, type FailedTap, type NativeTap, type NativeTapIo } from '../addon.js';
+import {
+  addon,
+  errnoName,
+  type FailedTap,
+  type NativeTap,
+  type NativeTapIo,
+  requirePinnable,
+} from '../addon.js';
 import { VifdError } from '../errors.js';
 import type { GrantBatch } from '../xen/types.js';
 import { spreadOverCpus } from './spread.js';
@@ -176,6 +183,10 @@ class TapPort implements Port {
     if (this.#closed) throw new VifdError('ERR_STATE', `Tap ${this.name} was closed: make it again.`);
     if (this.#ios[index]?.open)
       throw new VifdError('ERR_STATE', `Tap ${this.name} is in use: close its PortIo first.`);
+    for (const { arena, block } of [batches.writes, batches.reads]) {
+      requirePinnable('An arena', arena.bytes);
+      requirePinnable('A block of frames', block);
+    }
     const queue = this.#queueOf(index);
     this.#closeFrom(count);
     const native = queue.start({

@@ -40,15 +40,22 @@ export interface Arena {
   readonly u32: Uint32Array;
 }
 
+/** An arena that ends when it is disposed of, and not when the collector comes by: its views are empty then. */
+export interface OwnArena extends Arena, Disposable {}
+
 /** Using other domains' memory. */
 export interface Grants {
   /**
    * Maps whole pages. All or none.
-   * @throws VifdError ERR_XEN_GRANT, naming the references, when one of them is not granted to us.
+   * @throws VifdError ERR_XEN_GRANT, naming the references, when one of them is not granted to us; ERR_HOST when this host has
+   *   no memory or room for it.
    */
   map(domid: number, refs: readonly number[], access: Access): Mapping;
-  /** Page-aligned, zeroed memory of this process. `bytes` is rounded up to whole pages. */
-  arena(bytes: number): Arena;
+  /**
+   * Page-aligned, zeroed memory of this process. `bytes` is rounded up to whole pages.
+   * @throws VifdError ERR_HOST when there is no memory.
+   */
+  arena(bytes: number): OwnArena;
   /** A descriptor block for copying or mapping many grants of `domid` in one call. */
   batch(options: BatchOptions): GrantBatch;
   /** None yet. */
@@ -69,9 +76,15 @@ export interface BatchOptions {
  */
 export interface StagedGrants extends Disposable {
   readonly size: number;
-  /** Maps grants that are not here yet: all or none. @returns whether it did; false is the granter's fault. */
+  /**
+   * Maps grants that are not here yet: all or none.
+   * @returns whether it did; false is the granter's fault. @throws VifdError ERR_HOST: nothing has changed, and it may be tried again.
+   */
   add(refs: readonly number[], access: Access): boolean;
-  /** Unmaps those that are here. Not while a batch has pages mapped. */
+  /**
+   * Unmaps those that are here. Not while a batch has pages mapped.
+   * @throws VifdError ERR_HOST: some may still be in use; to be tried again with the same ones.
+   */
   remove(refs: readonly number[]): void;
 }
 
@@ -85,7 +98,10 @@ export interface Mapping extends Disposable {
   /** One view a page, `PAGE_SIZE` bytes each. Throws ERR_STATE after unmap. */
   page(index: number): Uint8Array;
   readonly mapped: boolean;
-  /** Idempotent. */
+  /**
+   * Idempotent. @throws VifdError ERR_HOST when the host cannot unmap them now: the views are empty, and it is tried again until it
+   *   works.
+   */
   unmap(): void;
 }
 
@@ -96,6 +112,11 @@ export interface Mapping extends Disposable {
 export const OPS_COUNT = 0;
 /** Out: how many of them failed, so that nobody needs to look at each status when none did. */
 export const OPS_FAILED = 1;
+/**
+ * Out: the errno of a call that failed as a whole, for no fault of the guest; 0 when each operation has its status. With an errno
+ * no status counts, OPS_FAILED is not 0, and the same batch may be tried again: what was done does no harm when it is done twice.
+ */
+export const OPS_ERRNO = 2;
 export const OPS_HEADER_WORDS = 4;
 export const OP_WORDS = 5;
 /** Grant reference. */
@@ -126,7 +147,7 @@ export interface GrantBatch extends Disposable {
   mapFromGuest(): void;
   /** Maps the pages for writing, moves OP_HEAD bytes from the arena, unmaps. */
   mapToGuest(): void;
-  /** Ends what `mapFromGuest` mapped. Idempotent. */
+  /** Ends what `mapFromGuest` mapped. Idempotent. With OPS_ERRNO some is still mapped: to be tried again. */
   unmap(): void;
 }
 
@@ -150,12 +171,16 @@ export interface Events {
   /**
    * Binds to a port that `domid` has left unbound for us. An event is pending at once: Xen marks a newly
    * bound port pending, since what was sent before is lost (xen/common/event_channel.c).
-   * @throws VifdError ERR_XEN_EVENT when the port is not there, not ours or already bound.
+   * @param onFault is called when a call of the host's own fails that the channel needs (ERR_HOST), and with undefined when it
+   *   works again. Meanwhile it is tried again, at most a second apart.
+   * @throws VifdError ERR_XEN_EVENT when the port is not there, not ours or already bound; ERR_HOST when this host cannot bind it.
    */
-  bind(domid: number, remotePort: number, onEvent: () => void): EventChannel;
+  bind(domid: number, remotePort: number, onEvent: () => void, onFault?: ChannelFaultListener): EventChannel;
   /** Opens a port that `domid` may bind to. */
   bindUnbound(domid: number, onEvent: () => void): EventChannel;
 }
+
+export type ChannelFaultListener = (fault: VifdError | undefined) => void;
 
 /**
  * One end of an event channel. Events merge: `onEvent` runs once however many were sent. The channel is

@@ -28,11 +28,11 @@ describe('journal files', () => {
 
   it('are made with their directory, zeroed, and are the same memory for the next life', () => {
     const journals = journalFiles(join(directory, 'run'));
-    const page = journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES);
+    const page = journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES).bytes;
     expect([page.length, page.every((byte) => byte === 0)]).toEqual([QUEUE_JOURNAL_BYTES, true]);
     readQueueJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_KEPT, undefined);
     const { fromGuest, ignored } = readQueueJournal(
-      journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES),
+      journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES).bytes,
       identity,
     );
     expect(ignored).toBe(undefined);
@@ -46,14 +46,14 @@ describe('journal files', () => {
 
   it('of another connection are ignored, and said to be', () => {
     const journals = journalFiles(directory);
-    readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity).fromGuest.log.commit(
+    readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity).fromGuest.log.commit(
       5,
       Uint32Array.of(11),
       1,
       NONE_KEPT,
       undefined,
     );
-    const { fromGuest, ignored } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), {
+    const { fromGuest, ignored } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, {
       ...identity,
       txRingRef: 10,
     });
@@ -68,7 +68,7 @@ describe('journal files', () => {
   ])('%s are never acted upon', (_what, bytes) => {
     writeFileSync(join(directory, 'v.journal'), bytes);
     const { fromGuest, toGuest, ignored } = readQueueJournal(
-      journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES),
+      journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes,
       identity,
     );
     expect(ignored).toBe('foreign');
@@ -83,19 +83,21 @@ describe('journal files', () => {
     'of our connection and %s than they were are never acted upon: frames that they list may be missing',
     (_what, bytes) => {
       const journals = journalFiles(directory);
-      const { fromGuest } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity);
+      const { fromGuest } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity);
       fromGuest.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
       fromGuest.log.commit(5, Uint32Array.of(11), 1, 0, undefined);
       truncateSync(join(directory, 'v.journal'), bytes);
-      const next = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity);
+      const next = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity);
       expect(next.ignored).toBe('foreign');
       expect([next.fromGuest.log.committed(5, 1), next.fromGuest.log.firstKept]).toEqual([0, NONE_KEPT]);
-      expect(readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES), identity).ignored).toBe(undefined);
+      expect(readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity).ignored).toBe(
+        undefined,
+      );
     },
   );
 
   it('with a count beyond the log, or beyond what the guest asked, are not acted upon', () => {
-    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES);
+    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const { log } = readQueueJournal(page, identity).fromGuest;
     log.commit(5, new Uint32Array(128), 128, NONE_KEPT, undefined);
     expect(log.committed(5, 128)).toBe(128);
@@ -106,7 +108,7 @@ describe('journal files', () => {
   });
 
   it('keep frames for the next life, at just their place in the ring', () => {
-    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES);
+    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const first = readQueueJournal(page, identity).toGuest;
     first.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
     first.log.keep(0xffffffff, 0, undefined);
@@ -129,7 +131,7 @@ describe('journal files', () => {
     ['a frame longer than frames are', [1, 0, 0, 0, 0, 0, 0, 0, 64, 65_554]],
     ['a frame in pages that are mapped no more', [1, 0, 0, 0, 0, 0, 0, 0, 64, 60, 0, 1]],
   ])('that keep %s are ignored as damaged', (_what, block) => {
-    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES);
+    const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const { fromGuest } = readQueueJournal(page, identity);
     fromGuest.frames.block.set(block);
     fromGuest.log.keep(5, 0, undefined);

@@ -10,10 +10,12 @@ import {
   OP_STATUS,
   OP_WORDS,
   OPS_COUNT,
+  OPS_ERRNO,
   OPS_FAILED,
   OPS_HEADER_WORDS,
   PAGE_SIZE,
 } from '../types.js';
+import type { HostCall, HostOf } from './faults.js';
 import type { Life } from './life.js';
 import { GNTST_BAD_COPY_ARG, GNTST_EAGAIN, GNTST_OKAY, type Grant, type GrantTables } from './memory.js';
 import type { ModelStagedGrants } from './staged.js';
@@ -27,6 +29,7 @@ export interface ModelBatchOptions {
   readonly staged: ModelStagedGrants | undefined;
   /** True when the next operation shall fail with GNTST_eagain. */
   readonly fails: () => boolean;
+  readonly host: HostOf;
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -50,17 +53,17 @@ export class ModelGrantBatch implements GrantBatch {
   }
 
   copyFromGuest(): void {
-    const count = this.#begin('batch.copyFromGuest');
+    const count = this.#begin('batch.copyFromGuest', 'copy');
     for (let op = 0; op < count; op++) this.#copy(op, 'read', false);
   }
 
   copyToGuest(): void {
-    const count = this.#begin('batch.copyToGuest');
+    const count = this.#begin('batch.copyToGuest', 'copy');
     for (let op = 0; op < count; op++) this.#copy(op, 'write', false);
   }
 
   mapFromGuest(): void {
-    const count = this.#begin('batch.mapFromGuest');
+    const count = this.#begin('batch.mapFromGuest', 'map');
     this.#release();
     for (let op = 0; op < count; op++) {
       const grant = this.#copy(op, 'read', true);
@@ -70,7 +73,7 @@ export class ModelGrantBatch implements GrantBatch {
   }
 
   mapToGuest(): void {
-    const count = this.#begin('batch.mapToGuest');
+    const count = this.#begin('batch.mapToGuest', 'map');
     for (let op = 0; op < count; op++) this.#copy(op, 'write', true);
   }
 
@@ -87,24 +90,35 @@ export class ModelGrantBatch implements GrantBatch {
   unmap(): void {
     if (this.#mapped.length === 0) return;
     this.#options.life.step('batch.unmap');
+    if (this.#failsAsAWhole('unmap')) return;
     this.#release();
   }
 
   [Symbol.dispose](): void {
     if (this.#disposed) return;
-    this.unmap();
+    if (this.#mapped.length > 0) this.#options.life.step('batch.unmap');
+    this.#release();
     this.#withdraw();
     this.#disposed = true;
   }
 
-  /** @returns how many operations there are. No batch runs past its end, whatever the header says. */
-  #begin(what: string): number {
+  /** @returns how many operations are to be done. No batch runs past its end, whatever the header says. */
+  #begin(what: string, call: HostCall): number {
     this.#options.life.check(what);
     if (this.#disposed) throw new VifdError('ERR_STATE', `${what}: the batch was disposed of`);
     const count = Math.min(this.ops[OPS_COUNT] as number, this.capacity);
     if (count > 0) this.#options.life.step(what);
     this.ops[OPS_FAILED] = 0;
-    return count;
+    this.ops[OPS_ERRNO] = 0;
+    return count > 0 && this.#failsAsAWhole(call) ? 0 : count;
+  }
+
+  #failsAsAWhole(call: HostCall): boolean {
+    const errno = this.#options.host.errno(call);
+    if (errno === 0) return false;
+    this.ops[OPS_FAILED] = Math.max(this.ops[OPS_COUNT], 1);
+    this.ops[OPS_ERRNO] = errno;
+    return true;
   }
 
   /** Does one operation and sets its status. @returns the grant when all went well. */

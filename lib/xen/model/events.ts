@@ -1,6 +1,6 @@
 import { VifdError } from '../../errors.js';
-import type { EventChannel, Events } from '../types.js';
-import { everyNth } from './faults.js';
+import type { ChannelFaultListener, EventChannel, Events } from '../types.js';
+import { everyNth, type HostOf } from './faults.js';
 import type { Life } from './life.js';
 import type { RunQueue } from './queue.js';
 import { NumberPool, type Random } from './random.js';
@@ -118,13 +118,23 @@ export class ModelEvents implements Events {
   readonly #life: Life;
   readonly #ports: EventPorts;
 
-  constructor(life: Life, ports: EventPorts) {
+  readonly #host: HostOf;
+
+  constructor(life: Life, ports: EventPorts, host: HostOf) {
     this.#life = life;
     this.#ports = ports;
+    this.#host = host;
   }
 
-  bind(domid: number, remotePort: number, onEvent: () => void): EventChannel {
+  /** @param _onFault no call that a channel makes fails here. */
+  bind(
+    domid: number,
+    remotePort: number,
+    onEvent: () => void,
+    _onFault?: ChannelFaultListener,
+  ): EventChannel {
     this.#life.step('events.bind');
+    this.#host.check('bind', `Binding event channel ${remotePort} of domain ${domid}`);
     const remote = this.#ports.unbound(domid, remotePort, this.#life.domid);
     if (remote === undefined) {
       throw new VifdError(

@@ -1,6 +1,7 @@
 import { VifdError } from '../../errors.js';
-import type { Access, Arena, BatchOptions, Grants, Mapping } from '../types.js';
+import type { Access, BatchOptions, Grants, Mapping, OwnArena } from '../types.js';
 import { ModelGrantBatch } from './batch.js';
+import type { HostOf } from './faults.js';
 import type { Life } from './life.js';
 import { type Allocation, type Grant, type GrantTables, ModelArena } from './memory.js';
 import { ModelStagedGrants } from './staged.js';
@@ -9,11 +10,13 @@ export class ModelGrants implements Grants {
   readonly #life: Life;
   readonly #tables: GrantTables;
   readonly #fails: () => boolean;
+  readonly #host: HostOf;
 
-  constructor(life: Life, tables: GrantTables, fails: () => boolean) {
+  constructor(life: Life, tables: GrantTables, fails: () => boolean, host: HostOf) {
     this.#life = life;
     this.#tables = tables;
     this.#fails = fails;
+    this.#host = host;
   }
 
   map(domid: number, refs: readonly number[], access: Access): Mapping {
@@ -21,6 +24,7 @@ export class ModelGrants implements Grants {
     if (refs.length === 0)
       throw new VifdError('ERR_ARGUMENT', 'no grant references to map: give at least one');
     this.#life.step('grants.map');
+    this.#host.check('map', `Mapping ${refs.length} pages of domain ${domid}`);
     const grants: Grant[] = [];
     const refused: string[] = [];
     for (const ref of refs) {
@@ -38,14 +42,15 @@ export class ModelGrants implements Grants {
     return new ModelMapping(this.#life, this.#tables, domid, grants);
   }
 
-  arena(bytes: number): Arena {
+  arena(bytes: number): OwnArena {
     this.#life.check('grants.arena');
+    this.#host.check('arena', `Allocating ${bytes} bytes`);
     return new ModelArena(bytes);
   }
 
   staged(domid: number): ModelStagedGrants {
     this.#life.check('grants.staged');
-    return new ModelStagedGrants(this.#life, this.#tables, domid);
+    return new ModelStagedGrants(this.#life, this.#tables, domid, this.#host);
   }
 
   batch({ domid, capacity, arena, staged }: BatchOptions): ModelGrantBatch {
@@ -64,6 +69,7 @@ export class ModelGrants implements Grants {
       arena,
       staged: staged instanceof ModelStagedGrants ? staged : undefined,
       fails: this.#fails,
+      host: this.#host,
     });
   }
 }

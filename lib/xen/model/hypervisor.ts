@@ -43,6 +43,7 @@ export class ModelHypervisor {
       ports: new EventPorts(queue, numbers, faults.strayEventEvery),
       watchesLate: faults.watchesLate ?? false,
       grantFails: everyNth(faults.grantFailsEvery),
+      hostFails: faults.host,
       clockOf: (life) => time?.clockOf(life) ?? realClockOf(life),
       // From its first process until the toolstack releases it.
       hasDomain: (domid) => this.store.isIntroduced(domid),

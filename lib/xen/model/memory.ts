@@ -1,5 +1,5 @@
 import { VifdError } from '../../errors.js';
-import { type Access, type Arena, PAGE_SIZE } from '../types.js';
+import { type Access, type OwnArena, PAGE_SIZE } from '../types.js';
 import { NumberPool, type Random } from './random.js';
 
 /** Status of a grant operation, xen/grant_table.h. */
@@ -16,16 +16,29 @@ const REF_BITS = 15;
 const REFS_RESERVED = 8;
 
 /** Private memory of a process. */
-export class ModelArena implements Arena {
-  readonly bytes: Uint8Array;
-  readonly u32: Uint32Array;
+export class ModelArena implements OwnArena {
+  #bytes: Uint8Array;
+  #u32: Uint32Array;
 
   constructor(bytes: number) {
     if (!Number.isInteger(bytes) || bytes < 1) {
       throw new VifdError('ERR_ARGUMENT', `an arena cannot have ${bytes} bytes: give a whole number above 0`);
     }
-    this.bytes = new Uint8Array(Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE);
-    this.u32 = new Uint32Array(this.bytes.buffer);
+    this.#bytes = new Uint8Array(Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE);
+    this.#u32 = new Uint32Array(this.#bytes.buffer);
+  }
+
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  get u32(): Uint32Array {
+    return this.#u32;
+  }
+
+  [Symbol.dispose](): void {
+    this.#bytes = new Uint8Array(0);
+    this.#u32 = new Uint32Array(0);
   }
 }
 

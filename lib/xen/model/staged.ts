@@ -1,5 +1,6 @@
 import { VifdError } from '../../errors.js';
 import type { Access, StagedGrants } from '../types.js';
+import type { HostOf } from './faults.js';
 import type { Life } from './life.js';
 import type { Grant, GrantTables } from './memory.js';
 
@@ -16,8 +17,11 @@ export class ModelStagedGrants implements StagedGrants {
   readonly #withdraw: () => void;
   #disposed = false;
 
-  constructor(life: Life, tables: GrantTables, domid: number) {
+  readonly #host: HostOf;
+
+  constructor(life: Life, tables: GrantTables, domid: number, host: HostOf) {
     this.#life = life;
+    this.#host = host;
     this.#tables = tables;
     this.#domid = domid;
     this.#withdraw = life.hold({ letGo: () => this.#clear(), leak: () => this.#leak() });
@@ -30,6 +34,7 @@ export class ModelStagedGrants implements StagedGrants {
   add(refs: readonly number[], access: Access): boolean {
     if (this.#disposed) throw new VifdError('ERR_STATE', 'these staged grants were disposed of: make others');
     this.#life.step('staged.add');
+    if (refs.length > 0) this.#host.check('map', 'Mapping grants to stay mapped');
     const grants = refs.map((ref) => this.#tables.find(this.#domid, ref, this.#life.domid, access));
     if (grants.some((grant) => typeof grant === 'number')) return false;
     for (const grant of grants as Grant[]) {
@@ -40,7 +45,9 @@ export class ModelStagedGrants implements StagedGrants {
   }
 
   remove(refs: readonly number[]): void {
+    if (this.#disposed) throw new VifdError('ERR_STATE', 'these staged grants were disposed of: make others');
     this.#life.step('staged.remove');
+    if (refs.length > 0) this.#host.check('unmap', 'Unmapping grants that were to stay mapped');
     for (const ref of refs) {
       const staged = this.#staged.get(ref);
       if (staged === undefined) continue;

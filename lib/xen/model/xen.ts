@@ -1,6 +1,7 @@
 import { VifdError } from '../../errors.js';
 import type { Clock, Store, Xen } from '../types.js';
 import { type EventPorts, ModelEvents } from './events.js';
+import { type HostFails, HostOf } from './faults.js';
 import { GatedStore } from './gated-store.js';
 import { ModelGrants } from './grants.js';
 import { Life, type OnStep } from './life.js';
@@ -16,6 +17,7 @@ export interface Machine {
   readonly watchesLate: boolean;
   /** True when the next operation of a grant batch shall fail. */
   readonly grantFails: () => boolean;
+  readonly hostFails: HostFails | undefined;
   clockOf(life: Life): Clock;
   storeOf(domid: number): Store;
   hasDomain(domid: number): boolean;
@@ -42,8 +44,9 @@ export class ModelXen implements Xen {
     this.#life = life;
     this.#machine = machine;
     this.domid = domid;
-    this.grants = new ModelGrants(life, machine.tables, machine.grantFails);
-    this.events = new ModelEvents(life, machine.ports);
+    const host = new HostOf(machine.hostFails, domid);
+    this.grants = new ModelGrants(life, machine.tables, machine.grantFails, host);
+    this.events = new ModelEvents(life, machine.ports, host);
     this.clock = machine.clockOf(life);
     this.shares = new ModelShares(life, machine.tables);
     this.store = new GatedStore({

@@ -1,14 +1,24 @@
-import { addon } from '../../addon.js';
-import type { Arena } from '../types.js';
+import { addon, errnoName, type NativePages } from '../../addon.js';
+import { hostFault } from '../../errors.js';
+import type { OwnArena } from '../types.js';
 
 /** Memory of this process whose address native code may keep: it never moves. */
-export class NativeArena implements Arena {
+export class NativeArena implements OwnArena {
   readonly bytes: Uint8Array;
   readonly u32: Uint32Array;
+  readonly #pages: NativePages;
 
+  /** @throws VifdError ERR_HOST. */
   constructor(bytes: number) {
-    const buffer = addon().arena(bytes);
-    this.bytes = new Uint8Array(buffer);
-    this.u32 = new Uint32Array(buffer);
+    const pages = addon().arena(bytes);
+    if (typeof pages === 'number') throw hostFault(`Allocating ${bytes} bytes`, errnoName(pages));
+    this.#pages = pages;
+    this.bytes = new Uint8Array(pages.buffer);
+    this.u32 = new Uint32Array(pages.buffer);
+  }
+
+  [Symbol.dispose](): void {
+    // munmap(2) of a whole mapping does not fail.
+    this.#pages.unmap();
   }
 }

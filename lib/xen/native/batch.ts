@@ -1,11 +1,12 @@
-import type { NativeBatch, NativeGrants } from '../../addon.js';
-import { VifdError } from '../../errors.js';
+import { errnoName, type NativeBatch, type NativeGrants, requirePinnable } from '../../addon.js';
+import { hostFault, VifdError } from '../../errors.js';
 import { type BatchOptions, type GrantBatch, OP_WORDS, OPS_HEADER_WORDS } from '../types.js';
+import type { LateEnds } from './late-ends.js';
 import { NativeStagedGrants } from './staged.js';
 
 /**
  * The methods are the addon's own functions, so that a call goes straight to native code. The addon pins `ops` and
- * the arena for as long as one of these functions can be called.
+ * the arena until the batch is disposed of; a function that a program has kept throws ERR_STATE from then on.
  */
 export class NativeGrantBatch implements GrantBatch {
   readonly capacity: number;
@@ -17,9 +18,15 @@ export class NativeGrantBatch implements GrantBatch {
   unmap: () => void;
   /** For the tap, which writes out of what is mapped. */
   readonly handle: unknown;
-  readonly #forget: () => void;
+  readonly #native: NativeBatch;
+  readonly #held: { forget(): void; readonly late: LateEnds };
 
-  constructor(native: NativeGrants, { domid, capacity, arena, staged }: BatchOptions, forget: () => void) {
+  constructor(
+    native: NativeGrants,
+    { domid, capacity, arena, staged }: BatchOptions,
+    held: { forget(): void; readonly late: LateEnds },
+  ) {
+    requirePinnable('An arena', arena.bytes);
     this.capacity = capacity;
     this.ops = new Uint32Array(OPS_HEADER_WORDS + capacity * OP_WORDS);
     const pages = staged instanceof NativeStagedGrants ? staged.handle : undefined;
@@ -30,18 +37,20 @@ export class NativeGrantBatch implements GrantBatch {
     this.mapToGuest = batch.mapToGuest;
     this.unmap = batch.unmap;
     this.handle = batch.handle;
-    this.#forget = forget;
+    this.#native = batch;
+    this.#held = held;
   }
 
   [Symbol.dispose](): void {
     if (this.copyFromGuest === disposed) return;
-    this.unmap();
-    this.#forget();
+    this.#held.forget();
     this.copyFromGuest = disposed;
     this.copyToGuest = disposed;
     this.mapFromGuest = disposed;
     this.mapToGuest = disposed;
     this.unmap = () => {};
+    const error = this.#held.late.run(() => this.#native.end());
+    if (error < 0) throw hostFault('Unmapping pages of the guest', errnoName(error));
   }
 }
 

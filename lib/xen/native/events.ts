@@ -1,7 +1,11 @@
 import { errnoName, type NativeEvents, type XenLibraries } from '../../addon.js';
-import { VifdError } from '../../errors.js';
-import type { EventChannel, Events } from '../types.js';
+import { Backoff } from '../../backoff.js';
+import { hostFault, VifdError } from '../../errors.js';
+import type { ChannelFaultListener, EventChannel, Events } from '../types.js';
 import { requireDomid } from './check.js';
+import { systemClock } from './clock.js';
+import { isGuestFault } from './errno.js';
+import { LateEnds } from './late-ends.js';
 
 /** Ports taken from the kernel in one turn of the event loop; more wait for the next turn. */
 const PORTS_PER_TURN_MAX = 256;
@@ -11,6 +15,13 @@ export class XenEvents implements Events, Disposable {
   readonly #native: NativeEvents;
   readonly #block: Int32Array;
   readonly #channels = new Map<number, XenChannel>();
+  readonly #late = new LateEnds();
+  /** Other domains' ports, `domid:port`, whose channel the host could not close yet. */
+  readonly #closing = new Set<string>();
+  readonly #resume = new Backoff(systemClock, () => this.#receive(this.#native.resume()));
+  /** Events cannot be received. */
+  #deaf = false;
+  #disposed = false;
 
   private constructor(native: NativeEvents, block: Int32Array) {
     this.#native = native;
@@ -28,11 +39,15 @@ export class XenEvents implements Events, Disposable {
     return events;
   }
 
-  bind(domid: number, remotePort: number, onEvent: () => void): EventChannel {
+  bind(domid: number, remotePort: number, onEvent: () => void, onFault?: ChannelFaultListener): EventChannel {
+    this.#check();
     requireDomid(domid);
     const port = this.#native.bind(domid, remotePort);
     if (port < 0) {
       const errno = errnoName(port);
+      const ours = this.#closing.has(`${domid}:${remotePort}`);
+      if (ours || !isGuestFault('bind', port))
+        throw hostFault(`Binding event channel ${remotePort} of domain ${domid}`, errno);
       throw new VifdError(
         'ERR_XEN_EVENT',
         `Event channel ${remotePort} of domain ${domid} cannot be bound (${errno}): it is not there, not left for ` +
@@ -40,37 +55,71 @@ export class XenEvents implements Events, Disposable {
         { errno },
       );
     }
-    return this.#add(port, onEvent);
+    return this.#add({ port, remote: `${domid}:${remotePort}`, onEvent, onFault });
   }
 
   bindUnbound(domid: number, onEvent: () => void): EventChannel {
+    this.#check();
     requireDomid(domid);
     const port = this.#native.bindUnbound(domid);
-    if (port < 0) {
-      const errno = errnoName(port);
-      throw new VifdError('ERR_XEN_EVENT', `No event channel can be opened for domain ${domid}: ${errno}.`, {
-        errno,
-      });
-    }
-    return this.#add(port, onEvent);
+    if (port < 0) throw hostFault(`Opening an event channel for domain ${domid}`, errnoName(port));
+    return this.#add({ port, remote: undefined, onEvent, onFault: undefined });
   }
 
   [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#resume.cancel();
     for (const channel of [...this.#channels.values()]) channel.close();
     this.#native.close();
   }
 
-  #add(port: number, onEvent: () => void): EventChannel {
-    const channel = new XenChannel(this.#native, port, onEvent, () => this.#channels.delete(port));
+  #check(): void {
+    if (this.#disposed) throw new VifdError('ERR_STATE', 'This Xen was closed: open it again.');
+  }
+
+  #add(parts: ChannelParts): EventChannel {
+    const { port, remote } = parts;
+    const channel = new XenChannel(this.#native, parts, () => {
+      this.#channels.delete(port);
+      const error = this.#late.run(() => {
+        // A handle that was closed meanwhile has closed its ports.
+        const late = this.#disposed ? 0 : this.#native.unbind(port);
+        if (late >= 0 && remote !== undefined) this.#closing.delete(remote);
+        return late;
+      });
+      if (error < 0 && remote !== undefined) this.#closing.add(remote);
+    });
     this.#channels.set(port, channel);
     return channel;
   }
 
+  /** Runs in a callback of the addon's. */
   #deliver(): void {
-    const count = this.#block[0];
+    this.#receive(this.#block[0]);
+  }
+
+  /** All channels suffer from it, or none does any more. */
+  #tell(fault: VifdError | undefined): void {
+    const listeners = [...this.#channels.values()].filter(({ onFault }) => onFault !== undefined);
+    for (const { onFault } of listeners) onFault?.(fault);
+    if (listeners.length === 0 && fault !== undefined)
+      process.emitWarning(fault.message, { code: fault.code });
+  }
+
+  /** @param count ports stand in the block; or -errno. */
+  #receive(count: number): void {
+    if (this.#disposed) return;
     if (count < 0) {
-      const errno = errnoName(count);
-      throw new VifdError('ERR_XEN_EVENT', `Events can no longer be received: ${errno}.`, { errno });
+      this.#deaf = true;
+      this.#resume.again();
+      const fault = hostFault('Receiving events', errnoName(count));
+      this.#tell(fault);
+      return;
+    }
+    if (this.#deaf) {
+      this.#deaf = false;
+      this.#resume.reset();
+      this.#tell(undefined);
     }
     for (let i = 1; i <= count; i++) {
       // A channel that an earlier handler of this turn closed is not there any more.
@@ -91,37 +140,76 @@ function run(onEvent: () => void): void {
   }
 }
 
+interface ChannelParts {
+  readonly port: number;
+  /** The other end, `domid:port`; undefined for a port that another domain may bind to. */
+  readonly remote: string | undefined;
+  readonly onEvent: () => void;
+  readonly onFault: ChannelFaultListener | undefined;
+}
+
+/** What a call fails with when there is nothing to be done: a peer that is gone, a handle that was closed. */
+const HARMLESS = ['EBADF', 'ENOTCONN'];
+
 class XenChannel implements EventChannel {
   readonly port: number;
   readonly onEvent: () => void;
+  readonly onFault: ChannelFaultListener | undefined;
   readonly #native: NativeEvents;
-  readonly #forget: () => void;
+  readonly #unbind: () => void;
+  /** The call failed and is still to be made. A guest waits for ever for a notification that was not sent. */
+  #notifies = false;
+  #unmasks = false;
   #open = true;
+  readonly #retry = new Backoff(systemClock, () => this.#again());
 
-  constructor(native: NativeEvents, port: number, onEvent: () => void, forget: () => void) {
-    this.port = port;
-    this.onEvent = onEvent;
+  constructor(native: NativeEvents, parts: ChannelParts, unbind: () => void) {
+    this.port = parts.port;
+    this.onEvent = parts.onEvent;
+    this.onFault = parts.onFault;
     this.#native = native;
-    this.#forget = forget;
+    this.#unbind = unbind;
   }
 
   notify(): void {
-    // ENOTCONN is a peer that is gone: under Xen too nobody hears it.
-    if (this.#open) this.#native.notify(this.port);
+    if (!this.#open) return;
+    const error = this.#native.notify(this.port);
+    if (error < 0 && !this.#notifies) this.#notifies = this.#isToRetry('Notifying the guest', error);
   }
 
   unmask(): void {
-    if (this.#open) this.#native.unmask(this.port);
+    if (!this.#open) return;
+    const error = this.#native.unmask(this.port);
+    if (error < 0 && !this.#unmasks) this.#unmasks = this.#isToRetry('Unmasking an event channel', error);
   }
 
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    this.#forget();
-    this.#native.unbind(this.port);
+    this.#retry.cancel();
+    this.#unbind();
   }
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #isToRetry(what: string, error: number): boolean {
+    const errno = errnoName(error);
+    if (HARMLESS.includes(errno)) return false;
+    this.#retry.again();
+    this.onFault?.(hostFault(what, errno));
+    return true;
+  }
+
+  #again(): void {
+    if (this.#notifies) this.#notifies = this.#native.notify(this.port) < 0;
+    if (this.#unmasks) this.#unmasks = this.#native.unmask(this.port) < 0;
+    if (this.#notifies || this.#unmasks) {
+      this.#retry.again();
+      return;
+    }
+    this.#retry.reset();
+    this.onFault?.(undefined);
   }
 }

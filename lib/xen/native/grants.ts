@@ -1,18 +1,20 @@
 import { errnoName, type NativeGrants, type NativeMapping } from '../../addon.js';
-import { VifdError } from '../../errors.js';
+import { hostFault, VifdError } from '../../errors.js';
 import {
   type Access,
-  type Arena,
   type BatchOptions,
   type GrantBatch,
   type Grants,
   type Mapping,
+  type OwnArena,
   PAGE_SIZE,
   type StagedGrants,
 } from '../types.js';
 import { NativeArena } from './arena.js';
 import { NativeGrantBatch } from './batch.js';
 import { requireCount, requireDomid } from './check.js';
+import { isGuestFault } from './errno.js';
+import { LateEnds } from './late-ends.js';
 import { NativeStagedGrants } from './staged.js';
 
 /** Whoever asks for more is confused: gntdev itself takes 65536 a call (linux/drivers/xen/gntdev.c, `limit`). */
@@ -20,10 +22,18 @@ const MAP_PAGES_MAX = 65_536;
 /** How many bad references an error message names. */
 const NAMED_MAX = 8;
 
+/** What a thing that is held has to tell its holder. */
+interface Holder {
+  /** It ended. */
+  forget(): void;
+  readonly late: LateEnds;
+}
+
 /** Grants over libxengnttab. What is still mapped at disposal is unmapped. */
 export class XenGrants implements Grants, Disposable {
   readonly #native: NativeGrants;
   readonly #held = new Set<Disposable>();
+  readonly #late = new LateEnds();
   #disposed = false;
 
   constructor(native: NativeGrants) {
@@ -36,10 +46,10 @@ export class XenGrants implements Grants, Disposable {
     requireCount('pages to map', refs.length, MAP_PAGES_MAX);
     const mapped = this.#native.map(domid, Uint32Array.from(refs), access === 'write');
     if (typeof mapped === 'number') throw this.#refused(domid, refs, access, mapped);
-    return this.#hold((forget) => new XenMapping(mapped, refs.length, forget));
+    return this.#hold((holder) => new XenMapping(mapped, refs.length, holder));
   }
 
-  arena(bytes: number): Arena {
+  arena(bytes: number): OwnArena {
     this.#check();
     requireCount('bytes of an arena', bytes, 2 ** 32 - PAGE_SIZE);
     return new NativeArena(bytes);
@@ -48,23 +58,31 @@ export class XenGrants implements Grants, Disposable {
   staged(domid: number): StagedGrants {
     this.#check();
     requireDomid(domid);
-    return this.#hold((forget) => new NativeStagedGrants(this.#native, domid, forget));
+    return this.#hold((holder) => new NativeStagedGrants(this.#native, domid, holder));
   }
 
   batch(options: BatchOptions): GrantBatch {
     this.#check();
     requireDomid(options.domid);
     requireCount('operations of a batch', options.capacity, MAP_PAGES_MAX);
-    return this.#hold((forget) => new NativeGrantBatch(this.#native, options, forget));
+    return this.#hold((holder) => new NativeGrantBatch(this.#native, options, holder));
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true;
-    for (const held of [...this.#held]) held[Symbol.dispose]();
+    let failed: unknown;
+    for (const held of [...this.#held]) {
+      try {
+        held[Symbol.dispose]();
+      } catch (error) {
+        failed ??= error;
+      }
+    }
+    if (failed !== undefined) throw failed;
   }
 
-  #hold<T extends Disposable>(make: (forget: () => void) => T): T {
-    const held: T = make(() => this.#held.delete(held));
+  #hold<T extends Disposable>(make: (holder: Holder) => T): T {
+    const held: T = make({ forget: () => this.#held.delete(held), late: this.#late });
     this.#held.add(held);
     return held;
   }
@@ -75,10 +93,13 @@ export class XenGrants implements Grants, Disposable {
 
   /** The call maps all or none and does not say which one was bad: each is tried alone. */
   #refused(domid: number, refs: readonly number[], access: Access, error: number): VifdError {
+    const what = `Mapping ${refs.length} page${refs.length === 1 ? '' : 's'} of domain ${domid}`;
+    if (!isGuestFault('map', error)) return hostFault(what, errnoName(error));
     const bad: number[] = [];
     for (const ref of refs) {
       const one = this.#native.map(domid, Uint32Array.of(ref), access === 'write');
-      if (typeof one !== 'number') one.unmap();
+      if (typeof one !== 'number') this.#late.run(() => one.unmap());
+      else if (!isGuestFault('map', one)) return hostFault(what, errnoName(one));
       else if (bad.push(ref) === NAMED_MAX) break;
     }
     const which = bad.length > 0 ? bad.join(', ') : `any of ${refs.length}`;
@@ -94,12 +115,12 @@ export class XenGrants implements Grants, Disposable {
 class XenMapping implements Mapping {
   readonly #native: NativeMapping;
   readonly #pages: Uint8Array[];
-  readonly #forget: () => void;
+  readonly #holder: Holder;
   #mapped = true;
 
-  constructor(native: NativeMapping, pages: number, forget: () => void) {
+  constructor(native: NativeMapping, pages: number, holder: Holder) {
     this.#native = native;
-    this.#forget = forget;
+    this.#holder = holder;
     this.#pages = Array.from(
       { length: pages },
       (_, index) => new Uint8Array(native.buffer, index * PAGE_SIZE, PAGE_SIZE),
@@ -122,16 +143,11 @@ class XenMapping implements Mapping {
   unmap(): void {
     if (!this.#mapped) return;
     this.#mapped = false;
-    this.#forget();
-    const error = this.#native.unmap();
+    this.#holder.forget();
+    const error = this.#holder.late.run(() => this.#native.unmap());
     if (error < 0) {
-      throw new VifdError(
-        'ERR_XEN_GRANT',
-        `Unmapping ${this.#pages.length} pages failed: ${errnoName(error)}.`,
-        {
-          errno: errnoName(error),
-        },
-      );
+      const pages = this.#pages.length;
+      throw hostFault(`Unmapping ${pages} page${pages === 1 ? '' : 's'} of the guest`, errnoName(error));
     }
   }
 

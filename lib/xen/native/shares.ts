@@ -1,5 +1,5 @@
 import { errnoName, type NativeSharedPages, type NativeShares } from '../../addon.js';
-import { VifdError } from '../../errors.js';
+import { hostFault, VifdError } from '../../errors.js';
 import { type Access, PAGE_SIZE, type SharedPages, type Shares } from '../types.js';
 import { requireCount, requireDomid } from './check.js';
 
@@ -22,9 +22,7 @@ export class XenShares implements Shares, Disposable {
     requireCount('pages to share', pages, PAGES_MAX);
     const native = this.#native.allocate(pages);
     if (typeof native === 'number') {
-      throw new VifdError('ERR_XEN_GRANT', `${pages} pages cannot be allocated: ${errnoName(native)}.`, {
-        errno: errnoName(native),
-      });
+      throw hostFault(`Allocating ${pages} pages to share`, errnoName(native));
     }
     const shared: XenSharedPages = new XenSharedPages(native, pages, () => this.#held.delete(shared));
     this.#held.add(shared);
@@ -62,28 +60,19 @@ class XenSharedPages implements SharedPages {
   }
 
   grant(page: number, domid: number, access: Access): number {
-    if (this.#bytes === NO_BYTES) {
-      throw new VifdError('ERR_STATE', 'These shared pages were disposed of: allocate new ones.');
-    }
+    this.#check();
     if (!Number.isInteger(page) || page < 0 || page >= this.pages) {
       throw new VifdError('ERR_ARGUMENT', `There is no page ${page}: this allocation has ${this.pages}.`);
     }
     requireDomid(domid);
     const ref = this.#native.grant(page, domid, access === 'write');
-    if (ref < 0) {
-      throw new VifdError(
-        'ERR_XEN_GRANT',
-        `Page ${page} cannot be granted to domain ${domid}: ${errnoName(ref)}.`,
-        {
-          errno: errnoName(ref),
-        },
-      );
-    }
+    if (ref < 0) throw hostFault(`Granting page ${page} to domain ${domid}`, errnoName(ref));
     this.#refs.add(ref);
     return ref;
   }
 
   end(ref: number): boolean {
+    this.#check();
     if (!this.#refs.has(ref)) {
       throw new VifdError('ERR_ARGUMENT', `Reference ${ref} is not a grant of these ${this.pages} pages.`);
     }
@@ -98,6 +87,12 @@ class XenSharedPages implements SharedPages {
     this.#u32 = NO_WORDS;
     this.#refs.clear();
     this.#forget();
-    this.#native.release();
+    // What a program has moved to an ArrayBuffer of its own ends with that.
+    this.#native.unmap();
+  }
+
+  #check(): void {
+    if (this.#bytes !== NO_BYTES) return;
+    throw new VifdError('ERR_STATE', 'These shared pages were disposed of: allocate new ones.');
   }
 }

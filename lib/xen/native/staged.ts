@@ -1,15 +1,17 @@
-import type { NativeGrants, NativeStaged } from '../../addon.js';
-import { VifdError } from '../../errors.js';
+import { errnoName, type NativeGrants, type NativeStaged } from '../../addon.js';
+import { hostFault, VifdError } from '../../errors.js';
 import type { Access, StagedGrants } from '../types.js';
+import { isGuestFault } from './errno.js';
+import type { LateEnds } from './late-ends.js';
 
 export class NativeStagedGrants implements StagedGrants {
   readonly #native: NativeStaged;
-  readonly #forget: () => void;
+  readonly #held: { forget(): void; readonly late: LateEnds };
   #disposed = false;
 
-  constructor(native: NativeGrants, domid: number, forget: () => void) {
+  constructor(native: NativeGrants, domid: number, held: { forget(): void; readonly late: LateEnds }) {
     this.#native = native.staged(domid);
-    this.#forget = forget;
+    this.#held = held;
   }
 
   /** For batches. */
@@ -22,19 +24,31 @@ export class NativeStagedGrants implements StagedGrants {
   }
 
   add(refs: readonly number[], access: Access): boolean {
-    if (this.#disposed)
-      throw new VifdError('ERR_STATE', 'These staged grants were disposed of: make others.');
-    return refs.length === 0 || this.#native.add(Uint32Array.from(refs), access === 'write') === 0;
+    this.#check();
+    if (refs.length === 0) return true;
+    const error = this.#native.add(Uint32Array.from(refs), access === 'write');
+    if (error < 0 && !isGuestFault('map', error))
+      throw hostFault('Mapping grants to stay mapped', errnoName(error));
+    return error === 0;
   }
 
   remove(refs: readonly number[]): void {
-    if (refs.length > 0) this.#native.remove(Uint32Array.from(refs));
+    this.#check();
+    if (refs.length === 0) return;
+    const error = this.#native.remove(Uint32Array.from(refs));
+    if (error < 0) throw hostFault('Unmapping grants that were to stay mapped', errnoName(error));
   }
 
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#native.clear();
-    this.#forget();
+    this.#held.forget();
+    const error = this.#held.late.run(() => this.#native.clear());
+    if (error < 0) throw hostFault('Unmapping grants that were to stay mapped', errnoName(error));
+  }
+
+  #check(): void {
+    if (this.#disposed)
+      throw new VifdError('ERR_STATE', 'These staged grants were disposed of: make others.');
   }
 }

@@ -1,0 +1,46 @@
+import type { Clock } from './xen/types.js';
+
+/** While a guest is cut off, something is tried again at least this often. */
+const MOST_MS = 1000;
+const FIRST_MS = 20;
+
+/** Runs something again, after pauses that double up to `mostMs` until `reset`. */
+export class Backoff {
+  readonly #clock: Clock;
+  readonly #run: () => void;
+  readonly #firstMs: number;
+  readonly #mostMs: number;
+  #pauseMs: number;
+  #timer: Disposable | undefined;
+
+  constructor(clock: Clock, run: () => void, firstMs = FIRST_MS, mostMs = MOST_MS) {
+    this.#clock = clock;
+    this.#run = run;
+    this.#firstMs = firstMs;
+    this.#mostMs = mostMs;
+    this.#pauseMs = firstMs;
+  }
+
+  /** Schedules the next run, unless one is scheduled. */
+  again(): void {
+    if (this.#timer !== undefined) return;
+    const pauseMs = this.#pauseMs;
+    this.#pauseMs = Math.min(pauseMs * 2, this.#mostMs);
+    this.#timer = this.#clock.after(pauseMs, () => {
+      this.#timer = undefined;
+      this.#run();
+    });
+  }
+
+  /** It succeeded: nothing is scheduled any more, and the next pause is the first one again. */
+  reset(): void {
+    this.cancel();
+    this.#pauseMs = this.#firstMs;
+  }
+
+  /** Nothing is scheduled any more. */
+  cancel(): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,24 @@
+import { Backoff } from '../../backoff.js';
+import { systemClock } from './clock.js';
+
+/** What the host could not end when it was to end: tried again until it does, so that no grant and no port stays in use. */
+export class LateEnds {
+  readonly #ends = new Set<() => number>();
+  readonly #backoff = new Backoff(systemClock, () => this.#again());
+
+  /** Runs `end`, which returns 0 or -errno and may be run again after an errno. @returns what it did the first time. */
+  run(end: () => number): number {
+    const error = end();
+    if (error < 0) {
+      this.#ends.add(end);
+      this.#backoff.again();
+    }
+    return error;
+  }
+
+  #again(): void {
+    for (const end of [...this.#ends]) if (end() >= 0) this.#ends.delete(end);
+    if (this.#ends.size === 0) this.#backoff.reset();
+    else this.#backoff.again();
+  }
+}
