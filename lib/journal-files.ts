@@ -1,13 +1,13 @@
-import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
 import { VifdError } from './errors.js';
 import { isJournalOf, type JournalPages, type Journals } from './netback/journal.js';
-import { makeRuntimeDirectory } from './runtime-directory.js';
 
 /**
  * Journals as memory-mapped files below `directory`, which is made if it is missing. On a tmpfs (`/run`) they survive
- * the process and not the machine, as the guests' rings do. Its `open` throws ERR_ARGUMENT while other users can write there.
+ * the process and not the machine, as the guests' rings do. Where other users can
+ * write there they can write journals: `vifd run` refuses such a directory (`makeRuntimeDirectory`).
  */
 export function journalFiles(directory: string): Journals {
   const pathOf = (name: string) => join(directory, `${name}${ENDING}`);
@@ -50,9 +50,9 @@ function openPages(directory: string, path: string, bytes: number): JournalPages
         errno,
       },
     );
-  makeRuntimeDirectory(directory);
   let cut: boolean;
   try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
     cut = isCut(path, bytes);
     if (cut) unlinkSync(path);
   } catch (error) {

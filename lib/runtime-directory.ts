@@ -4,6 +4,7 @@ import { VifdError } from './errors.js';
 import { quoted } from './text.js';
 
 const WRITABLE_BY_OTHERS = 0o022;
+const SEARCHABLE_BY_OTHERS = 0o011;
 const STICKY = 0o1000;
 
 /**
@@ -35,10 +36,19 @@ function requirePrivate(directory: string): void {
   const real = realpathSync(directory);
   const found = statSync(real);
   if (!isOurs(found)) throw refused(directory, `belongs to user ${found.uid}`, `chown ${userId()} ${real}`);
-  if ((found.mode & WRITABLE_BY_OTHERS) !== 0)
+  // A tmpfs that was just mounted is sticky and open, as /tmp is: in a place that others cannot enter that is no harm.
+  const hidden = (found.mode & STICKY) !== 0 && isHidden(real);
+  if ((found.mode & WRITABLE_BY_OTHERS) !== 0 && !hidden)
     throw refused(directory, `can be written by others (mode ${modeText(found)})`, `chmod 700 ${real}`);
   for (let parent = dirname(real), child = real; parent !== child; child = parent, parent = dirname(parent))
     requireSafeParent(directory, parent);
+}
+
+/** Whether a folder above keeps all others out. */
+function isHidden(directory: string): boolean {
+  const parent = dirname(directory);
+  if (parent === directory) return false;
+  return (statSync(parent).mode & SEARCHABLE_BY_OTHERS) === 0 || isHidden(parent);
 }
 
 /** A symbolic link of another user's leads wherever that user likes, in the next moment too. */
