@@ -4,6 +4,11 @@ import { fstatSync } from 'node:fs';
 export function isJournald(descriptor: number, env: NodeJS.ProcessEnv = process.env): boolean {
   const stream = env.JOURNAL_STREAM;
   if (!stream) return false;
-  const { dev, ino } = fstatSync(descriptor, { bigint: true });
-  return stream === `${dev}:${ino}`;
+  try {
+    const { dev, ino } = fstatSync(descriptor, { bigint: true });
+    return stream === `${dev}:${ino}`;
+  } catch {
+    // A descriptor that is not open is not journald's.
+    return false;
+  }
 }

@@ -18,8 +18,11 @@ export function isNotServed({ state, reason }: Looked): boolean {
 /** The ready line: how many vifs are served, how many are not, and why. */
 export function servedText({ vifs, faults }: Served): string {
   const all = [...vifs.values()];
-  const missing = all.filter(isNotServed).length;
-  const served = `serving ${countText(all.length - missing)}${missing > 0 ? `, ${missing} not served` : ''}`;
+  // Faults that name a vif are of vifs that could not be read at all.
+  const unread = faults.filter(({ vif }) => vif !== undefined && !vifs.has(vif)).length;
+  const stopped = all.filter(isNotServed).length;
+  const missing = stopped + unread;
+  const served = `serving ${countText(all.length - stopped)}${missing > 0 ? `, ${missing} not served` : ''}`;
   return withTroubles(served, { vifs, faults }, ': ');
 }
 
