@@ -162,6 +162,30 @@ describe('while xenstored is away', () => {
     expect(daemon.watches).toBe(0);
   });
 
+  it('it is asked soon again, though it was away for long before', async () => {
+    const { daemon, clock, heard } = world;
+    daemon.die();
+    await clock.advance(60_000);
+    daemon.mood = 'well';
+    await clock.advance(5000);
+    expect(heard).toEqual(['lost', 'back']);
+    daemon.die('well');
+    await clock.advance(20);
+    expect(heard).toEqual(['lost', 'back', 'lost', 'back']);
+  });
+
+  it('calls keep their order, though it was silent when it went', async () => {
+    const { client, daemon, clock } = world;
+    daemon.mood = 'hangs';
+    const calls = [client.write('/a', 'first')];
+    await clock.advance(1000);
+    calls.push(client.write('/a', 'second'));
+    daemon.die('well');
+    await clock.advance(1000);
+    await Promise.all(calls);
+    expect(await world.under(client.read('/a'))).toBe('second');
+  });
+
   it('disposal ends at once and rejects what waits', async () => {
     const { client, daemon } = world;
     await world.watch('/w');
