@@ -16,6 +16,9 @@ const missing = [CLI, `${LIBRARIES}/libxenctrl.so.1`].find((file) => !existsSync
 const NODE = '/local/domain/0/backend/vif/7/0';
 const MAC = '00:16:3e:00:00:07';
 
+/** Other work on the machine makes starts of processes slow. */
+const PATIENT = { timeout: 10_000 };
+
 interface Line extends Record<string, unknown> {
   readonly event: string;
   /** When it came. */
@@ -112,11 +115,9 @@ function tests(): void {
     return started;
   };
 
-  /** Pings the guest until stopped. @returns how many were lost of how many. */
-  function pings(): () => Promise<{ sent: number; lost: number }> {
-    const ping = spawn('ping', ['-i', '0.02', '-W', '1', '-q', '10.77.0.7'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+  /** Pings the guest until stopped. @returns the highest number that came back, and how many below it did not. */
+  function pings(): () => Promise<{ last: number; lost: number }> {
+    const ping = spawn('ping', ['-i', '0.02', '10.77.0.7'], { stdio: ['ignore', 'pipe', 'inherit'] });
     let text = '';
     ping.stdout.setEncoding('utf8').on('data', (chunk) => {
       text += chunk;
@@ -125,8 +126,9 @@ function tests(): void {
     return async () => {
       ping.kill('SIGINT');
       await closed;
-      const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(text) ?? [];
-      return { sent: Number(sent), lost: Number(sent) - Number(received) };
+      const numbers = new Set([...text.matchAll(/icmp_seq=(\d+)/g)].map(([, number]) => Number(number)));
+      const last = Math.max(...numbers);
+      return { last, lost: last - numbers.size };
     };
   }
 
@@ -191,18 +193,18 @@ function tests(): void {
     expect(verb('show').stdout).toContain('is lost');
     const contents = join(directory, 'contents');
     writeFileSync(contents, JSON.stringify(nodes));
-    const backMs = performance.now();
     await serveAgain('--load', contents);
+    const backMs = performance.now();
     expect((await vifd.until('mended', 'ERR_STORE_GONE')).atMs - backMs).toBeLessThan(2000);
-    expect(await stop()).toMatchObject({ lost: 0 });
+    expect(await stop()).toEqual({ last: expect.toSatisfy((last: number) => last > 20), lost: 0 });
     expect(shown().faults).toEqual([]);
     // A vif that appears now is served; one whose node is removed now is let go.
     await createVif(store, { domid: 8, handle: 0, mac: '00:16:3e:00:00:08' });
-    await expect.poll(() => store.read('/local/domain/0/backend/vif/8/0/state')).toBe('2');
+    await expect.poll(() => store.read('/local/domain/0/backend/vif/8/0/state'), PATIENT).toBe('2');
     expect(vifd.of('detached')).toEqual([]);
     await store.rm(NODE);
     expect(await vifd.until('detached')).toMatchObject({ vif: 'vif7.0', why: 'guest-gone' });
-    await expect.poll(links).not.toContain('vif7.0');
+    await expect.poll(links, PATIENT).not.toContain('vif7.0');
     expect(journals()).toEqual([]);
     expect(vifd.of('error')).toHaveLength(1);
   });
@@ -223,12 +225,12 @@ function tests(): void {
     ]);
     // Another guest's vif is served all the same.
     await createVif(store, { domid: 8, handle: 0, mac: '00:16:3e:00:00:08' });
-    await expect.poll(() => store.read('/local/domain/0/backend/vif/8/0/state')).toBe('2');
+    await expect.poll(() => store.read('/local/domain/0/backend/vif/8/0/state'), PATIENT).toBe('2');
     await store.transaction(async (view) => {
       for (const [path, value] of nodes) await view.write(path, value);
     });
     await vifd.until('mended', 'ERR_NODE_GONE');
-    expect(await stop()).toMatchObject({ lost: 0 });
+    expect(await stop()).toEqual({ last: expect.toSatisfy((last: number) => last > 20), lost: 0 });
     expect(vifd.of('detached')).toEqual([]);
   });
 
@@ -259,7 +261,7 @@ function tests(): void {
     const endedMs = performance.now();
     await guest.end('SIGKILL');
     expect((await vifd.until('detached')).atMs - endedMs).toBeLessThan(2000);
-    await expect.poll(links).not.toContain('vif7.0');
+    await expect.poll(links, PATIENT).not.toContain('vif7.0');
     expect(journals()).toEqual([]);
   });
 
@@ -295,7 +297,7 @@ function tests(): void {
     await sleep(1000);
     daemon.process.kill('SIGCONT');
     await vifd.until('mended', 'ERR_STORE_GONE');
-    expect(await stop()).toMatchObject({ lost: 0 });
+    expect(await stop()).toEqual({ last: expect.toSatisfy((last: number) => last > 20), lost: 0 });
     await store.rm(NODE);
     expect(await vifd.until('detached')).toMatchObject({ why: 'guest-gone' });
     expect(vifd.of('error')).toHaveLength(1);
