@@ -28,8 +28,8 @@ export interface Addon {
   /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
   /**
-   * Makes the tap device `name`, or takes over a persistent one. With `descriptor`, one that is open: that is owned from
-   * then on, also when it turns out (EBADFD, ENODEV) not to be that device's.
+   * Makes the tap device `name`, or takes over a persistent one. With `descriptor`, the device that is open there, whatever
+   * its name is now: the descriptor is owned from then on, also when its device was deleted (EBADFD) or is no such tap (ENODEV).
    * @param multiQueue a device that is made can have several queues. One that is there stays as it is.
    */
   openTap(name: string, descriptor: number | undefined, multiQueue: boolean): NativeTap | FailedTap;
@@ -41,6 +41,10 @@ export interface Addon {
   endProcess(code: number): never;
   /** @returns the descriptor of a connected stream socket that does not block. */
   connectUnix(path: string): number;
+  /** Network interfaces of this process's network namespace, by netlink. @returns -errno where there is no such socket. */
+  openLinks(): NativeLinks | number;
+  /** What changes at them from now on. */
+  followLinks(): NativeLinkEvents | number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
   watch(fd: number, onReadable: () => void): (() => void) | number;
 }
@@ -151,25 +155,74 @@ export interface FailedTap {
 }
 
 export interface NativeTap {
-  /** As the kernel has it. */
+  /** As the kernel had it when it was opened. */
   readonly name: string;
   readonly descriptor: number;
   /** Whether the device can have several queues. */
   readonly multiQueue: boolean;
   /** A further queue, attached from then on; `descriptor` as for `openTap`. */
   addQueue(descriptor?: number): NativeTap | FailedTap;
-  /** Deletes the device, whoever else has a descriptor of it. */
-  remove(): number;
+  /**
+   * @returns its name now, and whether it is in this process's network namespace (before Linux 5.2: yes); -EBADFD once it is
+   * deleted.
+   */
+  look(): { readonly name: string; readonly here: boolean } | number;
   /** A persistent device stays when its descriptor closes. */
   setPersist(on: boolean): number;
-  setUp(up: boolean): number;
   /** -EINVAL of a kernel before Linux 5.0. */
   setCarrier(on: boolean): number;
-  setMtu(mtu: number): number;
-  setMac(mac: Uint8Array): number;
-  joinBridge(bridge: string): number;
   start(options: NativeTapOptions): NativeTapIo | number;
   close(): number;
+}
+
+/** Numbers below 0 are -errno. */
+export interface NativeLinks {
+  /** @param which its index, or its name. @returns undefined when there is none. */
+  get(which: number | string): NativeLink | undefined | number;
+  list(): NativeLink[] | number;
+  /** @param changes one of them: the error is then of that one. `master` 0: none. */
+  set(index: number, changes: NativeLinkChange): number;
+  /** Flags of its bridge's port. */
+  setPort(index: number, flags: Readonly<Record<string, number>>): number;
+  /** Deletes the interface, whoever has a descriptor of it. */
+  remove(index: number): number;
+  /** What the kernel said of the last request that it refused; mostly ''. */
+  reason(): string;
+  close(): void;
+}
+
+export interface NativeLink {
+  readonly index: number;
+  readonly name: string;
+  /** '' for none. */
+  readonly alias: string;
+  /** As `ip -d link` shows it: `tun`, `bridge`; '' for none. */
+  readonly kind: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  /** Index of what it is in; 0 for nothing. */
+  readonly master: number;
+  readonly masterKind: string;
+  /** Flags of its port, where `masterKind` is `bridge`; those that the kernel has. */
+  readonly port?: Readonly<Record<string, number>>;
+}
+
+export type NativeLinkChange = Partial<
+  Pick<NativeLink, 'name' | 'alias' | 'mtu' | 'up' | 'master'> & { readonly mac: Uint8Array }
+>;
+
+/** `gone`: deleted, or moved to another network namespace. `port`: the flags of its port alone. */
+export type NativeLinkEvent =
+  | (NativeLink & { readonly event: 'link' | 'gone' })
+  | { readonly event: 'port'; readonly index: number; readonly port?: Readonly<Record<string, number>> };
+
+export interface NativeLinkEvents {
+  /** For `watch`. */
+  readonly descriptor: number;
+  /** Does not wait. @returns -ENOBUFS when the kernel had to drop some: everything is to be looked at anew. */
+  take(): NativeLinkEvent[] | number;
+  close(): void;
 }
 
 export interface NativeTapOptions {

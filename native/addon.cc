@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "layout.h"
+#include "links.h"
 #include "lock.h"
 #include "memory.h"
 #include "notify.h"
@@ -36,6 +37,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["connectUnix"] = Napi::Function::New(env, vifd::ConnectUnix, "connectUnix");
   exports["writeNow"] = Napi::Function::New(env, vifd::WriteNow, "writeNow");
   exports["endProcess"] = Napi::Function::New(env, vifd::EndProcess, "endProcess");
+  exports["openLinks"] = Napi::Function::New(env, vifd::OpenLinks, "openLinks");
+  exports["followLinks"] = Napi::Function::New(env, vifd::FollowLinks, "followLinks");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
   return exports;
 }

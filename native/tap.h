@@ -11,14 +11,17 @@ namespace vifd {
 // The descriptor of /dev/net/tun that is bound to one device, or to one queue of it.
 struct TapDevice {
   int fd = -1;
+  // As it was last looked at.
   std::string name;
   bool multi_queue = false;
   ~TapDevice();
+  // Asks for the name anew. 0 or -errno: -EBADFD once the device is deleted.
+  int Refresh();
 };
 
 // openTap(name, descriptor | undefined, multiQueue)
-//   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), setPersist, setUp, setCarrier,
-//        setMtu, setMac, joinBridge, remove, close }
+//   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), look, setPersist,
+//        setCarrier, close }
 //    | { failed: the call that failed, errno }
 Napi::Value OpenTap(const Napi::CallbackInfo& info);
 

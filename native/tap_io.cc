@@ -264,7 +264,10 @@ Napi::Value StartTap(const Napi::CallbackInfo& info, const std::shared_ptr<TapDe
   if (tap->fd < 0) return Napi::Number::New(env, -EBADF);
   unsigned long offloads = options.Get("offloads").As<Napi::Number>().Uint32Value();
   // TUNSETOFFLOAD switches on again what somebody has switched off by `ethtool -K` (tun.c, set_offload).
-  if (options.Get("resumed").ToBoolean()) offloads &= WantedOffloads(tap->name);
+  if (options.Get("resumed").ToBoolean()) {
+    if (const int error = tap->Refresh(); error < 0) return Napi::Number::New(env, error);
+    offloads &= WantedOffloads(tap->name);
+  }
   if (ioctl(tap->fd, TUNSETOFFLOAD, offloads) < 0) return Napi::Number::New(env, -errno);
   const auto io = std::make_shared<TapIo>(options, tap);
   if (const int error = io->Start(env); error < 0) return Napi::Number::New(env, error);

@@ -2,10 +2,10 @@ import { accessSync, constants } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { VifdError } from '../errors.js';
+import { HostLinks } from '../host/links.js';
 import { journalFiles } from '../journal-files.js';
 import { Netback } from '../netback/netback.js';
 import type { VifAddress, VifInfo } from '../netback/types.js';
-import { tap } from '../ports/tap.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import { runLockHolder, takeRunLock } from '../run-lock.js';
 import { jsonLine, printable, shown } from '../text.js';
@@ -14,10 +14,10 @@ import type { Store } from '../xen/types.js';
 import { EXIT_FAILED } from './exit.js';
 import type { Handed, HandoverParts } from './handover.js';
 import { XenNetbackControl } from './kernel-control.js';
-import { SystemLinks } from './link-setup.js';
 import { VifMark, type VifName } from './mark.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
 import { ownershipIn } from './ownership.js';
+import { Taps } from './taps.js';
 import { parseVif } from './vif-argument.js';
 import { openXenFor, saysWhenLost, type XenOptions } from './xen.js';
 
@@ -147,7 +147,7 @@ function partsOf(store: Store, options: HandoverOptions): HandoverParts {
     store,
     domid: BACKEND_DOMID,
     kernel: new XenNetbackControl(),
-    links: new SystemLinks(),
+    links: new HostLinks(),
     daemon: () => runLockHolder(options.journal),
     letGo: (vif) => letGo(vif, options),
     pause: () => sleep(PAUSE_MS),
@@ -161,7 +161,8 @@ async function letGo(vif: VifName, options: HandoverOptions): Promise<void> {
   if (lock === undefined) return;
   await using xen = await openXenFor(options);
   // Whatever the guest has agreed on with whoever served it last.
-  const ownership = ownershipIn(xen, (how) => tap({ ...how, multiQueue: true }));
+  const taps = new Taps({ manager: undefined, kept: new Map(), multiQueue: true });
+  const ownership = ownershipIn(xen, (how) => taps.open(how));
   const accept = async (found: VifAddress, serving: boolean) =>
     found.id === vif.id && ownership.accept(found, serving);
   const failures: VifdError[] = [];

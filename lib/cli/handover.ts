@@ -1,10 +1,9 @@
 import { VifdError } from '../errors.js';
+import type { LinkSettings, Links } from '../host/links.js';
 import { Offer, readServable } from '../netback/offer.js';
 import { backendVifPath, frontendVifPath, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
 import type { Store } from '../xen/types.js';
 import type { KernelControl } from './kernel-control.js';
-import type { LinkSetup } from './link-setup.js';
-import type { LinkSettings, Links } from './links.js';
 import { type Mark, VifMark, type VifName } from './mark.js';
 import { TAP_MAC } from './ownership.js';
 
@@ -14,7 +13,7 @@ export interface HandoverParts {
   /** The domain of the backend: ours. */
   readonly domid: number;
   readonly kernel: KernelControl;
-  readonly links: LinkSetup;
+  readonly links: Links;
   /** The process that serves vifs; undefined when none does. */
   readonly daemon: () => number | undefined;
   /** What a daemon would do with a vif that it is to let go of, where there is none. No error when one has come. */
@@ -116,9 +115,9 @@ async function giveToKernel(parts: HandoverParts, vif: VifName, keep: LinkSettin
       throw error;
     }
   }
-  const linkThere = async () => links.exists(vif.id);
+  const linkThere = async () => kernel.interfaceOf(vif) !== undefined;
   if (!(await within(parts, vif, linkThere))) throw kernelIsLate(vif, `made no interface ${vif.id}`);
-  await links.apply(vif.id, keep);
+  links.apply(kernel.interfaceOf(vif) ?? vif.id, keep);
   await plug(parts, node);
   const connected = () => isServed(parts, vif, node);
   if (!(await within(parts, vif, connected))) throw kernelIsLate(vif, 'did not connect');
@@ -137,9 +136,9 @@ async function isServed({ store }: HandoverParts, vif: VifName, node: string): P
 /** Resolves when nobody has the vif: a tap would be in the way of the kernel's interface, which has its name. */
 async function untilLetGo(parts: HandoverParts, vif: VifName): Promise<void> {
   const gone = async () => {
-    if (!parts.links.exists(vif.id)) return true;
+    if (parts.links.nameOf(vif.id) === undefined) return true;
     if (parts.daemon() === undefined) await parts.letGo(vif);
-    return !parts.links.exists(vif.id);
+    return parts.links.nameOf(vif.id) === undefined;
   };
   if (await within(parts, vif, gone)) return;
   throw daemonIsLate(parts, vif, 'let go of');
@@ -158,14 +157,15 @@ async function plug({ store }: HandoverParts, node: string): Promise<void> {
  * that was looked at for it.
  */
 async function settingsBefore(
-  { links, store, domid }: HandoverParts,
+  { kernel, links, store, domid }: HandoverParts,
   vif: VifName,
   { owner, keep }: Mark,
   bound: boolean,
 ): Promise<LinkSettings> {
   const untouched = bound && owner === 'vifd';
   if (keep !== undefined && !untouched) return keep;
-  if (links.exists(vif.id)) return links.read(vif.id);
+  const name = bound ? kernel.interfaceOf(vif) : links.nameOf(vif.id);
+  if (name !== undefined) return { ...links.read(name), ...(name === vif.id ? {} : { name }) };
   // Nobody has it, and nobody had it that left an interface: as its toolstack would have it.
   const node = backendVifPath(domid, vif.domid, vif.handle);
   const [bridge, mtu] = await Promise.all(['bridge', 'mtu'].map((key) => store.read(`${node}/${key}`)));

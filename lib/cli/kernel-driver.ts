@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { VifName } from './mark.js';
 
 const BUS = '/sys/bus/xen-backend';
@@ -9,6 +9,8 @@ export type BusVif = Pick<VifName, 'domid' | 'handle'>;
 export interface KernelDriver {
   /** It has the vif, or has not let go of it wholly: nobody else may touch the rings. */
   serves(vif: BusVif): boolean;
+  /** What its interface of the vif is called; undefined when it has none. */
+  interfaceOf(vif: BusVif): string | undefined;
   readonly loaded: boolean;
   /** Loaded, it binds each new vif at once. */
   readonly takesNew: boolean;
@@ -27,6 +29,11 @@ export class XenNetback implements KernelDriver {
    */
   serves(vif: BusVif): boolean {
     return this.isBound(vif) || existsSync(`${this.bus}/devices/${nameOf(vif)}/net`);
+  }
+
+  interfaceOf(vif: BusVif): string | undefined {
+    const folder = `${this.bus}/devices/${nameOf(vif)}/net`;
+    return existsSync(folder) ? readdirSync(folder)[0] : undefined;
   }
 
   protected isBound(vif: BusVif): boolean {

@@ -1,8 +1,8 @@
 import { VifdError } from '../errors.js';
+import type { LinkSettings } from '../host/links.js';
 import type { VifAddress } from '../netback/types.js';
 import { backendVifPath } from '../protocol/xenbus.js';
 import type { Store, StoreView } from '../xen/types.js';
-import type { LinkSettings } from './links.js';
 
 export type VifName = VifAddress;
 export type Owner = 'vifd' | 'kernel';

@@ -1,11 +1,14 @@
+import type { Interface } from '../host/interfaces.js';
+import { findTap } from '../host/vif-taps.js';
 import type { NetbackListeners } from '../netback/netback.js';
 import type { VifAddress, VifInfo } from '../netback/types.js';
-import type { TapOptions } from '../ports/tap.js';
+import type { TapExpectation } from '../ports/tap-link.js';
 import type { Port } from '../ports/types.js';
+import { backendVifPath } from '../protocol/xenbus.js';
 import type { Store, Xen } from '../xen/types.js';
 import { type KernelDriver, XenNetback } from './kernel-driver.js';
-import { type Links, SysfsLinks } from './links.js';
 import { type Mark, VifMark } from './mark.js';
+import type { VifTapOptions } from './taps.js';
 
 /** The address that Linux's netback gives its end: lowest priority for a bridge that picks its own from its ports. */
 export const TAP_MAC = 'fe:ff:ff:ff:ff:ff';
@@ -18,9 +21,22 @@ export interface OwnershipParts {
   readonly domid: number;
   /** Undefined on a simulated Xen, which has no drivers in this kernel. */
   readonly kernel: KernelDriver | undefined;
-  readonly links: Pick<Links, 'exists' | 'hasMaster' | 'finish'>;
-  readonly openTap: (options: TapOptions) => Port;
+  /** The tap that an earlier process made for the vif. @param vifname what the toolstack calls it. */
+  readonly findTap: (vif: string, vifname?: string) => Pick<Interface, 'name' | 'master'> | undefined;
+  readonly openTap: (options: VifTapOptions) => Port;
 }
+
+/** What the toolstack writes of a vif's interface. */
+interface Plug {
+  readonly script: string | undefined;
+  /** The hotplug script has run. */
+  readonly plugged: boolean;
+  readonly vifname: string | undefined;
+}
+
+/** Scripts that put the interface into something; `vif-route` and `vif-nat` do not, and of others it is not known. */
+const BRIDGING = /(^|\/)vif-(bridge|openvswitch)$/;
+const LINUX_BRIDGING = /(^|\/)vif-bridge$/;
 
 /** Which vifs `vifd run` serves: what an operator has said, and where nobody has, what the kernel's driver leaves. */
 export class Ownership {
@@ -43,13 +59,13 @@ export class Ownership {
    * - Else it is the kernel's if its driver takes what comes, and ours from now on if not.
    */
   async accept(vif: VifAddress, serving: boolean): Promise<boolean> {
-    const { kernel, links } = this.#parts;
+    const { kernel } = this.#parts;
     const mark = this.#markOf(vif);
     const seen = await mark.read();
     const { owner, attached } = seen;
     this.#marks.set(vif.id, seen);
     const bound = kernel?.serves(vif) === true;
-    if (owner === 'kernel') return !serving && !bound && links.exists(vif.id);
+    if (owner === 'kernel') return !serving && !bound && this.#parts.findTap(vif.id) !== undefined;
     if (serving) {
       // An adoption began before we had let go of it for the kernel.
       if (this.#attached.has(vif.id) && attached !== process.pid) await mark.attached(process.pid);
@@ -81,40 +97,49 @@ export class Ownership {
     };
   }
 
-  /** A vif's tap: an adopted one's is set up as the kernel's interface was; one that is only let go of, not at all. */
+  /**
+   * A vif's tap: an adopted one's is set up as the kernel's interface was; one that is only let go of, not at all. Another that
+   * is there has been set up by an earlier process, since persistence comes last (ports/tap.ts), and has what the hotplug
+   * script or an operator has changed since: a restart leaves it alone, but for the bridge of one that is in none.
+   * @param bridge what `vifd run --bridge` says.
+   */
   async port(vif: VifInfo, bridge: string | undefined): Promise<Port> {
+    const { openTap, findTap: find } = this.#parts;
     const { owner, keep } = this.#marks.get(vif.id) ?? {};
-    if (owner === 'kernel') return this.#parts.openTap({ name: vif.id, persist: true });
-    const common = { name: vif.id, persist: true, spread: true };
-    if (keep === undefined) return this.#parts.openTap({ ...common, ...this.#setUp(vif, bridge) });
-    const { mac, mtu } = keep;
-    const port = this.#parts.openTap({
-      ...common,
-      mac,
-      mtu,
-      ...(keep.bridge === undefined ? {} : { bridge: keep.bridge }),
-    });
-    try {
-      this.#parts.links.finish(vif.id, keep);
-      return port;
-    } catch (error) {
-      await port[Symbol.asyncDispose]();
-      throw error;
+    const marked = find(vif.id);
+    // What is in a bridge has been plugged: the store need not be asked before the guest is served.
+    const plug = marked === undefined || marked.master === 0 ? await this.#plugOf(vif) : undefined;
+    const found = plug?.vifname === undefined ? marked : find(vif.id, plug.vifname);
+    const name = found?.name ?? keep?.name;
+    const common = { vif: vif.id, persist: true, ...(name === undefined ? {} : { name }) };
+    if (owner === 'kernel') return openTap(common);
+    if (keep !== undefined) {
+      const { mac, mtu, up, port: portFlags, bridge: kept } = keep;
+      const expects = async () => (kept !== undefined ? 'bridged' : up ? 'up' : 'nothing');
+      return openTap({ ...common, mac, mtu, up, portFlags, expects, ...(kept === undefined ? {} : { bridge: kept }) });
     }
+    const bridgeIfNone = bridge ?? bridgeOf(vif, plug, found !== undefined);
+    return openTap({
+      ...common,
+      ifMade: { up: true, mac: TAP_MAC, ...(vif.mtu === undefined ? {} : { mtu: vif.mtu }) },
+      ...(bridgeIfNone === undefined ? {} : { bridgeIfNone }),
+      expects: () => this.#expects(vif, bridge),
+    });
   }
 
-  /**
-   * A tap that is there was set up by an earlier life, since persistence comes last (ports/tap.ts), and has what the hotplug
-   * script or an operator has changed since: a restart leaves it alone.
-   */
-  #setUp(vif: VifInfo, bridge: string | undefined): Partial<TapOptions> {
-    const { links } = this.#parts;
-    const there = links.exists(vif.id);
-    return {
-      ...(there ? {} : { up: true, mac: TAP_MAC }),
-      ...(there || vif.mtu === undefined ? {} : { mtu: vif.mtu }),
-      ...(bridge === undefined || (there && links.hasMaster(vif.id)) ? {} : { bridge }),
-    };
+  async #expects(vif: VifAddress, bridge: string | undefined): Promise<TapExpectation> {
+    const { script, plugged } = await this.#plugOf(vif);
+    if (script === undefined || bridge !== undefined) return 'bridged';
+    if (!plugged) return 'nothing';
+    return BRIDGING.test(script) ? 'bridged' : 'up';
+  }
+
+  async #plugOf({ domid, handle }: VifAddress): Promise<Plug> {
+    const node = backendVifPath(this.#parts.domid, domid, handle);
+    const [script, status, vifname] = await Promise.all(
+      ['script', 'hotplug-status', 'vifname'].map((key) => this.#parts.store.read(`${node}/${key}`)),
+    );
+    return { script: script || undefined, plugged: status === 'connected', vifname: vifname || undefined };
   }
 
   #markOf(vif: VifAddress): VifMark {
@@ -130,7 +155,14 @@ export class Ownership {
   }
 }
 
+/** The bridge that the toolstack names: where no script puts the tap into it, or where the script has, and the tap is gone. */
+function bridgeOf({ bridge }: VifInfo, plug: Plug | undefined, isThere: boolean): string | undefined {
+  if (plug === undefined) return undefined;
+  const { script, plugged } = plug;
+  return script === undefined || (!isThere && plugged && LINUX_BRIDGING.test(script)) ? bridge : undefined;
+}
+
 export function ownershipIn({ store, domid, shares }: Xen, openTap: OwnershipParts['openTap']): Ownership {
   const kernel = shares === undefined ? new XenNetback() : undefined;
-  return new Ownership({ store, domid, kernel, links: new SysfsLinks(), openTap });
+  return new Ownership({ store, domid, kernel, findTap, openTap });
 }

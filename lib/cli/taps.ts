@@ -1,15 +1,20 @@
+import { aliasFor, findTap } from '../host/vif-taps.js';
 import { type TapOptions, tap } from '../ports/tap.js';
+import type { TapMemory } from '../ports/tap-link.js';
 import type { Port } from '../ports/types.js';
 import type { ServiceManager } from '../service-manager.js';
 
 export interface TapsOptions {
-  /** Keeps descriptors while no life runs. */
+  /** Keeps descriptors while no vifd runs. */
   readonly manager: ServiceManager | undefined;
-  /** What it kept of an earlier life, by the names that they were given; each is taken out when it is used. */
+  /** What it kept of an earlier process, by the names that they were given; each is taken out when it is used. */
   readonly kept: Map<string, number>;
   /** Whether taps are made to have several queues. */
   readonly multiQueue: boolean;
 }
+
+/** How the tap of a vif is to be. `name`: what it is called now; default: as it was called last, or else as the vif. */
+export type VifTapOptions = Omit<TapOptions, 'name'> & { readonly vif: string; readonly name?: string };
 
 /**
  * The taps of `vifd run`. While somebody has a descriptor of a tap, the kernel queues what is sent to it (1000 frames for
@@ -17,36 +22,53 @@ export interface TapsOptions {
  */
 export class Taps {
   readonly #options: TapsOptions;
+  /** Of each vif whose tap was opened: a device that is deleted is made anew as it was. */
+  readonly #memories = new Map<string, TapMemory>();
 
   constructor(options: TapsOptions) {
     this.#options = options;
   }
 
-  open(how: TapOptions): Port {
+  open(how: VifTapOptions): Port {
     const { manager, multiQueue } = this.#options;
-    const { name } = how;
-    return tap({
+    const { vif } = how;
+    const memory = this.#memories.get(vif) ?? {};
+    const port = tap({
       ...how,
+      name: how.name ?? memory.settings?.name ?? vif,
+      alias: aliasFor(vif),
+      memory,
       multiQueue,
-      descriptors: this.#takeKept(name),
+      descriptors: this.#takeKept(vif),
       ...(manager && {
-        onOpened: (descriptor, queue) => manager.keep(keptName(name, queue), descriptor),
-        onClosed: (queue) => manager.forget(keptName(name, queue)),
+        onOpened: (descriptor, queue) => manager.keep(keptName(vif, queue), descriptor),
+        onClosed: (queue) => manager.forget(keptName(vif, queue)),
       }),
     });
+    this.#memories.set(vif, memory);
+    const remove = port.remove?.bind(port);
+    port.remove = async () => {
+      this.#memories.delete(vif);
+      await remove?.();
+    };
+    return port;
   }
 
-  /** @throws VifdError ERR_TAP, with EBUSY when another process has it open. */
-  async remove(name: string): Promise<void> {
-    await this.open({ name }).remove?.();
+  /**
+   * Removes the tap of a vif that has gone.
+   * @throws VifdError ERR_TAP, with EBUSY when another process has it open.
+   */
+  async remove(vif: string): Promise<void> {
+    const name = findTap(vif)?.name;
+    await this.open({ vif, ...(name === undefined ? {} : { name }) }).remove?.();
   }
 
   /** By queue. */
-  #takeKept(name: string): (number | undefined)[] {
+  #takeKept(vif: string): (number | undefined)[] {
     const { kept } = this.#options;
     const descriptors: (number | undefined)[] = [];
     for (const [key, descriptor] of kept) {
-      const queue = keptQueue(name, key);
+      const queue = keptQueue(vif, key);
       if (queue === undefined) continue;
       descriptors[queue] = descriptor;
       kept.delete(key);
@@ -56,13 +78,13 @@ export class Taps {
 }
 
 /** The first queue's has the vif's name, as when there were no others. */
-function keptName(name: string, queue: number): string {
-  return queue === 0 ? name : `${name}.q${queue}`;
+function keptName(vif: string, queue: number): string {
+  return queue === 0 ? vif : `${vif}.q${queue}`;
 }
 
-/** @returns which queue of the tap a descriptor of this name is of; undefined when it is another tap's. */
-function keptQueue(name: string, key: string): number | undefined {
-  if (key === name) return 0;
-  const queue = key.startsWith(`${name}.q`) ? key.slice(name.length + 2) : '';
+/** @returns which queue of the vif's tap a descriptor of this name is of; undefined when it is another vif's. */
+function keptQueue(vif: string, key: string): number | undefined {
+  if (key === vif) return 0;
+  const queue = key.startsWith(`${vif}.q`) ? key.slice(vif.length + 2) : '';
   return /^[1-9][0-9]{0,2}$/.test(queue) ? Number(queue) : undefined;
 }

@@ -7,17 +7,21 @@ import {
   requirePinnable,
 } from '../addon.js';
 import { VifdError } from '../errors.js';
+import { type Interface, interfaces } from '../host/interfaces.js';
+import { applySettings, type LinkSettings } from '../host/links.js';
 import type { GrantBatch } from '../xen/types.js';
-import { spreadOverCpus } from './spread.js';
-import type { Port, PortBatches, PortIo, PortOptions } from './types.js';
+import { type TapExpectation, TapFollower, type TapMemory } from './tap-link.js';
+import type { Port, PortBatches, PortIo, PortOptions, PortTrouble } from './types.js';
 
 export interface TapOptions {
   /** At most 15 bytes, e.g. `vif7.0`. A persistent tap of that name is taken over. */
   readonly name: string;
   /** Stays when this process ends, so that bridge membership and counters do. Default: as it is. */
   readonly persist?: boolean;
-  /** A Linux bridge to join. */
+  /** A Linux bridge to join; an error when it is in another. */
   readonly bridge?: string;
+  /** A Linux bridge to join, where it is in none. */
+  readonly bridgeIfNone?: string;
   readonly mtu?: number;
   /** `fe:ff:ff:ff:ff:ff` is what Linux's netback uses. */
   readonly mac?: string;
@@ -25,11 +29,20 @@ export interface TapOptions {
   readonly up?: boolean;
   /** Made to have several queues, if it is made here; one that is there already stays as it is. Default false. */
   readonly multiQueue?: boolean;
-  /** What is written into it is dealt with by other processors than the first, as far as that can be. Default: as it is. */
-  readonly spread?: boolean;
+  /** Flags of its bridge's port, by their names in sysfs. */
+  readonly portFlags?: Readonly<Record<string, string>>;
+  /** Only for a device that is made here; one that is there already stays as it was set up. */
+  readonly ifMade?: Partial<LinkSettings>;
+  /** What it is to be found by after it was renamed (IFLA_IFALIAS). An alias that is there already stays. */
+  readonly alias?: string;
+  /** Holds how it was set up last, from one port to the next: a device that was deleted is made anew so. */
+  readonly memory?: TapMemory;
+  /** What it has to be, where it has not been seen so: `follow` reports it when it is not. */
+  readonly expects?: () => Promise<TapExpectation>;
   /**
    * Descriptors of it that somebody kept open, by queue: the device has kept its carrier, and what was sent to it meanwhile
-   * waits. Owned by the port from then on. Closed and not used when they are not of that device, or that was deleted.
+   * waits. Owned by the port from then on, and used whatever name or network namespace the device has now. Closed and not used
+   * when the device was deleted.
    */
   readonly descriptors?: readonly (number | undefined)[];
   /** Is lent the descriptor of a queue that was opened anew, to duplicate it for a later life. */
@@ -58,12 +71,12 @@ const MTU_MAX = 65_521;
  * @throws VifdError ERR_ARGUMENT or ERR_TAP.
  */
 export function tap(options: TapOptions): Port {
-  requireName('tap', options.name);
-  if (options.bridge !== undefined) requireName('bridge', options.bridge);
+  requireValid(options);
   const opened: (NativeTap | undefined)[] = (options.descriptors ?? []).map((descriptor) =>
     adopted(options.name, descriptor),
   );
   const isNew = !opened.some((native) => native !== undefined);
+  const wasThere = !isNew || interfaces().find(options.name) !== undefined;
   if (isNew)
     opened[0] = succeeded(
       options.name,
@@ -71,7 +84,7 @@ export function tap(options: TapOptions): Port {
     );
   const port = new TapPort(options, opened);
   try {
-    configure(port.native, options);
+    configure(port.native, options, wasThere);
   } catch (error) {
     port.close();
     throw error;
@@ -108,7 +121,9 @@ function creationError(name: string, failed: string, error: number): VifdError {
     EACCES: 'run as root',
     EPERM: 'run as root, or with CAP_NET_ADMIN',
     EBUSY: 'another process has it open',
-    EINVAL: 'an interface of that name is there and is not such a tap: delete it or choose another name',
+    EINVAL: 'an interface of that name is there and is not such a tap: delete or rename that one',
+    EMFILE: 'raise LimitNOFILE, or end what holds so many descriptors',
+    ENFILE: 'end what holds so many files, or raise fs.file-max',
   };
   const what = failed === 'open' ? '/dev/net/tun cannot be opened for it' : `${failed} failed`;
   return new VifdError('ERR_TAP', `Tap ${name}: ${what} (${errno}): ${remedies[errno] ?? 'see `dmesg`'}.`, {
@@ -116,47 +131,76 @@ function creationError(name: string, failed: string, error: number): VifdError {
   });
 }
 
-function configure(native: NativeTap, options: TapOptions): void {
-  const { mtu, mac, bridge, up, persist } = options;
+function requireValid({ name, bridge, bridgeIfNone, mtu, mac }: TapOptions): void {
+  requireName('tap', name);
+  for (const joined of [bridge, bridgeIfNone]) if (joined !== undefined) requireName('bridge', joined);
   if (mtu !== undefined && !(Number.isInteger(mtu) && mtu >= MTU_MIN && mtu <= MTU_MAX)) {
-    throw new VifdError(
-      'ERR_ARGUMENT',
-      `Tap ${native.name}: ${mtu} is no MTU: give ${MTU_MIN} to ${MTU_MAX}.`,
-    );
+    throw new VifdError('ERR_ARGUMENT', `Tap ${name}: ${mtu} is no MTU: give ${MTU_MIN} to ${MTU_MAX}.`);
   }
-  const address = mac === undefined ? undefined : parseMac(native.name, mac);
-  if (mtu !== undefined) done(native.name, `MTU ${mtu}`, native.setMtu(mtu));
-  if (address !== undefined) done(native.name, `address ${mac}`, native.setMac(address));
-  if (bridge !== undefined) join(native, bridge);
-  if (up !== undefined) done(native.name, up ? 'going up' : 'going down', native.setUp(up));
-  // Last: a tap that could not be set up must not stay behind.
-  if (persist !== undefined) done(native.name, 'persistence', native.setPersist(persist));
-}
-
-function parseMac(name: string, mac: string): Uint8Array {
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) {
+  if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) {
     throw new VifdError(
       'ERR_ARGUMENT',
       `Tap ${name}: ${mac} is no MAC address: write it as fe:ff:ff:ff:ff:ff.`,
     );
   }
-  return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
 }
 
-function join(native: NativeTap, bridge: string): void {
-  const error = native.joinBridge(bridge);
-  const elsewhere = error < 0 && errnoName(error) === 'EBUSY';
-  done(native.name, `joining bridge ${bridge}`, error, elsewhere ? '; it is in another bridge' : '');
+function configure(native: NativeTap, options: TapOptions, wasThere: boolean): void {
+  const link = linkOf(native);
+  // One in another network namespace is set up there, by others.
+  if (link !== undefined) setUpLink(link, options, wasThere);
+  // Last: a tap that could not be set up must not stay behind.
+  if (options.persist !== undefined) done(native.name, 'persistence', native.setPersist(options.persist));
 }
 
-function done(name: string, what: string, error: number, hint = ''): void {
-  if (error >= 0) return;
-  const errno = errnoName(error);
-  throw new VifdError('ERR_TAP', `Tap ${name}: ${what} failed (${errno})${hint}.`, { errno });
+/** @returns undefined when it is in another network namespace. */
+function linkOf(native: NativeTap): Interface | undefined {
+  const seen = native.look();
+  if (typeof seen === 'number') throw notDone(native.name, 'looking at it', errnoName(seen));
+  return seen.here ? interfaces().find(seen.name) : undefined;
+}
+
+function setUpLink(link: Interface, options: TapOptions, wasThere: boolean): void {
+  const { name, index } = link;
+  const refused = (step: string, { errno, text }: { errno: string; text: string }): never => {
+    throw notDone(name, step, errno, text);
+  };
+  const wanted = wantedSettings(link, options, wasThere);
+  if (options.bridge !== undefined && link.master !== 0) {
+    const bridge = interfaces().find(link.master)?.name;
+    if (bridge !== options.bridge)
+      throw notDone(name, `joining bridge ${options.bridge}`, 'EBUSY', `EBUSY; it is in ${bridge}`);
+  }
+  const alias = (wasThere ? undefined : options.memory?.settings?.alias) ?? options.alias;
+  if (alias !== undefined && alias !== '' && link.alias === '') {
+    const refusal = interfaces().change(index, { alias });
+    if (refusal !== undefined) refused('its alias', refusal);
+  }
+  applySettings(link, wanted, refused);
+}
+
+/** What was asked for goes before what a deleted one had, and that before what a new one is made with. */
+function wantedSettings(link: Interface, options: TapOptions, wasThere: boolean): Partial<LinkSettings> {
+  const { mtu, mac, bridge, up, portFlags: port, bridgeIfNone, memory, ifMade } = options;
+  const asked = { mtu, mac: mac?.toLowerCase(), bridge, up, port };
+  const before = wasThere ? {} : (memory?.settings?.link ?? ifMade ?? {});
+  const given = Object.entries(asked).filter(([, value]) => value !== undefined);
+  const settings: Partial<LinkSettings> = { ...before, ...Object.fromEntries(given) };
+  const restored = !wasThere && memory?.settings !== undefined;
+  if (settings.bridge !== undefined || bridgeIfNone === undefined || link.master !== 0 || restored)
+    return settings;
+  return { ...settings, bridge: bridgeIfNone };
+}
+
+function done(name: string, what: string, error: number): void {
+  if (error < 0) throw notDone(name, what, errnoName(error));
+}
+
+function notDone(name: string, what: string, errno: string, text = errno): VifdError {
+  return new VifdError('ERR_TAP', `Tap ${name}: ${what} failed (${text}).`, { errno });
 }
 
 class TapPort implements Port {
-  readonly name: string;
   readonly writesMapped = true;
   readonly queuesMax: number;
   readonly #options: TapOptions;
@@ -169,8 +213,13 @@ class TapPort implements Port {
   constructor(options: TapOptions, queues: (NativeTap | undefined)[]) {
     this.#options = options;
     this.#queues = queues;
-    this.name = this.native.name;
     this.queuesMax = this.native.multiQueue ? QUEUES_MAX : 1;
+  }
+
+  /** As the kernel has it now. */
+  get name(): string {
+    const seen = this.#closed ? -1 : this.native.look();
+    return typeof seen === 'number' ? this.native.name : seen.name;
   }
 
   /** For what concerns the device as a whole. */
@@ -218,16 +267,34 @@ class TapPort implements Port {
     return !this.#closed && this.native.setCarrier(on) >= 0;
   }
 
+  follow(listener: (trouble: PortTrouble | undefined) => void): Disposable {
+    const { memory, expects } = this.#options;
+    const look = () => (this.#closed ? undefined : this.native.look());
+    return new TapFollower({ name: this.name, look, memory, expects }, (trouble) => {
+      // What was duplicated of a deleted device is of no use to a later process.
+      if (trouble?.lost === true) this.#forget();
+      listener(trouble);
+    });
+  }
+
   async remove(): Promise<void> {
     if (this.#closed) return;
-    const error = this.native.remove();
+    const { name, native } = this;
+    const seen = native.look();
+    // One that is deleted already is not there; one in another network namespace goes with its last descriptor.
+    const here = typeof seen !== 'number' && seen.here ? interfaces().find(seen.name) : undefined;
+    const refusal = here === undefined ? undefined : interfaces().remove(here.index);
+    if (here === undefined && typeof seen !== 'number') native.setPersist(false);
+    this.#forget();
+    this.close();
+    if (refusal !== undefined && refusal.errno !== 'ENODEV')
+      throw notDone(name, 'its removal', refusal.errno, refusal.text);
+  }
+
+  #forget(): void {
     this.#queues.forEach((queue, index) => {
       if (queue !== undefined) this.#options.onClosed?.(index);
     });
-    const { name } = this;
-    this.close();
-    // Somebody else has deleted it: that is as well.
-    if (error < 0 && errnoName(error) !== 'ENODEV') done(name, 'its removal', error);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -236,7 +303,6 @@ class TapPort implements Port {
 
   /** A queue was opened anew; one that somebody kept is as it was. */
   opened(queue: NativeTap, index: number): void {
-    if (this.#options.spread === true) spreadOverCpus(this.name, index);
     this.#options.onOpened?.(queue.descriptor, index);
   }
 

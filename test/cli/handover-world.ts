@@ -1,11 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { HandoverParts } from '../../lib/cli/handover.js';
 import type { KernelControl } from '../../lib/cli/kernel-control.js';
-import type { LinkSetup } from '../../lib/cli/link-setup.js';
-import type { LinkSettings } from '../../lib/cli/links.js';
 import { VifMark, type VifName } from '../../lib/cli/mark.js';
 import { Ownership } from '../../lib/cli/ownership.js';
+import type { VifTapOptions } from '../../lib/cli/taps.js';
 import { VifdError } from '../../lib/errors.js';
+import type { LinkSettings, Links } from '../../lib/host/links.js';
 import { type Journals, memoryJournals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { VifAddress } from '../../lib/netback/types.js';
@@ -112,19 +112,18 @@ export class HandoverWorld {
 
   readonly kernel: KernelControl = this.#kernel();
 
-  readonly linksSeen: LinkSetup = {
+  readonly linksSeen: Links = {
     exists: (name) => this.links.has(name),
-    hasMaster: (name) => this.links.get(name)?.bridge !== undefined,
+    nameOf: (vif) => (this.links.has(vif) ? vif : undefined),
     read: (name) => this.links.get(name) as LinkSettings,
-    apply: async (name, settings) => void this.links.set(name, settings),
-    finish: (name, { up, port }) => {
-      this.links.set(name, { ...(this.links.get(name) ?? FRESH), up, port });
-    },
+    apply: (name, settings) => void this.links.set(name, settings),
   };
 
   #kernel(): KernelControl {
     const world = this;
     return {
+      interfaceOf: ({ domid, handle }) =>
+        world.bound.has(`vif${domid}.${handle}`) ? `vif${domid}.${handle}` : undefined,
       serves: ({ domid, handle }) => world.bound.has(`vif${domid}.${handle}`),
       get loaded() {
         return world.loaded;
@@ -178,7 +177,10 @@ export class HandoverWorld {
       store: xen.store,
       domid: 0,
       kernel: this.kernel,
-      links: this.linksSeen,
+      findTap: (vif) => {
+        const found = this.links.get(vif);
+        return found && { name: vif, master: found.bridge === undefined ? 0 : 1 };
+      },
       openTap: (options) => this.#tap(options),
     });
     const errors: string[] = [];
@@ -196,13 +198,15 @@ export class HandoverWorld {
     return netback;
   }
 
-  #tap({ name, bridge, mac, mtu, up }: { name: string } & Partial<LinkSettings>): Port {
-    const before = this.links.get(name) ?? FRESH;
-    const changes = { bridge, mac, mtu, up };
-    const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
-    this.links.set(name, { ...before, ...given });
+  #tap({ vif, mac, mtu, up, portFlags, bridge, bridgeIfNone, ifMade }: VifTapOptions): Port {
+    const found = this.links.get(vif);
+    const before = found ?? { ...FRESH, ...ifMade };
+    const joined = bridge ?? before.bridge ?? bridgeIfNone;
+    const given = Object.entries({ bridge: joined, mac, mtu, up, port: portFlags });
+    const changes = Object.fromEntries(given.filter(([, value]) => value !== undefined));
+    this.links.set(vif, { ...before, ...changes });
     const port = new TestPort();
-    port.remove = async () => void this.links.delete(name);
+    port.remove = async () => void this.links.delete(vif);
     return port;
   }
 }
@@ -212,7 +216,7 @@ function refusal(verb: string): VifdError {
 }
 
 /** Each call and each look is a step. */
-function stepping<T extends Store | KernelControl | LinkSetup>(target: T, step: () => void): T {
+function stepping<T extends Store | KernelControl | Links>(target: T, step: () => void): T {
   return new Proxy(target, {
     get(of, key) {
       const value = Reflect.get(of, key, of);

@@ -36,10 +36,10 @@ describe("a vif beside the kernel's driver", () => {
     const { store } = new ModelHypervisor({ autorun: true }).open(0);
     for (const handle of [0, 1])
       await store.write(`/local/domain/0/backend/vif/3/${handle}/frontend`, '/local/domain/3/device/vif/0');
-    const links = { exists: () => false, hasMaster: () => false, finish: () => {} };
+    const findTap = () => undefined;
     const openTap = () => expect.fail('nothing is opened by asking');
     const kernel = new XenNetbackControl(folder);
-    return new Ownership({ store, domid: 0, kernel, links, openTap }).accept({ ...vif, ...found }, false);
+    return new Ownership({ store, domid: 0, kernel, findTap, openTap }).accept({ ...vif, ...found }, false);
   }
 
   it('is ours where no driver is loaded', async () => {

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -114,17 +114,12 @@ function setUpTests(): void {
     expect(link('vif7.0')).toBeUndefined();
   });
 
-  it.runIf(process.getuid?.() === 0 && availableParallelism() > 1)(
-    'lets other processors deal with what is written',
-    () => {
-      const port = makeTap({ name: 'vif7.8', spread: true });
-      const mask = () => readFileSync(`/sys/class/net/${port.name}/queues/rx-0/rps_cpus`, 'utf8');
-      const online = readFileSync('/sys/devices/system/cpu/online', 'utf8').trim();
-      if (/^0-[0-9]$/.test(online))
-        expect(Number.parseInt(mask(), 16)).toBe(2 ** (Number(online[2]) + 1) - 2);
-      else expect(mask()).toMatch(/[1-9a-f]/);
-    },
-  );
+  it('leaves the processors that deal with its frames as they are: steering loses frames that were taken', () => {
+    const port = makeTap({ name: 'vif7.8', up: true });
+    openEnd(port, arena);
+    const mask = readFileSync(`/sys/class/net/${port.name}/queues/rx-0/rps_cpus`, 'utf8');
+    expect(mask).toMatch(/^[0,\s]+$/);
+  });
 
   it('leaves a persistent device, takes it over again, and removes it when told to', async () => {
     const options = { name: 'vif7.1', persist: true, bridge: 'br0', up: true };

@@ -1,0 +1,140 @@
+import { VifdError } from '../errors.js';
+import { type Interface, type InterfaceChange, interfaces, type Refusal } from './interfaces.js';
+import { findTap } from './vif-taps.js';
+
+/** What of an interface a change of its driver must not change. Kept in the store (`vifd/keep`): older ones must stay readable. */
+export interface LinkSettings {
+  /** The Linux bridge that it is in. */
+  readonly bridge?: string;
+  /** Where it is not called as its vif (`vifname`). */
+  readonly name?: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  /** Flags of the bridge's port, by their names in sysfs; '0' or '1'. */
+  readonly port: Readonly<Record<string, string>>;
+}
+
+/** The machine's network interfaces, as the verbs look at them and set them up. */
+export interface Links {
+  exists(name: string): boolean;
+  /** @returns what the interface of a vif is called, which others may have renamed; undefined when there is none. */
+  nameOf(vif: string): string | undefined;
+  /** @throws VifdError ERR_LINK when it is in something that is not a Linux bridge, or not there. */
+  read(name: string): LinkSettings;
+  /**
+   * Changes what differs, in the order that shows a bridge nothing but the final address and MTU; going up is last.
+   * @throws VifdError ERR_LINK with the step that failed.
+   */
+  apply(name: string, settings: LinkSettings): void;
+}
+
+/** By netlink. */
+export class HostLinks implements Links {
+  exists(name: string): boolean {
+    return interfaces().find(name) !== undefined;
+  }
+
+  nameOf(vif: string): string | undefined {
+    return (findTap(vif) ?? interfaces().find(vif))?.name;
+  }
+
+  read(name: string): LinkSettings {
+    return settingsOf(requireLink(name));
+  }
+
+  apply(name: string, settings: LinkSettings): void {
+    const before = requireLink(name);
+    applySettings(before, settings, (step, refusal) => {
+      const { errno, text } = refusal;
+      throw new VifdError('ERR_LINK', `The interface ${name}: ${step} failed (${text}).`, { errno });
+    });
+  }
+}
+
+/** @throws VifdError ERR_LINK when it is in something that is not a Linux bridge. */
+export function settingsOf(link: Interface): LinkSettings {
+  const { mac, mtu, up, port = {}, name } = link;
+  const flags = Object.fromEntries(Object.entries(port).map(([flag, value]) => [flag, `${value}`]));
+  if (link.master === 0) return { mac, mtu, up, port: {} };
+  const bridge = interfaces().find(link.master)?.name ?? `interface ${link.master}`;
+  if (link.masterKind === 'bridge') return { bridge, mac, mtu, up, port: flags };
+  throw new VifdError(
+    'ERR_LINK',
+    `${name} is in ${bridge}, which is not a Linux bridge: vifd cannot put its tap into that.`,
+  );
+}
+
+/**
+ * Sets an interface up, by its index: only what is given and differs. An interface that is in the bridge already, which an
+ * earlier process may have put it into, is left there.
+ * @param onRefusal is called with the step that failed; the rest is not done.
+ */
+export function applySettings(
+  before: Interface,
+  settings: Partial<LinkSettings>,
+  onRefusal: (step: string, refusal: Refusal) => never,
+): void {
+  const { index } = before;
+  const change = (step: string, asked: InterfaceChange): void => {
+    const refusal = interfaces().change(index, asked);
+    if (refusal !== undefined) onRefusal(step, refusal);
+  };
+  const { name, mtu, mac, bridge, port, up } = settings;
+  if (name !== undefined && name !== before.name) change(`the name ${name}`, { name });
+  if (mtu !== undefined && mtu !== before.mtu) change(`MTU ${mtu}`, { mtu });
+  if (mac !== undefined && mac !== before.mac) change(`address ${mac}`, { mac: macBytes(mac) });
+  if (bridge !== undefined) join(before, bridge, change, onRefusal);
+  if (port !== undefined) setPort(index, port, onRefusal);
+  if (up !== undefined && up !== before.up) change(up ? 'going up' : 'going down', { up });
+}
+
+function join(
+  before: Interface,
+  name: string,
+  change: (step: string, asked: InterfaceChange) => void,
+  onRefusal: (step: string, refusal: Refusal) => never,
+): void {
+  const bridge = interfaces().find(name);
+  const step = `joining bridge ${name}`;
+  if (bridge === undefined) {
+    const remedy = `there is no ${name}; make it with \`ip link add ${name} type bridge\``;
+    return onRefusal(step, { errno: 'ENODEV', text: `ENODEV: ${remedy}` });
+  }
+  if (bridge.kind !== 'bridge')
+    return onRefusal(step, { errno: 'EINVAL', text: `EINVAL: ${name} is not a Linux bridge` });
+  if (before.master !== bridge.index) change(step, { master: bridge.index });
+}
+
+function setPort(
+  index: number,
+  wanted: Readonly<Record<string, string>>,
+  onRefusal: (step: string, refusal: Refusal) => never,
+): void {
+  if (Object.keys(wanted).length === 0) return;
+  const has = interfaces().find(index)?.port;
+  if (has === undefined)
+    return onRefusal("setting its bridge port's flags", {
+      errno: 'EINVAL',
+      text: 'EINVAL: it is in no Linux bridge',
+    });
+  const flags: Record<string, number> = {};
+  for (const [flag, value] of Object.entries(wanted)) {
+    // Kernels differ in which they have: one that it has not decides nothing either.
+    if (flag in has && has[flag] !== Number(value)) flags[flag] = Number(value);
+  }
+  if (Object.keys(flags).length === 0) return;
+  const refusal = interfaces().changePort(index, flags);
+  if (refusal !== undefined) onRefusal(`setting ${Object.keys(flags).join(', ')} of its bridge port`, refusal);
+}
+
+/** @param mac as `fe:ff:ff:ff:ff:ff`. */
+export function macBytes(mac: string): Uint8Array {
+  return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
+}
+
+function requireLink(name: string): Interface {
+  const link = interfaces().find(name);
+  if (link !== undefined) return link;
+  throw new VifdError('ERR_LINK', `There is no interface ${name}: \`ip link\` shows those that there are.`);
+}

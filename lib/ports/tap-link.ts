@@ -1,0 +1,226 @@
+import type { NativeTap } from '../addon.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
+import { type Interface, interfaces } from '../host/interfaces.js';
+import { type LinkSettings, settingsOf } from '../host/links.js';
+import type { PortTrouble } from './types.js';
+
+/**
+ * What of its interface a tap has to be: in a bridge and up; up; or as it happens to be, since the hotplug script, which sets it
+ * up, has not run yet, or since it is an operator's to decide.
+ */
+export type TapExpectation = 'bridged' | 'up' | 'nothing';
+
+/** How a tap's interface was set up last. Outlives the port: a device that was deleted is made anew so, and goes on as it was. */
+export interface TapMemory {
+  settings?: { readonly name: string; readonly alias: string; readonly link: LinkSettings };
+  /** It was seen up: from then on down is a fault. */
+  wasUp?: boolean;
+  /** The bridge that it was in last: from then on to be in none is a fault. */
+  bridge?: { readonly index: number; readonly name: string; readonly port: Readonly<Record<string, string>> };
+  /** The bridge was gone when the tap was seen to be out of it: no administrator took the tap out. */
+  bridgeDeleted?: boolean;
+}
+
+export interface TapFollowerOptions {
+  readonly name: string;
+  /** Undefined when the port is closed. */
+  readonly look: () => ReturnType<NativeTap['look']> | undefined;
+  readonly memory: TapMemory | undefined;
+  readonly expects: (() => Promise<TapExpectation>) | undefined;
+}
+
+/**
+ * Changes that come one after the other are looked at when they are over: a hotplug script takes an interface down to rename
+ * it, and a device that is deleted goes down and leaves its bridge first.
+ */
+const SETTLE_MS = 100;
+
+/** How often a tap in another network namespace, of which no message comes, is looked at; and what could not be looked at. */
+const LOOK_AGAIN_MS = 1000;
+
+/** Follows the interface of a tap: tells what stands between it and its network, and remembers how it is set up. */
+export class TapFollower implements Disposable {
+  readonly #options: TapFollowerOptions;
+  readonly #listener: (trouble: PortTrouble | undefined) => void;
+  readonly #memory: TapMemory;
+  #following: Disposable | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #index: number | undefined;
+  /** As it was last looked at. */
+  #seen: readonly (Interface | undefined)[] = [];
+  #told: string | undefined;
+  #over = false;
+
+  constructor(options: TapFollowerOptions, listener: (trouble: PortTrouble | undefined) => void) {
+    this.#options = options;
+    this.#listener = listener;
+    this.#memory = options.memory ?? {};
+    this.#look();
+  }
+
+  [Symbol.dispose](): void {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#following?.[Symbol.dispose]();
+  }
+
+  #onChange(): void {
+    if (this.#over) return;
+    const seen = this.#known();
+    if (seen.every((link, at) => link === this.#seen[at])) return;
+    this.#seen = seen;
+    // Gone from here: there is nothing to wait for.
+    if (seen[0] === undefined && this.#index !== undefined) this.#look();
+    else this.#again(SETTLE_MS);
+  }
+
+  /** Its interface, and what that is in, or the bridge of a name that is to be made again. */
+  #known(): (Interface | undefined)[] {
+    const own = this.#index === undefined ? undefined : interfaces().known(this.#index);
+    const { bridge, bridgeDeleted } = this.#memory;
+    if (own !== undefined && own.master !== 0) return [own, interfaces().known(own.master)];
+    return [own, bridgeDeleted === true && bridge ? interfaces().known(bridge.name) : undefined];
+  }
+
+  #again(ms: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#look();
+    }, ms).unref();
+  }
+
+  #look(): void {
+    if (this.#over) return;
+    try {
+      this.#following ??= interfaces().follow(() => this.#onChange());
+      this.#lookAt(this.#options.look());
+    } catch (error) {
+      // Without a descriptor nothing can be looked at.
+      this.#tell(vifdErrorOf(error), false);
+      this.#again(LOOK_AGAIN_MS);
+    }
+  }
+
+  #lookAt(tap: ReturnType<TapFollowerOptions['look']>): void {
+    if (tap === undefined) return;
+    if (typeof tap === 'number') {
+      const message = `Tap ${this.#options.name} was deleted, not by vifd: vifd makes it anew, set up as it was.`;
+      this.#tell(new VifdError('ERR_TAP', message, { errno: 'EBADFD' }), true);
+      return;
+    }
+    // Asked of the kernel, which responds when a deletion that has begun is complete.
+    const link = tap.here ? interfaces().find(tap.name) : undefined;
+    this.#index = link?.index;
+    if (link !== undefined) {
+      const fault = this.#judge(link);
+      this.#remember(link);
+      this.#seen = this.#known();
+      if (fault !== undefined || (link.up && link.master !== 0)) this.#tell(fault, false);
+      else this.#compare(link);
+    } else if (tap.here) {
+      // Renamed, or deleted, between the two looks.
+      this.#again(SETTLE_MS);
+    } else {
+      // Its descriptor works, so frames pass: whoever moved it has it set up there.
+      this.#tell(undefined, false);
+      this.#again(LOOK_AGAIN_MS);
+    }
+  }
+
+  /** @returns what is not as it was before, with its remedy. */
+  #judge(link: Interface): VifdError | undefined {
+    const { wasUp, bridge } = this.#memory;
+    if (!link.up && wasUp === true)
+      return wrong(`${link.name} was set down, so no frames pass: \`ip link set ${link.name} up\``);
+    if (link.master !== 0) return this.#judgeMaster(link);
+    if (bridge === undefined) return undefined;
+    this.#memory.bridgeDeleted ??= interfaces().find(bridge.index) === undefined;
+    if (!this.#memory.bridgeDeleted)
+      return wrong(
+        `${link.name} was taken out of ${bridge.name}: \`ip link set ${link.name} master ${bridge.name}\``,
+      );
+    return this.#rejoin(link, bridge);
+  }
+
+  #judgeMaster({ name, master }: Interface): VifdError | undefined {
+    const bridge = interfaces().find(master);
+    if (bridge === undefined || bridge.up) return undefined;
+    return wrong(
+      `${bridge.name}, the bridge of ${name}, is down, so no frames pass: \`ip link set ${bridge.name} up\``,
+    );
+  }
+
+  /** A bridge that is made anew has none of the ports that it had. */
+  #rejoin(link: Interface, { name, port }: NonNullable<TapMemory['bridge']>): VifdError | undefined {
+    const anew = interfaces().find(name);
+    if (anew === undefined || anew.kind !== 'bridge')
+      return wrong(
+        `${name}, the bridge of ${link.name}, was deleted: \`ip link add ${name} type bridge\` and ` +
+          `\`ip link set ${name} up\`; vifd then puts ${link.name} into it`,
+      );
+    const flags = Object.fromEntries(Object.entries(port).map(([flag, value]) => [flag, Number(value)]));
+    const refusal =
+      interfaces().change(link.index, { master: anew.index }) ?? interfaces().changePort(link.index, flags);
+    this.#again(SETTLE_MS);
+    if (refusal === undefined) return wrong(`${link.name} joins ${name}, which was made anew: no remedy is needed`);
+    const command = `ip link set ${link.name} master ${name}`;
+    return wrong(`${link.name} cannot be put into ${name}, which was made anew (${refusal.text}): \`${command}\``);
+  }
+
+  #remember(link: Interface): void {
+    const memory = this.#memory;
+    if (link.up) memory.wasUp = true;
+    if (link.masterKind !== '' && link.masterKind !== 'bridge') {
+      // What vifd could not put it into again, as Open vSwitch, whose daemon does that itself.
+      delete memory.bridge;
+      memory.settings = { name: link.name, alias: link.alias, link: settingsOf({ ...link, master: 0 }) };
+      return;
+    }
+    const settings = settingsOf(link);
+    memory.settings = { name: link.name, alias: link.alias, link: settings };
+    if (settings.bridge === undefined) return;
+    memory.bridge = { index: link.master, name: settings.bridge, port: settings.port };
+    delete memory.bridgeDeleted;
+  }
+
+  /** What was never seen right may have to be, all the same: after a restart, what happened before it is not known. */
+  #compare(link: Interface): void {
+    const { expects } = this.#options;
+    if (expects === undefined) {
+      this.#tell(undefined, false);
+      return;
+    }
+    expects().then(
+      (expected) => {
+        if (this.#over || interfaces().known(link.index) !== this.#seen[0]) return;
+        this.#tell(unexpected(link, expected), false);
+      },
+      (error) => {
+        if (!this.#over) this.#tell(vifdErrorOf(error), false);
+        this.#again(LOOK_AGAIN_MS);
+      },
+    );
+  }
+
+  #tell(error: VifdError | undefined, lost: boolean): void {
+    if (this.#over || (error?.message === this.#told && !lost)) return;
+    this.#told = error?.message;
+    // Whoever listens makes another port.
+    if (lost) this[Symbol.dispose]();
+    this.#listener(error === undefined ? undefined : { error, lost });
+  }
+}
+
+function unexpected({ name, up, master }: Interface, expected: TapExpectation): VifdError | undefined {
+  if (expected !== 'nothing' && !up)
+    return wrong(`${name} is down, so no frames pass: \`ip link set ${name} up\``);
+  if (expected !== 'bridged' || master !== 0) return undefined;
+  return wrong(
+    `${name} is in no bridge, so frames reach this host alone: \`ip link set ${name} master BRIDGE\`, or start vifd ` +
+      'with --bridge, or have the toolstack name a bridge',
+  );
+}
+
+function wrong(message: string): VifdError {
+  return new VifdError('ERR_LINK', `${message}.`);
+}
