@@ -168,9 +168,15 @@ void NetlinkSocket::ReadReason(const nlmsghdr* header, const nlmsgerr* error) {
 
 int NetlinkSocket::Take(const OnMessage& on_message) {
   if (fd_ < 0) return -EBADF;
+  int lost = 0;
   for (;;) {
     const int bytes = Receive();
-    if (bytes == -EAGAIN) return 0;
+    if (bytes == -EAGAIN) return lost;
+    // What still waits is older than what was dropped: it must not be taken for news after everything is looked at anew.
+    if (bytes == -ENOBUFS) {
+      lost = bytes;
+      continue;
+    }
     if (bytes < 0) return bytes;
     auto rest = static_cast<unsigned>(bytes);
     const auto* header = reinterpret_cast<const nlmsghdr*>(buffer_.data());

@@ -21,7 +21,12 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
   const int fd = info[0].As<Napi::Number>().Int32Value();
   const std::shared_ptr<Watched> watched(
       new Watched{Napi::AsyncContext(env, "vifd:watch"), Napi::Persistent(info[1].As<Napi::Function>())});
-  UvPoll* poll = UvPoll::Open(env, fd, [watched](int) {
+  // Filled in below: the poll calls nothing before it is started.
+  const auto own = std::make_shared<UvPoll*>(nullptr);
+  UvPoll* poll = UvPoll::Open(env, fd, [watched, own](int status) {
+    // libuv stops a poll that it reports an error for. That may be news like another (a netlink socket: messages were lost), and
+    // reading tells; whoever finds the descriptor to be of no use closes the poll.
+    if (status < 0) (*own)->Start();
     const Napi::Env here = watched->on_readable.Env();
     const Napi::HandleScope scope(here);
     try {
@@ -31,6 +36,7 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
     }
   });
   if (poll == nullptr) return Napi::Number::New(env, -errno);
+  *own = poll;
   poll->Start();
   return Napi::Function::New(env, [poll, closed = false](const Napi::CallbackInfo&) mutable {
     if (!closed) poll->Close();
