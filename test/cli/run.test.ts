@@ -101,7 +101,7 @@ function runTests(): void {
     await vifd.until('attached');
     const { vifs } = JSON.parse(show('vif7.0', '--json').stdout);
     expect(vifs).toMatchObject([{ id: 'vif7.0', state: 'connected', connection: { journal: true } }]);
-    expect(show().stdout).toMatch(/^vif7\.0 {2}connected\n/);
+    expect(show().stdout).toMatch(/^vif7\.0 {2}connected: vif7\.0 is in no bridge.*--bridge/);
     const none = show('vif9.0');
     expect([none.status, none.stderr]).toEqual([1, expect.stringContaining('vifd: vif9.0 is not served')]);
     expect(await vifd.end('SIGTERM')).toBe(0);
