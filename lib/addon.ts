@@ -18,7 +18,7 @@ export interface Addon {
   /** Zeroed pages, page-aligned, at least `bytes` of them. */
   arena(bytes: number): NativePages | number;
   /** Maps a file, made and grown (with zeros) to `bytes` if need be. */
-  mapFile(path: string, bytes: number): NativePages | number;
+  mapFile(path: string, bytes: number): NativeFilePages | number;
   /** A lock that ends with the process. @returns 0 when it is ours, else the process that has it, or -errno. */
   lockFile(path: string): number;
   /** @returns the process that has it; 0: none, or no such file; or -errno. */
@@ -50,6 +50,11 @@ export interface Addon {
 }
 
 /** Memory that ends when it is unmapped, and not when the collector comes by. */
+export interface NativeFilePages extends NativePages {
+  /** Somebody truncated the file while it was mapped: zeros stand where its pages were missed. */
+  cut(): boolean;
+}
+
 export interface NativePages {
   /** The pages themselves, one after the other. */
   readonly buffer: ArrayBuffer;

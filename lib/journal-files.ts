@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readdirSync, unlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, type Stats, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
 import { VifdError } from './errors.js';
@@ -63,8 +63,28 @@ function openPages(directory: string, path: string, bytes: number): JournalPages
   const journal = new Uint8Array(pages.buffer);
   // Not zero, and no journal's magic: whoever reads it begins it anew and says so.
   if (cut) journal.fill(0xff, 0, 4);
-  // munmap(2) of whole mappings does not fail.
-  return { bytes: journal, close: () => void pages.unmap() };
+  const inode = fileAt(path)?.ino;
+  return {
+    bytes: journal,
+    lost: () => {
+      const file = fileAt(path);
+      // Another file of that name has another number.
+      if (file === undefined || file.ino !== inode) return `Journal ${path} was deleted while it was in use`;
+      const whole = file.size === bytes && !pages.cut();
+      return whole ? undefined : `Journal ${path} was truncated while it was in use, and frames may be lost`;
+    },
+    // munmap(2) of whole mappings does not fail.
+    close: () => void pages.unmap(),
+  };
+}
+
+function fileAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch {
+    // A part of its path is no directory, or may not be entered any more.
+    return undefined;
+  }
 }
 
 /** Whether a file has another length than a journal's: its head may be whole, and frames that it lists missing. */

@@ -2,6 +2,7 @@
 // the process's: the addon is loaded once for each worker thread, and every object keeps what it needs itself.
 #include <napi.h>
 
+#include "file_pages.h"
 #include "layout.h"
 #include "links.h"
 #include "lock.h"

@@ -1,8 +1,6 @@
 #include "memory.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <string>
@@ -114,24 +112,12 @@ void Pin::Reset() {
   size_ = 0;
 }
 
-namespace {
+int OwnPages::Release() { return munmap(start(), size()) < 0 ? -errno : 0; }
 
-// Memory of this process's own, or of a file: zeros can take its place in one call, with no moment in between at which
-// another thread could be given the addresses.
-class OwnPages : public BufferPages {
- public:
-  using BufferPages::BufferPages;
-  ~OwnPages() override { Finish(); }
-
- protected:
-  int Release() override { return munmap(start(), size()) < 0 ? -errno : 0; }
-  int Vacate() override {
-    const void* zeros = mmap(start(), size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    return zeros == MAP_FAILED ? -errno : 0;
-  }
-};
-
-}  // namespace
+int OwnPages::Vacate() {
+  const void* zeros = mmap(start(), size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  return zeros == MAP_FAILED ? -errno : 0;
+}
 
 Napi::Object BufferObject(Napi::Env env, const std::shared_ptr<BufferPages>& pages) {
   Napi::Object out = Napi::Object::New(env);
@@ -146,22 +132,6 @@ Napi::Value NewArena(const Napi::CallbackInfo& info) {
   const size_t size = (asked + layout::PAGE_SIZE - 1) / layout::PAGE_SIZE * layout::PAGE_SIZE;
   void* start = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) return Napi::Number::New(info.Env(), -errno);
-  return BufferObject(info.Env(), std::make_shared<OwnPages>(start, size));
-}
-
-Napi::Value MapFile(const Napi::CallbackInfo& info) {
-  const std::string path = info[0].As<Napi::String>().Utf8Value();
-  const size_t size = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
-  const auto failed = [&info](int error) { return Napi::Number::New(info.Env(), -error); };
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return failed(errno);
-  // Really allocated: a store to a page that a full disk cannot give would be a SIGBUS.
-  const int error = posix_fallocate(fd, 0, static_cast<off_t>(size));
-  void* start = error == 0 ? mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-  const int mapped = errno;
-  close(fd);
-  if (error != 0) return failed(error);
-  if (start == MAP_FAILED) return failed(mapped);
   return BufferObject(info.Env(), std::make_shared<OwnPages>(start, size));
 }
 

@@ -53,6 +53,18 @@ class BufferPages {
   State state_ = State::exposed;
 };
 
+// Memory of this process's own, or of a file: zeros can take its place in one call, with no moment in between at which
+// another thread could be given the addresses.
+class OwnPages : public BufferPages {
+ public:
+  using BufferPages::BufferPages;
+  ~OwnPages() override { Finish(); }
+
+ protected:
+  int Release() override;
+  int Vacate() override;
+};
+
 // Keeps a typed array's memory in place for as long as native code has its address.
 class Pin {
  public:
@@ -87,9 +99,6 @@ Napi::Value UseErrors(const Napi::CallbackInfo& info);
 
 // arena(bytes): zeroed pages of this process, { buffer, unmap() }, or -errno.
 Napi::Value NewArena(const Napi::CallbackInfo& info);
-// mapFile(path, bytes): a file of that length as memory that outlives the process, { buffer, unmap() }, or -errno. Grown
-// files are zeroed.
-Napi::Value MapFile(const Napi::CallbackInfo& info);
 
 // { buffer, unmap() } of pages that were just made.
 Napi::Object BufferObject(Napi::Env env, const std::shared_ptr<BufferPages>& pages);

@@ -26,7 +26,7 @@ export class SimJournals {
         step(`open journal ${name}`);
         const page = this.#open(name, bytes);
         step(`journal ${name} is open`);
-        return { bytes: page, close: () => {} };
+        return { bytes: page, lost: () => undefined, close: () => {} };
       },
       names: (vif) => this.#names(vif),
       remove: (name) => {

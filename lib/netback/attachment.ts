@@ -1,6 +1,7 @@
 import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
+import { Backoff } from './backoff.js';
 import { Connection } from './connection.js';
 import { type ConnectionJournals, VifJournals } from './connection-journals.js';
 import type { VifCounters } from './counters.js';
@@ -27,9 +28,14 @@ export interface AttachmentParts {
   /** A guest that was stalled takes frames again, by this queue. */
   readonly onRecovered: (queue: number) => void;
   readonly onError: (error: VifdError) => void;
+  /** The guest is to be attached again at once. */
+  readonly onReleased: () => void;
   /** The connection could not go on, for no fault of the guest, which is cut off: it is to be attached again. */
   readonly onFailure: (error: VifdError) => void;
 }
+
+/** So often: what goes wrong with a journal is reported within a second. */
+const JOURNALS_LOOK_MS = 500;
 
 /** Faults that end with the connection that has them. */
 const OF_CONNECTION = ['host', 'stall'];
@@ -44,9 +50,18 @@ export class Attachment {
   #reason: string | undefined;
   #rate: Rate | undefined;
   #released = false;
+  #journal: ConnectionJournals | undefined;
+  /** Looks after the journals while a guest is connected. */
+  readonly #look: Backoff;
 
   constructor(parts: AttachmentParts) {
     this.#parts = parts;
+    this.#look = new Backoff(
+      parts.xen.clock,
+      () => this.#lookAtJournals(),
+      JOURNALS_LOOK_MS,
+      JOURNALS_LOOK_MS,
+    );
     this.#journals = new VifJournals({
       journals: parts.journals,
       vif: parts.vif,
@@ -101,6 +116,8 @@ export class Attachment {
     if (why === 'shutdown') this.#released = true;
     const connection = this.#connection;
     this.#connection = undefined;
+    this.#look.cancel();
+    this.#journal = undefined;
     connection?.detach();
     faults.forget((kind) => OF_CONNECTION.some((what) => kind.startsWith(what)));
     if (connection !== undefined) onDetached(why);
@@ -128,6 +145,29 @@ export class Attachment {
     // Listeners come first: what they hook in shall see every frame.
     this.#parts.onAttached({ resumed: this.#connection.resumed, attachMs: clock.now() - began });
     this.#connection?.start();
+    if (this.#parts.journals !== undefined) this.#look.again();
+  }
+
+  /**
+   * Journals may be lost while they are in use (deleted, truncated), or could not be had, for want of room: they are made again, and
+   * the guest is attached anew with them, as the next process would.
+   */
+  #lookAtJournals(): void {
+    const { faults } = this.#parts;
+    const [connection, journal] = [this.#connection, this.#journal];
+    if (connection === undefined || journal === undefined) return;
+    this.#look.again();
+    const why = journal.lost();
+    if (why !== undefined) faults.begin('journal', this.#error('ERR_JOURNAL', `${why}: it is made anew`));
+    if (!faults.has('journal') || (why === undefined && !connection.quiet)) return;
+    try {
+      journal.renew();
+    } catch (error) {
+      faults.begin('journal', this.#named(vifdErrorOf(error)));
+      return;
+    }
+    this.release('journal-renewed');
+    this.#parts.onReleased();
   }
 
   #connect(settings: FrontendSettings, port: Port): Connection {
@@ -168,6 +208,7 @@ export class Attachment {
     const { faults } = this.#parts;
     const journals = this.#journals.open(settings);
     if (journals.whole) faults.end('journal');
+    this.#journal = journals;
     return journals;
   }
 

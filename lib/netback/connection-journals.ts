@@ -2,14 +2,24 @@ import type { FrontendSettings } from './handshake.js';
 import { type Ignored, isJournalOf, type JournalPages, type Journals } from './journal.js';
 import { QUEUE_JOURNAL_BYTES, type QueueJournal, readQueueJournal } from './queue-journal.js';
 import type { VifAddress } from './types.js';
-import { newVifJournal, readVifJournal, VIF_JOURNAL_BYTES, type VifJournal } from './vif-journal.js';
+import {
+  fillVifJournal,
+  newVifJournal,
+  readVifJournal,
+  VIF_JOURNAL_BYTES,
+  type VifJournal,
+} from './vif-journal.js';
 
 export interface ConnectionJournals {
   readonly vif: VifJournal;
   /** Of each queue; undefined where there is none to be had. */
   readonly queues: readonly (QueueJournal | undefined)[];
+  /** Makes those that are lost or that there never were. @throws VifdError ERR_JOURNAL. */
+  renew(): void;
   /** Each that was asked for could be had. */
   readonly whole: boolean;
+  /** Why they would not all outlive the process any more; undefined: they would, as far as there are any. */
+  lost(): string | undefined;
   /** The connection has ended: nothing looks at them any more. Idempotent. */
   close(): void;
 }
@@ -45,12 +55,12 @@ export class VifJournals {
     this.#gone = false;
     const { domid, handle } = this.#vif;
     const said: { error?: unknown } = {};
-    const open: JournalPages[] = [];
+    const open = new Map<string, JournalPages>();
     const opened = <T>(name: string, bytes: number, read: (journal: Uint8Array) => T): T | undefined => {
       try {
         const journal = this.#journals?.open(name, bytes);
         if (journal === undefined) return undefined;
-        open.push(journal);
+        open.set(name, journal);
         return read(journal.bytes);
       } catch (error) {
         said.error ??= error;
@@ -69,10 +79,38 @@ export class VifJournals {
     if (said.error !== undefined) this.#onError(said.error);
     for (const why of new Set([...queues, vif].map((journal) => journal?.ignored)))
       if (why !== undefined) this.#onIgnored(SAID[why]);
-    const close = () => {
-      for (const journal of open.splice(0)) journal.close();
+    const journals = { vif: vif ?? newVifJournal(), queues, whole: said.error === undefined };
+    return {
+      ...journals,
+      lost: () => [...open.values()].map((journal) => journal.lost()).find((why) => why !== undefined),
+      close: () => {
+        for (const journal of open.values()) journal.close();
+        open.clear();
+      },
+      renew: () => this.#renew(settings, open, journals.vif),
     };
-    return { vif: vif ?? newVifJournal(), queues, whole: said.error === undefined, close };
+  }
+
+  /**
+   * Makes those that are lost, or that there never were, with what the connection has in memory. It goes on with what it has; an
+   * `open` finds the new ones.
+   * @throws VifdError ERR_JOURNAL; what is not lost is as it was.
+   */
+  #renew(settings: FrontendSettings, open: ReadonlyMap<string, JournalPages>, vif: VifJournal): void {
+    const make = (name: string, size: number, fill: (bytes: Uint8Array) => void): void => {
+      const old = open.get(name);
+      if (old !== undefined && old.lost() === undefined) return;
+      this.#journals?.remove(name);
+      const made = this.#journals?.open(name, size);
+      if (made === undefined) return;
+      if (old === undefined) fill(made.bytes);
+      else made.bytes.set(old.bytes);
+      made.close();
+    };
+    settings.queues.forEach((_rings, queue) => {
+      make(this.#queueName(queue), QUEUE_JOURNAL_BYTES, () => {});
+    });
+    make(this.#vif.id, VIF_JOURNAL_BYTES, (bytes) => fillVifJournal(bytes, this.#vif, settings, vif));
   }
 
   /** The guest's connection is over, and so are its journals. */

@@ -152,6 +152,14 @@ export class Connection {
     for (const queue of this.queues) queue.start();
   }
 
+  /** Without a journal nothing is lost by attaching anew: no frame waits for the guest, and no grant is staged. */
+  get quiet(): boolean {
+    return this.queues.every((queue) => {
+      const shown = queue.show();
+      return shown === undefined || (shown.heldFrames === 0 && shown.stagedGrants === 0);
+    });
+  }
+
   /** Lets go of the guest, which stays connected, and of all memory: nothing looks at the pages any more. */
   detach(): void {
     const { journals } = this.#parts;

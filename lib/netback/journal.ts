@@ -2,6 +2,8 @@
 export interface JournalPages {
   /** They begin at a page, and are zeroed when new. What stands there is not trusted. */
   readonly bytes: Uint8Array;
+  /** Why `bytes` would not outlive the process any more: their file was deleted or truncated. Undefined: they would. */
+  lost(): string | undefined;
   /** The connection has ended: nothing looks at `bytes` any more. What stands in them stays. Idempotent. */
   close(): void;
 }
@@ -31,7 +33,7 @@ export function memoryJournals(): Journals {
     open: (name, bytes) => {
       const journal = journals.get(name) ?? new Uint8Array(bytes);
       journals.set(name, journal);
-      return { bytes: journal, close: () => {} };
+      return { bytes: journal, lost: () => undefined, close: () => {} };
     },
     names: (vif) => [...journals.keys()].filter((name) => isJournalOf(vif, name)),
     remove: (name) => void journals.delete(name),

@@ -53,6 +53,17 @@ export function readVifJournal(
   return { ...found, ignored: 'damaged' };
 }
 
+/** Writes what a connection has in memory into a journal that is new. */
+export function fillVifJournal(
+  bytes: Uint8Array,
+  vif: { readonly domid: number; readonly handle: number },
+  settings: Pick<FrontendSettings, 'queues' | 'control'>,
+  from: VifJournal,
+): void {
+  const { ignored: _new, ...words } = readVifJournal(bytes, vif, settings);
+  for (const [part, to] of Object.entries(words)) to.set(from[part as keyof typeof words]);
+}
+
 /** The same in memory that ends with the process. */
 export function newVifJournal(): VifJournal {
   return { ...wordsIn(new Uint32Array(VIF_JOURNAL_BYTES / 4)), ignored: undefined };

@@ -16,6 +16,7 @@ export type DetachReason =
   | 'failed'
   | 'guest-closed'
   | 'guest-gone'
+  | 'journal-renewed'
   | 'port-lost'
   | 'protocol-error'
   | 'released'

@@ -83,6 +83,7 @@ export class Vif implements VifInfo {
       onDetached: (why) => parts.onDetached(this, why),
       onRecovered: (queue) => parts.onRecovered(this, queue),
       onError: (error) => parts.onError(error, this),
+      onReleased: () => void this.poke(),
       onFailure: (error) => {
         this.#faults.begin('serve', this.#named(error));
         this.#retry.again();

@@ -1,5 +1,5 @@
 import type { VifdError } from '../../lib/errors.js';
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { type Journals, memoryJournals } from '../../lib/netback/journal.js';
 import { Netback, type NetbackOptions } from '../../lib/netback/netback.js';
 import type { PayloadMode, VifId } from '../../lib/netback/types.js';
 import type { AttachedHow } from '../../lib/netback/vif-parts.js';
@@ -16,7 +16,7 @@ export class World {
   readonly mended: VifdError[] = [];
   readonly attached: AttachedHow[] = [];
   readonly detached: string[] = [];
-  readonly journals = memoryJournals();
+  journals: Journals = memoryJournals();
   dom0!: Xen;
   netback!: Netback;
   #killed = false;
