@@ -306,7 +306,10 @@ export function requirePinnable(what: string, array: Uint8Array | Uint32Array): 
   );
 }
 
+/** Not among those that libuv, and so Node, has a name for. A tap's descriptor gives it once its device is deleted. */
+const EBADFD = 77;
+
 /** 'ENOENT' for -2. */
 export function errnoName(error: number): string {
-  return getSystemErrorName(error);
+  return error === -EBADFD ? 'EBADFD' : getSystemErrorName(error);
 }

@@ -116,7 +116,15 @@ export class Ownership {
     if (keep !== undefined) {
       const { mac, mtu, up, port: portFlags, bridge: kept } = keep;
       const expects = async () => (kept !== undefined ? 'bridged' : up ? 'up' : 'nothing');
-      return openTap({ ...common, mac, mtu, up, portFlags, expects, ...(kept === undefined ? {} : { bridge: kept }) });
+      return openTap({
+        ...common,
+        mac,
+        mtu,
+        up,
+        portFlags,
+        expects,
+        ...(kept === undefined ? {} : { bridge: kept }),
+      });
     }
     const bridgeIfNone = bridge ?? bridgeOf(vif, plug, found !== undefined);
     return openTap({

@@ -125,7 +125,8 @@ function setPort(
   }
   if (Object.keys(flags).length === 0) return;
   const refusal = interfaces().changePort(index, flags);
-  if (refusal !== undefined) onRefusal(`setting ${Object.keys(flags).join(', ')} of its bridge port`, refusal);
+  if (refusal !== undefined)
+    onRefusal(`setting ${Object.keys(flags).join(', ')} of its bridge port`, refusal);
 }
 
 /** @param mac as `fe:ff:ff:ff:ff:ff`. */

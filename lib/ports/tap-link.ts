@@ -162,9 +162,12 @@ export class TapFollower implements Disposable {
     const refusal =
       interfaces().change(link.index, { master: anew.index }) ?? interfaces().changePort(link.index, flags);
     this.#again(SETTLE_MS);
-    if (refusal === undefined) return wrong(`${link.name} joins ${name}, which was made anew: no remedy is needed`);
+    if (refusal === undefined)
+      return wrong(`${link.name} joins ${name}, which was made anew: no remedy is needed`);
     const command = `ip link set ${link.name} master ${name}`;
-    return wrong(`${link.name} cannot be put into ${name}, which was made anew (${refusal.text}): \`${command}\``);
+    return wrong(
+      `${link.name} cannot be put into ${name}, which was made anew (${refusal.text}): \`${command}\``,
+    );
   }
 
   #remember(link: Interface): void {

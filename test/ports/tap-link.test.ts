@@ -59,25 +59,30 @@ function tests(): void {
   it('tells that it was set down, and that it is up again', async () => {
     const { heard, last } = follow();
     ip('link', 'set', 'vif7.0', 'down');
-    await expect.poll(() => heard).toEqual([expect.stringMatching(/^vif7\.0 was set down.*ip link set vif7\.0 up/)]);
+    await expect
+      .poll(() => heard)
+      .toEqual([expect.stringMatching(/^vif7\.0 was set down.*ip link set vif7\.0 up/)]);
     expect(last()).toMatchObject({ lost: false, error: { code: 'ERR_LINK' } });
     ip('link', 'set', 'vif7.0', 'up');
     await mended(heard);
     expect(heard).toHaveLength(2);
   });
 
-  it.each([['br1'], ['br0']])('tells that it was taken out of its bridge, and mends in %s', async (bridge) => {
-    const { heard } = follow();
-    ip('link', 'set', 'vif7.0', 'nomaster');
-    await expect
-      .poll(() => heard)
-      .toEqual([expect.stringMatching(/^vif7\.0 was taken out of br1: .*master br1/)]);
-    // An administrator took it out: it stays out until one puts it back.
-    await sleep(SETTLED_MS);
-    expect(interfaces().find('vif7.0')?.master).toBe(0);
-    ip('link', 'set', 'vif7.0', 'master', bridge);
-    await mended(heard);
-  });
+  it.each([['br1'], ['br0']])(
+    'tells that it was taken out of its bridge, and mends in %s',
+    async (bridge) => {
+      const { heard } = follow();
+      ip('link', 'set', 'vif7.0', 'nomaster');
+      await expect
+        .poll(() => heard)
+        .toEqual([expect.stringMatching(/^vif7\.0 was taken out of br1: .*master br1/)]);
+      // An administrator took it out: it stays out until one puts it back.
+      await sleep(SETTLED_MS);
+      expect(interfaces().find('vif7.0')?.master).toBe(0);
+      ip('link', 'set', 'vif7.0', 'master', bridge);
+      await mended(heard);
+    },
+  );
 
   it('tells that its bridge is down', async () => {
     const { heard } = follow();
@@ -92,7 +97,9 @@ function tests(): void {
     execFileSync('bridge', ['link', 'set', 'dev', 'vif7.0', 'isolated', 'on', 'learning', 'off']);
     await sleep(SETTLED_MS);
     ip('link', 'delete', 'br1');
-    await expect.poll(() => heard.at(-1)).toMatch(/^br1, the bridge of vif7\.0, was deleted: `ip link add br1/);
+    await expect
+      .poll(() => heard.at(-1))
+      .toMatch(/^br1, the bridge of vif7\.0, was deleted: `ip link add br1/);
     ip('link', 'add', 'br1', 'type', 'bridge');
     ip('link', 'set', 'br1', 'up');
     await mended(heard);
@@ -141,9 +148,25 @@ function tests(): void {
   it('is lost when its device is deleted, and made anew as it was: settings, bridge, flags, alias, name', async () => {
     const memory: TapMemory = {};
     const closed: number[] = [];
-    const { heard, last, port } = follow({ memory, alias: 'vifd vif7.0', onClosed: (queue) => closed.push(queue) });
+    const { heard, last, port } = follow({
+      memory,
+      alias: 'vifd vif7.0',
+      onClosed: (queue) => closed.push(queue),
+    });
     ip('link', 'set', 'vif7.0', 'down');
-    ip('link', 'set', 'vif7.0', 'name', 'web0', 'mtu', '9000', 'address', 'fe:ff:ff:00:00:07', 'alias', 'the web');
+    ip(
+      'link',
+      'set',
+      'vif7.0',
+      'name',
+      'web0',
+      'mtu',
+      '9000',
+      'address',
+      'fe:ff:ff:00:00:07',
+      'alias',
+      'the web',
+    );
     ip('link', 'set', 'web0', 'up');
     execFileSync('bridge', ['link', 'set', 'dev', 'web0', 'isolated', 'on', 'hairpin', 'on']);
     await sleep(SETTLED_MS);
@@ -187,10 +210,11 @@ function tests(): void {
     const { heard, port } = follow({ multiQueue: true });
     const end = openEnd(port, arena, { ...EVERYTHING, queue: { index: 0, count: 2 } });
     const other = spawn('unshare', ['-n', 'sleep', '60']);
-    const there = (...args: string[]) => execFileSync('nsenter', ['-t', `${other.pid}`, '-n', ...args]).toString();
-    await expect.poll(() => there('readlink', '/proc/self/ns/net')).not.toBe(
-      execFileSync('readlink', ['/proc/self/ns/net']).toString(),
-    );
+    const there = (...args: string[]) =>
+      execFileSync('nsenter', ['-t', `${other.pid}`, '-n', ...args]).toString();
+    await expect
+      .poll(() => there('readlink', '/proc/self/ns/net'))
+      .not.toBe(execFileSync('readlink', ['/proc/self/ns/net']).toString());
     ip('link', 'set', 'vif7.0', 'netns', `${other.pid}`);
     there('ip', 'link', 'set', 'vif7.0', 'up');
     await sleep(SETTLED_MS);
@@ -217,7 +241,11 @@ function tests(): void {
   it('says which interface is in the way of its name', () => {
     ip('link', 'add', 'vif9.0', 'type', 'veth', 'peer', 'name', 'peer0');
     expect(() => tap({ name: 'vif9.0' })).toThrow(
-      expect.objectContaining({ code: 'ERR_TAP', errno: 'EINVAL', message: expect.stringMatching(/vif9\.0.*rename/) }),
+      expect.objectContaining({
+        code: 'ERR_TAP',
+        errno: 'EINVAL',
+        message: expect.stringMatching(/vif9\.0.*rename/),
+      }),
     );
     ip('link', 'delete', 'vif9.0');
   });

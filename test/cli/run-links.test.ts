@@ -1,0 +1,354 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { interfaces } from '../../lib/host/interfaces.js';
+import { type LinkSettings, settingsOf } from '../../lib/host/links.js';
+import { createVif } from '../../lib/netfront/index.js';
+import { openStore } from '../../lib/xen/store/client.js';
+import type { Store } from '../../lib/xen/types.js';
+import { inOwnNetwork } from '../own-network.js';
+
+const CLI = 'dist/vifd.cjs';
+const LIBRARIES = 'build/Release/xensim';
+const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
+const NODE = '/local/domain/0/backend/vif/7/0';
+const GUEST_MAC = '00:16:3e:00:00:07';
+/** What is reported, is reported within a second; the machine may be busy. */
+const SOON = { timeout: 4000 };
+/** A program starts; on a busy machine. */
+const START_MS = 15_000;
+
+type Line = Record<string, unknown> & { readonly event: string };
+
+/** A program that prints one JSON object a line. */
+class Program {
+  readonly process: ChildProcess;
+  readonly lines: Line[] = [];
+  readonly exited: Promise<unknown>;
+
+  constructor(command: readonly string[], env: NodeJS.ProcessEnv) {
+    const [file = '', ...args] = command;
+    this.process = spawn(file, args, {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.exited = new Promise((resolve) => this.process.once('exit', resolve));
+    createInterface(this.process.stdout!).on('line', (line) =>
+      this.lines.push(line.startsWith('{') ? JSON.parse(line) : { event: line.split(' ')[0] }),
+    );
+  }
+
+  /** Messages of these events, in order. */
+  messages(event: string): unknown[] {
+    return this.lines.filter((line) => line.event === event).map(({ message }) => message);
+  }
+
+  async until(event: string, count = 1): Promise<Line> {
+    for (const began = performance.now(); ; await sleep(5)) {
+      const found = this.lines.filter((line) => line.event === event);
+      if (found.length >= count) return found.at(-1) as Line;
+      if (performance.now() - began > START_MS)
+        throw new Error(`no ${event} (${count}) in time: ${JSON.stringify(this.lines)}`);
+    }
+  }
+
+  async end(signal: NodeJS.Signals): Promise<void> {
+    this.process.kill(signal);
+    await this.exited;
+  }
+}
+
+function tests(): void {
+  let directory: string;
+  let env: NodeJS.ProcessEnv;
+  let serve: Program;
+  let store: Store;
+  let guest: Program | undefined;
+  const daemons: Program[] = [];
+  const sender = createSocket('udp4');
+  const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
+  const bridged = (bridge: string) => {
+    ip('link', 'add', bridge, 'address', '02:00:00:00:00:01', 'type', 'bridge', 'mcast_snooping', '0');
+    ip('link', 'set', bridge, 'up');
+  };
+
+  beforeAll(async () => {
+    directory = mkdtempSync('/dev/shm/vifd-test-');
+    for (const which of ['default', 'all'])
+      writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
+    // As the shipped unit makes it (ProtectKernelTunables).
+    execFileSync('mount', ['-o', 'remount,bind,ro', '/sys']);
+    const socket = join(directory, 'store');
+    env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
+    serve = new Program(
+      [process.execPath, 'dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`],
+      env,
+    );
+    await serve.until('ready');
+    store = await openStore({ path: socket });
+  });
+  afterAll(async () => {
+    sender.close();
+    await store[Symbol.asyncDispose]();
+    await serve.end('SIGTERM');
+    rmSync(directory, { recursive: true });
+  });
+  beforeEach(() => {
+    bridged('br0');
+    ip('address', 'add', '10.7.0.1/24', 'dev', 'br0');
+    ip('neighbour', 'add', '10.7.0.2', 'lladdr', GUEST_MAC, 'dev', 'br0', 'nud', 'permanent');
+  });
+  afterEach(async () => {
+    await guest?.end('SIGKILL');
+    guest = undefined;
+    for (const daemon of daemons.splice(0)) await daemon.end('SIGKILL');
+    await store.rm('/local/domain/0/backend/vif');
+    rmSync(join(directory, 'j'), { recursive: true, force: true });
+    for (const { index, name } of interfaces().list()) if (name !== 'lo') interfaces().remove(index);
+  });
+
+  function vifd(args: readonly string[] = [], folder = 'j', prefix: readonly string[] = []): Program {
+    const run = [process.execPath, CLI, 'run', '--json', '--journal', join(directory, folder), ...args];
+    const daemon = new Program([...prefix, ...run], env);
+    daemons.push(daemon);
+    return daemon;
+  }
+  async function connect(): Promise<void> {
+    const front = ['--domid', '7', '--store', `${directory}/store.7`, '--tap', 'eth0'];
+    guest = new Program([process.execPath, 'dist/netfront/guest.js', ...front], env);
+    await guest.until('connected');
+  }
+  const newVif = (more: Partial<Parameters<typeof createVif>[1]> = {}) =>
+    createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC, ...more });
+  /** Whether frames of the host reach the guest. */
+  async function reaches(): Promise<boolean> {
+    const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
+    const before = came();
+    for (let round = 0; round < 200 && came() === before; round++) {
+      await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
+      await sleep(10);
+    }
+    return came() > before;
+  }
+  const reason = (folder = 'j'): unknown => {
+    const args = [CLI, 'show', '--json', '--journal', join(directory, folder)];
+    const { stdout } = spawnSync(process.execPath, args, {
+      env: { ...process.env, ...env },
+      encoding: 'utf8',
+    });
+    return stdout === '' ? undefined : JSON.parse(stdout).vifs?.[0]?.reason;
+  };
+  const link = (name: string): LinkSettings | undefined => {
+    const found = interfaces().find(name);
+    return found && settingsOf(found);
+  };
+
+  it('makes a tap that was deleted anew, with its settings, and serves on', async () => {
+    await newVif();
+    const daemon = vifd(['--bridge', 'br0']);
+    await connect();
+    expect(await reaches()).toBe(true);
+    ip('link', 'set', 'vif7.0', 'mtu', '1400');
+    execFileSync('bridge', ['link', 'set', 'dev', 'vif7.0', 'isolated', 'on']);
+    await sleep(300);
+    const before = link('vif7.0');
+    expect(before).toMatchObject({ bridge: 'br0', mtu: 1400, port: { isolated: '1' } });
+    for (let times = 1; times <= 2; times++) {
+      ip('link', 'delete', 'vif7.0');
+      await expect
+        .poll(() => daemon.messages('error').at(-1), SOON)
+        .toMatch(/^Tap vif7\.0 was deleted, not by vifd/);
+      expect(await daemon.until('attached', times + 1)).toMatchObject({ resumed: true });
+      expect(link('vif7.0')).toEqual(before);
+      expect(await reaches()).toBe(true);
+    }
+    await expect.poll(() => daemon.messages('mended').at(-1), SOON).toMatch(/was deleted/);
+  });
+
+  it('finds a tap that the hotplug script renamed again after a kill, and removes that with the vif', async () => {
+    await newVif({ script: '/etc/xen/scripts/vif-bridge', bridge: 'br0' });
+    await store.write(`${NODE}/vifname`, 'web0');
+    const first = vifd();
+    await expect.poll(() => store.read(`${NODE}/state`), { timeout: START_MS }).toBe('2');
+    for (const words of ['vif7.0 down', 'vif7.0 name web0', 'web0 master br0 up'])
+      ip('link', 'set', ...words.split(' '));
+    await store.write(`${NODE}/hotplug-status`, 'connected');
+    await connect();
+    expect(await reaches()).toBe(true);
+    expect(first.messages('error')).toEqual([]);
+    await first.end('SIGKILL');
+    // An administrator's alias is kept, and then the name that the toolstack wrote is what it is known by.
+    ip('link', 'set', 'web0', 'alias', 'the web server');
+    const second = vifd();
+    expect(await second.until('attached')).toMatchObject({ resumed: true });
+    expect(await reaches()).toBe(true);
+    expect(link('vif7.0')).toBeUndefined();
+    expect(interfaces().find('web0')?.alias).toBe('the web server');
+    await second.end('SIGKILL');
+    ip('link', 'set', 'web0', 'alias', 'vifd vif7.0');
+    // Whatever it is called now.
+    ip('link', 'set', 'web0', 'down');
+    ip('link', 'set', 'web0', 'name', 'web1');
+    ip('link', 'set', 'web1', 'up');
+    const third = vifd();
+    await third.until('attached');
+    expect(await reaches()).toBe(true);
+    await third.end('SIGKILL');
+    // The vif goes while no vifd runs.
+    await store.rm(NODE);
+    await vifd().until('ready');
+    const taps = () =>
+      interfaces()
+        .list()
+        .filter(({ kind, name }) => kind === 'tun' && name !== 'eth0');
+    await expect.poll(taps, SOON).toEqual([]);
+  });
+
+  it.each(['1', '2'])(
+    'serves a vif that another vifd had, as soon as that ends, queues: %s',
+    async (queues) => {
+      await newVif();
+      const args = ['--bridge', 'br0', '--queues', queues];
+      const first = vifd(args);
+      await connect();
+      const second = vifd(args, 'j2');
+      await second.until('ready');
+      expect(second.messages('error')).toEqual([
+        expect.stringMatching(/vif7\.0.*EBUSY.*another process has it open/),
+      ]);
+      await expect.poll(() => reason('j2'), SOON).toMatch(/EBUSY/);
+      expect(await reaches()).toBe(true);
+      await first.end('SIGKILL');
+      await second.until('attached');
+      expect(await reaches()).toBe(true);
+      await second.until('mended');
+      expect(second.messages('error')).toHaveLength(1);
+      rmSync(join(directory, 'j2'), { recursive: true });
+    },
+  );
+
+  it('reports an interface that is set down, taken out of its bridge, or whose bridge is deleted', async () => {
+    await newVif();
+    const daemon = vifd(['--bridge', 'br0']);
+    await connect();
+    const cases = [
+      ['vif7.0 down', /^vif7\.0 was set down/, () => ip('link', 'set', 'vif7.0', 'up')],
+      [
+        'vif7.0 nomaster',
+        /^vif7\.0 was taken out of br0/,
+        () => ip('link', 'set', 'vif7.0', 'master', 'br0'),
+      ],
+    ] as const;
+    for (const [words, message, mend] of cases) {
+      ip('link', 'set', ...words.split(' '));
+      await expect.poll(() => daemon.messages('error').at(-1), SOON).toMatch(message);
+      await expect.poll(() => reason(), SOON).toMatch(message);
+      mend();
+      await expect.poll(() => daemon.messages('mended').at(-1), SOON).toMatch(message);
+      expect(await reaches()).toBe(true);
+    }
+    ip('link', 'delete', 'br0');
+    await expect
+      .poll(() => daemon.messages('error').at(-1), SOON)
+      .toMatch(/^br0, the bridge of vif7\.0, was deleted/);
+    bridged('br0');
+    ip('address', 'add', '10.7.0.1/24', 'dev', 'br0');
+    ip('neighbour', 'add', '10.7.0.2', 'lladdr', GUEST_MAC, 'dev', 'br0', 'nud', 'permanent');
+    await expect.poll(() => link('vif7.0')?.bridge, SOON).toBe('br0');
+    expect(await reaches()).toBe(true);
+    expect(daemon.lines.filter(({ event }) => event === 'detached')).toEqual([]);
+  });
+
+  it("joins the store's bridge where neither --bridge nor a script says otherwise", async () => {
+    await newVif({ bridge: 'br0' });
+    const daemon = vifd();
+    await connect();
+    expect(link('vif7.0')?.bridge).toBe('br0');
+    expect(await reaches()).toBe(true);
+    expect(daemon.messages('error')).toEqual([]);
+  });
+
+  it('reports a tap that is in no bridge, until it is', async () => {
+    await newVif();
+    const daemon = vifd();
+    await connect();
+    await expect
+      .poll(() => daemon.messages('error'), SOON)
+      .toEqual([expect.stringMatching(/^vif7\.0 is in no bridge/)]);
+    ip('link', 'set', 'vif7.0', 'master', 'br0');
+    await daemon.until('mended');
+    expect(await reaches()).toBe(true);
+  });
+
+  it('leaves a tap that a routing script set up in no bridge', async () => {
+    await newVif({ script: '/etc/xen/scripts/vif-route', bridge: 'br0' });
+    const first = vifd();
+    await expect.poll(() => store.read(`${NODE}/state`), { timeout: START_MS }).toBe('2');
+    await store.write(`${NODE}/hotplug-status`, 'connected');
+    await connect();
+    await first.end('SIGKILL');
+    const second = vifd();
+    await second.until('attached');
+    await sleep(300);
+    expect([...first.messages('error'), ...second.messages('error')]).toEqual([]);
+    expect(link('vif7.0')).toMatchObject({ up: true });
+    expect(link('vif7.0')).not.toHaveProperty('bridge');
+    await second.end('SIGTERM');
+    // What happened while no vifd ran is noticed as well.
+    ip('link', 'set', 'vif7.0', 'down');
+    const third = vifd();
+    await expect
+      .poll(() => third.messages('error'), SOON)
+      .toEqual([expect.stringMatching(/^vif7\.0 is down/)]);
+  });
+
+  it('waits for a bridge that is not there, and for a name that is taken', async () => {
+    await newVif({ bridge: 'br7' });
+    ip('link', 'add', 'vif7.0', 'type', 'veth', 'peer', 'name', 'peer0');
+    const daemon = vifd();
+    await expect
+      .poll(() => daemon.messages('error').at(-1), SOON)
+      .toMatch(/vif7\.0.*EINVAL.*rename that one/);
+    ip('link', 'delete', 'vif7.0');
+    await expect
+      .poll(() => daemon.messages('error').at(-1), SOON)
+      .toMatch(/vif7\.0.*br7.*ENODEV.*ip link add br7/);
+    expect(reason()).toMatch(/br7/);
+    bridged('br7');
+    await daemon.until('mended');
+    await connect();
+    expect(link('vif7.0')?.bridge).toBe('br7');
+  });
+
+  it('sets an adopted tap up with CAP_NET_ADMIN alone, as 0.1 noted it, with /sys read-only and no program', async () => {
+    const keep =
+      '{"bridge":"br0","mac":"fe:ff:ff:00:00:07","mtu":9000,"up":true,"port":{"isolated":"1","learning":"1",' +
+      '"unicast_flood":"1","multicast_flood":"0","broadcast_flood":"1","hairpin_mode":"0","bpdu_guard":"0","root_block":"0"}}';
+    await newVif();
+    await store.write(`${NODE}/vifd/owner`, 'vifd');
+    await store.write(`${NODE}/vifd/keep`, keep);
+    expect(() => writeFileSync('/sys/class/net/lo/flags', '0x9')).toThrow(/EROFS/);
+    const path = env.PATH;
+    env.PATH = '/nowhere';
+    const daemon = vifd([], 'j', ['/usr/bin/setpriv', '--bounding-set', '-all,+net_admin', '--no-new-privs']);
+    await daemon.until('ready');
+    env.PATH = path ?? process.env.PATH;
+    expect(daemon.messages('error')).toEqual([]);
+    expect(link('vif7.0')).toEqual(JSON.parse(keep));
+  });
+
+  it('steers no tap to other processors: their backlog loses what the guest was told was sent', async () => {
+    await newVif({ bridge: 'br0' });
+    vifd();
+    await connect();
+    const mask = readFileSync('/sys/class/net/vif7.0/queues/rx-0/rps_cpus', 'utf8');
+    expect(mask).toMatch(/^[0,\s]+$/);
+  });
+}
+
+if (missing !== undefined) it.skip(`vifd run needs ${missing}: npm run build`, () => {});
+else inOwnNetwork(import.meta.url, () => describe("vifd run and its host's interfaces", tests));
