@@ -99,10 +99,10 @@ function join(
   const step = `joining bridge ${name}`;
   if (bridge === undefined) {
     const remedy = `there is no ${name}; make it with \`ip link add ${name} type bridge\``;
-    return onRefusal(step, { errno: 'ENODEV', text: `ENODEV: ${remedy}` });
+    onRefusal(step, { errno: 'ENODEV', text: `ENODEV: ${remedy}` });
   }
   if (bridge.kind !== 'bridge')
-    return onRefusal(step, { errno: 'EINVAL', text: `EINVAL: ${name} is not a Linux bridge` });
+    onRefusal(step, { errno: 'EINVAL', text: `EINVAL: ${name} is not a Linux bridge` });
   if (before.master !== bridge.index) change(step, { master: bridge.index });
 }
 
@@ -114,7 +114,7 @@ function setPort(
   if (Object.keys(wanted).length === 0) return;
   const has = interfaces().find(index)?.port;
   if (has === undefined)
-    return onRefusal("setting its bridge port's flags", {
+    onRefusal("setting its bridge port's flags", {
       errno: 'EINVAL',
       text: 'EINVAL: it is in no Linux bridge',
     });
