@@ -16,10 +16,10 @@ export type VifdErrorCode =
   | 'ERR_NO_VIF' // there is no such vif, or it went meanwhile
   | 'ERR_OWNER' // the vif is with whom it is to go to already, or cannot go there as it is
   | 'ERR_KERNEL_DRIVER' // the kernel's xen-netback refused, or did not serve in time
-  | 'ERR_LINK' // a network interface could not be looked at or set up
+  | 'ERR_LINK' // something is wrong with a network interface or its bridge
   | 'ERR_PROGRAM' // a program of the system failed
   | 'ERR_TIMEOUT' // another process did not do its part in time
-  | 'ERR_TAP' // a tap could not be opened or set up
+  | 'ERR_TAP' // a tap could not be opened or set up, or it was deleted
   | 'ERR_SERVICE_MANAGER' // the socket in NOTIFY_SOCKET could not be written to
   | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal
   | 'ERR_ARGUMENT' // an argument or a configuration value is unusable
