@@ -38,6 +38,7 @@ export type { Vif } from './netback/vif.js';
 export type { AttachedHow, DetachReason } from './netback/vif-parts.js';
 export { pair } from './ports/pair.js';
 export { type TapOptions, tap } from './ports/tap.js';
+export type { TapExpectation, TapMemory } from './ports/tap-link.js';
 export * from './ports/types.js';
 export { openXen } from './xen/native/open.js';
 export type { Access, Arena, Clock, Events, Grants, Shares, Store, Xen } from './xen/types.js';

@@ -44,6 +44,8 @@ export class HandoverWorld {
   /** What the kernel's driver refuses, or does not do. */
   refuses: 'unbind' | 'bind' | 'connecting' | undefined;
   loaded = true;
+  /** What the interface of the vif is called, the kernel's or the tap. */
+  called: string = VIF.id;
   /** What `vifd run` puts taps into that nobody else does. */
   bridge: string | undefined;
   readonly #journals: Journals = memoryJournals();
@@ -114,16 +116,19 @@ export class HandoverWorld {
 
   readonly linksSeen: Links = {
     exists: (name) => this.links.has(name),
-    nameOf: (vif) => (this.links.has(vif) ? vif : undefined),
+    nameOf: () => (this.links.has(this.called) ? this.called : undefined),
     read: (name) => this.links.get(name) as LinkSettings,
-    apply: (name, settings) => void this.links.set(name, settings),
+    apply: (name, { name: wanted = name, ...settings }) => {
+      this.links.delete(name);
+      this.links.set(wanted, settings);
+      this.called = wanted;
+    },
   };
 
   #kernel(): KernelControl {
     const world = this;
     return {
-      interfaceOf: ({ domid, handle }) =>
-        world.bound.has(`vif${domid}.${handle}`) ? `vif${domid}.${handle}` : undefined,
+      interfaceOf: () => (world.bound.size > 0 ? world.called : undefined),
       serves: ({ domid, handle }) => world.bound.has(`vif${domid}.${handle}`),
       get loaded() {
         return world.loaded;
@@ -142,13 +147,14 @@ export class HandoverWorld {
   #unbind(): void {
     if (this.refuses === 'unbind') throw refusal('unbind');
     void this.toolstack.store.rm(`${NODE}/hotplug-status`);
-    this.links.delete(VIF.id);
+    this.links.delete(this.called);
     this.bound.delete(VIF.id);
   }
 
   #bind(): void {
-    if (this.refuses === 'bind' || this.links.has(VIF.id) || this.attached) throw refusal('bind');
+    if (this.refuses === 'bind' || this.links.has(this.called) || this.attached) throw refusal('bind');
     this.bound.add(VIF.id);
+    this.called = VIF.id;
     this.links.set(VIF.id, { ...FRESH, mac: SET_UP.mac });
     void this.#probe();
   }
@@ -177,9 +183,9 @@ export class HandoverWorld {
       store: xen.store,
       domid: 0,
       kernel: this.kernel,
-      findTap: (vif) => {
-        const found = this.links.get(vif);
-        return found && { name: vif, master: found.bridge === undefined ? 0 : 1 };
+      findTap: () => {
+        const found = this.links.get(this.called);
+        return found && { name: this.called, master: found.bridge === undefined ? 0 : 1 };
       },
       openTap: (options) => this.#tap(options),
     });
@@ -198,15 +204,16 @@ export class HandoverWorld {
     return netback;
   }
 
-  #tap({ vif, mac, mtu, up, portFlags, bridge, bridgeIfNone, ifMade }: VifTapOptions): Port {
-    const found = this.links.get(vif);
+  #tap({ vif, name = vif, mac, mtu, up, portFlags, bridge, bridgeIfNone, ifMade }: VifTapOptions): Port {
+    this.called = name;
+    const found = this.links.get(name);
     const before = found ?? { ...FRESH, ...ifMade };
     const joined = bridge ?? before.bridge ?? bridgeIfNone;
     const given = Object.entries({ bridge: joined, mac, mtu, up, port: portFlags });
     const changes = Object.fromEntries(given.filter(([, value]) => value !== undefined));
-    this.links.set(vif, { ...before, ...changes });
+    this.links.set(name, { ...before, ...changes });
     const port = new TestPort();
-    port.remove = async () => void this.links.delete(vif);
+    port.remove = async () => void this.links.delete(name);
     return port;
   }
 }

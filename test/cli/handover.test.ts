@@ -47,6 +47,22 @@ describe('a vif between the kernel and vifd', () => {
     }
   });
 
+  it('keeps the name that the toolstack gave its interface, there and back', async () => {
+    await setUp();
+    world.links.delete(VIF.id);
+    world.links.set('web0', SET_UP);
+    world.called = 'web0';
+    for (let i = 0; i < 2; i++) {
+      expect(await adopt(world.parts(), VIF)).toMatchObject({ name: 'web0', ...SET_UP });
+      expect([...world.links.keys()].sort()).toEqual(['web0', 'xenbr1']);
+      expect(world.attached).toBe(true);
+      expect(await release(world.parts(), VIF)).toMatchObject({ name: 'web0', ...SET_UP });
+      expect([...world.links.keys()].sort()).toEqual(['web0', 'xenbr1']);
+      expect(world.links.get('web0')).toEqual(SET_UP);
+      expect(world.attached).toBe(false);
+    }
+  });
+
   it('stays with whom it was given to over restarts of vifd', async () => {
     await setUp();
     await adopt(world.parts(), VIF);

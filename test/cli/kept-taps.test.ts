@@ -187,6 +187,22 @@ function runTests(): void {
     expect(queues()).toBe(2);
   });
 
+  it('are found by their descriptors whatever others have called them meanwhile', async () => {
+    await manager.tell('kill', 'dead');
+    ip('link', 'set', 'vif7.0', 'down');
+    ip('link', 'set', 'vif7.0', 'name', 'web0', 'alias', 'of an administrator');
+    ip('link', 'set', 'web0', 'up');
+    const before = came();
+    await send(10);
+    await manager.tell('start', '"ready"');
+    await expect.poll(came).toBe(before + 10);
+    expect(existsSync('/sys/class/net/vif7.0')).toBe(false);
+    expect(ip('-o', 'link', 'show', 'dev', 'web0')).toMatch(/master br0 .*alias of an administrator/);
+    ip('link', 'set', 'web0', 'down');
+    ip('link', 'set', 'web0', 'name', 'vif7.0');
+    ip('link', 'set', 'vif7.0', 'up');
+  });
+
   it('go with their vif, and the manager forgets them', async () => {
     const from = manager.lines.length;
     await store.rm('/local/domain/0/backend/vif/7/0');

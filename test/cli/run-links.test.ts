@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -322,6 +322,24 @@ function tests(): void {
     await daemon.until('mended');
     await connect();
     expect(link('vif7.0')?.bridge).toBe('br7');
+  });
+
+  it('waits for a free descriptor', async () => {
+    const daemon = vifd();
+    await daemon.until('ready');
+    const { pid } = daemon.process;
+    const open = readdirSync(`/proc/${pid}/fd`).map(Number);
+    const limit = (soft: number) => execFileSync('prlimit', ['--pid', `${pid}`, `--nofile=${soft}:65536`]);
+    // As many as are open: what is opened next is one too many.
+    const free = Array.from({ length: Math.max(...open) }, (_, fd) => fd).find((fd) => !open.includes(fd));
+    limit(free ?? Math.max(...open) + 1);
+    await newVif({ bridge: 'br0' });
+    await expect.poll(() => daemon.messages('error').at(-1), SOON).toMatch(/vif7\.0.*EMFILE.*descriptor/);
+    await expect.poll(() => daemon.messages('error').length, SOON).toBe(1);
+    limit(65_536);
+    await daemon.until('mended');
+    await connect();
+    expect(await reaches()).toBe(true);
   });
 
   it('sets an adopted tap up with CAP_NET_ADMIN alone, as 0.1 noted it, with /sys read-only and no program', async () => {
