@@ -31,12 +31,12 @@ export class Lives {
   }
 
   /** Resolves when the process is gone. @returns when the signal was sent, by `performance.now`. */
-  async kill(): Promise<number> {
+  async kill(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<number> {
     const life = this.#life;
     if (life === undefined || life.exitCode !== null) throw new Error(`vifd ended by itself: ${this.#said}`);
     const gone = once(life, 'exit');
     const atMs = performance.now();
-    life.kill('SIGKILL');
+    life.kill(signal);
     await gone;
     return atMs;
   }
@@ -63,6 +63,22 @@ export async function bareStartMs(): Promise<number> {
   const ms = performance.now() - beganMs;
   await ended;
   return ms;
+}
+
+/** How long Node itself takes from SIGTERM to its end, with a program that waits for nothing but the signal. */
+export async function bareEndMs(): Promise<number> {
+  const child = spawn(process.execPath, [BARE_PROGRAM, 'wait'], {
+    env: plain({}),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  await once(child.stdout, 'data');
+  // As long as a process of vifd has to settle.
+  await sleep(100);
+  const beganMs = performance.now();
+  child.kill('SIGTERM');
+  await ended;
+  return performance.now() - beganMs;
 }
 
 /** Without what makes every Node read certificates: 40 to 250 ms that a service does not have. */

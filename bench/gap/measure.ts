@@ -6,7 +6,7 @@ import { BRIDGE, HOST_ADDRESS, Machine } from '../../lib/demo/machine.js';
 import { createVif, Netfront } from '../../lib/netfront/index.js';
 import { openXen } from '../../lib/xen/native/open.js';
 import { datagramFrame, isDatagramTo } from './datagram.js';
-import { bareStartMs, Lives } from './lives.js';
+import { bareEndMs, bareStartMs, Lives } from './lives.js';
 import { TickerPort } from './ticker-port.js';
 
 export interface Gaps {
@@ -16,6 +16,9 @@ export interface Gaps {
   readonly toGuestMs: number[];
   /** Node's own start, measured before each kill. */
   readonly bareStartMs: number[];
+  /** From SIGTERM to the end of the process, and the same of Node alone just before. */
+  readonly endMs: number[];
+  readonly bareEndMs: number[];
   readonly violations: number;
 }
 
@@ -70,12 +73,18 @@ export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps
       fromGuestMs: [] as number[],
       toGuestMs: [] as number[],
       bareStartMs: [] as number[],
+      endMs: [] as number[],
+      bareEndMs: [] as number[],
     };
     for (let kill = 0; kill < kills; kill++) {
       gaps.bareStartMs.push(await bareStartMs());
       const killedMs = await nextLife(lives, payload, came);
       gaps.fromGuestMs.push(came.hostMs - killedMs);
       gaps.toGuestMs.push(came.guestMs - killedMs);
+    }
+    for (let end = 0; end < kills; end++) {
+      gaps.bareEndMs.push(await bareEndMs());
+      gaps.endMs.push(await endOf(lives, payload, came));
     }
     all.push({ ...gaps, violations: front.violations.total - before });
   }
@@ -103,6 +112,19 @@ async function nextLife(lives: Lives, payload: string, came: Came): Promise<numb
   came.guestMs = 0;
   await lives.until(isServed);
   return killedMs;
+}
+
+/** Ends a life in order, and begins another. @returns how long the end took. */
+async function endOf(lives: Lives, payload: string, came: Came): Promise<number> {
+  const signalledMs = await lives.kill('SIGTERM');
+  const tookMs = performance.now() - signalledMs;
+  lives.begin(payload);
+  await sleep(STALE_MS);
+  came.hostMs = 0;
+  came.guestMs = 0;
+  await lives.until(() => came.hostMs > 0 && came.guestMs > 0);
+  await sleep(LIFE_MS_MIN + LIFE_MS_SPREAD * Math.random());
+  return tookMs;
 }
 
 async function listen(onMessage: () => void): Promise<Socket> {
