@@ -45,7 +45,7 @@ function openPages(directory: string, path: string, bytes: number): JournalPages
   const failed = (errno: string) =>
     new VifdError(
       'ERR_JOURNAL',
-      `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames.`,
+      `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames. ${remedyOf(errno)}; its next connection has one.`,
       {
         errno,
       },
@@ -85,6 +85,12 @@ function fileAt(path: string): Stats | undefined {
     // A part of its path is no directory, or may not be entered any more.
     return undefined;
   }
+}
+
+/** What to do about a journal that cannot be opened. */
+function remedyOf(errno: string): string {
+  if (errno === 'ENOSPC' || errno === 'EDQUOT') return 'Make room there';
+  return 'Make the directory writable, or name another by --journal';
 }
 
 /** Whether a file has another length than a journal's: its head may be whole, and frames that it lists missing. */

@@ -25,6 +25,15 @@ describe('the systemd unit', () => {
     });
   });
 
+  it('adds no pause of its own to a restart, and never gives up but for a wrong option', () => {
+    expect(values('Restart')).toEqual(['always']);
+    expect(values('RestartSec')).toEqual(['0']);
+    expect(values('StartLimitIntervalSec')).toEqual(['0']);
+    expect(values('RestartPreventExitStatus')).toEqual(['2']);
+    // systemd 252, of Debian 12, does not know these.
+    expect(unit).not.toMatch(/^Restart(Steps|MaxDelaySec)=/m);
+  });
+
   it('keeps the journals over restarts and stops, where `vifd run` has them', () => {
     expect(values('RuntimeDirectory')).toEqual(['vifd']);
     expect(values('RuntimeDirectoryPreserve')).toEqual(['yes']);

@@ -21,7 +21,7 @@ export function withManager(log: EventLog, manager: ServiceManager): EventLog {
     if (status !== told) manager.status(status);
     told = status;
   };
-  // Later: a listener runs while what it is told of is under way.
+  // Later: listeners run in the middle of what they report.
   const changed = () => {
     timer ??= setTimeout(tell, STATUS_MS).unref();
   };
