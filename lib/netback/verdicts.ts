@@ -47,7 +47,9 @@ export function longFault(length: number): Fault {
 }
 
 function bytesText(length: number): string {
-  return length === 0 ? 'an array that is empty or detached' : `an array of ${length} bytes`;
+  return length === 0
+    ? 'an array that is empty or detached'
+    : `an array of ${length} ${length === 1 ? 'byte' : 'bytes'}`;
 }
 
 function faultOf(verdict: unknown, array: string | undefined): Fault {
