@@ -211,8 +211,10 @@ describe('a backend whose xenstored is away', () => {
         domainExists: () => undefined,
       }));
       report(new VifdError('ERR_STORE_GONE', 'xenstored is silent.', { errno: 'ETIMEDOUT' }));
+      // What happened meanwhile is heard of after the end of the silence.
+      const removal = world.toolstack.store.rm(NODE);
       report(undefined);
-      await world.settled(world.toolstack.store.rm(NODE));
+      await world.settled(removal);
       await world.settle();
       expect(world.detached).toEqual(['guest-gone']);
     });

@@ -57,6 +57,8 @@ export class FakeDaemon {
   /** 'away': nothing listens. 'hangs': takes what comes and responds to nothing. 'drops': ends each connection when asked. */
   mood: 'well' | 'away' | 'hangs' | 'drops' = 'well';
   connects = 0;
+  /** Serves one request in two turns of the event loop. */
+  slow = false;
   /** Who clients are from now on. */
   domid = 0;
   /** Every request that took effect, in order. */
@@ -90,6 +92,11 @@ export class FakeDaemon {
     for (const link of this.#links) link.forgetRead();
   }
 
+  /** The types of the requests that it has not looked at. */
+  get unread(): number[] {
+    return [...this.#links].flatMap((link) => link.unread);
+  }
+
   get watches(): number {
     return this.store.watches.count(0);
   }
@@ -105,6 +112,7 @@ class Link implements Transport {
   #handlers: TransportHandlers | undefined;
   #requests: Message[] = [];
   #open = true;
+  #due = false;
 
   constructor(daemon: FakeDaemon, onEnd: () => void) {
     this.#daemon = daemon;
@@ -122,7 +130,24 @@ class Link implements Transport {
 
   send(message: Buffer): void {
     this.#requests.push(...this.#decoder.push(message));
-    setImmediate(() => this.serve());
+    this.#serveSoon(1);
+  }
+
+  get unread(): number[] {
+    return this.#requests.map(({ type }) => type);
+  }
+
+  #serveSoon(inTurns: number): void {
+    if (this.#due) return;
+    this.#due = true;
+    const turn = (left: number): void => {
+      if (left > 0) setImmediate(() => turn(left - 1));
+      else {
+        this.#due = false;
+        this.serve();
+      }
+    };
+    turn(inTurns);
   }
 
   close(): void {
@@ -143,7 +168,8 @@ class Link implements Transport {
   }
 
   serve(): void {
-    while (this.#open && this.#requests.length > 0 && this.#daemon.mood !== 'hangs') {
+    for (let left = this.#daemon.slow ? 1 : Number.POSITIVE_INFINITY; left > 0; left -= 1) {
+      if (!this.#open || this.#requests.length === 0 || this.#daemon.mood === 'hangs') return;
       const request = this.#requests.shift() as Message;
       if (this.#daemon.mood === 'drops' && request.type !== MessageType.GET_DOMAIN_PATH) this.end();
       if (!this.#open) return;
@@ -161,6 +187,7 @@ class Link implements Transport {
       this.#daemon.onRequest(request, 'after');
       this.#send(reply.type, request.requestId, reply.payload, request.transactionId);
     }
+    this.#serveSoon(2);
   }
 
   #send(type: number, requestId: number, payload: Buffer, transactionId = 0): void {

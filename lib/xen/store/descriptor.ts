@@ -72,7 +72,7 @@ class DescriptorTransport implements Transport {
     const length = this.#attempt(() => readSync(this.#fd, this.#buffer));
     // Messages may share memory with their chunk, and the buffer is used again.
     if (length) this.#handlers?.onData(Buffer.from(this.#buffer.subarray(0, length)));
-    else if (length === 0) this.#lose(new Error(`The xenstore at ${this.path} closed the connection.`));
+    else if (length === 0) this.#lose(new Error('xenstored closed the connection'));
   }
 
   /** @returns undefined when the socket has nothing, or no room, now; or when it is lost. */

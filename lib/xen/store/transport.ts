@@ -116,7 +116,7 @@ class SocketTransport implements Transport {
 
   start(handlers: TransportHandlers): void {
     const lost = (): void => {
-      handlers.onLost(this.#lost ?? new Error(`The xenstore at ${this.path} closed the connection.`));
+      handlers.onLost(this.#lost ?? new Error('xenstored closed the connection'));
     };
     if (this.#socket.destroyed) process.nextTick(lost);
     else this.#socket.on('data', (chunk) => handlers.onData(chunk)).on('close', lost);
