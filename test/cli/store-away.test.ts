@@ -17,7 +17,7 @@ const NODE = '/local/domain/0/backend/vif/7/0';
 const MAC = '00:16:3e:00:00:07';
 
 /** Other work on the machine makes starts of processes slow. */
-const PATIENT = { timeout: 10_000 };
+const PATIENT = { timeout: 30_000 };
 
 interface Line extends Record<string, unknown> {
   readonly event: string;
@@ -49,7 +49,7 @@ class Program {
     return this.lines.filter((line) => line.event === event && (code === undefined || line.code === code));
   }
 
-  async until(event: string, code?: string, ms = 10_000): Promise<Line> {
+  async until(event: string, code?: string, ms = 30_000): Promise<Line> {
     for (const began = performance.now(); ; await sleep(5)) {
       const [found] = this.of(event, code);
       if (found !== undefined) return found;
@@ -135,7 +135,7 @@ function tests(): void {
   const expectPing = () =>
     expect
       .poll(() => spawnSync('ping', ['-c', '1', '-W', '1', '10.77.0.7'], { stdio: 'ignore' }).status, {
-        timeout: 5000,
+        timeout: 30_000,
       })
       .toBe(0);
 
@@ -168,7 +168,7 @@ function tests(): void {
     await vifd.until('attached');
     await expectPing();
     nodes = await dump(store, '/local');
-  }, 30_000);
+  }, 90_000);
 
   afterEach(async () => {
     await store[Symbol.asyncDispose]();
@@ -305,4 +305,4 @@ function tests(): void {
 }
 
 if (missing !== undefined) it.skip(`vifd run needs ${missing}: npm run build`, () => {});
-else inOwnNetwork(import.meta.url, () => describe('vifd without its xenstored', tests));
+else inOwnNetwork(import.meta.url, () => describe('vifd without its xenstored', { timeout: 90_000 }, tests));
