@@ -1,0 +1,159 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { VifdError } from '../../lib/errors.js';
+import { journalFiles } from '../../lib/journal-files.js';
+import type { Journals } from '../../lib/netback/journal.js';
+import { Netback } from '../../lib/netback/netback.js';
+import type { PayloadMode } from '../../lib/netback/types.js';
+import { tap } from '../../lib/ports/tap.js';
+import { frontendVifPath } from '../../lib/protocol/xenbus.js';
+import type { Xen } from '../../lib/xen/types.js';
+import { withTaps } from '../tap-network.js';
+import { type Machine, simMachine, simMissing } from './machine.js';
+import { RawGuest } from './raw-guest.js';
+
+const WARM_UP = 30;
+/** V8 keeps what compiled code and its feedback need; a connection that stays would be 1.5 MB a queue each time. */
+const HEAP_GROWTH_MAX = 4 << 20;
+
+setFlagsFromString('--expose-gc');
+const gc = runInNewContext('gc') as () => void;
+
+/** What this process has of the machine. */
+function held(directory: string) {
+  gc();
+  const maps = readFileSync('/proc/self/maps', 'utf8').split('\n');
+  const { blocks, bfree, bsize } = statfsSync(directory);
+  const { heapUsed, external } = process.memoryUsage();
+  return {
+    ofJournals: maps.filter((line) => line.includes('.journal')).length,
+    deleted: maps.filter((line) => line.includes('.journal (deleted)')).length,
+    mappings: maps.filter((line) => /vifd-machine|\.journal/.test(line)).length,
+    descriptors: readdirSync('/proc/self/fd').length,
+    usedBytes: (blocks - bfree) * bsize,
+    memory: heapUsed + external,
+  };
+}
+
+/** A guest of several queues that connects again and again, served through a tap with journals on a tmpfs. */
+class Reconnecting {
+  readonly #machine: Machine;
+  readonly #guests: RawGuest[] = [];
+  readonly #errors: VifdError[] = [];
+  #toolstack!: Xen;
+  #dom0!: Xen;
+  #netback!: Netback;
+  #came: () => void = () => {};
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  async begin(queues: number, payload: PayloadMode, journals: Journals | undefined): Promise<void> {
+    this.#toolstack = await this.#machine.open(0);
+    const xen = await this.#machine.open(7);
+    for (let queue = 0; queue < queues; queue++) this.#guests.push(new RawGuest(xen));
+    this.#dom0 = await this.#machine.open(0);
+    const [first, ...more] = this.#guests;
+    await first.connect(this.#toolstack);
+    if (queues > 1) {
+      const keys = Object.fromEntries(
+        this.#guests.flatMap((guest, queue) =>
+          Object.entries(guest.offer()).map(([key, value]) => [`queue-${queue}/${key}`, value]),
+        ),
+      );
+      await this.#write({ ...keys, 'multi-queue-num-queues': `${1 + more.length}` });
+    }
+    const attached = this.#next();
+    this.#netback = await Netback.open(
+      {
+        xen: this.#dom0,
+        port: ({ id }) => tap({ name: id, up: true, multiQueue: true }),
+        payload,
+        queues,
+        ...(journals === undefined ? {} : { journals }),
+      },
+      {
+        attached: () => this.#came(),
+        detached: () => this.#came(),
+        error: (error) => this.#errors.push(error),
+      },
+    );
+    await attached;
+  }
+
+  async reconnect(): Promise<void> {
+    // Between two looks a guest may have reconnected; with the same rings that is no new connection.
+    const detached = this.#next();
+    await this.#write({ state: '1' });
+    await detached;
+    const attached = this.#next();
+    await this.#write({ state: '4' });
+    await attached;
+    for (const guest of this.#guests) guest.send([{ size: 100 }]);
+  }
+
+  async end(): Promise<void> {
+    this.#came = () => {};
+    await this.#netback[Symbol.asyncDispose]();
+    await this.#machine.close();
+    expect(this.#errors).toEqual([]);
+  }
+
+  /** Resolves when the guest was attached or detached. */
+  #next(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#came = resolve;
+    });
+  }
+
+  async #write(keys: Record<string, string>): Promise<void> {
+    const front = frontendVifPath(7, 0);
+    for (const [key, value] of Object.entries(keys))
+      await this.#toolstack.store.write(`${front}/${key}`, value);
+  }
+}
+
+describe.skipIf(simMissing !== undefined)('a guest that connects again and again', () => {
+  withTaps(import.meta.url, () => {
+    let directory: string;
+    beforeEach(() => {
+      directory = mkdtempSync(join(tmpdir(), 'vifd-run-'));
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m,mode=700', 'tmpfs', directory]);
+    });
+    afterEach(() => {
+      execFileSync('umount', [directory]);
+      rmSync(directory, { recursive: true });
+    });
+
+    it.each([
+      ['by copy, with two queues, 1000 times', 2, 'copy', true, 1000],
+      ['by mapping, with one queue', 1, 'map', true, 100],
+      ['by mapping, with four queues', 4, 'map', true, 100],
+      ['by copy, without journals', 1, 'copy', false, 100],
+    ] as const)(
+      'leaves nothing of its connections behind: %s',
+      { timeout: 180_000 },
+      async (_what, queues, payload, withJournals, times) => {
+        const guest = new Reconnecting(simMachine());
+        await guest.begin(queues, payload, withJournals ? journalFiles(directory) : undefined);
+        for (let i = 0; i < WARM_UP; i++) await guest.reconnect();
+        const before = held(directory);
+        for (let i = 0; i < times; i++) await guest.reconnect();
+        const after = held(directory);
+        const { memory, ...rest } = after;
+        const { memory: memoryBefore, ...restBefore } = before;
+        expect(rest).toEqual(restBefore);
+        expect(after.deleted).toBe(0);
+        expect(after.ofJournals).toBe(withJournals ? queues + 1 : 0);
+        expect(memory - memoryBefore).toBeLessThan(HEAP_GROWTH_MAX);
+        await guest.end();
+      },
+    );
+  });
+});
