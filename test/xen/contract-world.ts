@@ -1,4 +1,5 @@
 /** What the files of the contract have in common. */
+import type { HostCall } from '../../lib/xen/model/faults.js';
 import {
   type Arena,
   type GrantBatch,
@@ -20,6 +21,9 @@ export interface World {
   readonly frontend: Xen;
   allocate(pages: number): SharedPages;
   settle(): Promise<void>;
+  /** Has a call of the backend's host fail until `heal`. */
+  fail(call: HostCall, errno: string): void;
+  heal(): void;
   eventually(condition: () => boolean): Promise<void>;
 }
 

@@ -4,10 +4,12 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
+import type { HostCall } from '../../lib/xen/model/faults.js';
 import type { Xen } from '../../lib/xen/types.js';
 import { copyTests, mapBatchTests } from './contract-batches.js';
 import { domainTests } from './contract-domains.js';
 import { bindTests, deliveryTests } from './contract-events.js';
+import { hostFaultTests } from './contract-host-faults.js';
 import { arenaTests, mappingTests, shareTests } from './contract-memory.js';
 import { stagedTests } from './contract-staged.js';
 import type { World } from './contract-world.js';
@@ -19,6 +21,9 @@ export interface XenPair {
   readonly frontend: Xen;
   /** Resolves when whatever is under way between the two has arrived. Default: 20 ms of real time. */
   settle?(): Promise<void>;
+  /** Has a call of the backend's host fail until `heal`. */
+  fail(call: HostCall, errno: string): void;
+  heal(): void;
   close(): Promise<void>;
 }
 
@@ -42,6 +47,8 @@ export function xenContract(name: string, open: () => Promise<XenPair>, skip?: s
         return shares.allocate(pages);
       },
       settle: () => pair.settle?.() ?? sleep(20),
+      fail: (call, errno) => pair.fail(call, errno),
+      heal: () => pair.heal(),
       eventually: async (condition) => {
         for (let round = 0; round < 100 && !condition(); round++) await world.settle();
         expect(condition()).toBe(true);
@@ -58,6 +65,7 @@ export function xenContract(name: string, open: () => Promise<XenPair>, skip?: s
     describe('copy batch', () => copyTests(world));
     describe('map batch', () => mapBatchTests(world));
     describe('staged grants', () => stagedTests(world));
+    describe('a host that is short of something', () => hostFaultTests(world));
     describe('shares', () => shareTests(world));
     describe('binding events', () => bindTests(world));
     describe('domains', () => domainTests(world));

@@ -1,17 +1,22 @@
 import { describe } from 'vitest';
+import type { HostCall } from '../../lib/xen/model/faults.js';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
 import { storeContract } from '../store/contract.js';
 import { type XenPair, xenContract } from './contract.js';
 
 /** The contract leaves shared pages granted, which is no leak. Ports, mappings and watches it has to give back. */
 async function open(seed: number | undefined, autorun: boolean): Promise<XenPair> {
-  const hypervisor = new ModelHypervisor(seed === undefined ? { autorun } : { seed, autorun });
+  const failing = new Map<HostCall, string>();
+  const faults = { host: (call: HostCall, domid: number) => (domid === 0 ? failing.get(call) : undefined) };
+  const hypervisor = new ModelHypervisor({ ...(seed === undefined ? {} : { seed }), autorun, faults });
   const backend = hypervisor.open(0);
   const frontend = hypervisor.open(7);
   return {
     backend,
     frontend,
     settle: () => hypervisor.settle(),
+    fail: (call, errno) => void failing.set(call, errno),
+    heal: () => failing.clear(),
     close: async () => {
       await backend[Symbol.asyncDispose]();
       await frontend[Symbol.asyncDispose]();

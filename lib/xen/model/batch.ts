@@ -91,6 +91,7 @@ export class ModelGrantBatch implements GrantBatch {
     if (this.#mapped.length === 0) return;
     this.#options.life.step('batch.unmap');
     if (this.#failsAsAWhole('unmap')) return;
+    this.ops[OPS_ERRNO] = 0;
     this.#release();
   }
 
