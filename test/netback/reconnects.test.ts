@@ -11,13 +11,13 @@ import type { Journals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode } from '../../lib/netback/types.js';
 import { tap } from '../../lib/ports/tap.js';
-import { frontendVifPath } from '../../lib/protocol/xenbus.js';
+import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import type { Xen } from '../../lib/xen/types.js';
 import { withTaps } from '../tap-network.js';
 import { type Machine, simMachine, simMissing } from './machine.js';
 import { RawGuest } from './raw-guest.js';
 
-const WARM_UP = 30;
+const WARM_UP = 20;
 /** V8 keeps what compiled code and its feedback need; a connection that stays would be 1.5 MB a queue each time. */
 const HEAP_GROWTH_MAX = 4 << 20;
 
@@ -44,11 +44,11 @@ function held(directory: string) {
 class Reconnecting {
   readonly #machine: Machine;
   readonly #guests: RawGuest[] = [];
-  readonly #errors: VifdError[] = [];
   #toolstack!: Xen;
   #dom0!: Xen;
   #netback!: Netback;
   #came: () => void = () => {};
+  #failed: (error: VifdError) => void = () => {};
 
   constructor(machine: Machine) {
     this.#machine = machine;
@@ -59,7 +59,7 @@ class Reconnecting {
     const xen = await this.#machine.open(7);
     for (let queue = 0; queue < queues; queue++) this.#guests.push(new RawGuest(xen));
     this.#dom0 = await this.#machine.open(0);
-    const [first, ...more] = this.#guests;
+    const [first] = this.#guests;
     await first.connect(this.#toolstack);
     if (queues > 1) {
       const keys = Object.fromEntries(
@@ -67,7 +67,9 @@ class Reconnecting {
           Object.entries(guest.offer()).map(([key, value]) => [`queue-${queue}/${key}`, value]),
         ),
       );
-      await this.#write({ ...keys, 'multi-queue-num-queues': `${1 + more.length}` });
+      await this.#write({ ...keys, 'multi-queue-num-queues': `${queues}` });
+      // As an earlier backend has offered it.
+      await this.#toolstack.store.write(`${backendVifPath(0, 7, 0)}/multi-queue-max-queues`, `${queues}`);
     }
     const attached = this.#next();
     this.#netback = await Netback.open(
@@ -81,7 +83,7 @@ class Reconnecting {
       {
         attached: () => this.#came(),
         detached: () => this.#came(),
-        error: (error) => this.#errors.push(error),
+        error: (error) => this.#failed(error),
       },
     );
     await attached;
@@ -102,13 +104,13 @@ class Reconnecting {
     this.#came = () => {};
     await this.#netback[Symbol.asyncDispose]();
     await this.#machine.close();
-    expect(this.#errors).toEqual([]);
   }
 
   /** Resolves when the guest was attached or detached. */
   #next(): Promise<void> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.#came = resolve;
+      this.#failed = reject;
     });
   }
 
@@ -132,13 +134,13 @@ describe.skipIf(simMissing !== undefined)('a guest that connects again and again
     });
 
     it.each([
-      ['by copy, with two queues, 1000 times', 2, 'copy', true, 1000],
-      ['by mapping, with one queue', 1, 'map', true, 100],
-      ['by mapping, with four queues', 4, 'map', true, 100],
-      ['by copy, without journals', 1, 'copy', false, 100],
+      ['by copy, with one queue, 1000 times', 1, 'copy', true, 1000],
+      ['by copy, with four queues', 4, 'copy', true, 40],
+      ['by mapping, with three queues', 3, 'map', true, 40],
+      ['by copy, without journals', 1, 'copy', false, 40],
     ] as const)(
       'leaves nothing of its connections behind: %s',
-      { timeout: 180_000 },
+      { timeout: 300_000 },
       async (_what, queues, payload, withJournals, times) => {
         const guest = new Reconnecting(simMachine());
         await guest.begin(queues, payload, withJournals ? journalFiles(directory) : undefined);
