@@ -8,7 +8,9 @@ const [REQ_PROD, REQ_EVENT, RSP_PROD, RSP_EVENT, HEADER_WORDS] = [0, 1, 2, 3, 16
 const [TX_WORDS, RX_WORDS, CTRL_WORDS] = [3, 2, 4];
 const [TX_CSUM_BLANK, TX_MORE_DATA, TX_EXTRA_INFO] = [1, 4, 8];
 const [MCAST_ADD, MCAST_DEL] = [2, 3];
-const [SET_FLAGS, SET_KEY, SET_MAPPING_SIZE, SET_MAPPING, SET_ALGORITHM, ADD_GREF, DEL_GREF] = [2, 3, 5, 6, 7, 9, 10];
+const [SET_FLAGS, SET_KEY, SET_MAPPING_SIZE, SET_MAPPING, SET_ALGORITHM, ADD_GREF, DEL_GREF] = [
+  2, 3, 5, 6, 7, 9, 10,
+];
 
 /** A frame that is known again by its text; its other bytes are a pattern. */
 export function patternFrame(text, bytes) {
@@ -67,7 +69,7 @@ class Ring {
   /** Publishes requests as one. @returns the index of the first. */
   put(slots) {
     const first = this.words[REQ_PROD];
-    slots.forEach((slot, i) => this.words.set(slot, this.at((first + i) >>> 0)));
+    for (const [i, slot] of slots.entries()) this.words.set(slot, this.at((first + i) >>> 0));
     Atomics.store(this.words, REQ_PROD, first + slots.length);
     return first;
   }
@@ -84,7 +86,7 @@ class TxRing extends Ring {
 
   put(slots, ends = []) {
     const first = super.put(slots);
-    slots.forEach((slot, i) => this.#requests.set((first + i) >>> 0, slot[0]));
+    for (const [i, slot] of slots.entries()) this.#requests.set((first + i) >>> 0, slot[0]);
     this.#ends.push(...ends.map((end) => (first + end - this.start) >>> 0));
     return first;
   }
@@ -154,7 +156,8 @@ export class Guest {
     await store.transaction(async (view) => {
       for (const [key, value] of Object.entries(nodes)) await view.write(`${path}/${key}`, value);
       for (const [index, queue] of (many ? this.queues : []).entries()) {
-        for (const [key, value] of Object.entries(own(queue))) await view.write(`${path}/queue-${index}/${key}`, value);
+        for (const [key, value] of Object.entries(own(queue)))
+          await view.write(`${path}/queue-${index}/${key}`, value);
       }
       await view.write(`${path}/state`, '4');
     });

@@ -28,7 +28,17 @@ const out = resolve(options.out);
 /** No frames but those that scenes send. */
 const IPV6_OFF = 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6';
 if (process.env.VIFD_RECORD_NETWORK === undefined) {
-  const args = ['-n', '-m', 'sh', '-c', `${IPV6_OFF}; exec "$@"`, 'sh', process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  const args = [
+    '-n',
+    '-m',
+    'sh',
+    '-c',
+    `${IPV6_OFF}; exec "$@"`,
+    'sh',
+    process.execPath,
+    fileURLToPath(import.meta.url),
+    ...process.argv.slice(2),
+  ];
   const env = { ...process.env, VIFD_RECORD_NETWORK: '1' };
   const { status } = spawnSync('unshare', args, { stdio: 'inherit', env });
   process.exit(status ?? 1);
@@ -79,7 +89,9 @@ async function nodesBelow(store, path) {
 
 /** Indented; lists of numbers and words on a line. */
 function textOfJson(value) {
-  return JSON.stringify(value, null, 1).replace(/\[[^[\]{}]*\]/g, (list) => list.replace(/\s+(?=(?:[^"]*"[^"]*")*[^"]*$)/g, ' '));
+  return JSON.stringify(value, null, 1).replace(/\[[^[\]{}]*\]/g, (list) =>
+    list.replace(/\s+(?=(?:[^"]*"[^"]*")*[^"]*$)/g, ' '),
+  );
 }
 
 /** Writes a state's files. */
@@ -122,7 +134,12 @@ class Processes {
     world.directory = mkdtempSync('/dev/shm/vifd-record-');
     world.journals = join(world.directory, 'journal');
     const socket = join(world.directory, 'store');
-    const env = { XENSIM: world.directory, XENSIM_DOMID: '0', XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: libraries };
+    const env = {
+      XENSIM: world.directory,
+      XENSIM_DOMID: '0',
+      XENSTORED_PATH: socket,
+      VIFD_XEN_LIBRARIES: libraries,
+    };
     world.env = { ...process.env, ...env };
     await world.#spawn(['dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`], 'ready');
     world.store = await openStore({ path: socket });
@@ -201,16 +218,25 @@ class Processes {
     this.addressTap();
     this.vifd.kill('SIGSTOP');
     await this.datagrams(list);
-    this.guest.queues.forEach((_queue, index) => this.guest.post(index, buffers));
+    for (const index of this.guest.queues.keys()) this.guest.post(index, buffers);
     this.vifd.kill('SIGCONT');
-    const delivered = () => this.guest.queues.reduce((sum, _queue, i) => sum + this.guest.received(i).length, 0);
+    const delivered = () =>
+      this.guest.queues.reduce((sum, _queue, i) => sum + this.guest.received(i).length, 0);
     let seen = '';
-    await until('all frames are delivered or held', async () => {
-      const held = (await this.show()).connection.queues.reduce((sum, { heldFrames }) => sum + heldFrames, 0);
-      seen += `${held}+${delivered()} `;
-      return held > 0 && held + delivered() === list.length;
-    }, 4000).catch(async (error) => {
-      seen += JSON.stringify((await this.show()).connection.queues) + must('ip', '-s', 'link', 'show', 'vif7.0');
+    await until(
+      'all frames are delivered or held',
+      async () => {
+        const held = (await this.show()).connection.queues.reduce(
+          (sum, { heldFrames }) => sum + heldFrames,
+          0,
+        );
+        seen += `${held}+${delivered()} `;
+        return held > 0 && held + delivered() === list.length;
+      },
+      4000,
+    ).catch(async (error) => {
+      seen +=
+        JSON.stringify((await this.show()).connection.queues) + must('ip', '-s', 'link', 'show', 'vif7.0');
       throw new Error(`${error.message}: ${seen}`);
     });
   }
@@ -250,7 +276,12 @@ async function byProcess(name, setUp, scene) {
     const entry = await scene(world);
     const { store, guest, journals: directory } = world;
     const command = `vifd ${world.command.join(' ')}`;
-    await save(name, { store, guest, directory, entry: { how: 'process', command, payload: setUp.payload, ...entry } });
+    await save(name, {
+      store,
+      guest,
+      directory,
+      entry: { how: 'process', command, payload: setUp.payload, ...entry },
+    });
   } finally {
     await world.close();
   }
@@ -291,7 +322,11 @@ async function program7(guest) {
 }
 
 /** 12 datagrams of several flows; IPv4's hash is of the addresses. */
-const BURST = Array.from({ length: 12 }, (_, i) => [ADDRESSES[i % 4], 7000 + (i % 4), `to the guest, frame ${i}`]);
+const BURST = Array.from({ length: 12 }, (_, i) => [
+  ADDRESSES[i % 4],
+  7000 + (i % 4),
+  `to the guest, frame ${i}`,
+]);
 
 function programmed(end) {
   return async (world) => {
@@ -343,13 +378,17 @@ for (const payload of ['copy', 'map']) {
   await byProcess(`programmed-killed-${payload}`, { ...PROGRAMMED, payload }, programmed('SIGKILL'));
 }
 
-await byProcess('plain-stopped', { queues: 1, split: false, control: false, payload: 'copy' }, async (world) => {
-  await world.connect();
-  await world.guest.sendAndWait(0, [patternFrame('before', 60)]);
-  const monotonicMs = Number(process.hrtime.bigint()) / 1e6;
-  await world.end('SIGTERM');
-  return { end: 'SIGTERM', at: 'all is done', monotonicMs, expect: nothing(1) };
-});
+await byProcess(
+  'plain-stopped',
+  { queues: 1, split: false, control: false, payload: 'copy' },
+  async (world) => {
+    await world.connect();
+    await world.guest.sendAndWait(0, [patternFrame('before', 60)]);
+    const monotonicMs = Number(process.hrtime.bigint()) / 1e6;
+    await world.end('SIGTERM');
+    return { end: 'SIGTERM', at: 'all is done', monotonicMs, expect: nothing(1) };
+  },
+);
 
 /** What is expected where a guest has programmed nothing and nothing is pending. */
 function nothing(queues) {
@@ -404,7 +443,9 @@ for (const payload of ['copy', 'map']) {
     });
     await until('strace is attached', () => said.includes('attached'));
     const ended = new Promise((resolved) => world.vifd.once('exit', (_code, signal) => resolved(signal)));
-    const frames = [1000, 3000, 9000, 1514, 700, 4096].map((bytes, i) => patternFrame(`written, frame ${i}`, bytes));
+    const frames = [1000, 3000, 9000, 1514, 700, 4096].map((bytes, i) =>
+      patternFrame(`written, frame ${i}`, bytes),
+    );
     const udp = udpFrame('its checksum is open', 2000);
     guest.send(0, [...frames, udp]);
     const signal = await ended;
@@ -414,14 +455,16 @@ for (const payload of ['copy', 'map']) {
     const late = [800, 60].map((bytes, i) => patternFrame(`sent after the kill, frame ${i}`, bytes));
     guest.send(0, late);
     const sent = [...frames, udp].map(describe);
-    if (payload === 'copy' ? taken !== sent.length : taken !== 0) throw new Error(`${taken} frames were answered`);
+    if (payload === 'copy' ? taken !== sent.length : taken !== 0)
+      throw new Error(`${taken} frames were answered`);
     return {
       end: 'SIGKILL',
       at: `the third ${WRITES[payload]} of a batch into the tap; two frames are written`,
       monotonicMs,
       expect: {
         ...nothing(1),
-        resumes: 1,
+        // Rings that do not begin at 0 count as served before.
+        resumes: 2,
         pendingFromGuest: [payload === 'copy' ? sent : []],
         unanswered: [payload === 'copy' ? late.map(describe) : [...sent, ...late.map(describe)]],
         pendingToGuest: pendingOf(guest, shown, list),
@@ -532,7 +575,13 @@ async function byModel(name, setUp, scene) {
       },
     });
     const { payload, queues } = setUp;
-    const opening = Netback.open({ xen, port: () => port, payload, queues, journals: journalFiles(directory) });
+    const opening = Netback.open({
+      xen,
+      port: () => port,
+      payload,
+      queues,
+      journals: journalFiles(directory),
+    });
     const netback = await settled(opening);
     return async () => {
       await settled(netback[Symbol.asyncDispose]());
@@ -563,9 +612,17 @@ async function byModel(name, setUp, scene) {
   const entry = await scene(world);
   if (entry.end === 'killed' && !killed) throw new Error(`${name}: it was never there`);
   await save(name, {
-    store: { read: (path) => settled(toolstack.store.read(path)), list: (path) => settled(toolstack.store.list(path)) },
+    store: {
+      read: (path) => settled(toolstack.store.read(path)),
+      list: (path) => settled(toolstack.store.list(path)),
+    },
     ...{ guest, directory },
-    entry: { how: 'model', command: 'Netback.open with journalFiles, on ModelHypervisor', payload: setUp.payload, ...entry },
+    entry: {
+      how: 'model',
+      command: 'Netback.open with journalFiles, on ModelHypervisor',
+      payload: setUp.payload,
+      ...entry,
+    },
   });
   rmSync(directory, { recursive: true });
 }
@@ -586,7 +643,8 @@ const AT_TO_GUEST_BLOCK = AT_TO_GUEST + RedoLog.words(128, 2);
 const AT_STAGING = AT_TO_GUEST_BLOCK + FrameBatch.words(TO_GUEST_FRAMES);
 const AT_HASH = HEAD + MULTICAST_WORDS + CREDIT_WORDS;
 const AT_CONTROL = AT_HASH + HASH_WORDS;
-if (QUEUE_JOURNAL_BYTES < (AT_STAGING + STAGING_WORDS) * 4) throw new Error('journals are laid out otherwise');
+if (QUEUE_JOURNAL_BYTES < (AT_STAGING + STAGING_WORDS) * 4)
+  throw new Error('journals are laid out otherwise');
 const COMMITTED = 1 << 28;
 const [Q0, Q1, VIF] = ['vif7.0.q0.journal', 'vif7.0.q1.journal', 'vif7.0.journal'];
 
@@ -602,7 +660,7 @@ await byModel('killed-after-commit-from-guest', ONE_QUEUE, async ({ guest, killA
   return {
     end: 'killed',
     at: 'between steps 2 and 4 of docs/design.md: responses are committed, and some are in the ring',
-    expect: { ...nothing(1), pendingFromGuest: [frames.map(describe)], repeatedAtMost: 0 },
+    expect: { ...nothing(1), resumes: 1, pendingFromGuest: [frames.map(describe)] },
   };
 });
 
@@ -618,6 +676,7 @@ await byModel('killed-after-commit-to-guest', ONE_QUEUE, async ({ guest, killAt,
     at: 'between steps 2 and 4 to the guest: two frames are committed, four wait for buffers',
     expect: {
       ...nothing(1),
+      resumes: 1,
       pendingToGuest: { texts: texts.slice(2), counts: [4] },
       committedToGuest: [texts.slice(0, 2)],
     },
@@ -663,6 +722,7 @@ await byModel('killed-while-a-key-is-written', WITH_CONTROL, async ({ guest, kil
     expect: {
       ...nothing(2),
       hash: { algorithm: 1, types: 15, key: Buffer.from(KEY).toString('hex'), mapping: MAPPING },
+      controlAnswers: [{ type: 3, status: 0 }],
       hashAfterResume: { key: Buffer.from(other).toString('hex') },
     },
   };
@@ -720,7 +780,7 @@ await byModel(
       at: 'the indices of the control ring have come round to 0',
       expect: {
         ...nothing(2),
-        resumes: 1,
+        resumes: 2,
         controlWrapped: true,
         hash: { algorithm: 1, types: 15, key: Buffer.from(KEY).toString('hex'), mapping: MAPPING },
       },

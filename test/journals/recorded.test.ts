@@ -1,0 +1,197 @@
+import { describe, expect, it } from 'vitest';
+import type { VifdError } from '../../lib/errors.js';
+import { type ConnectionJournals, VifJournals } from '../../lib/netback/connection-journals.js';
+import { Credit } from '../../lib/netback/credit.js';
+import type { FrontendSettings } from '../../lib/netback/handshake.js';
+import { HashState } from '../../lib/netback/hash.js';
+import { MulticastFilter } from '../../lib/netback/multicast.js';
+import { Netback } from '../../lib/netback/netback.js';
+import type { JournalSide } from '../../lib/netback/queue-journal.js';
+import { Staging } from '../../lib/netback/staging.js';
+import { ManyQueues } from '../../lib/netfront/index.js';
+import { FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/types.js';
+import { RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
+import { NONE_KEPT } from '../../lib/protocol/redo.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import type { Access, Grants } from '../../lib/xen/types.js';
+import { TestPort } from '../netback/raw-guest.js';
+import { indexOf, Recorded, type RecordedFrame } from './recorded.js';
+import { RecordedGuest } from './recorded-guest.js';
+
+const COMMIT = '7952fb1';
+const { commit, states } = indexOf(COMMIT);
+/** Where every journal has its version (lib/netback/journal.ts). */
+const VERSION_WORD = 1;
+
+const VIF = { id: 'vif7.0', domid: 7, handle: 0 } as const;
+
+function settingsOf({ state }: Recorded): FrontendSettings {
+  const { queues, control } = state;
+  return { queues, control } as unknown as FrontendSettings;
+}
+
+/** Reads a state's journals as a backend does that attaches. @returns what it would report, too. */
+function read(
+  recorded: Recorded,
+  { journals } = recorded.journals(),
+): ConnectionJournals & { said: string[] } {
+  const said: string[] = [];
+  const onError = (error: unknown) => said.push(String(error));
+  const reader = new VifJournals({ journals, vif: VIF, onError, onIgnored: (message) => said.push(message) });
+  return { ...reader.open(settingsOf(recorded)), said };
+}
+
+/** What a direction of a queue has pending. */
+function pendingIn({ log, frames }: JournalSide): Buffer[] {
+  const pending: Buffer[] = [];
+  if (log.firstKept === NONE_KEPT) return pending;
+  for (let i = log.firstKept; i < frames.count; i++) {
+    const at = frameAt(i);
+    const [offset, length] = [frames.block[at + FRAME_OFFSET]!, frames.block[at + FRAME_LENGTH]!];
+    if (length > 0) pending.push(Buffer.from(frames.arena.bytes.subarray(offset, offset + length)));
+  }
+  return pending;
+}
+
+const toGuestText = (frame: Buffer) => /to the guest, frame \d+/.exec(frame.toString('latin1'))?.[0];
+
+/** A frame from the guest as state.json describes it. */
+function describedFrame(frame: Uint8Array, header?: Uint8Array): Partial<RecordedFrame> {
+  const bytes = Buffer.from(frame);
+  const text =
+    /(written|sent after|committed|its checksum)[a-z, ]*\d*/.exec(bytes.toString('latin1'))?.[0] ?? '';
+  if (header === undefined) return { bytes: bytes.length, text };
+  const vnet = Buffer.from(header);
+  return { bytes: bytes.length, text, header: [vnet[0]!, vnet.readUInt16LE(6), vnet.readUInt16LE(8)] };
+}
+
+/** The list of a queue's staged grants, without a hypervisor to map them. */
+function stagedIn(words: Uint32Array): { read: number[]; write: number[]; pendingRemoval: number[] } {
+  const added: Record<Access, number[]> = { read: [], write: [] };
+  const grants = {
+    add: (refs: readonly number[], access: Access) => {
+      added[access].push(...refs);
+      return true;
+    },
+    remove: () => {},
+    [Symbol.dispose]: () => {},
+  } as unknown as ReturnType<Grants['staged']>;
+  const staging = new Staging(words.slice(), grants);
+  const all = new Set(words);
+  // Nothing was answered since: what is pending stays so.
+  staging.resume(words[1 + words[0]! * ((words.length - 1) / 2) + 2]!);
+  const known = [...added.read, ...added.write];
+  const pendingRemoval = [...all].filter((ref) => ref > 8 && !known.includes(ref) && staging.has(ref));
+  return { ...added, pendingRemoval };
+}
+
+describe(`journals of ${commit.slice(0, 7)}`, () => {
+  it.each(states)('%s: are read, with all that was put in', (name) => {
+    const recorded = new Recorded(COMMIT, name);
+    const { expect: wanted, monotonicMs = 0, queues } = recorded.state;
+    const { vif, queues: journals, said } = read(recorded);
+    expect(said).toEqual([]);
+
+    const hash = new HashState(vif.hash, queues.length);
+    expect({
+      algorithm: hash.algorithm,
+      types: hash.flags,
+      key: Buffer.from(hash.key).toString('hex'),
+      mapping: [...hash.mapping],
+    }).toEqual(wanted.hash);
+    expect(new MulticastFilter(vif.multicast).addresses()).toEqual(wanted.multicast.addresses);
+    expect([vif.resumes[0], vif.controlWrapped[0]]).toEqual([wanted.resumes, Number(wanted.controlWrapped)]);
+    if (wanted.rate !== undefined) {
+      const credit = new Credit(vif.credit);
+      credit.limit(wanted.rate, monotonicMs);
+      expect(credit.available(monotonicMs)).toBe(wanted.rate.leftBytes);
+    }
+    for (const [index, journal] of journals.entries()) {
+      expect(pendingIn(journal!.fromGuest).map((frame) => describedFrame(frame))).toEqual(
+        wanted.pendingFromGuest[index]!.map(({ bytes, text }) => ({ bytes, text })),
+      );
+      expect(stagedIn(journal!.staging)).toEqual(wanted.staged[index]);
+    }
+    const toGuest = journals.map((journal) => pendingIn(journal!.toGuest).map(toGuestText));
+    expect(new Set(toGuest.flat())).toEqual(new Set(wanted.pendingToGuest.texts));
+    if (wanted.pendingToGuest.counts !== undefined)
+      expect(toGuest.map(({ length }) => length)).toEqual(wanted.pendingToGuest.counts);
+  });
+
+  it.each(states)('%s: are resumed, and all that was pending is passed on', async (name) => {
+    const recorded = new Recorded(COMMIT, name);
+    const { state, nodes } = recorded;
+    const { expect: wanted, queues, payload } = state;
+    const hypervisor = new ModelHypervisor();
+    const settled = async <T>(work: PromiseLike<T>): Promise<T> => {
+      await hypervisor.settle();
+      return work;
+    };
+    await hypervisor.advance(state.monotonicMs ?? 0);
+    const { store } = hypervisor.open(0);
+    await settled(
+      store.transaction(async (view) => {
+        for (const [path, value] of nodes) await view.write(path, value);
+      }),
+    );
+    const guest = new RecordedGuest(recorded, hypervisor.open(state.domid));
+    const ports = queues.map(() => new TestPort());
+    const errors: VifdError[] = [];
+    const attached: boolean[] = [];
+    const netback = await settled(
+      Netback.open(
+        {
+          xen: hypervisor.open(0),
+          port: () => new ManyQueues(ports),
+          journals: recorded.journals().journals,
+          ...{ payload, queues: queues.length },
+        },
+        { error: (error) => errors.push(error), attached: (_vif, { resumed }) => attached.push(resumed) },
+      ),
+    );
+    await hypervisor.settle();
+    for (const index of queues.keys()) guest.post(index, 24);
+    await hypervisor.settle();
+    expect([errors, attached]).toEqual([[], [true]]);
+
+    for (const [index, port] of ports.entries()) {
+      const written = port.written.map((frame, i) => describedFrame(frame, port.headers[i]));
+      const pending = [...wanted.pendingFromGuest[index]!, ...(wanted.unanswered?.[index] ?? [])];
+      expect(written).toEqual(pending);
+      const tx = guest.ring(`q${index}-tx.ring`);
+      expect(tx[RING_RSP_PROD]).toBe(tx[RING_REQ_PROD]);
+    }
+    const texts = queues.map((_queue, index) => guest.texts(index));
+    const committed = wanted.committedToGuest ?? queues.map(() => []);
+    const { texts: pending, counts } = wanted.pendingToGuest;
+    expect(new Set(texts.flat())).toEqual(new Set([...committed.flat(), ...pending]));
+    expect(texts.flat().length - committed.flat().length - pending.length).toBeLessThanOrEqual(
+      wanted.repeatedAtMost,
+    );
+    for (const [index, count] of (counts ?? []).entries())
+      expect(texts[index]).toHaveLength(count + committed[index]!.length);
+
+    expect(guest.controlAnswers()).toMatchObject(wanted.controlAnswers ?? []);
+    const { connection } = netback.vifs.get('vif7.0')!.show();
+    expect(connection).toMatchObject({
+      resumes: wanted.resumes + 1,
+      multicast: { requested: wanted.multicast.requested, addresses: wanted.multicast.addresses },
+      queues: wanted.staged.map(({ read, write }) => ({ stagedGrants: read.length + write.length })),
+    });
+    if (state.control !== undefined) {
+      const { key, mapping } = { ...wanted.hash, ...wanted.hashAfterResume };
+      expect(connection?.hash).toMatchObject({ key, mapping });
+    }
+    if (wanted.rate !== undefined) expect(connection?.rate?.leftBytes).toBe(wanted.rate.leftBytes);
+    await settled(netback[Symbol.asyncDispose]());
+  });
+
+  it('are ignored once their version is another: a new layout needs a reader for this one', () => {
+    const recorded = new Recorded(COMMIT, states[0]!);
+    const journals = recorded.journals();
+    for (const bytes of journals.files.values()) new Uint32Array(bytes.buffer)[VERSION_WORD]! += 1;
+    const { queues, said } = read(recorded, journals);
+    expect(said).toHaveLength(1);
+    expect(queues.flatMap((journal) => pendingIn(journal!.toGuest))).toEqual([]);
+  });
+});
