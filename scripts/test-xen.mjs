@@ -1,15 +1,17 @@
 /**
- * `npm run test:xen [-- --only TEXT] [--boot NAME] [--minutes N] [--long] [--again]`: vifd on a real Xen, in the lab
- * (lab/README.md). Ends with a line of counts; on a machine that cannot run the lab every test is skipped, with the reason,
- * and so are those that would not end within N minutes. --long: 100 random kills, not 8. --again: what failed is run once
- * more, in a boot of its own, and counts as passed if it passes then.
+ * `npm run test:xen [-- --only TEXT] [--boot NAME] [--minutes N] [--rotate] [--record] [--long] [--again]`: vifd on a real Xen,
+ * in the lab (lab/README.md). Ends with a line of counts; on a machine that cannot run the lab every test is skipped, with the
+ * reason, and so are those that would not end within N minutes. --rotate: a fixed core, and of the others those that were not
+ * green for the longest, as many as N minutes have room for; what is left to later runs is listed and not counted. --record:
+ * writes into lab/tests/last-green.json, to be committed, which tests passed. --long: 100 random kills, not 8. --again: what
+ * failed is run once more, in a boot of its own, and counts as passed if it passes then.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { buildLab } from './build-lab.mjs';
+import { buildLab, pack } from './build-lab.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
@@ -18,6 +20,8 @@ const { values: options } = parseArgs({
     only: { type: 'string', default: '' },
     boot: { type: 'string' },
     minutes: { type: 'string', default: 'Infinity' },
+    rotate: { type: 'boolean', default: false },
+    record: { type: 'boolean', default: false },
     long: { type: 'boolean', default: false },
     again: { type: 'boolean', default: false },
   },
@@ -33,7 +37,13 @@ const EXIT_ENDED = 130;
 /** `prepare` runs before the boot, and gives a reason to skip its tests if there is one. */
 const BOOTS = [
   { name: 'alone', what: 'xen-netback is absent', options: ['--no-netback'], seconds: 2400 },
-  { name: 'beside', what: 'xen-netback is there', options: [], seconds: 1200 },
+  {
+    name: 'beside',
+    what: 'xen-netback is there, and vifd is the shipped unit',
+    options: ['--systemd'],
+    seconds: 1500,
+    prepare: pack,
+  },
   {
     name: 'systemd',
     what: 'dom0 runs systemd',
@@ -44,20 +54,25 @@ const BOOTS = [
   {
     name: 'speed',
     what: "QEMU's netback is there as well",
-    options: ['--peer'],
-    seconds: 1200,
+    options: ['--peer', '--systemd'],
+    seconds: 1500,
     prepare: fetchPeer,
   },
 ];
 
 buildLab();
+const { chooseTests, recordGreens } = await import('../build/lab/lab/tests/choose.js');
 
 const main = 'build/lab/lab/tests/main.js';
 const listed = spawnSync(process.execPath, [main, 'list', options.only], { encoding: 'utf8' });
 if (listed.status !== 0) throw new Error(listed.stderr);
 const picked = JSON.parse(listed.stdout).filter(({ boot }) => (options.boot ?? boot) === boot);
+const GREENS = 'lab/tests/last-green.json';
+const greens = JSON.parse(readFileSync(GREENS, 'utf8'));
 const { long } = options;
-const endMs = Date.now() + Number(options.minutes) * 60_000;
+/** How much later than planned a run that chose its tests may end: the emulator has slow days. */
+const SLACK_MINUTES = options.rotate ? 25 : 0;
+const endMs = Date.now() + (Number(options.minutes) + SLACK_MINUTES) * 60_000;
 /** From the start of the lab to the first test, seen: 60 to 100. */
 const BOOT_SECONDS = 120;
 /** More than so many failures are no accident. */
@@ -65,15 +80,8 @@ const AGAIN_MAX = 3;
 /** What 100 kills take beyond the few of an ordinary run. */
 const LONG_SECONDS = 1800;
 
-/** build/lab/vifd.tgz, which a dom0 installs. Its name has no version. */
-function pack() {
-  const args = ['pack', '--silent', '--ignore-scripts', '--pack-destination', 'build/lab'];
-  const { status, stdout } = spawnSync('npm', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 2] });
-  if (status !== 0) process.exit(status ?? 1);
-  renameSync(`build/lab/${stdout.trim()}`, 'build/lab/vifd.tgz');
-}
-
 async function fetchPeer() {
+  pack();
   const { code } = await lab(['--prepare', '--peer']);
   return code === 0
     ? undefined
@@ -163,13 +171,13 @@ async function runAgain(boot, results) {
   });
 }
 
-async function runAll() {
+async function runAll(tests) {
   const { code, said } = await lab(['--prepare']);
-  if (code === EXIT_SKIPPED) return skipped(picked, said.match(/skipped: (.*)/)?.[1] ?? 'no reason given');
-  if (code !== 0) return picked.map(({ name }) => ({ name, outcome: 'failed', reason: `lab: ${code}` }));
+  if (code === EXIT_SKIPPED) return skipped(tests, said.match(/skipped: (.*)/)?.[1] ?? 'no reason given');
+  if (code !== 0) return tests.map(({ name }) => ({ name, outcome: 'failed', reason: `lab: ${code}` }));
   const results = [];
   for (const boot of BOOTS) {
-    const mine = picked.filter((test) => test.boot === boot.name);
+    const mine = tests.filter((test) => test.boot === boot.name);
     if (mine.length > 0) results.push(...(await runBoot(boot, mine)));
   }
   return results;
@@ -179,7 +187,30 @@ if (picked.length === 0) {
   console.error('no test is of this --boot and has this --only in its name');
   process.exit(2);
 }
-const results = await runAll();
+/** Says what is left to later runs, and which of that is too old. */
+function tellRest(rest) {
+  for (const { test, age } of rest) {
+    const green = greens.tests[test.name];
+    const when =
+      green === undefined ? 'never recorded as green' : `green ${age} landings ago, at ${green.commit}`;
+    console.log(`not run this time: ${test.name} (${when})`);
+  }
+  if (rest.length > 0) console.log(`${rest.length} tests are left to later runs`);
+}
+
+const { chosen, rest } = options.rotate
+  ? chooseTests({ tests: picked, greens, minutes: Number(options.minutes), bootSeconds: BOOT_SECONDS })
+  : { chosen: picked, rest: [] };
+const results = await runAll(chosen);
+if (options.record) {
+  // A run of some tests by name makes the others no older.
+  const isLanding = options.only === '' && options.boot === undefined;
+  const head = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
+  const all = JSON.parse(spawnSync(process.execPath, [main, 'list'], { encoding: 'utf8' }).stdout);
+  const recorded = recordGreens({ greens, tests: all, commit: head, isLanding, results });
+  writeFileSync(GREENS, `${JSON.stringify(recorded, null, 2)}\n`);
+}
+tellRest(rest);
 for (const { name } of results.filter(({ again }) => again)) console.log(`passed when run again: ${name}`);
 const count = (outcome) => results.filter((result) => result.outcome === outcome).length;
 for (const { name, outcome, reason } of results) {

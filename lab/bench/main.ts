@@ -60,7 +60,7 @@ function seconds({ effort, only, builds }: Request): number {
 /** @returns what was found; a machine that cannot run the lab ends the program with its exit code. */
 async function boot(asked: Request): Promise<Results> {
   const out = mkdtempSync(join(tmpdir(), 'vifd-bench-'));
-  const options = ['--peer', '--out', out, '--timeout', `${seconds(asked)}`];
+  const options = ['--peer', '--systemd', '--out', out, '--timeout', `${seconds(asked)}`];
   const command = ['node', 'build/lab/lab/bench/dom0.js', JSON.stringify(asked)];
   // Standard output is for the result alone: it may be JSON.
   const lab = spawn('lab/lab.sh', [...options, '--', ...command], { stdio: ['ignore', 2, 2] });

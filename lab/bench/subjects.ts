@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
+import type { PayloadMode } from '../../lib/netback/types.js';
 import type { Guest } from '../drive/guest.js';
 import { must, until } from '../drive/process.js';
-import { installBuilds, Vifd } from '../drive/vifd.js';
+import { installUnit, UnitVifd } from '../drive/unit.js';
+import { installBuilds } from '../drive/vifd.js';
 import { kernelThreads } from './cpu.js';
 
 /** A backend that is measured. They take turns at one guest. */
@@ -18,18 +20,21 @@ export interface Subject {
 
 export interface SubjectOptions {
   readonly guest: Guest;
-  /** Where the builds lie that are measured, by name; the first is the checkout's own and gives no name to its subjects. */
+  /** The builds that are measured, by name; the first is the checkout's own, gives no name to its subjects, and is installed. */
   readonly builds: readonly { readonly name: string; readonly folder: string }[];
 }
 
 /** All that can be measured here: xen-netback, each build of vifd in both payload modes, and QEMU's where it is there. */
 export async function subjectsOf({ guest, builds }: SubjectOptions): Promise<Subject[]> {
   const subjects: Subject[] = [kernel(guest)];
+  await installUnit();
   for (const { name, folder } of builds) {
     const copy = `/run/vifd-bench-${name}`;
-    await installBuilds(folder, [copy]);
+    if (name !== '') await installBuilds(folder, [copy]);
+    const daemon = name === '' ? new UnitVifd() : new UnitVifd(`${copy}/dist/vifd.cjs`);
     const suffix = name === '' ? '' : ` ${name}`;
-    for (const mode of ['copy', 'map']) subjects.push(vifd(`vifd ${mode}${suffix}`, guest, copy, mode));
+    for (const mode of ['copy', 'map'] as const)
+      subjects.push(vifd(`vifd ${mode}${suffix}`, guest, daemon, mode));
   }
   if (existsSync('/usr/local/bin/qemu-netback')) subjects.push(qemu(guest));
   return subjects;
@@ -45,14 +50,15 @@ function kernel(guest: Guest): Subject {
   };
 }
 
-function vifd(name: string, guest: Guest, build: string, mode: string): Subject {
-  const daemon = new Vifd([build]);
+/** The shipped unit; another build runs in its sandbox as well. */
+function vifd(name: string, guest: Guest, daemon: UnitVifd, mode: PayloadMode): Subject {
   return {
     name,
     address: guest.address,
     begin: async () => {
       const from = daemon.events.length;
-      await daemon.start('--payload', mode, '--bridge', 'xenbr0');
+      daemon.payload = mode;
+      await daemon.start('--bridge', 'xenbr0');
       await until(`${name} serves`, () =>
         daemon.events.slice(from).some(({ event, vif }) => event === 'attached' && vif === guest.vif),
       );

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import type { PayloadMode } from '../../lib/netback/types.js';
 import { type Done, must, run, until } from './process.js';
 
@@ -10,22 +10,56 @@ export interface VifdEvent {
   readonly message?: string;
 }
 
-/** The builds that lives alternate between: what updating looks like to a guest. */
+/** A vifd of dom0: started, stopped, killed and updated; its events are kept over its processes. */
+export abstract class Vifd {
+  readonly events: VifdEvent[] = [];
+  /** The payload mode of processes from now on. */
+  payload: PayloadMode = 'copy';
+  /** Where the events of the present process begin. */
+  protected from = 0;
+
+  abstract get running(): boolean;
+  abstract get pid(): number | undefined;
+  /** A command that runs vifd, to which a verb and its arguments are added. */
+  abstract get command(): readonly [string, ...string[]];
+
+  /** Resolves when it serves all that waited. */
+  abstract start(...options: string[]): Promise<void>;
+  /** Resolves when it has ended; it stays away until `start`. */
+  abstract stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** The next process is of another copy of the build: what an update looks like to a guest. */
+  abstract update(): void;
+
+  /** The vifs that this process has attached. */
+  get served(): ReadonlySet<string> {
+    const served = new Set<string>();
+    for (const { event, vif } of this.events.slice(this.from)) {
+      if (event === 'attached') served.add(vif ?? '');
+      if (event === 'detached') served.delete(vif ?? '');
+    }
+    return served;
+  }
+
+  /** Runs one of the other verbs to its end. */
+  verb(...args: string[]): Promise<Done> {
+    const [program, ...first] = this.command;
+    return run(program, ...first, ...args);
+  }
+
+  errors(): string[] {
+    return this.events.filter(({ event }) => event === 'error').map(({ message }) => message ?? '?');
+  }
+}
+
+type Child = ReturnType<typeof spawn>;
+
+/** The builds that processes alternate between. */
 const BUILDS = ['/run/vifd-a', '/run/vifd-b'] as const;
 
-/** A vifd of dom0: started, stopped, killed and updated; its events are kept over its lives. */
-export class Vifd {
-  readonly events: VifdEvent[] = [];
-  /** The payload mode of lives from now on. */
-  payload: PayloadMode = 'copy';
-  #child: ChildProcess | undefined;
+/** A `vifd run` that the tests start themselves, without a sandbox: for a dom0 without systemd. */
+export class PlainVifd extends Vifd {
+  #child: Child | undefined;
   #build = 0;
-  #from = 0;
-  readonly #builds: readonly string[];
-
-  constructor(builds: readonly string[] = BUILDS) {
-    this.#builds = builds;
-  }
 
   get running(): boolean {
     return this.#child !== undefined;
@@ -35,24 +69,16 @@ export class Vifd {
     return this.#child?.pid;
   }
 
-  /** The vifs that this life has attached. */
-  get served(): ReadonlySet<string> {
-    const served = new Set<string>();
-    for (const { event, vif } of this.events.slice(this.#from)) {
-      if (event === 'attached') served.add(vif ?? '');
-      if (event === 'detached') served.delete(vif ?? '');
-    }
-    return served;
+  get command(): readonly [string, ...string[]] {
+    return [process.execPath, `${BUILDS[this.#build % BUILDS.length]}/dist/vifd.cjs`];
   }
 
-  /** Resolves when it serves all that waited. */
   async start(...options: string[]): Promise<void> {
     const from = this.events.length;
-    this.#from = from;
-    const args = ['run', '--json', '--payload', this.payload, ...options];
-    const child = spawn(process.execPath, [this.program, ...args], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    this.from = from;
+    const [program, ...first] = this.command;
+    const args = [...first, 'run', '--json', '--payload', this.payload, ...options];
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#child = child;
     child.on('exit', () => {
       if (this.#child === child) this.#child = undefined;
@@ -77,22 +103,8 @@ export class Vifd {
     await ended;
   }
 
-  get program(): string {
-    return `${this.#builds[this.#build % this.#builds.length]}/dist/vifd.cjs`;
-  }
-
-  /** Runs one of the other verbs to its end. */
-  verb(...args: string[]): Promise<Done> {
-    return run(process.execPath, this.program, ...args);
-  }
-
-  /** The next life is the other build's. */
   update(): void {
     this.#build += 1;
-  }
-
-  errors(): string[] {
-    return this.events.filter(({ event }) => event === 'error').map(({ message }) => message ?? '?');
   }
 }
 

@@ -1,11 +1,12 @@
 import type { PayloadMode } from '../../lib/netback/types.js';
 import type { Store } from '../../lib/xen/types.js';
 import { Guest } from '../drive/guest.js';
-import { Vifd } from '../drive/vifd.js';
+import type { Vifd } from '../drive/vifd.js';
 
 /**
- * `alone`: xen-netback is not in dom0. `beside`: it is. `systemd`: absent, and dom0 runs systemd. `speed`: it is there,
- * and QEMU's netback. Each is one boot.
+ * `alone`: xen-netback is not in dom0, and vifd is a plain process. In the others dom0 runs systemd, and vifd is the shipped unit.
+ * `beside`: xen-netback is there. `systemd`: it is absent, and the first test installs vifd. `speed`: it is there, and QEMU's
+ * netback. Each is one boot.
  */
 export type Boot = 'alone' | 'beside' | 'systemd' | 'speed';
 
@@ -16,13 +17,15 @@ export interface Test {
   readonly payload?: PayloadMode;
   /** What it takes on a slow day, when that is more than SECONDS. One that the run has no time left for is skipped. */
   readonly seconds?: number;
+  /** Of the fixed part that every gate runs; the others take turns (choose.ts). */
+  readonly core?: boolean;
   run(dom0: Dom0): Promise<void>;
 }
 
 /** Of most tests: starting a guest takes half of it. */
 export const SECONDS = 100;
 
-/** Tests once by copy and then all by map: each change is one more life of vifd. */
+/** Tests once by copy and then all by map: each change is one more process of vifd. */
 export function inBothModes(tests: readonly Test[]): Test[] {
   return (['copy', 'map'] as const).flatMap((payload) =>
     tests.map((test) => ({ ...test, name: `${test.name} (${payload})`, payload })),
@@ -44,10 +47,11 @@ export class Dom0 {
   readonly store: Store;
   /** Tests that draw instants draw many. */
   readonly long: boolean;
-  vifd = new Vifd();
+  readonly vifd: Vifd;
 
-  constructor(store: Store, long = false) {
+  constructor(store: Store, vifd: Vifd, long = false) {
     this.store = store;
+    this.vifd = vifd;
     this.long = long;
   }
 

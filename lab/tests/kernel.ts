@@ -10,7 +10,7 @@ import { trial } from './trial.js';
 
 /** Item 4: the kernel's driver and vifd through the same test, and side by side. */
 export const kernelTests: Test[] = [
-  { name: 'vifd leaves alone what xen-netback serves', boot: 'beside', run: leavesAlone },
+  { name: 'vifd leaves alone what xen-netback serves', boot: 'beside', core: true, run: leavesAlone },
   { name: "xen-netback's own unbind and bind under the same load", boot: 'beside', run: rebinds },
   { name: 'vifd and xen-netback serve side by side', boot: 'beside', run: sideBySide },
   {

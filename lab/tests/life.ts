@@ -8,9 +8,14 @@ import { assertNothingLeft, heldBy } from './leftovers.js';
 
 /** Item 1 of the list: the standard toolstack, with no driver in the kernel. */
 export const lifeTests: Test[] = inBothModes([
-  { name: 'xl create: the tap is bridged, the guest has its network', boot: 'alone', run: create },
+  {
+    name: 'xl create: the tap is bridged, the guest has its network',
+    boot: 'alone',
+    core: true,
+    run: create,
+  },
   { name: 'xl network-attach and network-detach', boot: 'alone', run: attachAndDetach },
-  { name: 'the guest reboots', boot: 'alone', run: rebootGuest },
+  { name: 'the guest reboots', boot: 'alone', core: true, run: rebootGuest },
   { name: 'the guest shuts down: nothing is left', boot: 'alone', run: shutdown },
   { name: 'xl destroy under load: nothing is left', boot: 'alone', run: destroy },
   { name: 'xl destroy while vifd is away: the next life cleans up', boot: 'alone', run: destroyWhileAway },

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openStore } from '../../lib/xen/store/client.js';
-import { installBuilds } from '../drive/vifd.js';
+import { installUnit, UnitVifd } from '../drive/unit.js';
+import { installBuilds, PlainVifd } from '../drive/vifd.js';
 import { adoptTests } from './adopt.js';
 import { changeTests } from './changes.js';
 import { frameTests, pvhTest } from './frames.js';
@@ -44,14 +45,17 @@ if (verb === 'list') {
   const [text = ''] = rest;
   const named = TESTS.filter(({ name }) => name.includes(text));
   process.stdout.write(
-    JSON.stringify(named.map(({ name, boot, seconds = SECONDS }) => ({ name, boot, seconds }))),
+    JSON.stringify(
+      named.map(({ name, boot, seconds = SECONDS, core = false }) => ({ name, boot, seconds, core })),
+    ),
   );
 } else {
   const [boot, ...names] = rest as [Boot, ...string[]];
-  // systemd's is installed as users install it; what is measured has copies of its own.
-  if (boot === 'alone' || boot === 'beside') await installBuilds('/mnt/vifd');
+  if (boot === 'alone') await installBuilds('/mnt/vifd');
+  // In the boot `systemd` a test does it, as README.md has it.
+  else if (boot !== 'systemd') await installUnit();
   const store = await openStore();
-  const dom0 = new Dom0(store, flags.long);
+  const dom0 = new Dom0(store, boot === 'alone' ? new PlainVifd() : new UnitVifd(), flags.long);
   const tests = TESTS.filter((test) => test.boot === boot && names.includes(test.name));
   await runTests(tests, dom0, endMs, (results) =>
     writeFileSync('/mnt/out/results.json', JSON.stringify(results)),

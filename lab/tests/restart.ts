@@ -8,6 +8,7 @@ export const restartTests: Test[] = [
     name: 'two minutes of stops, kills and updates under iperf and an interactive session: no reset',
     boot: 'alone',
     seconds: 200,
+    core: true,
     run: (dom0) => restarts(dom0, 'g1', 2),
   },
   {

@@ -4,6 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { Guest } from '../drive/guest.js';
 import { must, run, sleep, until } from '../drive/process.js';
 import { ping } from '../drive/traffic.js';
+import { installUnit, unitProperty } from '../drive/unit.js';
 import { type Dom0, Skip, type Test } from './harness.js';
 import { trial } from './trial.js';
 
@@ -13,9 +14,20 @@ export const systemdTests: Test[] = [
     name: 'README, "On a dom0": every step, as it stands there',
     boot: 'systemd',
     seconds: 250,
+    core: true,
     run: readmeSteps,
   },
-  { name: 'the unit: kills, restarts and a stop under the same load', boot: 'systemd', run: unitLives },
+  {
+    name: 'the unit: kills, restarts and a stop under the same load',
+    boot: 'systemd',
+    core: true,
+    run: unitLives,
+  },
+  {
+    name: 'the unit: a tap that is deleted or leaves its bridge is reported, and mended',
+    boot: 'systemd',
+    run: troubles,
+  },
   { name: 'the unit: a life that hangs is ended by the watchdog', boot: 'systemd', run: hangs },
 ];
 
@@ -68,9 +80,12 @@ async function unitLives(dom0: Dom0): Promise<void> {
 
 /** systemd starts it again by itself; it serves again when it says so. */
 async function killMain(): Promise<void> {
-  const before = await unit('MainPID');
+  const before = await unitProperty('MainPID');
   process.kill(Number(before), 'SIGKILL');
-  await until('the next life serves', async () => (await unit('MainPID')) !== before && (await isActive()));
+  await until(
+    'the next process serves',
+    async () => (await unitProperty('MainPID')) !== before && (await isActive()),
+  );
 }
 
 async function stopAndStart(dom0: Dom0, guest: Guest): Promise<void> {
@@ -82,31 +97,58 @@ async function stopAndStart(dom0: Dom0, guest: Guest): Promise<void> {
   await must('systemctl', 'start', 'vifd');
 }
 
+/** What an administrator's slip does to a guest's interface. The journal has it with a level, so that `journalctl -p` finds it. */
+async function troubles(): Promise<void> {
+  const guest = await servedGuest();
+  await ping(guest);
+  const [masterOf, before] = [`/sys/class/net/${guest.vif}/master`, await warnings()];
+  const reported = async (what: RegExp): Promise<void> =>
+    until(`the journal has ${what}`, async () => what.test((await warnings()).slice(before.length)));
+
+  await must('ip', 'link', 'delete', guest.vif);
+  await until('the tap is back in its bridge', () => existsSync(masterOf));
+  await ping(guest);
+  await reported(new RegExp(`${guest.vif}.*(gone|deleted)`));
+
+  await must('ip', 'link', 'set', guest.vif, 'nomaster');
+  await reported(new RegExp(`${guest.vif}.*bridge`));
+  assert.match(await must('vifd', 'show', guest.vif), /bridge/);
+  await must('ip', 'link', 'set', guest.vif, 'master', 'xenbr0');
+  await until('vifd logs that it is mended', async () => /mended: /.test((await lastWords()).slice(-2000)));
+  await ping(guest);
+  assert.doesNotMatch(await warnings(), /attached|mended/, 'what is no trouble has the level of one');
+}
+
+function warnings(): Promise<string> {
+  return must('journalctl', '-o', 'cat', '--no-pager', '-p', 'warning', '-u', 'vifd');
+}
+
 async function hangs(): Promise<void> {
   const guest = await servedGuest();
   await mkdir('/run/systemd/system/vifd.service.d', { recursive: true });
   await writeFile('/run/systemd/system/vifd.service.d/test.conf', '[Service]\nWatchdogSec=10s\n');
   await must('systemctl', 'daemon-reload');
   await must('systemctl', 'restart', 'vifd');
-  const [before, restarts] = [await unit('MainPID'), Number(await unit('NRestarts'))];
+  const [before, restarts] = [await unitProperty('MainPID'), Number(await unitProperty('NRestarts'))];
   // Nothing else would end it: the signal waits with all others, and dom0's systemd logs nothing of its own.
   process.kill(Number(before), 'SIGSTOP');
-  await until('the next life serves', async () => (await unit('MainPID')) !== before && (await isActive()));
+  await until(
+    'the next life serves',
+    async () => (await unitProperty('MainPID')) !== before && (await isActive()),
+  );
   await ping(guest);
-  assert.equal(Number(await unit('NRestarts')), restarts + 1);
+  assert.equal(Number(await unitProperty('NRestarts')), restarts + 1);
 }
 
+/** By itself (--only, or a gate that leaves the test of the README out) a test installs the unit without that test's checks. */
 async function servedGuest(): Promise<Guest> {
-  if (!(await isActive())) throw new Skip('the unit is not there: see the test of the README');
+  await installUnit();
+  if (!(await isActive())) await must('systemctl', 'start', 'vifd');
   return Guest.running('g1');
 }
 
 async function isActive(): Promise<boolean> {
-  return (await unit('ActiveState')) === 'active';
-}
-
-async function unit(property: string): Promise<string> {
-  return (await must('systemctl', 'show', '--value', '-p', property, 'vifd')).trim();
+  return (await unitProperty('ActiveState')) === 'active';
 }
 
 function lastWords(): Promise<string> {

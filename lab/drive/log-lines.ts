@@ -1,0 +1,35 @@
+import type { VifdEvent } from './vifd.js';
+
+/** An entry of the journal, of which `journalctl -o json` writes one a line. */
+export interface JournalEntry {
+  /** A list of bytes where it is no text. */
+  readonly MESSAGE?: string | readonly number[];
+  /** As in syslog(3), in digits. */
+  readonly PRIORITY?: string;
+  readonly __REALTIME_TIMESTAMP?: string;
+}
+
+/** From here on a priority is no trouble (LOG_NOTICE). */
+const NOTICE = 5;
+
+const LINES: readonly (readonly [RegExp, (match: RegExpExecArray) => Omit<VifdEvent, 'timeMs'>])[] = [
+  [/^serving \d+ vifs?/, () => ({ event: 'ready' })],
+  [/^detaching; /, () => ({ event: 'stopping' })],
+  [
+    /^(vif\S+) attached( again)? in /,
+    ([, vif, again]) => ({ event: 'attached', vif: vif ?? '', resumed: again !== undefined }),
+  ],
+  [/^(vif\S+) detached: /, ([, vif]) => ({ event: 'detached', vif: vif ?? '' })],
+];
+
+/** The event that a line of the unit's log tells of; one that is a warning or worse is an error, whatever it says. */
+export function eventIn({ MESSAGE, PRIORITY, __REALTIME_TIMESTAMP }: JournalEntry): VifdEvent {
+  const message = typeof MESSAGE === 'string' ? MESSAGE : Buffer.from(MESSAGE ?? []).toString();
+  const timeMs = Number(__REALTIME_TIMESTAMP ?? 0) / 1000;
+  if (Number(PRIORITY ?? NOTICE) < NOTICE) return { event: 'error', timeMs, message };
+  for (const [pattern, told] of LINES) {
+    const match = pattern.exec(message);
+    if (match !== null) return { ...told(match), timeMs, message };
+  }
+  return { event: 'other', timeMs, message };
+}

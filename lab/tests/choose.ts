@@ -1,0 +1,118 @@
+/** Which of the lab's tests a run has time for: a fixed core, then those that were not green for the longest. */
+
+/** A test that was last green so many landings ago has to run now. */
+export const LANDINGS_MAX = 10;
+/** How long the core may take, with its boots. */
+export const CORE_MINUTES = 20;
+/** What of the time that a test took at its last green run it may take now: the emulator is uneven. */
+const MARGIN = 1.3;
+
+/** A test as `main.js list` prints it. */
+export interface Listed {
+  readonly name: string;
+  readonly boot: string;
+  /** What it takes on a slow day. */
+  readonly seconds: number;
+  readonly core: boolean;
+}
+
+/** When a test was last green, and how long it took. */
+export interface Green {
+  readonly landing: number;
+  readonly commit: string;
+  readonly seconds: number;
+}
+
+/** lab/tests/last-green.json. */
+export interface Greens {
+  /** How many runs were recorded that chose among all tests. */
+  readonly landing: number;
+  readonly tests: Readonly<Record<string, Green>>;
+}
+
+export interface Choice {
+  /** In the order of all tests, like the rest. */
+  readonly chosen: readonly Listed[];
+  /** What is left to later runs, and how many landings ago it was green. */
+  readonly rest: readonly { readonly test: Listed; readonly age: number }[];
+  /** That the chosen ones are expected to take, with their boots. */
+  readonly seconds: number;
+}
+
+/** Seconds that a test is expected to take. */
+export function expectedSeconds({ name, seconds }: Listed, greens: Greens): number {
+  const green = greens.tests[name];
+  return green === undefined ? seconds : Math.min(seconds, Math.ceil(green.seconds * MARGIN));
+}
+
+/** How many landings ago a test was green; Infinity for one that never was. */
+function ageOf({ name }: Listed, greens: Greens): number {
+  const green = greens.tests[name];
+  return green === undefined ? Number.POSITIVE_INFINITY : greens.landing - green.landing;
+}
+
+/**
+ * Chooses the tests of one run. The core is always in it; so are those that would be LANDINGS_MAX landings old at the next one,
+ * whatever they take; then the oldest, as long as they fit. Each boot counts once.
+ */
+export function chooseTests(parts: {
+  readonly tests: readonly Listed[];
+  readonly greens: Greens;
+  readonly minutes: number;
+  readonly bootSeconds: number;
+}): Choice {
+  const { tests, greens, minutes, bootSeconds } = parts;
+  const chosen = new Set<Listed>();
+  const boots = new Set<string>();
+  let seconds = 0;
+  const cost = (test: Listed) => expectedSeconds(test, greens) + (boots.has(test.boot) ? 0 : bootSeconds);
+  const take = (test: Listed): void => {
+    seconds += cost(test);
+    boots.add(test.boot);
+    chosen.add(test);
+  };
+  for (const test of tests) if (test.core) take(test);
+  // Stable: tests of the same age come in their own order.
+  const others = tests
+    .filter(({ core }) => !core)
+    .sort((a, b) => descending(ageOf(a, greens), ageOf(b, greens)));
+  for (const test of others) {
+    const isDue = test.name in greens.tests && ageOf(test, greens) >= LANDINGS_MAX - 1;
+    if (isDue || seconds + cost(test) <= minutes * 60) take(test);
+  }
+  return {
+    chosen: tests.filter((test) => chosen.has(test)),
+    rest: tests.filter((test) => !chosen.has(test)).map((test) => ({ test, age: ageOf(test, greens) })),
+    seconds,
+  };
+}
+
+/** Infinity less Infinity is no number. */
+function descending(a: number, b: number): number {
+  if (a === b) return 0;
+  return a < b ? 1 : -1;
+}
+
+/** The records after a run: what passed is green now. Tests that are no more are forgotten. */
+export function recordGreens(parts: {
+  readonly greens: Greens;
+  /** All that there are. */
+  readonly tests: readonly Listed[];
+  readonly commit: string;
+  /** The run chose among all tests: what it did not run is one landing older. */
+  readonly isLanding: boolean;
+  readonly results: readonly { readonly name: string; readonly outcome: string; readonly seconds?: number }[];
+}): Greens {
+  const { greens, tests, commit, isLanding, results } = parts;
+  const landing = greens.landing + (isLanding ? 1 : 0);
+  const recorded: Record<string, Green> = {};
+  for (const { name } of tests) {
+    const passed = results.find((result) => result.name === name && result.outcome === 'passed');
+    const green =
+      passed === undefined
+        ? greens.tests[name]
+        : { landing, commit, seconds: Math.round(passed.seconds ?? 0) };
+    if (green !== undefined) recorded[name] = green;
+  }
+  return { landing, tests: recorded };
+}
