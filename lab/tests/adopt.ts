@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile, readlink, writeFile } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { Guest } from '../drive/guest.js';
 import { must, run, sleep, until } from '../drive/process.js';
 import { ping, Session, serve } from '../drive/traffic.js';
@@ -36,7 +37,7 @@ async function toAndFro(dom0: Dom0): Promise<void> {
   const before = await setUp(guest);
   assert.equal(before.mtu, MTU);
   let adoptions = 0;
-  const kept = async (): Promise<void> => assert.deepEqual(await setUp(guest), before);
+  const kept = () => assertKept(guest, before);
   const adopted = {
     name: 'adopted',
     run: async () => {
@@ -87,7 +88,7 @@ async function all(dom0: Dom0): Promise<void> {
       guests.map((guest) => isKernels(guest)),
       names.map(() => way === 'release'),
     );
-    assert.deepEqual(await Promise.all(guests.map(setUp)), before);
+    for (const [i, guest] of guests.entries()) await assertKept(guest, before[i] as SetUp);
     for (const guest of guests) await ping(guest);
   }
   for (const session of sessions) await session.end();
@@ -133,12 +134,12 @@ async function killed(dom0: Dom0): Promise<void> {
   const again = await dom0.vifd.verb('adopt', guest.vif);
   // It may have been through.
   if (again.code !== 0) assert.match(again.output, /is vifd's already/);
-  assert.deepEqual(await setUp(guest), before);
+  await assertKept(guest, before);
 
   await dom0.vifd.stop('SIGKILL');
   await verb(dom0, 'release', guest.vif);
   assert.ok(isKernels(guest));
-  assert.deepEqual(await setUp(guest), before);
+  await assertKept(guest, before);
   assert.ok(!existsSync(`/run/vifd/${guest.vif}.q0.journal`), 'a journal is left');
   const { code, output } = await load;
   assert.equal(code, 0, output);
@@ -172,6 +173,14 @@ interface SetUp {
   readonly mtu: number;
   readonly flags: string;
   readonly isolated: string;
+}
+
+/** In a moment: systemd-udevd may give a new tap an address of its own, which vifd takes back (lib/ports/tap-link.ts). */
+async function assertKept(guest: Guest, before: SetUp): Promise<void> {
+  const isKept = async () => isDeepStrictEqual(await setUp(guest), before);
+  await until('the interface is set up as before', isKept, 10_000).catch(async () =>
+    assert.deepEqual(await setUp(guest), before),
+  );
 }
 
 async function setUp(guest: Guest): Promise<SetUp> {

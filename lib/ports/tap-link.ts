@@ -1,7 +1,7 @@
 import type { NativeTap } from '../addon.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import { type Interface, interfaces } from '../host/interfaces.js';
-import { type LinkSettings, settingsOf } from '../host/links.js';
+import { type LinkSettings, macBytes, settingsOf } from '../host/links.js';
 import type { PortTrouble } from './types.js';
 
 /**
@@ -21,8 +21,15 @@ export interface TapMemory {
   bridgeDeleted?: boolean;
 }
 
+/** A device that was made here, the address that it was given, and when, in seconds of this process. */
+export interface MadeDevice {
+  readonly mac: string;
+  readonly at: number;
+}
+
 export interface TapFollowerOptions {
   readonly name: string;
+  readonly made: MadeDevice | undefined;
   /** Undefined when the port is closed. */
   readonly look: () => ReturnType<NativeTap['look']> | undefined;
   readonly memory: TapMemory | undefined;
@@ -38,6 +45,12 @@ const SETTLE_MS = 100;
 /** How often a tap in another network namespace, of which no message comes, is looked at; and what could not be looked at. */
 const LOOK_AGAIN_MS = 1000;
 
+/**
+ * systemd-udevd gives a new device an address of its own (MACAddressPolicy=persistent, systemd.link(5)), perhaps after it was
+ * given one here; with that, the bridge could change its own address. It does so once, and soon.
+ */
+const NEW_S = 30;
+
 /** Follows the interface of a tap: tells what stands between it and its network, and remembers how it is set up. */
 export class TapFollower implements Disposable {
   readonly #options: TapFollowerOptions;
@@ -49,12 +62,14 @@ export class TapFollower implements Disposable {
   /** As it was last looked at. */
   #seen: readonly (Interface | undefined)[] = [];
   #told: string | undefined;
+  #made: MadeDevice | undefined;
   #over = false;
 
   constructor(options: TapFollowerOptions, listener: (trouble: PortTrouble | undefined) => void) {
     this.#options = options;
     this.#listener = listener;
     this.#memory = options.memory ?? {};
+    this.#made = options.made;
     this.#look();
   }
 
@@ -112,7 +127,7 @@ export class TapFollower implements Disposable {
     const link = tap.here ? interfaces().find(tap.name) : undefined;
     this.#index = link?.index;
     if (link !== undefined) {
-      const fault = this.#judge(link);
+      const fault = this.#keepAddress(link) ?? this.#judge(link);
       this.#remember(link);
       this.#seen = this.#known();
       if (fault !== undefined || (link.up && link.master !== 0)) this.#tell(fault, false);
@@ -125,6 +140,20 @@ export class TapFollower implements Disposable {
       this.#tell(undefined, false);
       this.#again(LOOK_AGAIN_MS);
     }
+  }
+
+  /** A change after the first, or a late one, is an administrator's. */
+  #keepAddress({ name, index, mac }: Interface): VifdError | undefined {
+    const made = this.#made;
+    if (made === undefined || mac === made.mac) return undefined;
+    this.#made = undefined;
+    if (process.uptime() - made.at > NEW_S) return undefined;
+    const refusal = interfaces().change(index, { mac: macBytes(made.mac) });
+    if (refusal === undefined) return undefined;
+    return wrong(
+      `${name} has another address than it was made with, and cannot be given that again (${refusal.text}): ` +
+        `\`ip link set ${name} address ${made.mac}\``,
+    );
   }
 
   /** @returns what is not as it was before, with its remedy. */

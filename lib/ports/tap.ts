@@ -10,7 +10,7 @@ import { VifdError } from '../errors.js';
 import { type Interface, interfaces } from '../host/interfaces.js';
 import { applySettings, type LinkSettings } from '../host/links.js';
 import type { GrantBatch } from '../xen/types.js';
-import { type TapExpectation, TapFollower, type TapMemory } from './tap-link.js';
+import { type MadeDevice, type TapExpectation, TapFollower, type TapMemory } from './tap-link.js';
 import type { Port, PortBatches, PortIo, PortOptions, PortTrouble } from './types.js';
 
 export interface TapOptions {
@@ -84,7 +84,8 @@ export function tap(options: TapOptions): Port {
     );
   const port = new TapPort(options, opened);
   try {
-    configure(port.native, options, wasThere);
+    const mac = configure(port.native, options, wasThere);
+    if (!wasThere && mac !== undefined) port.made = { mac, at: process.uptime() };
   } catch (error) {
     port.close();
     throw error;
@@ -145,12 +146,14 @@ function requireValid({ name, bridge, bridgeIfNone, mtu, mac }: TapOptions): voi
   }
 }
 
-function configure(native: NativeTap, options: TapOptions, wasThere: boolean): void {
+/** @returns the address that it was to have. */
+function configure(native: NativeTap, options: TapOptions, wasThere: boolean): string | undefined {
   const link = linkOf(native);
   // One in another network namespace is set up there, by others.
-  if (link !== undefined) setUpLink(link, options, wasThere);
+  const mac = link === undefined ? undefined : setUpLink(link, options, wasThere).mac;
   // Last: a tap that could not be set up must not stay behind.
   if (options.persist !== undefined) done(native.name, 'persistence', native.setPersist(options.persist));
+  return mac;
 }
 
 /** @returns undefined when it is in another network namespace. */
@@ -160,7 +163,7 @@ function linkOf(native: NativeTap): Interface | undefined {
   return seen.here ? interfaces().find(seen.name) : undefined;
 }
 
-function setUpLink(link: Interface, options: TapOptions, wasThere: boolean): void {
+function setUpLink(link: Interface, options: TapOptions, wasThere: boolean): Partial<LinkSettings> {
   const { name, index } = link;
   const refused = (step: string, { errno, text }: { errno: string; text: string }): never => {
     throw notDone(name, step, errno, text);
@@ -177,6 +180,7 @@ function setUpLink(link: Interface, options: TapOptions, wasThere: boolean): voi
     if (refusal !== undefined) refused('its alias', refusal);
   }
   applySettings(link, wanted, refused);
+  return wanted;
 }
 
 /** What was asked for goes before what a deleted one had, and that before what a new one is made with. */
@@ -207,6 +211,8 @@ class TapPort implements Port {
   /** Those that are there are attached: the kernel spreads flows over them (tun_automq_select_queue), whoever reads. */
   readonly #queues: (NativeTap | undefined)[];
   readonly #ios: (TapIo | undefined)[] = [];
+  /** Undefined for a device that was there before, or that nothing was said about. */
+  made: MadeDevice | undefined;
   #closed = false;
 
   /** @param queues by their numbers; at least one is there. */
@@ -270,7 +276,7 @@ class TapPort implements Port {
   follow(listener: (trouble: PortTrouble | undefined) => void): Disposable {
     const { memory, expects } = this.#options;
     const look = () => (this.#closed ? undefined : this.native.look());
-    return new TapFollower({ name: this.name, look, memory, expects }, (trouble) => {
+    return new TapFollower({ name: this.name, look, memory, expects, made: this.made }, (trouble) => {
       // What was duplicated of a deleted device is of no use to a later process.
       if (trouble?.lost === true) this.#forget();
       listener(trouble);

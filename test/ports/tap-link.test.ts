@@ -56,6 +56,27 @@ function tests(): void {
     expect(heard).toEqual([]);
   });
 
+  it('has its address again when systemd-udevd gives the new device another one, and leaves later changes alone', async () => {
+    const mac = 'fe:ff:ff:ff:ff:ff';
+    const { heard } = follow({ ifMade: { up: true, mac } });
+    const address = () => interfaces().find('vif7.0')?.mac;
+    expect(address()).toBe(mac);
+    ip('link', 'set', 'vif7.0', 'address', '52:82:1b:40:b2:df');
+    await expect.poll(address).toBe(mac);
+    ip('link', 'set', 'vif7.0', 'address', '52:82:1b:40:b2:e0');
+    await sleep(SETTLED_MS);
+    expect(address()).toBe('52:82:1b:40:b2:e0');
+    expect(heard).toEqual([]);
+  });
+
+  it('keeps the address of a device that was there before, whoever changes it', async () => {
+    ip('tuntap', 'add', 'vif7.0', 'mode', 'tap', 'vnet_hdr');
+    ip('link', 'set', 'vif7.0', 'address', '52:82:1b:40:b2:df');
+    follow({ ifMade: { up: true, mac: 'fe:ff:ff:ff:ff:ff' } });
+    await sleep(SETTLED_MS);
+    expect(interfaces().find('vif7.0')?.mac).toBe('52:82:1b:40:b2:df');
+  });
+
   it('tells that it was set down, and that it is up again', async () => {
     const { heard, last } = follow();
     ip('link', 'set', 'vif7.0', 'down');
