@@ -45,10 +45,9 @@ export function expectedSeconds({ name, seconds }: Listed, greens: Greens): numb
   return green === undefined ? seconds : Math.min(seconds, Math.ceil(green.seconds * MARGIN));
 }
 
-/** How many landings ago a test was green; Infinity for one that never was. */
-function ageOf({ name }: Listed, greens: Greens): number {
-  const green = greens.tests[name];
-  return green === undefined ? Number.POSITIVE_INFINITY : greens.landing - green.landing;
+/** How many landings ago a test was green; one that never was is as old as the record, and older than all others. */
+export function ageOf({ name }: Pick<Listed, 'name'>, greens: Greens): number {
+  return greens.landing - (greens.tests[name]?.landing ?? -1);
 }
 
 /**
@@ -73,11 +72,9 @@ export function chooseTests(parts: {
   };
   for (const test of tests) if (test.core) take(test);
   // Stable: tests of the same age come in their own order.
-  const others = tests
-    .filter(({ core }) => !core)
-    .sort((a, b) => descending(ageOf(a, greens), ageOf(b, greens)));
+  const others = tests.filter(({ core }) => !core).sort((a, b) => ageOf(b, greens) - ageOf(a, greens));
   for (const test of others) {
-    const isDue = test.name in greens.tests && ageOf(test, greens) >= LANDINGS_MAX - 1;
+    const isDue = ageOf(test, greens) >= LANDINGS_MAX - 1;
     if (isDue || seconds + cost(test) <= minutes * 60) take(test);
   }
   return {
@@ -85,12 +82,6 @@ export function chooseTests(parts: {
     rest: tests.filter((test) => !chosen.has(test)).map((test) => ({ test, age: ageOf(test, greens) })),
     seconds,
   };
-}
-
-/** Infinity less Infinity is no number. */
-function descending(a: number, b: number): number {
-  if (a === b) return 0;
-  return a < b ? 1 : -1;
 }
 
 /** The records after a run: what passed is green now. Tests that are no more are forgotten. */

@@ -3,37 +3,14 @@ import { parseArgs } from 'node:util';
 import { openStore } from '../../lib/xen/store/client.js';
 import { installUnit, UnitVifd } from '../drive/unit.js';
 import { installBuilds, PlainVifd } from '../drive/vifd.js';
-import { adoptTests } from './adopt.js';
-import { changeTests } from './changes.js';
-import { frameTests, pvhTest } from './frames.js';
+import { TESTS } from './all.js';
 import { type Boot, Dom0, runTests, SECONDS } from './harness.js';
-import { kernelTests } from './kernel.js';
-import { lifeTests } from './life.js';
-import { neighbourTests } from './neighbours.js';
-import { queueTests } from './queues.js';
-import { restartTests } from './restart.js';
-import { speedTests } from './speed.js';
-import { systemdTests } from './systemd.js';
 
 /**
  * On the host, `main.js list [TEXT]` prints those that have TEXT in their names as JSON. In dom0,
  * `main.js run BOOT [--long] [--seconds N] NAME...` runs those that end within N seconds and writes their results to
  * /mnt/out/results.json.
  */
-const TESTS = [
-  ...lifeTests,
-  ...frameTests,
-  ...queueTests,
-  ...changeTests,
-  ...restartTests,
-  ...neighbourTests,
-  ...kernelTests,
-  ...adoptTests,
-  pvhTest,
-  ...systemdTests,
-  ...speedTests,
-];
-
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
   options: { long: { type: 'boolean', default: false }, seconds: { type: 'string', default: 'Infinity' } },

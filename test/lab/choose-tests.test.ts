@@ -1,6 +1,17 @@
+import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { chooseTests, type Greens, LANDINGS_MAX, type Listed, recordGreens } from '../../lab/tests/choose.js';
+import { TESTS } from '../../lab/tests/all.js';
+import {
+  ageOf,
+  CORE_MINUTES,
+  chooseTests,
+  type Greens,
+  LANDINGS_MAX,
+  type Listed,
+  recordGreens,
+} from '../../lab/tests/choose.js';
+import { SECONDS } from '../../lab/tests/harness.js';
 
 const BOOT_SECONDS = 120;
 const test = (name: string, parts: Partial<Listed> = {}): Listed => ({
@@ -20,8 +31,8 @@ describe("the choice of the lab's tests for a run", () => {
     const { chosen, rest } = chooseTests({ tests, greens: NONE, minutes: 1, bootSeconds: BOOT_SECONDS });
     expect(names(chosen)).toEqual(['b', 'd']);
     expect(rest.map(({ test: { name }, age }) => [name, age])).toEqual([
-      ['a', Number.POSITIVE_INFINITY],
-      ['c', Number.POSITIVE_INFINITY],
+      ['a', 1],
+      ['c', 1],
     ]);
   });
 
@@ -74,6 +85,28 @@ describe("the choice of the lab's tests for a run", () => {
         }
       }),
     );
+  });
+});
+
+describe('the tests that the lab has', () => {
+  const greens = JSON.parse(readFileSync('lab/tests/last-green.json', 'utf8')) as Greens;
+  const listed: Listed[] = TESTS.map(({ name, boot, seconds = SECONDS, core = false }) => ({
+    ...{ name, boot, seconds, core },
+  }));
+
+  it('have names of their own, which the record goes by', () => {
+    expect(new Set(names(listed)).size).toBe(TESTS.length);
+  });
+
+  it('were green ten landings ago at most', () => {
+    for (const test of listed) expect(ageOf(test, greens), test.name).toBeLessThanOrEqual(LANDINGS_MAX);
+  });
+
+  it('have a core that takes twenty minutes with its boots', () => {
+    const core = listed.filter((test) => test.core);
+    const { seconds, chosen } = chooseTests({ tests: core, greens, minutes: 0, bootSeconds: BOOT_SECONDS });
+    expect(chosen.length).toBeGreaterThan(5);
+    expect(seconds).toBeLessThanOrEqual(CORE_MINUTES * 60);
   });
 });
 
