@@ -41,7 +41,6 @@ export class UnitVifd extends Vifd {
   #running = false;
   #pid: number | undefined;
   #package = 0;
-  #settings = '';
   #follower: ChildProcess | undefined;
   readonly #program: string;
 
@@ -100,14 +99,16 @@ export class UnitVifd extends Vifd {
     this.#follower?.kill();
   }
 
-  /** systemd would start the next process at once. */
+  /** systemd would start the next process at once: the process is killed while its unit is told to stop, before it notices. */
   async #killForGood(): Promise<void> {
-    const settings = this.#settings;
-    await this.#set(`${settings}Restart=no\n`);
-    process.kill(Number(await unitProperty('MainPID')), 'SIGKILL');
-    await until('the unit has ended', async () => (await unitProperty('ActiveState')) === 'failed');
+    const pid = Number(await unitProperty('MainPID'));
+    process.kill(pid, 'SIGSTOP');
+    await must('systemctl', 'stop', '--no-block', UNIT);
+    process.kill(pid, 'SIGKILL');
+    await until('the unit has ended', async () =>
+      ['failed', 'inactive'].includes(await unitProperty('ActiveState')),
+    );
     await must('systemctl', 'reset-failed', UNIT);
-    await this.#set(settings);
   }
 
   async #set(settings: string): Promise<void> {
@@ -115,7 +116,6 @@ export class UnitVifd extends Vifd {
       const folder = `${MODULES}/${PACKAGES[this.#package % PACKAGES.length]}`;
       await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
     }
-    this.#settings = settings;
     const file = `${DROP_IN}/lab.conf`;
     const text = settings === '' ? '' : `[Service]\n${settings}`;
     // Another object of this class may have left its own.

@@ -130,8 +130,8 @@ export class TapFollower implements Disposable {
       const fault = this.#keepAddress(link) ?? this.#judge(link);
       this.#remember(link);
       this.#seen = this.#known();
-      if (fault !== undefined || (link.up && link.master !== 0)) this.#tell(fault, false);
-      else this.#compare(link);
+      if (fault === undefined && link.up && link.master !== 0) this.#tell(undefined, false);
+      else this.#compare(link, fault);
     } else if (tap.here) {
       // Renamed, or deleted, between the two looks.
       this.#again(SETTLE_MS);
@@ -215,20 +215,26 @@ export class TapFollower implements Disposable {
     delete memory.bridgeDeleted;
   }
 
-  /** What was never seen right may have to be, all the same: after a restart, what happened before it is not known. */
-  #compare(link: Interface): void {
+  /**
+   * What was never seen right may have to be, all the same: after a restart, what happened before it is not known. And what a
+   * hotplug script takes down while it sets the interface up is no fault.
+   */
+  #compare(link: Interface, fault: VifdError | undefined): void {
     const { expects } = this.#options;
     if (expects === undefined) {
-      this.#tell(undefined, false);
+      this.#tell(fault, false);
       return;
     }
     expects().then(
       (expected) => {
         if (this.#over || interfaces().known(link.index) !== this.#seen[0]) return;
-        this.#tell(unexpected(link, expected), false);
+        const waits = expected === 'nothing';
+        // The script's end is in the store, and no message of the interface's.
+        if (waits && fault !== undefined) this.#again(LOOK_AGAIN_MS);
+        this.#tell(waits ? undefined : (fault ?? unexpected(link, expected)), false);
       },
       (error) => {
-        if (!this.#over) this.#tell(vifdErrorOf(error), false);
+        if (!this.#over) this.#tell(fault ?? vifdErrorOf(error), false);
         this.#again(LOOK_AGAIN_MS);
       },
     );

@@ -85,7 +85,9 @@ export function tap(options: TapOptions): Port {
   const port = new TapPort(options, opened);
   try {
     const mac = configure(port.native, options, wasThere);
-    if (!wasThere && mac !== undefined) port.made = { mac, at: process.uptime() };
+    // After `ifMade` a hotplug script may come, whose address counts.
+    const isOwn = options.mac !== undefined || options.memory?.settings !== undefined;
+    if (!wasThere && isOwn && mac !== undefined) port.made = { mac, at: process.uptime() };
   } catch (error) {
     port.close();
     throw error;

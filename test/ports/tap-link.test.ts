@@ -58,7 +58,7 @@ function tests(): void {
 
   it('has its address again when systemd-udevd gives the new device another one, and leaves later changes alone', async () => {
     const mac = 'fe:ff:ff:ff:ff:ff';
-    const { heard } = follow({ ifMade: { up: true, mac } });
+    const { heard } = follow({ mac });
     const address = () => interfaces().find('vif7.0')?.mac;
     expect(address()).toBe(mac);
     ip('link', 'set', 'vif7.0', 'address', '52:82:1b:40:b2:df');
@@ -69,12 +69,22 @@ function tests(): void {
     expect(heard).toEqual([]);
   });
 
-  it('keeps the address of a device that was there before, whoever changes it', async () => {
-    ip('tuntap', 'add', 'vif7.0', 'mode', 'tap', 'vnet_hdr');
-    ip('link', 'set', 'vif7.0', 'address', '52:82:1b:40:b2:df');
+  it('keeps the address that a hotplug script gives it', async () => {
     follow({ ifMade: { up: true, mac: 'fe:ff:ff:ff:ff:ff' } });
+    ip('link', 'set', 'vif7.0', 'address', '52:82:1b:40:b2:df');
     await sleep(SETTLED_MS);
     expect(interfaces().find('vif7.0')?.mac).toBe('52:82:1b:40:b2:df');
+  });
+
+  it('says nothing of what a hotplug script does to one that was up, and tells what it has left wrong', async () => {
+    let expected: 'nothing' | 'bridged' = 'nothing';
+    const { heard } = follow({ expects: async () => expected });
+    ip('link', 'set', 'vif7.0', 'down');
+    await sleep(SETTLED_MS);
+    expect(heard.filter((text) => text !== '')).toEqual([]);
+    // No message of the interface comes with the script's end.
+    expected = 'bridged';
+    await expect.poll(() => heard.at(-1), { timeout: 3000 }).toMatch(/^vif7\.0 was set down/);
   });
 
   it('tells that it was set down, and that it is up again', async () => {
