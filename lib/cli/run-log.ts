@@ -12,6 +12,8 @@ export interface EventLog extends NetbackListeners, Disposable {
   /** A vif that went while no vifd ran. */
   swept(vif: string): void;
   stopping(): void;
+  /** The process did not run for so long. */
+  late(lateMs: number): void;
 }
 
 export type Level = 'error' | 'warning' | 'info';
@@ -95,6 +97,15 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
         kind: 'swept',
         text: `${vif} is gone: its tap and journal were removed`,
         event: { event: 'swept', vif },
+      }),
+    late: (lateMs) =>
+      say({
+        level: 'warning',
+        kind: 'late',
+        text:
+          `vifd did not run for ${Math.round(lateMs)} ms, and its guests waited: it was stopped or frozen, or the host had no ` +
+          'processor for it. Nothing is to be done if that was meant; else look at the load of the host.',
+        event: { event: 'late', lateMs },
       }),
     stopping: () =>
       say({ level: 'info', text: 'detaching; guests stay connected', event: { event: 'stopping' } }),

@@ -10,6 +10,7 @@ import { ownershipIn } from './ownership.js';
 import { PatientLock } from './patient-lock.js';
 import { eventLog } from './run-log.js';
 import type { RunOptions } from './run-options.js';
+import { watchStandstill } from './standstill.js';
 import { stopSignal } from './stop-signal.js';
 import { sweep } from './sweep.js';
 import { Taps } from './taps.js';
@@ -66,6 +67,7 @@ export async function run(options: RunOptions): Promise<void> {
   });
   started = true;
   log.ready(netback);
+  using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));
   await stop;
   log.stopping();
   await answers?.[Symbol.asyncDispose]();

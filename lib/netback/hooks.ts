@@ -1,4 +1,4 @@
-import type { VifdError } from '../errors.js';
+import { VifdError } from '../errors.js';
 import {
   FRAME_BYTES_MAX,
   FRAME_LENGTH,
@@ -21,6 +21,9 @@ export const SPILL_BYTES = 2 * 65536;
 /** Room for a vnet header before a frame, and the alignment that its words need. */
 const SPILL_PHASE = 16;
 
+/** TCP's retransmission timer starts at 200 ms: what takes longer than half of that is seen by guests. */
+const SLOW_MS = 100;
+
 /**
  * The hooks of one vif. They run between payload and port, on bytes that the guest cannot change any more:
  * what a hook passed is what is sent.
@@ -29,6 +32,8 @@ export class Hooks {
   #chain: readonly CheckedHook[] = [];
   readonly #clock: Clock;
   readonly #onError: (error: VifdError) => void;
+  /** The last batch took too long, which was reported. */
+  #slow = false;
 
   /** @param onError gets ERR_HOOK, once for each hook and kind of fault. */
   constructor(clock: Clock, onError: (error: VifdError) => void) {
@@ -54,6 +59,24 @@ export class Hooks {
 
   /** Shows every frame of the batch to every hook; a dropped frame gets length 0. */
   run(frames: FrameBatch, direction: Direction, counters: FlowCounters, hashes?: Hashes): void {
+    const beganMs = this.#clock.now();
+    this.#runEach(frames, direction, counters, hashes);
+    this.#judgeTime(this.#clock.now() - beganMs, frames.count);
+  }
+
+  /** Hooks run inline: while they do, no guest of this process is served. */
+  #judgeTime(tookMs: number, frames: number): void {
+    const slow = tookMs >= SLOW_MS;
+    if (slow && !this.#slow) {
+      const message =
+        `Hooks took ${Math.round(tookMs)} ms for ${frames} ${frames === 1 ? 'frame' : 'frames'}, while all guests of this ` +
+        'process waited: let hooks return at once, and do what takes long elsewhere, on a copy of the frame.';
+      this.#onError(new VifdError('ERR_HOOK', message));
+    }
+    this.#slow = slow;
+  }
+
+  #runEach(frames: FrameBatch, direction: Direction, counters: FlowCounters, hashes?: Hashes): void {
     const block = frames.block;
     const spill = new Spill(frames);
     for (let i = 0; i < frames.count; i++) {

@@ -197,4 +197,24 @@ describe('a stream of frames', () => {
     await frames.return?.();
     await world.close();
   });
+
+  it('that takes long is reported once, until it is quick again', async () => {
+    const { clock } = world.dom0;
+    const real = clock.now.bind(clock);
+    let passedMs = 0;
+    let takesMs = 500;
+    Object.assign(clock, { now: () => real() + passedMs });
+    vif.hook(() => {
+      passedMs += takesMs;
+      return 'pass';
+    });
+    await send(3);
+    expect(errors()).toEqual([expect.stringMatching(/^ERR_HOOK vif7\.0: Hooks took 500 ms for 1 frame, /)]);
+    takesMs = 1;
+    await send(1);
+    takesMs = 100;
+    await send(2);
+    expect(errors()).toHaveLength(2);
+    expect(vif.stats.fromGuest.frames).toBe(6);
+  });
 });

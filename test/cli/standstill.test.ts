@@ -1,0 +1,19 @@
+import { expect, it } from 'vitest';
+import { watchStandstill } from '../../lib/cli/standstill.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+
+it('a process that did not run for more than a second is told of it, once, and not of a shorter wait', async () => {
+  const hypervisor = new ModelHypervisor();
+  const model = hypervisor.open(0).clock;
+  let stoppedMs = 0;
+  const clock = { ...model, now: () => model.now() + stoppedMs };
+  const late: number[] = [];
+  using _watch = watchStandstill(clock, (ms) => late.push(ms));
+  await hypervisor.advance(5000);
+  stoppedMs += 900;
+  await hypervisor.advance(1000);
+  expect(late).toEqual([]);
+  stoppedMs += 3000;
+  await hypervisor.advance(5000);
+  expect(late).toEqual([3000]);
+});
