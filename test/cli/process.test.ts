@@ -68,7 +68,9 @@ function runTests(): void {
     await once(serve.stdout!, 'data');
     store = await openStore({ path: socket });
     guest = await openStore({ path: `${socket}.7` });
-    await createVif(store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' });
+    execFileSync('ip', ['link', 'add', 'br0', 'type', 'bridge']);
+    execFileSync('ip', ['link', 'set', 'br0', 'up']);
+    await createVif(store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07', bridge: 'br0' });
   });
   afterEach(async () => {
     if (daemon.process.exitCode === null) await daemon.end('SIGKILL');
@@ -103,7 +105,8 @@ function runTests(): void {
   });
 
   it('ends after SIGTERM about as soon as a Node that does nothing', async () => {
-    const ratios: number[] = [];
+    const idleMs: number[] = [];
+    const vifdMs: number[] = [];
     for (let round = 0; round < 7; round++) {
       await start();
       const program =
@@ -113,14 +116,14 @@ function runTests(): void {
       const began = performance.now();
       idle.kill('SIGTERM');
       await once(idle, 'exit');
-      const idleMs = performance.now() - began;
+      idleMs.push(performance.now() - began);
       const { code, ms } = await daemon.end('SIGTERM');
       expect(code).toBe(0);
-      ratios.push(ms / idleMs);
+      vifdMs.push(ms);
     }
-    // 1.4 on an idle machine; 3.9 before. A busy one must not fail this: half of the rounds do.
-    expect(ratios.sort((a, b) => a - b)[3]).toBeLessThan(3);
-  });
+    // The best of each, since a busy machine makes single rounds as long as it likes. `npm run bench -- gap` has medians.
+    expect(Math.min(...vifdMs) / Math.min(...idleMs)).toBeLessThan(2);
+  }, 120_000);
 
   it('ends within a second after SIGTERM while it cannot even start', async () => {
     serve.kill('SIGSTOP');
@@ -211,9 +214,11 @@ function runTests(): void {
       expect(daemon.lines).toHaveLength(1);
       return performance.now() - began;
     };
-    expect(await took({ NOTIFY_SOCKET: join(directory, 'notify') })).toBeGreaterThan(1000);
-    expect(await took({})).toBeLessThan(1000);
-  });
+    const managed = await took({ NOTIFY_SOCKET: join(directory, 'notify') });
+    expect(managed).toBeGreaterThan(1000);
+    // The best of three: a busy machine is slow as well.
+    expect(Math.min(await took({}), await took({}), await took({}))).toBeLessThan(managed);
+  }, 60_000);
 }
 
 describe.skipIf(missing !== undefined)('vifd', () => {
