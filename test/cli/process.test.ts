@@ -153,8 +153,10 @@ function runTests(): void {
     expect(show.stdout.split('\n')[0]).toMatch(/^vif7\.0 {2}stopped: tx-ring-ref is '1\\'\\n<0>vifd\[1\]/);
 
     const before = daemon.text.length;
-    const until = performance.now() + 1500;
-    for (let i = 0; performance.now() < until; i++) {
+    // On a busy machine vifd sees few of the writes: it must have seen enough for a flood.
+    let flooded = 0;
+    for (let i = 0; flooded < 100; i++) {
+      if (daemon.lines.length > 10) flooded++;
       await guest.write(`${FRONTEND}/tx-ring-ref`, `${i}${'A'.repeat(1500)}`);
       await guest.write(`${FRONTEND}/state`, '4');
     }
@@ -162,7 +164,7 @@ function runTests(): void {
     expect(daemon.text.length - before).toBeLessThan(6000);
     await guest.write(`${FRONTEND}/state`, '1');
     expect(await daemon.end('SIGTERM')).toMatchObject({ code: 0 });
-  });
+  }, 60_000);
 
   it('says at its start which vifs it does not serve', async () => {
     await guest.write(`${FRONTEND}/tx-ring-ref`, 'nonsense');
