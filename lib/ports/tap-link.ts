@@ -40,7 +40,10 @@ export interface TapFollowerOptions {
  * Changes that come one after the other are looked at when they are over: a hotplug script takes an interface down to rename
  * it, and a device that is deleted goes down and leaves its bridge first.
  */
-const SETTLE_MS = 100;
+const SETTLE_MS = 200;
+
+/** How long a fault waits for the store to say whether the hotplug script has run: xenstored may be away. */
+const STORE_MS = 300;
 
 /** How often a tap in another network namespace, of which no message comes, is looked at; and what could not be looked at. */
 const LOOK_AGAIN_MS = 1000;
@@ -225,19 +228,25 @@ export class TapFollower implements Disposable {
       this.#tell(fault, false);
       return;
     }
-    expects().then(
-      (expected) => {
-        if (this.#over || interfaces().known(link.index) !== this.#seen[0]) return;
-        const waits = expected === 'nothing';
-        // The script's end is in the store, and no message of the interface's.
-        if (waits && fault !== undefined) this.#again(LOOK_AGAIN_MS);
-        this.#tell(waits ? undefined : (fault ?? unexpected(link, expected)), false);
-      },
-      (error) => {
-        if (!this.#over) this.#tell(fault ?? vifdErrorOf(error), false);
-        this.#again(LOOK_AGAIN_MS);
-      },
-    );
+    const isOld = () => this.#over || interfaces().known(link.index) !== this.#seen[0];
+    const late = setTimeout(() => {
+      if (fault !== undefined && !isOld()) this.#tell(fault, false);
+    }, STORE_MS).unref();
+    expects()
+      .then(
+        (expected) => {
+          if (isOld()) return;
+          const waits = expected === 'nothing';
+          // The script's end is in the store, and no message of the interface's.
+          if (waits && fault !== undefined) this.#again(LOOK_AGAIN_MS);
+          this.#tell(waits ? undefined : (fault ?? unexpected(link, expected)), false);
+        },
+        (error) => {
+          if (!this.#over) this.#tell(fault ?? vifdErrorOf(error), false);
+          this.#again(LOOK_AGAIN_MS);
+        },
+      )
+      .finally(() => clearTimeout(late));
   }
 
   #tell(error: VifdError | undefined, lost: boolean): void {

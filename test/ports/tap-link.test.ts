@@ -11,7 +11,7 @@ import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 import { EVERYTHING, openEnd, plainFrame, send, statusOf } from './frames.js';
 
 /** Longer than what is waited for when interfaces change (lib/ports/tap-link.ts). */
-const SETTLED_MS = 300;
+const SETTLED_MS = 600;
 
 interface Followed {
   readonly port: Port;
@@ -164,6 +164,16 @@ function tests(): void {
     );
     ip('link', 'set', 'vif7.0', 'up');
     if (message !== undefined) await mended(heard);
+  });
+
+  it.each([
+    ['is to the hotplug script until that has run', Promise.resolve('nothing' as const), 0],
+    ['is told though the store, which knows of the script, is away', new Promise<never>(() => {}), 1],
+  ])('being taken down %s', async (_what, expected, count) => {
+    const { heard } = follow({ expects: () => expected });
+    ip('link', 'set', 'vif7.0', 'down');
+    await sleep(2 * SETTLED_MS);
+    expect(heard.filter((text) => text !== '')).toHaveLength(count);
   });
 
   it('tells that it is in no bridge where it should be, until it is', async () => {
