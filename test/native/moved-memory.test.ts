@@ -30,8 +30,9 @@ const WORLD = `
   const code = (run) => { try { run(); } catch (error) { return error.code; } };
   const gcUntil = (done, left = 50) => {
     global.gc();
-    if (!done() && left > 0) setTimeout(gcUntil, 2, done, left - 1);
-    else check('collected', done());
+    const isDone = done();
+    if (!isDone && left > 0) setTimeout(gcUntil, 2, done, left - 1);
+    else check('collected', isDone);
   };
 `;
 
