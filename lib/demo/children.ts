@@ -25,6 +25,8 @@ export interface ChildOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Each line of stdout. */
   readonly onLine?: (line: string) => unknown;
+  /** Each line of stderr. */
+  readonly onErrorLine?: (line: string) => unknown;
   /** Messages of a Node child over IPC. */
   readonly onMessage?: (message: unknown) => void;
 }
@@ -61,7 +63,11 @@ export class Child {
     });
     const { stdout, stderr } = this.#process;
     if (stdout !== null) createInterface(stdout).on('line', (line) => options.onLine?.(line));
-    if (stderr !== null) createInterface(stderr).on('line', (line) => this.#keep(line));
+    if (stderr !== null)
+      createInterface(stderr).on('line', (line) => {
+        this.#keep(line);
+        options.onErrorLine?.(line);
+      });
     if (options.onMessage !== undefined) this.#process.on('message', options.onMessage);
     // A message to one that has just ended is not an error of ours; its end is told below.
     this.#process.on('error', () => undefined);

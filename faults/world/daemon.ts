@@ -1,0 +1,84 @@
+import { Child, GUARD } from '../../lib/demo/children.js';
+import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
+import { until } from './until.js';
+
+/** A line of vifd's stderr. */
+export interface LogLine {
+  readonly atMs: number;
+  readonly text: string;
+}
+
+export interface DaemonPlan {
+  /** Arguments of node: the program and its own. */
+  readonly program: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** Called with each line of stderr. */
+  readonly onLine: (line: LogLine) => void;
+  /** Set before the program, e.g. a wrapper in sh. */
+  readonly wrapper?: readonly string[];
+}
+
+export const VIFD: readonly string[] = [BACKEND_PROGRAM, 'run'];
+export const LIBRARIES = XENSIM_LIBRARIES;
+const READY_MS = 20_000;
+const END_MS = 5000;
+
+/** One process of `vifd run`. */
+export class Daemon {
+  readonly lines: LogLine[] = [];
+  readonly #child: Child;
+
+  static async start({ program, env, onLine, wrapper = [] }: DaemonPlan): Promise<Daemon> {
+    const lines: LogLine[] = [];
+    const child = await Child.start({
+      name: 'vifd',
+      command: [...GUARD, ...wrapper, process.execPath, ...program],
+      env,
+      onErrorLine: (text) => {
+        const line = { atMs: Date.now(), text };
+        lines.push(line);
+        onLine(line);
+      },
+    });
+    return new Daemon(child, lines);
+  }
+
+  private constructor(child: Child, lines: LogLine[]) {
+    this.#child = child;
+    this.lines = lines;
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  get running(): boolean {
+    return this.#child.running;
+  }
+
+  get ended(): Promise<string> {
+    return this.#child.ended;
+  }
+
+  /** Resolves when it has looked at all vifs once. */
+  async ready(): Promise<void> {
+    const said = () => this.lines.some(({ text }) => /serving \d+ vifs?/.test(text));
+    if (!(await until(() => said() || !this.running, READY_MS)) || !said())
+      throw new Error(`vifd did not start: ${this.#child.lastWords}`);
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    process.kill(this.pid, signal);
+  }
+
+  /** SIGTERM; one that does not end by itself is killed. */
+  async stop(): Promise<void> {
+    if (!this.running) return;
+    this.signal('SIGTERM');
+    if (!(await until(() => !this.running, END_MS))) await this.kill();
+  }
+
+  async kill(): Promise<void> {
+    if (this.running) await this.#child.end('SIGKILL');
+  }
+}

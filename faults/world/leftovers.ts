@@ -1,0 +1,89 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { links } from './host.js';
+import type { StoreState } from './store-messages.js';
+
+/** What a vifd holds and has made, at one moment. Each list is sorted, and has one entry a thing. */
+export interface Holdings {
+  readonly descriptors: readonly string[];
+  /** Mappings of files and devices, by what they map. */
+  readonly mappings: readonly string[];
+  /** KiB of anonymous memory that is mapped writably. */
+  readonly anonymousKiB: number;
+  readonly files: readonly string[];
+  readonly links: readonly string[];
+  readonly nodes: readonly string[];
+  readonly watches: readonly string[];
+}
+
+/** V8 maps and unmaps its heap as it likes. More growth than this over a fault is not its heap's. */
+const ANONYMOUS_SLACK_KIB = 24 * 1024;
+
+export async function holdings(
+  pid: number,
+  runtimeDirectory: string,
+  store: StoreState,
+): Promise<Holdings> {
+  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
+  return {
+    descriptors: descriptorsOf(pid),
+    mappings: maps.flatMap(mappedFile).sort(),
+    anonymousKiB: maps.reduce((sum, line) => sum + anonymousKiB(line), 0),
+    files: filesBelow(runtimeDirectory),
+    links: (await links()).map(({ name, master, up }) => [name, master ?? '', up ? 'up' : 'down'].join(' ')),
+    nodes: store.nodes.map(({ path }) => path).sort(),
+    watches: Array.from({ length: store.watches }, () => 'watch of domain 0'),
+  };
+}
+
+/** @returns what is there `after` and was not `before`, or the other way round, in words; nothing if all is the same. */
+export function difference(before: Holdings, after: Holdings): string[] {
+  const lists = ['descriptors', 'mappings', 'files', 'links', 'nodes', 'watches'] as const;
+  const changed = lists.flatMap((list) => changes(before[list], after[list]).map((one) => `${list}: ${one}`));
+  const grown = after.anonymousKiB - before.anonymousKiB;
+  return grown > ANONYMOUS_SLACK_KIB ? [...changed, `memory: +${grown} KiB`] : changed;
+}
+
+function changes(before: readonly string[], after: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const one of after) counts.set(one, (counts.get(one) ?? 0) + 1);
+  for (const one of before) counts.set(one, (counts.get(one) ?? 0) - 1);
+  return [...counts].filter(([, count]) => count !== 0).map(([one, count]) => `${count > 0 ? '+' : ''}${count} ${one}`);
+}
+
+function descriptorsOf(pid: number): string[] {
+  const folder = `/proc/${pid}/fd`;
+  const targets = readdirSync(folder).flatMap((fd) => {
+    try {
+      // Numbers of sockets and pipes differ from one to the next.
+      return [readlinkSync(`${folder}/${fd}`).replace(/\d+(?=\])/, 'N').replace(/session-\d+/, 'session-N')];
+    } catch {
+      return [];
+    }
+  });
+  return targets.sort();
+}
+
+const LINE = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$/;
+
+function mappedFile(line: string): string[] {
+  const [, , , rights, inode, path = ''] = LINE.exec(line) ?? [];
+  if (inode === '0' || inode === undefined || path === '') return [];
+  // Code and data of libraries come and go with nothing; memory that others share is what leaks.
+  if (/\.(so[.\d]*|node|bundle)$|\/bin\/|locale/.test(path) || !rights?.includes('s')) return [];
+  return [path];
+}
+
+function anonymousKiB(line: string): number {
+  const [, from, to, rights, inode, path = ''] = LINE.exec(line) ?? [];
+  if (from === undefined || to === undefined || inode !== '0' || !rights?.startsWith('rw')) return 0;
+  if (path !== '' && path !== '[heap]') return 0;
+  return (Number.parseInt(to, 16) - Number.parseInt(from, 16)) / 1024;
+}
+
+function filesBelow(directory: string): string[] {
+  try {
+    return readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
+  } catch {
+    return [];
+  }
+}

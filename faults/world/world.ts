@@ -1,0 +1,190 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { command } from '../../lib/demo/children.js';
+import { openStore } from '../../lib/xen/store/client.js';
+import type { Store } from '../../lib/xen/types.js';
+import { Daemon, type LogLine, VIFD } from './daemon.js';
+import { FaultGuest } from './guest.js';
+import { type BridgePlan, ip, makeBridge } from './host.js';
+import { Injector } from './injector.js';
+import { difference, type Holdings, holdings } from './leftovers.js';
+import { until } from './until.js';
+import { Xenstored } from './xenstored.js';
+
+/** How vifd is started: rows that share a setting share a vifd. */
+export interface Setting {
+  readonly name: string;
+  /** Options of `vifd run` besides those that each has. */
+  readonly options?: readonly string[];
+  /** Arguments of node in place of `vifd.cjs run`: a program of the tests that embeds vifd. */
+  readonly program?: readonly string[];
+  /** Options of the guests' program. */
+  readonly guest?: readonly string[];
+}
+
+/** The victim's bridge is not the neighbour's, so that what happens to one is no harm to the other. */
+export const VICTIM_BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:77:00:00:00:01' };
+const NEIGHBOUR_BRIDGE: BridgePlan = { name: 'br1', address: '10.78.0.1', mac: '02:78:00:00:00:01' };
+const RUNTIME_MB = 48;
+const SETTLE_MS = 3000;
+
+/** A host with vifd, a victim and a neighbour, all in the namespaces that we are in. */
+export class World implements AsyncDisposable {
+  readonly directory: string;
+  readonly runtime: string;
+  readonly victim: FaultGuest;
+  readonly neighbour: FaultGuest;
+  readonly xenstored: Xenstored;
+  readonly inject: Injector;
+  /** All lines of all vifds of this world, oldest first. */
+  readonly lines: LogLine[] = [];
+  readonly #setting: Setting;
+  readonly #toolsSocket: string;
+  #toolstack: Store | undefined;
+  #daemon: Daemon | undefined;
+
+  static async open(setting: Setting): Promise<World> {
+    const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+    const world = new World(setting, mkdtempSync(join(parent, 'vifd-faults-')));
+    try {
+      await world.#start();
+      return world;
+    } catch (error) {
+      await world[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  private constructor(setting: Setting, directory: string) {
+    this.#setting = setting;
+    this.directory = directory;
+    this.runtime = join(directory, 'run');
+    this.#toolsSocket = join(directory, 'store-tools');
+    const sockets = new Map([7, 8].map((domid) => [domid, join(directory, `store-${domid}`)]));
+    this.xenstored = new Xenstored({
+      vifdSocket: this.storeSocket,
+      toolsSocket: this.#toolsSocket,
+      guests: sockets,
+    });
+    this.inject = new Injector(directory);
+    const guest = (domid: number, bridge: BridgePlan) => {
+      const mac = `00:16:3e:77:00:0${domid}`;
+      const address = bridge.address.replace(/\d+$/, `${domid}`);
+      const plan = { domid, mac, address, bridge, storeSocket: sockets.get(domid) as string };
+      const toolstack = () => this.toolstack;
+      return new FaultGuest({ plan, toolstack, env: { XENSIM: directory } });
+    };
+    this.victim = guest(7, VICTIM_BRIDGE);
+    this.neighbour = guest(8, NEIGHBOUR_BRIDGE);
+  }
+
+  /** vifd's xenstored. */
+  get storeSocket(): string {
+    return join(this.directory, 'store');
+  }
+
+  /** Where vifd keeps lock, socket and journals: on a small file system of its own. */
+  get journals(): string {
+    return join(this.runtime, 'vifd');
+  }
+
+  get toolstack(): Store {
+    if (this.#toolstack === undefined) throw new Error('the toolstack is not connected');
+    return this.#toolstack;
+  }
+
+  get daemon(): Daemon {
+    if (this.#daemon === undefined) throw new Error('vifd was not started');
+    return this.#daemon;
+  }
+
+  get guests(): readonly FaultGuest[] {
+    return [this.victim, this.neighbour];
+  }
+
+  async startDaemon(more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {}): Promise<Daemon> {
+    this.#daemon = await this.spawnDaemon(this.journals, more);
+    return this.#daemon;
+  }
+
+  /** Another vifd in this world; only `daemon` is looked after by it. */
+  spawnDaemon(
+    journals: string,
+    more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {},
+  ): Promise<Daemon> {
+    const { program = VIFD, options = [] } = this.#setting;
+    return Daemon.start({
+      program: [
+        ...program,
+        ...['--journal', journals, '--store', this.storeSocket, '--libraries', this.inject.libraries],
+        ...options,
+      ],
+      env: { XENSIM: this.directory, XENSIM_DOMID: '0', ...this.inject.env, ...more.env },
+      onLine: (line) => this.lines.push(line),
+      ...(more.wrapper === undefined ? {} : { wrapper: more.wrapper }),
+    });
+  }
+
+  /** As `systemctl restart`. */
+  async restartDaemon(more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {}): Promise<void> {
+    await this.#daemon?.stop();
+    await this.startDaemon(more);
+  }
+
+  async holdings(): Promise<Holdings> {
+    return holdings(this.daemon.pid, this.journals, await this.xenstored.state());
+  }
+
+  /** @returns what differs from `before` when all has had its time to settle. */
+  async leftSince(before: Holdings): Promise<string[]> {
+    let left: string[] = [];
+    await until(async () => {
+      left = difference(before, await this.holdings());
+      return left.length === 0;
+    }, SETTLE_MS);
+    return left;
+  }
+
+  /** Makes everything anew that a fault may have broken for good. */
+  async renew(): Promise<void> {
+    await this.#stop();
+    await this.#start();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stop();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #start(): Promise<void> {
+    mkdirSync(this.runtime, { recursive: true });
+    await command('mount', '-t', 'tmpfs', '-o', `size=${RUNTIME_MB}m`, 'tmpfs', this.runtime);
+    for (const bridge of [VICTIM_BRIDGE, NEIGHBOUR_BRIDGE]) await makeBridge(bridge);
+    await this.xenstored.start();
+    this.#toolstack = await openStore({ path: this.#toolsSocket });
+    for (const guest of this.guests) await guest.createVif();
+    await this.startDaemon();
+    await this.daemon.ready();
+    for (const guest of this.guests) await guest.boot(this.#setting.guest);
+    await Promise.all(this.guests.map((guest) => guest.served()));
+  }
+
+  async #stop(): Promise<void> {
+    this.inject.none();
+    await this.#daemon?.kill();
+    this.#daemon = undefined;
+    for (const guest of this.guests) await guest[Symbol.asyncDispose]();
+    await this.#toolstack?.[Symbol.asyncDispose]();
+    this.#toolstack = undefined;
+    await this.xenstored[Symbol.asyncDispose]();
+    for (const guest of this.guests) await ip('link', 'delete', guest.vif).catch(() => undefined);
+    for (const { name } of [VICTIM_BRIDGE, NEIGHBOUR_BRIDGE]) {
+      await ip('link', 'delete', `${name}-up`).catch(() => undefined);
+      await ip('link', 'delete', name).catch(() => undefined);
+    }
+    await command('umount', '-l', this.runtime).catch(() => undefined);
+    for (const file of ['state', 'domain-0', 'domain-7', 'domain-8']) rmSync(join(this.directory, file), { force: true });
+  }
+}
+

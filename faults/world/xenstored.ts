@@ -1,0 +1,82 @@
+import { fileURLToPath } from 'node:url';
+import { Child, GUARD } from '../../lib/demo/children.js';
+import { promised } from '../../lib/demo/wait.js';
+import type { Refusal, StoreCommand, StoredNode, StoreState } from './store-messages.js';
+
+const PROGRAM = fileURLToPath(new URL('store-program.js', import.meta.url));
+
+export interface XenstoredParts {
+  readonly vifdSocket: string;
+  readonly toolsSocket: string;
+  /** Socket of each guest, by domid. */
+  readonly guests: ReadonlyMap<number, string>;
+}
+
+/** One process of xenstored after the other, at the same sockets. */
+export class Xenstored implements AsyncDisposable {
+  readonly #parts: XenstoredParts;
+  readonly #waiting = new Map<number, (result: unknown) => void>();
+  #child: Child | undefined;
+  #lastId = 0;
+
+  constructor(parts: XenstoredParts) {
+    this.#parts = parts;
+  }
+
+  /** @param nodes what it starts with; nothing by default. */
+  async start(nodes: readonly StoredNode[] = []): Promise<void> {
+    const { vifdSocket, toolsSocket, guests } = this.#parts;
+    const ready = promised();
+    const sockets = [...guests].map(([domid, path]) => `${path}=${domid}`);
+    this.#child = await Child.start({
+      name: 'xenstored',
+      command: [...GUARD, process.execPath, PROGRAM, vifdSocket, toolsSocket, ...sockets],
+      onMessage: (message) => {
+        const { id, result, ready: isReady } = message as { id?: number; result?: unknown; ready?: true };
+        if (isReady) ready.keep();
+        if (id === undefined) return;
+        this.#waiting.get(id)?.(result);
+        this.#waiting.delete(id);
+      },
+    });
+    await ready.done;
+    await this.#ask({ do: 'load', nodes });
+    await this.#ask({ do: 'listen' });
+  }
+
+  /** Everything that is in it. */
+  state(): Promise<StoreState> {
+    return this.#ask({ do: 'state' }) as Promise<StoreState>;
+  }
+
+  /** vifd alone is refused; undefined ends it. */
+  async refuse(refusal: Refusal | undefined): Promise<void> {
+    await this.#ask({ do: 'refuse', refusal });
+  }
+
+  async kill(): Promise<void> {
+    await this.#child?.end('SIGKILL');
+  }
+
+  /** SIGSTOP: it takes connections and replies to nothing. */
+  pause(): void {
+    process.kill(this.#child?.pid ?? 0, 'SIGSTOP');
+  }
+
+  resume(): void {
+    process.kill(this.#child?.pid ?? 0, 'SIGCONT');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+
+  #ask(command: StoreCommand): Promise<unknown> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#child?.send({ id, ...command });
+    });
+  }
+}
