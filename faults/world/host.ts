@@ -15,8 +15,11 @@ export function ip(...words: string[]): Promise<string> {
 export async function makeBridge({ name, address, mac }: BridgePlan): Promise<void> {
   // A MAC of its own: else the bridge takes one from its ports, and changes it when they come and go.
   await ip('link', 'add', name, 'address', mac, 'type', 'bridge');
-  await ip('link', 'add', `${name}-up`, 'type', 'dummy').catch(() => undefined);
-  await ip('link', 'set', `${name}-up`, 'master', name, 'up');
+  const uplink = `${name}-up`;
+  if (!(await links()).some((link) => link.name === uplink))
+    await ip('link', 'add', uplink, 'type', 'veth', 'peer', 'name', `${name}-wire`);
+  await ip('link', 'set', uplink, 'master', name, 'up');
+  await ip('link', 'set', `${name}-wire`, 'up');
   await ip('address', 'add', `${address}/24`, 'dev', name);
   await ip('link', 'set', name, 'up');
 }

@@ -1,10 +1,11 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
 
 /** test/native/system_faults.cc */
 const PRELOAD = fileURLToPath(new URL('../../../Release/libsystem_faults.so', import.meta.url));
+/** native/xensim/faults */
+const LIBRARIES = fileURLToPath(new URL('../../../Release/xensim-faults', import.meta.url));
 
 /** How a call of the system fails. */
 export interface SystemFault {
@@ -31,7 +32,7 @@ export class Injector {
   }
 
   get libraries(): string {
-    return XENSIM_LIBRARIES;
+    return LIBRARIES;
   }
 
   /** @param call its name in libc. */
@@ -40,6 +41,16 @@ export class Injector {
     if (fault === undefined) return rmSync(file, { force: true });
     const { errno = '0', delayMs = 0, match = '' } = fault;
     writeFileSync(file, `${errno} ${delayMs} ${match}\n`);
+  }
+
+  /**
+   * @param call as native/xensim/README.md lists them, with `.7` for one domain alone.
+   * @param fault an errno, or `DELAY` and milliseconds.
+   */
+  xen(call: string, fault: string | undefined): void {
+    const file = join(this.#xen, call);
+    if (fault === undefined) rmSync(file, { force: true });
+    else writeFileSync(file, fault);
   }
 
   none(): void {

@@ -167,6 +167,7 @@ export class World implements AsyncDisposable {
     await this.startDaemon();
     await this.daemon.ready();
     for (const guest of this.guests) await guest.boot(this.#setting.guest);
+    for (const { vif, plan } of this.guests) await ip('link', 'set', vif, 'master', plan.bridge.name);
     await Promise.all(this.guests.map((guest) => guest.served()));
   }
 

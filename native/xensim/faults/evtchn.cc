@@ -2,6 +2,9 @@
 #include "../abi.h"
 #include "fault.h"
 
+#include <map>
+#include <mutex>
+
 using xensim::faults::Fails;
 
 namespace {
@@ -9,6 +12,26 @@ namespace {
 template <typename Function>
 Function* Real(const char* name) {
   return reinterpret_cast<Function*>(xensim::faults::Find("libxenevtchn.so.1", name));
+}
+
+// Which domain is at the other end of a port.
+std::mutex mutex;
+std::map<evtchn_port_t, uint32_t> domids;
+
+xenevtchn_port_or_error_t Remember(xenevtchn_port_or_error_t port, uint32_t domid) {
+  if (port < 0) return port;
+  const std::lock_guard<std::mutex> guard(mutex);
+  domids[evtchn_port_t(port)] = domid;
+  return port;
+}
+
+bool FailsAt(const char* call, evtchn_port_t port) {
+  uint32_t domid = 0;
+  {
+    const std::lock_guard<std::mutex> guard(mutex);
+    domid = domids[port];
+  }
+  return Fails(call, domid);
 }
 
 }  // namespace
@@ -40,24 +63,24 @@ XENSIM_EXPORT int xenevtchn_fd(xenevtchn_handle* handle) {
 
 XENSIM_EXPORT int xenevtchn_notify(xenevtchn_handle* handle, evtchn_port_t port) {
   REAL(xenevtchn_notify);
-  return Fails("evtchn_notify") ? -1 : real(handle, port);
+  return FailsAt("evtchn_notify", port) ? -1 : real(handle, port);
 }
 
 XENSIM_EXPORT xenevtchn_port_or_error_t xenevtchn_bind_unbound_port(xenevtchn_handle* handle, uint32_t domid) {
   REAL(xenevtchn_bind_unbound_port);
-  return Fails("evtchn_bind_unbound") ? -1 : real(handle, domid);
+  return Fails("evtchn_bind_unbound", domid) ? -1 : Remember(real(handle, domid), domid);
 }
 
 XENSIM_EXPORT xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle* handle, uint32_t domid,
                                                                    evtchn_port_t remote_port) {
   REAL(xenevtchn_bind_interdomain);
-  return Fails("evtchn_bind") ? -1 : real(handle, domid, remote_port);
+  return Fails("evtchn_bind", domid) ? -1 : Remember(real(handle, domid, remote_port), domid);
 }
 
 // What could not be unbound stays bound.
 XENSIM_EXPORT int xenevtchn_unbind(xenevtchn_handle* handle, evtchn_port_t port) {
   REAL(xenevtchn_unbind);
-  return Fails("evtchn_unbind") ? -1 : real(handle, port);
+  return FailsAt("evtchn_unbind", port) ? -1 : real(handle, port);
 }
 
 XENSIM_EXPORT xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* handle) {
@@ -67,7 +90,7 @@ XENSIM_EXPORT xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* hand
 
 XENSIM_EXPORT int xenevtchn_unmask(xenevtchn_handle* handle, evtchn_port_t port) {
   REAL(xenevtchn_unmask);
-  return Fails("evtchn_unmask") ? -1 : real(handle, port);
+  return FailsAt("evtchn_unmask", port) ? -1 : real(handle, port);
 }
 
 XENSIM_EXPORT int xenevtchn_restrict(xenevtchn_handle* handle, domid_t domid) {

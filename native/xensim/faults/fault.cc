@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -53,6 +54,12 @@ int TakeOne(const std::string& path, int fd) {
   unsigned left = 0;
   const int fields = sscanf(text, "%15s %u", name, &left);
   if (fields < 1 || (fields == 2 && left == 0)) Refuse(path, text);
+  if (strcmp(name, "DELAY") == 0) {
+    timespec rest = {left / 1000, long(left % 1000) * 1000000};
+    while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {
+    }
+    return 0;
+  }
   const int error = NumberOf(path, name);
   if (fields == 2) {
     if (ftruncate(fd, 0) < 0) abort();
@@ -67,6 +74,10 @@ int TakeOne(const std::string& path, int fd) {
 }
 
 }  // namespace
+
+bool Fails(const char* call, uint32_t domid) {
+  return Fails((std::string(call) + "." + std::to_string(domid)).c_str()) || Fails(call);
+}
 
 bool Fails(const char* call) {
   const char* directory = getenv("XENSIM_FAULTS");

@@ -32,7 +32,7 @@ XENSIM_EXPORT int xengnttab_close(xengnttab_handle* handle) {
 XENSIM_EXPORT void* xengnttab_map_domain_grant_refs(xengnttab_handle* handle, uint32_t count, uint32_t domid,
                                                     uint32_t* refs, int prot) {
   REAL(xengnttab_map_domain_grant_refs);
-  return Fails("gnttab_map") ? nullptr : real(handle, count, domid, refs, prot);
+  return Fails("gnttab_map", domid) ? nullptr : real(handle, count, domid, refs, prot);
 }
 
 // What could not be unmapped stays mapped.
@@ -44,7 +44,11 @@ XENSIM_EXPORT int xengnttab_unmap(xengnttab_handle* handle, void* start, uint32_
 XENSIM_EXPORT int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
                                        xengnttab_grant_copy_segment_t* segments) {
   REAL(xengnttab_grant_copy);
-  return Fails("gnttab_grant_copy") ? -1 : real(handle, count, segments);
+  // One call is for one guest, and in one direction.
+  const bool from = count > 0 && (segments[0].flags & xensim::copy_source_gref) != 0;
+  const uint32_t domid = count == 0 ? 0 : from ? segments[0].source.foreign.domid : segments[0].dest.foreign.domid;
+  const char* direction = from ? "gnttab_copy_from" : "gnttab_copy_to";
+  return Fails(direction, domid) || Fails("gnttab_grant_copy", domid) ? -1 : real(handle, count, segments);
 }
 
 XENSIM_EXPORT xengntshr_handle* xengntshr_open(xentoollog_logger* logger, unsigned flags) {

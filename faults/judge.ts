@@ -1,0 +1,100 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Row, Wanted } from './row.js';
+import type { LogLine } from './world/daemon.js';
+import { until } from './world/until.js';
+import type { World } from './world/world.js';
+
+export interface Verdict {
+  readonly fault: string;
+  readonly kind: Row['kind'];
+  /** The right line, and how long after the fault it came. */
+  readonly line: string | undefined;
+  readonly lineAfterMs: number | undefined;
+  /** From the end of the cause to the first reply of the guest. */
+  readonly servedAfterMs: number | undefined;
+  readonly mendedLine: string | undefined;
+  readonly neighbour: { readonly sent: number; readonly lost: number; readonly worstMs: number };
+  readonly left: readonly string[];
+  /** All lines that vifd wrote meanwhile. */
+  readonly log: readonly string[];
+  readonly silent: boolean;
+  readonly stuck: boolean;
+  readonly leaked: boolean;
+  /** What else is wrong: the neighbour, the protocol, vifd's end. */
+  readonly harmed: readonly string[];
+  /** The world has to be made anew. */
+  readonly broken: boolean;
+  readonly tookMs: number;
+}
+
+const LINE_MS = 1000;
+const SERVED_MS = 2000;
+const LASTS_MS = 300;
+/** Two busy cores schedule a ping late by a few hundred ms now and then; what hinders a neighbour costs more. */
+const NEIGHBOUR_MS = 1000;
+const MENDED = /mended|attached/;
+
+/** Injects one fault, takes its cause away, and judges what vifd did. */
+export async function judge(row: Row, world: World): Promise<Verdict> {
+  const { victim, neighbour } = world;
+  const violationsBefore = world.guests.flatMap(({ violations }) => violations).length;
+  const before = await world.holdings();
+  const beganMs = Date.now();
+  const linesBefore = world.lines.length;
+  const since = () => world.lines.slice(linesBefore);
+
+  await row.inject(world);
+  const injectedMs = Date.now();
+  const found = () => since().find((line) => says(row.line, victim.vif, line) && line.atMs <= injectedMs + LINE_MS);
+  await until(found, LINE_MS + 50);
+  const line = found();
+  await sleep(Math.max(0, (row.lastsMs ?? LASTS_MS) - (Date.now() - injectedMs)));
+
+  const mendedFrom = world.lines.length;
+  await row.mend(world);
+  const causeGoneMs = Date.now();
+  // The cause may be gone before `mend` returns; what is measured is from the later of the two.
+  const servedMs = await victim.pings.servedAfter(causeGoneMs, SERVED_MS);
+  const isEnd = row.mended instanceof RegExp ? row.mended : MENDED;
+  const ending = () => world.lines.slice(mendedFrom).find(({ text }) => isEnd.test(text));
+  if (row.mended !== 'not logged') await until(ending, Math.max(0, causeGoneMs + SERVED_MS - Date.now()));
+  const mendedLine = ending();
+
+  await row.tidy?.(world);
+  const left = world.daemon.running ? await world.leftSince(before) : ['vifd ended'];
+  const endedMs = Date.now();
+  const worstAllowedMs = row.neighbourMs ?? NEIGHBOUR_MS;
+  // The last pings get the time to come back.
+  await until(() => neighbour.pings.between(beganMs, endedMs).lost === 0, worstAllowedMs);
+  const near = neighbour.pings.between(beganMs, endedMs);
+  const violations = world.guests.flatMap(({ violations: all }) => all).slice(violationsBefore);
+  const harmed = [
+    ...(near.lost > 0 ? [`the neighbour lost ${near.lost} of ${near.sent} pings`] : []),
+    ...(near.worstMs > worstAllowedMs ? [`a ping of the neighbour took ${near.worstMs.toFixed(0)} ms`] : []),
+    ...violations,
+    ...(world.daemon.running ? [] : ['vifd ended']),
+  ];
+  const stuck = servedMs === undefined || (mendedLine === undefined && row.mended !== 'not logged');
+  return {
+    fault: row.name,
+    kind: row.kind,
+    line: line?.text,
+    lineAfterMs: line && Math.max(0, line.atMs - injectedMs),
+    servedAfterMs: servedMs === undefined ? undefined : Math.max(0, servedMs - causeGoneMs),
+    mendedLine: mendedLine?.text,
+    neighbour: near,
+    left,
+    log: since().map(({ text }) => text),
+    silent: line === undefined,
+    stuck,
+    leaked: left.length > 0,
+    harmed,
+    broken: servedMs === undefined || left.length > 0 || harmed.length > 0,
+    tookMs: Date.now() - beganMs,
+  };
+}
+
+function says({ names, cause, remedy }: Wanted, victim: string, { text }: LogLine): boolean {
+  const vif = names ?? new RegExp(`\\b${victim.replace('.', '\\.')}\\b`);
+  return (vif === 'no vif' || vif.test(text)) && cause.test(text) && remedy.test(text);
+}

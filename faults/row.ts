@@ -1,0 +1,49 @@
+import type { Setting, World } from './world/world.js';
+
+/** What a row's line must say. Every pattern has to be found in one and the same line of stderr. */
+export interface Wanted {
+  /** The vif, where the fault is of one. Default: the victim's. */
+  readonly names?: RegExp | 'no vif';
+  readonly cause: RegExp;
+  readonly remedy: RegExp;
+}
+
+/** One injected fault: another cause, or another call site, than every other row's. */
+export interface Row {
+  /** Short, unique: what happens to whom. */
+  readonly name: string;
+  readonly kind: Kind;
+  readonly setting: Setting;
+  readonly line: Wanted;
+  /** The fault's end is logged so. Default: `vif…: … mended`, or a new attach. */
+  readonly mended?: RegExp | 'not logged';
+  /** Brings the fault about. Resolves when it has happened: the line has a second from then on. */
+  inject(world: World): Promise<void> | void;
+  /** Takes the cause away. The guest has two seconds from then on. */
+  mend(world: World): Promise<void> | void;
+  /** What the row leaves in the world that is no vifd's: taken away before anything is compared. */
+  tidy?(world: World): Promise<void> | void;
+  /** For rows that stop the whole process: how late a neighbour's ping may be. Why is the comment beside it. */
+  readonly neighbourMs?: number;
+  /** How long the fault lasts at least. Default 300. */
+  readonly lastsMs?: number;
+  /** In the short form as well. */
+  readonly short?: true;
+}
+
+export const KINDS = [
+  'memory',
+  'descriptors',
+  'disk',
+  'store',
+  'links',
+  'signals',
+  'process',
+  'hooks',
+  'guests',
+] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** vifd as a user runs it. */
+export const COPY: Setting = { name: 'copy' };
+export const MAP: Setting = { name: 'map', options: ['--payload', 'map'] };

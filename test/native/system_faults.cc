@@ -1,0 +1,236 @@
+// Preloaded into a process (LD_PRELOAD): calls of libc that fail, or are late, when a test asks for it.
+//
+// SYSTEM_FAULTS names a directory. While it holds a file with the name of a call (`openat`), that call fails. The file says
+// how: `ENOMEM 0 journal` fails calls whose path, or whose descriptor's, contains `journal`; `0 300 tun` delays calls by
+// 300 ms and lets them do their work. Without the directory every call is the C library's own.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+namespace {
+
+struct Name {
+  const char* name;
+  int number;
+};
+
+constexpr Name kNames[] = {
+    {"0", 0},           {"EACCES", EACCES}, {"EAGAIN", EAGAIN}, {"EBUSY", EBUSY},   {"EINTR", EINTR},   {"EIO", EIO},
+    {"EMFILE", EMFILE}, {"ENFILE", ENFILE}, {"ENOBUFS", ENOBUFS}, {"ENOMEM", ENOMEM}, {"ENOSPC", ENOSPC}, {"EPERM", EPERM},
+};
+
+int NumberOf(const char* name) {
+  for (const Name& known : kNames)
+    if (strcmp(known.name, name) == 0) return known.number;
+  fprintf(stderr, "system_faults: no such errno: %s\n", name);
+  abort();
+}
+
+// What a file of the directory asks for. These calls go around libc: it is libc's functions that are replaced.
+bool Read(const char* call, char* text, size_t size) {
+  static const char* const directory = getenv("SYSTEM_FAULTS");
+  if (directory == nullptr) return false;
+  char path[512];
+  snprintf(path, sizeof path, "%s/%s", directory, call);
+  const long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const long length = syscall(SYS_read, fd, text, size - 1);
+  syscall(SYS_close, fd);
+  if (length <= 0) return false;
+  text[length] = '\0';
+  return true;
+}
+
+// Whether the call is to fail; errno is set then. `what` is a path, or empty.
+bool Fails(const char* call, const char* what) {
+  const int before = errno;
+  char text[256];
+  if (!Read(call, text, sizeof text)) {
+    errno = before;
+    return false;
+  }
+  char name[16] = "0";
+  char match[200] = "";
+  long delay_ms = 0;
+  sscanf(text, "%15s %ld %199s", name, &delay_ms, match);
+  errno = before;
+  if (match[0] != '\0' && strstr(what, match) == nullptr) return false;
+  if (delay_ms > 0) {
+    timespec left = {delay_ms / 1000, delay_ms % 1000 * 1000000};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR) {
+    }
+  }
+  const int error = NumberOf(name);
+  errno = error != 0 ? error : before;
+  return error != 0;
+}
+
+// What a descriptor is open on, as /proc has it.
+bool FailsAt(const char* call, int fd) {
+  char text[8];
+  // Most calls meet no fault, and those must be cheap.
+  const int before = errno;
+  if (!Read(call, text, sizeof text)) {
+    errno = before;
+    return false;
+  }
+  char link[64];
+  char target[256] = "";
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(link, target, sizeof target - 1);
+  if (length > 0) target[length] = '\0';
+  errno = before;
+  return Fails(call, target);
+}
+
+template <typename Function>
+Function* Real(const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+mode_t ModeOf(int flags, va_list list) {
+  return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0;
+}
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#define REAL(name) static const auto real = Real<decltype(name)>(#name)
+
+#define OPEN(name)                                    \
+  EXPORT int name(const char* path, int flags, ...) { \
+    va_list list;                                     \
+    va_start(list, flags);                            \
+    const mode_t mode = ModeOf(flags, list);          \
+    va_end(list);                                     \
+    REAL(name);                                       \
+    return Fails("open", path) ? -1 : real(path, flags, mode); \
+  }
+OPEN(open)
+OPEN(open64)
+
+#define OPENAT(name)                                           \
+  EXPORT int name(int at, const char* path, int flags, ...) {  \
+    va_list list;                                              \
+    va_start(list, flags);                                     \
+    const mode_t mode = ModeOf(flags, list);                   \
+    va_end(list);                                              \
+    REAL(name);                                                \
+    return Fails("open", path) ? -1 : real(at, path, flags, mode); \
+  }
+OPENAT(openat)
+OPENAT(openat64)
+
+#define FALLOCATE(name, offset)                            \
+  EXPORT int name(int fd, offset from, offset length) {    \
+    REAL(name);                                            \
+    return FailsAt("posix_fallocate", fd) ? errno : real(fd, from, length); \
+  }
+FALLOCATE(posix_fallocate, off_t)
+FALLOCATE(posix_fallocate64, off64_t)
+
+// Without a file: `anonymous-BYTES`, so that one size can be made to fail and V8's not.
+#define MMAP(name, offset)                                                                           \
+  EXPORT void* name(void* start, size_t size, int rights, int flags, int fd, offset from) noexcept { \
+    REAL(name);                                                                                      \
+    char what[48];                                                                                   \
+    snprintf(what, sizeof what, "anonymous-%zu-", size);                                             \
+    const bool fails = fd < 0 ? Fails("mmap", what) : FailsAt("mmap", fd);                           \
+    return fails ? MAP_FAILED : real(start, size, rights, flags, fd, from);                          \
+  }
+MMAP(mmap, off_t)
+MMAP(mmap64, off64_t)
+
+EXPORT int socket(int family, int type, int protocol) noexcept {
+  REAL(socket);
+  char what[16];
+  snprintf(what, sizeof what, "family-%d-", family);
+  return Fails("socket", what) ? -1 : real(family, type, protocol);
+}
+
+EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
+  REAL(connect);
+  const char* path = address->sa_family == AF_UNIX ? reinterpret_cast<const sockaddr_un*>(address)->sun_path : "";
+  return Fails("connect", path) ? -1 : real(fd, address, length);
+}
+
+EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+  REAL(accept4);
+  return Fails("accept4", "") ? -1 : real(fd, address, length, flags);
+}
+
+EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  REAL(sendmsg);
+  return FailsAt("sendmsg", fd) ? -1 : real(fd, message, flags);
+}
+
+EXPORT ssize_t read(int fd, void* bytes, size_t length) {
+  REAL(read);
+  return FailsAt("read", fd) ? -1 : real(fd, bytes, length);
+}
+
+EXPORT ssize_t write(int fd, const void* bytes, size_t length) {
+  REAL(write);
+  return FailsAt("write", fd) ? -1 : real(fd, bytes, length);
+}
+
+EXPORT ssize_t writev(int fd, const iovec* pieces, int count) {
+  REAL(writev);
+  return FailsAt("writev", fd) ? -1 : real(fd, pieces, count);
+}
+
+EXPORT int mkdir(const char* path, mode_t mode) noexcept {
+  REAL(mkdir);
+  return Fails("mkdir", path) ? -1 : real(path, mode);
+}
+
+EXPORT int unlink(const char* path) noexcept {
+  REAL(unlink);
+  return Fails("unlink", path) ? -1 : real(path);
+}
+
+// io_uring goes through here.
+EXPORT long syscall(long number, ...) noexcept {
+  using Raw = long(long, ...);
+  static const auto real = reinterpret_cast<Raw*>(dlsym(RTLD_NEXT, "syscall"));
+  va_list list;
+  va_start(list, number);
+  long words[6];
+  for (long& word : words) word = va_arg(list, long);
+  va_end(list);
+#ifdef SYS_io_uring_enter
+  static bool within = false;
+  if (number == SYS_io_uring_enter && !within) {
+    within = true;
+    const bool fails = Fails("io_uring_enter", "");
+    within = false;
+    if (fails) return -1;
+  }
+#endif
+  return real(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+}
+
+// CLOCK_REALTIME alone jumps, by so many milliseconds as the file `clock` has in place of a delay.
+EXPORT int clock_gettime(clockid_t which, timespec* now) noexcept {
+  REAL(clock_gettime);
+  const int result = real(which, now);
+  char text[64];
+  long jump_ms = 0;
+  if (result == 0 && which == CLOCK_REALTIME && Read("clock", text, sizeof text) && sscanf(text, "%*s %ld", &jump_ms) == 1)
+    now->tv_sec += jump_ms / 1000;
+  return result;
+}
