@@ -32,7 +32,7 @@ const SERVED_MS = 2000;
 const LASTS_MS = 300;
 /** Two busy cores schedule a ping late by a few hundred ms now and then; what hinders a neighbour costs more. */
 const NEIGHBOUR_MS = 1000;
-const MENDED = /mended|attached/;
+const MENDED = /mended: /;
 
 /** Injects one fault, takes its cause away, and judges what vifd did. */
 export async function judge(row: Row, world: World): Promise<Verdict> {
@@ -43,10 +43,13 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const linesBefore = world.lines.length;
   const since = () => world.lines.slice(linesBefore);
 
-  await row.inject(world);
-  const injectedMs = Date.now();
-  const found = () => since().find((line) => says(row.line, victim.vif, line) && line.atMs <= injectedMs + LINE_MS);
-  await until(found, LINE_MS + 50);
+  const injectedMs = (await row.inject(world)) ?? Date.now();
+  const wanted = row.line;
+  const found = () =>
+    wanted === 'nothing to report'
+      ? undefined
+      : since().find((line) => says(wanted, victim.vif, line) && line.atMs <= injectedMs + LINE_MS);
+  if (wanted !== 'nothing to report') await until(found, Math.max(0, injectedMs + LINE_MS + 50 - Date.now()));
   const line = found();
   await sleep(Math.max(0, (row.lastsMs ?? LASTS_MS) - (Date.now() - injectedMs)));
 
@@ -57,8 +60,9 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const servedMs = await victim.pings.servedAfter(causeGoneMs, SERVED_MS);
   const isEnd = row.mended instanceof RegExp ? row.mended : MENDED;
   const ending = () => world.lines.slice(mendedFrom).find(({ text }) => isEnd.test(text));
-  if (row.mended !== 'not logged') await until(ending, Math.max(0, causeGoneMs + SERVED_MS - Date.now()));
-  const mendedLine = ending();
+  const endIsLogged = row.mended !== 'not logged' && wanted !== 'nothing to report';
+  if (endIsLogged) await until(ending, Math.max(0, causeGoneMs + SERVED_MS - Date.now()));
+  const mendedLine = endIsLogged ? ending() : undefined;
 
   await row.tidy?.(world);
   const left = world.daemon.running ? await world.leftSince(before) : ['vifd ended'];
@@ -74,7 +78,7 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
     ...violations,
     ...(world.daemon.running ? [] : ['vifd ended']),
   ];
-  const stuck = servedMs === undefined || (mendedLine === undefined && row.mended !== 'not logged');
+  const stuck = servedMs === undefined || (mendedLine === undefined && endIsLogged);
   return {
     fault: row.name,
     kind: row.kind,
@@ -85,7 +89,7 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
     neighbour: near,
     left,
     log: since().map(({ text }) => text),
-    silent: line === undefined,
+    silent: line === undefined && wanted !== 'nothing to report',
     stuck,
     leaked: left.length > 0,
     harmed,

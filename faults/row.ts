@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import type { Setting, World } from './world/world.js';
 
 /** What a row's line must say. Every pattern has to be found in one and the same line of stderr. */
@@ -14,11 +15,12 @@ export interface Row {
   readonly name: string;
   readonly kind: Kind;
   readonly setting: Setting;
-  readonly line: Wanted;
-  /** The fault's end is logged so. Default: `vif…: … mended`, or a new attach. */
+  /** Some things are no fault: vifd goes on, and has nothing to report. */
+  readonly line: Wanted | 'nothing to report';
+  /** The fault's end is logged so. Default: a line that begins with `mended`. */
   readonly mended?: RegExp | 'not logged';
-  /** Brings the fault about. Resolves when it has happened: the line has a second from then on. */
-  inject(world: World): Promise<void> | void;
+  /** Brings the fault about. @returns when it happened, if that was earlier than its end: the line has a second from then on. */
+  inject(world: World): Promise<number | void> | number | void;
   /** Takes the cause away. The guest has two seconds from then on. */
   mend(world: World): Promise<void> | void;
   /** What the row leaves in the world that is no vifd's: taken away before anything is compared. */
@@ -47,3 +49,10 @@ export type Kind = (typeof KINDS)[number];
 /** vifd as a user runs it. */
 export const COPY: Setting = { name: 'copy' };
 export const MAP: Setting = { name: 'map', options: ['--payload', 'map'] };
+/** Without journals, whose memory is then the process's own. */
+export const NO_JOURNAL: Setting = { name: 'no journal', options: ['--no-journal'] };
+/** A program that embeds vifd: `vifd run` has no hooks. */
+export const EMBEDDED: Setting = {
+  name: 'embedded',
+  program: [fileURLToPath(new URL('world/embedded.js', import.meta.url))],
+};

@@ -45,7 +45,7 @@ function textTable(names: readonly string[]): Table {
       write(
         [
           fault.padEnd(width),
-          cell(lineAfterMs === undefined ? 'SILENT' : `${lineAfterMs} ms`, verdict.silent, 7),
+          cell(lineAfterMs !== undefined ? `${lineAfterMs} ms` : verdict.silent ? 'SILENT' : 'none', verdict.silent, 7),
           cell(servedAfterMs === undefined || late ? 'STUCK' : `${servedAfterMs.toFixed(0)} ms`, verdict.stuck, 7),
           cell(harmed.length > 0 ? 'HARMED' : `${neighbour.worstMs.toFixed(0)} ms`, harmed.length > 0, 9),
           left.length === 0 ? green('nothing') : red('LEAKED'),

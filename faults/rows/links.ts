@@ -1,31 +1,198 @@
+import { addon } from '../../lib/addon.js';
+import { Child, command, enter, GUARD } from '../../lib/demo/children.js';
+import { promised } from '../../lib/demo/wait.js';
 import { COPY, type Row } from '../row.js';
 import { ip } from '../world/host.js';
-import { VICTIM_BRIDGE } from '../world/world.js';
+import { VICTIM_BRIDGE, type World } from '../world/world.js';
+
+const kind = 'links';
+const setting = COPY;
+const BRIDGE = VICTIM_BRIDGE.name;
+const OTHER_BRIDGE = 'br1';
+
+async function run(...words: string[]): Promise<void> {
+  await ip(...words);
+}
+
+/** A process in a network namespace of its own, for an interface to be moved into. */
+async function elsewhere(): Promise<Child> {
+  const inside = promised();
+  const child = await Child.start({
+    name: 'another namespace',
+    command: ['unshare', '--net', '--', ...GUARD, 'sh', '-c', 'echo inside; exec sleep infinity'],
+    onLine: inside.keep,
+  });
+  await inside.done;
+  return child;
+}
+
+/** A cause that is there when the victim's vif is made, and its end. */
+function whenMade(name: string, line: Row['line'], before: (world: World) => unknown, mend: Row['mend']): Row {
+  return {
+    name,
+    kind,
+    setting,
+    line,
+    inject: async (world) => {
+      await world.victim.unplug();
+      await before(world);
+      return world.victim.plug();
+    },
+    mend,
+  };
+}
+
+let holder: { close(): void } | undefined;
+let namespace: Child | undefined;
 
 export const linkRows: readonly Row[] = [
   {
     name: 'tap deleted',
-    kind: 'links',
-    setting: COPY,
-    line: { cause: /deleted|gone/, remedy: /made anew|tried again|tries again/ },
-    inject: async ({ victim }) => void (await ip('link', 'delete', victim.vif)),
+    kind,
+    setting,
+    line: { cause: /deleted|gone/, remedy: /made anew|made again|tried again|tries again|opened (anew|again)/ },
+    inject: ({ victim }) => run('link', 'delete', victim.vif),
     mend: () => undefined,
     short: true,
   },
   {
     name: 'tap set down',
-    kind: 'links',
-    setting: COPY,
-    line: { cause: /down/, remedy: /ip link set vif7\.0 up/ },
-    inject: async ({ victim }) => void (await ip('link', 'set', victim.vif, 'down')),
-    mend: async ({ victim }) => void (await ip('link', 'set', victim.vif, 'up')),
+    kind,
+    setting,
+    line: { cause: /down/, remedy: /ip link set (dev )?vif7\.0 up/ },
+    inject: ({ victim }) => run('link', 'set', victim.vif, 'down'),
+    mend: ({ victim }) => run('link', 'set', victim.vif, 'up'),
   },
   {
     name: 'tap taken out of its bridge',
-    kind: 'links',
-    setting: COPY,
-    line: { cause: /bridge/, remedy: /ip link set vif7\.0 master br0/ },
-    inject: async ({ victim }) => void (await ip('link', 'set', victim.vif, 'nomaster')),
-    mend: async ({ victim }) => void (await ip('link', 'set', victim.vif, 'master', VICTIM_BRIDGE.name)),
+    kind,
+    setting,
+    line: { cause: /bridge/, remedy: /ip link set (dev )?vif7\.0 master br0/ },
+    inject: ({ victim }) => run('link', 'set', victim.vif, 'nomaster'),
+    mend: ({ victim }) => run('link', 'set', victim.vif, 'master', BRIDGE),
+  },
+  {
+    name: 'tap moved into another bridge',
+    kind,
+    setting,
+    line: { cause: /br1/, remedy: /ip link set (dev )?vif7\.0 master br0/ },
+    inject: ({ victim }) => run('link', 'set', victim.vif, 'master', OTHER_BRIDGE),
+    mend: ({ victim }) => run('link', 'set', victim.vif, 'master', BRIDGE),
+  },
+  {
+    name: 'bridge deleted, and made again',
+    kind,
+    setting,
+    line: { cause: /bridge.*br0.*(gone|deleted|missing)|br0.*(gone|deleted|missing)/, remedy: /ip link add|make/ },
+    inject: () => run('link', 'delete', BRIDGE),
+    mend: (world) => world.makeVictimBridge(),
+  },
+  {
+    name: 'bridge set down',
+    kind,
+    setting,
+    line: { cause: /br0.*down/, remedy: /ip link set (dev )?br0 up/ },
+    inject: () => run('link', 'set', BRIDGE, 'down'),
+    mend: async ({ victim }) => {
+      await run('link', 'set', BRIDGE, 'up');
+      await victim.knownToHost();
+    },
+  },
+  whenMade(
+    'bridge missing when a vif is made',
+    { cause: /br0.*(ENODEV|missing|no such|not there|gone)/, remedy: /ip link add|make/ },
+    () => run('link', 'delete', BRIDGE),
+    (world) => world.makeVictimBridge(),
+  ),
+  whenMade(
+    "tap's name taken by another interface",
+    { cause: /EINVAL|no tap|not (such )?a tap/, remedy: /delete|rename|choose/ },
+    ({ victim }) => run('link', 'add', victim.vif, 'type', 'veth', 'peer', 'name', 'taken'),
+    ({ victim }) => run('link', 'delete', victim.vif),
+  ),
+  whenMade(
+    'tap held by another process: EBUSY',
+    { cause: /EBUSY/, remedy: /end|process/ },
+    ({ victim }) => {
+      const tap = addon().openTap(victim.vif, undefined, false);
+      if ('failed' in tap) throw new Error(`the tap cannot be held: ${tap.failed}`);
+      holder = tap;
+    },
+    () => holder?.close(),
+  ),
+  {
+    name: 'tap renamed',
+    kind,
+    setting,
+    line: { cause: /lan7/, remedy: /./ },
+    mended: 'not logged',
+    inject: async ({ victim }) => {
+      await run('link', 'set', victim.vif, 'down');
+      await run('link', 'set', victim.vif, 'name', 'lan7');
+      await run('link', 'set', 'lan7', 'up');
+    },
+    mend: async ({ victim }) => {
+      await run('link', 'set', 'lan7', 'down');
+      await run('link', 'set', 'lan7', 'name', victim.vif);
+      await run('link', 'set', victim.vif, 'up');
+    },
+  },
+  {
+    name: 'tap moved to another network namespace',
+    kind,
+    setting,
+    line: { cause: /namespace/, remedy: /netns|move|back/ },
+    inject: async ({ victim }) => {
+      namespace = await elsewhere();
+      await run('link', 'set', victim.vif, 'netns', String(namespace.pid));
+    },
+    mend: async ({ victim }) => {
+      const { pid } = namespace as Child;
+      await command(...enter(pid), 'ip', 'link', 'set', victim.vif, 'netns', String(process.pid));
+      await run('link', 'set', victim.vif, 'master', BRIDGE, 'up');
+    },
+    tidy: async () => {
+      await namespace?.end('SIGKILL');
+    },
+  },
+  {
+    name: "tap's carrier switched off",
+    kind,
+    setting,
+    line: { cause: /carrier/, remedy: /carrier on/ },
+    inject: ({ victim }) => run('link', 'set', victim.vif, 'carrier', 'off'),
+    mend: ({ victim }) => run('link', 'set', victim.vif, 'carrier', 'on'),
+  },
+  {
+    name: "tap's bridge port disabled",
+    kind,
+    setting,
+    line: { cause: /port.*(disabled|blocked|forward)/, remedy: /bridge link set/ },
+    inject: async ({ victim }) => void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '0')),
+    mend: async ({ victim }) => void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '3')),
+  },
+  {
+    name: 'writing into the tap: ENOBUFS',
+    kind,
+    setting,
+    line: { cause: /ENOBUFS/, remedy: /memory|tried again|tries again|dropped/ },
+    inject: ({ inject, victim }) => inject.system('write', { errno: 'ENOBUFS', match: victim.vif }),
+    mend: ({ inject }) => inject.system('write', undefined),
+  },
+  {
+    name: 'reading from the tap: ENOMEM',
+    kind,
+    setting,
+    line: { cause: /ENOMEM/, remedy: /memory|tried again|tries again/ },
+    inject: ({ inject, victim }) => inject.system('read', { errno: 'ENOMEM', match: victim.vif }),
+    mend: ({ inject }) => inject.system('read', undefined),
+  },
+  {
+    name: 'MTU of the tap changed',
+    kind,
+    setting,
+    line: 'nothing to report',
+    inject: ({ victim }) => run('link', 'set', victim.vif, 'mtu', '1400'),
+    mend: ({ victim }) => run('link', 'set', victim.vif, 'mtu', '1500'),
   },
 ];

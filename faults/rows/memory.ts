@@ -1,21 +1,65 @@
-import { COPY, MAP, type Row } from '../row.js';
-import type { Setting } from '../world/world.js';
+import { FROM_GUEST_ARENA_BYTES } from '../../lib/netback/batches.js';
+import { PAGE_SIZE } from '../../lib/xen/types.js';
+import { COPY, MAP, NO_JOURNAL, type Row } from '../row.js';
+import type { World } from '../world/world.js';
+
+const MEMORY = /memory|tried again|tries again|limit/;
+
+/** A mapping of a size that vifd makes, and V8 does not. */
+const ARENA = `anonymous-${Math.ceil(FROM_GUEST_ARENA_BYTES / PAGE_SIZE) * PAGE_SIZE}-`;
 
 /** Calls of the hypervisor's libraries that fail for a while, for the victim alone. */
-function failing(name: string, setting: Setting, call: string, errno: string, more: Partial<Row> = {}): Row {
+function set(call: string, fault: string) {
+  return ({ inject, victim }: World) => inject.xen(`${call}.${victim.plan.domid}`, fault);
+}
+
+function clear(call: string) {
+  return ({ inject, victim }: World) => inject.xen(`${call}.${victim.plan.domid}`, undefined);
+}
+
+/** Meets the connection while frames move. */
+function whileServing(name: string, call: string, errno: string, more: Partial<Row> = {}): Row {
   return {
     name,
     kind: 'memory',
-    setting,
-    line: { cause: new RegExp(errno), remedy: /memory|tried again|tries again|limit/ },
-    inject: ({ inject, victim }) => inject.xen(`${call}.${victim.plan.domid}`, errno),
-    mend: ({ inject, victim }) => inject.xen(`${call}.${victim.plan.domid}`, undefined),
+    setting: COPY,
+    line: { cause: new RegExp(errno), remedy: MEMORY },
+    inject: set(call, errno),
+    mend: clear(call),
+    ...more,
+  };
+}
+
+/** Meets a guest that connects. */
+function whileAttaching(name: string, call: string, errno: string, more: Partial<Row> = {}): Row {
+  return {
+    ...whileServing(name, call, errno),
+    inject: (world) => {
+      set(call, errno)(world);
+      return world.victim.reconnect();
+    },
     ...more,
   };
 }
 
 export const memoryRows: readonly Row[] = [
-  failing('grant copy from the guest: ENOMEM', COPY, 'gnttab_copy_from', 'ENOMEM', { short: true }),
-  failing('grant copy to the guest: ENOMEM', COPY, 'gnttab_copy_to', 'ENOMEM'),
-  failing('grant map of the guest\'s frames: ENOMEM', MAP, 'gnttab_map', 'ENOMEM'),
+  whileServing('grant copy from the guest: ENOMEM', 'gnttab_copy_from', 'ENOMEM', { short: true }),
+  whileServing('grant copy to the guest: EAGAIN', 'gnttab_copy_to', 'EAGAIN'),
+  whileServing('notifying the guest: ENOMEM', 'evtchn_notify', 'ENOMEM'),
+  whileServing('unmasking an event channel: EIO', 'evtchn_unmask', 'EIO'),
+  whileAttaching("mapping a guest's rings: ENOMEM", 'gnttab_map', 'ENOMEM'),
+  whileAttaching('binding an event channel: EMFILE', 'evtchn_bind', 'EMFILE'),
+  whileServing("mapping the guest's frames: ENOMEM", 'gnttab_map_read', 'ENOMEM', { setting: MAP }),
+  whileServing("mapping the guest's buffers: EAGAIN", 'gnttab_map_write', 'EAGAIN', { setting: MAP }),
+  {
+    name: 'an arena: ENOMEM',
+    kind: 'memory',
+    setting: NO_JOURNAL,
+    line: { cause: /ENOMEM|Cannot allocate memory/, remedy: MEMORY },
+    inject: ({ inject, victim }) => {
+      inject.system('mmap', { errno: 'ENOMEM', match: ARENA });
+      return victim.reconnect();
+    },
+    mend: ({ inject }) => inject.system('mmap', undefined),
+  },
 ];

@@ -1,8 +1,10 @@
-import { createVif } from '../../lib/netfront/index.js';
 import { Child, command, enter, GUARD, parseEvent } from '../../lib/demo/children.js';
 import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
+import { createVif, removeVif } from '../../lib/netfront/index.js';
+import { systemClock } from '../../lib/xen/native/clock.js';
 import type { Store } from '../../lib/xen/types.js';
 import { type BridgePlan, knowNeighbour } from './host.js';
+import { promised } from '../../lib/demo/wait.js';
 import { Pings } from './pings.js';
 import { until } from './until.js';
 
@@ -19,6 +21,8 @@ export interface GuestParts {
   readonly plan: GuestPlan;
   readonly toolstack: () => Store;
   readonly env: NodeJS.ProcessEnv;
+  /** Options of the guests' program besides those that each has. */
+  readonly options: readonly string[];
 }
 
 const QUEUES = 2;
@@ -30,7 +34,6 @@ export class FaultGuest implements AsyncDisposable {
   readonly violations: string[] = [];
   readonly #parts: GuestParts;
   #child: Child | undefined;
-  #connected = 0;
   #pings: Pings | undefined;
 
   constructor(parts: GuestParts) {
@@ -66,10 +69,48 @@ export class FaultGuest implements AsyncDisposable {
     await createVif(this.#parts.toolstack(), { domid, handle: 0, mac, bridge: bridge.name, ...more });
   }
 
-  /** Starts the guest. It connects when vifd offers it something. */
-  async boot(options: readonly string[] = []): Promise<void> {
+  /** What the toolstack does to take it away: asks vifd to close, and waits for that. */
+  async removeVif(): Promise<void> {
+    await removeVif(this.#parts.toolstack(), systemClock, { domid: this.plan.domid, handle: 0 });
+  }
+
+  /** The guest goes, and its vif with it. */
+  async unplug(): Promise<void> {
+    await this.kill();
+    await this.removeVif();
+  }
+
+  /** A guest with a new vif. @returns when the toolstack had made it. */
+  async plug(more: { bridge?: string; script?: string } = {}): Promise<number> {
+    await this.createVif(more);
+    const madeMs = Date.now();
+    await this.boot();
+    return madeMs;
+  }
+
+  /** The guest is gone from one moment to the next, and boots. @returns when it said that it is connected. */
+  async reconnect(): Promise<number> {
+    await this.kill();
+    await this.boot();
+    return this.published();
+  }
+
+  /** Waits until its rings are in the store. @returns when. */
+  async published(): Promise<number> {
+    const { toolstack } = this.#parts;
+    await until(async () => (await toolstack().read(`${this.frontendPath}/state`)) === '4', CONNECT_MS);
+    return Date.now();
+  }
+
+  /** Writes into its own nodes, as the guest can. */
+  async write(key: string, value: string): Promise<void> {
+    await this.#parts.toolstack().write(`${this.frontendPath}/${key}`, value);
+  }
+
+  /** Starts the guest. Resolves when it waits for vifd, with its end of the wire set up. */
+  async boot(options: readonly string[] = this.#parts.options): Promise<void> {
     const { domid, mac, storeSocket } = this.plan;
-    const before = this.#connected;
+    const ready = promised();
     this.#child = await Child.start({
       name: this.vif,
       command: [
@@ -78,19 +119,29 @@ export class FaultGuest implements AsyncDisposable {
         ...['--store', storeSocket, '--libraries', XENSIM_LIBRARIES, ...options],
       ],
       env: { ...this.#parts.env, XENSIM_DOMID: String(domid) },
-      onLine: (line) => this.#hear(line),
+      onLine: (line) => {
+        const event = parseEvent(line);
+        if (event?.event === 'ready') ready.keep();
+        if (event?.event === 'violation') this.violations.push(`${this.vif}: ${line}`);
+      },
     });
-    const child = this.#child;
-    void until(() => this.#connected > before || !child.running, CONNECT_MS).then(() => this.#configure(child));
+    await Promise.race([ready.done, this.#child.ended]);
+    await this.#configure(this.#child);
   }
 
   /** Resolves when pings come back. @throws Error after `withinMs`. */
   async served(withinMs = CONNECT_MS): Promise<void> {
-    const { address, bridge, mac } = this.plan;
-    await knowNeighbour(bridge.name, address, mac);
+    const { address } = this.plan;
+    await this.knownToHost();
     this.#pings ??= await Pings.start(address);
     if ((await this.#pings.servedAfter(Date.now(), withinMs)) === undefined)
       throw new Error(`${this.vif} is not served after ${withinMs} ms; ${this.#child?.lastWords ?? ''}`);
+  }
+
+  /** The host keeps its address, as long as it keeps the bridge. */
+  async knownToHost(): Promise<void> {
+    const { address, bridge, mac } = this.plan;
+    await knowNeighbour(bridge.name, address, mac);
   }
 
   async kill(): Promise<void> {
@@ -110,18 +161,12 @@ export class FaultGuest implements AsyncDisposable {
 
   /** Its end of the wire, in its namespace. */
   async #configure(child: Child): Promise<void> {
-    if (!child.running) return;
     const inside = [...enter(child.pid), 'ip'];
     const { address, bridge } = this.plan;
-    const run = (...words: string[]) => command(...inside, ...words).catch(() => undefined);
+    const run = (...words: string[]) => command(...inside, ...words);
     await run('address', 'add', `${address}/24`, 'dev', 'eth0');
     await run('link', 'set', 'eth0', 'up');
     await run('neighbour', 'replace', bridge.address, 'lladdr', bridge.mac, 'dev', 'eth0', 'nud', 'permanent');
   }
 
-  #hear(line: string): void {
-    const event = parseEvent(line);
-    if (event?.event === 'connected') this.#connected += 1;
-    if (event?.event === 'violation') this.violations.push(`${this.vif}: ${line}`);
-  }
 }

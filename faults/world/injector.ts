@@ -53,6 +53,13 @@ export class Injector {
     else writeFileSync(file, fault);
   }
 
+  /** @param wish what the hook of the program that embeds vifd does (embedded.ts). */
+  hook(wish: string | undefined): void {
+    const file = join(this.#system, 'hook');
+    if (wish === undefined) rmSync(file, { force: true });
+    else writeFileSync(file, wish);
+  }
+
   none(): void {
     for (const folder of [this.#system, this.#xen]) {
       for (const file of existsSync(folder) ? readdirSync(folder) : []) rmSync(join(folder, file), { force: true });

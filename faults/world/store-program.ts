@@ -65,10 +65,12 @@ function* nodesBelow(path: string): Generator<StoredNode> {
 }
 
 function load(nodes: readonly StoredNode[]): void {
+  const transaction = own.begin(0);
   for (const { path, value, permissions } of nodes) {
-    if (path !== '/') own.write(0, path, Buffer.from(value, 'base64'));
-    own.setPermissions(0, path, permissions as Permission[]);
+    if (path !== '/') own.write(transaction, path, Buffer.from(value, 'base64'));
+    own.setPermissions(transaction, path, permissions as Permission[]);
   }
+  own.end(transaction, true);
 }
 
 /** The same store, whose sessions refuse what `refusal` names. */

@@ -1,7 +1,12 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { command } from '../../lib/demo/children.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Child, command, GUARD } from '../../lib/demo/children.js';
+import { XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
+import { promised } from '../../lib/demo/wait.js';
+import { Datagrams } from '../../test/datagrams.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import type { Store } from '../../lib/xen/types.js';
 import { Daemon, type LogLine, VIFD } from './daemon.js';
@@ -9,6 +14,7 @@ import { FaultGuest } from './guest.js';
 import { type BridgePlan, ip, makeBridge } from './host.js';
 import { Injector } from './injector.js';
 import { difference, type Holdings, holdings } from './leftovers.js';
+import type { StoredNode } from './store-messages.js';
 import { until } from './until.js';
 import { Xenstored } from './xenstored.js';
 
@@ -26,8 +32,11 @@ export interface Setting {
 /** The victim's bridge is not the neighbour's, so that what happens to one is no harm to the other. */
 export const VICTIM_BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:77:00:00:00:01' };
 const NEIGHBOUR_BRIDGE: BridgePlan = { name: 'br1', address: '10.78.0.1', mac: '02:78:00:00:00:01' };
+const RAW_GUEST = fileURLToPath(new URL('raw-guest.js', import.meta.url));
 const RUNTIME_MB = 48;
 const SETTLE_MS = 3000;
+const QUIET_MS = 200;
+const WATCHDOG_US = 600_000;
 
 /** A host with vifd, a victim and a neighbour, all in the namespaces that we are in. */
 export class World implements AsyncDisposable {
@@ -39,10 +48,13 @@ export class World implements AsyncDisposable {
   readonly inject: Injector;
   /** All lines of all vifds of this world, oldest first. */
   readonly lines: LogLine[] = [];
+  /** What a row has taken out of the store, to put it back. */
+  kept: readonly StoredNode[] = [];
   readonly #setting: Setting;
   readonly #toolsSocket: string;
   #toolstack: Store | undefined;
   #daemon: Daemon | undefined;
+  #manager: Datagrams | undefined;
 
   static async open(setting: Setting): Promise<World> {
     const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
@@ -73,7 +85,7 @@ export class World implements AsyncDisposable {
       const address = bridge.address.replace(/\d+$/, `${domid}`);
       const plan = { domid, mac, address, bridge, storeSocket: sockets.get(domid) as string };
       const toolstack = () => this.toolstack;
-      return new FaultGuest({ plan, toolstack, env: { XENSIM: directory } });
+      return new FaultGuest({ plan, toolstack, env: { XENSIM: directory }, options: setting.guest ?? [] });
     };
     this.victim = guest(7, VICTIM_BRIDGE);
     this.neighbour = guest(8, NEIGHBOUR_BRIDGE);
@@ -82,6 +94,11 @@ export class World implements AsyncDisposable {
   /** vifd's xenstored. */
   get storeSocket(): string {
     return join(this.directory, 'store');
+  }
+
+  /** The service manager's. */
+  get notifySocket(): string {
+    return join(this.directory, 'notify');
   }
 
   /** Where vifd keeps lock, socket and journals: on a small file system of its own. */
@@ -103,6 +120,40 @@ export class World implements AsyncDisposable {
     return [this.victim, this.neighbour];
   }
 
+  async startManager(): Promise<void> {
+    rmSync(this.notifySocket, { force: true });
+    this.#manager = await Datagrams.bind(this.notifySocket);
+  }
+
+  stopManager(): void {
+    this.#manager?.[Symbol.dispose]();
+    this.#manager = undefined;
+    rmSync(this.notifySocket, { force: true });
+  }
+
+  /** Runs a guest's misdeeds as the victim, which has to be killed before. Resolves when they are done. */
+  async misbehave(mode: string): Promise<Child> {
+    const done = promised();
+    const { domid, storeSocket } = this.victim.plan;
+    const child = await Child.start({
+      name: `a guest that does ${mode}`,
+      command: [...GUARD, process.execPath, RAW_GUEST, mode],
+      env: {
+        XENSIM: this.directory,
+        XENSIM_DOMID: String(domid),
+        XENSTORED_PATH: storeSocket,
+        VIFD_XEN_LIBRARIES: XENSIM_LIBRARIES,
+      },
+      onLine: (line) => line === 'done' && done.keep(),
+    });
+    const ended = child.ended.then((how) => {
+      throw new Error(`the guest that does ${mode} ended (${how}): ${child.lastWords}`);
+    });
+    await Promise.race([done.done, ended]);
+    ended.catch(() => undefined);
+    return child;
+  }
+
   async startDaemon(more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {}): Promise<Daemon> {
     this.#daemon = await this.spawnDaemon(this.journals, more);
     return this.#daemon;
@@ -117,10 +168,16 @@ export class World implements AsyncDisposable {
     return Daemon.start({
       program: [
         ...program,
-        ...['--journal', journals, '--store', this.storeSocket, '--libraries', this.inject.libraries],
+        ...(options.includes('--no-journal') ? [] : ['--journal', journals]),
+        ...['--store', this.storeSocket, '--libraries', this.inject.libraries],
         ...options,
       ],
-      env: { XENSIM: this.directory, XENSIM_DOMID: '0', ...this.inject.env, ...more.env },
+      env: {
+        ...{ XENSIM: this.directory, XENSIM_DOMID: '0', ...this.inject.env },
+        // The unit has Type=notify and a watchdog.
+        ...{ NOTIFY_SOCKET: this.notifySocket, WATCHDOG_USEC: String(WATCHDOG_US) },
+        ...more.env,
+      },
       onLine: (line) => this.lines.push(line),
       ...(more.wrapper === undefined ? {} : { wrapper: more.wrapper }),
     });
@@ -130,6 +187,12 @@ export class World implements AsyncDisposable {
   async restartDaemon(more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {}): Promise<void> {
     await this.#daemon?.stop();
     await this.startDaemon(more);
+  }
+
+  /** The victim's bridge again, as an administrator makes it. */
+  async makeVictimBridge(): Promise<void> {
+    await makeBridge(VICTIM_BRIDGE);
+    await this.victim.knownToHost();
   }
 
   async holdings(): Promise<Holdings> {
@@ -164,11 +227,29 @@ export class World implements AsyncDisposable {
     await this.xenstored.start();
     this.#toolstack = await openStore({ path: this.#toolsSocket });
     for (const guest of this.guests) await guest.createVif();
+    await this.startManager();
     await this.startDaemon();
     await this.daemon.ready();
-    for (const guest of this.guests) await guest.boot(this.#setting.guest);
+    for (const guest of this.guests) await guest.boot();
     for (const { vif, plan } of this.guests) await ip('link', 'set', vif, 'master', plan.bridge.name);
     await Promise.all(this.guests.map((guest) => guest.served()));
+    // It replies to queries from a second after its start on, which costs descriptors and a file.
+    const { program, options = [] } = this.#setting;
+    if (program === undefined && !options.includes('--no-journal'))
+      await until(() => existsSync(join(this.journals, 'socket')), SETTLE_MS);
+    await this.#settled();
+  }
+
+  /** Resolves when nothing has changed for a while: what is there then is what a row must find again. */
+  async #settled(): Promise<void> {
+    let last = await this.holdings();
+    await until(async () => {
+      await sleep(QUIET_MS);
+      const now = await this.holdings();
+      const quiet = difference(last, now).length === 0;
+      last = now;
+      return quiet;
+    }, SETTLE_MS);
   }
 
   async #stop(): Promise<void> {
@@ -184,6 +265,7 @@ export class World implements AsyncDisposable {
       await ip('link', 'delete', `${name}-up`).catch(() => undefined);
       await ip('link', 'delete', name).catch(() => undefined);
     }
+    this.stopManager();
     await command('umount', '-l', this.runtime).catch(() => undefined);
     for (const file of ['state', 'domain-0', 'domain-7', 'domain-8']) rmSync(join(this.directory, file), { force: true });
   }

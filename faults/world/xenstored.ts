@@ -49,6 +49,11 @@ export class Xenstored implements AsyncDisposable {
     return this.#ask({ do: 'state' }) as Promise<StoreState>;
   }
 
+  /** Puts nodes back as they were; watches fire. */
+  async write(nodes: readonly StoredNode[]): Promise<void> {
+    await this.#ask({ do: 'load', nodes });
+  }
+
   /** vifd alone is refused; undefined ends it. */
   async refuse(refusal: Refusal | undefined): Promise<void> {
     await this.#ask({ do: 'refuse', refusal });

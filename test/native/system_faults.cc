@@ -5,10 +5,14 @@
 // 300 ms and lets them do their work. Without the directory every call is the C library's own.
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -93,6 +97,10 @@ bool FailsAt(const char* call, int fd) {
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   const ssize_t length = readlink(link, target, sizeof target - 1);
   if (length > 0) target[length] = '\0';
+  // A tap by its name, as in `/dev/net/tun:vif7.0`.
+  ifreq tap = {};
+  if (strcmp(target, "/dev/net/tun") == 0 && syscall(SYS_ioctl, fd, TUNGETIFF, &tap) == 0)
+    snprintf(target, sizeof target, "/dev/net/tun:%s", tap.ifr_name);
   errno = before;
   return Fails(call, target);
 }
@@ -224,13 +232,23 @@ EXPORT long syscall(long number, ...) noexcept {
   return real(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 }
 
-// CLOCK_REALTIME alone jumps, by so many milliseconds as the file `clock` has in place of a delay.
+// By how many seconds the date is wrong: the file `clock` has them, in milliseconds, in place of a delay.
+static time_t Jump() {
+  char text[64];
+  long jump_ms = 0;
+  return Read("clock", text, sizeof text) && sscanf(text, "%*s %ld", &jump_ms) == 1 ? jump_ms / 1000 : 0;
+}
+
+EXPORT int gettimeofday(timeval* now, void* zone) noexcept {
+  REAL(gettimeofday);
+  const int result = real(now, zone);
+  if (result == 0) now->tv_sec += Jump();
+  return result;
+}
+
 EXPORT int clock_gettime(clockid_t which, timespec* now) noexcept {
   REAL(clock_gettime);
   const int result = real(which, now);
-  char text[64];
-  long jump_ms = 0;
-  if (result == 0 && which == CLOCK_REALTIME && Read("clock", text, sizeof text) && sscanf(text, "%*s %ld", &jump_ms) == 1)
-    now->tv_sec += jump_ms / 1000;
+  if (result == 0 && which == CLOCK_REALTIME) now->tv_sec += Jump();
   return result;
 }

@@ -1,4 +1,6 @@
 // libxengnttab.so.1 in front of xensim's: the same functions, which fail when a test asks for it (fault.h).
+#include <sys/mman.h>
+
 #include "../abi.h"
 #include "fault.h"
 
@@ -32,7 +34,9 @@ XENSIM_EXPORT int xengnttab_close(xengnttab_handle* handle) {
 XENSIM_EXPORT void* xengnttab_map_domain_grant_refs(xengnttab_handle* handle, uint32_t count, uint32_t domid,
                                                     uint32_t* refs, int prot) {
   REAL(xengnttab_map_domain_grant_refs);
-  return Fails("gnttab_map", domid) ? nullptr : real(handle, count, domid, refs, prot);
+  // Frames of a guest are mapped to be read, its buffers and rings to be written.
+  const char* access = (prot & PROT_WRITE) != 0 ? "gnttab_map_write" : "gnttab_map_read";
+  return Fails(access, domid) || Fails("gnttab_map", domid) ? nullptr : real(handle, count, domid, refs, prot);
 }
 
 // What could not be unmapped stays mapped.

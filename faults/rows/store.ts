@@ -1,0 +1,162 @@
+import { COPY, type Row } from '../row.js';
+import type { Refusal } from '../world/store-messages.js';
+import type { World } from '../world/world.js';
+
+const kind = 'store';
+const setting = COPY;
+const NO_VIF = 'no vif';
+const AGAIN = /tried again|tries again|start xenstored/;
+
+/** vifd alone is refused something while the victim's guest connects anew. */
+function refused(name: string, refusal: Refusal, line: Row['line'], more: Partial<Row> = {}): Row {
+  return {
+    name,
+    kind,
+    setting,
+    line,
+    inject: async ({ xenstored, victim }) => {
+      await victim.kill();
+      await xenstored.refuse(refusal);
+      const beganMs = Date.now();
+      await victim.boot();
+      return Math.max(beganMs, Date.now());
+    },
+    mend: ({ xenstored }) => xenstored.refuse(undefined),
+    ...more,
+  };
+}
+
+/** The toolstack's write into the victim's backend node. */
+function set({ victim, toolstack }: World, key: string, value: string): Promise<void> {
+  return toolstack.write(`${victim.backendPath}/${key}`, value);
+}
+
+function unset({ victim, toolstack }: World, key: string): Promise<void> {
+  return toolstack.rm(`${victim.backendPath}/${key}`);
+}
+
+export const storeRows: readonly Row[] = [
+  {
+    name: 'xenstored killed, and started with its contents',
+    kind,
+    setting,
+    line: { names: NO_VIF, cause: /xenstored.*lost/, remedy: AGAIN },
+    inject: async (world) => {
+      const { nodes } = await world.xenstored.state();
+      world.kept = nodes;
+      await world.xenstored.kill();
+    },
+    mend: ({ xenstored, kept }) => xenstored.start(kept),
+    short: true,
+  },
+  {
+    name: 'xenstored comes back without the vif',
+    kind,
+    setting,
+    line: { cause: /without its node/, remedy: /vifd detach vif7\.0/ },
+    inject: async (world) => {
+      const { nodes } = await world.xenstored.state();
+      world.kept = nodes.filter(({ path }) => /\/vif\/7(\/|$)|\/domain\/7(\/|$)/.test(path));
+      await world.xenstored.kill();
+      await world.xenstored.start(nodes.filter((node) => !world.kept.includes(node)));
+    },
+    mend: ({ xenstored, kept }) => xenstored.write(kept),
+  },
+  {
+    name: 'xenstored stopped for 3 s (SIGSTOP)',
+    kind,
+    setting,
+    line: { names: NO_VIF, cause: /not responded/, remedy: AGAIN },
+    lastsMs: 3000,
+    inject: ({ xenstored }) => xenstored.pause(),
+    mend: ({ xenstored }) => xenstored.resume(),
+  },
+  refused(
+    'xenstored commits nothing: EAGAIN',
+    { errno: 'EAGAIN', path: '', types: ['end'] },
+    { cause: /EAGAIN/, remedy: AGAIN },
+  ),
+  refused(
+    'xenstored takes no node: ENOSPC',
+    { errno: 'ENOSPC', path: '/backend/vif/7/', types: ['write'] },
+    { cause: /ENOSPC/, remedy: /quota|space/ },
+  ),
+  refused(
+    "xenstored begins no transaction: ENOSPC",
+    { errno: 'ENOSPC', path: '', types: ['begin'] },
+    { cause: /ENOSPC/, remedy: /quota|transactions/ },
+  ),
+  refused(
+    "the guest's nodes cannot be read: EACCES",
+    { errno: 'EACCES', path: '/domain/7/device/vif/0/(tx-ring-ref|event-channel|queue-0)', types: ['read'] },
+    { cause: /EACCES/, remedy: /permissions|rights|readable/ },
+    {
+      inject: async ({ xenstored, victim }) => {
+        await xenstored.refuse({
+          errno: 'EACCES',
+          path: '/domain/7/device/vif/0/(tx-ring-ref|event-channel|queue-0)',
+          types: ['read'],
+        });
+        return victim.reconnect();
+      },
+    },
+  ),
+  {
+    name: 'a new vif cannot be watched: E2BIG',
+    kind,
+    setting,
+    line: { cause: /E2BIG/, remedy: /quota|watches/ },
+    inject: async ({ xenstored, victim }) => {
+      await victim.unplug();
+      await xenstored.refuse({ errno: 'E2BIG', path: '/7/', types: ['watch'] });
+      return victim.plug();
+    },
+    mend: ({ xenstored }) => xenstored.refuse(undefined),
+  },
+  {
+    name: 'hotplug-error written',
+    kind,
+    setting,
+    line: { cause: /hotplug script failed: no such bridge/, remedy: /log|script|again/ },
+    inject: async (world) => {
+      await set(world, 'hotplug-error', 'no such bridge');
+      await set(world, 'hotplug-status', 'error');
+    },
+    mend: async (world) => {
+      for (const key of ['hotplug-status', 'hotplug-error']) await unset(world, key);
+    },
+  },
+  {
+    name: 'a rate that is none',
+    kind,
+    setting,
+    line: { cause: /rate.*much/, remedy: /bytes|write/ },
+    inject: (world) => set(world, 'rate', 'as much as you like'),
+    mend: (world) => unset(world, 'rate'),
+  },
+  {
+    name: "the vif's node removed, and made again",
+    kind,
+    setting,
+    // The toolstack's way to take a vif away at once: there is nothing to remedy.
+    line: { cause: /detached: guest-gone/, remedy: /./ },
+    mended: /vif7\.0 attached/,
+    inject: ({ toolstack, victim }) => toolstack.rm(victim.backendPath),
+    mend: async ({ victim }) => {
+      await victim.kill();
+      await victim.plug();
+    },
+  },
+  {
+    name: "the node above the vif's removed, and made again",
+    kind,
+    setting,
+    line: { cause: /detached: guest-gone/, remedy: /./ },
+    mended: /vif7\.0 attached/,
+    inject: ({ toolstack }) => toolstack.rm('/local/domain/0/backend/vif/7'),
+    mend: async ({ victim }) => {
+      await victim.kill();
+      await victim.plug();
+    },
+  },
+];
