@@ -44,7 +44,7 @@ const hook = ((_frame: unknown, _direction: unknown, vif: VifInfo) => {
 
 const stop = new AbortController();
 process.once('SIGTERM', () => stop.abort());
-const log = eventLog(false);
+const log = eventLog({ json: false });
 using _lock = takeRunLock(journal);
 const xen = await openXen({ storePath: store, libraries });
 const netback = await Netback.open(

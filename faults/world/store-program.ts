@@ -15,7 +15,7 @@ import type { Refusal, StoreCommand, StoredNode, StoreState } from './store-mess
 type Operation = (...args: unknown[]) => unknown;
 
 const store = new ModelStore();
-const quiet = { onEvent: () => undefined, onReleased: () => undefined };
+const quiet = { onEvent: () => undefined, onReleased: () => undefined, onLost: () => undefined };
 /** Reads and writes everything, for `state` and `load`. */
 const own = store.connect(0, quiet);
 let refusal: { readonly errno: string; readonly path: RegExp; readonly types: readonly string[] } | undefined;
