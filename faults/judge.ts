@@ -32,7 +32,6 @@ const SERVED_MS = 2000;
 const LASTS_MS = 300;
 /** Two busy cores schedule a ping late by a few hundred ms now and then; what hinders a neighbour costs more. */
 const NEIGHBOUR_MS = 1000;
-const MENDED = /mended: /;
 
 /** Injects one fault, takes its cause away, and judges what vifd did. */
 export async function judge(row: Row, world: World): Promise<Verdict> {
@@ -58,8 +57,11 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const causeGoneMs = Date.now();
   // The cause may be gone before `mend` returns; what is measured is from the later of the two.
   const servedMs = await victim.pings.servedAfter(causeGoneMs, SERVED_MS);
-  const isEnd = row.mended instanceof RegExp ? row.mended : MENDED;
-  const ending = () => world.lines.slice(mendedFrom).find(({ text }) => isEnd.test(text));
+  const isEnd = (text: string) => {
+    if (row.mended instanceof RegExp) return row.mended.test(text);
+    return text.includes('mended: ') && wanted !== 'nothing to report' && wanted.cause.test(text);
+  };
+  const ending = () => world.lines.slice(mendedFrom).find(({ text }) => isEnd(text));
   const endIsLogged = row.mended !== 'not logged' && wanted !== 'nothing to report';
   if (endIsLogged) await until(ending, Math.max(0, causeGoneMs + SERVED_MS - Date.now()));
   const mendedLine = endIsLogged ? ending() : undefined;

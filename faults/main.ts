@@ -8,6 +8,7 @@ import { parseOptions } from './options.js';
 import { ROWS } from './rows/index.js';
 import { runRows } from './run.js';
 import { countsOf, tableFor } from './table.js';
+import { runWithout } from './without.js';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -15,10 +16,12 @@ const EXIT_USAGE = 2;
 const EXIT_SKIPPED = 77;
 
 async function main(args: readonly string[]): Promise<number> {
-  const { only, short, list, json } = parseOptions(args);
+  const { only, short, list, json, without } = parseOptions(args);
+  // With --without the text chooses what is taken out, and the rows follow from that.
   const rows = ROWS.filter(
     ({ name, kind, setting, short: isShort }) =>
-      (only === undefined || `${kind} ${setting.name} ${name}`.includes(only)) && (!short || isShort === true),
+      (only === undefined || without || `${kind} ${setting.name} ${name}`.includes(only)) &&
+      (!short || isShort === true),
   );
   if (rows.length === 0) {
     process.stderr.write(`faults: no row contains ${JSON.stringify(only)}: \`npm run faults -- --list\` lists them\n`);
@@ -37,11 +40,17 @@ async function main(args: readonly string[]): Promise<number> {
   const stop = new AbortController();
   const interrupt = () => stop.abort();
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  if (without) return (await runWithout({ rows, only, json, signal: stop.signal })) ? 0 : EXIT_FAILED;
   const table = tableFor(
     json,
     rows.map(({ name }) => name),
   );
-  const verdicts = await runRows(rows, table, stop.signal);
+  const verdicts = await runRows({
+    rows,
+    signal: stop.signal,
+    onBegin: ({ name }) => table.begin(name),
+    onVerdict: (verdict) => table.row(verdict),
+  });
   table.end(verdicts);
   const { silent, stuck, leaked, harmed } = countsOf(verdicts);
   return silent + stuck + leaked + harmed > 0 || stop.signal.aborted ? EXIT_FAILED : 0;

@@ -6,6 +6,8 @@ export interface FaultOptions {
   readonly short: boolean;
   readonly list: boolean;
   readonly json: boolean;
+  /** Takes out each report and each retry in turn. */
+  readonly without: boolean;
 }
 
 /** @throws CommanderError, after it has said what is wrong; also for --help. */
@@ -18,6 +20,12 @@ export function parseOptions(args: readonly string[]): FaultOptions {
     .option('--only <text>', 'rows whose name, kind or setting contains the text')
     .option('--short', 'a tenth of the rows, one of each kind: what `npm test` runs', false)
     .option('--list', 'the names of the rows, and nothing else', false)
+    .option(
+      '--without',
+      'takes each report and each retry of lib/ out in turn, and shows that a row then fails (long); --only chooses by ' +
+        'file or source',
+      false,
+    )
     .option('--json', 'one JSON object a row, then a summary', false)
     .allowExcessArguments(false)
     .exitOverride();

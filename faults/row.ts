@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import type { Setting, World } from './world/world.js';
 
 /** What a row's line must say. Every pattern has to be found in one and the same line of stderr. */
@@ -17,7 +16,7 @@ export interface Row {
   readonly setting: Setting;
   /** Some things are no fault: vifd goes on, and has nothing to report. */
   readonly line: Wanted | 'nothing to report';
-  /** The fault's end is logged so. Default: a line that begins with `mended`. */
+  /** The fault's end is logged so. Default: `mended: `, and the same cause. */
   readonly mended?: RegExp | 'not logged';
   /** Brings the fault about. @returns when it happened, if that was earlier than its end: the line has a second from then on. */
   inject(world: World): Promise<number | void> | number | void;
@@ -54,5 +53,5 @@ export const NO_JOURNAL: Setting = { name: 'no journal', options: ['--no-journal
 /** A program that embeds vifd: `vifd run` has no hooks. */
 export const EMBEDDED: Setting = {
   name: 'embedded',
-  program: [fileURLToPath(new URL('world/embedded.js', import.meta.url))],
+  embedded: 'world/embedded.js',
 };

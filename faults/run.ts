@@ -1,19 +1,29 @@
 import { judge, type Verdict } from './judge.js';
 import type { Row } from './row.js';
-import type { Table } from './table.js';
+import type { Tree } from './world/tree.js';
 import { World } from './world/world.js';
 
+export interface RunParts {
+  readonly rows: readonly Row[];
+  readonly signal: AbortSignal;
+  /** Default: dist's. */
+  readonly tree?: Tree;
+  readonly onBegin?: (row: Row) => void;
+  /** @returns false to go no further. */
+  readonly onVerdict?: (verdict: Verdict, row: Row) => boolean | void;
+}
+
 /** Runs rows one after the other; those of one setting share a world, which is made anew after a row that broke it. */
-export async function runRows(rows: readonly Row[], table: Table, signal: AbortSignal): Promise<Verdict[]> {
+export async function runRows({ rows, signal, tree, onBegin, onVerdict }: RunParts): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   for (const setting of new Set(rows.map((row) => row.setting))) {
-    await using world = await World.open(setting);
+    await using world = await World.open(setting, tree);
     for (const row of rows.filter((one) => one.setting === setting)) {
       if (signal.aborted) return verdicts;
-      table.begin(row.name);
+      onBegin?.(row);
       const verdict = await judge(row, world);
       verdicts.push(verdict);
-      table.row(verdict);
+      if (onVerdict?.(verdict, row) === false) return verdicts;
       if (verdict.broken) await world.renew();
     }
   }

@@ -5,14 +5,13 @@ const kind = 'signals';
 const setting = COPY;
 const STOPPED_MS = 3000;
 
-/** A signal that is no reason to end. */
-function ignored(signal: NodeJS.Signals, line: Row['line'], more: Partial<Row> = {}): Row {
+/** A signal that is no reason to end, nor to open anything. */
+function ignored(signal: NodeJS.Signals, more: Partial<Row> = {}): Row {
   return {
     name: signal,
     kind,
     setting,
-    line,
-    mended: 'not logged',
+    line: 'nothing to report',
     inject: ({ daemon }) => daemon.signal(signal),
     mend: () => undefined,
     ...more,
@@ -20,10 +19,10 @@ function ignored(signal: NodeJS.Signals, line: Row['line'], more: Partial<Row> =
 }
 
 export const signalRows: readonly Row[] = [
-  ignored('SIGHUP', { names: 'no vif', cause: /SIGHUP/, remedy: /SIGTERM/ }, { short: true }),
-  ignored('SIGUSR1', { names: 'no vif', cause: /SIGUSR1/, remedy: /SIGTERM/ }),
-  ignored('SIGWINCH', 'nothing to report'),
-  ignored('SIGPIPE', 'nothing to report'),
+  ignored('SIGHUP', { short: true }),
+  ignored('SIGUSR1'),
+  ignored('SIGWINCH'),
+  ignored('SIGPIPE'),
   {
     name: 'vifd stopped for 3 s (SIGSTOP)',
     kind,

@@ -1,5 +1,4 @@
 import { Child, GUARD } from '../../lib/demo/children.js';
-import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
 import { until } from './until.js';
 
 /** A line of vifd's stderr. */
@@ -18,8 +17,6 @@ export interface DaemonPlan {
   readonly wrapper?: readonly string[];
 }
 
-export const VIFD: readonly string[] = [BACKEND_PROGRAM, 'run'];
-export const LIBRARIES = XENSIM_LIBRARIES;
 const READY_MS = 20_000;
 const END_MS = 5000;
 

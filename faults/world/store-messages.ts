@@ -24,6 +24,7 @@ export interface Refusal {
 
 export type StoreCommand =
   | { readonly do: 'load'; readonly nodes: readonly StoredNode[] }
-  | { readonly do: 'listen' }
+  /** At vifd's socket and the toolstack's, or at the guests'. */
+  | { readonly do: 'listen'; readonly at: 'host' | 'guests' }
   | { readonly do: 'state' }
   | { readonly do: 'refuse'; readonly refusal: Refusal | undefined };

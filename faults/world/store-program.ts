@@ -34,8 +34,11 @@ async function perform(command: StoreCommand): Promise<unknown> {
     case 'load':
       return load(command.nodes);
     case 'listen':
-      await servers.vifd.listen(vifdSocket, 0);
-      await servers.others.listen(toolsSocket, 0);
+      if (command.at === 'host') {
+        await servers.vifd.listen(vifdSocket, 0);
+        await servers.others.listen(toolsSocket, 0);
+        return undefined;
+      }
       for (const guest of guests) {
         const [path = '', domid] = guest.split('=');
         store.introduce(Number(domid));

@@ -9,12 +9,13 @@ import { promised } from '../../lib/demo/wait.js';
 import { Datagrams } from '../../test/datagrams.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import type { Store } from '../../lib/xen/types.js';
-import { Daemon, type LogLine, VIFD } from './daemon.js';
+import { Daemon, type LogLine } from './daemon.js';
 import { FaultGuest } from './guest.js';
 import { type BridgePlan, ip, makeBridge } from './host.js';
 import { Injector } from './injector.js';
 import { difference, type Holdings, holdings } from './leftovers.js';
 import type { StoredNode } from './store-messages.js';
+import { type Tree, WHOLE } from './tree.js';
 import { until } from './until.js';
 import { Xenstored } from './xenstored.js';
 
@@ -23,8 +24,8 @@ export interface Setting {
   readonly name: string;
   /** Options of `vifd run` besides those that each has. */
   readonly options?: readonly string[];
-  /** Arguments of node in place of `vifd.cjs run`: a program of the tests that embeds vifd. */
-  readonly program?: readonly string[];
+  /** A program of the tests that embeds vifd, in place of `vifd run`: its place below `faults`. */
+  readonly embedded?: string;
   /** Options of the guests' program. */
   readonly guest?: readonly string[];
 }
@@ -51,14 +52,16 @@ export class World implements AsyncDisposable {
   /** What a row has taken out of the store, to put it back. */
   kept: readonly StoredNode[] = [];
   readonly #setting: Setting;
+  readonly #tree: Tree;
   readonly #toolsSocket: string;
   #toolstack: Store | undefined;
   #daemon: Daemon | undefined;
   #manager: Datagrams | undefined;
 
-  static async open(setting: Setting): Promise<World> {
+  /** @param tree whose vifd it is; dist's, unless something was taken out of it. */
+  static async open(setting: Setting, tree: Tree = WHOLE): Promise<World> {
     const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-    const world = new World(setting, mkdtempSync(join(parent, 'vifd-faults-')));
+    const world = new World(setting, tree, mkdtempSync(join(parent, 'vifd-faults-')));
     try {
       await world.#start();
       return world;
@@ -68,8 +71,9 @@ export class World implements AsyncDisposable {
     }
   }
 
-  private constructor(setting: Setting, directory: string) {
+  private constructor(setting: Setting, tree: Tree, directory: string) {
     this.#setting = setting;
+    this.#tree = tree;
     this.directory = directory;
     this.runtime = join(directory, 'run');
     this.#toolsSocket = join(directory, 'store-tools');
@@ -164,10 +168,11 @@ export class World implements AsyncDisposable {
     journals: string,
     more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {},
   ): Promise<Daemon> {
-    const { program = VIFD, options = [] } = this.#setting;
+    const { embedded, options = [] } = this.#setting;
     return Daemon.start({
       program: [
-        ...program,
+        ...this.#tree.node,
+        ...(embedded === undefined ? [this.#tree.vifd, 'run'] : [join(this.#tree.faults, embedded)]),
         ...(options.includes('--no-journal') ? [] : ['--journal', journals]),
         ...['--store', this.storeSocket, '--libraries', this.inject.libraries],
         ...options,
@@ -175,6 +180,7 @@ export class World implements AsyncDisposable {
       env: {
         ...{ XENSIM: this.directory, XENSIM_DOMID: '0', ...this.inject.env },
         // The unit has Type=notify and a watchdog.
+        ...this.#tree.env,
         ...{ NOTIFY_SOCKET: this.notifySocket, WATCHDOG_USEC: String(WATCHDOG_US) },
         ...more.env,
       },
@@ -234,8 +240,8 @@ export class World implements AsyncDisposable {
     for (const { vif, plan } of this.guests) await ip('link', 'set', vif, 'master', plan.bridge.name);
     await Promise.all(this.guests.map((guest) => guest.served()));
     // It replies to queries from a second after its start on, which costs descriptors and a file.
-    const { program, options = [] } = this.#setting;
-    if (program === undefined && !options.includes('--no-journal'))
+    const { embedded, options = [] } = this.#setting;
+    if (embedded === undefined && !options.includes('--no-journal'))
       await until(() => existsSync(join(this.journals, 'socket')), SETTLE_MS);
     await this.#settled();
   }

@@ -23,11 +23,14 @@ export class Xenstored implements AsyncDisposable {
     this.#parts = parts;
   }
 
-  /** @param nodes what it starts with; nothing by default. */
-  async start(nodes: readonly StoredNode[] = []): Promise<void> {
-    const { vifdSocket, toolsSocket, guests } = this.#parts;
+  /**
+   * @param nodes what it starts with; nothing by default.
+   * @param guests false: guests are let in later, by `letGuestsIn`. Until then theirs is a store that is away.
+   */
+  async start(nodes: readonly StoredNode[] = [], guests = true): Promise<void> {
+    const { vifdSocket, toolsSocket, guests: theirs } = this.#parts;
     const ready = promised();
-    const sockets = [...guests].map(([domid, path]) => `${path}=${domid}`);
+    const sockets = [...theirs].map(([domid, path]) => `${path}=${domid}`);
     this.#child = await Child.start({
       name: 'xenstored',
       command: [...GUARD, process.execPath, PROGRAM, vifdSocket, toolsSocket, ...sockets],
@@ -41,7 +44,12 @@ export class Xenstored implements AsyncDisposable {
     });
     await ready.done;
     await this.#ask({ do: 'load', nodes });
-    await this.#ask({ do: 'listen' });
+    await this.#ask({ do: 'listen', at: 'host' });
+    if (guests) await this.letGuestsIn();
+  }
+
+  async letGuestsIn(): Promise<void> {
+    await this.#ask({ do: 'listen', at: 'guests' });
   }
 
   /** Everything that is in it. */

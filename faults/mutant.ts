@@ -1,0 +1,72 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Site } from './sites.js';
+import type { Tree } from './world/tree.js';
+
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
+export const LIB: string = join(ROOT, 'lib');
+export const DIST: string = join(ROOT, 'dist');
+const MUTANTS = join(ROOT, 'build/mutants');
+const FAULTS = fileURLToPath(new URL('.', import.meta.url));
+
+/** A copy of the compiled vifd without one of its calls. It starts from modules: no file of all of it is made for each. */
+export function treeWithout(site: Site): Tree {
+  // A loop that waits before each try is to try no more, and not to try without a pause.
+  const instead = site.awaited ? 'new Promise(() => undefined)' : '(void 0)';
+  return makeTree('without', [{ site, text: instead }]);
+}
+
+/** A copy that notes which of the calls are made. */
+export interface Observed {
+  readonly tree: Tree;
+  /** @returns those that were made since it was asked last. */
+  made(): readonly Site[];
+}
+
+export function observed(sites: readonly Site[]): Observed {
+  const file = join(MUTANTS, 'made');
+  const tree = makeTree(
+    'observed',
+    sites.map((site, i) => ({ site, text: `(globalThis.madeCall?.(${i}), ${site.call})` })),
+  );
+  const note = join(MUTANTS, 'note.cjs');
+  writeFileSync(note, NOTE);
+  rmSync(file, { force: true });
+  return {
+    tree: { ...tree, node: ['--require', note], env: { ...tree.env, MADE_CALLS: file } },
+    made: () => {
+      const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+      rmSync(file, { force: true });
+      return [...new Set(lines.filter((line) => line !== ''))].map((line) => sites[Number(line)] as Site);
+    },
+  };
+}
+
+const NOTE = `
+const fs = require('node:fs');
+globalThis.madeCall = (call) => fs.appendFileSync(process.env.MADE_CALLS, call + '\\n');
+`;
+
+function makeTree(name: string, changes: readonly { readonly site: Site; readonly text: string }[]): Tree {
+  const folder = join(MUTANTS, name);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  cpSync(DIST, join(folder, 'lib'), { recursive: true });
+  cpSync(FAULTS, join(folder, 'faults'), { recursive: true });
+  for (const bundle of ['run.bundle', 'verbs.bundle']) rmSync(join(folder, 'lib', bundle), { force: true });
+  for (const file of new Set(changes.map(({ site }) => site.file))) {
+    const path = join(folder, 'lib', file.replace(/\.ts$/, '.js'));
+    let code = readFileSync(path, 'utf8');
+    // From the end on: what is changed moves only what stands behind it. Of nested calls the inner one comes first.
+    const own = changes.filter(({ site }) => site.file === file).sort((a, b) => b.site.from - a.site.from);
+    for (const { site, text } of own) code = code.slice(0, site.from) + text + code.slice(site.to);
+    writeFileSync(path, code);
+  }
+  return {
+    vifd: join(folder, 'lib/vifd.cjs'),
+    faults: join(folder, 'faults'),
+    node: [],
+    env: { VIFD_ADDON: join(ROOT, 'build/Release/vifd.node') },
+  };
+}

@@ -1,0 +1,106 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** A call that reports a fault, reports its end, or schedules a retry. */
+export interface Site {
+  /** Below lib/, e.g. `netback/vif.ts`. */
+  readonly file: string;
+  readonly line: number;
+  readonly kind: 'report' | 'end' | 'retry';
+  /** The call as it stands in the source's first line. */
+  readonly source: string;
+  /** The same in the compiled file: where the expression begins and ends. */
+  readonly from: number;
+  readonly to: number;
+  /** The compiled expression. */
+  readonly call: string;
+  /** `await` stands before it. */
+  readonly awaited: boolean;
+}
+
+const CALLS: readonly { readonly kind: Site['kind']; readonly pattern: RegExp }[] = [
+  // Definitions of methods, which have no receiver, are not meant.
+  { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*(?:#faults|faults)\.begin\(/g },
+  { kind: 'report', pattern: /(?<![\w$.#])this\.#begin\((?=['`])/g },
+  { kind: 'end', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*(?:#faults|faults)\.end\(/g },
+  { kind: 'retry', pattern: /(?<![\w$.#])(?:[\w$#]+\.)+again\(\)/g },
+];
+
+/** Not vifd's, but what tests and the demo use. */
+const NOT_VIFD = /^(demo|netfront|testing|xen\/model)\//;
+
+/** Finds all sites by their pattern, so that new ones are among them. @throws Error when source and compiled file differ in number. */
+export function findSites(lib: string, dist: string): Site[] {
+  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !NOT_VIFD.test(file))
+    .sort();
+  return files.flatMap((file) => sitesIn(file, join(lib, file), join(dist, file.replace(/\.ts$/, '.js'))));
+}
+
+function sitesIn(file: string, source: string, compiled: string): Site[] {
+  const text = withoutComments(readFileSync(source, 'utf8'));
+  if (!CALLS.some(({ pattern }) => text.search(pattern) >= 0)) return [];
+  const js = readFileSync(compiled, 'utf8');
+  const plain = withoutComments(js);
+  return CALLS.flatMap(({ kind, pattern }) => {
+    const [inSource, inCompiled] = [text, plain].map((code) => [...code.matchAll(pattern)].map(({ index }) => index));
+    if (inSource.length !== inCompiled.length)
+      throw new Error(`${file} and its compiled file differ: build again`);
+    return inSource.map((at, i): Site => {
+      const from = inCompiled[i] as number;
+      const to = endOfCall(plain, plain.indexOf('(', from));
+      return {
+        file,
+        line: text.slice(0, at).split('\n').length,
+        kind,
+        source: (text.slice(at).split('\n')[0] ?? '').trim(),
+        from,
+        to,
+        call: js.slice(from, to),
+        awaited: /await $/.test(plain.slice(0, from)),
+      };
+    });
+  });
+}
+
+/** Comments become spaces, so that places stay what they are. A string that looks like a comment is not in lib/. */
+function withoutComments(code: string): string {
+  const blank = (text: string) => text.replace(/[^\n]/g, ' ');
+  return code.replace(/\/\*[\s\S]*?\*\//g, blank).replace(/(^|[^:'"`\\])\/\/.*$/gm, (text, before) => before + blank(text.slice(before.length)));
+}
+
+/** Behind the parenthesis that closes the one at `open`. Quoted ones do not count. */
+function endOfCall(code: string, open: number): number {
+  let depth = 0;
+  for (let at = open; at < code.length; at++) {
+    const char = code[at] as string;
+    if (char === "'" || char === '"' || char === '`') at = endOfString(code, at);
+    else if (char === '(') depth += 1;
+    else if (char === ')') depth -= 1;
+    if (depth === 0) return at + 1;
+  }
+  throw new Error('a call has no end');
+}
+
+function endOfString(code: string, start: number): number {
+  const quote = code[start];
+  for (let at = start + 1; at < code.length; at++) {
+    if (code[at] === '\\') at += 1;
+    else if (code[at] === quote) return at;
+    // What stands in a template's braces may have strings of its own.
+    else if (quote === '`' && code.startsWith('${', at)) at = endOfBraces(code, at + 1);
+  }
+  throw new Error('a string has no end');
+}
+
+function endOfBraces(code: string, open: number): number {
+  let depth = 0;
+  for (let at = open; at < code.length; at++) {
+    const char = code[at] as string;
+    if (char === "'" || char === '"' || char === '`') at = endOfString(code, at);
+    else if (char === '{') depth += 1;
+    else if (char === '}') depth -= 1;
+    if (depth === 0) return at;
+  }
+  throw new Error('braces have no end');
+}
