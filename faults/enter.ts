@@ -18,7 +18,8 @@ export function isInside(): boolean {
 /** @returns what the table needs and this machine has not, in a sentence; undefined when it has everything. */
 export function whatIsMissing(): string | undefined {
   if (process.getuid?.() !== 0) return 'it needs root, since it limits, stops and mounts: run it as root';
-  if (!existsSync('/dev/net/tun')) return 'there is no /dev/net/tun: `modprobe tun`, or in a container `--device /dev/net/tun`';
+  if (!existsSync('/dev/net/tun'))
+    return 'there is no /dev/net/tun: `modprobe tun`, or in a container `--device /dev/net/tun`';
   for (const [tool, packaged] of [
     ['ip', 'iproute2'],
     ['unshare', 'util-linux'],

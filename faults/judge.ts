@@ -30,6 +30,8 @@ export interface Verdict {
 const LINE_MS = 1000;
 const SERVED_MS = 2000;
 const LASTS_MS = 300;
+/** An injection boots a guest at most. */
+const STEP_MS = 20_000;
 /** Two busy cores schedule a ping late by a few hundred ms now and then; what hinders a neighbour costs more. */
 const NEIGHBOUR_MS = 1000;
 
@@ -42,7 +44,17 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const linesBefore = world.lines.length;
   const since = () => world.lines.slice(linesBefore);
 
-  const injectedMs = (await row.inject(world)) ?? Date.now();
+  const failures: string[] = [];
+  const attempt = async <T>(what: string, work: () => T | Promise<T>): Promise<T | undefined> => {
+    try {
+      return await withinMs(work(), STEP_MS);
+    } catch (error) {
+      failures.push(`${what} failed: ${error instanceof Error ? error.message : String(error)}`);
+      return undefined;
+    }
+  };
+
+  const injectedMs = (await attempt('the injection', () => row.inject(world))) ?? Date.now();
   const wanted = row.line;
   const found = () =>
     wanted === 'nothing to report'
@@ -52,8 +64,8 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const line = found();
   await sleep(Math.max(0, (row.lastsMs ?? LASTS_MS) - (Date.now() - injectedMs)));
 
-  const mendedFrom = world.lines.length;
-  await row.mend(world);
+  const mendedFrom = row.mendsItself ? linesBefore : world.lines.length;
+  await attempt('the remedy', () => row.mend(world));
   const causeGoneMs = Date.now();
   // The cause may be gone before `mend` returns; what is measured is from the later of the two.
   const servedMs = await victim.pings.servedAfter(causeGoneMs, SERVED_MS);
@@ -66,7 +78,7 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   if (endIsLogged) await until(ending, Math.max(0, causeGoneMs + SERVED_MS - Date.now()));
   const mendedLine = endIsLogged ? ending() : undefined;
 
-  await row.tidy?.(world);
+  await attempt('tidying up', () => row.tidy?.(world));
   const left = world.daemon.running ? await world.leftSince(before) : ['vifd ended'];
   const endedMs = Date.now();
   const worstAllowedMs = row.neighbourMs ?? NEIGHBOUR_MS;
@@ -75,6 +87,7 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const near = neighbour.pings.between(beganMs, endedMs);
   const violations = world.guests.flatMap(({ violations: all }) => all).slice(violationsBefore);
   const harmed = [
+    ...failures,
     ...(near.lost > 0 ? [`the neighbour lost ${near.lost} of ${near.sent} pings`] : []),
     ...(near.worstMs > worstAllowedMs ? [`a ping of the neighbour took ${near.worstMs.toFixed(0)} ms`] : []),
     ...violations,
@@ -98,6 +111,20 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
     broken: servedMs === undefined || left.length > 0 || harmed.length > 0,
     tookMs: Date.now() - beganMs,
   };
+}
+
+async function withinMs<T>(work: T | Promise<T>, ms: number): Promise<T> {
+  const late = new AbortController();
+  try {
+    return await Promise.race([
+      work,
+      sleep(ms, undefined, { signal: late.signal }).then((): never => {
+        throw new Error(`not done after ${ms} ms`);
+      }),
+    ]);
+  } finally {
+    late.abort();
+  }
 }
 
 function says({ names, cause, remedy }: Wanted, victim: string, { text }: LogLine): boolean {

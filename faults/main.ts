@@ -24,7 +24,9 @@ async function main(args: readonly string[]): Promise<number> {
       (!short || isShort === true),
   );
   if (rows.length === 0) {
-    process.stderr.write(`faults: no row contains ${JSON.stringify(only)}: \`npm run faults -- --list\` lists them\n`);
+    process.stderr.write(
+      `faults: no row contains ${JSON.stringify(only)}: \`npm run faults -- --list\` lists them\n`,
+    );
     return EXIT_USAGE;
   }
   if (list) {
@@ -38,7 +40,8 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_SKIPPED;
   }
   const stop = new AbortController();
-  const interrupt = () => stop.abort();
+  // The first ends it after the row that is under way, the second at once.
+  const interrupt = () => (stop.signal.aborted ? process.exit(EXIT_FAILED) : stop.abort());
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   if (without) return (await runWithout({ rows, only, json, signal: stop.signal })) ? 0 : EXIT_FAILED;
   const table = tableFor(
@@ -49,7 +52,10 @@ async function main(args: readonly string[]): Promise<number> {
     rows,
     signal: stop.signal,
     onBegin: ({ name }) => table.begin(name),
-    onVerdict: (verdict) => table.row(verdict),
+    onVerdict: (verdict) => {
+      table.row(verdict);
+      return true;
+    },
   });
   table.end(verdicts);
   const { silent, stuck, leaked, harmed } = countsOf(verdicts);
@@ -62,7 +68,9 @@ try {
   // Commander has printed its message; help is no failure.
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
   else {
-    process.stderr.write(`faults: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.stderr.write(
+      `faults: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
     process.exitCode = EXIT_FAILED;
   }
 }

@@ -29,5 +29,8 @@ export function parseOptions(args: readonly string[]): FaultOptions {
     .option('--json', 'one JSON object a row, then a summary', false)
     .allowExcessArguments(false)
     .exitOverride();
-  return { only: undefined, ...program.parse([...args], { from: 'user' }).opts<Omit<FaultOptions, 'only'>>() };
+  return {
+    only: undefined,
+    ...program.parse([...args], { from: 'user' }).opts<Omit<FaultOptions, 'only'>>(),
+  };
 }

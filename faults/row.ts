@@ -18,6 +18,8 @@ export interface Row {
   readonly line: Wanted | 'nothing to report';
   /** The fault's end is logged so. Default: `mended: `, and the same cause. */
   readonly mended?: RegExp | 'not logged';
+  /** vifd ends the fault by itself, before `mend` has anything to do. */
+  readonly mendsItself?: true;
   /** Brings the fault about. @returns when it happened, if that was earlier than its end: the line has a second from then on. */
   inject(world: World): Promise<number | void> | number | void;
   /** Takes the cause away. The guest has two seconds from then on. */

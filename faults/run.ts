@@ -10,7 +10,7 @@ export interface RunParts {
   readonly tree?: Tree;
   readonly onBegin?: (row: Row) => void;
   /** @returns false to go no further. */
-  readonly onVerdict?: (verdict: Verdict, row: Row) => boolean | void;
+  readonly onVerdict?: (verdict: Verdict, row: Row) => boolean | undefined;
 }
 
 /** Runs rows one after the other; those of one setting share a world, which is made anew after a row that broke it. */

@@ -19,9 +19,11 @@ export interface Site {
 }
 
 const CALLS: readonly { readonly kind: Site['kind']; readonly pattern: RegExp }[] = [
-  // Definitions of methods, which have no receiver, are not meant.
+  // Definitions of methods, which have no receiver, are not meant. Waits for a guest's rate or buffers (`waitMs`) are no retries.
   { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*(?:#faults|faults)\.begin\(/g },
   { kind: 'report', pattern: /(?<![\w$.#])this\.#begin\((?=['`])/g },
+  { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)+(?:#?onError|onHostFault)\(/g },
+  { kind: 'report', pattern: /(?<![\w$.#])(?:log|plain)\.(?:error|mended)\(/g },
   { kind: 'end', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*(?:#faults|faults)\.end\(/g },
   { kind: 'retry', pattern: /(?<![\w$.#])(?:[\w$#]+\.)+again\(\)/g },
 ];
@@ -43,7 +45,9 @@ function sitesIn(file: string, source: string, compiled: string): Site[] {
   const js = readFileSync(compiled, 'utf8');
   const plain = withoutComments(js);
   return CALLS.flatMap(({ kind, pattern }) => {
-    const [inSource, inCompiled] = [text, plain].map((code) => [...code.matchAll(pattern)].map(({ index }) => index));
+    const [inSource, inCompiled] = [text, plain].map((code) =>
+      [...code.matchAll(pattern)].map(({ index }) => index),
+    );
     if (inSource.length !== inCompiled.length)
       throw new Error(`${file} and its compiled file differ: build again`);
     return inSource.map((at, i): Site => {
@@ -66,7 +70,9 @@ function sitesIn(file: string, source: string, compiled: string): Site[] {
 /** Comments become spaces, so that places stay what they are. A string that looks like a comment is not in lib/. */
 function withoutComments(code: string): string {
   const blank = (text: string) => text.replace(/[^\n]/g, ' ');
-  return code.replace(/\/\*[\s\S]*?\*\//g, blank).replace(/(^|[^:'"`\\])\/\/.*$/gm, (text, before) => before + blank(text.slice(before.length)));
+  return code
+    .replace(/\/\*[\s\S]*?\*\//g, blank)
+    .replace(/(^|[^:'"`\\])\/\/.*$/gm, (text, before) => before + blank(text.slice(before.length)));
 }
 
 /** Behind the parenthesis that closes the one at `open`. Quoted ones do not count. */

@@ -16,7 +16,8 @@ export function tableFor(json: boolean, names: readonly string[]): Table {
 }
 
 function jsonTable(): Table {
-  const write = (value: object) => process.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...value })}\n`);
+  const write = (value: object) =>
+    process.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...value })}\n`);
   return {
     begin: () => undefined,
     row: (verdict) => write({ event: 'fault', ...verdict }),
@@ -31,7 +32,11 @@ function textTable(names: readonly string[]): Table {
   const width = Math.max(...names.map((name) => name.length), 5);
   const clear = terminal ? '\r\x1b[K' : '';
   const write = (text: string) => process.stdout.write(`${clear}${text}\n`);
-  write(bold(`${'FAULT'.padEnd(width)}  ${'LINE'.padStart(7)}  ${'SERVED'.padStart(7)}  ${'NEIGHBOUR'.padStart(9)}  LEFT OVER`));
+  write(
+    bold(
+      `${'FAULT'.padEnd(width)}  ${'LINE'.padStart(7)}  ${'SERVED'.padStart(7)}  ${'NEIGHBOUR'.padStart(9)}  LEFT OVER`,
+    ),
+  );
   let done = 0;
   return {
     begin: (fault) => {
@@ -45,17 +50,30 @@ function textTable(names: readonly string[]): Table {
       write(
         [
           fault.padEnd(width),
-          cell(lineAfterMs !== undefined ? `${lineAfterMs} ms` : verdict.silent ? 'SILENT' : 'none', verdict.silent, 7),
-          cell(servedAfterMs === undefined || late ? 'STUCK' : `${servedAfterMs.toFixed(0)} ms`, verdict.stuck, 7),
+          cell(
+            lineAfterMs !== undefined ? `${lineAfterMs} ms` : verdict.silent ? 'SILENT' : 'none',
+            verdict.silent,
+            7,
+          ),
+          cell(
+            servedAfterMs === undefined || late ? 'STUCK' : `${servedAfterMs.toFixed(0)} ms`,
+            verdict.stuck,
+            7,
+          ),
           cell(harmed.length > 0 ? 'HARMED' : `${neighbour.worstMs.toFixed(0)} ms`, harmed.length > 0, 9),
           left.length === 0 ? green('nothing') : red('LEAKED'),
         ].join('  '),
       );
       if (line !== undefined) write(dim(`    ${line}`));
       if (mendedLine !== undefined) write(dim(`    ${mendedLine}`));
-      const wrong = [...left, ...harmed, ...(late ? ['served again, but the end of the fault is not logged'] : [])];
+      const wrong = [
+        ...left,
+        ...harmed,
+        ...(late ? ['served again, but the end of the fault is not logged'] : []),
+      ];
       for (const one of wrong.slice(0, EXPLAINED_MAX)) write(red(`    ! ${one}`));
-      if (verdict.silent || verdict.stuck) for (const one of verdict.log.slice(0, EXPLAINED_MAX)) write(dim(`    log: ${one}`));
+      if (verdict.silent || verdict.stuck)
+        for (const one of verdict.log.slice(0, EXPLAINED_MAX)) write(dim(`    log: ${one}`));
     },
     end: (verdicts) => write(summaryOf(verdicts)),
   };

@@ -40,10 +40,14 @@ export async function runWithout({ rows, only, json, signal }: WithoutParts): Pr
     const outcome = await without(site, met.get(site) ?? [], signal);
     outcomes.push(outcome);
     if (json) write(JSON.stringify({ schemaVersion: 1, event: 'without', ...outcome, site: publicOf(site) }));
-    else write(`${placeOf(site).padEnd(width)}  ${site.kind.padEnd(6)}  ${outcome.caughtBy ?? 'NOT CAUGHT'}  (${outcome.how})`);
+    else
+      write(
+        `${placeOf(site).padEnd(width)}  ${site.kind.padEnd(6)}  ${outcome.caughtBy ?? 'NOT CAUGHT'}  (${outcome.how})`,
+      );
   }
   const missed = outcomes.filter(({ caughtBy }) => caughtBy === undefined).length;
-  if (json) write(JSON.stringify({ schemaVersion: 1, event: 'summary', calls: sites.length, notCaught: missed }));
+  if (json)
+    write(JSON.stringify({ schemaVersion: 1, event: 'summary', calls: sites.length, notCaught: missed }));
   else write(`${sites.length} calls taken out, ${missed} not caught`);
   return missed === 0;
 }

@@ -11,7 +11,9 @@ const LIMIT = /LimitNOFILE|ulimit|descriptors/;
 
 /** `vifd show`, whatever comes of it. */
 function query({ journals }: World): Promise<void> {
-  const child = spawn(process.execPath, [BACKEND_PROGRAM, 'show', '--journal', journals], { stdio: 'ignore' });
+  const child = spawn(process.execPath, [BACKEND_PROGRAM, 'show', '--journal', journals], {
+    stdio: 'ignore',
+  });
   return new Promise((resolve) => child.once('exit', () => resolve()));
 }
 

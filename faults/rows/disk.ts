@@ -13,10 +13,6 @@ async function fill({ runtime }: World): Promise<void> {
   await command('sh', '-c', `dd if=/dev/zero of=${join(runtime, 'filler')} bs=64k 2>/dev/null || true`);
 }
 
-function remount({ runtime }: World, how: 'ro' | 'rw'): Promise<string> {
-  return command('mount', '-o', `remount,${how}`, runtime);
-}
-
 export const diskRows: readonly Row[] = [
   {
     name: 'runtime directory full when a guest connects',
@@ -38,17 +34,12 @@ export const diskRows: readonly Row[] = [
     kind,
     setting,
     line: { cause: /journal.*EROFS/, remedy: /writable|remount|mount/ },
-    inject: async (world) => {
-      await world.victim.shutdown();
-      // Nothing is open for writing while journals are mapped, but remounting has to be forced past the mappings.
-      await remount(world, 'ro').catch(() => world.inject.system('open', { errno: 'EACCES', match: '.journal' }));
-      await world.victim.boot();
-      return world.victim.published();
+    inject: async ({ inject, victim }) => {
+      // Remounting for reading only is refused while the neighbour's journals are mapped to be written.
+      inject.system('open', { errno: 'EROFS', match: '.journal' });
+      return victim.reconnect();
     },
-    mend: async (world) => {
-      world.inject.system('open', undefined);
-      await remount(world, 'rw');
-    },
+    mend: ({ inject }) => inject.system('open', undefined),
   },
   {
     name: 'mapping a journal: ENOMEM',
@@ -67,6 +58,7 @@ export const diskRows: readonly Row[] = [
     setting,
     line: { names: 'no vif', cause: /deleted|gone|missing/, remedy: /made again|restart|again/ },
     inject: ({ journals }) => rmSync(journals, { recursive: true }),
+    mendsItself: true,
     mend: ({ victim }) => victim.reconnect().then(() => undefined),
   },
   {
@@ -75,6 +67,7 @@ export const diskRows: readonly Row[] = [
     setting,
     line: { cause: /journal.*(deleted|gone|unlinked)/, remedy: /made anew|again|restart/ },
     inject: ({ journals }) => rmSync(join(journals, JOURNAL)),
+    mendsItself: true,
     mend: () => undefined,
   },
   {
@@ -87,6 +80,7 @@ export const diskRows: readonly Row[] = [
       ftruncateSync(file, 0);
       closeSync(file);
     },
+    mendsItself: true,
     mend: () => undefined,
   },
   {
@@ -95,6 +89,7 @@ export const diskRows: readonly Row[] = [
     setting,
     line: { names: 'no vif', cause: /socket.*(deleted|gone|missing)/, remedy: /made again|again/ },
     inject: ({ journals }) => rmSync(join(journals, 'socket')),
+    mendsItself: true,
     mend: () => undefined,
   },
   {
@@ -103,6 +98,7 @@ export const diskRows: readonly Row[] = [
     setting,
     line: { names: 'no vif', cause: /lock.*(deleted|gone|missing)/, remedy: /made again|again|restart/ },
     inject: ({ journals }) => rmSync(join(journals, 'lock')),
+    mendsItself: true,
     mend: () => undefined,
   },
   {
@@ -113,7 +109,8 @@ export const diskRows: readonly Row[] = [
     mended: 'not logged',
     inject: async ({ journals, victim }) => {
       await victim.shutdown();
-      for (const name of readdirSync(journals).filter((file) => file.startsWith('vif7.0'))) rmSync(join(journals, name));
+      for (const name of readdirSync(journals).filter((file) => file.startsWith('vif7.0')))
+        rmSync(join(journals, name));
       writeFileSync(join(journals, JOURNAL), Buffer.alloc(4096, 0xa5));
       await victim.boot();
       return victim.published();

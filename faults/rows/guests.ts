@@ -1,5 +1,5 @@
-import { COPY, type Row } from '../row.js';
 import type { Child } from '../../lib/demo/children.js';
+import { COPY, type Row } from '../row.js';
 
 const kind = 'guests';
 const setting = COPY;
@@ -29,10 +29,18 @@ function misbehaving(name: string, mode: string, line: Row['line'], more: Partia
 const RECONNECT = /connects again|reconnect/;
 
 export const guestRows: readonly Row[] = [
-  misbehaving('guest: bad grant reference', 'bad-grant', { cause: /bad grant reference/, remedy: RECONNECT }, { short: true }),
+  misbehaving(
+    'guest: bad grant reference',
+    'bad-grant',
+    { cause: /bad grant reference/, remedy: RECONNECT },
+    { short: true },
+  ),
   misbehaving('guest: requests beyond the ring', 'beyond', { cause: /10000|ring/, remedy: RECONNECT }),
   misbehaving('guest: a ring that is not granted', 'no-ring', { cause: /60000/, remedy: RECONNECT }),
-  misbehaving('guest: a line break in the handshake', 'newline', { cause: /tx-ring-ref is .*\\n/, remedy: RECONNECT }),
+  misbehaving('guest: a line break in the handshake', 'newline', {
+    cause: /tx-ring-ref is .*\\n/,
+    remedy: RECONNECT,
+  }),
   misbehaving('guest: 100 changes of state', 'toggle', 'nothing to report'),
   misbehaving('guest: as many nodes as it may have', 'flood', 'nothing to report'),
   {
@@ -44,7 +52,7 @@ export const guestRows: readonly Row[] = [
     mend: ({ victim }) => victim.boot(),
   },
   {
-    name: "guest: a state that is none",
+    name: 'guest: a state that is none',
     kind,
     setting,
     line: { cause: /state.*(banana|unknown)/i, remedy: RECONNECT },

@@ -20,5 +20,10 @@ export const hookRows: readonly Row[] = [
   hook('is async', 'async', { cause: /hook.*(Promise|async)/, remedy: VERDICTS }),
   hook('returns a typo', 'typo', { cause: /hook.*pas\b/, remedy: VERDICTS }),
   hook('returns no frames', 'nothing', { cause: /hook.*(empty|array|\[\])/, remedy: VERDICTS }),
-  hook('hangs for 500 ms', 'hangs', { names: 'no vif', cause: /hook|event loop/, remedy: /./ }, { neighbourMs: 1500 }),
+  hook(
+    'hangs for 500 ms',
+    'hangs',
+    { names: 'no vif', cause: /hook|event loop/, remedy: /./ },
+    { neighbourMs: 1500 },
+  ),
 ];

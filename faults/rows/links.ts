@@ -27,7 +27,12 @@ async function elsewhere(): Promise<Child> {
 }
 
 /** A cause that is there when the victim's vif is made, and its end. */
-function whenMade(name: string, line: Row['line'], before: (world: World) => unknown, mend: Row['mend']): Row {
+function whenMade(
+  name: string,
+  line: Row['line'],
+  before: (world: World) => unknown,
+  mend: Row['mend'],
+): Row {
   return {
     name,
     kind,
@@ -51,6 +56,7 @@ export const linkRows: readonly Row[] = [
     kind,
     setting,
     line: { cause: /deleted|gone/, remedy: /makes it anew/ },
+    mendsItself: true,
     inject: ({ victim }) => run('link', 'delete', victim.vif),
     mend: () => undefined,
     short: true,
@@ -126,8 +132,8 @@ export const linkRows: readonly Row[] = [
     name: 'tap renamed',
     kind,
     setting,
-    line: { cause: /lan7/, remedy: /./ },
-    mended: 'not logged',
+    // It is known by its index, and not by its name.
+    line: 'nothing to report',
     inject: async ({ victim }) => {
       await run('link', 'set', victim.vif, 'down');
       await run('link', 'set', victim.vif, 'name', 'lan7');
@@ -170,8 +176,10 @@ export const linkRows: readonly Row[] = [
     kind,
     setting,
     line: { cause: /port.*(disabled|blocked|forward)/, remedy: /bridge link set/ },
-    inject: async ({ victim }) => void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '0')),
-    mend: async ({ victim }) => void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '3')),
+    inject: async ({ victim }) =>
+      void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '0')),
+    mend: async ({ victim }) =>
+      void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '3')),
   },
   {
     name: 'writing into the tap: ENOBUFS',

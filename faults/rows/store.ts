@@ -89,7 +89,7 @@ export const storeRows: readonly Row[] = [
     { cause: /ENOSPC/, remedy: /quota|space/ },
   ),
   refused(
-    "xenstored begins no transaction: ENOSPC",
+    'xenstored begins no transaction: ENOSPC',
     { errno: 'ENOSPC', path: '', types: ['begin'] },
     { cause: /ENOSPC/, remedy: /quota|transactions/ },
   ),
@@ -124,7 +124,7 @@ export const storeRows: readonly Row[] = [
     name: 'hotplug-error written',
     kind,
     setting,
-    line: { cause: /hotplug script failed: no such bridge/, remedy: /log|script|again/ },
+    line: { cause: /hotplug script failed: 'no such bridge'/, remedy: /log|script|again/ },
     inject: async (world) => {
       await set(world, 'hotplug-error', 'no such bridge');
       await set(world, 'hotplug-status', 'error');

@@ -1,10 +1,10 @@
 import { Child, command, enter, GUARD, parseEvent } from '../../lib/demo/children.js';
 import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
+import { promised } from '../../lib/demo/wait.js';
 import { createVif, removeVif } from '../../lib/netfront/index.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
 import type { Store } from '../../lib/xen/types.js';
 import { type BridgePlan, knowNeighbour } from './host.js';
-import { promised } from '../../lib/demo/wait.js';
 import { Pings } from './pings.js';
 import { until } from './until.js';
 
@@ -166,7 +166,16 @@ export class FaultGuest implements AsyncDisposable {
     const run = (...words: string[]) => command(...inside, ...words);
     await run('address', 'add', `${address}/24`, 'dev', 'eth0');
     await run('link', 'set', 'eth0', 'up');
-    await run('neighbour', 'replace', bridge.address, 'lladdr', bridge.mac, 'dev', 'eth0', 'nud', 'permanent');
+    await run(
+      'neighbour',
+      'replace',
+      bridge.address,
+      'lladdr',
+      bridge.mac,
+      'dev',
+      'eth0',
+      'nud',
+      'permanent',
+    );
   }
-
 }

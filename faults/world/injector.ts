@@ -38,9 +38,9 @@ export class Injector {
   /** @param call its name in libc. */
   system(call: string, fault: SystemFault | undefined): void {
     const file = join(this.#system, call);
-    if (fault === undefined) return rmSync(file, { force: true });
-    const { errno = '0', delayMs = 0, match = '' } = fault;
-    writeFileSync(file, `${errno} ${delayMs} ${match}\n`);
+    const { errno = '0', delayMs = 0, match = '' } = fault ?? {};
+    if (fault === undefined) rmSync(file, { force: true });
+    else writeFileSync(file, `${errno} ${delayMs} ${match}\n`);
   }
 
   /**
@@ -62,7 +62,8 @@ export class Injector {
 
   none(): void {
     for (const folder of [this.#system, this.#xen]) {
-      for (const file of existsSync(folder) ? readdirSync(folder) : []) rmSync(join(folder, file), { force: true });
+      for (const file of existsSync(folder) ? readdirSync(folder) : [])
+        rmSync(join(folder, file), { force: true });
     }
   }
 }

@@ -18,11 +18,7 @@ export interface Holdings {
 /** V8 maps and unmaps its heap as it likes. More growth than this over a fault is not its heap's. */
 const ANONYMOUS_SLACK_KIB = 24 * 1024;
 
-export async function holdings(
-  pid: number,
-  runtimeDirectory: string,
-  store: StoreState,
-): Promise<Holdings> {
+export async function holdings(pid: number, runtimeDirectory: string, store: StoreState): Promise<Holdings> {
   const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
   return {
     descriptors: descriptorsOf(pid),
@@ -47,15 +43,19 @@ function changes(before: readonly string[], after: readonly string[]): string[] 
   const counts = new Map<string, number>();
   for (const one of after) counts.set(one, (counts.get(one) ?? 0) + 1);
   for (const one of before) counts.set(one, (counts.get(one) ?? 0) - 1);
-  return [...counts].filter(([, count]) => count !== 0).map(([one, count]) => `${count > 0 ? '+' : ''}${count} ${one}`);
+  return [...counts]
+    .filter(([, count]) => count !== 0)
+    .map(([one, count]) => `${count > 0 ? '+' : ''}${count} ${one}`);
 }
 
 function descriptorsOf(pid: number): string[] {
   const folder = `/proc/${pid}/fd`;
   const targets = readdirSync(folder).flatMap((fd) => {
     try {
-      // Numbers of sockets and pipes differ from one to the next.
-      return [readlinkSync(`${folder}/${fd}`).replace(/\d+(?=\])/, 'N').replace(/session-\d+/, 'session-N')];
+      const target = readlinkSync(`${folder}/${fd}`);
+      // Numbers of sockets and pipes differ from one to the next. libuv keeps a descriptor in reserve, of /dev/null or /.
+      const name = target.replace(/\d+(?=\])/, 'N').replace(/session-\d+/, 'session-N');
+      return [name === '/' ? '/dev/null' : name];
     } catch {
       return [];
     }

@@ -69,7 +69,9 @@ export class Pings implements AsyncDisposable {
   /** iputils: `[STAMP] 64 bytes from …: icmp_seq=7 ttl=64 time=0.42 ms`, and with -O `[STAMP] no answer yet for icmp_seq=7`. */
   #read(line: string): void {
     const [, stamp, seqText, rtt] =
-      /^\[([\d.]+)\] (?:no answer yet for|\d+ bytes from .*:) icmp_seq=(\d+)(?:.* time=([\d.]+) ms)?/.exec(line) ?? [];
+      /^\[([\d.]+)\] (?:no answer yet for|\d+ bytes from .*:) icmp_seq=(\d+)(?:.* time=([\d.]+) ms)?/.exec(
+        line,
+      ) ?? [];
     if (stamp === undefined) return;
     const atMs = Number(stamp) * 1000;
     const seq = Number(seqText);

@@ -11,6 +11,7 @@ const [TX, RX, DATA] = [0, 1, 2];
 /** xen/interface/io/ring.h: req_prod, req_event, rsp_prod, rsp_event, then the slots from word 16 on. */
 const [REQ_PROD, REQ_EVENT, RSP_EVENT, SLOTS] = [0, 1, 3, 16];
 const WAIT_MS = 5;
+const PATIENCE_MS = 10_000;
 
 const [mode = ''] = process.argv.slice(2);
 const domid = Number(process.env.XENSIM_DOMID);
@@ -29,6 +30,7 @@ for (const page of [TX, RX]) {
 }
 const keys: Record<string, string> = {
   'request-rx-copy': '1',
+  'multi-queue-num-queues': '1',
   'feature-sg': '1',
   'feature-rx-notify': '1',
   'tx-ring-ref': String(pool.grant(TX, 0, 'write')),
@@ -90,7 +92,11 @@ function request(ref: number, size: number): void {
 }
 
 function push(requests: number): void {
-  Atomics.store(new Int32Array(words.buffer, words.byteOffset, words.length), TX * PAGE_WORDS + REQ_PROD, requests);
+  Atomics.store(
+    new Int32Array(words.buffer, words.byteOffset, words.length),
+    TX * PAGE_WORDS + REQ_PROD,
+    requests,
+  );
   channel.notify();
 }
 
@@ -99,5 +105,9 @@ function write(key: string, value: string): Promise<void> {
 }
 
 async function backendIs(state: string): Promise<void> {
-  while ((await store.read(backendState)) !== state) await sleep(WAIT_MS);
+  const deadline = Date.now() + PATIENCE_MS;
+  while ((await store.read(backendState)) !== state) {
+    if (Date.now() > deadline) throw new Error(`the backend's state is not ${state} after ${PATIENCE_MS} ms`);
+    await sleep(WAIT_MS);
+  }
 }

@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { Child, command, GUARD } from '../../lib/demo/children.js';
 import { XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
 import { promised } from '../../lib/demo/wait.js';
-import { Datagrams } from '../../test/datagrams.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import type { Store } from '../../lib/xen/types.js';
+import { Datagrams } from '../../test/datagrams.js';
 import { Daemon, type LogLine } from './daemon.js';
 import { FaultGuest } from './guest.js';
 import { type BridgePlan, ip, makeBridge } from './host.js';
@@ -273,7 +273,7 @@ export class World implements AsyncDisposable {
     }
     this.stopManager();
     await command('umount', '-l', this.runtime).catch(() => undefined);
-    for (const file of ['state', 'domain-0', 'domain-7', 'domain-8']) rmSync(join(this.directory, file), { force: true });
+    for (const file of ['state', 'domain-0', 'domain-7', 'domain-8'])
+      rmSync(join(this.directory, file), { force: true });
   }
 }
-
