@@ -54,7 +54,8 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
     }
   };
 
-  const injectedMs = (await attempt('the injection', () => row.inject(world))) ?? Date.now();
+  const happenedMs = await attempt('the injection', () => row.inject(world));
+  const injectedMs = typeof happenedMs === 'number' ? happenedMs : Date.now();
   const wanted = row.line;
   const found = () =>
     wanted === 'nothing to report'

@@ -21,7 +21,7 @@ export interface Row {
   /** vifd ends the fault by itself, before `mend` has anything to do. */
   readonly mendsItself?: true;
   /** Brings the fault about. @returns when it happened, if that was earlier than its end: the line has a second from then on. */
-  inject(world: World): Promise<number | void> | number | void;
+  inject(world: World): unknown;
   /** Takes the cause away. The guest has two seconds from then on. */
   mend(world: World): Promise<void> | void;
   /** What the row leaves in the world that is no vifd's: taken away before anything is compared. */

@@ -237,7 +237,6 @@ export class World implements AsyncDisposable {
     await this.startDaemon();
     await this.daemon.ready();
     for (const guest of this.guests) await guest.boot();
-    for (const { vif, plan } of this.guests) await ip('link', 'set', vif, 'master', plan.bridge.name);
     await Promise.all(this.guests.map((guest) => guest.served()));
     // It replies to queries from a second after its start on, which costs descriptors and a file.
     const { embedded, options = [] } = this.#setting;
