@@ -23,6 +23,7 @@ const CALLS: readonly { readonly kind: Site['kind']; readonly pattern: RegExp }[
   { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*(?:#faults|faults)\.begin\(/g },
   { kind: 'report', pattern: /(?<![\w$.#])this\.#begin\((?=['`])/g },
   { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)+(?:#?onError|onHostFault)\(/g },
+  { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*onFault\?\.\(/g },
   { kind: 'report', pattern: /(?<![\w$.#])(?:log|plain)\.(?:error|mended)\(/g },
   { kind: 'end', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*(?:#faults|faults)\.end\(/g },
   { kind: 'retry', pattern: /(?<![\w$.#])(?:[\w$#]+\.)+again\(\)/g },

@@ -49,6 +49,16 @@ export const memoryRows: readonly Row[] = [
   whileServing('unmasking an event channel: EIO', 'evtchn_unmask', 'EIO'),
   whileAttaching("mapping a guest's rings: ENOMEM", 'gnttab_map', 'ENOMEM'),
   whileAttaching('binding an event channel: EMFILE', 'evtchn_bind', 'EMFILE'),
+  whileAttaching("unmapping a guest's pages when it is gone: ENOMEM", 'gnttab_unmap', 'ENOMEM'),
+  whileAttaching('unbinding an event channel when its guest is gone: EIO', 'evtchn_unbind', 'EIO'),
+  {
+    name: 'receiving events: EIO',
+    kind: 'memory',
+    setting: COPY,
+    line: { cause: /EIO/, remedy: MEMORY },
+    inject: ({ inject }) => inject.xen('evtchn_pending', 'EIO'),
+    mend: ({ inject }) => inject.xen('evtchn_pending', undefined),
+  },
   whileServing("mapping the guest's frames: ENOMEM", 'gnttab_map_read', 'ENOMEM', { setting: MAP }),
   whileServing("mapping the guest's buffers: EAGAIN", 'gnttab_map_write', 'EAGAIN', { setting: MAP }),
   {

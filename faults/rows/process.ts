@@ -1,9 +1,11 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { COPY, type Row } from '../row.js';
 import type { Daemon } from '../world/daemon.js';
 
 const kind = 'process';
 const setting = COPY;
+const LISTENS_AFTER_MS = 1000;
 const DAY_MS = 86_400_000;
 
 let second: Daemon | undefined;
@@ -17,6 +19,30 @@ export const processRows: readonly Row[] = [
     inject: (world) => world.stopManager(),
     mend: (world) => world.startManager(),
     short: true,
+  },
+  {
+    name: 'the run lock cannot be had at start: ENOSPC',
+    kind,
+    setting,
+    line: { names: 'no vif', cause: /ENOSPC/, remedy: /space|room|--journal/ },
+    inject: async (world) => {
+      world.inject.system('open', { errno: 'ENOSPC', match: 'vifd/lock' });
+      return world.restartDaemon();
+    },
+    mend: ({ inject }) => inject.system('open', undefined),
+  },
+  {
+    name: 'the query socket cannot be made: EMFILE',
+    kind,
+    setting,
+    line: { names: 'no vif', cause: /EMFILE/, remedy: /LimitNOFILE|ulimit|descriptors/ },
+    inject: async (world) => {
+      await world.restartDaemon();
+      world.inject.system('socket', { errno: 'EMFILE', match: 'family-1-' });
+      // It listens from a second after its start on.
+      await sleep(LISTENS_AFTER_MS);
+    },
+    mend: ({ inject }) => inject.system('socket', undefined),
   },
   {
     name: 'the date jumps a day forward',

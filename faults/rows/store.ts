@@ -121,6 +121,30 @@ export const storeRows: readonly Row[] = [
     mend: ({ xenstored }) => xenstored.refuse(undefined),
   },
   {
+    name: 'vifs cannot be listed: EACCES',
+    kind,
+    setting,
+    line: { names: NO_VIF, cause: /EACCES/, remedy: /permissions|rights|readable|tried again|tries again/ },
+    inject: async ({ xenstored, victim }) => {
+      await victim.unplug();
+      await xenstored.refuse({ errno: 'EACCES', path: '/backend/vif$', types: ['list'] });
+      return victim.plug();
+    },
+    mend: ({ xenstored }) => xenstored.refuse(undefined),
+  },
+  {
+    name: "a new vif's node cannot be read: EIO",
+    kind,
+    setting,
+    line: { cause: /EIO/, remedy: AGAIN },
+    inject: async ({ xenstored, victim }) => {
+      await victim.unplug();
+      await xenstored.refuse({ errno: 'EIO', path: '/backend/vif/7/0/(frontend|mac)', types: ['read'] });
+      return victim.plug();
+    },
+    mend: ({ xenstored }) => xenstored.refuse(undefined),
+  },
+  {
     name: 'hotplug-error written',
     kind,
     setting,

@@ -9,6 +9,11 @@ export interface Ping {
   rttMs: number | undefined;
 }
 
+export interface Interval {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 export interface PingVerdict {
   readonly sent: number;
   readonly lost: number;
@@ -46,9 +51,12 @@ export class Pings implements AsyncDisposable {
     }
   }
 
-  /** What became of the pings that were sent in this time. The last ones may be on their way yet. */
-  between(fromMs: number, toMs: number): PingVerdict {
-    const sent = this.#since(fromMs).filter(({ sentMs }) => sentMs <= toMs);
+  /** What became of the pings that were sent in this time, and in none of `but`. The last ones may be on their way yet. */
+  between(fromMs: number, toMs: number, but: readonly Interval[] = []): PingVerdict {
+    const sent = this.#since(fromMs).filter(
+      ({ sentMs }) =>
+        sentMs <= toMs && !but.some((one) => sentMs >= one.fromMs - PING_EVERY_MS && sentMs <= one.toMs),
+    );
     const lost = sent.filter(({ rttMs }) => rttMs === undefined).length;
     return { sent: sent.length, lost, worstMs: Math.max(0, ...sent.map(({ rttMs }) => rttMs ?? 0)) };
   }

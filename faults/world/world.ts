@@ -49,6 +49,8 @@ export class World implements AsyncDisposable {
   readonly inject: Injector;
   /** All lines of all vifds of this world, oldest first. */
   readonly lines: LogLine[] = [];
+  /** When no vifd served since it was restarted on purpose. */
+  readonly restarts: { readonly fromMs: number; readonly toMs: number }[] = [];
   /** What a row has taken out of the store, to put it back. */
   kept: readonly StoredNode[] = [];
   readonly #setting: Setting;
@@ -189,10 +191,19 @@ export class World implements AsyncDisposable {
     });
   }
 
-  /** As `systemctl restart`. */
-  async restartDaemon(more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {}): Promise<void> {
+  /**
+   * As `systemctl restart`: an operator's, so that what it costs the guests is no harm that a fault does to them.
+   * @returns when the new one was started.
+   */
+  async restartDaemon(): Promise<number> {
+    const fromMs = Date.now();
     await this.#daemon?.stop();
-    await this.startDaemon(more);
+    await this.startDaemon();
+    const startedMs = Date.now();
+    await this.daemon.ready();
+    await this.neighbour.pings.servedAfter(Date.now(), SETTLE_MS);
+    this.restarts.push({ fromMs, toMs: Date.now() });
+    return startedMs;
   }
 
   /** The victim's bridge again, as an administrator makes it. */
