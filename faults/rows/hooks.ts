@@ -8,6 +8,8 @@ function hook(name: string, wish: string, line: Row['line'], more: Partial<Row> 
     setting: EMBEDDED,
     line,
     inject: ({ inject }) => inject.hook(wish),
+    // A defect of a program has no end of which vifd could know.
+    mended: 'not logged',
     mend: ({ inject }) => inject.hook(undefined),
     ...more,
   };
