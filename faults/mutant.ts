@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Site } from './sites.js';
@@ -32,12 +32,12 @@ export function observed(sites: readonly Site[]): Observed {
   );
   const note = join(MUTANTS, 'note.cjs');
   writeFileSync(note, NOTE);
-  rmSync(file, { force: true });
+  writeFileSync(file, '');
   return {
     tree: { ...tree, node: ['--require', note], env: { ...tree.env, MADE_CALLS: file } },
     made: () => {
-      const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
-      rmSync(file, { force: true });
+      const lines = readFileSync(file, 'utf8').split('\n');
+      truncateSync(file);
       return [...new Set(lines.filter((line) => line !== ''))].map((line) => sites[Number(line)] as Site);
     },
   };
@@ -45,7 +45,9 @@ export function observed(sites: readonly Site[]): Observed {
 
 const NOTE = `
 const fs = require('node:fs');
-globalThis.madeCall = (call) => fs.appendFileSync(process.env.MADE_CALLS, call + '\\n');
+// Opened once: some faults leave no descriptor for more.
+const made = fs.openSync(process.env.MADE_CALLS, 'a');
+globalThis.madeCall = (call) => fs.writeSync(made, call + '\\n');
 `;
 
 function makeTree(name: string, changes: readonly { readonly site: Site; readonly text: string }[]): Tree {
