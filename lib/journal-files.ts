@@ -45,7 +45,7 @@ function openPages(directory: string, path: string, bytes: number): JournalPages
   const failed = (errno: string) =>
     new VifdError(
       'ERR_JOURNAL',
-      `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames. ${remedyOf(errno)}; its next connection has one.`,
+      `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames. ${remedyOf(errno)}; it is tried again.`,
       {
         errno,
       },
