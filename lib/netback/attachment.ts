@@ -189,7 +189,8 @@ export class Attachment {
       },
       onFailure: (error) => {
         this.release('failed');
-        this.#parts.onFailure(error);
+        const message = `the connection cannot go on (${error.message}): vifd attaches to the guest again`;
+        this.#parts.onFailure(this.#named(new VifdError(error.code, message)));
       },
       onStall: (queue, linkDown) => {
         const where = settings.queues.length > 1 ? ` by queue ${queue}` : '';
