@@ -27,6 +27,8 @@ export function batchFault(what: string, errno: number): VifdError {
 const EAGAIN = constants.errno.EAGAIN;
 /** Linux's tun refuses a frame whose vnet header contradicts it. */
 const EINVAL = constants.errno.EINVAL;
+/** Of a tap whose device was deleted; libuv, and so Node, has no name for it. */
+const EBADFD = 77;
 
 /**
  * A port failed frames with this errno (FRAMES_ERRNO): undefined when that is no fault of the port's.
@@ -34,7 +36,7 @@ const EINVAL = constants.errno.EINVAL;
  */
 export function portFault(what: string, errno: number): VifdError | undefined {
   if (errno === 0 || errno === EAGAIN || errno === EINVAL) return undefined;
-  const name = getSystemErrorName(-errno);
+  const name = errno === EBADFD ? 'EBADFD' : getSystemErrorName(-errno);
   const message = `${what} failed (${name}): vifd tries again until it works; ${PORT_REMEDIES[name] ?? hostRemedy(name)}.`;
   return new VifdError('ERR_TAP', message, { errno: name });
 }

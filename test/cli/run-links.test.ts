@@ -167,6 +167,8 @@ function tests(): void {
       expect(await reaches()).toBe(true);
     }
     await expect.poll(() => daemon.messages('mended').at(-1), SOON).toMatch(/was deleted/);
+    // What the data path finds first has the errno's name, too.
+    expect(daemon.messages('error').filter((message) => /system error/.test(`${message}`))).toEqual([]);
   });
 
   it('finds a tap that the hotplug script renamed again after a kill, and removes that with the vif', async () => {
