@@ -30,6 +30,8 @@ export interface Verdict {
 const LINE_MS = 1000;
 const SERVED_MS = 2000;
 const LASTS_MS = 300;
+/** vifd asks the hypervisor for a guest's domain when xenstored has been away for a second. */
+const LOADS_MS = 1200;
 /** An injection boots a guest at most. */
 const STEP_MS = 20_000;
 /** Two busy cores schedule a ping late by a few hundred ms now and then; what hinders a neighbour costs more. */
@@ -38,6 +40,13 @@ const NEIGHBOUR_MS = 1000;
 /** Injects one fault, takes its cause away, and judges what vifd did. */
 export async function judge(row: Row, world: World): Promise<Verdict> {
   const { victim, neighbour } = world;
+  if (row.loads === true && !world.loaded) {
+    await row.inject(world);
+    await sleep(LOADS_MS);
+    await row.mend(world);
+    await world.settled();
+    world.loaded = true;
+  }
   const violationsBefore = world.guests.flatMap(({ violations }) => violations).length;
   const before = await world.holdings();
   const beganMs = Date.now();

@@ -30,6 +30,8 @@ export interface Row {
   readonly neighbourMs?: number;
   /** How long the fault lasts at least. Default 300. */
   readonly lastsMs?: number;
+  /** vifd loads a library when it first meets this: what that holds from then on is no leak. */
+  readonly loads?: true;
   /** In the short form as well. */
   readonly short?: true;
 }

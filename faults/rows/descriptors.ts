@@ -46,6 +46,7 @@ export const descriptorRows: readonly Row[] = [
     name: 'no socket for xenstored when it is back: EMFILE',
     kind,
     setting,
+    loads: true,
     line: { names: 'no vif', cause: /EMFILE/, remedy: LIMIT },
     inject: async ({ xenstored, inject }) => {
       const { nodes } = await xenstored.state();

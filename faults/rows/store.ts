@@ -40,6 +40,7 @@ export const storeRows: readonly Row[] = [
     name: 'xenstored killed, and started with its contents',
     kind,
     setting,
+    loads: true,
     line: { names: NO_VIF, cause: /xenstored.*lost/, remedy: AGAIN },
     inject: async (world) => {
       const { nodes } = await world.xenstored.state();
@@ -53,6 +54,7 @@ export const storeRows: readonly Row[] = [
     name: 'xenstored comes back without the vif',
     kind,
     setting,
+    loads: true,
     line: { cause: /without its node/, remedy: /vifd detach vif7\.0/ },
     inject: async (world) => {
       const { nodes } = await world.xenstored.state();
@@ -73,6 +75,7 @@ export const storeRows: readonly Row[] = [
     name: 'xenstored stopped for 3 s (SIGSTOP)',
     kind,
     setting,
+    loads: true,
     line: { names: NO_VIF, cause: /not responded/, remedy: AGAIN },
     lastsMs: 3000,
     inject: ({ xenstored }) => xenstored.pause(),

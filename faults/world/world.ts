@@ -49,6 +49,8 @@ export class World implements AsyncDisposable {
   readonly inject: Injector;
   /** All lines of all vifds of this world, oldest first. */
   readonly lines: LogLine[] = [];
+  /** It has had what vifd loads when it first needs it. */
+  loaded = false;
   /** When no vifd served since it was restarted on purpose. */
   readonly restarts: { readonly fromMs: number; readonly toMs: number }[] = [];
   /** What a row has taken out of the store, to put it back. */
@@ -161,6 +163,7 @@ export class World implements AsyncDisposable {
   }
 
   async startDaemon(more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {}): Promise<Daemon> {
+    this.loaded = false;
     this.#daemon = await this.spawnDaemon(this.journals, more);
     return this.#daemon;
   }
@@ -253,11 +256,11 @@ export class World implements AsyncDisposable {
     const { embedded, options = [] } = this.#setting;
     if (embedded === undefined && !options.includes('--no-journal'))
       await until(() => existsSync(join(this.journals, 'socket')), SETTLE_MS);
-    await this.#settled();
+    await this.settled();
   }
 
   /** Resolves when nothing has changed for a while: what is there then is what a row must find again. */
-  async #settled(): Promise<void> {
+  async settled(): Promise<void> {
     let last = await this.holdings();
     await until(async () => {
       await sleep(QUIET_MS);
