@@ -55,6 +55,8 @@ const REMEDIES: Record<string, string> = {
   ENOBUFS: 'free memory of the host',
   ENOMEM: 'free memory of the host, or raise vm.max_map_count',
   ENOSPC: 'free space',
+  EACCES: 'run vifd as root',
+  EPERM: 'run vifd as root',
 };
 
 /** What to do about an errno of the host's. */
@@ -69,6 +71,24 @@ export function hostRemedy(errno: string): string {
 export function hostFault(what: string, errno: string): VifdError {
   const message = `${what} failed (${errno}): vifd tries again until it works; ${hostRemedy(errno)}.`;
   return new VifdError('ERR_HOST', message, { errno });
+}
+
+/** The error of a caller that tries again, which an error of the store cannot know. */
+export function retried(thrown: unknown): VifdError {
+  const error = vifdErrorOf(thrown);
+  const { code, message, errno, vif } = error;
+  if (code !== 'ERR_STORE') return error;
+  const details = {
+    cause: error,
+    ...(errno === undefined ? {} : { errno }),
+    ...(vif === undefined ? {} : { vif }),
+  };
+  return new VifdError(code, `${unended(message)}; vifd tries again.`, details);
+}
+
+/** Returns a sentence without its full stop, to be continued. */
+export function unended(sentence: string): string {
+  return sentence.endsWith('.') ? sentence.slice(0, -1) : sentence;
 }
 
 /** What was thrown, as a VifdError: an error of another class gets the code ERR_STATE and is its cause. */

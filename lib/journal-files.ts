@@ -1,7 +1,7 @@
 import { lstatSync, mkdirSync, readdirSync, type Stats, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
-import { VifdError } from './errors.js';
+import { hostRemedy, VifdError } from './errors.js';
 import { isJournalOf, type JournalPages, type Journals } from './netback/journal.js';
 
 /**
@@ -89,8 +89,23 @@ function fileAt(path: string): Stats | undefined {
 
 /** What to do about a journal that cannot be opened. */
 function remedyOf(errno: string): string {
-  if (errno === 'ENOSPC' || errno === 'EDQUOT') return 'Make room there';
-  return 'Make the directory writable, or name another by --journal';
+  switch (errno) {
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'ENOMEM':
+      return capitalised(hostRemedy(errno));
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return "Free space in the directory's file system";
+    case 'EROFS':
+      return "Mount the directory's file system writable, or name another directory by --journal";
+    default:
+      return 'Make the directory writable, or name another by --journal';
+  }
+}
+
+function capitalised(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** Whether a file has another length than a journal's: its head may be whole, and frames that it lists missing. */

@@ -26,7 +26,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ports: ['backoff', 'errors', 'addon', 'host', 'protocol', 'xen/types'],
   netback: ['backoff', 'errors', 'text', 'protocol', 'ports', 'xen/types'],
   netfront: ['errors', 'protocol', 'ports', 'xen/types', 'xen/native', 'xen/store', 'xen/model'],
-  'service-manager': ['errors', 'text', 'addon'],
+  'service-manager': ['backoff', 'errors', 'text', 'addon', 'xen/types'],
   cli: [
     'errors',
     'text',

@@ -9,12 +9,13 @@ const kind = 'descriptors';
 const setting = COPY;
 const LIMIT = /LimitNOFILE|ulimit|descriptors/;
 
-/** `vifd show`, whatever comes of it. */
-function query({ journals }: World): Promise<void> {
+/** `vifd show`, whatever comes of it. What it writes to stderr is judged as if vifd had logged it. */
+function query({ journals, lines }: World): Promise<void> {
   const child = spawn(process.execPath, [BACKEND_PROGRAM, 'show', '--journal', journals], {
-    stdio: 'ignore',
+    stdio: ['ignore', 'ignore', 'pipe'],
   });
-  return new Promise((resolve) => child.once('exit', () => resolve()));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => lines.push({ text, atMs: Date.now() }));
+  return new Promise((resolve) => child.once('close', () => resolve()));
 }
 
 export const descriptorRows: readonly Row[] = [
@@ -60,7 +61,9 @@ export const descriptorRows: readonly Row[] = [
     name: 'queries cannot be accepted: EMFILE',
     kind,
     setting,
-    line: { names: 'no vif', cause: /EMFILE/, remedy: LIMIT },
+    // libuv closes what it cannot accept, and Node hears nothing of it: `vifd show` alone can tell.
+    line: { names: 'no vif', cause: /closed the connection.*EMFILE/, remedy: LIMIT },
+    mended: 'not logged',
     inject: async (world) => {
       await noMoreDescriptors(world.daemon.pid);
       const askedMs = Date.now();

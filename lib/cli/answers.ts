@@ -22,7 +22,11 @@ export function answering(
   let server: QueryServer | undefined;
   let serving: Promise<void> | undefined;
   const insist = new Insist(systemClock, log, async () => {
-    server = await serveQueries(directory, (question) => answer(netback, question));
+    server = await serveQueries(
+      directory,
+      (question) => answer(netback, question),
+      (error) => insist.fail(error),
+    );
   });
   const later = setTimeout(() => {
     serving = insist.run();

@@ -27,11 +27,16 @@ export class Insist implements Disposable {
     try {
       await this.#work();
     } catch (error) {
-      this.#faults.begin('work', vifdErrorOf(error));
-      this.#retry.again();
+      this.fail(error);
       return;
     }
     this.#faults.end('work');
+  }
+
+  /** What was done is undone, for this reason: it is done again. */
+  fail(error: unknown): void {
+    this.#faults.begin('work', vifdErrorOf(error));
+    this.#retry.again();
   }
 
   /** No further try begins. */

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
-import { VifdError, type VifdErrorCode } from '../errors.js';
+import { hostRemedy, VifdError, type VifdErrorCode } from '../errors.js';
 
 /**
  * How other programs ask a running vifd: a unix socket in its runtime directory, for its user alone. One line of JSON
@@ -43,7 +43,11 @@ function net(): typeof import('node:net') {
  * Answers questions. The caller holds the directory's lock: a socket that is there is a dead vifd's, and is replaced.
  * @throws VifdError ERR_QUERY when there can be no socket; guests are served all the same.
  */
-export async function serveQueries(directory: string, answer: Answerer): Promise<QueryServer> {
+export async function serveQueries(
+  directory: string,
+  answer: Answerer,
+  onError: (error: VifdError) => void = () => {},
+): Promise<QueryServer> {
   const path = join(directory, SOCKET);
   const open = new Set<Socket>();
   const server = net().createServer({ allowHalfOpen: true }, (socket) => {
@@ -57,9 +61,13 @@ export async function serveQueries(directory: string, answer: Answerer): Promise
     await listen(server, path);
   } catch (error) {
     const { code = 'EIO' } = error as NodeJS.ErrnoException;
-    const message = `${path} cannot be listened at (${code}): \`vifd show\` will not work; guests are served.`;
-    throw new VifdError('ERR_QUERY', message, { errno: code, cause: error });
+    throw unasked(`${path} cannot be listened at`, code, error);
   }
+  server.on('error', (error: NodeJS.ErrnoException) => {
+    // At once: libuv asks for the next connection without a pause, and guests would wait.
+    server.close();
+    onError(unasked(`Connections to ${path} cannot be accepted`, error.code ?? 'EIO', error));
+  });
   // It must not keep the process alive: an end is an end.
   server.unref();
   return {
@@ -69,6 +77,13 @@ export async function serveQueries(directory: string, answer: Answerer): Promise
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+function unasked(what: string, errno: string, cause: unknown): VifdError {
+  const message =
+    `${what} (${errno}): \`vifd show\` does not work until then, and guests are served. ` +
+    `To mend this, ${hostRemedy(errno)}; vifd tries again.`;
+  return new VifdError('ERR_QUERY', message, { errno, cause });
 }
 
 function listen(server: Server, path: string): Promise<void> {
@@ -144,6 +159,12 @@ function questionIn(text: string): Question {
 export async function ask<T>(directory: string, question: Question): Promise<T> {
   const path = join(directory, SOCKET);
   const text = await exchange(path, `${JSON.stringify(question)}\n`);
+  if (text === '') {
+    const message =
+      `The vifd at ${path} closed the connection without an answer, as it does while it has no file descriptor left (EMFILE: ` +
+      `${hostRemedy('EMFILE')}) or ${CONNECTIONS_MAX} others ask: ask again.`;
+    throw new VifdError('ERR_QUERY', message);
+  }
   let answer: Answer<T>;
   try {
     answer = JSON.parse(text);

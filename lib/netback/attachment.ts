@@ -1,4 +1,4 @@
-import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
+import { unended, VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
 import { Backoff } from './backoff.js';
@@ -218,7 +218,8 @@ export class Attachment {
     const { vif, onError } = this.#parts;
     this.#reason = reason;
     this.release('protocol-error');
-    onError(new VifdError('ERR_PROTOCOL', `${vif.id} stopped: ${reason}`, { vif: vif.id }));
+    const message = `${vif.id} stopped: ${unended(reason)}. It is served again when its guest connects again.`;
+    onError(new VifdError('ERR_PROTOCOL', message, { vif: vif.id }));
   }
 
   #named({ code, message, errno }: VifdError): VifdError {

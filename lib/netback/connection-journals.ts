@@ -25,8 +25,9 @@ export interface ConnectionJournals {
 }
 
 const SAID: Record<Ignored, string> = {
-  foreign: 'its journal is of another connection and was ignored',
-  damaged: 'its journal is damaged and was ignored: frames may be lost',
+  foreign:
+    'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames',
+  damaged: 'its journal is damaged: an empty one was begun, and frames may be lost',
 };
 
 /** The journals of one vif: `vif7.0` for what the guest programmed, `vif7.0.q0` and on for its queues. */

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { VifdError, vifdErrorOf } from '../errors.js';
+import { retried, VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
@@ -248,7 +248,7 @@ export class Netback implements AsyncDisposable {
       },
       (error) => {
         if (this.#closing !== undefined) return;
-        this.#faults.begin('look', vifdErrorOf(error));
+        this.#faults.begin('look', unlisted(error));
         this.#retry.again();
       },
     );
@@ -288,7 +288,7 @@ export class Netback implements AsyncDisposable {
     } catch (error) {
       // A vif that cannot be read or started is no reason not to serve the others.
       if (this.#closing !== undefined) return;
-      const { code, message, errno } = vifdErrorOf(error);
+      const { code, message, errno } = retried(error);
       const details = { vif: id, cause: error, ...(errno === undefined ? {} : { errno }) };
       this.#faults.begin(id, new VifdError(code, `${id} cannot be served yet: ${message}`, details));
       this.#retry.again();
@@ -352,6 +352,12 @@ export class Netback implements AsyncDisposable {
       process.emitWarning(`A listener of '${event}' threw: ${message}`, { code: 'ERR_STATE' });
     }
   }
+}
+
+function unlisted(thrown: unknown): VifdError {
+  const { code, message, errno } = retried(thrown);
+  const details = { cause: thrown, ...(errno === undefined ? {} : { errno }) };
+  return new VifdError(code, `Vifs cannot be listed: ${message}`, details);
 }
 
 /** A node's name that is a domain's or a device's number. */

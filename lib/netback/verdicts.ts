@@ -58,7 +58,17 @@ function faultOf(verdict: unknown, array: string | undefined): Fault {
   if (typeof verdict !== 'object' && typeof verdict !== 'function')
     return { kind: typeof verdict, returned: printable(String(verdict)).slice(0, 32) };
   if (verdict === null) return { kind: 'null', returned: 'null' };
+  if (isArray(verdict)) return { kind: 'array', returned: 'an array that is no Uint8Array' };
   return { kind: 'object', returned: typeof verdict === 'function' ? 'a function' : 'an object' };
+}
+
+function isArray(value: unknown): boolean {
+  try {
+    return Array.isArray(value);
+  } catch {
+    // A Proxy that was revoked.
+    return false;
+  }
 }
 
 /** One hook of a vif: runs it, and reports once for each kind of fault. */

@@ -9,6 +9,8 @@ import type { VifId, VifInfo } from './types.js';
 export interface VifSight {
   readonly own: XenbusState;
   readonly frontend: XenbusState;
+  /** A sentence about the guest's state, where it is none of XenbusState. */
+  readonly strange: string | undefined;
   /** The toolstack wants the device to stay. */
   readonly online: boolean;
   /** The hotplug script is done, or there is none to wait for. */
@@ -63,6 +65,7 @@ export class VifNode {
     return {
       own: parseXenbusState(own),
       frontend: parseXenbusState(frontend),
+      strange: strangeState(frontend),
       online: online !== '0',
       plugged: script === undefined || script === '' || hotplug === 'connected',
       hotplugError: hotplug === 'error' ? wordsOf(error) : undefined,
@@ -104,6 +107,11 @@ export class VifNode {
         await view.write(`${this.path}/${key}`, value);
     });
   }
+}
+
+function strangeState(text: string | undefined): string | undefined {
+  if (text === undefined || /^[0-8]$/.test(text)) return undefined;
+  return `its guest's state is ${quoted(text)}, no state of xenbus: it counts as gone until its guest connects again`;
 }
 
 /** A script's last words may be a sentence or two. */

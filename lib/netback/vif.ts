@@ -1,4 +1,4 @@
-import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
+import { retried, VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port, PortTrouble } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import { Attachment } from './attachment.js';
@@ -211,7 +211,7 @@ export class Vif implements VifInfo {
     } catch (error) {
       // Calls that waited for the store end with it.
       if (this.#ended) return false;
-      this.#faults.begin(kind, this.#named(error));
+      this.#faults.begin(kind, this.#named(retried(error)));
       this.#retry.again();
       return false;
     }
@@ -240,10 +240,9 @@ export class Vif implements VifInfo {
     } else if (this.#seen || this.#parts.xen.domainExists?.(this.domid) === false) {
       await this.#leave('guest-gone', 'closed');
     } else {
-      const message =
-        `${this.id}: xenstored came back without its node; the guest stays attached. Write the node again, destroy ` +
-        `the domain, or run \`vifd detach ${this.id}\`.`;
-      this.#faults.begin('node', new VifdError('ERR_NODE_GONE', message, { vif: this.id }));
+      const remedy = `Write the node again, destroy the domain, or run \`vifd detach ${this.id}\`.`;
+      const what = 'xenstored came back without its node; the guest stays attached';
+      this.#begin('node', 'ERR_NODE_GONE', `${what}. ${remedy}`);
       this.#retry.again();
     }
   }
@@ -251,12 +250,9 @@ export class Vif implements VifInfo {
   /** What happened to the port, at whatever moment. */
   #onTrouble(trouble: PortTrouble | undefined): void {
     if (this.#ended) return;
-    if (trouble === undefined) {
-      this.#faults.end('port');
-      return;
-    }
-    this.#faults.begin('port', trouble.error);
-    if (!trouble.lost) return;
+    if (trouble === undefined) this.#faults.end('port');
+    else this.#faults.begin('port', trouble.error);
+    if (trouble?.lost !== true) return;
     // The journal stays: attaching to the new port goes on where this connection ends.
     this.#attachment.release('port-lost');
     this.#reported('port close', () => this.#port.close()).then(() => this.poke());
@@ -280,6 +276,8 @@ export class Vif implements VifInfo {
   async #step(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
     if (sight.hotplugError === undefined) this.#faults.end('hotplug');
     else this.#begin('hotplug', 'ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
+    if (sight.strange === undefined) this.#faults.end('state');
+    else this.#begin('state', 'ERR_PROTOCOL', sight.strange);
     this.#limit(sight.rate);
     // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
     const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;

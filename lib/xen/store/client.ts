@@ -3,6 +3,7 @@ import type { Clock, Store, StoreWatch } from '../types.js';
 import { Connection, type Request } from './connection.js';
 import type { ConnectDescriptor } from './descriptor.js';
 import type { Readiness } from './device.js';
+import { errnoOr, hindranceOf, isAbsence, START_XENSTORED } from './hindrance.js';
 import { StoreOperations } from './operations.js';
 import { idleClock, Pauses, wallClock } from './retry.js';
 import type { OpenTransaction } from './transaction.js';
@@ -281,7 +282,7 @@ export class StoreClient extends StoreOperations implements Store {
     if (this.#clock.now() - this.#connectedAt >= this.#pauseMsMax) this.#pauses.reset();
     void this.#reconnect();
     const what = `The connection to xenstored at ${connection.path} is lost (${errnoOf(cause)})`;
-    this.#tellLost(what, 'start xenstored', errnoOr(cause, 'ECONNRESET'), cause);
+    this.#tellLost(what, START_XENSTORED, errnoOr(cause, 'ECONNRESET'), cause);
   }
 
   #onSilent(connection: Connection): void {
@@ -306,12 +307,17 @@ export class StoreClient extends StoreOperations implements Store {
         this.#adopt(await this.#establish(this.#closing.signal));
         return;
       } catch (error) {
-        if (this.#end === undefined && isRefusal(error)) {
-          const what = `xenstored is there and refuses a watch that vifd needs (${error.errno}): ${error.message}`;
-          this.#tellLost(what, 'raise its quotas', error.errno, error);
-        }
+        if (this.#end === undefined) this.#tellHindrance(error);
       }
     }
+  }
+
+  /** Why the last try failed, where that is something else than before. */
+  #tellHindrance(error: unknown): void {
+    const { what, remedy, errno } = hindranceOf(error);
+    // That xenstored is not there, in whatever way, is known from the loss.
+    if (isAbsence(errno) && isAbsence(this.#lost?.errno)) return;
+    this.#tellLost(what, remedy, errno, error);
   }
 
   /** xenstored is there, again: what waited is sent in the order in which it was asked for. */
@@ -356,16 +362,6 @@ function send(connection: Connection, request: Omit<Request, 'resolve' | 'reject
   return new Promise((resolve, reject) => {
     connection.send({ ...request, resolve, reject });
   });
-}
-
-/** An ERROR reply to what a new connection was asked; not the loss of the connection. */
-function isRefusal(error: unknown): error is VifdError & { errno: string } {
-  return error instanceof VifdError && error.code === 'ERR_STORE' && error.cause === undefined;
-}
-
-function errnoOr(error: unknown, fallback: string): string {
-  const { code } = error as NodeJS.ErrnoException;
-  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : fallback;
 }
 
 /** Sends a request that makes sense on this one connection; rejects with EAGAIN when that is lost. */

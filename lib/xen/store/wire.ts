@@ -209,7 +209,51 @@ export function errnoName(number: number): StoreErrno {
 export function storeError(errno: string, type: number, path: string, cause?: unknown): VifdError {
   const operation = typeName(type).toLowerCase().replaceAll('_', ' ');
   const shown = path === '' ? '' : ` of ${JSON.stringify(path)}`;
-  return new VifdError('ERR_STORE', `xenstore ${operation}${shown} failed with ${errno}.`, { errno, cause });
+  const why = cause === undefined ? reasonFor(errno, type) : 'the connection to xenstored was lost meanwhile';
+  const message = `xenstore ${operation}${shown} failed with ${errno}${why === undefined ? '' : `: ${why}`}.`;
+  return new VifdError('ERR_STORE', message, { errno, cause });
+}
+
+/** The options of xenstored and of oxenstored.conf that raise a quota of a domain. */
+const QUOTAS = {
+  nodes: '`xenstored --entry-nb` or quota-maxentity',
+  transactions: '`xenstored --transaction` or quota-transaction',
+  watches: '`xenstored --watch-nb` or quota-maxwatch',
+};
+
+function quotaReached(what: keyof typeof QUOTAS): string {
+  return `the quota of ${what} of its domain is used up: raise it (${QUOTAS[what]} in oxenstored.conf)`;
+}
+
+/** Why a request failed, and what to do, where the errno tells. */
+function reasonFor(errno: string, type: number): string | undefined {
+  switch (errno) {
+    case 'EACCES':
+    case 'EPERM':
+      return 'this domain lacks the rights: see them with `xenstore-ls -p`, and set them with `xenstore-chmod`';
+    case 'EAGAIN':
+      return 'other programs change the same nodes: end what writes there without pause';
+    case 'ENOSPC':
+    case 'EQUOTA':
+    case 'E2BIG':
+      if (type === MessageType.WATCH) return quotaReached('watches');
+      if (type === MessageType.TRANSACTION_START) return quotaReached('transactions');
+      if (errno === 'E2BIG') return `xenstore takes ${PAYLOAD_MAX} bytes at most`;
+      return `${quotaReached('nodes')}, or remove nodes`;
+    case 'EINVAL':
+      return 'xenstored takes no such path or value';
+    case 'EBUSY':
+      return 'too many requests wait: look at the load and the log of xenstored';
+    case 'EIO':
+    case 'EROFS':
+      return 'the cause is in xenstored: look at its log';
+    case 'ENOMEM':
+      return 'xenstored has no memory: free memory where it runs';
+    case 'ENOSYS':
+      return 'this xenstored does not know the request: update it';
+    default:
+      return undefined;
+  }
 }
 
 /** Whether the store answered with this errno. */
