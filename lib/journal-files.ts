@@ -97,6 +97,9 @@ function remedyOf(errno: string): string {
     case 'ENOSPC':
     case 'EDQUOT':
       return "Free space in the directory's file system";
+    case 'EISDIR':
+    case 'ELOOP':
+      return 'Remove what stands in its place';
     case 'EROFS':
       return "Mount the directory's file system writable, or name another directory by --journal";
     default:

@@ -1,7 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { VifdError } from '../lib/errors.js';
 import { ServiceManager } from '../lib/service-manager.js';
+import { systemClock } from '../lib/xen/native/clock.js';
 import { Datagrams, whyNoDatagrams } from './datagrams.js';
 import { whyNoAddon } from './native/reason.js';
 
@@ -13,8 +15,15 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
     directory = mkdtempSync('/tmp/vifd-notify-');
   });
   afterAll(() => rmSync(directory, { recursive: true }));
-  const fail = (error: Error) => {
+  const rethrow = (error: Error) => {
     throw error;
+  };
+  const fail = { clock: systemClock, onError: rethrow, onMended: rethrow };
+  const heard: string[] = [];
+  const hear = {
+    clock: systemClock,
+    onError: ({ code, errno }: VifdError) => heard.push(`${code} ${errno}`),
+    onMended: ({ errno }: VifdError) => heard.push(`mended ${errno}`),
   };
 
   it.each(['path', 'abstract'])('hears of each step, at a socket with a name that is %s', async (kind) => {
@@ -58,14 +67,35 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
 
   it('is not there without NOTIFY_SOCKET; one that does not listen is reported once', () => {
     expect(ServiceManager.find(fail, {})).toBeUndefined();
-    const errors: unknown[] = [];
+    heard.length = 0;
     const env = { NOTIFY_SOCKET: join(directory, 'nobody') };
-    const manager = ServiceManager.find((error) => errors.push([error.code, error.errno]), env);
+    const manager = ServiceManager.find(hear, env);
     manager?.ready('');
     manager?.status('');
-    expect(errors).toEqual([['ERR_SERVICE_MANAGER', 'ENOENT']]);
+    expect(heard).toEqual(['ERR_SERVICE_MANAGER ENOENT']);
+    manager?.stopping('');
     const long = { NOTIFY_SOCKET: `/${'x'.repeat(200)}` };
-    ServiceManager.find((error) => errors.push([error.code, error.errno]), long)?.ready('');
-    expect(errors[1]).toEqual(['ERR_SERVICE_MANAGER', 'EINVAL']);
+    const another = ServiceManager.find(hear, long);
+    another?.ready('');
+    another?.stopping('');
+    expect(heard[1]).toBe('ERR_SERVICE_MANAGER EINVAL');
+  });
+
+  it('that comes late is told within a second what it missed, and that is reported as mended', async () => {
+    heard.length = 0;
+    const socket = join(directory, 'late');
+    const manager = ServiceManager.find(hear, { NOTIFY_SOCKET: socket });
+    manager?.ready('1 vif attached');
+    manager?.status('2 vifs attached');
+    manager?.forget('vif7.0');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    using datagrams = await Datagrams.bind(socket);
+    await datagrams.until('FDSTOREREMOVE');
+    expect(datagrams.received).toEqual(['READY=1;STATUS=2 vifs attached', 'FDSTOREREMOVE=1;FDNAME=vif7.0']);
+    await expect.poll(() => heard).toEqual(['ERR_SERVICE_MANAGER ENOENT', 'mended ENOENT']);
+    rmSync(socket);
+    manager?.status('1 vif attached');
+    expect(heard).toHaveLength(3);
+    manager?.stopping('');
   });
 });

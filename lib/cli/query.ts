@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
-import { hostRemedy, VifdError, type VifdErrorCode } from '../errors.js';
+import { hostRemedy, VifdError, type VifdErrorCode, type VifdErrorDetails } from '../errors.js';
 
 /**
  * How other programs ask a running vifd: a unix socket in its runtime directory, for its user alone. One line of JSON
@@ -159,12 +159,7 @@ function questionIn(text: string): Question {
 export async function ask<T>(directory: string, question: Question): Promise<T> {
   const path = join(directory, SOCKET);
   const text = await exchange(path, `${JSON.stringify(question)}\n`);
-  if (text === '') {
-    const message =
-      `The vifd at ${path} closed the connection without an answer, as it does while it has no file descriptor left (EMFILE: ` +
-      `${hostRemedy('EMFILE')}) or ${CONNECTIONS_MAX} others ask: ask again.`;
-    throw new VifdError('ERR_QUERY', message);
-  }
+  if (text === '') throw unanswered(path);
   let answer: Answer<T>;
   try {
     answer = JSON.parse(text);
@@ -205,9 +200,18 @@ function unreachable(path: string, cause: NodeJS.ErrnoException): VifdError {
     const message = `No vifd answers at ${path}: start \`vifd run\`, or name its directory by --journal.`;
     return new VifdError('ERR_NOT_RUNNING', message, details);
   }
+  if (code === 'ECONNRESET' || code === 'EPIPE') return unanswered(path, details);
   return new VifdError(
     'ERR_QUERY',
     `The vifd at ${path} cannot be asked (${code}): run this as its user.`,
     details,
   );
+}
+
+/** The connection was closed at once: libuv does so with what it cannot accept, and vifd with what is more than it serves. */
+function unanswered(path: string, details: VifdErrorDetails = {}): VifdError {
+  const message =
+    `The vifd at ${path} closed the connection without an answer, as it does while it has no file descriptor left (EMFILE: ` +
+    `${hostRemedy('EMFILE')}), or while ${CONNECTIONS_MAX} others ask: ask again.`;
+  return new VifdError('ERR_QUERY', message, details);
 }

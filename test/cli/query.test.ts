@@ -1,8 +1,8 @@
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createConnection } from 'node:net';
+import { createConnection, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ask, type QueryServer, type Question, serveQueries } from '../../lib/cli/query.js';
 import { VifdError } from '../../lib/errors.js';
 
@@ -89,5 +89,29 @@ describe('asking a running vifd', () => {
       message: expect.stringMatching(/start `vifd run`/),
     });
     await expect(serveQueries(join(directory, 'none'), answer)).rejects.toMatchObject({ code: 'ERR_QUERY' });
+  });
+
+  it('that is not answered says that descriptors may be wanting', async () => {
+    await server?.[Symbol.asyncDispose]();
+    server = undefined;
+    const deaf = createServer((socket) => socket.resume().end()).listen(join(directory, 'socket'));
+    await expect(ask(directory, { ask: 'show' })).rejects.toMatchObject({
+      code: 'ERR_QUERY',
+      message: expect.stringMatching(/EMFILE: raise .*LimitNOFILE/),
+    });
+    await new Promise((resolve) => deaf.close(resolve));
+  });
+
+  it('that cannot be accepted is reported with its remedy, and the socket is not listened at any more', async () => {
+    await server?.[Symbol.asyncDispose]();
+    const made = vi.spyOn(process.getBuiltinModule('node:net'), 'createServer');
+    const errors: VifdError[] = [];
+    server = await serveQueries(directory, answer, (error) => errors.push(error));
+    const [{ value }] = made.mock.results as { value: Server }[];
+    made.mockRestore();
+    value?.emit('error', Object.assign(new Error('accept'), { code: 'EMFILE' }));
+    expect(errors).toMatchObject([{ code: 'ERR_QUERY', errno: 'EMFILE' }]);
+    expect(errors[0]?.message).toMatch(/cannot be accepted \(EMFILE\).*LimitNOFILE/);
+    expect(value?.listening).toBe(false);
   });
 });

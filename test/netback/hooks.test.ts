@@ -46,6 +46,11 @@ describe('a hook', () => {
   const errors = () => world.errors.map(({ code, message }) => `${code} ${message}`);
 
   const resizable = Reflect.construct(ArrayBuffer, [60, { maxByteLength: 120 }]) as ArrayBuffer;
+  const revoked = () => {
+    const { proxy, revoke } = Proxy.revocable([], {});
+    revoke();
+    return proxy;
+  };
   const kinds: [string, () => unknown, string][] = [
     ['undefined', () => undefined, 'returned undefined'],
     ['null', () => null, 'returned null'],
@@ -53,7 +58,8 @@ describe('a hook', () => {
     ['a typo', () => 'Pass', "returned 'Pass'"],
     ['text that forges lines', () => '\n<0>forged', "returned '\\n<0>forged'"],
     ['an object', () => ({}), 'returned an object'],
-    ['an array of numbers', () => [1, 2], 'returned an object'],
+    ['an array of numbers', () => [1, 2], 'returned an array that is no Uint8Array'],
+    ['a proxy that was revoked', revoked, 'returned an object'],
     ['an empty array', () => new Uint8Array(0), 'empty or detached'],
     ['an array that is shorter than an Ethernet header', () => new Uint8Array(13), 'an array of 13 bytes'],
     ['an array that is too long', () => new Uint8Array(70_000), 'an array of 70000 bytes'],

@@ -75,6 +75,23 @@ describe('the life of a vif', () => {
     expect(world.errors[0]?.message).toMatch(/no bridge/);
   });
 
+  it('reports a state of its guest that is none, once, until there is one', async () => {
+    world = await World.open();
+    await world.start('copy');
+    await create();
+    await join();
+    await write(`${FRONT}/state`, 'banana\n');
+    await write(`${BACK}/rate`, '1,2');
+    const message =
+      "vif7.0: its guest's state is 'banana\\n', no state of xenbus: it counts as gone until its guest connects again";
+    expect(world.errors).toMatchObject([{ code: 'ERR_PROTOCOL', message, vif: 'vif7.0' }]);
+    expect(vif()?.reason).toBe(message);
+    expect(await state()).toBe('6');
+    await write(`${FRONT}/state`, '1');
+    expect(world.mended).toMatchObject([{ message }]);
+    expect(await state()).toBe('2');
+  });
+
   it('ends with the toolstack: Closed, the port taken away, nothing left when the node goes', async () => {
     world = await World.open();
     await world.start('copy');

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { VifdError } from '../../lib/errors.js';
+import { VifdError } from '../../lib/errors.js';
 import { ModelStore } from '../../lib/xen/model/store/store.js';
 import { StoreClient } from '../../lib/xen/store/client.js';
+import { hindranceOf } from '../../lib/xen/store/hindrance.js';
 import { MessageType } from '../../lib/xen/store/wire.js';
 import { FakeDaemon, TestClock, turns } from './fake-daemon.js';
 
@@ -235,9 +236,39 @@ describe('while xenstored is away', () => {
     daemon.mood = 'well';
     await clock.advance(5000);
     expect(world.errors.map(({ errno }) => errno)).toEqual(['ECONNRESET', 'E2BIG']);
+    expect(world.errors[1]?.message).toMatch(/watch of "\/w".*quota of watches.*--watch-nb/);
     daemon.store = new ModelStore();
     await clock.advance(1000);
     expect(world.heard.slice(-2)).toEqual(['back', 'watch /w']);
+  });
+});
+
+describe('what hinders the next connection', () => {
+  it('is reported when it is something else than that xenstored is away, and again when it changes', async () => {
+    const { daemon, clock } = world;
+    daemon.die();
+    for (const refusal of ['ECONNREFUSED', 'ENOENT', 'EMFILE', 'EACCES', 'ENOENT', 'ECONNREFUSED']) {
+      daemon.refusal = refusal;
+      await clock.advance(3000);
+    }
+    expect(world.errors.map(({ errno }) => errno)).toEqual(['ECONNRESET', 'EMFILE', 'EACCES', 'ENOENT']);
+    expect(world.errors.map(({ message }) => message)).toEqual([
+      expect.stringContaining('start xenstored'),
+      expect.stringMatching(/cannot be connected to \(EMFILE\): raise .*LimitNOFILE/),
+      expect.stringMatching(/\(EACCES\): run vifd as root/),
+      expect.stringMatching(/\(ENOENT\): start xenstored/),
+    ]);
+    daemon.mood = 'well';
+    await clock.advance(2000);
+    expect(world.heard.at(-1)).toBe('back');
+  });
+
+  it('is, of several paths, what is wrong at the one where xenstored may be', () => {
+    const failed = (code: string) => Object.assign(new Error(code), { code });
+    const cause = new AggregateError([failed('ENOENT'), failed('EMFILE'), failed('ENOENT')]);
+    const error = new VifdError('ERR_XEN_UNAVAILABLE', 'tried', { cause });
+    expect(hindranceOf(error)).toMatchObject({ errno: 'EMFILE' });
+    expect(hindranceOf(failed('ENOTDIR'))).toMatchObject({ errno: 'ENOTDIR', remedy: 'start xenstored' });
   });
 });
 

@@ -57,6 +57,8 @@ export class FakeDaemon {
   /** 'away': nothing listens. 'hangs': takes what comes and responds to nothing. 'drops': ends each connection when asked. */
   mood: 'well' | 'away' | 'hangs' | 'drops' = 'well';
   connects = 0;
+  /** What a try to connect ends with while it is away. */
+  refusal = 'ECONNREFUSED';
   /** Serves one request in two turns of the event loop. */
   slow = false;
   /** Who clients are from now on. */
@@ -69,7 +71,7 @@ export class FakeDaemon {
 
   readonly connect = async (): Promise<Transport> => {
     this.connects += 1;
-    if (this.mood === 'away') throw Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
+    if (this.mood === 'away') throw Object.assign(new Error('connect'), { code: this.refusal });
     const link = new Link(this, () => this.#links.delete(link));
     this.#links.add(link);
     return link;

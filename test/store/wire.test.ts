@@ -15,6 +15,7 @@ import {
   MessageType,
   PAYLOAD_MAX,
   parsePermission,
+  storeError,
 } from '../../lib/xen/store/wire.js';
 
 const u32 = fc.nat(0xffff_ffff);
@@ -130,6 +131,21 @@ describe('permissions', () => {
 });
 
 describe('errors', () => {
+  it.each([
+    ['EAGAIN', MessageType.TRANSACTION_END, /transaction end failed with EAGAIN: other programs/],
+    ['ENOSPC', MessageType.TRANSACTION_START, /quota of transactions.*--transaction/],
+    ['ENOSPC', MessageType.WRITE, /write of "\/a" failed with ENOSPC: the quota of nodes.*--entry-nb/],
+    ['E2BIG', MessageType.WATCH, /quota of watches.*--watch-nb/],
+    ['E2BIG', MessageType.WRITE, /4096 bytes/],
+    ['EQUOTA', MessageType.MKDIR, /quota-maxentity/],
+    ['EACCES', MessageType.READ, /lacks the rights.*xenstore-chmod/],
+    ['EIO', MessageType.READ, /look at its log/],
+    ['ENOENT', MessageType.GET_PERMS, /failed with ENOENT\.$/],
+  ])('say what to do about %s', (errno, type, message) => {
+    const path = type === MessageType.TRANSACTION_START || type === MessageType.TRANSACTION_END ? '' : '/a';
+    expect(storeError(errno, type, path).message).toMatch(message);
+  });
+
   it('have names on the wire and numbers here', () => {
     expect(errnoNumber('ENOENT')).toBe(constants.errno.ENOENT);
     expect(errnoName(constants.errno.EAGAIN)).toBe('EAGAIN');
