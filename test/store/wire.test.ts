@@ -144,6 +144,10 @@ describe('errors', () => {
   ])('say what to do about %s', (errno, type, message) => {
     const path = type === MessageType.TRANSACTION_START || type === MessageType.TRANSACTION_END ? '' : '/a';
     expect(storeError(errno, type, path).message).toMatch(message);
+    expect(storeError(errno, type, path, storeError(errno, type, path)).message).toMatch(message);
+    expect(storeError(errno, type, path, new Error('gone')).message).toMatch(
+      /connection to xenstored was lost/,
+    );
   });
 
   it('have names on the wire and numbers here', () => {

@@ -209,7 +209,9 @@ export function errnoName(number: number): StoreErrno {
 export function storeError(errno: string, type: number, path: string, cause?: unknown): VifdError {
   const operation = typeName(type).toLowerCase().replaceAll('_', ' ');
   const shown = path === '' ? '' : ` of ${JSON.stringify(path)}`;
-  const why = cause === undefined ? reasonFor(errno, type) : 'the connection to xenstored was lost meanwhile';
+  // A conflict is the store's own word too; any other cause is that of a lost connection.
+  const refused = cause === undefined || (cause instanceof VifdError && cause.errno === errno);
+  const why = refused ? reasonFor(errno, type) : 'the connection to xenstored was lost meanwhile';
   const message = `xenstore ${operation}${shown} failed with ${errno}${why === undefined ? '' : `: ${why}`}.`;
   return new VifdError('ERR_STORE', message, { errno, cause });
 }
