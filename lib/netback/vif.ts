@@ -1,8 +1,8 @@
+import { Backoff } from '../backoff.js';
 import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port, PortTrouble } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import { Attachment } from './attachment.js';
-import { Backoff } from './backoff.js';
 import { VifCounters } from './counters.js';
 import { parseRate } from './credit.js';
 import { Faults } from './faults.js';
