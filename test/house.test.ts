@@ -29,6 +29,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   'service-manager': ['errors', 'text', 'addon'],
   cli: [
     'errors',
+    'backoff',
     'text',
     'host',
     'service-manager',
