@@ -1,7 +1,7 @@
 import { lstatSync, mkdirSync, readdirSync, type Stats, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from './addon.js';
-import { VifdError } from './errors.js';
+import { hostRemedy, VifdError } from './errors.js';
 import { isJournalOf, type JournalPages, type Journals } from './netback/journal.js';
 
 /**
@@ -90,6 +90,8 @@ function fileAt(path: string): Stats | undefined {
 /** What to do about a journal that cannot be opened. */
 function remedyOf(errno: string): string {
   if (errno === 'ENOSPC' || errno === 'EDQUOT') return 'Make room there';
+  if (errno === 'EMFILE' || errno === 'ENFILE' || errno === 'ENOMEM')
+    return hostRemedy(errno).replace(/^./, (first) => first.toUpperCase());
   return 'Make the directory writable, or name another by --journal';
 }
 

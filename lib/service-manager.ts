@@ -6,25 +6,34 @@ import { printable } from './text.js';
 export class ServiceManager {
   readonly #socket: string;
   readonly #onError: (error: VifdError) => void;
+  readonly #onMended: (error: VifdError) => void;
   #watchdog: NodeJS.Timeout | undefined;
-  #failed = false;
+  /** What stands between us and the manager. */
+  #fault: VifdError | undefined;
 
-  private constructor(socket: string, onError: (error: VifdError) => void) {
+  private constructor(
+    socket: string,
+    onError: (error: VifdError) => void,
+    onMended: (error: VifdError) => void,
+  ) {
     this.#socket = socket;
     this.#onError = onError;
+    this.#onMended = onMended;
   }
 
   /**
    * The manager that NOTIFY_SOCKET names: a path, or '@' and an abstract name. Undefined where there is none.
-   * @param onError is told of the first word that could not be sent, and of no other.
+   * @param onError gets the first message that cannot be sent, and no other until one can.
+   * @param onMended gets it again when messages can be sent again.
    */
   static find(
     onError: (error: VifdError) => void,
     env: NodeJS.ProcessEnv = process.env,
+    onMended: (error: VifdError) => void = () => undefined,
   ): ServiceManager | undefined {
     const socket = env.NOTIFY_SOCKET;
     if (!socket) return undefined;
-    const manager = new ServiceManager(socket, onError);
+    const manager = new ServiceManager(socket, onError, onMended);
     // Another process's, if the environment was handed on.
     if ((env.WATCHDOG_PID ?? `${process.pid}`) === `${process.pid}`)
       manager.#feedWatchdog(Number(env.WATCHDOG_USEC ?? 0) / 1000);
@@ -66,13 +75,19 @@ export class ServiceManager {
 
   #send(text: string, descriptor?: number): void {
     const status = addon().sendDatagram(this.#socket, text, descriptor);
-    if (status >= 0 || this.#failed) return;
-    this.#failed = true;
+    if (status >= 0) {
+      const fault = this.#fault;
+      this.#fault = undefined;
+      if (fault !== undefined) this.#onMended(fault);
+      return;
+    }
+    if (this.#fault !== undefined) return;
     const errno = errnoName(status);
     const message =
       `The service manager's socket ${this.#socket} takes no word (${errno}): it may believe that vifd has not ` +
       'started. Unset NOTIFY_SOCKET where there is no manager.';
-    this.#onError(new VifdError('ERR_SERVICE_MANAGER', message, { errno }));
+    this.#fault = new VifdError('ERR_SERVICE_MANAGER', message, { errno });
+    this.#onError(this.#fault);
   }
 }
 

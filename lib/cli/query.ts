@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
-import { VifdError, type VifdErrorCode } from '../errors.js';
+import { hostRemedy, VifdError, type VifdErrorCode } from '../errors.js';
 
 /**
  * How other programs ask a running vifd: a unix socket in its runtime directory, for its user alone. One line of JSON
@@ -57,7 +57,7 @@ export async function serveQueries(directory: string, answer: Answerer): Promise
     await listen(server, path);
   } catch (error) {
     const { code = 'EIO' } = error as NodeJS.ErrnoException;
-    const message = `${path} cannot be listened at (${code}): \`vifd show\` will not work; guests are served.`;
+    const message = `${path} cannot be listened at (${code}): \`vifd show\` will not work, guests are served; ${hostRemedy(code)}.`;
     throw new VifdError('ERR_QUERY', message, { errno: code, cause: error });
   }
   // It must not keep the process alive: an end is an end.

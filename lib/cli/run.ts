@@ -26,7 +26,11 @@ export async function run(options: RunOptions): Promise<void> {
   let started = false;
   // A start that waits for a store or a device that hangs: what is attached by then goes on as after a kill.
   stop.then(() => setTimeout(() => started || endProcess(0), HANGING_START_MS).unref());
-  const manager = ServiceManager.find((error) => plain.error(error, undefined));
+  const manager = ServiceManager.find(
+    (error) => plain.error(error, undefined),
+    process.env,
+    (error) => plain.mended(error, undefined),
+  );
   const log = manager === undefined ? plain : withManager(plain, manager);
   const { payload, journal, bridge, queues } = options;
   const taps = new Taps({ manager, kept: inheritedDescriptors(), multiQueue: queues > 1 });

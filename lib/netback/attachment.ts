@@ -218,7 +218,11 @@ export class Attachment {
     const { vif, onError } = this.#parts;
     this.#reason = reason;
     this.release('protocol-error');
-    onError(new VifdError('ERR_PROTOCOL', `${vif.id} stopped: ${reason}`, { vif: vif.id }));
+    onError(
+      new VifdError('ERR_PROTOCOL', `${vif.id} stopped until its guest connects again: ${reason}`, {
+        vif: vif.id,
+      }),
+    );
   }
 
   #named({ code, message, errno }: VifdError): VifdError {

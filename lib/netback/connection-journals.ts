@@ -25,8 +25,8 @@ export interface ConnectionJournals {
 }
 
 const SAID: Record<Ignored, string> = {
-  foreign: 'its journal is of another connection and was ignored',
-  damaged: 'its journal is damaged and was ignored: frames may be lost',
+  foreign: 'its journal is of another connection and was ignored: it is begun anew',
+  damaged: 'its journal is damaged and was ignored: frames may be lost, and it is begun anew',
 };
 
 /** The journals of one vif: `vif7.0` for what the guest programmed, `vif7.0.q0` and on for its queues. */

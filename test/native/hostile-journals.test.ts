@@ -60,7 +60,8 @@ describe('a journal that was spoilt while no backend ran is not used, and it is 
       const said = await serve(journalFiles(directory()), 3, () => {
         spoil();
       });
-      const line = 'ERR_JOURNAL: vif7.0: its journal is of another connection and was ignored';
+      const line =
+        'ERR_JOURNAL: vif7.0: its journal is of another connection and was ignored: it is begun anew';
       expect(said).toEqual([[], [line], [line]]);
     });
 

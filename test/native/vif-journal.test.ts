@@ -40,7 +40,7 @@ describe('the journals of a vif', () => {
     expect(said).toEqual([]);
     // The same rings, and one queue less: the guest has connected anew.
     expect(life().open(of(QUEUES.slice(0, 2))).vif.credit[0]).toBe(0);
-    expect(said).toEqual(['its journal is of another connection and was ignored']);
+    expect(said).toEqual(['its journal is of another connection and was ignored: it is begun anew']);
   });
 
   it('are one for the vif and one a queue; those that a connection does not have are removed', () => {

@@ -1,4 +1,4 @@
-import { VifdError } from '../../errors.js';
+import { hostRemedy, VifdError } from '../../errors.js';
 import type { Clock, Store, StoreWatch } from '../types.js';
 import { Connection, type Request } from './connection.js';
 import type { ConnectDescriptor } from './descriptor.js';
@@ -6,7 +6,7 @@ import type { Readiness } from './device.js';
 import { StoreOperations } from './operations.js';
 import { idleClock, Pauses, wallClock } from './retry.js';
 import type { OpenTransaction } from './transaction.js';
-import { connectFirst, errnoOf, storePaths, type Transport } from './transport.js';
+import { connectFirst, errnoOf, hostErrnoOf, storePaths, type Transport } from './transport.js';
 import { SILENT_MS, Watchdog } from './watchdog.js';
 import { type ClientWatch, ClientWatches } from './watches.js';
 import {
@@ -306,7 +306,12 @@ export class StoreClient extends StoreOperations implements Store {
         this.#adopt(await this.#establish(this.#closing.signal));
         return;
       } catch (error) {
-        if (this.#end === undefined && isRefusal(error)) {
+        if (this.#end !== undefined) return;
+        const errno = hostErrnoOf(error);
+        if (errno !== undefined) {
+          const what = `No connection to xenstored can be made (${errno})`;
+          this.#tellLost(what, hostRemedy(errno), errno, error);
+        } else if (isRefusal(error)) {
           const what = `xenstored is there and refuses a watch that vifd needs (${error.errno}): ${error.message}`;
           this.#tellLost(what, 'raise its quotas', error.errno, error);
         }

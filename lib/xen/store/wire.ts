@@ -209,8 +209,19 @@ export function errnoName(number: number): StoreErrno {
 export function storeError(errno: string, type: number, path: string, cause?: unknown): VifdError {
   const operation = typeName(type).toLowerCase().replaceAll('_', ' ');
   const shown = path === '' ? '' : ` of ${JSON.stringify(path)}`;
-  return new VifdError('ERR_STORE', `xenstore ${operation}${shown} failed with ${errno}.`, { errno, cause });
+  const remedy = REMEDIES[errno];
+  const message = `xenstore ${operation}${shown} failed with ${errno}${remedy === undefined ? '' : `: ${remedy}`}.`;
+  return new VifdError('ERR_STORE', message, { errno, cause });
 }
+
+/** What to do where vifd only tries again. */
+const REMEDIES: Record<string, string> = {
+  EACCES: 'give this domain the right to it (`xenstore-chmod`)',
+  EAGAIN: 'another client keeps changing the same nodes',
+  E2BIG: "raise xenstored's quota of watches",
+  EIO: "see xenstored's log",
+  ENOSPC: "raise xenstored's quotas of nodes and transactions",
+};
 
 /** Whether the store answered with this errno. */
 export function isStoreError(error: unknown, errno: StoreErrno): boolean {
