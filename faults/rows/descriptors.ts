@@ -1,21 +1,10 @@
-import { spawn } from 'node:child_process';
-import { BACKEND_PROGRAM } from '../../lib/demo/programs.js';
 import { COPY, type Row } from '../row.js';
 import { ip } from '../world/host.js';
 import { descriptorsAgain, noMoreDescriptors } from '../world/limits.js';
-import type { World } from '../world/world.js';
 
 const kind = 'descriptors';
 const setting = COPY;
 const LIMIT = /LimitNOFILE|ulimit|descriptors/;
-
-/** `vifd show`, whatever comes of it. */
-function query({ journals }: World): Promise<void> {
-  const child = spawn(process.execPath, [BACKEND_PROGRAM, 'show', '--journal', journals], {
-    stdio: 'ignore',
-  });
-  return new Promise((resolve) => child.once('exit', () => resolve()));
-}
 
 export const descriptorRows: readonly Row[] = [
   {
@@ -55,22 +44,6 @@ export const descriptorRows: readonly Row[] = [
       await xenstored.start(nodes);
     },
     mend: ({ inject }) => inject.system('socket', undefined),
-  },
-  {
-    name: 'queries cannot be accepted: EMFILE',
-    kind,
-    setting,
-    line: { names: 'no vif', cause: /EMFILE/, remedy: LIMIT },
-    inject: async (world) => {
-      await noMoreDescriptors(world.daemon.pid);
-      const askedMs = Date.now();
-      await query(world);
-      return askedMs;
-    },
-    mend: async (world) => {
-      await descriptorsAgain(world.daemon.pid);
-      await query(world);
-    },
   },
   {
     name: 'a journal cannot be opened: EMFILE',

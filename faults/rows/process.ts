@@ -35,7 +35,7 @@ export const processRows: readonly Row[] = [
     name: 'the query socket cannot be made: EMFILE',
     kind,
     setting,
-    line: { names: 'no vif', cause: /EMFILE/, remedy: /LimitNOFILE|ulimit|descriptors/ },
+    line: { names: 'no vif', cause: /listened at \(EMFILE\)/, remedy: /LimitNOFILE|ulimit|descriptors/ },
     inject: async (world) => {
       await world.restartDaemon();
       world.inject.system('socket', { errno: 'EMFILE', match: 'family-1-' });

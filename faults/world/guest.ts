@@ -144,6 +144,15 @@ export class FaultGuest implements AsyncDisposable {
     await knowNeighbour(bridge.name, address, mac);
   }
 
+  /** SIGSTOP: it responds to nothing, and takes nothing. */
+  pause(): void {
+    process.kill(this.pid, 'SIGSTOP');
+  }
+
+  resume(): void {
+    process.kill(this.pid, 'SIGCONT');
+  }
+
   async kill(): Promise<void> {
     await this.#child?.end('SIGKILL');
   }
