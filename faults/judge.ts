@@ -48,6 +48,10 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
     await world.settled();
     world.loaded = true;
   }
+  if (row.restarts === true && world.loaded) {
+    await world.restartDaemon();
+    await world.settled();
+  }
   const violationsBefore = world.guests.flatMap(({ violations }) => violations).length;
   const before = await world.holdings();
   const beganMs = Date.now();

@@ -145,6 +145,10 @@ export const linkRows: readonly Row[] = [
     inject: async ({ victim }) => {
       namespace = await elsewhere();
       await run('link', 'set', victim.vif, 'netns', String(namespace.pid));
+      const movedMs = Date.now();
+      // Nothing reaches the guest any more that it would reply to: it sends by itself.
+      await victim.sends();
+      return movedMs;
     },
     mend: async ({ victim }) => {
       const { pid } = namespace as Child;

@@ -24,6 +24,7 @@ export const processRows: readonly Row[] = [
     name: 'the run lock cannot be had at start: ENOSPC',
     kind,
     setting,
+    restarts: true,
     line: { names: 'no vif', cause: /ENOSPC/, remedy: /space|room|--journal/ },
     inject: async (world) => {
       world.inject.system('open', { errno: 'ENOSPC', match: 'vifd/lock' });
@@ -35,6 +36,7 @@ export const processRows: readonly Row[] = [
     name: 'the query socket cannot be made: EMFILE',
     kind,
     setting,
+    restarts: true,
     line: { names: 'no vif', cause: /listened at \(EMFILE\)/, remedy: /LimitNOFILE|ulimit|descriptors/ },
     inject: async (world) => {
       await world.restartDaemon();

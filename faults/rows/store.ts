@@ -152,6 +152,7 @@ export const storeRows: readonly Row[] = [
     name: 'vifd starts with a store that has lost a guest that runs',
     kind,
     setting,
+    loads: true,
     line: { cause: /xenstored has lost its node/, remedy: /written again/ },
     mended: /vif7\.0 attached again/,
     inject: async (world) => {

@@ -12,7 +12,8 @@ describe('a vif whose journal cannot be had is served all the same, and it is sa
     ])('%s', async (_what, errno, prepare) => {
       prepare(join(directory(), JOURNAL));
       const path = join(directory(), JOURNAL);
-      const line = `ERR_JOURNAL: Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames.`;
+      const remedy = 'Make the directory writable, or name another by --journal; it is tried again.';
+      const line = `ERR_JOURNAL: Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames. ${remedy}`;
       expect(await serve(journalFiles(directory()), 2)).toEqual([[line], [line]]);
     });
 
