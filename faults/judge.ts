@@ -45,6 +45,8 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
     await row.inject(world);
     await sleep(LOADS_MS);
     await row.mend(world);
+    // A lost connection is made again within a second, and its watches with it.
+    await sleep(LOADS_MS);
     await world.settled();
     world.loaded = true;
   }
