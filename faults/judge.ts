@@ -34,8 +34,9 @@ const LASTS_MS = 300;
 const LOADS_MS = 1200;
 /** An injection boots a guest at most. */
 const STEP_MS = 20_000;
+const LONG_STEP_MS = 120_000;
 /** Two busy cores schedule a ping late by a few hundred ms now and then; what hinders a neighbour costs more. */
-const NEIGHBOUR_MS = 1000;
+const NEIGHBOUR_MS = 2000;
 
 /** Injects one fault, takes its cause away, and judges what vifd did. */
 export async function judge(row: Row, world: World): Promise<Verdict> {
@@ -55,6 +56,10 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
     await world.settled();
     world.loaded = true;
   }
+  if (row.restarts === true && world.loaded) {
+    await world.restartDaemon();
+    await world.settled();
+  }
   const violationsBefore = world.guests.flatMap(({ violations }) => violations).length;
   const before = await world.holdings();
   const beganMs = Date.now();
@@ -64,7 +69,7 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const failures: string[] = [];
   const attempt = async <T>(what: string, work: () => T | Promise<T>): Promise<T | undefined> => {
     try {
-      return await withinMs(work(), STEP_MS);
+      return await withinMs(work(), row.long ? LONG_STEP_MS : STEP_MS);
     } catch (error) {
       failures.push(`${what} failed: ${error instanceof Error ? error.message : String(error)}`);
       return undefined;

@@ -16,12 +16,13 @@ const EXIT_USAGE = 2;
 const EXIT_SKIPPED = 77;
 
 async function main(args: readonly string[]): Promise<number> {
-  const { only, short, list, json, without } = parseOptions(args);
+  const { only, short, long, list, json, without } = parseOptions(args);
   // With --without the text chooses what is taken out, and the rows follow from that.
   const rows = ROWS.filter(
-    ({ name, kind, setting, short: isShort }) =>
+    ({ name, kind, setting, short: isShort, long: isLong }) =>
       (only === undefined || without || `${kind} ${setting.name} ${name}`.includes(only)) &&
-      (!short || isShort === true),
+      (!short || isShort === true) &&
+      (long || without || isLong !== true),
   );
   if (rows.length === 0) {
     process.stderr.write(

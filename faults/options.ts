@@ -4,6 +4,8 @@ export interface FaultOptions {
   /** Rows whose name, kind or setting contains it. */
   readonly only: string | undefined;
   readonly short: boolean;
+  /** With the rows that take minutes. */
+  readonly long: boolean;
   readonly list: boolean;
   readonly json: boolean;
   /** Takes out each report and each retry in turn. */
@@ -19,6 +21,7 @@ export function parseOptions(args: readonly string[]): FaultOptions {
     )
     .option('--only <text>', 'rows whose name, kind or setting contains the text')
     .option('--short', 'a tenth of the rows, one of each kind: what `npm test` runs', false)
+    .option('--long', 'with the rows that take minutes', false)
     .option('--list', 'the names of the rows, and nothing else', false)
     .option(
       '--without',

@@ -32,6 +32,10 @@ export interface Row {
   readonly lastsMs?: number;
   /** vifd loads a library when it first meets this: what that holds from then on is no leak. */
   readonly loads?: true;
+  /** It restarts vifd: what it holds is compared with one that was just started, too. */
+  readonly restarts?: true;
+  /** Takes minutes: with `--long` and `--without` alone. */
+  readonly long?: true;
   /** In the short form as well. */
   readonly short?: true;
 }

@@ -60,6 +60,8 @@ const BOOTS = [
   },
 ];
 
+/** What is tested, whatever is committed meanwhile. */
+const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
 buildLab();
 const { chooseTests, recordGreens } = await import('../build/lab/lab/tests/choose.js');
 
@@ -205,9 +207,8 @@ const results = await runAll(chosen);
 if (options.record) {
   // A run of some tests by name makes the others no older.
   const isLanding = options.only === '' && options.boot === undefined;
-  const head = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
   const all = JSON.parse(spawnSync(process.execPath, [main, 'list'], { encoding: 'utf8' }).stdout);
-  const recorded = recordGreens({ greens, tests: all, commit: head, isLanding, results });
+  const recorded = recordGreens({ greens, tests: all, commit, isLanding, results });
   writeFileSync(GREENS, `${JSON.stringify(recorded, null, 2)}\n`);
 }
 tellRest(rest);

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Verdict } from '../faults/judge.js';
+import { findSites } from '../faults/sites.js';
 import { difference, type Holdings } from '../faults/world/leftovers.js';
 
 const EXIT_SKIPPED = 77;
@@ -47,6 +48,28 @@ describe.skipIf(missing !== undefined)('the table of faults', () => {
       expect([status, stderr.trim().split('\n').length]).toEqual([2, 1]);
     },
   );
+});
+
+describe.skipIf(missing !== undefined)('the calls that are taken out of vifd', () => {
+  const sites = missing === undefined ? findSites('lib', 'dist') : [];
+
+  it('are found in source and compiled file alike, whole', () => {
+    expect(sites.length).toBeGreaterThan(40);
+    for (const { call, source } of sites) {
+      expect(call.endsWith(')')).toBe(true);
+      expect(source.slice(0, source.indexOf('('))).toBe(call.slice(0, call.indexOf('(')));
+    }
+  });
+
+  it('are reports, their ends, and retries', () => {
+    const files = (kind: string) =>
+      new Set(sites.filter((site) => site.kind === kind).map(({ file }) => file));
+    for (const kind of ['report', 'end', 'retry']) expect(files(kind)).toContain('netback/vif.ts');
+    // A loop that waits for its next try.
+    expect(sites.find(({ file, kind }) => file === 'xen/store/client.ts' && kind === 'retry')?.awaited).toBe(
+      true,
+    );
+  });
 });
 
 describe('what a vifd has left over', () => {

@@ -29,6 +29,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   'service-manager': ['backoff', 'errors', 'text', 'addon', 'xen/types'],
   cli: [
     'errors',
+    'backoff',
     'text',
     'host',
     'service-manager',

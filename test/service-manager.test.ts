@@ -98,4 +98,23 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
     expect(heard).toHaveLength(3);
     manager?.stopping('');
   });
+
+  it('that listens again is reported too, and reported anew when it goes again', async () => {
+    const socket = join(directory, 'again');
+    const events: string[] = [];
+    const manager = ServiceManager.find(
+      ({ errno }) => events.push(`lost ${errno}`),
+      { NOTIFY_SOCKET: socket },
+      ({ errno }) => events.push(`back ${errno}`),
+    );
+    manager?.status('nobody hears this');
+    {
+      using _datagrams = await Datagrams.bind(socket);
+      manager?.status('one');
+      manager?.status('two');
+      rmSync(socket);
+    }
+    manager?.status('nobody hears this either');
+    expect(events).toEqual(['lost ENOENT', 'back ENOENT', 'lost ENOENT']);
+  });
 });

@@ -1,9 +1,6 @@
-import { spawn } from 'node:child_process';
-import { BACKEND_PROGRAM } from '../../lib/demo/programs.js';
 import { COPY, type Row } from '../row.js';
 import { ip } from '../world/host.js';
 import { descriptorsAgain, noMoreDescriptors } from '../world/limits.js';
-import type { World } from '../world/world.js';
 
 const kind = 'descriptors';
 const setting = COPY;

@@ -62,6 +62,18 @@ export const diskRows: readonly Row[] = [
     mend: ({ victim }) => victim.reconnect().then(() => undefined),
   },
   {
+    name: 'a journal cannot be removed: EPERM',
+    kind,
+    setting,
+    line: { cause: /EPERM/, remedy: /./ },
+    mended: 'not logged',
+    inject: ({ inject, victim }) => {
+      inject.system('unlink', { errno: 'EPERM', match: '.journal' });
+      return victim.reconnect();
+    },
+    mend: ({ inject }) => inject.system('unlink', undefined),
+  },
+  {
     name: 'a journal unlinked while in use',
     kind,
     setting,

@@ -1,8 +1,11 @@
 import type { Child } from '../../lib/demo/children.js';
 import { COPY, type Row } from '../row.js';
+import { until } from '../world/until.js';
 
 const kind = 'guests';
 const setting = COPY;
+/** Its buffers last for a while, and then vifd waits for a minute. */
+const STALL_MS = 100_000;
 
 let guest: Child | undefined;
 
@@ -42,7 +45,28 @@ export const guestRows: readonly Row[] = [
     remedy: RECONNECT,
   }),
   misbehaving('guest: 100 changes of state', 'toggle', 'nothing to report'),
-  misbehaving('guest: as many nodes as it may have', 'flood', 'nothing to report'),
+  misbehaving('guest: as many nodes as it may have', 'flood', 'nothing to report', {
+    tidy: async ({ toolstack, victim }) => {
+      const names = await toolstack.list(victim.frontendPath);
+      for (const name of names.filter((one) => one.startsWith('note-')))
+        await toolstack.rm(`${victim.frontendPath}/${name}`);
+    },
+  }),
+  {
+    name: 'guest: takes no frames for a minute',
+    kind,
+    setting,
+    line: { cause: /takes no frames/, remedy: /until it does/ },
+    mended: /takes frames again/,
+    long: true,
+    inject: async ({ victim, lines }) => {
+      const before = lines.length;
+      victim.pause();
+      const said = () => lines.slice(before).find(({ text }) => text.includes('takes no frames'));
+      return (await until(said, STALL_MS))?.atMs;
+    },
+    mend: ({ victim }) => victim.resume(),
+  },
   {
     name: 'guest killed, and back',
     kind,

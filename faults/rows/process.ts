@@ -24,6 +24,7 @@ export const processRows: readonly Row[] = [
     name: 'the run lock cannot be had at start: ENOSPC',
     kind,
     setting,
+    restarts: true,
     line: { names: 'no vif', cause: /ENOSPC/, remedy: /space|room|--journal/ },
     inject: async (world) => {
       world.inject.system('open', { errno: 'ENOSPC', match: 'vifd/lock' });

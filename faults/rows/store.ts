@@ -6,6 +6,7 @@ const kind = 'store';
 const setting = COPY;
 const NO_VIF = 'no vif';
 const AGAIN = /tried again|tries again|start xenstored/;
+const RIGHTS = /give this domain the right/;
 
 /** vifd alone is refused something while the victim's guest connects anew. */
 function refused(name: string, refusal: Refusal, line: Row['line'], more: Partial<Row> = {}): Row {
@@ -84,7 +85,7 @@ export const storeRows: readonly Row[] = [
   refused(
     'xenstored commits nothing: EAGAIN',
     { errno: 'EAGAIN', path: '', types: ['end'] },
-    { cause: /EAGAIN/, remedy: AGAIN },
+    { cause: /EAGAIN/, remedy: /another client/ },
   ),
   refused(
     'xenstored takes no node: ENOSPC',
@@ -99,7 +100,7 @@ export const storeRows: readonly Row[] = [
   refused(
     "the guest's nodes cannot be read: EACCES",
     { errno: 'EACCES', path: '/domain/7/device/vif/0/(tx-ring-ref|event-channel|queue-0)', types: ['read'] },
-    { cause: /EACCES/, remedy: /permissions|rights|readable/ },
+    { cause: /EACCES/, remedy: RIGHTS },
     {
       inject: async ({ xenstored, victim }) => {
         await xenstored.refuse({
@@ -127,7 +128,7 @@ export const storeRows: readonly Row[] = [
     name: 'vifs cannot be listed: EACCES',
     kind,
     setting,
-    line: { names: NO_VIF, cause: /EACCES/, remedy: /permissions|rights|readable|tried again|tries again/ },
+    line: { names: NO_VIF, cause: /EACCES/, remedy: RIGHTS },
     inject: async ({ xenstored, victim }) => {
       await victim.unplug();
       await xenstored.refuse({ errno: 'EACCES', path: '/backend/vif$', types: ['list'] });
@@ -139,13 +140,35 @@ export const storeRows: readonly Row[] = [
     name: "a new vif's node cannot be read: EIO",
     kind,
     setting,
-    line: { cause: /EIO/, remedy: AGAIN },
+    line: { cause: /EIO/, remedy: /xenstored's log/ },
     inject: async ({ xenstored, victim }) => {
       await victim.unplug();
       await xenstored.refuse({ errno: 'EIO', path: '/backend/vif/7/0/(frontend|mac)', types: ['read'] });
       return victim.plug();
     },
     mend: ({ xenstored }) => xenstored.refuse(undefined),
+  },
+  {
+    name: 'vifd starts with a store that has lost a guest that runs',
+    kind,
+    setting,
+    loads: true,
+    line: { cause: /xenstored has lost its node/, remedy: /written again/ },
+    mended: /vif7\.0 attached again/,
+    inject: async (world) => {
+      const { nodes } = await world.xenstored.state();
+      world.kept = nodes.filter(({ path }) => /\/vif\/7(\/|$)|\/domain\/7(\/|$)/.test(path));
+      await world.xenstored.kill();
+      await world.xenstored.start(
+        nodes.filter((node) => !world.kept.includes(node)),
+        false,
+      );
+      return world.restartDaemon();
+    },
+    mend: async ({ xenstored, kept }) => {
+      await xenstored.write(kept);
+      await xenstored.letGuestsIn();
+    },
   },
   {
     name: 'hotplug-error written',

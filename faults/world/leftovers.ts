@@ -53,8 +53,10 @@ function descriptorsOf(pid: number): string[] {
   const targets = readdirSync(folder).flatMap((fd) => {
     try {
       const target = readlinkSync(`${folder}/${fd}`);
+      // xensim opens those of other handles as it needs them: what vifd's own handles hold is their mappings.
+      if (/\/session-\d+$/.test(target)) return [];
       // Numbers of sockets and pipes differ from one to the next. libuv keeps a descriptor in reserve, of /dev/null or /.
-      const name = target.replace(/\d+(?=\])/, 'N').replace(/session-\d+/, 'session-N');
+      const name = target.replace(/\d+(?=\])/, 'N');
       return [name === '/' ? '/dev/null' : name];
     } catch {
       return [];

@@ -196,17 +196,17 @@ export class World implements AsyncDisposable {
 
   /**
    * As `systemctl restart`: an operator's, so that what it costs the guests is no harm that a fault does to them.
-   * @returns when the new one was started.
+   * @returns when the new one was ready: what it meets at its start is to be logged by then, or soon after.
    */
   async restartDaemon(): Promise<number> {
     const fromMs = Date.now();
     await this.#daemon?.stop();
     await this.startDaemon();
-    const startedMs = Date.now();
     await this.daemon.ready();
+    const readyMs = Date.now();
     await this.neighbour.pings.servedAfter(Date.now(), SETTLE_MS);
     this.restarts.push({ fromMs, toMs: Date.now() });
-    return startedMs;
+    return readyMs;
   }
 
   /** The victim's bridge again, as an administrator makes it. */

@@ -26,6 +26,8 @@ export async function installUnit(tarball = '/mnt/vifd/build/lab/vifd.tgz'): Pro
   } else {
     await must('mkdir', '-p', folder);
     await must('tar', '-C', folder, '-xf', tarball, '--strip-components=1');
+    // As npm does with a package's programs.
+    await must('chmod', '755', `${folder}/dist/vifd.cjs`);
     await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
   }
   await must('cp', '-a', folder, copy);

@@ -1,5 +1,5 @@
+import { Backoff } from '../backoff.js';
 import { vifdErrorOf } from '../errors.js';
-import { Backoff } from '../netback/backoff.js';
 import { Faults } from '../netback/faults.js';
 import type { Clock } from '../xen/types.js';
 import type { EventLog } from './run-log.js';

@@ -1,7 +1,6 @@
 import { unended, VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
-import { Backoff } from './backoff.js';
 import { Connection } from './connection.js';
 import { type ConnectionJournals, VifJournals } from './connection-journals.js';
 import type { VifCounters } from './counters.js';

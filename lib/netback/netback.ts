@@ -3,7 +3,6 @@ import { retried, VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
-import { Backoff } from './backoff.js';
 import { Faults } from './faults.js';
 import { QUEUES_MAX } from './handshake.js';
 import type { Journals } from './journal.js';

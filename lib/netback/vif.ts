@@ -2,7 +2,6 @@ import { retried, VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.j
 import type { Port, PortTrouble } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import { Attachment } from './attachment.js';
-import { Backoff } from './backoff.js';
 import { VifCounters } from './counters.js';
 import { parseRate } from './credit.js';
 import { Faults } from './faults.js';

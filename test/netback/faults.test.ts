@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Backoff } from '../../lib/backoff.js';
 import { VifdError } from '../../lib/errors.js';
-import { Backoff } from '../../lib/netback/backoff.js';
 import { Faults } from '../../lib/netback/faults.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { Port, PortTrouble } from '../../lib/ports/types.js';
