@@ -41,18 +41,12 @@ const NEIGHBOUR_MS = 2000;
 /** Injects one fault, takes its cause away, and judges what vifd did. */
 export async function judge(row: Row, world: World): Promise<Verdict> {
   const { victim, neighbour } = world;
-  const wanted = row.line;
-  const isEnd = (text: string) => {
-    if (row.mended instanceof RegExp) return row.mended.test(text);
-    return text.includes('mended: ') && wanted !== 'nothing to report' && wanted.cause.test(text);
-  };
   if (row.loads === true && !world.loaded) {
-    const linesBeforeLoad = world.lines.length;
     await row.inject(world);
     await sleep(LOADS_MS);
     await row.mend(world);
-    // The next pause before vifd connects again may be a second long, and nothing changes meanwhile.
-    await until(() => world.lines.slice(linesBeforeLoad).find(({ text }) => isEnd(text)), SERVED_MS);
+    // A lost connection is made again within a second, and its watches with it.
+    await sleep(LOADS_MS);
     await world.settled();
     world.loaded = true;
   }
@@ -78,6 +72,7 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
 
   const happenedMs = await attempt('the injection', () => row.inject(world));
   const injectedMs = typeof happenedMs === 'number' ? happenedMs : Date.now();
+  const wanted = row.line;
   const found = () =>
     wanted === 'nothing to report'
       ? undefined
@@ -91,6 +86,10 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   const causeGoneMs = Date.now();
   // The cause may be gone before `mend` returns; what is measured is from the later of the two.
   const servedMs = await victim.pings.servedAfter(causeGoneMs, SERVED_MS);
+  const isEnd = (text: string) => {
+    if (row.mended instanceof RegExp) return row.mended.test(text);
+    return text.includes('mended: ') && wanted !== 'nothing to report' && wanted.cause.test(text);
+  };
   const ending = () => world.lines.slice(mendedFrom).find(({ text }) => isEnd(text));
   const endIsLogged = row.mended !== 'not logged' && wanted !== 'nothing to report';
   if (endIsLogged) await until(ending, Math.max(0, causeGoneMs + SERVED_MS - Date.now()));

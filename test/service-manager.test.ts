@@ -103,9 +103,12 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
     const socket = join(directory, 'again');
     const events: string[] = [];
     const manager = ServiceManager.find(
-      ({ errno }) => events.push(`lost ${errno}`),
+      {
+        clock: systemClock,
+        onError: ({ errno }) => events.push(`lost ${errno}`),
+        onMended: ({ errno }) => events.push(`back ${errno}`),
+      },
       { NOTIFY_SOCKET: socket },
-      ({ errno }) => events.push(`back ${errno}`),
     );
     manager?.status('nobody hears this');
     {
@@ -116,5 +119,6 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
     }
     manager?.status('nobody hears this either');
     expect(events).toEqual(['lost ENOENT', 'back ENOENT', 'lost ENOENT']);
+    manager?.stopping('');
   });
 });

@@ -6,15 +6,6 @@ const kind = 'descriptors';
 const setting = COPY;
 const LIMIT = /LimitNOFILE|ulimit|descriptors/;
 
-/** `vifd show`, whatever comes of it. What it writes to stderr is judged as if vifd had logged it. */
-function query({ journals, lines }: World): Promise<void> {
-  const child = spawn(process.execPath, [BACKEND_PROGRAM, 'show', '--journal', journals], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => lines.push({ text, atMs: Date.now() }));
-  return new Promise((resolve) => child.once('close', () => resolve()));
-}
-
 export const descriptorRows: readonly Row[] = [
   {
     name: "a new vif's tap cannot be opened: EMFILE",
@@ -53,24 +44,6 @@ export const descriptorRows: readonly Row[] = [
       await xenstored.start(nodes);
     },
     mend: ({ inject }) => inject.system('socket', undefined),
-  },
-  {
-    name: 'queries cannot be accepted: EMFILE',
-    kind,
-    setting,
-    // libuv closes what it cannot accept, and Node hears nothing of it: `vifd show` alone can tell.
-    line: { names: 'no vif', cause: /closed the connection.*EMFILE/, remedy: LIMIT },
-    mended: 'not logged',
-    inject: async (world) => {
-      await noMoreDescriptors(world.daemon.pid);
-      const askedMs = Date.now();
-      await query(world);
-      return askedMs;
-    },
-    mend: async (world) => {
-      await descriptorsAgain(world.daemon.pid);
-      await query(world);
-    },
   },
   {
     name: 'a journal cannot be opened: EMFILE',

@@ -36,6 +36,7 @@ export const processRows: readonly Row[] = [
     name: 'the query socket cannot be made: EMFILE',
     kind,
     setting,
+    restarts: true,
     line: { names: 'no vif', cause: /listened at \(EMFILE\)/, remedy: /LimitNOFILE|ulimit|descriptors/ },
     inject: async (world) => {
       await world.restartDaemon();

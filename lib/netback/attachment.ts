@@ -1,4 +1,5 @@
-import { unended, VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
+import { Backoff } from '../backoff.js';
+import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
 import { Connection } from './connection.js';
@@ -217,8 +218,11 @@ export class Attachment {
     const { vif, onError } = this.#parts;
     this.#reason = reason;
     this.release('protocol-error');
-    const message = `${vif.id} stopped: ${unended(reason)}. It is served again when its guest connects again.`;
-    onError(new VifdError('ERR_PROTOCOL', message, { vif: vif.id }));
+    onError(
+      new VifdError('ERR_PROTOCOL', `${vif.id} stopped until its guest connects again: ${reason}`, {
+        vif: vif.id,
+      }),
+    );
   }
 
   #named({ code, message, errno }: VifdError): VifdError {

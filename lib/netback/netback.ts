@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { Backoff } from '../backoff.js';
 import { retried, VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';

@@ -1,3 +1,4 @@
+import { Backoff } from '../backoff.js';
 import { retried, VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port, PortTrouble } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';

@@ -1,4 +1,4 @@
-import { hostRemedy, VifdError } from '../../errors.js';
+import { VifdError } from '../../errors.js';
 import type { Clock, Store, StoreWatch } from '../types.js';
 import { Connection, type Request } from './connection.js';
 import type { ConnectDescriptor } from './descriptor.js';
@@ -7,7 +7,7 @@ import { errnoOr, hindranceOf, isAbsence, START_XENSTORED } from './hindrance.js
 import { StoreOperations } from './operations.js';
 import { idleClock, Pauses, wallClock } from './retry.js';
 import type { OpenTransaction } from './transaction.js';
-import { connectFirst, errnoOf, hostErrnoOf, storePaths, type Transport } from './transport.js';
+import { connectFirst, errnoOf, storePaths, type Transport } from './transport.js';
 import { SILENT_MS, Watchdog } from './watchdog.js';
 import { type ClientWatch, ClientWatches } from './watches.js';
 import {

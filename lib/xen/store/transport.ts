@@ -137,13 +137,3 @@ export function errnoOf(error: unknown): string {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
   return error instanceof Error ? error.message : String(error);
 }
-
-/** Of a connection that could not be made: what the host is short of, if it is that. */
-export function hostErrnoOf(error: unknown): string | undefined {
-  const { code, cause } = error as NodeJS.ErrnoException;
-  if (code !== undefined && HOST_ERRNOS.has(code)) return code;
-  const causes = cause instanceof AggregateError ? cause.errors : [];
-  return causes.map(hostErrnoOf).find((errno) => errno !== undefined);
-}
-
-const HOST_ERRNOS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);

@@ -258,15 +258,6 @@ function reasonFor(errno: string, type: number): string | undefined {
   }
 }
 
-/** What to do where vifd only tries again. */
-const REMEDIES: Record<string, string> = {
-  EACCES: 'give this domain the right to it (`xenstore-chmod`)',
-  EAGAIN: 'another client keeps changing the same nodes',
-  E2BIG: "raise xenstored's quota of watches",
-  EIO: "see xenstored's log",
-  ENOSPC: "raise xenstored's quotas of nodes and transactions",
-};
-
 /** Whether the store answered with this errno. */
 export function isStoreError(error: unknown, errno: StoreErrno): boolean {
   return error instanceof VifdError && error.code === 'ERR_STORE' && error.errno === errno;
