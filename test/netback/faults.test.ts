@@ -174,7 +174,7 @@ describe('a vif whose host fails', () => {
     expect(vif(7)).toBeUndefined();
     expect(vif(8)?.state).toBe('connected');
     expect(world.netback.faults.map(({ message }) => message)).toEqual([
-      'vif7.0 cannot be served yet: reading failed (EIO)',
+      'vif7.0 cannot be served yet: reading failed (EIO); vifd tries again.',
     ]);
     readable = true;
     await hypervisor.advance(1000);
