@@ -21,7 +21,10 @@ export const hookRows: readonly Row[] = [
   hook('throws', 'throws', { cause: /hook.*defect/, remedy: /./ }, { short: true }),
   hook('is async', 'async', { cause: /hook.*(Promise|async)/, remedy: VERDICTS }),
   hook('returns a typo', 'typo', { cause: /hook.*pas\b/, remedy: VERDICTS }),
-  hook('returns no frames', 'nothing', { cause: /hook returned an array that is no Uint8Array/, remedy: VERDICTS }),
+  hook('returns no frames', 'nothing', {
+    cause: /hook returned an array that is no Uint8Array/,
+    remedy: VERDICTS,
+  }),
   hook(
     'hangs for 500 ms',
     'hangs',
