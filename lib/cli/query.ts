@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { lstatSync, rmSync, type Stats } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import { VifdError, type VifdErrorCode } from '../errors.js';
@@ -32,6 +32,8 @@ type Answer<T> =
 
 export interface QueryServer extends AsyncDisposable {
   readonly path: string;
+  /** False when its socket was deleted or replaced: then no question reaches it. */
+  readonly stands: boolean;
 }
 
 /** node:net costs a start 4 ms: it is loaded where it is needed. */
@@ -62,13 +64,25 @@ export async function serveQueries(directory: string, answer: Answerer): Promise
   }
   // It must not keep the process alive: an end is an end.
   server.unref();
+  const own = socketAt(path);
+  const isOwn = (there: Stats | undefined) => there?.ino === own?.ino && there?.dev === own?.dev;
   return {
     path,
+    get stands() {
+      return isOwn(socketAt(path));
+    },
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
+      const there = socketAt(path);
+      // libuv deletes by name what it listened at, and another vifd's must stay. This descriptor ends with the process.
+      if (there !== undefined && !isOwn(there)) return;
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+function socketAt(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
 }
 
 function listen(server: Server, path: string): Promise<void> {

@@ -120,10 +120,13 @@ class GrantTable {
 /** The grant tables of all domains. */
 export class GrantTables {
   readonly #random: Random;
+  readonly #isThere: (domid: number) => boolean;
   readonly #tables = new Map<number, GrantTable>();
 
-  constructor(random: Random) {
+  /** @param isThere whether a domain that was there has not been released since. */
+  constructor(random: Random, isThere: (domid: number) => boolean) {
     this.#random = random;
+    this.#isThere = isThere;
   }
 
   addDomain(domid: number): void {
@@ -136,7 +139,8 @@ export class GrantTables {
     if (table === undefined) return GNTST_BAD_DOMAIN;
     if (ref >= 2 ** REF_BITS) return GNTST_BAD_GNTREF;
     const grant = table.get(ref);
-    if (grant === undefined || grant.ended || grant.to !== user) return GNTST_GENERAL_ERROR;
+    if (grant === undefined || grant.ended || grant.to !== user)
+      return this.#isThere(granter) ? GNTST_GENERAL_ERROR : GNTST_BAD_DOMAIN;
     return access === 'write' && grant.access === 'read' ? GNTST_GENERAL_ERROR : grant;
   }
 
