@@ -42,7 +42,12 @@ export const guestRows: readonly Row[] = [
     remedy: RECONNECT,
   }),
   misbehaving('guest: 100 changes of state', 'toggle', 'nothing to report'),
-  misbehaving('guest: as many nodes as it may have', 'flood', 'nothing to report'),
+  misbehaving('guest: as many nodes as it may have', 'flood', 'nothing to report', {
+    tidy: async ({ toolstack, victim: { frontendPath } }) => {
+      const notes = (await toolstack.list(frontendPath)).filter((key) => key.startsWith('note-'));
+      for (const note of notes) await toolstack.rm(`${frontendPath}/${note}`);
+    },
+  }),
   {
     name: 'guest killed, and back',
     kind,

@@ -143,6 +143,7 @@ export class World implements AsyncDisposable {
   async misbehave(mode: string): Promise<Child> {
     const done = promised();
     const { domid, storeSocket } = this.victim.plan;
+    await this.victim.renew();
     const child = await Child.start({
       name: `a guest that does ${mode}`,
       command: [...GUARD, process.execPath, RAW_GUEST, mode],

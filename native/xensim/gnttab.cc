@@ -39,7 +39,8 @@ template <typename Foreign>
 inline int16_t find_place(Host &host, const Foreign &foreign, uint32_t length, bool write, Place *place) {
   Peer *peer = host.peer(foreign.domid);
   if (__builtin_expect(!peer, 0)) return status_bad_domain;
-  if (__builtin_expect(foreign.ref >= max_grants, 0)) return status_bad_gntref;
+  if (__builtin_expect(foreign.ref >= max_grants, 0))
+    return is_there(host, foreign.domid) ? status_bad_gntref : status_bad_domain;
   place->entry = &peer->tables->grants[foreign.ref];
   place->grant = place->entry->load(std::memory_order_acquire);
   uint64_t wanted = make_grant(grant_permit, host.domid(), 0, 0);

@@ -1,7 +1,16 @@
 /** The contract of GrantBatch. */
 import { expect, test } from 'vitest';
 import { OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } from '../../lib/xen/types.js';
-import { fill, GNTST_bad_copy_arg, GNTST_bad_domain, granted, paint, slice, statuses, type World } from './contract-world.js';
+import {
+  fill,
+  GNTST_bad_copy_arg,
+  GNTST_bad_domain,
+  granted,
+  paint,
+  slice,
+  statuses,
+  type World,
+} from './contract-world.js';
 
 export function copyTests(world: World): void {
   test('has room for its operations and a header', () => {

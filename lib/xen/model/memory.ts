@@ -137,10 +137,11 @@ export class GrantTables {
   find(granter: number, ref: number, user: number, access: Access): Grant | number {
     const table = this.#tables.get(granter);
     if (table === undefined) return GNTST_BAD_DOMAIN;
-    if (ref >= 2 ** REF_BITS) return GNTST_BAD_GNTREF;
     const grant = table.get(ref);
-    if (grant === undefined || grant.ended || grant.to !== user)
-      return this.#isThere(granter) ? GNTST_GENERAL_ERROR : GNTST_BAD_DOMAIN;
+    if (grant === undefined || grant.ended || grant.to !== user) {
+      if (!this.#isThere(granter)) return GNTST_BAD_DOMAIN;
+      return ref >= 2 ** REF_BITS ? GNTST_BAD_GNTREF : GNTST_GENERAL_ERROR;
+    }
     return access === 'write' && grant.access === 'read' ? GNTST_GENERAL_ERROR : grant;
   }
 

@@ -5,7 +5,7 @@ import type { ChannelFaultListener, EventChannel, Events } from '../types.js';
 import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
 import { isGuestFault } from './errno.js';
-import { LateEnds } from './late-ends.js';
+import type { LateEnds } from './late-ends.js';
 
 /** Ports taken from the kernel in one turn of the event loop; more wait for the next turn. */
 const PORTS_PER_TURN_MAX = 256;
@@ -88,7 +88,11 @@ export class XenEvents implements Events, Disposable {
         if (late >= 0 && remote !== undefined) this.#closing.delete(remote);
         return late;
       });
-      if (error < 0 && remote !== undefined) this.#closing.add(remote);
+      if (error >= 0 || remote === undefined) return;
+      this.#closing.add(remote);
+      const [domid, remotePort] = remote.split(':');
+      const what = `Closing event channel ${remotePort} of domain ${domid}`;
+      parts.onFault?.(hostFault(what, errnoName(error)));
     });
     this.#channels.set(port, channel);
     return channel;
