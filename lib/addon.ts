@@ -24,6 +24,8 @@ export interface Addon {
   /** @returns the process that has it; 0: none, or no such file; or -errno. */
   lockHolder(path: string): number;
   /** No error when it is not ours. */
+  /** @returns 1 while the file that this process has locked is there; 0 when it was deleted or replaced; or -errno. */
+  lockStands(path: string): number;
   unlockFile(path: string): number;
   /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
@@ -206,21 +208,27 @@ export interface NativeLink {
   readonly mac: string;
   readonly mtu: number;
   readonly up: boolean;
+  /** It has a carrier (IFF_LOWER_UP); false while it is down. */
+  readonly carrier: boolean;
+  /** The kernel's work on its coming up is done (IFF_RUNNING), which is later than `up` and `carrier`; false without either. */
+  readonly running: boolean;
   /** Index of what it is in; 0 for nothing. */
   readonly master: number;
   readonly masterKind: string;
   /** Flags of its port, where `masterKind` is `bridge`; those that the kernel has. */
   readonly port?: Readonly<Record<string, number>>;
+  /** IFLA_BRPORT_STATE of that port (linux/if_bridge.h, BR_STATE_*). */
+  readonly portState?: number;
 }
 
 export type NativeLinkChange = Partial<
   Pick<NativeLink, 'name' | 'alias' | 'mtu' | 'up' | 'master'> & { readonly mac: Uint8Array }
 >;
 
-/** `gone`: deleted, or moved to another network namespace. `port`: the flags of its port alone. */
+/** `gone`: deleted, or moved to another network namespace. `port`: the flags and the state of its port alone. */
 export type NativeLinkEvent =
   | (NativeLink & { readonly event: 'link' | 'gone' })
-  | { readonly event: 'port'; readonly index: number; readonly port?: Readonly<Record<string, number>> };
+  | ({ readonly event: 'port' } & Pick<NativeLink, 'index' | 'port' | 'portState'>);
 
 export interface NativeLinkEvents {
   /** For `watch`. */

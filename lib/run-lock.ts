@@ -6,6 +6,8 @@ import { makeRuntimeDirectory, unusable } from './runtime-directory.js';
 /** One vifd serves from a directory at a time: two would answer the same requests. */
 export interface RunLock extends Disposable {
   readonly directory: string;
+  /** False when its file was deleted or replaced: from then on it keeps no other vifd out. */
+  readonly stands: boolean;
 }
 
 /**
@@ -24,7 +26,22 @@ export function takeRunLock(directory: string): RunLock {
       `Another vifd (process ${holder}) serves from ${directory}: end it first, or name another directory by --journal.`,
     );
   }
-  return { directory, [Symbol.dispose]: () => void addon().unlockFile(path) };
+  return {
+    directory,
+    // What cannot be looked at now is not known to be gone.
+    get stands() {
+      return addon().lockStands(path) !== 0;
+    },
+    [Symbol.dispose]: () => void addon().unlockFile(path),
+  };
+}
+
+/** The lock of a directory was deleted or replaced beneath the vifd that had it. */
+export function lockGone(directory: string): VifdError {
+  return new VifdError(
+    'ERR_JOURNAL',
+    `The run lock ${lockPath(directory)} was deleted while vifd runs, and a second vifd could start: it is made again.`,
+  );
 }
 
 /** @returns the process of the vifd that serves from `directory`; undefined when there is none. */

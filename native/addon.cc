@@ -31,6 +31,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["mapFile"] = Napi::Function::New(env, vifd::MapFile, "mapFile");
   exports["lockFile"] = Napi::Function::New(env, vifd::LockFile, "lockFile");
   exports["lockHolder"] = Napi::Function::New(env, vifd::LockHolder, "lockHolder");
+  exports["lockStands"] = Napi::Function::New(env, vifd::LockStands, "lockStands");
   exports["unlockFile"] = Napi::Function::New(env, vifd::UnlockFile, "unlockFile");
   exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");

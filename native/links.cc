@@ -54,15 +54,18 @@ void EachNested(const rtattr* nest, const std::function<void(uint16_t, const rta
   EachAttribute(static_cast<const rtattr*>(RTA_DATA(nest)), RTA_PAYLOAD(nest), call);
 }
 
-Napi::Object PortFlags(Napi::Env env, const rtattr* nest) {
-  Napi::Object out = Napi::Object::New(env);
+// Sets `port` and `portState` of `link`.
+void ReadPort(const rtattr* nest, Napi::Object* link) {
+  Napi::Object out = Napi::Object::New(link->Env());
   EachNested(nest, [&](uint16_t type, const rtattr* attribute) {
+    if (type == IFLA_BRPORT_STATE && RTA_PAYLOAD(attribute) >= 1)
+      (*link)["portState"] = static_cast<double>(*static_cast<const uint8_t*>(RTA_DATA(attribute)));
     for (const auto& [name, known] : kPortFlags) {
       if (type == known && RTA_PAYLOAD(attribute) >= 1)
         out[name] = static_cast<double>(*static_cast<const uint8_t*>(RTA_DATA(attribute)));
     }
   });
-  return out;
+  (*link)["port"] = out;
 }
 
 void ReadLinkInfo(const rtattr* info, Napi::Object* out) {
@@ -74,7 +77,7 @@ void ReadLinkInfo(const rtattr* info, Napi::Object* out) {
     if (type == IFLA_INFO_SLAVE_DATA) data = attribute;
   });
   (*out)["masterKind"] = master_kind;
-  if (master_kind == "bridge" && data != nullptr) (*out)["port"] = PortFlags(out->Env(), data);
+  if (master_kind == "bridge" && data != nullptr) ReadPort(data, out);
 }
 
 std::string Address(const rtattr* attribute) {
@@ -102,13 +105,15 @@ Napi::Value ReadLink(Napi::Env env, const nlmsghdr* header) {
     if (gone) return env.Undefined();
     out["event"] = "port";
     EachAttribute(IFLA_RTA(link), bytes, [&](uint16_t type, const rtattr* attribute) {
-      if (type == IFLA_PROTINFO) out["port"] = PortFlags(env, attribute);
+      if (type == IFLA_PROTINFO) ReadPort(attribute, &out);
     });
     return out;
   }
   if (link->ifi_family != AF_UNSPEC) return env.Undefined();
   out["event"] = gone ? "gone" : "link";
   out["up"] = (link->ifi_flags & IFF_UP) != 0;
+  out["carrier"] = (link->ifi_flags & IFF_LOWER_UP) != 0;
+  out["running"] = (link->ifi_flags & IFF_RUNNING) != 0;
   out["name"] = "";
   out["alias"] = "";
   out["kind"] = "";

@@ -136,15 +136,20 @@ function killedBefore(lives: readonly LifeRecord[], life: number): boolean {
   return lives[life - 1]?.plan.end === 'kill';
 }
 
-/** A life complains of a journal that was spoilt, or whose guest rebooted when nobody saw it; of nothing else. */
-function judgeComplaints({ complaints, guests, lives }: Run): string[] {
+/**
+ * A process reports a journal that was spoilt, or whose guest rebooted while no process ran, and a port that refuses frames; nothing
+ * else.
+ */
+function judgeComplaints({ complaints, guests, lives, scenario }: Run): string[] {
   const faults: string[] = [];
+  const refuses = (scenario.faults.portRefusesEvery ?? 0) > 0;
   for (const { life, code, vif, message } of complaints) {
     const guest = guests.find((one) => one.vif === vif);
     const earlier = lives.slice(0, life);
     const strange = earlier.some(({ plan }) => plan.harm !== undefined || plan.reboot !== undefined);
     if (code === 'ERR_JOURNAL' && strange) continue;
     if (code === 'ERR_PROTOCOL' && guest?.torn === true) continue;
+    if (code === 'ERR_TAP' && refuses) continue;
     faults.push(`life ${life} complains: ${message}`);
   }
   return faults;

@@ -3,11 +3,13 @@ import { Child, command, enter, GUARD } from '../../lib/demo/children.js';
 import { promised } from '../../lib/demo/wait.js';
 import { COPY, type Row } from '../row.js';
 import { ip } from '../world/host.js';
-import { VICTIM_BRIDGE, type World } from '../world/world.js';
+import { NEIGHBOUR_BRIDGE, VICTIM_BRIDGE, type World } from '../world/world.js';
 
 const kind = 'links';
 const setting = COPY;
 const BRIDGE = VICTIM_BRIDGE.name;
+const OTHER_BRIDGE = NEIGHBOUR_BRIDGE.name;
+const SERVED_MS = 2000;
 
 async function run(...words: string[]): Promise<void> {
   await ip(...words);
@@ -23,6 +25,17 @@ async function elsewhere(): Promise<Child> {
   });
   await inside.done;
   return child;
+}
+
+/** Host and guest meet in this bridge: each knows where the other is. */
+async function meet({ victim }: World, bridge: string): Promise<void> {
+  const { address, mac } = victim.plan;
+  const own = bridge === BRIDGE ? VICTIM_BRIDGE : NEIGHBOUR_BRIDGE;
+  const gateway = [VICTIM_BRIDGE.address, 'lladdr', own.mac];
+  const inside = [...enter(victim.pid), 'ip'];
+  await run('neighbour', 'replace', address, 'lladdr', mac, 'dev', bridge, 'nud', 'permanent');
+  await run('route', 'replace', `${address}/32`, 'dev', bridge, 'src', VICTIM_BRIDGE.address);
+  await command(...inside, 'neighbour', 'replace', ...gateway, 'dev', 'eth0', 'nud', 'permanent');
 }
 
 /** A cause that is there when the victim's vif is made, and its end. */
@@ -75,6 +88,24 @@ export const linkRows: readonly Row[] = [
     line: { cause: /out of br0/, remedy: /ip link set (dev )?vif7\.0 master br0/ },
     inject: ({ victim }) => run('link', 'set', victim.vif, 'nomaster'),
     mend: ({ victim }) => run('link', 'set', victim.vif, 'master', BRIDGE),
+  },
+  {
+    name: 'tap moved into another bridge',
+    kind,
+    setting,
+    // An administrator's deed, that cuts nothing off: the guest is served there.
+    line: 'nothing to report',
+    inject: async (world) => {
+      await run('link', 'set', world.victim.vif, 'master', OTHER_BRIDGE);
+      await meet(world, OTHER_BRIDGE);
+      const served = await world.victim.pings.servedAfter(Date.now(), SERVED_MS);
+      if (served === undefined) throw new Error(`the guest is not served in ${OTHER_BRIDGE}`);
+    },
+    mend: async (world) => {
+      await run('link', 'set', world.victim.vif, 'master', BRIDGE);
+      await meet(world, BRIDGE);
+    },
+    tidy: ({ victim }) => run('route', 'delete', `${victim.plan.address}/32`),
   },
   {
     name: 'bridge deleted, and made again',
@@ -140,15 +171,19 @@ export const linkRows: readonly Row[] = [
     name: 'tap moved to another network namespace',
     kind,
     setting,
-    // It is known by its descriptor, and goes on; moving an interface sets it down.
-    line: { cause: /EIO|down/, remedy: /ip link set (vif7\.0 )?up/ },
+    // An administrator's deed, that cuts nothing off: the guest is served there, as soon as the tap is set up.
+    line: 'nothing to report',
     inject: async ({ victim }) => {
       namespace = await elsewhere();
+      const inside = enter(namespace.pid);
+      const there = (...words: string[]) => command(...inside, 'ip', ...words);
+      const { address, mac } = VICTIM_BRIDGE;
       await run('link', 'set', victim.vif, 'netns', String(namespace.pid));
-      const movedMs = Date.now();
-      // Nothing reaches the guest any more that it would reply to: it sends by itself.
-      await victim.sends();
-      return movedMs;
+      await there('link', 'add', BRIDGE, 'address', mac, 'type', 'bridge');
+      await there('address', 'add', `${address}/24`, 'dev', BRIDGE);
+      await there('link', 'set', BRIDGE, 'up');
+      await there('link', 'set', victim.vif, 'master', BRIDGE, 'up');
+      await command(...inside, 'ping', '-n', '-c', '1', '-w', '2', victim.plan.address);
     },
     mend: async ({ victim }) => {
       const { pid } = namespace as Child;

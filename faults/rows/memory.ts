@@ -49,7 +49,17 @@ export const memoryRows: readonly Row[] = [
   whileServing('unmasking an event channel: EIO', 'evtchn_unmask', 'EIO'),
   whileAttaching("mapping a guest's rings: ENOMEM", 'gnttab_map', 'ENOMEM'),
   whileAttaching('binding an event channel: EMFILE', 'evtchn_bind', 'EMFILE'),
-  whileAttaching("unmapping a guest's pages when it is gone: ENOMEM", 'gnttab_unmap', 'ENOMEM'),
+  {
+    ...whileAttaching("unmapping a guest's pages when it is gone: ENOMEM", 'gnttab_unmap', 'ENOMEM'),
+    // An unmap names no domain. The neighbour's pages stay mapped all the while.
+    inject: async ({ inject, victim }) => {
+      await victim.kill();
+      inject.xen('gnttab_unmap', 'ENOMEM');
+      await victim.boot();
+      return victim.published();
+    },
+    mend: ({ inject }) => inject.xen('gnttab_unmap', undefined),
+  },
   whileAttaching('unbinding an event channel when its guest is gone: EIO', 'evtchn_unbind', 'EIO'),
   {
     name: 'receiving events: EIO',

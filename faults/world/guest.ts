@@ -110,6 +110,7 @@ export class FaultGuest implements AsyncDisposable {
   /** Starts the guest. Resolves when it waits for vifd, with its end of the wire set up. */
   async boot(options: readonly string[] = this.#parts.options): Promise<void> {
     const { domid, mac, storeSocket } = this.plan;
+    await this.renew();
     const ready = promised();
     this.#child = await Child.start({
       name: this.vif,
@@ -157,6 +158,11 @@ export class FaultGuest implements AsyncDisposable {
 
   resume(): void {
     process.kill(this.pid, 'SIGCONT');
+  }
+
+  /** As the toolstack leaves a device for the next guest. A guest that was killed could not say that it has gone. */
+  async renew(): Promise<void> {
+    await this.write('state', '1');
   }
 
   async kill(): Promise<void> {

@@ -32,7 +32,7 @@ export interface Setting {
 
 /** The victim's bridge is not the neighbour's, so that what happens to one is no harm to the other. */
 export const VICTIM_BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:77:00:00:00:01' };
-const NEIGHBOUR_BRIDGE: BridgePlan = { name: 'br1', address: '10.78.0.1', mac: '02:78:00:00:00:01' };
+export const NEIGHBOUR_BRIDGE: BridgePlan = { name: 'br1', address: '10.78.0.1', mac: '02:78:00:00:00:01' };
 const RAW_GUEST = fileURLToPath(new URL('raw-guest.js', import.meta.url));
 const RUNTIME_MB = 48;
 const SETTLE_MS = 3000;
@@ -143,6 +143,7 @@ export class World implements AsyncDisposable {
   async misbehave(mode: string): Promise<Child> {
     const done = promised();
     const { domid, storeSocket } = this.victim.plan;
+    await this.victim.renew();
     const child = await Child.start({
       name: `a guest that does ${mode}`,
       command: [...GUARD, process.execPath, RAW_GUEST, mode],

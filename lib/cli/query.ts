@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { lstatSync, rmSync, type Stats } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import { hostRemedy, VifdError, type VifdErrorCode, type VifdErrorDetails } from '../errors.js';
@@ -32,6 +32,8 @@ type Answer<T> =
 
 export interface QueryServer extends AsyncDisposable {
   readonly path: string;
+  /** False when its socket was deleted or replaced: then no question reaches it. */
+  readonly stands: boolean;
 }
 
 /** node:net costs a start 4 ms: it is loaded where it is needed. */
@@ -70,10 +72,18 @@ export async function serveQueries(
   });
   // It must not keep the process alive: an end is an end.
   server.unref();
+  const own = socketAt(path);
+  const isOwn = (there: Stats | undefined) => there?.ino === own?.ino && there?.dev === own?.dev;
   return {
     path,
+    get stands() {
+      return isOwn(socketAt(path));
+    },
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
+      const there = socketAt(path);
+      // libuv deletes by name what it listened at, and another vifd's must stay. This descriptor ends with the process.
+      if (there !== undefined && !isOwn(there)) return;
       await new Promise((resolve) => server.close(resolve));
     },
   };
@@ -84,6 +94,10 @@ function unasked(what: string, errno: string, cause: unknown): VifdError {
     `${what} (${errno}): \`vifd show\` does not work until then, and guests are served. ` +
     `To mend this, ${hostRemedy(errno)}; vifd tries again.`;
   return new VifdError('ERR_QUERY', message, { errno, cause });
+}
+
+function socketAt(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
 }
 
 function listen(server: Server, path: string): Promise<void> {

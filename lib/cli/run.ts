@@ -67,8 +67,8 @@ export async function run(options: RunOptions): Promise<void> {
     await sweeping.run();
   }
   let answers: AsyncDisposable | undefined;
-  lock?.whenTaken((directory) => {
-    answers = answering(directory, netback, log);
+  lock?.whenTaken((directory, taken) => {
+    answers = answering(directory, netback, taken, log);
   });
   started = true;
   log.ready(netback);

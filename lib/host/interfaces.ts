@@ -186,7 +186,11 @@ function apply(known: Map<number, Interface>, event: NativeLinkEvent): void {
   const before = known.get(event.index);
   // Its own message says that it is in a bridge; without one these are flags of a port that it has left.
   if (before?.port !== undefined)
-    known.set(event.index, { ...before, port: { ...before.port, ...event.port } });
+    known.set(event.index, {
+      ...before,
+      port: { ...before.port, ...event.port },
+      ...(event.portState === undefined ? {} : { portState: event.portState }),
+    });
 }
 
 function unreadable(what: string, error: number): VifdError {

@@ -183,10 +183,7 @@ export class Attachment {
       hooks,
       counters: (queue) => counters.of(queue),
       onStop: (reason) => this.#stop(reason),
-      onHostFault: (fault) => {
-        if (fault === undefined) faults.end('host');
-        else faults.begin('host', this.#named(fault));
-      },
+      onHostFault: (fault) => this.#onHostFault(fault),
       onFailure: (error) => {
         this.release('failed');
         const message = `the connection cannot go on (${error.message}): vifd attaches to the guest again`;
@@ -203,6 +200,20 @@ export class Attachment {
         onRecovered(queue);
       },
     });
+  }
+
+  #onHostFault(fault: VifdError | undefined): void {
+    const { faults, xen } = this.#parts;
+    if (this.#connection !== undefined) {
+      if (fault === undefined) faults.end('host');
+      else faults.begin('host', this.#named(fault));
+      return;
+    }
+    // Of what a connection has held, when that is let go of: it outlives the connection, and perhaps the vif.
+    if (fault === undefined) return;
+    faults.begin('ending', this.#named(fault));
+    if (xen.whenEnded === undefined) faults.forget((kind) => kind === 'ending');
+    else xen.whenEnded(() => faults.end('ending'));
   }
 
   #openJournals(settings: FrontendSettings): ConnectionJournals {

@@ -163,6 +163,7 @@ export class Connection {
   /** Lets go of the guest, which stays connected, and of all memory: nothing looks at the pages any more. */
   detach(): void {
     const { journals } = this.#parts;
+    this.#hostFaults.clear();
     // The last first.
     const undo: Undo = [() => journals.close()];
     for (const rings of this.#rings) undo.push(() => rings[Symbol.dispose]());

@@ -21,6 +21,11 @@ export class HostFaults {
     return (fault) => this.#set(part, fault);
   }
 
+  /** No part works any more: what is heard from now on is of their end. */
+  clear(): void {
+    this.#faults.clear();
+  }
+
   #set(part: string, fault: VifdError | undefined): void {
     if (fault === undefined && !this.#faults.has(part)) return;
     if (fault === undefined) this.#faults.delete(part);

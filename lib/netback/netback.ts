@@ -191,8 +191,13 @@ export class Netback implements AsyncDisposable {
   #changed(path: string): void {
     const [domid, handle] = path.slice(backendVifRoot(this.#options.xen.domid).length + 1).split('/');
     const vif = this.#vifs.get(`vif${Number(domid)}.${Number(handle)}`);
-    if (vif !== undefined) vif.poke();
-    else this.#lookAgain();
+    if (vif !== undefined) {
+      vif.poke();
+      return;
+    }
+    // Of a node that was removed with all below it there is one event.
+    if (handle === undefined) for (const one of this.#vifs.values()) one.poke();
+    this.#lookAgain();
   }
 
   /** The store was lost, or is back: then everything is read anew, since what happened meanwhile is unknown. */

@@ -47,16 +47,15 @@ const PORT_REMEDIES: Record<string, string> = {
 };
 
 /**
- * xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain). A
+ * xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain; and a guest that
+ * was destroyed, -2 bad_domain, has broken nothing: its vif ends with its node, and its frames are refused until then). A
  * reference that is not granted to us is a general error for Xen (xen/common/grant_table.c, _set_status_v1).
  */
 const GNTST_GENERAL_ERROR = -1;
-const GNTST_BAD_DOMAIN = -2;
 const GNTST_BAD_GNTREF = -3;
 const GNTST_PERMISSION_DENIED = -8;
 const FOREIGN_FAULTS: ReadonlySet<number> = new Set([
   GNTST_GENERAL_ERROR,
-  GNTST_BAD_DOMAIN,
   GNTST_BAD_GNTREF,
   GNTST_PERMISSION_DENIED,
 ]);

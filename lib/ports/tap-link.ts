@@ -32,6 +32,8 @@ export interface TapFollowerOptions {
   readonly made: MadeDevice | undefined;
   /** Undefined when the port is closed. */
   readonly look: () => ReturnType<NativeTap['look']> | undefined;
+  /** vifd gave it a carrier, and has not taken that away since. */
+  readonly wantsCarrier: () => boolean;
   readonly memory: TapMemory | undefined;
   readonly expects: (() => Promise<TapExpectation>) | undefined;
 }
@@ -53,6 +55,9 @@ const LOOK_AGAIN_MS = 1000;
  * given one here; with that, the bridge could change its own address. It does so once, and soon.
  */
 const NEW_S = 30;
+
+/** linux/if_bridge.h, BR_STATE_DISABLED: no spanning tree protocol leaves a port so. */
+const PORT_DISABLED = 0;
 
 /** Follows the interface of a tap: tells what stands between it and its network, and remembers how it is set up. */
 export class TapFollower implements Disposable {
@@ -164,6 +169,10 @@ export class TapFollower implements Disposable {
     const { wasUp, bridge } = this.#memory;
     if (!link.up && wasUp === true)
       return wrong(`${link.name} was set down, so no frames pass: \`ip link set ${link.name} up\``);
+    if (link.up && !link.carrier && this.#options.wantsCarrier())
+      return wrong(
+        `The carrier of ${link.name} was switched off, not by vifd, so no frames pass: \`ip link set ${link.name} carrier on\``,
+      );
     if (link.master !== 0) return this.#judgeMaster(link);
     if (bridge === undefined) return undefined;
     this.#memory.bridgeDeleted ??= interfaces().find(bridge.index) === undefined;
@@ -174,11 +183,17 @@ export class TapFollower implements Disposable {
     return this.#rejoin(link, bridge);
   }
 
-  #judgeMaster({ name, master }: Interface): VifdError | undefined {
+  #judgeMaster({ name, master, running, portState }: Interface): VifdError | undefined {
     const bridge = interfaces().find(master);
-    if (bridge === undefined || bridge.up) return undefined;
+    if (bridge === undefined) return undefined;
+    if (!bridge.up)
+      return wrong(
+        `${bridge.name}, the bridge of ${name}, is down, so no frames pass: \`ip link set ${bridge.name} up\``,
+      );
+    // The kernel itself disables the port of an interface that is not running yet, or not any more.
+    if (!running || portState !== PORT_DISABLED) return undefined;
     return wrong(
-      `${bridge.name}, the bridge of ${name}, is down, so no frames pass: \`ip link set ${bridge.name} up\``,
+      `The port of ${name} in ${bridge.name} is disabled, so no frames pass: \`bridge link set dev ${name} state 3\``,
     );
   }
 

@@ -215,6 +215,8 @@ class TapPort implements Port {
   readonly #ios: (TapIo | undefined)[] = [];
   /** Undefined for a device that was there before, or that nothing was said about. */
   made: MadeDevice | undefined;
+  /** As vifd set it last: what else takes it away is an administrator. */
+  #carrier = false;
   #closed = false;
 
   /** @param queues by their numbers; at least one is there. */
@@ -272,13 +274,17 @@ class TapPort implements Port {
   }
 
   setCarrier(on: boolean): boolean {
-    return !this.#closed && this.native.setCarrier(on) >= 0;
+    if (this.#closed || this.native.setCarrier(on) < 0) return false;
+    this.#carrier = on;
+    return true;
   }
 
   follow(listener: (trouble: PortTrouble | undefined) => void): Disposable {
     const { memory, expects } = this.#options;
     const look = () => (this.#closed ? undefined : this.native.look());
-    return new TapFollower({ name: this.name, look, memory, expects, made: this.made }, (trouble) => {
+    const wantsCarrier = () => this.#carrier;
+    const { name, made } = this;
+    return new TapFollower({ name, look, wantsCarrier, memory, expects, made }, (trouble) => {
       // What was duplicated of a deleted device is of no use to a later process.
       if (trouble?.lost === true) this.#forget();
       listener(trouble);

@@ -23,6 +23,11 @@ export interface Xen extends AsyncDisposable {
    */
   domainExists?(domid: number): boolean | undefined;
   /**
+   * What the host could not let go of when it was to (a page that stays mapped, a channel that stays bound) is tried again.
+   * @param then runs when nothing of that kind is left; at once when there is nothing.
+   */
+  whenEnded?(then: () => void): void;
+  /**
    * Only in the model: called after each store to memory that others see, where a simulation may end this life by
    * a throw.
    */

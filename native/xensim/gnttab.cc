@@ -23,6 +23,15 @@ struct Place {
   uint64_t grant;
 };
 
+// A domain is there while a process of it has an open handle. Only asked when a grant is missing.
+bool is_there(Host &host, uint32_t domid) {
+  Lock lock(host);
+  host.reap_dead();
+  for (const Session &session : host.state().sessions)
+    if (session.used.load() && session.domid == domid) return true;
+  return false;
+}
+
 // The checks of Xen's gnttab_copy_one, in its order, with its codes (xen/common/grant_table.c): only a
 // reference beyond the table is GNTST_bad_gntref; one that is not granted, or not to us, or read-only
 // where we write, is GNTST_general_error.
@@ -30,12 +39,14 @@ template <typename Foreign>
 inline int16_t find_place(Host &host, const Foreign &foreign, uint32_t length, bool write, Place *place) {
   Peer *peer = host.peer(foreign.domid);
   if (__builtin_expect(!peer, 0)) return status_bad_domain;
-  if (__builtin_expect(foreign.ref >= max_grants, 0)) return status_bad_gntref;
+  if (__builtin_expect(foreign.ref >= max_grants, 0))
+    return is_there(host, foreign.domid) ? status_bad_gntref : status_bad_domain;
   place->entry = &peer->tables->grants[foreign.ref];
   place->grant = place->entry->load(std::memory_order_acquire);
   uint64_t wanted = make_grant(grant_permit, host.domid(), 0, 0);
   uint64_t checked = make_grant(grant_permit | (write ? grant_readonly : 0), 0xFFFF, 0, 0);
-  if (__builtin_expect((place->grant & checked) != wanted, 0)) return status_general_error;
+  if (__builtin_expect((place->grant & checked) != wanted, 0))
+    return is_there(host, foreign.domid) ? status_general_error : status_bad_domain;
   uint32_t frame = grant_frame(place->grant);
   if (__builtin_expect(frame >= max_pages, 0)) return status_general_error;
   if (__builtin_expect(foreign.offset + length > page_size, 0)) return status_bad_copy_arg;

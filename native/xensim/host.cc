@@ -203,11 +203,14 @@ int Host::find_session(int fd) {
 }
 
 // Asks for the lock through another open file, so that it also sees sessions of this very process.
+// Keeps no descriptor of a session that it only looks at: there may be thousands.
 bool Host::alive(uint32_t slot) {
-  int fd = pipe_of(slot);
+  const int kept = pipes_[slot].load(std::memory_order_acquire) - 1;
+  const int fd = kept >= 0 ? kept : open_session(slot);
   struct flock held = whole_file();
-  if (fd < 0 || fcntl(fd, F_OFD_GETLK, &held) != 0) return true;
-  return held.l_type != F_UNLCK;
+  const bool known = fd >= 0 && fcntl(fd, F_OFD_GETLK, &held) == 0;
+  if (kept < 0 && fd >= 0) close(fd);
+  return !known || held.l_type != F_UNLCK;
 }
 
 void Host::reap_dead() {
@@ -227,11 +230,16 @@ void Host::reap(uint32_t slot) {
 
 // ---- wake-ups -------------------------------------------------------------------------------------
 
-// Another process's session file, opened once. Under O_NONBLOCK of its own, whatever the reader chose.
+// Under O_NONBLOCK of its own, whatever the reader chose.
+int Host::open_session(uint32_t slot) const {
+  return ::open(path("session", slot).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+}
+
+// Another process's session file, opened once.
 int Host::pipe_of(uint32_t slot) {
   int entry = pipes_[slot].load(std::memory_order_acquire);
   if (entry) return entry - 1;
-  int fd = ::open(path("session", slot).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  int fd = open_session(slot);
   if (fd < 0) return -1;
   int none = 0;
   if (pipes_[slot].compare_exchange_strong(none, fd + 1)) return fd;

@@ -64,6 +64,7 @@ class Host {
   int find_session(int fd);
   bool alive(uint32_t slot);
   void reap(uint32_t slot);
+  int open_session(uint32_t slot) const;
   int pipe_of(uint32_t slot);
   std::string path(const char *name, uint32_t number) const;
   Peer *find_peer(uint32_t domid);

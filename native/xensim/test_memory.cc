@@ -186,6 +186,20 @@ CASE("each failed segment of a copy has Xen's status, and the others are done") 
   CHECK_EQUAL(local[0], 9);
 }
 
+CASE("a copy from a domain that is gone has Xen's status for that") {
+  Grants grants(0);
+  uint8_t local[8] = {};
+  uint32_t ref;
+  {
+    Shares shares(1);
+    CHECK(xengntshr_share_pages(shares, 0, 1, &ref, 1));
+    auto segment = from_guest(1, ref, 0, 8, local);
+    CHECK_EQUAL(copy_status(grants, segment), status_okay);
+  }
+  auto segment = from_guest(1, ref, 0, 8, local);
+  CHECK_EQUAL(copy_status(grants, segment), status_bad_domain);
+}
+
 CASE("a copy between local buffers is refused") {
   Grants grants(0);
   xengnttab_grant_copy_segment_t segment = {};

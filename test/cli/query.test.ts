@@ -52,6 +52,18 @@ describe('asking a running vifd', () => {
     ]);
   });
 
+  it('knows that its socket was deleted or replaced, and leaves the next one alone when it ends', async () => {
+    expect(server?.stands).toBe(true);
+    rmSync(join(directory, 'socket'));
+    expect(server?.stands).toBe(false);
+    await using next = await serveQueries(directory, answer);
+    expect(server?.stands).toBe(false);
+    await server?.[Symbol.asyncDispose]();
+    server = undefined;
+    expect(next.stands).toBe(true);
+    expect(await ask(directory, { ask: 'show' })).toEqual(['x']);
+  });
+
   it('is for its user alone', () => {
     expect(statSync(join(directory, 'socket')).mode & 0o777).toBe(0o600);
   });

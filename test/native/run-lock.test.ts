@@ -48,6 +48,21 @@ describe.skipIf(whyNoAddon())('a runtime directory', () => {
     takeRunLock(directory)[Symbol.dispose]();
   });
 
+  it('is not held any more when its lock was deleted, and can be taken again', () => {
+    const lock = takeRunLock(directory);
+    expect(lock.stands).toBe(true);
+    rmSync(join(directory, 'lock'));
+    expect(lock.stands).toBe(false);
+    expect(runLockHolder(directory)).toBeUndefined();
+    writeFileSync(join(directory, 'lock'), '');
+    expect(lock.stands).toBe(false);
+    const again = takeRunLock(directory);
+    expect(again.stands).toBe(true);
+    expect(runLockHolder(directory)).toBe(process.pid);
+    again[Symbol.dispose]();
+    expect(runLockHolder(directory)).toBeUndefined();
+  });
+
   it('that cannot be one is said to be none', () => {
     writeFileSync(join(directory, 'file'), '');
     expect(() => takeRunLock(join(directory, 'file'))).toThrow(

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { hostFault } from '../../lib/errors.js';
 import type { FrameBatch, PortBatches, PortIo, PortOptions } from '../../lib/ports/types.js';
 import { FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../../lib/ports/types.js';
 import type { HostCall } from '../../lib/xen/model/faults.js';
@@ -158,6 +159,35 @@ describe('a host that is short of something', () => {
     await advance(1000);
     expect(guest.txResponses()).toHaveLength(1);
     expect(world.port(VIF).written).toHaveLength(1);
+    expect(world.mended).toEqual(world.errors);
+  });
+
+  it('reports what it cannot let go of when its guest goes, and later that it could', async () => {
+    host = new FailingHost();
+    const machine = modelMachine(host.hypervisor);
+    const waiting: (() => void)[] = [];
+    const open = async (domid: number) => {
+      const xen = await machine.open(domid);
+      const map = xen.grants.map.bind(xen.grants);
+      xen.grants.map = (...which) => {
+        const mapping = map(...which);
+        const unmap = mapping.unmap.bind(mapping);
+        mapping.unmap = () => {
+          unmap();
+          throw hostFault('Unmapping 1 page of the guest', 'ENOMEM');
+        };
+        return mapping;
+      };
+      return Object.assign(xen, { whenEnded: (then: () => void) => void waiting.push(then) });
+    };
+    world = await World.open({ ...machine, open });
+    guest = await world.guest(7);
+    await world.start('copy', [guest]);
+    await world.settled(world.toolstack.store.write('/local/domain/7/device/vif/0/state', '6'));
+    expect(errors()).toEqual([expect.stringContaining('ERR_HOST ENOMEM vif7.0: Unmapping 1 page')]);
+    expect(vif()).toMatchObject({ state: 'closed', reason: expect.stringContaining('Unmapping') });
+    expect(world.mended).toEqual([]);
+    for (const then of waiting) then();
     expect(world.mended).toEqual(world.errors);
   });
 

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { RING_REQ_PROD, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
-import { MACHINES, simMissing } from './machine.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { MACHINES, modelMachine, simMissing } from './machine.js';
 import type { RawGuest, TxSlot } from './raw-guest.js';
 import { World } from './world.js';
 
@@ -156,5 +157,27 @@ describe.each(CASES)('a hostile guest, payload by %s, on %s', (payload, _name, m
       state: 'stopped',
       reason: expect.stringContaining(key),
     });
+  });
+});
+
+describe.each(['copy', 'map'] as const)('a guest whose domain is gone, payload by %s', (payload) => {
+  it('has broken nothing: what is left of its requests is refused, and its vif stays until its node goes', async () => {
+    const hypervisor = new ModelHypervisor();
+    const world = await World.open(modelMachine(hypervisor));
+    const guest = await world.guest(6);
+    await world.start(payload, [guest]);
+    hypervisor.store.release(6);
+    guest.send([{ ref: 999_999 }]);
+    guest.post([123_456]);
+    world.ports.get('vif6.0')?.put(new Uint8Array(60));
+    await world.settle();
+    expect(world.errors).toEqual([]);
+    expect(world.netback.vifs.get('vif6.0')).toMatchObject({
+      state: 'connected',
+      stats: { toGuest: { errors: 1 } },
+    });
+    expect(guest.txResponses()).toEqual([{ id: 0, status: -1 }]);
+    expect(guest.rxResponses()).toEqual([{ id: 0, offset: 0, flags: 0, status: -1 }]);
+    await world.close();
   });
 });

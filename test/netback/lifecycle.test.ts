@@ -113,12 +113,17 @@ describe('the life of a vif', () => {
     expect(await read(`${BACK}/state`)).toBeUndefined();
   });
 
-  it('ends at once when the node goes without a word', async () => {
+  it.each([
+    ['the node', BACK],
+    // The store tells of the highest node alone.
+    ['the node above it', BACK.replace(/\/\d+$/, '')],
+    ['all nodes of vifs', BACK.replace(/\/\d+\/\d+$/, '')],
+  ])('ends at once when %s goes without a word', async (_what, path) => {
     world = await World.open();
     await world.start('copy');
     await create();
     await join();
-    await world.settled(world.toolstack.store.rm(BACK));
+    await world.settled(world.toolstack.store.rm(path));
     await world.settle();
     expect(vif()).toBeUndefined();
     expect(world.detached).toEqual(['guest-gone']);

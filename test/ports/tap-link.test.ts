@@ -99,6 +99,39 @@ function tests(): void {
     expect(heard).toHaveLength(2);
   });
 
+  it('tells that another switched its carrier off, and not what vifd itself does to it', async () => {
+    const { port, heard } = follow();
+    port.setCarrier!(true);
+    port.setCarrier!(false);
+    ip('link', 'set', 'vif7.0', 'mtu', '1400');
+    await sleep(SETTLED_MS);
+    port.setCarrier!(true);
+    await sleep(SETTLED_MS);
+    expect(heard).toEqual([]);
+    ip('link', 'set', 'vif7.0', 'carrier', 'off');
+    // The kernel tells of carriers once a second.
+    await expect
+      .poll(() => heard, { timeout: 3000 })
+      .toEqual([expect.stringMatching(/^The carrier of vif7\.0.*ip link set vif7\.0 carrier on/)]);
+    ip('link', 'set', 'vif7.0', 'carrier', 'on');
+    await expect.poll(() => heard.at(-1), { timeout: 3000 }).toBe('');
+  });
+
+  it('tells that its bridge port was disabled, and not what a spanning tree makes of it', async () => {
+    const { heard } = follow();
+    await expect.poll(() => interfaces().find('vif7.0')?.portState, { timeout: 3000 }).toBe(3);
+    const state = (name: string) => execFileSync('bridge', ['link', 'set', 'dev', 'vif7.0', 'state', name]);
+    for (const spanningTree of ['1', '2', '4']) state(spanningTree);
+    await sleep(SETTLED_MS);
+    expect(heard).toEqual([]);
+    state('0');
+    await expect
+      .poll(() => heard)
+      .toEqual([expect.stringMatching(/^The port of vif7\.0 in br1.*bridge link set dev vif7\.0 state 3/)]);
+    state('3');
+    await mended(heard);
+  });
+
   it.each([['br1'], ['br0']])(
     'tells that it was taken out of its bridge, and mends in %s',
     async (bridge) => {

@@ -1,7 +1,16 @@
 /** The contract of GrantBatch. */
 import { expect, test } from 'vitest';
 import { OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } from '../../lib/xen/types.js';
-import { fill, GNTST_bad_copy_arg, granted, paint, slice, statuses, type World } from './contract-world.js';
+import {
+  fill,
+  GNTST_bad_copy_arg,
+  GNTST_bad_domain,
+  granted,
+  paint,
+  slice,
+  statuses,
+  type World,
+} from './contract-world.js';
 
 export function copyTests(world: World): void {
   test('has room for its operations and a header', () => {
@@ -53,6 +62,15 @@ export function copyTests(world: World): void {
     expect(slice(arena.bytes, 400, 100)).toEqual(slice(shared.bytes, PAGE_SIZE, 100));
     expect(slice(arena.bytes, 200, 100).every((byte) => byte === 0)).toBe(true);
     batch[Symbol.dispose]();
+  });
+
+  test('has a status of its own for a domain that is not there', () => {
+    const { refs } = granted(world, 1, 'read');
+    const arena = world.backend.grants.arena(PAGE_SIZE);
+    using batch = world.backend.grants.batch({ domid: 9, capacity: 1, arena });
+    fill(batch, [{ ref: refs[0]!, length: 100, arena: 0 }]);
+    batch.copyFromGuest();
+    expect(statuses(batch)).toEqual([GNTST_bad_domain]);
   });
 
   test('does not write to a page granted for reading', () => {

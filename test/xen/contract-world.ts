@@ -28,6 +28,7 @@ export interface World {
 }
 
 export const GNTST_bad_copy_arg = -10;
+export const GNTST_bad_domain = -2;
 
 export interface Op {
   readonly ref: number;

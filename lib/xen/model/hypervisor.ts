@@ -39,7 +39,7 @@ export class ModelHypervisor {
     this.#time = time;
     this.#machine = {
       queue,
-      tables: new GrantTables(numbers),
+      tables: new GrantTables(numbers, (domid) => this.store.isIntroduced(domid)),
       ports: new EventPorts(queue, numbers, faults.strayEventEvery),
       watchesLate: faults.watchesLate ?? false,
       grantFails: everyNth(faults.grantFailsEvery),

@@ -120,10 +120,13 @@ class GrantTable {
 /** The grant tables of all domains. */
 export class GrantTables {
   readonly #random: Random;
+  readonly #isThere: (domid: number) => boolean;
   readonly #tables = new Map<number, GrantTable>();
 
-  constructor(random: Random) {
+  /** @param isThere whether a domain that was there has not been released since. */
+  constructor(random: Random, isThere: (domid: number) => boolean) {
     this.#random = random;
+    this.#isThere = isThere;
   }
 
   addDomain(domid: number): void {
@@ -134,9 +137,11 @@ export class GrantTables {
   find(granter: number, ref: number, user: number, access: Access): Grant | number {
     const table = this.#tables.get(granter);
     if (table === undefined) return GNTST_BAD_DOMAIN;
-    if (ref >= 2 ** REF_BITS) return GNTST_BAD_GNTREF;
     const grant = table.get(ref);
-    if (grant === undefined || grant.ended || grant.to !== user) return GNTST_GENERAL_ERROR;
+    if (grant === undefined || grant.ended || grant.to !== user) {
+      if (!this.#isThere(granter)) return GNTST_BAD_DOMAIN;
+      return ref >= 2 ** REF_BITS ? GNTST_BAD_GNTREF : GNTST_GENERAL_ERROR;
+    }
     return access === 'write' && grant.access === 'read' ? GNTST_GENERAL_ERROR : grant;
   }
 

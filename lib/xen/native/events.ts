@@ -5,7 +5,7 @@ import type { ChannelFaultListener, EventChannel, Events } from '../types.js';
 import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
 import { isGuestFault } from './errno.js';
-import { LateEnds } from './late-ends.js';
+import type { LateEnds } from './late-ends.js';
 
 /** Ports taken from the kernel in one turn of the event loop; more wait for the next turn. */
 const PORTS_PER_TURN_MAX = 256;
@@ -15,7 +15,7 @@ export class XenEvents implements Events, Disposable {
   readonly #native: NativeEvents;
   readonly #block: Int32Array;
   readonly #channels = new Map<number, XenChannel>();
-  readonly #late = new LateEnds();
+  readonly #late: LateEnds;
   /** Other domains' ports, `domid:port`, whose channel the host could not close yet. */
   readonly #closing = new Set<string>();
   readonly #resume = new Backoff(systemClock, () => this.#receive(this.#native.resume()));
@@ -23,19 +23,20 @@ export class XenEvents implements Events, Disposable {
   #deaf = false;
   #disposed = false;
 
-  private constructor(native: NativeEvents, block: Int32Array) {
+  private constructor(native: NativeEvents, block: Int32Array, late: LateEnds) {
     this.#native = native;
+    this.#late = late;
     this.#block = block;
   }
 
   /** @returns -errno when the device cannot be opened. */
-  static open(libraries: XenLibraries): XenEvents | number {
+  static open(libraries: XenLibraries, late: LateEnds): XenEvents | number {
     // The loop runs no handler before this function has returned.
     let events!: XenEvents;
     const block = new Int32Array(1 + PORTS_PER_TURN_MAX);
     const native = libraries.openEvents(block, () => events.#deliver());
     if (typeof native === 'number') return native;
-    events = new XenEvents(native, block);
+    events = new XenEvents(native, block, late);
     return events;
   }
 
@@ -87,7 +88,11 @@ export class XenEvents implements Events, Disposable {
         if (late >= 0 && remote !== undefined) this.#closing.delete(remote);
         return late;
       });
-      if (error < 0 && remote !== undefined) this.#closing.add(remote);
+      if (error >= 0 || remote === undefined) return;
+      this.#closing.add(remote);
+      const [domid, remotePort] = remote.split(':');
+      const what = `Closing event channel ${remotePort} of domain ${domid}`;
+      parts.onFault?.(hostFault(what, errnoName(error)));
     });
     this.#channels.set(port, channel);
     return channel;

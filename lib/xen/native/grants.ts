@@ -33,11 +33,12 @@ interface Holder {
 export class XenGrants implements Grants, Disposable {
   readonly #native: NativeGrants;
   readonly #held = new Set<Disposable>();
-  readonly #late = new LateEnds();
+  readonly #late: LateEnds;
   #disposed = false;
 
-  constructor(native: NativeGrants) {
+  constructor(native: NativeGrants, late = new LateEnds()) {
     this.#native = native;
+    this.#late = late;
   }
 
   map(domid: number, refs: readonly number[], access: Access): Mapping {

@@ -8,6 +8,7 @@ import {
 } from '../../addon.js';
 import { VifdError } from '../../errors.js';
 import { XenEvents } from './events.js';
+import type { LateEnds } from './late-ends.js';
 
 /** Debian's packages. */
 const PACKAGE_OF: Record<string, string> = {
@@ -53,8 +54,8 @@ export function openGrantDevice(libraries: XenLibraries): NativeGrants {
   return opened(libraries, 'gntdev', libraries.openGrants());
 }
 
-export function openEventDevice(libraries: XenLibraries): XenEvents {
-  return opened(libraries, 'evtchn', XenEvents.open(libraries));
+export function openEventDevice(libraries: XenLibraries, late: LateEnds): XenEvents {
+  return opened(libraries, 'evtchn', XenEvents.open(libraries, late));
 }
 
 export function openShareDevice(libraries: XenLibraries): NativeShares | undefined {

@@ -5,6 +5,7 @@ import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
 import type { XenEvents } from './events.js';
 import { XenGrants } from './grants.js';
+import { LateEnds } from './late-ends.js';
 import {
   librariesFrom,
   loadLibraries,
@@ -52,17 +53,19 @@ export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
 }
 
 interface Devices {
+  readonly late: LateEnds;
   readonly grants: XenGrants;
   readonly events: XenEvents;
   readonly shares: XenShares | undefined;
 }
 
 function openDevices(libraries: XenLibraries, undo: (() => unknown)[]): Devices {
-  const grants = new XenGrants(openGrantDevice(libraries));
-  const events = openEventDevice(libraries);
+  const late = new LateEnds();
+  const grants = new XenGrants(openGrantDevice(libraries), late);
+  const events = openEventDevice(libraries, late);
   undo.push(() => events[Symbol.dispose]());
   const shares = openShareDevice(libraries);
-  return { grants, events, shares: shares && new XenShares(shares) };
+  return { late, grants, events, shares: shares && new XenShares(shares) };
 }
 
 async function openOwnStore({ storePath, signal }: OpenXenOptions, undo: (() => unknown)[]): Promise<Store> {
@@ -100,12 +103,14 @@ class NativeXen implements Xen {
   readonly store: Store;
   readonly clock = systemClock;
   readonly #libraries: XenLibraries;
+  readonly #late: LateEnds;
   #disposed: Promise<void> | undefined;
 
   constructor(
     parts: Devices & { readonly store: Store; readonly domid: number; readonly libraries: XenLibraries },
   ) {
     this.#libraries = parts.libraries;
+    this.#late = parts.late;
     this.domid = parts.domid;
     this.grants = parts.grants;
     this.events = parts.events;
@@ -117,6 +122,10 @@ class NativeXen implements Xen {
     requireDomid(domid);
     const exists = this.#libraries.domainExists(domid);
     return exists < 0 ? undefined : exists === 1;
+  }
+
+  whenEnded(then: () => void): void {
+    this.#late.whenEnded(then);
   }
 
   /** Closes every channel, unmaps every page, closes the store. Idempotent. */
