@@ -54,10 +54,15 @@ const NOTHING = Buffer.alloc(0);
  * @throws VifdError ERR_XEN_UNAVAILABLE, naming the paths that were tried and what to do.
  */
 export async function openStore(options: OpenStoreOptions = {}): Promise<StoreClient> {
-  const paths = options.path === undefined ? storePaths() : [options.path];
+  let paths = options.path === undefined ? storePaths() : [options.path];
   const { readiness, connectSocket, signal: opening } = options;
-  const connect = (signal: AbortSignal): Promise<Transport> =>
-    connectFirst(paths, { signal, readiness, connectSocket });
+  const connect = async (signal: AbortSignal): Promise<Transport> => {
+    const transport = await connectFirst(paths, { signal, readiness, connectSocket });
+    // From then on this alone: while a dom0's xenstored is away, its kernel's device takes writes that never end, and with
+    // such a thread a process cannot end either.
+    paths = [transport.path];
+    return transport;
+  };
   return StoreClient.open(connect, options, opening);
 }
 

@@ -43,7 +43,8 @@ export function storePaths(env: NodeJS.ProcessEnv = process.env): string[] {
 }
 
 /**
- * Connects to the first path that lets us.
+ * Connects to the first path that lets us. Behind a socket that refuses, xenstored has run in this domain: the kernel's device is
+ * not tried then, since a write to it would wait for that xenstored in a thread that nothing can end.
  * @throws VifdError ERR_XEN_UNAVAILABLE, naming every path that was tried and what came of it.
  */
 export async function connectFirst(
@@ -60,6 +61,7 @@ export async function connectFirst(
       options.signal?.throwIfAborted();
       failures.push(`${path} (${errnoOf(error)})`);
       causes.push(error);
+      if (errnoOf(error) === 'ECONNREFUSED') break;
     }
   }
   const message =
