@@ -195,6 +195,24 @@ export const linkRows: readonly Row[] = [
     },
   },
   {
+    name: "tap's carrier switched off",
+    kind,
+    setting,
+    line: { cause: /carrier/, remedy: /carrier on/ },
+    inject: ({ victim }) => run('link', 'set', victim.vif, 'carrier', 'off'),
+    mend: ({ victim }) => run('link', 'set', victim.vif, 'carrier', 'on'),
+  },
+  {
+    name: "tap's bridge port disabled",
+    kind,
+    setting,
+    line: { cause: /port.*(disabled|blocked|forward)/, remedy: /bridge link set/ },
+    inject: async ({ victim }) =>
+      void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '0')),
+    mend: async ({ victim }) =>
+      void (await command('bridge', 'link', 'set', 'dev', victim.vif, 'state', '3')),
+  },
+  {
     name: 'writing into the tap: ENOBUFS',
     kind,
     setting,
