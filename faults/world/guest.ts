@@ -145,12 +145,6 @@ export class FaultGuest implements AsyncDisposable {
     await knowNeighbour(bridge.name, address, mac);
   }
 
-  /** Sends a few frames to the host, which need not come. */
-  async sends(): Promise<void> {
-    const ping = ['ping', '-n', '-c', '3', '-i', '0.1', '-W', '0.1', this.plan.bridge.address];
-    await command(...enter(this.pid), ...ping).catch(() => undefined);
-  }
-
   /** SIGSTOP: it responds to nothing, and takes nothing. */
   pause(): void {
     process.kill(this.pid, 'SIGSTOP');
