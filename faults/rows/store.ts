@@ -6,7 +6,7 @@ const kind = 'store';
 const setting = COPY;
 const NO_VIF = 'no vif';
 const AGAIN = /tried again|tries again|start xenstored/;
-const RIGHTS = /give this domain the right/;
+const RIGHTS = /xenstore-chmod/;
 
 /** vifd alone is refused something while the victim's guest connects anew. */
 function refused(name: string, refusal: Refusal, line: Row['line'], more: Partial<Row> = {}): Row {
@@ -85,7 +85,7 @@ export const storeRows: readonly Row[] = [
   refused(
     'xenstored commits nothing: EAGAIN',
     { errno: 'EAGAIN', path: '', types: ['end'] },
-    { cause: /EAGAIN/, remedy: /another client/ },
+    { cause: /EAGAIN/, remedy: /end what writes there/ },
   ),
   refused(
     'xenstored takes no node: ENOSPC',
@@ -140,7 +140,7 @@ export const storeRows: readonly Row[] = [
     name: "a new vif's node cannot be read: EIO",
     kind,
     setting,
-    line: { cause: /EIO/, remedy: /xenstored's log/ },
+    line: { cause: /EIO/, remedy: /look at its log/ },
     inject: async ({ xenstored, victim }) => {
       await victim.unplug();
       await xenstored.refuse({ errno: 'EIO', path: '/backend/vif/7/0/(frontend|mac)', types: ['read'] });

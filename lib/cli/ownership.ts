@@ -67,6 +67,8 @@ export class Ownership {
     const bound = kernel?.serves(vif) === true;
     if (owner === 'kernel') return !serving && !bound && this.#parts.findTap(vif.id) !== undefined;
     if (serving) {
+      // The node was removed and made again between two looks: what was noted there went with it.
+      if (owner === undefined) await mark.claim();
       // An adoption began before we had let go of it for the kernel.
       if (this.#attached.has(vif.id) && attached !== process.pid) await mark.attached(process.pid);
       return true;
