@@ -208,7 +208,8 @@ export const storeRows: readonly Row[] = [
     name: "the node above the vif's removed, and made again",
     kind,
     setting,
-    line: { cause: /detached: guest-gone/, remedy: /./ },
+    // The guest sees it too, and may take its grants back before vifd has looked: then that is why the vif is detached.
+    line: { cause: /detached: guest-gone|stopped until its guest connects/, remedy: /./ },
     mended: /vif7\.0 attached/,
     inject: ({ toolstack }) => toolstack.rm('/local/domain/0/backend/vif/7'),
     mend: async ({ victim }) => {

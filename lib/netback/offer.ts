@@ -41,13 +41,19 @@ export class Offer {
    * backend (the kernel's) may have left a '1' that a guest would believe. The link is up until somebody says otherwise.
    */
   async advertise(store: Store, backendPath: string, queues: number): Promise<void> {
+    const keys = {
+      ...Object.fromEntries(FEATURES.map((key) => [key, this.#without.has(key) ? '0' : '1'])),
+      ...FIXED,
+      [QUEUES_MAX_KEY]: `${queues}`,
+    };
+    const carrier = `${backendPath}/${CARRIER_KEY}`;
     await store.transaction(async (view) => {
-      for (const key of FEATURES)
-        await view.write(`${backendPath}/${key}`, this.#without.has(key) ? '0' : '1');
-      for (const [key, value] of Object.entries(FIXED)) await view.write(`${backendPath}/${key}`, value);
-      await view.write(`${backendPath}/${QUEUES_MAX_KEY}`, `${queues}`);
-      const carrier = `${backendPath}/${CARRIER_KEY}`;
-      if ((await view.read(carrier)) === undefined) await view.write(carrier, '1');
+      // At once: in a store that others keep changing, a short transaction is the one that commits.
+      const [hasCarrier] = await Promise.all([
+        view.read(carrier),
+        ...Object.entries(keys).map(([key, value]) => view.write(`${backendPath}/${key}`, value)),
+      ]);
+      if (hasCarrier === undefined) await view.write(carrier, '1');
     });
   }
 
