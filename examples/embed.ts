@@ -10,6 +10,7 @@ const netback = await Netback.open({
 });
 netback.on('attached', (vif, how) => console.log(vif.id, how.resumed ? 'again' : 'new'));
 netback.on('error', (error) => console.error(error.message));
+netback.on('mended', (error) => console.error(`mended: ${error.message}`));
 
 function isSpoofed({ bytes }: { bytes: Uint8Array }, { mac }: { mac: string }): boolean {
   return Buffer.from(bytes.subarray(6, 12)).toString('hex') !== mac.replaceAll(':', '');
