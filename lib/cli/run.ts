@@ -35,7 +35,13 @@ export async function run(options: RunOptions): Promise<void> {
   const log = manager === undefined ? plain : withManager(plain, manager);
   const { payload, journal, bridge, queues } = options;
   const taps = new Taps({ manager, kept: inheritedDescriptors(), multiQueue: queues > 1 });
-  await using xen = await openXenFor(options);
+  let silent: VifdError | undefined;
+  await using xen = await openXenFor(options, (error) => {
+    silent = error;
+    log.error(error, undefined);
+    manager?.status(error.message);
+  });
+  if (silent !== undefined) log.mended(silent, undefined);
   using lock = journal === false ? undefined : new PatientLock(journal, xen.clock, log);
   const ownership = ownershipIn(xen, (how) => taps.open(how));
   const journals = journal === false ? undefined : journalFiles(journal);

@@ -1,3 +1,4 @@
+import type { VifdError } from '../errors.js';
 import { printable } from '../text.js';
 import { openXen } from '../xen/native/open.js';
 import type { Store, Xen } from '../xen/types.js';
@@ -8,8 +9,12 @@ export interface XenOptions {
   readonly libraries?: string;
 }
 
-export function openXenFor({ store, libraries }: XenOptions): Promise<Xen> {
+export function openXenFor(
+  { store, libraries }: XenOptions,
+  onStoreSilent?: (silent: VifdError) => void,
+): Promise<Xen> {
   return openXen({
+    ...(onStoreSilent === undefined ? {} : { onStoreSilent }),
     ...(store === undefined ? {} : { storePath: store }),
     ...(libraries === undefined ? {} : { libraries }),
   });

@@ -302,6 +302,21 @@ function tests(): void {
     expect(await vifd.until('detached')).toMatchObject({ why: 'guest-gone' });
     expect(vifd.of('error')).toHaveLength(1);
   });
+
+  it('reports within a second that the xenstored hangs that it needs to start, and starts when it responds', async () => {
+    await vifd.end('SIGKILL');
+    daemon.process.kill('SIGSTOP');
+    const startedMs = performance.now();
+    vifd = run();
+    const reported = await vifd.until('error', 'ERR_STORE_GONE');
+    // A second, and what two busy processors add.
+    expect(reported.atMs - startedMs).toBeLessThan(2000);
+    expect(reported.message).toContain('has not responded');
+    daemon.process.kill('SIGCONT');
+    await vifd.until('mended', 'ERR_STORE_GONE');
+    await vifd.until('attached');
+    await expectPing();
+  });
 }
 
 if (missing !== undefined) it.skip(`vifd run needs ${missing}: npm run build`, () => {});

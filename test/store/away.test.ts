@@ -273,6 +273,23 @@ describe('what hinders the next connection', () => {
 });
 
 describe('a xenstored that hangs', () => {
+  it('is reported within a second by the opening that waits for it, once', async () => {
+    const { daemon, clock } = world;
+    daemon.mood = 'hangs';
+    const reported: VifdError[] = [];
+    const opening = StoreClient.open(daemon.connect, { clock, onSilent: (silent) => reported.push(silent) });
+    await clock.advance(1000);
+    expect(reported).toMatchObject([{ code: 'ERR_STORE_GONE', errno: 'ETIMEDOUT' }]);
+    await clock.advance(2000);
+    daemon.wake();
+    const client = await world.under(opening);
+    // From then on it is its listeners' to know.
+    daemon.mood = 'hangs';
+    await clock.advance(10_000);
+    expect(reported).toHaveLength(1);
+    await client[Symbol.asyncDispose]();
+  });
+
   it('is reported within a second though nothing is asked, and mended when it responds; watches stand', async () => {
     const { client, daemon, clock, heard } = world;
     await world.watch('/w');

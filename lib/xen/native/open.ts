@@ -1,4 +1,5 @@
 import type { XenLibraries } from '../../addon.js';
+import type { VifdError } from '../../errors.js';
 import { openStore } from '../store/client.js';
 import type { Store, Xen } from '../types.js';
 import { requireDomid } from './check.js';
@@ -28,6 +29,8 @@ export interface OpenXenOptions {
   readonly store?: Store;
   /** xenstored's socket, or the kernel's device for it. Default: where libxenstore looks. */
   readonly storePath?: string;
+  /** Called when the opening waits for a xenstored that does not respond. */
+  readonly onStoreSilent?: (silent: VifdError) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -68,10 +71,12 @@ function openDevices(libraries: XenLibraries, undo: (() => unknown)[]): Devices 
   return { late, grants, events, shares: shares && new XenShares(shares) };
 }
 
-async function openOwnStore({ storePath, signal }: OpenXenOptions, undo: (() => unknown)[]): Promise<Store> {
+async function openOwnStore(options: OpenXenOptions, undo: (() => unknown)[]): Promise<Store> {
+  const { storePath, onStoreSilent: onSilent, signal } = options;
   const store = await openStore({
     ...storeIo,
     ...(storePath === undefined ? {} : { path: storePath }),
+    ...(onSilent === undefined ? {} : { onSilent }),
     ...(signal === undefined ? {} : { signal }),
   });
   undo.push(closing(store));

@@ -27,6 +27,8 @@ export interface StoreClientOptions {
   /** First and longest pause between two attempts to connect again. */
   readonly pauseMs?: number;
   readonly pauseMsMax?: number;
+  /** Called when the opening waits for a xenstored that does not respond. Later `onConnection` reports that. */
+  readonly onSilent?: (silent: VifdError) => void;
 }
 
 export interface OpenStoreOptions extends StoreClientOptions {
@@ -86,6 +88,8 @@ export class StoreClient extends StoreOperations implements Store {
   readonly #watchdogClock: Clock;
   readonly #pauseMsMax: number;
   readonly #pauses: Pauses;
+  /** Until the first connection stands. */
+  #whileOpening: ((silent: VifdError) => void) | undefined;
   readonly #watches = new ClientWatches();
   readonly #closing = new AbortController();
   readonly #listeners = new Set<ConnectionListener>();
@@ -112,6 +116,7 @@ export class StoreClient extends StoreOperations implements Store {
     this.#clock = options.clock ?? wallClock;
     this.#watchdogClock = options.clock ?? idleClock;
     this.#pauseMsMax = options.pauseMsMax ?? 1000;
+    this.#whileOpening = options.onSilent;
     this.#pauses = new Pauses({
       clock: this.#clock,
       firstMs: options.pauseMs ?? 10,
@@ -263,6 +268,7 @@ export class StoreClient extends StoreOperations implements Store {
   }
 
   #adopt(connection: Connection): void {
+    this.#whileOpening = undefined;
     this.#connection = connection;
     this.#connectedAt = this.#clock.now();
     this.#payloadMax = connection.payloadMax;
@@ -291,11 +297,16 @@ export class StoreClient extends StoreOperations implements Store {
   }
 
   #onSilent(connection: Connection): void {
-    if (connection !== this.#connection) return;
+    const what = `xenstored at ${connection.path} has not responded for ${SILENT_MS} ms (ETIMEDOUT)`;
+    const remedy = 'start xenstored again if it hangs';
+    if (connection !== this.#connection) {
+      const message = `${what}: ${remedy}; no guest is served until it responds.`;
+      this.#whileOpening?.(new VifdError('ERR_STORE_GONE', message, { errno: 'ETIMEDOUT' }));
+      return;
+    }
     this.#silent = true;
     connection.settleDone();
-    const what = `xenstored at ${connection.path} has not responded for ${SILENT_MS} ms (ETIMEDOUT)`;
-    this.#tellLost(what, 'start xenstored again if it hangs', 'ETIMEDOUT');
+    this.#tellLost(what, remedy, 'ETIMEDOUT');
   }
 
   #onHeard(connection: Connection): void {
