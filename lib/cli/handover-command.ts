@@ -58,7 +58,7 @@ export function handoverCommand(verb: HandoverVerb): Command {
 async function run(verb: HandoverVerb, name: string | undefined, options: HandoverOptions): Promise<void> {
   if ((name === undefined) === (options.all !== true))
     throw new VifdError('ERR_ARGUMENT', `Say which vif to ${verb.name}, as vif1.0; or give --all.`);
-  const vif = name === undefined ? undefined : parseVif(name);
+  const vif = name === undefined ? undefined : parseVif(name, ', or give --all');
   requireRights(verb);
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
   using _says = saysWhenLost(store);

@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { JOURNAL_DIRECTORY } from './run-options.js';
 
 export function storeOption(): Option {
@@ -11,7 +11,12 @@ export function librariesOption(): Option {
 
 /** The runtime directory: `vifd run` has its journals and its lock there, and the other verbs look for it there. */
 export function journalOption(): Option {
-  return new Option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process').default(
-    JOURNAL_DIRECTORY,
-  );
+  return new Option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process')
+    .argParser(directoryOf)
+    .default(JOURNAL_DIRECTORY);
+}
+
+function directoryOf(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('Give the path of a directory.');
 }

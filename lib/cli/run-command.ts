@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { QUEUES_MAX } from '../netback/handshake.js';
+import { isInterfaceName } from '../ports/tap.js';
 import { pauseIfManaged } from './fail.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
 import { run } from './run.js';
@@ -23,7 +24,7 @@ export function runCommand(): Command {
         .argParser(queuesOf)
         .default(defaultQueues(), ''),
     )
-    .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)')
+    .option('--bridge <name>', 'put taps into this bridge (for vifs without a hotplug script)', bridgeOf)
     .addOption(journalOption())
     .option('--no-journal', 'do without: a kill in the wrong instant may then cost a guest its device')
     .option('--json', 'events as one JSON object a line')
@@ -37,6 +38,11 @@ export function runCommand(): Command {
         throw error;
       }
     });
+}
+
+function bridgeOf(text: string): string {
+  if (isInterfaceName(text)) return text;
+  throw new InvalidArgumentError('Give 1 to 15 bytes without spaces, slashes, colons or %.');
 }
 
 function queuesOf(text: string): number {

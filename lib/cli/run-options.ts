@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { QUEUES_MAX } from '../netback/handshake.js';
 import type { PayloadMode } from '../netback/types.js';
+import { isInterfaceName } from '../ports/tap.js';
 import type { XenOptions } from './xen.js';
 
 export interface RunOptions extends XenOptions {
@@ -51,6 +52,7 @@ export function parseRunOptions(args: readonly string[]): RunOptions | undefined
     payload = PAYLOADS[0],
     queues: count,
     journal,
+    bridge,
     'no-journal': noJournal,
     ...rest
   } = Object.fromEntries(given);
@@ -58,8 +60,10 @@ export function parseRunOptions(args: readonly string[]): RunOptions | undefined
   const queues = count === undefined ? defaultQueues() : parseQueues(`${count}`);
   if (mode === undefined || queues === undefined || (noJournal === true && journal !== undefined))
     return undefined;
+  if (journal === '' || (bridge !== undefined && !isInterfaceName(`${bridge}`))) return undefined;
   return {
     ...rest,
+    ...(bridge === undefined ? {} : { bridge: `${bridge}` }),
     payload: mode,
     queues,
     journal: noJournal === true ? false : `${journal ?? JOURNAL_DIRECTORY}`,

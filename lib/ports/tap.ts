@@ -107,9 +107,13 @@ function succeeded(name: string, native: NativeTap | FailedTap): NativeTap {
   return native;
 }
 
+/** Whether Linux takes it for the name of an interface (net/core/dev.c, dev_valid_name); a % would be a template for a number. */
+export function isInterfaceName(name: string): boolean {
+  return /^[^\s/:%\0]+$/.test(name) && Buffer.byteLength(name) <= 15 && name !== '.' && name !== '..';
+}
+
 function requireName(what: string, name: string): void {
-  // net/core/dev.c, dev_valid_name; and a % would be a template for a number.
-  if (/^[^\s/:%\0]+$/.test(name) && Buffer.byteLength(name) <= 15 && name !== '.' && name !== '..') return;
+  if (isInterfaceName(name)) return;
   throw new VifdError(
     'ERR_ARGUMENT',
     `${JSON.stringify(name)} cannot name a ${what}: give 1 to 15 bytes without spaces, slashes, colons or %.`,

@@ -48,6 +48,8 @@ describe('the options of vifd run', () => {
     '--colour',
     'vif7.0',
     '--bridge --json',
+    '--bridge xen/br0',
+    '--journal ',
     '--payload=map',
   ];
   it.each(bad)('%j are left to commander', (line) => {

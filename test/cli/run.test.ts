@@ -220,6 +220,10 @@ describe('vifd', () => {
     const bad = [
       ['fly'],
       ['run', '--payload', 'telepathy'],
+      ['run', '--bridge', ''],
+      ['run', '--bridge', 'a name that is too long'],
+      ['run', '--journal', ''],
+      ['detach', 'eth0'],
       ['list', '--colour'],
       ['adopt'],
       ['adopt', 'eth0'],
