@@ -1,9 +1,9 @@
-import type { VifdError } from '../errors.js';
+import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
 import type { Journals } from './journal.js';
 import type { Offer } from './offer.js';
-import type { PayloadMode, VifHook, VifInfo } from './types.js';
+import type { PayloadMode, VifHook, VifId, VifInfo } from './types.js';
 import type { Vif } from './vif.js';
 import type { VifNode } from './vif-node.js';
 
@@ -49,4 +49,11 @@ export interface VifParts {
   readonly onMended: (error: VifdError, vif: Vif) => void;
   /** The vif has ended here, since its node is gone or it was released: it may be forgotten. */
   readonly onGone: (vif: Vif) => void;
+}
+
+/** What a call gets that would tell a guest something on behalf of a vif that another backend may serve by now. */
+export function ended(id: VifId): VifdError {
+  return new VifdError('ERR_STATE', `${id} was detached: open the Netback again, and use its vif.`, {
+    vif: id,
+  });
 }

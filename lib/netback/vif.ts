@@ -13,7 +13,7 @@ import { faultOf, type VifDetails } from './show.js';
 import { frameStream } from './stream.js';
 import type { Direction, FrameHook, FrameStream, VifId, VifInfo, VifState, VifStats } from './types.js';
 import type { VifSight } from './vif-node.js';
-import type { DetachReason, VifParts } from './vif-parts.js';
+import { type DetachReason, ended, type VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
 /** Our states in which a guest that is connected is served. */
@@ -130,9 +130,10 @@ export class Vif implements VifInfo {
     return { id, domid, handle, mac, bridge, mtu, state, reason, faults, port, stats, connection };
   }
 
-  /** Tells the guest whether its link is up. For its information: frames move all the same. */
-  setCarrier(up: boolean): Promise<void> {
-    return this.#parts.node.write(CARRIER_KEY, up ? '1' : '0');
+  /** Tells the guest whether its link is up. For its information: frames move all the same. @throws VifdError as `close`. */
+  async setCarrier(up: boolean): Promise<void> {
+    if (this.#ended) throw ended(this.id);
+    await this.#parts.node.write(CARRIER_KEY, up ? '1' : '0');
   }
 
   /** Runs `hook` inline on every frame until the result is disposed. See FrameHook. */
@@ -184,9 +185,11 @@ export class Vif implements VifInfo {
     if (!this.#ended) await this.#leave('guest-gone', 'closed');
   }
 
-  /** Tells the guest that the device goes away. The only call that does. */
+  /** Tells the guest that the device goes away. The only call that does. @throws VifdError ERR_STATE once detached. */
   async close(): Promise<void> {
+    if (this.#ended) throw ended(this.id);
     await this.#work;
+    if (this.#ended) return;
     this.#attachment.end('guest-closed');
     this.#state = 'closed';
     await this.#parts.node.setState(XenbusState.Closing);
@@ -251,7 +254,7 @@ export class Vif implements VifInfo {
   #onTrouble(trouble: PortTrouble | undefined): void {
     if (this.#ended) return;
     if (trouble === undefined) this.#faults.end('port');
-    else this.#faults.begin('port', trouble.error);
+    else this.#faults.begin('port', this.#named(trouble.error));
     if (trouble?.lost !== true) return;
     // The journal stays: attaching to the new port goes on where this connection ends.
     this.#attachment.release('port-lost');

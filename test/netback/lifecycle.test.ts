@@ -51,6 +51,20 @@ describe('the life of a vif', () => {
     expect(vif()?.state).toBe('waiting');
   });
 
+  it('tells its guest nothing once it is detached: another backend may serve it', async () => {
+    world = await World.open();
+    await world.start('copy');
+    await create();
+    await join();
+    const detached = vif();
+    await world.settled(world.netback[Symbol.asyncDispose]());
+    await expect(detached?.close()).rejects.toMatchObject({ code: 'ERR_STATE', vif: 'vif7.0' });
+    await expect(detached?.setCarrier(false)).rejects.toMatchObject({ code: 'ERR_STATE' });
+    expect(await state()).toBe('4');
+    expect(await read(`${BACK}/carrier`)).toBe('1');
+    expect(detached?.state).toBe('detached');
+  });
+
   it('becomes Connected only when the hotplug script is done, but moves frames before', async () => {
     world = await World.open();
     await world.start('copy');
