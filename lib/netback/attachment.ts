@@ -65,7 +65,7 @@ export class Attachment {
     this.#journals = new VifJournals({
       journals: parts.journals,
       vif: parts.vif,
-      onError: (error) => parts.faults.begin('journal', vifdErrorOf(error)),
+      onError: (error) => parts.faults.begin('journal', this.#named(vifdErrorOf(error))),
       onIgnored: (message) => parts.onError(this.#error('ERR_JOURNAL', message)),
     });
   }

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, renameSync, rmSync, statSync, truncateSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { VifdError } from '../../lib/errors.js';
 import { journalFiles } from '../../lib/journal-files.js';
 import { QUEUE_JOURNAL_BYTES } from '../../lib/netback/queue-journal.js';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
@@ -69,6 +70,23 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
     for (let i = 1; i < FRAMES; i++) guest.post([guest.ref(100 + i)]);
     await world.settle();
     expect(guest.rxResponses()).toHaveLength(FRAMES);
+  });
+
+  it('one that cannot be had is reported once, however often it is tried', async () => {
+    world.kill();
+    const files = world.journals;
+    let tries = 0;
+    const open = (name: string) => {
+      tries++;
+      throw new VifdError('ERR_JOURNAL', `Journal /run/${name} cannot be used (ENOSPC).`, { errno: 'ENOSPC' });
+    };
+    world.journals = { names: files.names, remove: files.remove, open };
+    await world.start('copy');
+    await hypervisor.advance(5000);
+    expect(tries).toBeGreaterThan(5);
+    expect(world.errors.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^vif7\.0: Journal .*ENOSPC/),
+    ]);
   });
 
   it.each([[0], [4096], [100_000]])(

@@ -162,6 +162,14 @@ describe('a vif whose host fails', () => {
     expect(world.detached).toEqual([]);
   });
 
+  it('is named in what its port reports, though its interface has another name', async () => {
+    const guest = await world.guest(7);
+    const port = new FollowedPort();
+    await world.start('copy', [guest], { port: () => port });
+    port.listener?.({ error: new VifdError('ERR_LINK', 'Tap web0 is down: set it up.'), lost: false });
+    expect(world.errors).toMatchObject([{ message: 'vif7.0: Tap web0 is down: set it up.' }]);
+  });
+
   it('does not keep other vifs from being served when it cannot be read, and is served when it can', async () => {
     const guests = [await world.guest(7), await world.guest(8)];
     let readable = false;
