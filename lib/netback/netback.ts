@@ -127,7 +127,7 @@ export class Netback implements AsyncDisposable {
   /**
    * Ends a vif whose node is missing since the store came back, which nothing else ends where it cannot be known whether the
    * domain is gone: detaches, removes the port and the journals.
-   * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node is there: it would be served again at once.
+   * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node is, or may be, there: it would be served again at once.
    */
   async forget(id: VifId): Promise<void> {
     const vif = this.#vifs.get(id);
@@ -136,6 +136,11 @@ export class Netback implements AsyncDisposable {
       throw new VifdError('ERR_NO_VIF', message, { vif: id });
     }
     if (!vif.faults.some(({ code }) => code === 'ERR_NODE_GONE')) {
+      const away = this.#faults.all.find(({ code }) => code === 'ERR_STORE_GONE');
+      if (away !== undefined) {
+        const message = `Whether ${id} has a node is unknown, and its guest is served: ask again when xenstored is back. ${away.message}`;
+        throw new VifdError('ERR_STATE', message, { vif: id });
+      }
       const message =
         `${id} has its node in xenstore and would be served again at once: remove the device with ` +
         `\`xl network-detach ${vif.domid} ${vif.handle}\`, or give it to the kernel with \`vifd release ${id}\`.`;
