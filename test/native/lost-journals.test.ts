@@ -78,7 +78,9 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
     let tries = 0;
     const open = (name: string) => {
       tries++;
-      throw new VifdError('ERR_JOURNAL', `Journal /run/${name} cannot be used (ENOSPC).`, { errno: 'ENOSPC' });
+      throw new VifdError('ERR_JOURNAL', `Journal /run/${name} cannot be used (ENOSPC).`, {
+        errno: 'ENOSPC',
+      });
     };
     world.journals = { names: files.names, remove: files.remove, open };
     await world.start('copy');
