@@ -34,6 +34,9 @@ interface Plug {
   readonly vifname: string | undefined;
 }
 
+/** How long the tap of a guest that is cut off waits for the store. */
+const STORE_MS = 300;
+
 /** Scripts that put the interface into something; `vif-route` and `vif-nat` do not, and of others it is not known. */
 const BRIDGING = /(^|\/)vif-(bridge|openvswitch)$/;
 const LINUX_BRIDGING = /(^|\/)vif-bridge$/;
@@ -44,6 +47,9 @@ export class Ownership {
   readonly #attached = new Set<string>();
   /** As `accept` has read them: a port is opened after that, and reading again would cost the start a round trip. */
   readonly #marks = new Map<string, Mark>();
+  /** What the store said of a vif's interface last, and the vifs whose tap this process has opened. */
+  readonly #plugs = new Map<string, Plug>();
+  readonly #opened = new Set<string>();
   #again: NodeJS.Timeout | undefined;
   /** Called when vifs that were not accepted are to be looked at again. */
   onChange: (() => void) | undefined;
@@ -110,7 +116,7 @@ export class Ownership {
     const { owner, keep } = this.#marks.get(vif.id) ?? {};
     const marked = find(vif.id);
     // What is in a bridge has been plugged: the store need not be asked before the guest is served.
-    const plug = marked === undefined || marked.master === 0 ? await this.#plugOf(vif) : undefined;
+    const plug = marked === undefined || marked.master === 0 ? await this.#plugSoon(vif) : undefined;
     const found = plug?.vifname === undefined ? marked : find(vif.id, plug.vifname);
     const name = found?.name ?? keep?.name;
     const common = { vif: vif.id, persist: true, ...(name === undefined ? {} : { name }) };
@@ -137,6 +143,21 @@ export class Ownership {
     });
   }
 
+  /** For a tap that is made anew the store may be away: what it said before is as good then, and the guest is cut off. */
+  async #plugSoon(vif: VifAddress): Promise<Plug | undefined> {
+    const asked = this.#plugOf(vif);
+    if (!this.#opened.has(vif.id)) {
+      this.#opened.add(vif.id);
+      return asked;
+    }
+    const before = this.#plugs.get(vif.id);
+    const late = new Promise<Plug | undefined>((resolve) => {
+      setTimeout(resolve, STORE_MS, before).unref();
+    });
+    // That the store is away is reported by the netback.
+    return Promise.race([asked.catch(() => before), late]);
+  }
+
   async #expects(vif: VifAddress, bridge: string | undefined): Promise<TapExpectation> {
     const { script, plugged } = await this.#plugOf(vif);
     if (script === undefined || bridge !== undefined) return 'bridged';
@@ -144,12 +165,18 @@ export class Ownership {
     return BRIDGING.test(script) ? 'bridged' : 'up';
   }
 
-  async #plugOf({ domid, handle }: VifAddress): Promise<Plug> {
+  async #plugOf({ id, domid, handle }: VifAddress): Promise<Plug> {
     const node = backendVifPath(this.#parts.domid, domid, handle);
     const [script, status, vifname] = await Promise.all(
       ['script', 'hotplug-status', 'vifname'].map((key) => this.#parts.store.read(`${node}/${key}`)),
     );
-    return { script: script || undefined, plugged: status === 'connected', vifname: vifname || undefined };
+    const plug = {
+      script: script || undefined,
+      plugged: status === 'connected',
+      vifname: vifname || undefined,
+    };
+    this.#plugs.set(id, plug);
+    return plug;
   }
 
   #markOf(vif: VifAddress): VifMark {

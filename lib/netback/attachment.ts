@@ -28,8 +28,6 @@ export interface AttachmentParts {
   /** A guest that was stalled takes frames again, by this queue. */
   readonly onRecovered: (queue: number) => void;
   readonly onError: (error: VifdError) => void;
-  /** The guest is to be attached again at once. */
-  readonly onReleased: () => void;
   /** The connection could not go on, for no fault of the guest, which is cut off: it is to be attached again. */
   readonly onFailure: (error: VifdError) => void;
 }
@@ -51,11 +49,16 @@ export class Attachment {
   #rate: Rate | undefined;
   #released = false;
   #journal: ConnectionJournals | undefined;
+  /** Of the connection that is served, or was until its port was lost; no other attempt to attach goes on. */
+  #settings: FrontendSettings | undefined;
+  /** Attaches again without the store, which may be away. */
+  readonly #again: Backoff;
   /** Looks after the journals while a guest is connected. */
   readonly #look: Backoff;
 
   constructor(parts: AttachmentParts) {
     this.#parts = parts;
+    this.#again = new Backoff(parts.xen.clock, () => void this.attachAgain());
     this.#look = new Backoff(
       parts.xen.clock,
       () => this.#lookAtJournals(),
@@ -101,9 +104,28 @@ export class Attachment {
     else if (this.#reason === undefined || rings !== this.#rings) await this.#attach(settings);
   }
 
+  /** Attaches to the connection that was served until its port was lost. Frames need no store. */
+  async attachAgain(): Promise<void> {
+    const { faults } = this.#parts;
+    const settings = this.#settings;
+    if (settings === undefined || this.#connection !== undefined || this.#reason !== undefined) return;
+    try {
+      await this.#attach(settings);
+    } catch (error) {
+      if (this.#released) return;
+      faults.begin('serve', this.#named(vifdErrorOf(error)));
+      this.#again.again();
+      return;
+    }
+    faults.end('serve');
+    this.#again.reset();
+  }
+
   /** The guest's connection is over: so are its journals. */
   end(why: DetachReason): void {
     this.release(why);
+    this.#settings = undefined;
+    this.#again.cancel();
     this.#rings = undefined;
     this.#reason = undefined;
     this.#journals.remove();
@@ -113,7 +135,10 @@ export class Attachment {
   /** Lets go of the guest, which stays connected: its journals stay. */
   release(why: DetachReason): void {
     const { faults, onDetached } = this.#parts;
-    if (why === 'shutdown') this.#released = true;
+    if (why === 'shutdown') {
+      this.#released = true;
+      this.#again.cancel();
+    }
     const connection = this.#connection;
     this.#connection = undefined;
     this.#look.cancel();
@@ -127,8 +152,10 @@ export class Attachment {
     const { faults, xen } = this.#parts;
     const { clock } = xen;
     const began = clock.now();
+    this.#settings = settings;
     const port = await this.#parts.port.open();
-    if (this.#released) return;
+    // It ended, or another attempt began, while the port was opened.
+    if (this.#released || this.#settings !== settings) return;
     this.#rings = ringsOf(settings);
     this.#reason = undefined;
     const { length } = settings.queues;
@@ -167,7 +194,7 @@ export class Attachment {
       return;
     }
     this.release('journal-renewed');
-    this.#parts.onReleased();
+    void this.attachAgain();
   }
 
   #connect(settings: FrontendSettings, port: Port): Connection {

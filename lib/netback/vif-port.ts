@@ -10,6 +10,7 @@ export interface VifPortParts {
 export class VifPort {
   readonly #parts: VifPortParts;
   #port: Port | undefined;
+  #opening: Promise<Port> | undefined;
   #following: Disposable | undefined;
 
   constructor(parts: VifPortParts) {
@@ -21,9 +22,16 @@ export class VifPort {
     return this.#port;
   }
 
-  /** The port that is open, or a new one. Not to be called again before it has resolved. */
-  async open(): Promise<Port> {
-    if (this.#port !== undefined) return this.#port;
+  /** The port that is open, or a new one. Calls that overlap get the same one. */
+  open(): Promise<Port> {
+    if (this.#port !== undefined) return Promise.resolve(this.#port);
+    this.#opening ??= this.#openNew().finally(() => {
+      this.#opening = undefined;
+    });
+    return this.#opening;
+  }
+
+  async #openNew(): Promise<Port> {
     const port = await this.#parts.open();
     this.#port = port;
     let told = false;

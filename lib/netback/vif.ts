@@ -83,7 +83,6 @@ export class Vif implements VifInfo {
       onDetached: (why) => parts.onDetached(this, why),
       onRecovered: (queue) => parts.onRecovered(this, queue),
       onError: (error) => parts.onError(error, this),
-      onReleased: () => void this.poke(),
       onFailure: (error) => {
         this.#faults.begin('serve', this.#named(error));
         this.#retry.again();
@@ -258,7 +257,8 @@ export class Vif implements VifInfo {
     if (trouble?.lost !== true) return;
     // The journal stays: attaching to the new port goes on where this connection ends.
     this.#attachment.release('port-lost');
-    this.#reported('port close', () => this.#port.close()).then(() => this.poke());
+    const closed = this.#reported('port close', () => this.#port.close());
+    closed.then(() => this.#attachment.attachAgain()).then(() => this.poke());
   }
 
   /**

@@ -146,6 +146,38 @@ describe('a vif whose host fails', () => {
     expect(guest.txResponses()).toHaveLength(2);
   });
 
+  it('attaches to a new port while xenstored is away, and tries again until that can be opened', async () => {
+    const guest = await world.guest(7);
+    const ports: FollowedPort[] = [];
+    let busy = false;
+    const port = (): Port => {
+      if (busy) throw tapBusy('vif7.0');
+      const made = new FollowedPort();
+      ports.push(made);
+      return made;
+    };
+    await world.start('copy', [guest], { port });
+    hypervisor.store.stop();
+    await world.settle();
+    busy = true;
+    const lost = new VifdError('ERR_TAP', 'vif7.0: its tap was deleted; it is made anew.');
+    ports[0]?.listener?.({ error: lost, lost: true });
+    await hypervisor.advance(5000);
+    expect(vif()?.state).toBe('waiting');
+    expect(world.errors.map(({ code }) => code)).toEqual(['ERR_STORE_GONE', 'ERR_TAP', 'ERR_TAP']);
+    busy = false;
+    await hypervisor.advance(1000);
+    expect(vif()?.state).toBe('connected');
+    expect(vif()?.faults).toEqual([]);
+    guest.send([{ size: 60 }]);
+    await world.settle();
+    expect(ports[1]?.written).toHaveLength(1);
+    hypervisor.store.start('kept');
+    await hypervisor.advance(1000);
+    expect(world.attached.map(({ resumed }) => resumed)).toEqual([false, false]);
+    expect(ports).toHaveLength(2);
+  });
+
   it('says what stands between its port and the network, and stays attached', async () => {
     const guest = await world.guest(7);
     const port = new FollowedPort();
