@@ -76,6 +76,27 @@ export const linkRows: readonly Row[] = [
     short: true,
   },
   {
+    name: 'tap deleted while xenstored is away',
+    kind,
+    setting,
+    loads: true,
+    line: { cause: /deleted|gone/, remedy: /makes it anew/ },
+    mendsItself: true,
+    inject: async (world) => {
+      const { nodes } = await world.xenstored.state();
+      world.kept = nodes;
+      await world.xenstored.kill();
+      await sleep(SETTLED_MS);
+      const deletedMs = Date.now();
+      await run('link', 'delete', world.victim.vif);
+      // Frames need no store.
+      const served = await world.victim.pings.servedAfter(deletedMs, SERVED_MS);
+      if (served === undefined) throw new Error('the guest is not served while xenstored is away');
+      return deletedMs;
+    },
+    mend: ({ xenstored, kept }) => xenstored.start(kept),
+  },
+  {
     name: 'tap set down',
     kind,
     setting,
