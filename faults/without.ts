@@ -28,11 +28,9 @@ const BEYOND: readonly { readonly file: string; readonly source: RegExp; readonl
   },
 ];
 
-/** Rows that meet a call are tried one after the other, until one fails. */
-const ROWS_MAX = 6;
-
 /**
- * Takes each report and each retry out of vifd in turn, and runs the rows that met it. @returns whether a row failed for each.
+ * Takes each report and each retry out of vifd in turn, and runs the rows that met it until one fails. @returns whether a row failed
+ * for each.
  */
 export async function runWithout({ rows, only, json, signal }: WithoutParts): Promise<boolean> {
   const sites = findSites(LIB, DIST).filter(
@@ -89,11 +87,11 @@ async function without(site: Site, rows: readonly Row[], signal: AbortSignal): P
   if (beyond !== undefined) return { site, caughtBy: 'no row', how: beyond.why };
   if (rows.length === 0) return { site, caughtBy: undefined, how: 'no row meets it' };
   let caughtBy: string | undefined;
-  let how = `${Math.min(rows.length, ROWS_MAX)} rows met it and passed`;
+  let how = `${rows.length} rows met it and passed`;
   let running = rows[0] as Row;
   try {
     await runRows({
-      rows: rows.slice(0, ROWS_MAX),
+      rows,
       signal,
       tree: treeWithout(site),
       onBegin: (row) => {
