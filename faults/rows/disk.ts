@@ -62,6 +62,18 @@ export const diskRows: readonly Row[] = [
     mend: ({ victim }) => victim.reconnect().then(() => undefined),
   },
   {
+    name: 'a journal deleted while there is no room for another',
+    kind,
+    setting,
+    line: { cause: /journal.*ENOSPC/, remedy: /free|space|room/ },
+    inject: ({ inject, journals, victim }) => {
+      const name = `${victim.vif}.q0.journal`;
+      inject.system('posix_fallocate', { errno: 'ENOSPC', match: name });
+      rmSync(join(journals, name));
+    },
+    mend: ({ inject }) => inject.system('posix_fallocate', undefined),
+  },
+  {
     name: 'a journal cannot be removed: EPERM',
     kind,
     setting,

@@ -185,7 +185,9 @@ export class Attachment {
     if (connection === undefined || journal === undefined) return;
     this.#look.again();
     const why = journal.lost();
-    if (why !== undefined) faults.begin('journal', this.#error('ERR_JOURNAL', `${why}: it is made anew`));
+    // Reported once: from then on the fault is what hinders it.
+    if (why !== undefined && !faults.has('journal'))
+      faults.begin('journal', this.#error('ERR_JOURNAL', `${why}: it is made anew`));
     if (!faults.has('journal') || (why === undefined && !connection.quiet)) return;
     try {
       journal.renew();
