@@ -8,6 +8,11 @@ export function domainTests(world: World): void {
     expect(exists).toEqual([true, true, false, false]);
   });
 
+  test('who has left the hypervisor cannot tell', async () => {
+    await world.backend[Symbol.asyncDispose]();
+    expect(world.backend.domainExists?.(0)).toBeUndefined();
+  });
+
   test('another domain cannot tell', () => {
     expect(world.frontend.domainExists?.(0)).toBeUndefined();
     expect(world.frontend.domainExists?.(9)).toBeUndefined();

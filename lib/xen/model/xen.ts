@@ -62,7 +62,7 @@ export class ModelXen implements Xen {
   }
 
   domainExists(domid: number): boolean | undefined {
-    return this.domid === 0 ? this.#machine.hasDomain(domid) : undefined;
+    return this.domid === 0 && this.#life.alive ? this.#machine.hasDomain(domid) : undefined;
   }
 
   /**

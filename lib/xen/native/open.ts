@@ -125,6 +125,7 @@ class NativeXen implements Xen {
 
   domainExists(domid: number): boolean | undefined {
     requireDomid(domid);
+    if (this.#disposed !== undefined) return undefined;
     const exists = this.#libraries.domainExists(domid);
     return exists < 0 ? undefined : exists === 1;
   }
