@@ -19,7 +19,7 @@ inOwnNetwork(import.meta.url, () => {
         mount(options);
         const said = await serve(journalFiles(directory()), 2);
         const line = expect.stringMatching(
-          new RegExp(`^ERR_JOURNAL: Journal ${directory()}.*\\(${errno}\\)`),
+          new RegExp(`^ERR_JOURNAL: vif7\\.0: Journal ${directory()}.*\\(${errno}\\)`),
         );
         expect(said).toEqual([[line], [line]]);
       });

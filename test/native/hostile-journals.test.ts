@@ -13,7 +13,7 @@ describe('a vif whose journal cannot be had is served all the same, and it is sa
       prepare(join(directory(), JOURNAL));
       const path = join(directory(), JOURNAL);
       const why = `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames`;
-      const line = `ERR_JOURNAL: ${why}. Remove what stands in its place; it is tried again.`;
+      const line = `ERR_JOURNAL: vif7.0: ${why}. Remove what stands in its place; it is tried again.`;
       expect(await serve(journalFiles(directory()), 2)).toEqual([[line], [line]]);
     });
 
