@@ -97,6 +97,27 @@ export const linkRows: readonly Row[] = [
     mend: ({ xenstored, kept }) => xenstored.start(kept),
   },
   {
+    name: 'tap deleted while xenstored is away: ENFILE',
+    kind,
+    setting,
+    loads: true,
+    line: { cause: /ENFILE/, remedy: /file-max|descriptors/ },
+    inject: async (world) => {
+      const { nodes } = await world.xenstored.state();
+      world.kept = nodes;
+      await world.xenstored.kill();
+      await sleep(SETTLED_MS);
+      world.inject.system('open', { errno: 'ENFILE', match: '/dev/net/tun' });
+      await run('link', 'delete', world.victim.vif);
+    },
+    mend: async ({ inject, victim, xenstored, kept }) => {
+      inject.system('open', undefined);
+      const served = await victim.pings.servedAfter(Date.now(), SERVED_MS);
+      await xenstored.start(kept);
+      if (served === undefined) throw new Error('the guest is not served while xenstored is away');
+    },
+  },
+  {
     name: 'tap set down',
     kind,
     setting,
