@@ -52,6 +52,8 @@ export async function judge(row: Row, world: World): Promise<Verdict> {
   }
   if (row.restarts === true && world.loaded) {
     await world.restartDaemon();
+    // It listens for queries from a second after its start on.
+    await sleep(LOADS_MS);
     await world.settled();
   }
   const violationsBefore = world.guests.flatMap(({ violations }) => violations).length;

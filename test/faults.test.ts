@@ -21,7 +21,11 @@ describe.skipIf(missing !== undefined)('the table of faults', () => {
     return { status, lines: stdout.trim().split('\n'), stderr };
   };
 
-  it('passes in its short form: a fault of each kind is reported, mended, and leaves nothing', (context) => {
+  // Once more if it fails: what else runs on the machine may delay a line, a tap or a ping beyond its second.
+  it('passes in its short form: a fault of each kind is reported, mended, and leaves nothing', {
+    timeout: 120_000,
+    retry: 1,
+  }, (context) => {
     const { status, lines, stderr } = run('--short', '--json');
     if (status === EXIT_SKIPPED) return context.skip(stderr.trim());
     const events = lines.map((line) => JSON.parse(line));
@@ -32,7 +36,7 @@ describe.skipIf(missing !== undefined)('the table of faults', () => {
     expect(events.at(-1)).toMatchObject({ event: 'summary', silent: 0, stuck: 0, leaked: 0, harmed: 0 });
     expect(new Set(events.flatMap(({ kind }) => kind ?? [])).size).toBe(9);
     expect(status).toBe(0);
-  }, 120_000);
+  });
 
   it('has at least 45 rows whose fault must be reported, each with a name of its own', () => {
     const { status, lines } = run('--list');
