@@ -53,7 +53,7 @@ export interface Addon {
 
 /** Memory that ends when it is unmapped, and not when the collector comes by. */
 export interface NativeFilePages extends NativePages {
-  /** Somebody truncated the file while it was mapped: zeros stand where its pages were missed. */
+  /** The file was truncated while it was mapped: zeros stand in the place of its missing pages. */
   cut(): boolean;
 }
 

@@ -30,7 +30,7 @@ std::atomic<Watched*> watched_files{nullptr};
 std::mutex watching;
 struct sigaction before_us;
 
-// A page beyond the end of a file that somebody has truncated is a SIGBUS. Zeros take its place, and the instruction runs
+// An access beyond the end of a file that was truncated is a SIGBUS. Zeros take its place, and the instruction runs
 // again: a guest must not lose its backend because a file was. mmap(2) is a plain system call here, and safe in a handler.
 void OnBusError(int signal, siginfo_t* info, void* context) {
   const auto at = reinterpret_cast<uintptr_t>(info->si_addr);

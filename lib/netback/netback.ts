@@ -249,7 +249,7 @@ export class Netback implements AsyncDisposable {
     return this.#scan;
   }
 
-  /** As `look`, for whom nobody waits. */
+  /** As `look`, without a caller that waits: a failure is a fault, and is tried again. */
   #lookAgain(): void {
     this.look().then(
       () => {
