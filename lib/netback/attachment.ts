@@ -10,6 +10,7 @@ import type { Faults } from './faults.js';
 import { type FrontendSettings, type Handshake, ringsOf } from './handshake.js';
 import type { Hooks } from './hooks.js';
 import type { Journals } from './journal.js';
+import type { LoopShare } from './loop-shares.js';
 import type { PayloadMode, VifAddress } from './types.js';
 import type { AttachedHow, DetachReason } from './vif-parts.js';
 import type { VifPort } from './vif-port.js';
@@ -22,6 +23,7 @@ export interface AttachmentParts {
   readonly port: VifPort;
   readonly faults: Faults;
   readonly hooks: Hooks;
+  readonly share: LoopShare;
   readonly counters: VifCounters;
   readonly onAttached: (how: AttachedHow) => void;
   readonly onDetached: (why: DetachReason) => void;
@@ -200,7 +202,7 @@ export class Attachment {
   }
 
   #connect(settings: FrontendSettings, port: Port): Connection {
-    const { vif, xen, payload, hooks, counters, faults, onRecovered } = this.#parts;
+    const { vif, xen, payload, hooks, share, counters, faults, onRecovered } = this.#parts;
     return new Connection({
       xen,
       domid: vif.domid,
@@ -210,6 +212,7 @@ export class Attachment {
       journals: this.#openJournals(settings),
       payload,
       hooks,
+      share,
       counters: (queue) => counters.of(queue),
       onStop: (reason) => this.#stop(reason),
       onHostFault: (fault) => this.#onHostFault(fault),

@@ -19,6 +19,14 @@ export interface Takes {
   readonly gsoV6: boolean;
 }
 
+/** What a guest said that it can take, where it is heeded. */
+export interface Taker {
+  readonly scatterGather: boolean;
+  readonly conform: Conform;
+  /** Bytes that it wants free at the beginning of each page, for its XDP programs. It changes its mind while connected. */
+  xdpHeadroom: number;
+}
+
 /** A segmented frame has several slots and a partial checksum: who does not take these does not take it either. */
 export function takesOf(settings: FrontendSettings): Takes {
   const { scatterGather, checksumV4, checksumV6, gsoV4, gsoV6 } = settings;

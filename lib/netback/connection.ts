@@ -1,7 +1,7 @@
 import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Clock, Xen } from '../xen/types.js';
-import { Conform, takesOf } from './conform.js';
+import { Conform, type Taker, takesOf } from './conform.js';
 import type { ConnectionJournals } from './connection-journals.js';
 import { Control } from './control.js';
 import type { QueueCounters } from './counters.js';
@@ -11,13 +11,13 @@ import type { FrontendSettings } from './handshake.js';
 import { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import { type HostFaultListener, HostFaults } from './host-faults.js';
+import type { LoopShare } from './loop-shares.js';
 import { MulticastFilter } from './multicast.js';
 import { Queue } from './queue.js';
 import { QueueRings } from './queue-rings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from './show.js';
 import { Stalls } from './stalls.js';
 import { Steering } from './steering.js';
-import type { Taker } from './to-guest.js';
 import type { PayloadMode, VifStats } from './types.js';
 import { type Undo, undoAll } from './undo.js';
 
@@ -30,6 +30,7 @@ export interface ConnectionParts {
   readonly journals: ConnectionJournals;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
+  readonly share: LoopShare;
   readonly counters: (queue: number) => QueueCounters;
   /** The guest broke the protocol in one queue; nothing was let go of yet. */
   readonly onStop: (reason: string) => void;
@@ -184,6 +185,7 @@ export class Connection {
     domid,
     settings,
     journals,
+    share,
     onStop,
     onFailure,
   }: ConnectionParts): Control | undefined {
@@ -198,6 +200,7 @@ export class Connection {
       log,
       wrapped,
       hash: this.hash,
+      share,
       stagingOf,
       onStop,
       onFailure,

@@ -14,6 +14,7 @@ import { GuestPage } from './guest-page.js';
 import type { ControlSettings } from './handshake.js';
 import type { HashState } from './hash.js';
 import type { HostFaultListener } from './host-faults.js';
+import type { LoopShare } from './loop-shares.js';
 import type { PumpResult } from './pump.js';
 import type { Staging } from './staging.js';
 import { type Undo, undoAll } from './undo.js';
@@ -34,6 +35,7 @@ export interface ControlParts {
   /** One word of the journal's memory: 1 once so many were answered that `rsp_prod` has come round to 0. */
   readonly wrapped: Uint32Array;
   readonly hash: HashState;
+  readonly share: LoopShare;
   /** Undefined for a queue that the guest does not have. */
   readonly stagingOf: (queue: number) => Staging | undefined;
   /** The guest broke the protocol. */
@@ -49,6 +51,7 @@ export interface ControlParts {
  */
 export class Control {
   readonly #ring: BackRing;
+  readonly #share: LoopShare;
   readonly #requests: ControlRequests;
   readonly #worker: Worker;
   readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
@@ -66,7 +69,8 @@ export class Control {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
    */
   constructor(parts: ControlParts) {
-    const { xen, domid, settings } = parts;
+    const { xen, domid, settings, share } = parts;
+    this.#share = share;
     this.#wrapped = parts.wrapped;
     this.#hostFaultsOf = parts.hostFaultsOf;
     this.#afterStore = xen.step?.bind(xen, 'store to the journal');
@@ -84,6 +88,7 @@ export class Control {
       this.#worker = new Worker({
         pump: () => this.#pump(),
         clock: xen.clock,
+        share,
         onIdle: () => this.#unmask(),
         onStop: parts.onStop,
         onFailure: parts.onFailure,
@@ -129,11 +134,12 @@ export class Control {
     undoAll(this.#undo, this.#hostFaultsOf('control ring'));
   }
 
-  /** As many requests as the ring has, at most; rounds that find none count too. */
+  /** As many requests as the ring has and the guest's share allows, at most; rounds that find none count too. */
   #pump(): PumpResult {
     let heard = false;
     let result: PumpResult = 'more';
     for (let round = 0; round < CTRL_RING_SIZE; round++) {
+      if (round > 0 && this.#share.over) break;
       const waiting = this.#ring.waiting();
       if (waiting === RING_BROKEN) {
         result = { stop: 'control ring: req_prod is beyond the ring' };

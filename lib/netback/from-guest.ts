@@ -11,6 +11,7 @@ import type { CreditTurn } from './credit-turns.js';
 import { layOutFromGuest } from './from-guest-layout.js';
 import type { Hooks } from './hooks.js';
 import type { HostFaultListener } from './host-faults.js';
+import type { LoopShare } from './loop-shares.js';
 import type { MulticastFilter } from './multicast.js';
 import { describeFromGuest, HEADERS_BYTES } from './offload.js';
 import { BATCH_SLOTS, batchFault, isForeignFault, type PumpResult, portFault } from './pump.js';
@@ -40,6 +41,7 @@ export class FromGuest {
   readonly #credit: CreditTurn;
   readonly #clock: Clock;
   readonly #counters: FlowCounters;
+  readonly #share: LoopShare | undefined;
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
   readonly #parsed = new TxFrames(BATCH_SLOTS);
   #io: PortIo | undefined;
@@ -70,6 +72,8 @@ export class FromGuest {
     credit: CreditTurn;
     clock: Clock;
     counters: FlowCounters;
+    /** Ends a turn; undefined: nobody else has one. */
+    share?: LoopShare | undefined;
     /** The port fails to send frames, which are dropped and counted; undefined: it sends again. */
     onPortFault?: HostFaultListener | undefined;
   }) {
@@ -85,6 +89,7 @@ export class FromGuest {
     this.#credit = parts.credit;
     this.#clock = parts.clock;
     this.#counters = parts.counters;
+    this.#share = parts.share;
   }
 
   start(io: PortIo, writesMapped: boolean): void {
@@ -110,6 +115,7 @@ export class FromGuest {
     this.#credit.look();
     // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
     for (let round = 0; round < TURN_BATCHES; round++) {
+      if (round > 0 && this.#share?.over) return 'more';
       const waiting = this.#ring.waiting();
       if (waiting === RING_BROKEN) return { stop: 'from-guest ring: req_prod is beyond the ring' };
       if (waiting === 0) {

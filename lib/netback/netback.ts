@@ -7,6 +7,7 @@ import type { StoreWatch, Xen } from '../xen/types.js';
 import { Faults } from './faults.js';
 import { QUEUES_MAX } from './handshake.js';
 import type { Journals } from './journal.js';
+import { LoopShares } from './loop-shares.js';
 import { type Feature, Offer } from './offer.js';
 import type { PayloadMode, VifAddress, VifHook, VifId, VifInfo } from './types.js';
 import { Vif } from './vif.js';
@@ -63,6 +64,7 @@ export class Netback implements AsyncDisposable {
   readonly #vifs = new Map<VifId, Vif>();
   readonly #adding = new Set<VifId>();
   readonly #faults: Faults;
+  readonly #shares: LoopShares;
   /** Looks for vifs again after a look, or the start of a vif, failed. */
   readonly #retry: Backoff;
   /** Domains whose vifs were ended because they are gone. Their nodes may still be there. */
@@ -79,6 +81,7 @@ export class Netback implements AsyncDisposable {
   private constructor(options: NetbackOptions) {
     this.#options = options;
     this.#offer = new Offer(options.without);
+    this.#shares = new LoopShares(options.xen.clock);
     this.#faults = new Faults({
       onBegin: (error) => this.#report(error, undefined),
       onEnd: (error) => this.#emit('mended', error, undefined),
@@ -329,6 +332,7 @@ export class Netback implements AsyncDisposable {
       payload: this.#options.payload ?? 'copy',
       queues: this.#options.queues ?? 1,
       offer: this.#offer,
+      share: this.#shares.share(),
       journals: this.#options.journals,
       hook: this.#options.hook,
       openPort: this.#options.port,

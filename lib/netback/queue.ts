@@ -1,7 +1,7 @@
 import type { Port, PortIo, QueuePlace } from '../ports/types.js';
 import type { EventChannel, Xen } from '../xen/types.js';
 import { type Batches, newBatches } from './batches.js';
-import { takesOf } from './conform.js';
+import { type Taker, takesOf } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { CreditTurn } from './credit-turns.js';
 import { FromGuest } from './from-guest.js';
@@ -9,6 +9,7 @@ import type { FrontendSettings, QueueSettings } from './handshake.js';
 import type { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import type { HostFaultListener } from './host-faults.js';
+import type { LoopShare } from './loop-shares.js';
 import type { MulticastFilter } from './multicast.js';
 import { Patience, type StallListener } from './patience.js';
 import type { PumpResult } from './pump.js';
@@ -17,7 +18,7 @@ import type { QueueRings } from './queue-rings.js';
 import type { QueueDetails } from './show.js';
 import { forgetStaged, STAGING_WORDS, Staging } from './staging.js';
 import type { Steering } from './steering.js';
-import { type Taker, ToGuest } from './to-guest.js';
+import { ToGuest } from './to-guest.js';
 import type { Direction, PayloadMode } from './types.js';
 import { type Undo, undoAll } from './undo.js';
 import { Worker, type WorkerParts } from './worker.js';
@@ -43,6 +44,7 @@ export interface QueueParts {
   /** How far earlier lives have answered control requests; undefined: none was ever answered. */
   readonly answered: number | undefined;
   readonly credit: CreditTurn;
+  readonly share: LoopShare;
   readonly taker: Taker;
   readonly fromGuest: FlowCounters;
   readonly toGuest: FlowCounters;
@@ -99,10 +101,11 @@ export class Queue {
   }
 
   #worker(parts: QueueParts, direction: Direction, pump: () => PumpResult): Worker {
-    const { onStop, onFailure } = parts;
+    const { share, onStop, onFailure } = parts;
     return new Worker({
       pump,
       clock: parts.xen.clock,
+      share,
       onIdle: () => this.#unmaskIfIdle(),
       onStop,
       onFailure,
@@ -138,8 +141,8 @@ export class Queue {
     const { rings, domid } = parts;
     const { grants } = parts.xen;
     const frames = this.#frames(parts);
-    const { payload, hooks, multicast } = parts;
-    const common = { grants, domid, payload, hooks, multicast, staged: this.staging?.grants };
+    const { payload, hooks, multicast, share } = parts;
+    const common = { grants, domid, payload, hooks, multicast, share, staged: this.staging?.grants };
     const fromGuest = new FromGuest({
       ...common,
       ring: rings.fromGuest,

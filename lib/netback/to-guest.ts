@@ -6,11 +6,12 @@ import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
 import type { GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
-import type { Conform } from './conform.js';
+import type { Taker } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { HashState } from './hash.js';
 import { Held } from './held.js';
 import type { Hooks } from './hooks.js';
+import type { LoopShare } from './loop-shares.js';
 import type { MulticastFilter } from './multicast.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
 import type { Patience } from './patience.js';
@@ -25,14 +26,6 @@ const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = x
 const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
 const TURN_BATCHES = 8;
-
-/** What the guest said that it can take. */
-export interface Taker {
-  readonly scatterGather: boolean;
-  readonly conform: Conform;
-  /** Bytes that it wants free at the beginning of each page, for its XDP programs. It changes its mind while connected. */
-  xdpHeadroom: number;
-}
 
 /**
  * Takes frames from a port and puts them into the buffers of the guest's RX ring. Frames that were read and
@@ -49,6 +42,7 @@ export class ToGuest implements Steered {
   readonly #multicast: MulticastFilter;
   readonly #hash: HashState;
   readonly #patience: Patience;
+  readonly #share: LoopShare | undefined;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   /** Undefined when frames are no other queue's, whatever their hash. */
@@ -80,6 +74,8 @@ export class ToGuest implements Steered {
     counters: FlowCounters;
     patience: Patience;
     steering?: Steering | undefined;
+    /** Ends a turn; undefined: nobody else has one. */
+    share?: LoopShare | undefined;
     /** Runs after each store to what is held: where a simulation kills. */
     afterStore?: (() => void) | undefined;
   }) {
@@ -95,6 +91,7 @@ export class ToGuest implements Steered {
     this.#hash = parts.hash;
     this.counters = parts.counters;
     this.#patience = parts.patience;
+    this.#share = parts.share;
     this.#seat = parts.steering?.join(this);
     this.held.hash(parts.hash);
   }
@@ -135,6 +132,7 @@ export class ToGuest implements Steered {
   pump(notify: () => void): PumpResult {
     // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
     for (let round = 0; round < TURN_BATCHES; round++) {
+      if (round > 0 && this.#share?.over) return 'more';
       const waiting = this.#ring.waiting();
       if (waiting === RING_BROKEN) return { stop: 'to-guest ring: req_prod is beyond the ring' };
       const filled = this.#fill(waiting);

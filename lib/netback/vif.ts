@@ -78,6 +78,7 @@ export class Vif implements VifInfo {
       port: this.#port,
       faults: this.#faults,
       hooks: this.#hooks,
+      share: parts.share,
       counters: this.#counters,
       onAttached: (how) => parts.onAttached(this, how),
       onDetached: (why) => parts.onDetached(this, why),

@@ -2,6 +2,7 @@ import { Backoff } from '../backoff.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Clock } from '../xen/types.js';
 import type { HostFaultListener } from './host-faults.js';
+import type { LoopShare } from './loop-shares.js';
 import type { PumpResult } from './pump.js';
 
 /** The first pause after a fault of the host's: what fails for a moment must not cost a guest more than that. */
@@ -10,6 +11,8 @@ const FAULT_MS = 1;
 export interface WorkerParts {
   readonly pump: () => PumpResult;
   readonly clock: Clock;
+  /** Its guest's. */
+  readonly share: LoopShare;
   readonly onIdle: () => void;
   /** The guest broke the protocol. */
   readonly onStop: (reason: string) => void;
@@ -19,16 +22,21 @@ export interface WorkerParts {
   readonly onFailure: (error: VifdError) => void;
 }
 
-/** Runs one direction of a queue: again while work is left, but letting others have their turn in between. */
+/** Runs one direction of a queue, or a control ring: again while work is left, as far as its guest's share of the loop goes. */
 export class Worker {
   readonly #parts: WorkerParts;
   readonly #clock: Clock;
+  readonly #share: LoopShare;
   readonly #retry: Backoff;
-  #later: Disposable | undefined;
+  readonly #run = (): void => this.#share.run(this.#work);
+  readonly #work = (): void => this.#runTurn();
+  readonly #due = (): void => this.rouse();
+  /** Its next turn is in the guest's share. */
+  #queued = false;
+  /** When the guest may go on, or has waited long enough. */
+  #throttle: Disposable | undefined;
   #running = false;
   #again = false;
-  /** `#later` is when the guest may go on, or has waited long enough. */
-  #throttled = false;
   /** The host had a fault at the last turn: `#retry` runs the next, and no event does. */
   #faulty = false;
   #ended = false;
@@ -36,57 +44,63 @@ export class Worker {
   constructor(parts: WorkerParts) {
     this.#parts = parts;
     this.#clock = parts.clock;
-    this.#retry = new Backoff(parts.clock, () => this.#run(), FAULT_MS);
+    this.#share = parts.share;
+    this.#retry = new Backoff(parts.clock, this.#run, FAULT_MS);
   }
 
   /** Nothing can be done now. */
   get idle(): boolean {
-    return (this.#later === undefined || this.#throttled) && !this.#running;
+    return !this.#queued && !this.#running;
   }
 
   wake(): void {
-    if (this.#ended || this.#later !== undefined || this.#faulty) return;
+    if (this.#ended || this.#queued || this.#throttle !== undefined || this.#faulty) return;
     // A port may have frames before `pump` returns.
     if (this.#running) this.#again = true;
-    else this.#run();
+    else if (this.#share.free) this.#run();
+    else this.#queue();
   }
 
   /** What it waited for may have come, however long it meant to wait. */
   rouse(): void {
-    if (this.#throttled) this.#forget();
+    this.#unthrottle();
     this.wake();
   }
 
   /** As `rouse`, but whoever has a turn now ends it first: for those who rouse each other. */
   rouseNext(): void {
-    if (this.#throttled) this.#forget();
-    if (this.#ended || this.#later !== undefined || this.#faulty) return;
+    this.#unthrottle();
+    if (this.#ended || this.#queued || this.#faulty) return;
     if (this.#running) this.#again = true;
-    else this.#later = this.#clock.after(0, () => this.#run());
+    else this.#queue();
   }
 
   /** Looks at once whether it may go on. */
   hurry(): void {
-    if (!this.#throttled) return;
-    this.#forget();
-    this.wake();
+    if (this.#throttle !== undefined) this.rouse();
   }
 
   end(): void {
     this.#ended = true;
     this.#retry.cancel();
-    this.#forget();
+    this.#unthrottle();
+    this.#queued = false;
+    this.#share.cancel(this.#run);
   }
 
-  #forget(): void {
-    this.#later?.[Symbol.dispose]();
-    this.#later = undefined;
-    this.#throttled = false;
+  #queue(): void {
+    this.#queued = true;
+    this.#share.queue(this.#run);
   }
 
-  #run(): void {
-    this.#later = undefined;
-    this.#throttled = false;
+  #unthrottle(): void {
+    this.#throttle?.[Symbol.dispose]();
+    this.#throttle = undefined;
+  }
+
+  #runTurn(): void {
+    this.#queued = false;
+    this.#unthrottle();
     if (this.#ended) return;
     this.#running = true;
     this.#again = false;
@@ -99,14 +113,13 @@ export class Worker {
     }
     if (this.#faulty) this.#mended();
     if (typeof result === 'object' && 'waitMs' in result) {
-      this.#later = this.#clock.after(result.waitMs, () => this.#run());
-      this.#throttled = true;
+      this.#throttle = this.#clock.after(result.waitMs, this.#due);
       this.#parts.onIdle();
     } else if (typeof result === 'object') {
       this.end();
       this.#parts.onStop(result.stop);
     } else if (result === 'more' || this.#again) {
-      this.#later = this.#clock.after(0, () => this.#run());
+      this.#queue();
     } else {
       this.#parts.onIdle();
     }
