@@ -126,7 +126,7 @@ export class Control {
   /** Begins to answer. The guest may have waited for an earlier life's event. */
   start(): void {
     this.#channel?.notify();
-    this.#worker.wake();
+    this.#worker.start();
   }
 
   detach(): void {

@@ -127,8 +127,8 @@ export class Queue {
   /** Begins to move frames. Both channels are notified once: the guest may have waited for an earlier life's event. */
   start(): void {
     for (const channel of this.#channels) channel.notify();
-    this.#fromGuest.wake();
-    this.#toGuest.wake();
+    this.#fromGuest.start();
+    this.#toGuest.start();
   }
 
   /** Lets go of the guest, which stays connected. All that was taken has been answered: pumps end at frame boundaries. */

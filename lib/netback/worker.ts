@@ -53,6 +53,11 @@ export class Worker {
     return !this.#queued && !this.#running;
   }
 
+  /** The first turn, whatever the guest has used: it may have waited for an earlier life. */
+  start(): void {
+    if (!this.#ended && !this.#running) this.#run();
+  }
+
   wake(): void {
     if (this.#ended || this.#queued || this.#throttle !== undefined || this.#faulty) return;
     // A port may have frames before `pump` returns.
