@@ -23,6 +23,7 @@ export type VifdErrorCode =
   | 'ERR_SERVICE_MANAGER' // the socket in NOTIFY_SOCKET could not be written to
   | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal
   | 'ERR_ARGUMENT' // an argument or a configuration value is unusable
+  | 'ERR_PACED' // a guest connects so often that it has to wait
   | 'ERR_STALLED' // a guest has had frames waiting for a minute, and took none
   | 'ERR_PROTOCOL'; // a frontend broke the netif protocol
 

@@ -25,6 +25,7 @@ const PRIORITIES: Record<Level, number> = { error: 3, warning: 4, info: 6 };
 const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
   'ERR_HOOK',
   'ERR_JOURNAL',
+  'ERR_PACED',
   'ERR_QUERY',
   'ERR_SERVICE_MANAGER',
   'ERR_STALLED',

@@ -7,10 +7,10 @@ import { type ConnectionJournals, VifJournals } from './connection-journals.js';
 import type { VifCounters } from './counters.js';
 import type { Rate } from './credit.js';
 import type { Faults } from './faults.js';
+import { CONNECTION_EVERY_MS, type GuestBudget } from './guest-budget.js';
 import { type FrontendSettings, type Handshake, ringsOf } from './handshake.js';
 import type { Hooks } from './hooks.js';
 import type { Journals } from './journal.js';
-import type { LoopShare } from './loop-shares.js';
 import type { PayloadMode, VifAddress } from './types.js';
 import type { AttachedHow, DetachReason } from './vif-parts.js';
 import type { VifPort } from './vif-port.js';
@@ -23,13 +23,15 @@ export interface AttachmentParts {
   readonly port: VifPort;
   readonly faults: Faults;
   readonly hooks: Hooks;
-  readonly share: LoopShare;
+  readonly budget: GuestBudget;
   readonly counters: VifCounters;
   readonly onAttached: (how: AttachedHow) => void;
   readonly onDetached: (why: DetachReason) => void;
   /** A guest that was stalled takes frames again, by this queue. */
   readonly onRecovered: (queue: number) => void;
   readonly onError: (error: VifdError) => void;
+  /** A connection that came too soon may be served now. */
+  readonly onAdmission: () => void;
   /** The connection could not go on, for no fault of the guest, which is cut off: it is to be attached again. */
   readonly onFailure: (error: VifdError) => void;
 }
@@ -49,6 +51,10 @@ export class Attachment {
   #rings: string | undefined;
   #reason: string | undefined;
   #rate: Rate | undefined;
+  /** The guest's connection is one of those that it may have. */
+  #admitted = false;
+  /** Until the guest may connect again. */
+  #admission: Disposable | undefined;
   #released = false;
   #journal: ConnectionJournals | undefined;
   /** Of the connection that is served, or was until its port was lost; no other attempt to attach goes on. */
@@ -103,7 +109,8 @@ export class Attachment {
     // Another connection, of which we have not seen the beginning: it came faster than we looked.
     if (this.#connection !== undefined && rings !== this.#rings) this.end('guest-closed');
     if (this.#connection !== undefined) this.#connection.multicast.requested = settings.multicastControl;
-    else if (this.#reason === undefined || rings !== this.#rings) await this.#attach(settings);
+    else if ((this.#reason === undefined || rings !== this.#rings) && this.#admit())
+      await this.#attach(settings);
   }
 
   /** Attaches to the connection that was served until its port was lost. Frames need no store. */
@@ -123,11 +130,29 @@ export class Attachment {
     this.#again.reset();
   }
 
+  /** @returns whether the guest may connect now; otherwise its connection is served later, and it waits. */
+  #admit(): boolean {
+    if (this.#admitted) return true;
+    const { faults, xen, budget, onAdmission } = this.#parts;
+    const waitMs = this.#admission === undefined ? budget.connections.takeMs() : 0;
+    this.#admitted = this.#admission === undefined && waitMs === 0;
+    if (waitMs === 0) return this.#admitted;
+    const often = `its guest has connected more often than every ${CONNECTION_EVERY_MS / 1000} s`;
+    faults.begin('admission', this.#error('ERR_PACED', `${often}: it is served in ${Math.ceil(waitMs)} ms`));
+    this.#admission = xen.clock.after(waitMs, () => {
+      this.#admission = undefined;
+      faults.end('admission');
+      onAdmission();
+    });
+    return false;
+  }
+
   /** The guest's connection is over: so are its journals. */
   end(why: DetachReason): void {
     this.release(why);
     this.#settings = undefined;
     this.#again.cancel();
+    this.#admitted = false;
     this.#rings = undefined;
     this.#reason = undefined;
     this.#journals.remove();
@@ -140,6 +165,7 @@ export class Attachment {
     if (why === 'shutdown') {
       this.#released = true;
       this.#again.cancel();
+      this.#admission?.[Symbol.dispose]();
     }
     const connection = this.#connection;
     this.#connection = undefined;
@@ -202,7 +228,7 @@ export class Attachment {
   }
 
   #connect(settings: FrontendSettings, port: Port): Connection {
-    const { vif, xen, payload, hooks, share, counters, faults, onRecovered } = this.#parts;
+    const { vif, xen, payload, hooks, budget, counters, faults, onRecovered } = this.#parts;
     return new Connection({
       xen,
       domid: vif.domid,
@@ -212,7 +238,7 @@ export class Attachment {
       journals: this.#openJournals(settings),
       payload,
       hooks,
-      share,
+      share: budget.loop,
       counters: (queue) => counters.of(queue),
       onStop: (reason) => this.#stop(reason),
       onHostFault: (fault) => this.#onHostFault(fault),
@@ -260,6 +286,7 @@ export class Attachment {
   #stop(reason: string): void {
     const { vif, onError } = this.#parts;
     this.#reason = reason;
+    this.#admitted = false;
     this.release('protocol-error');
     onError(
       new VifdError('ERR_PROTOCOL', `${vif.id} stopped until its guest connects again: ${reason}`, {

@@ -5,9 +5,9 @@ import type { Port } from '../ports/types.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
 import { Faults } from './faults.js';
+import { GuestBudgets } from './guest-budget.js';
 import { QUEUES_MAX } from './handshake.js';
 import type { Journals } from './journal.js';
-import { LoopShares } from './loop-shares.js';
 import { type Feature, Offer } from './offer.js';
 import type { PayloadMode, VifAddress, VifHook, VifId, VifInfo } from './types.js';
 import { Vif } from './vif.js';
@@ -64,7 +64,7 @@ export class Netback implements AsyncDisposable {
   readonly #vifs = new Map<VifId, Vif>();
   readonly #adding = new Set<VifId>();
   readonly #faults: Faults;
-  readonly #shares: LoopShares;
+  readonly #budgets: GuestBudgets;
   /** Looks for vifs again after a look, or the start of a vif, failed. */
   readonly #retry: Backoff;
   /** Domains whose vifs were ended because they are gone. Their nodes may still be there. */
@@ -81,7 +81,7 @@ export class Netback implements AsyncDisposable {
   private constructor(options: NetbackOptions) {
     this.#options = options;
     this.#offer = new Offer(options.without);
-    this.#shares = new LoopShares(options.xen.clock);
+    this.#budgets = new GuestBudgets(options.xen.clock);
     this.#faults = new Faults({
       onBegin: (error) => this.#report(error, undefined),
       onEnd: (error) => this.#emit('mended', error, undefined),
@@ -332,7 +332,7 @@ export class Netback implements AsyncDisposable {
       payload: this.#options.payload ?? 'copy',
       queues: this.#options.queues ?? 1,
       offer: this.#offer,
-      share: this.#shares.share(),
+      budget: this.#budgets.of(node.info.domid),
       journals: this.#options.journals,
       hook: this.#options.hook,
       openPort: this.#options.port,
@@ -349,6 +349,7 @@ export class Netback implements AsyncDisposable {
   /** The vif has ended; a new one of the same name may be there already. */
   #gone(vif: Vif): void {
     if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
+    if (![...this.#vifs.values()].some(({ domid }) => domid === vif.domid)) this.#budgets.forget(vif.domid);
     this.#lookAgain();
   }
 

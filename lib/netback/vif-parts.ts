@@ -1,8 +1,8 @@
 import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
+import type { GuestBudget } from './guest-budget.js';
 import type { Journals } from './journal.js';
-import type { LoopShare } from './loop-shares.js';
 import type { Offer } from './offer.js';
 import type { PayloadMode, VifHook, VifId, VifInfo } from './types.js';
 import type { Vif } from './vif.js';
@@ -37,7 +37,7 @@ export interface VifParts {
   /** How many a guest may have. */
   readonly queues: number;
   readonly offer: Offer;
-  readonly share: LoopShare;
+  readonly budget: GuestBudget;
   readonly journals: Journals | undefined;
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;

@@ -8,6 +8,7 @@ import { parseRate } from './credit.js';
 import { Faults } from './faults.js';
 import type { Handshake } from './handshake.js';
 import { Hooks } from './hooks.js';
+import { Looks } from './looks.js';
 import { CARRIER_KEY } from './offer.js';
 import { faultOf, type VifDetails } from './show.js';
 import { frameStream } from './stream.js';
@@ -40,14 +41,13 @@ export class Vif implements VifInfo {
   readonly #faults: Faults;
   /** Looks again after something failed that is not the guest's fault. */
   readonly #retry: Backoff;
+  readonly #looks: Looks;
   readonly #attachment: Attachment;
   /** What the node offers is ours. */
   #offered = false;
   /** The node was seen since the store was connected to: from then on its absence is a removal. */
   #seen = true;
   #watching = false;
-  #dirty = false;
-  #work: Promise<void> | undefined;
   #ended = false;
   #rateText: string | undefined;
 
@@ -64,6 +64,7 @@ export class Vif implements VifInfo {
       onBegin: (error) => parts.onError(error, this),
       onEnd: (error) => parts.onMended(error, this),
     });
+    this.#looks = new Looks(parts.xen.clock, parts.budget.looks, () => this.#follow());
     this.#retry = new Backoff(parts.xen.clock, () => void this.poke());
     this.#port = new VifPort({
       open: () => parts.openPort(this),
@@ -78,12 +79,13 @@ export class Vif implements VifInfo {
       port: this.#port,
       faults: this.#faults,
       hooks: this.#hooks,
-      share: parts.share,
+      budget: parts.budget,
       counters: this.#counters,
       onAttached: (how) => parts.onAttached(this, how),
       onDetached: (why) => parts.onDetached(this, why),
       onRecovered: (queue) => parts.onRecovered(this, queue),
       onError: (error) => parts.onError(error, this),
+      onAdmission: () => void this.poke(),
       onFailure: (error) => {
         this.#faults.begin('serve', this.#named(error));
         this.#retry.again();
@@ -158,23 +160,18 @@ export class Vif implements VifInfo {
     this.poke();
   }
 
-  /** Something changed in the store: look, and act. Resolves when that is done. */
+  /** Something changed in the store: look, and act. Resolves when that is done, or put off. */
   poke(): Promise<void> {
-    this.#dirty = true;
-    this.#work ??= this.#follow().finally(() => {
-      this.#work = undefined;
-    });
-    return this.#work;
+    return this.#looks.poke();
   }
 
   /** Detaches and leaves the guest connected; the port stays for the next process. At once: the store may be away. */
   async detach(): Promise<void> {
-    this.#ended = true;
-    this.#retry.cancel();
+    this.#stop();
     this.#attachment.release('shutdown');
     this.#state = 'detached';
     await this.#port.close();
-    await this.#work;
+    await this.#looks.settled();
     // What was opened meanwhile.
     await this.#port.close();
     await this.#parts.node.unwatch();
@@ -188,7 +185,7 @@ export class Vif implements VifInfo {
   /** Tells the guest that the device goes away. The only call that does. @throws VifdError ERR_STATE once detached. */
   async close(): Promise<void> {
     if (this.#ended) throw ended(this.id);
-    await this.#work;
+    await this.#looks.settled();
     if (this.#ended) return;
     this.#attachment.end('guest-closed');
     this.#state = 'closed';
@@ -196,15 +193,18 @@ export class Vif implements VifInfo {
   }
 
   async #follow(): Promise<void> {
-    while (this.#dirty && !this.#ended) {
-      this.#dirty = false;
-      const watching = this.#watching || (await this.#reported('watch', () => this.#watch()));
-      const done = await this.#reported('serve', () => this.#act());
-      // After the step: what a killed life left undone is done by attaching, and only then may another go on.
-      const kept = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
-      // Where the node is missing it is looked for again: no watch tells that the domain is gone.
-      if (watching && done && kept && !this.#faults.has('node')) this.#retry.reset();
-    }
+    const watching = this.#watching || (await this.#reported('watch', () => this.#watch()));
+    const done = await this.#reported('serve', () => this.#act());
+    // After the step: what a killed life left undone is done by attaching, and only then may another go on.
+    const kept = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
+    // Where the node is missing it is looked for again: no watch tells that the domain is gone.
+    if (watching && done && kept && !this.#faults.has('node')) this.#retry.reset();
+  }
+
+  #stop(): void {
+    this.#ended = true;
+    this.#retry.cancel();
+    this.#looks.end();
   }
 
   /** Runs `work`; what it throws is the vif's fault of this kind until it succeeds, and is tried again. */
@@ -367,8 +367,7 @@ export class Vif implements VifInfo {
   }
 
   async #leave(why: DetachReason, state: 'closed' | 'detached'): Promise<void> {
-    this.#ended = true;
-    this.#retry.cancel();
+    this.#stop();
     this.#attachment.end(why);
     this.#state = state;
     try {

@@ -19,6 +19,8 @@ import { type Machine, simMachine, simMissing } from './machine.js';
 import { RawGuest } from './raw-guest.js';
 
 const WARM_UP = 20;
+/** A guest that connects faster has to wait. */
+const LEISURE_MS = 3000;
 /** V8 keeps what compiled code and its feedback need; a connection that stays would be 1.5 MB a queue each time. */
 const HEAP_GROWTH_MAX = 4 << 20;
 
@@ -52,6 +54,7 @@ class Reconnecting {
   #toolstack!: Xen;
   #dom0!: Xen;
   #netback!: Netback;
+  #leisureMs = 0;
   #came: () => void = () => {};
   #failed: (error: VifdError) => void = () => {};
 
@@ -79,7 +82,7 @@ class Reconnecting {
     const attached = this.#next();
     this.#netback = await Netback.open(
       {
-        xen: this.#dom0,
+        xen: this.#atLeisure(),
         port: ({ id }) => tap({ name: id, up: true, multiQueue: true }),
         payload,
         queues,
@@ -95,6 +98,7 @@ class Reconnecting {
   }
 
   async reconnect(): Promise<void> {
+    this.#leisureMs += LEISURE_MS;
     // Between two looks a guest may have reconnected; with the same rings that is no new connection.
     const detached = this.#next();
     await this.#write({ state: '1' });
@@ -109,6 +113,14 @@ class Reconnecting {
     this.#came = () => {};
     await this.#netback[Symbol.asyncDispose]();
     await this.#machine.close();
+  }
+
+  /** As the backend sees it, the guest takes its time between its connections. */
+  #atLeisure(): Xen {
+    const { domid, store, grants, events, shares, clock } = this.#dom0;
+    const { after } = clock;
+    const leisurely = { now: () => clock.now() + this.#leisureMs, after };
+    return { domid, store, grants, events, shares, clock: leisurely };
   }
 
   /** Resolves when the guest was attached or detached. */

@@ -35,6 +35,7 @@ export class World {
     payload: PayloadMode,
     guests: readonly RawGuest[] = [],
     options: Partial<Pick<NetbackOptions, 'without' | 'port' | 'accept' | 'hook'>> = {},
+    seenAs: (xen: Xen) => Xen = (xen) => xen,
   ): Promise<void> {
     for (const guest of guests) await this.settled(guest.connect(this.toolstack));
     this.dom0 = await this.machine.open(0);
@@ -46,7 +47,7 @@ export class World {
     };
     this.netback = await this.settled(
       Netback.open(
-        { xen: this.dom0, port, payload, journals: this.journals, ...options },
+        { xen: seenAs(this.dom0), port, payload, journals: this.journals, ...options },
         {
           attached: (_vif, how) => this.attached.push(how),
           detached: (_vif, why) => this.detached.push(why),

@@ -1,0 +1,52 @@
+import type { Clock } from '../xen/types.js';
+import { Allowance } from './allowance.js';
+import { type LoopShare, LoopShares } from './loop-shares.js';
+
+/** A guest that starts has us look some ten times for each vif; what a toolstack writes comes on top of it. */
+const LOOKS_AT_ONCE = 128;
+/** A look costs a third of a millisecond: a guest that writes without end costs its neighbours 1 % of the loop. */
+const LOOK_EVERY_MS = 30;
+/**
+ * A connection stops the loop for some milliseconds, for which the guest's neighbours wait. Firmware, loader and kernel come one
+ * after the other, the last with all of the guest's vifs.
+ */
+const CONNECTIONS_AT_ONCE = 16;
+export const CONNECTION_EVERY_MS = 2000;
+
+/** What one guest may cost, with all its vifs and their queues. What it wants beyond that comes later. */
+export interface GuestBudget {
+  /** For frames and control requests. */
+  readonly loop: LoopShare;
+  /** Looks at what it wrote into the store. */
+  readonly looks: Allowance;
+  readonly connections: Allowance;
+}
+
+/** Of the guests that there are. */
+export class GuestBudgets {
+  readonly #clock: Clock;
+  readonly #shares: LoopShares;
+  readonly #budgets = new Map<number, GuestBudget>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#shares = new LoopShares(clock);
+  }
+
+  of(domid: number): GuestBudget {
+    const known = this.#budgets.get(domid);
+    if (known !== undefined) return known;
+    const budget = {
+      loop: this.#shares.share(),
+      looks: new Allowance(this.#clock, LOOKS_AT_ONCE, LOOK_EVERY_MS),
+      connections: new Allowance(this.#clock, CONNECTIONS_AT_ONCE, CONNECTION_EVERY_MS),
+    };
+    this.#budgets.set(domid, budget);
+    return budget;
+  }
+
+  /** The guest has no vif any more. */
+  forget(domid: number): void {
+    this.#budgets.delete(domid);
+  }
+}

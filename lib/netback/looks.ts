@@ -1,0 +1,58 @@
+import type { Clock } from '../xen/types.js';
+import type { Allowance } from './allowance.js';
+
+/**
+ * Looks at what changed, never twice at a time. A guest may change its keys without end (XSA-349): looks wait then, and
+ * changes meanwhile become one look.
+ */
+export class Looks {
+  readonly #clock: Clock;
+  readonly #look: () => Promise<void>;
+  readonly #allowance: Allowance;
+  #dirty = false;
+  #running: Promise<void> | undefined;
+  #later: Disposable | undefined;
+  #ended = false;
+
+  /** @param look never rejects. */
+  constructor(clock: Clock, allowance: Allowance, look: () => Promise<void>) {
+    this.#clock = clock;
+    this.#look = look;
+    this.#allowance = allowance;
+  }
+
+  /** Something changed. Resolves when it was looked at, or is to be looked at later. */
+  poke(): Promise<void> {
+    this.#dirty = true;
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  /** Resolves when no look is under way. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  /** No look begins any more. */
+  end(): void {
+    this.#ended = true;
+    this.#later?.[Symbol.dispose]();
+  }
+
+  async #run(): Promise<void> {
+    while (this.#dirty && !this.#ended && this.#later === undefined) {
+      const waitMs = this.#allowance.takeMs();
+      if (waitMs > 0) {
+        this.#later = this.#clock.after(waitMs, () => {
+          this.#later = undefined;
+          void this.poke();
+        });
+        return;
+      }
+      this.#dirty = false;
+      await this.#look();
+    }
+  }
+}

@@ -1,0 +1,158 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Allowance } from '../../lib/netback/allowance.js';
+import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import type { Clock, Xen } from '../../lib/xen/types.js';
+import { modelMachine } from './machine.js';
+import type { RawGuest } from './raw-guest.js';
+import { World } from './world.js';
+
+const BACK = '/local/domain/0/backend/vif/7/0';
+const RECONNECT_MS = 400;
+const FRONT = '/local/domain/7/device/vif/0';
+
+describe('an allowance', () => {
+  let nowMs: number;
+  const clock: Clock = { now: () => nowMs, after: () => ({ [Symbol.dispose]: () => {} }) };
+  beforeEach(() => {
+    nowMs = 5000;
+  });
+
+  it('gives so many at once, and then one every so often', () => {
+    const allowance = new Allowance(clock, 3, 100);
+    expect([1, 2, 3, 4].map(() => allowance.takeMs())).toEqual([0, 0, 0, 100]);
+    nowMs += 60;
+    expect(allowance.takeMs()).toBe(40);
+    nowMs += 40;
+    expect([allowance.takeMs(), allowance.takeMs()]).toEqual([0, 100]);
+  });
+
+  it('comes back with time, and never to more than it was', () => {
+    const allowance = new Allowance(clock, 3, 100);
+    for (let i = 0; i < 3; i++) allowance.takeMs();
+    nowMs += 1e9;
+    expect([1, 2, 3, 4].map(() => allowance.takeMs())).toEqual([0, 0, 0, 100]);
+  });
+});
+
+describe('the budget of a guest', () => {
+  let hypervisor: ModelHypervisor;
+  let world: World;
+  let guest: RawGuest;
+  beforeEach(async () => {
+    hypervisor = new ModelHypervisor();
+    world = await World.open(modelMachine(hypervisor));
+    guest = await world.guest(7);
+  });
+  afterEach(() => world.close());
+
+  const write = async (path: string, value: string) => {
+    await world.settled(world.toolstack.store.write(path, value));
+    await world.settle();
+  };
+  const vif = () => world.netback.vifs.get('vif7.0');
+  const reconnect = async () => {
+    await write(`${FRONT}/state`, '1');
+    await write(`${FRONT}/state`, '4');
+    await hypervisor.advance(RECONNECT_MS);
+  };
+  /** @returns how often it was served. */
+  const reconnectUntilItWaits = async () => {
+    for (let times = 1; times < 100; times++) {
+      await reconnect();
+      if (vif()?.state === 'waiting') return times;
+    }
+    throw new Error('it never waits');
+  };
+
+  it('has a few connections at once, then one every two seconds: the guest waits, which is said once, and is served', async () => {
+    await world.start('copy', [guest]);
+    // Sixteen, and one for every two seconds.
+    expect(await reconnectUntilItWaits()).toBe(19);
+    for (let i = 0; i < 2; i++) await reconnect();
+    const said = world.errors.filter(({ code }) => code === 'ERR_PACED');
+    expect(said.map(({ vif, message }) => [vif, message])).toEqual([
+      [
+        'vif7.0',
+        expect.stringMatching(
+          /^vif7.0: its guest has connected more often than every 2 s: it is served in \d+ ms$/,
+        ),
+      ],
+    ]);
+    expect([vif()?.state, vif()?.reason]).toEqual(['waiting', said[0].message]);
+    await hypervisor.advance(2000);
+    expect(vif()?.state).toBe('connected');
+    expect(world.mended).toEqual(said);
+  });
+
+  it('is not used up by a guest that connects every two seconds', async () => {
+    await world.start('copy', [guest]);
+    for (let i = 0; i < 40; i++) {
+      await hypervisor.advance(2000);
+      await reconnect();
+      expect(vif()?.state).toBe('connected');
+    }
+    expect(world.errors).toEqual([]);
+  });
+
+  it('counts connections that fail for what the guest wrote', async () => {
+    await world.start('copy', [guest]);
+    const good = await world.settled(world.toolstack.store.read(`${FRONT}/tx-ring-ref`));
+    for (let i = 0; i < 30; i++) {
+      await write(`${FRONT}/tx-ring-ref`, `${90_000 + i}`);
+      await reconnect();
+    }
+    expect(world.errors.filter(({ code }) => code === 'ERR_PROTOCOL')).toHaveLength(21);
+    expect(world.errors.filter(({ code }) => code === 'ERR_PACED')).not.toHaveLength(0);
+    await write(`${FRONT}/tx-ring-ref`, good ?? '');
+    await reconnect();
+    await hypervisor.advance(2001);
+    expect(vif()?.state).toBe('connected');
+  });
+
+  it('has so many looks at what the guest writes, and misses nothing of it', async () => {
+    let reads = 0;
+    const counted = (xen: Xen): Xen =>
+      new Proxy(xen, {
+        get: (target, key) => {
+          const value = Reflect.get(target, key, target);
+          if (key !== 'store') return typeof value === 'function' ? value.bind(target) : value;
+          return new Proxy(value as Xen['store'], {
+            get: (store, name) => {
+              const member = Reflect.get(store, name, store);
+              if (typeof member !== 'function') return member;
+              return (...args: unknown[]) => {
+                if (name === 'read' && args[0] === `${FRONT}/state`) reads++;
+                return member.apply(store, args);
+              };
+            },
+          });
+        },
+      });
+    await world.start('copy', [guest], {}, counted);
+    const before = reads;
+    for (let i = 0; i < 2000; i++) await write(`${FRONT}/request-multicast-control`, `${i & 1}`);
+    expect(reads - before).toBeLessThanOrEqual(128);
+    const atOnce = reads;
+    for (let i = 0; i < 100; i++) {
+      await write(`${FRONT}/request-multicast-control`, `${i & 1}`);
+      await hypervisor.advance(10);
+    }
+    expect(reads - atOnce).toBeGreaterThan(30);
+    expect(reads - atOnce).toBeLessThan(37);
+    await write(`${FRONT}/state`, '6');
+    await hypervisor.advance(31);
+    expect(await world.settled(world.toolstack.store.read(`${BACK}/state`))).toBe('6');
+  });
+
+  it('is one for all vifs of the guest, and another guest has its own', async () => {
+    const other = await world.guest(8);
+    await world.start('copy', [guest, other]);
+    await reconnectUntilItWaits();
+    const front = '/local/domain/8/device/vif/0';
+    for (let i = 0; i < 5; i++) {
+      await write(`${front}/state`, '1');
+      await write(`${front}/state`, '4');
+    }
+    expect(world.netback.vifs.get('vif8.0')?.state).toBe('connected');
+  });
+});
