@@ -120,7 +120,10 @@ class Reconnecting {
     const { domid, store, grants, events, shares, clock } = this.#dom0;
     const { after } = clock;
     const leisurely = { now: () => clock.now() + this.#leisureMs, after };
-    return { domid, store, grants, events, shares, clock: leisurely };
+    return {
+      ...{ domid, store, grants, events, shares, clock: leisurely },
+      [Symbol.asyncDispose]: () => this.#dom0[Symbol.asyncDispose](),
+    };
   }
 
   /** Resolves when the guest was attached or detached. */
