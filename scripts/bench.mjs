@@ -1,4 +1,4 @@
-// npm run bench -- [gap | soak] [--quick] [--json] [--write-docs] [--only TEXT]
+// npm run bench -- [gap | soak | neighbours] [--quick] [--json] [--write-docs] [--only TEXT]
 // Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. `gap` and `soak`: their folders.
 import { spawnSync } from 'node:child_process';
 import { rmSync, symlinkSync } from 'node:fs';
@@ -19,6 +19,6 @@ run('node_modules/.bin/tsc', ['-p', 'bench/tsconfig.json']);
 rmSync('build/bench/lib', { recursive: true });
 symlinkSync('../../dist', 'build/bench/lib');
 const [first, ...rest] = process.argv.slice(2);
-const own = ['gap', 'soak'].includes(first);
+const own = ['gap', 'soak', 'neighbours'].includes(first);
 const args = own ? rest : process.argv.slice(2);
 run(process.execPath, [`build/bench/bench/${own ? `${first}/` : ''}main.js`, ...args]);

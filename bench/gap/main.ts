@@ -2,12 +2,10 @@
  * `npm run bench -- gap [--kills N] [--payload copy|map] [--json] [--write-docs]`: how long after a SIGKILL the next
  * life's first frame comes, in each direction. Runs in a network namespace of its own.
  */
-import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
+import { inOwnNamespaces, isInside } from '../own-namespaces.js';
 import { measureGaps } from './measure.js';
 import { print, report, writeDocs } from './report.js';
-
-const INSIDE = 'VIFD_BENCH_INSIDE';
 
 const { values: flags } = parseArgs({
   options: {
@@ -18,16 +16,6 @@ const { values: flags } = parseArgs({
     'write-docs': { type: 'boolean', default: false },
   },
 });
-
-/** As root, or as a user who becomes root in it. */
-function inOwnNamespaces(): number {
-  const privileges = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
-  const args = ['--net', '--mount', ...privileges, process.execPath, ...process.argv.slice(1)];
-  const env = { ...process.env, [INSIDE]: '1', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
-  const { status, error } = spawnSync('unshare', args, { stdio: 'inherit', env });
-  if (error !== undefined) throw error;
-  return status ?? 1;
-}
 
 async function main(): Promise<void> {
   const kills = Number(flags.kills);
@@ -41,5 +29,5 @@ async function main(): Promise<void> {
   if (flags['write-docs']) writeDocs(result);
 }
 
-if (process.env[INSIDE] === '1') await main();
+if (isInside()) await main();
 else process.exitCode = inOwnNamespaces();

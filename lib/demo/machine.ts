@@ -74,7 +74,7 @@ export class Machine implements AsyncDisposable {
  * /sys shows the network devices of the namespace that it was mounted in. Shared memory of our own vanishes with us,
  * and is not short of space in a container. Neither is worth failing for.
  */
-async function ownMounts(): Promise<void> {
+export async function ownMounts(): Promise<void> {
   await command('mount', '-t', 'sysfs', 'sysfs', '/sys').catch(() => undefined);
   if (existsSync('/dev/shm'))
     await command('mount', '-t', 'tmpfs', 'tmpfs', '/dev/shm').catch(() => undefined);

@@ -1,0 +1,18 @@
+import type { Attack } from './attack.js';
+import { CONTROL_ATTACKS } from './control.js';
+import { EVENT_ATTACKS } from './events.js';
+import { FRAME_ATTACKS } from './frames.js';
+import { STORE_ATTACKS } from './store.js';
+
+export type { Attack, Strike } from './attack.js';
+
+/** Connected, and does nothing: what two measurements of the same differ by. */
+const NONE: Attack = { name: 'none', does: 'nothing', counts: '-', begin: () => () => 0 };
+
+export const ATTACKS: readonly Attack[] = [
+  NONE,
+  ...STORE_ATTACKS,
+  ...EVENT_ATTACKS,
+  ...FRAME_ATTACKS,
+  ...CONTROL_ATTACKS,
+];

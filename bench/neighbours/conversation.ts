@@ -1,0 +1,70 @@
+import { Child, GUARD } from '../../lib/demo/children.js';
+
+export interface ProgramPlan {
+  readonly name: string;
+  /** Of node: the program, and its own. */
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** A program that sends a message when it is ready, and then one in reply to each that it gets. */
+export class Conversation implements AsyncDisposable {
+  readonly #child: Child;
+  readonly #heard: unknown[] = [];
+  #wake: (() => void) | undefined;
+
+  /** Resolves when the program is ready. @throws when it ends before. */
+  static async start({ name, args, env }: ProgramPlan): Promise<Conversation> {
+    const heard: unknown[] = [];
+    let onMessage = (message: unknown): void => void heard.push(message);
+    const child = await Child.start({
+      name,
+      command: [...GUARD, process.execPath, ...args],
+      env,
+      onMessage: (message) => onMessage(message),
+    });
+    const conversation = new Conversation(child);
+    onMessage = (message) => conversation.#hear(message);
+    heard.forEach(onMessage);
+    await conversation.#next();
+    return conversation;
+  }
+
+  private constructor(child: Child) {
+    this.#child = child;
+  }
+
+  get running(): boolean {
+    return this.#child.running;
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** One at a time. @throws when the program ends instead of replying. */
+  async ask<Reply>(message: object): Promise<Reply> {
+    this.#child.send(message);
+    return (await this.#next()) as Reply;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child.end('SIGKILL');
+  }
+
+  #hear(message: unknown): void {
+    this.#heard.push(message);
+    this.#wake?.();
+  }
+
+  async #next(): Promise<unknown> {
+    if (this.#heard.length === 0) {
+      const heard = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      await Promise.race([heard, this.#child.ended]);
+    }
+    if (this.#heard.length > 0) return this.#heard.shift();
+    throw new Error(`${this.#child.name} ended (${await this.#child.ended}): ${this.#child.lastWords}`);
+  }
+}

@@ -1,0 +1,67 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Attack } from './attacks/index.js';
+import type { RoundTrips, Tally } from './messages.js';
+import { ARMS, type Arm } from './plan.js';
+import type { NeighbourWorld } from './world.js';
+
+/** How much is measured. */
+export interface Effort {
+  readonly rounds: number;
+  readonly pings: number;
+  readonly everyMs: number;
+}
+
+/** What one arm found in one round. */
+export interface Turn extends RoundTrips {
+  /** What the attacker did meanwhile, in its own unit a second. */
+  readonly rate: number;
+}
+
+export interface ModeTurns {
+  readonly mode: string;
+  readonly counts: string;
+  /** By arm, then by round: round i of both is a pair. */
+  readonly turns: Readonly<Record<Arm, readonly Turn[]>>;
+}
+
+/** An attack runs so long before pings count: it has connected, and V8 has compiled what it meets most. */
+const SETTLE_MS = 500;
+
+/** Both arms in turns, each before the other in every second round. */
+export async function measureMode(
+  world: NeighbourWorld,
+  { name, counts }: Attack,
+  effort: Effort,
+  onTurn: (turns: number) => void,
+): Promise<ModeTurns> {
+  const turns: Record<Arm, Turn[]> = { beside: [], apart: [] };
+  for (let round = 0; round < effort.rounds; round++) {
+    for (const arm of round % 2 === 0 ? ARMS : ARMS.toReversed()) {
+      turns[arm].push(await turn(world, name, arm, effort));
+      onTurn(turns.beside.length + turns.apart.length);
+    }
+  }
+  return { mode: name, counts, turns };
+}
+
+async function turn(
+  world: NeighbourWorld,
+  mode: string,
+  arm: Arm,
+  { pings, everyMs }: Effort,
+): Promise<Turn> {
+  const attacker = await world.attack(mode, arm);
+  await sleep(SETTLE_MS);
+  const before = await attacker.ask<Tally>({});
+  const found = await world.ping({ count: pings, everyMs });
+  const after = await attacker.ask<Tally>({});
+  await world.endAttack(attacker, arm);
+  const rate = ((after.count - before.count) / (after.atMs - before.atMs)) * 1000;
+  return { ...found, rate };
+}
+
+/** A lost ping is one that takes for ever. */
+export function percentile({ rttMs, lost }: RoundTrips, share: number): number {
+  const sorted = rttMs.toSorted((a, b) => a - b);
+  return sorted[Math.ceil(share * (sorted.length + lost)) - 1] ?? Number.POSITIVE_INFINITY;
+}

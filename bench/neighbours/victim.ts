@@ -1,0 +1,27 @@
+/**
+ * The victim as a process: `victim.js DOMID BACKEND STORE LIBRARIES`. Echoes datagrams; sends a message to its parent
+ * when it is connected, and ends when its backend breaks the protocol.
+ */
+import { Netfront } from '../../lib/netfront/index.js';
+import { openXen } from '../../lib/xen/native/open.js';
+import { EchoPort } from './echo-port.js';
+
+const [domidText, backendDomid, storePath = '', libraries = ''] = process.argv.slice(2);
+const domid = Number(domidText);
+
+const xen = await openXen({ domid, storePath, libraries });
+const front = await Netfront.connect({
+  xen,
+  domid,
+  handle: 0,
+  backendDomid: Number(backendDomid),
+  port: new EchoPort(),
+  keepGrants: true,
+  onViolation: (violation) => {
+    throw new Error(`the backend broke the protocol: ${JSON.stringify(violation)}`);
+  },
+});
+await front.connected();
+process.send?.({ connected: true });
+// It ends with its parent.
+process.on('disconnect', () => process.exit());

@@ -1,0 +1,185 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Daemon } from '../../faults/world/daemon.js';
+import { ip, knowNeighbour, makeBridge } from '../../faults/world/host.js';
+import { Child, command, GUARD } from '../../lib/demo/children.js';
+import { ownMounts } from '../../lib/demo/machine.js';
+import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
+import { promised } from '../../lib/demo/wait.js';
+import { createVif, removeVif } from '../../lib/netfront/index.js';
+import { backendVifRoot } from '../../lib/protocol/xenbus.js';
+import { systemClock } from '../../lib/xen/native/clock.js';
+import { openStore } from '../../lib/xen/store/client.js';
+import type { Store } from '../../lib/xen/types.js';
+import { Conversation } from './conversation.js';
+import type { PingOrder, RoundTrips } from './messages.js';
+import {
+  ARMS,
+  type Arm,
+  ATTACKERS,
+  BRIDGE,
+  type GuestPlan,
+  macOf,
+  QUEUES,
+  SINK_MAC,
+  VICTIM,
+  VICTIM_ADDRESS,
+} from './plan.js';
+
+const STORE_PROGRAM = fileURLToPath(new URL('../../lib/xen/model/store/serve.js', import.meta.url));
+/** An attacker that was killed does not close its vif: the toolstack goes on without it. */
+const REMOVE_TIMEOUT_MS = 1000;
+/** V8 has compiled most of what a ping meets, in all four processes. */
+const WARM_UP: PingOrder = { count: 1000, everyMs: 1 };
+const BACKENDS = [0, 1];
+
+export interface WorldOptions {
+  /** Options of both vifds besides those that each has. */
+  readonly options?: readonly string[];
+  /** Another build's vifd.cjs. */
+  readonly vifd?: string | undefined;
+}
+
+/** A host, all of whose parts are processes: xenstored, two vifds, a victim, and who pings that. In namespaces of their own. */
+export class NeighbourWorld implements AsyncDisposable {
+  readonly #directory = mkdtempSync('/dev/shm/vifd-neighbours-');
+  readonly #options: WorldOptions;
+  readonly #undo: (() => Promise<unknown>)[] = [];
+  readonly #daemons: Daemon[] = [];
+  #toolstack!: Store;
+  #victim!: Conversation;
+  #pinger!: Conversation;
+
+  static async open(options: WorldOptions = {}): Promise<NeighbourWorld> {
+    await ownMounts();
+    const world = new NeighbourWorld(options);
+    try {
+      await world.#start();
+      return world;
+    } catch (error) {
+      await world[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  private constructor(options: WorldOptions) {
+    this.#options = options;
+  }
+
+  /** The vifd that serves the victim. */
+  get daemon(): Daemon {
+    return this.#daemons[0];
+  }
+
+  ping(order: PingOrder): Promise<RoundTrips> {
+    if (!this.#victim.running) throw new Error('the victim has ended: its backend broke the protocol');
+    return this.#pinger.ask(order);
+  }
+
+  /** A guest with a vif that nobody has used before. Resolves when it is connected, and attacks. */
+  async attack(mode: string, arm: Arm): Promise<Conversation> {
+    const plan = ATTACKERS[arm];
+    await this.#createVif(plan);
+    return this.#guest('attacker.js', plan, mode);
+  }
+
+  /** The attacker is gone, and its vif with it. */
+  async endAttack(attacker: Conversation, arm: Arm): Promise<void> {
+    await attacker[Symbol.asyncDispose]();
+    await removeVif(this.#toolstack, systemClock, { handle: 0, ...ATTACKERS[arm] }, REMOVE_TIMEOUT_MS);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const step of this.#undo.splice(0).reverse()) await step();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  async #start(): Promise<void> {
+    await ip('link', 'set', 'lo', 'up');
+    await makeBridge(BRIDGE);
+    const sink = SINK_MAC.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+    await command('bridge', 'fdb', 'add', sink, 'dev', `${BRIDGE.name}-up`, 'master', 'static');
+    await knowNeighbour(BRIDGE.name, VICTIM_ADDRESS, macOf(VICTIM.domid));
+    await this.#startStore();
+    for (const domid of BACKENDS) await this.#startDaemon(domid);
+    await this.#createVif(VICTIM);
+    this.#victim = await this.#guest('victim.js', VICTIM);
+    this.#pinger = await this.#program('the pinger', ['pinger.js', VICTIM_ADDRESS], {});
+    await this.ping(WARM_UP);
+  }
+
+  async #startStore(): Promise<void> {
+    const domids = [...BACKENDS, VICTIM.domid, ...ARMS.map((arm) => ATTACKERS[arm].domid)];
+    const ready = promised();
+    const child = await Child.start({
+      name: 'xenstored',
+      command: [
+        ...GUARD,
+        process.execPath,
+        STORE_PROGRAM,
+        ...domids.map((domid) => `${this.#socket(domid)}=${domid}`),
+      ],
+      onLine: () => ready.keep(),
+    });
+    this.#undo.push(() => child.end('SIGKILL'));
+    await ready.done;
+    this.#toolstack = await openStore({ path: this.#socket(0) });
+    this.#undo.push(async () => this.#toolstack[Symbol.asyncDispose]());
+  }
+
+  async #startDaemon(domid: number): Promise<void> {
+    // A driver domain may write below its own node, as `xl devd` needs it.
+    const root = backendVifRoot(domid);
+    for (const path of [`/local/domain/${domid}`, root.replace(/\/vif$/, ''), root]) {
+      await this.#toolstack.mkdir(path);
+      await this.#toolstack.setPermissions(path, [
+        { domid, access: 'none' },
+        { domid: 0, access: 'read' },
+      ]);
+    }
+    const { vifd = BACKEND_PROGRAM, options = [] } = this.#options;
+    const daemon = await Daemon.start({
+      program: [
+        ...[vifd, 'run', '--bridge', BRIDGE.name, '--queues', `${QUEUES}`],
+        ...['--journal', join(this.#directory, `journal-${domid}`)],
+        ...['--store', this.#socket(domid), '--libraries', XENSIM_LIBRARIES, ...options],
+      ],
+      env: this.#environment(domid),
+      onLine: () => undefined,
+    });
+    this.#undo.push(() => daemon.stop());
+    this.#daemons.push(daemon);
+    await daemon.ready();
+  }
+
+  async #createVif({ domid, backendDomid }: GuestPlan): Promise<void> {
+    await createVif(this.#toolstack, {
+      domid,
+      handle: 0,
+      backendDomid,
+      mac: macOf(domid),
+      bridge: BRIDGE.name,
+    });
+  }
+
+  #guest(program: string, { domid, backendDomid }: GuestPlan, ...args: string[]): Promise<Conversation> {
+    const whose = [`${domid}`, `${backendDomid}`, this.#socket(domid), XENSIM_LIBRARIES];
+    return this.#program(`vif${domid}.0's guest`, [program, ...whose, ...args], this.#environment(domid));
+  }
+
+  async #program(name: string, [file, ...args]: string[], env: NodeJS.ProcessEnv): Promise<Conversation> {
+    const path = fileURLToPath(new URL(file, import.meta.url));
+    const conversation = await Conversation.start({ name, args: [path, ...args], env });
+    this.#undo.push(() => conversation[Symbol.asyncDispose]());
+    return conversation;
+  }
+
+  #environment(domid: number): NodeJS.ProcessEnv {
+    return { XENSIM: this.#directory, XENSIM_DOMID: `${domid}` };
+  }
+
+  #socket(domid: number): string {
+    return join(this.#directory, `store-${domid}`);
+  }
+}
