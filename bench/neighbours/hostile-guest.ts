@@ -77,6 +77,8 @@ export interface HostileOptions {
   readonly xen: Xen;
   readonly backendDomid: number;
   readonly queues: number;
+  /** Default: events are of no interest to it. */
+  readonly onEvent?: (queue: HostileQueue) => void;
 }
 
 /** A guest that connects as any other, and can then do what no driver does. */
@@ -102,11 +104,7 @@ export class HostileGuest {
     this.#rings = xen.shares.allocate(1 + 2 * queues);
     this.control = this.#ring(0, CTRL_RING_SIZE, CTRL_REQUEST_WORDS);
     this.controlChannel = this.#bind();
-    this.queues = Array.from({ length: queues }, (_, i) => ({
-      tx: this.#ring(1 + 2 * i, TX_RING_SIZE, TX_SLOT_WORDS),
-      rx: this.#ring(2 + 2 * i, RX_RING_SIZE, RX_SLOT_WORDS),
-      channel: this.#bind(),
-    }));
+    this.queues = Array.from({ length: queues }, (_, i) => this.#queue(i));
     this.#keys = {
       'request-rx-copy': '1',
       'feature-sg': '1',
@@ -182,8 +180,20 @@ export class HostileGuest {
     return this.#rings.grant(page, this.#options.backendDomid, 'write');
   }
 
-  #bind(): EventChannel {
-    const channel = this.xen.events.bindUnbound(this.#options.backendDomid, () => channel.unmask());
+  #queue(index: number): HostileQueue {
+    const queue: HostileQueue = {
+      tx: this.#ring(1 + 2 * index, TX_RING_SIZE, TX_SLOT_WORDS),
+      rx: this.#ring(2 + 2 * index, RX_RING_SIZE, RX_SLOT_WORDS),
+      channel: this.#bind(() => this.#options.onEvent?.(queue)),
+    };
+    return queue;
+  }
+
+  #bind(onEvent: () => void = () => undefined): EventChannel {
+    const channel = this.xen.events.bindUnbound(this.#options.backendDomid, () => {
+      onEvent();
+      channel.unmask();
+    });
     return channel;
   }
 

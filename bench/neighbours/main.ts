@@ -6,13 +6,18 @@ import { parseArgs } from 'node:util';
 import { inOwnNamespaces, isInside } from '../own-namespaces.js';
 import { ATTACKS } from './attacks/index.js';
 import { type Effort, measureMode } from './measure.js';
-import { modeReport, neighboursText, report } from './report.js';
+import { type ModeReport, modeReport, neighboursText, report } from './report.js';
+import { measureShares, type ShareReport } from './shares.js';
 import { NeighbourWorld } from './world.js';
+
+/** In place of an attack: how two guests that flood share a vifd. */
+const SHARES = 'shares';
+const MODES = [...ATTACKS.map(({ name }) => name), SHARES];
 
 const { values: flags } = parseArgs({
   options: {
-    /** Names of modes, with commas. Default: all. */
-    mode: { type: 'string', default: ATTACKS.map(({ name }) => name).join(',') },
+    /** Names of modes, with commas. */
+    mode: { type: 'string', default: MODES.join(',') },
     rounds: { type: 'string', default: '5' },
     pings: { type: 'string', default: '1000' },
     'every-ms': { type: 'string', default: '5' },
@@ -31,21 +36,22 @@ function count(name: 'rounds' | 'pings' | 'every-ms'): number {
 
 async function main(): Promise<void> {
   const effort: Effort = { rounds: count('rounds'), pings: count('pings'), everyMs: count('every-ms') };
-  const attacks = flags.mode.split(',').map((name) => {
-    const attack = ATTACKS.find((one) => one.name === name);
-    if (attack !== undefined) return attack;
-    throw new Error(`--mode has ${name}: give some of ${ATTACKS.map((one) => one.name).join(', ')}`);
-  });
+  const names = flags.mode.split(',');
+  const unknown = names.find((name) => !MODES.includes(name));
+  if (unknown !== undefined) throw new Error(`--mode has ${unknown}: give some of ${MODES.join(', ')}`);
   await using world = await NeighbourWorld.open({ options: ['--payload', flags.payload], vifd: flags.vifd });
-  const modes = [];
-  for (const attack of attacks) {
-    const turns = await measureMode(world, attack, effort, (done) =>
-      progress(`${attack.name}: turn ${done} of ${2 * effort.rounds}`),
-    );
-    modes.push(modeReport(turns));
+  const modes: ModeReport[] = [];
+  for (const attack of ATTACKS.filter(({ name }) => names.includes(name))) {
+    const onTurn = (turns: number) => progress(`${attack.name}: turn ${turns} of ${2 * effort.rounds}`);
+    modes.push(modeReport(await measureMode(world, attack, effort, onTurn)));
+  }
+  let shares: ShareReport[] = [];
+  if (names.includes(SHARES)) {
+    const onRound = (rounds: number) => progress(`${SHARES}: round ${rounds} of ${effort.rounds}`);
+    shares = await measureShares(world, effort.rounds, onRound);
   }
   progress('');
-  const result = report(modes, effort);
+  const result = report({ effort, modes, shares });
   console.log(flags.json ? JSON.stringify(result) : neighboursText(result));
 }
 

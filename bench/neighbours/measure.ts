@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attack } from './attacks/index.js';
 import type { RoundTrips, Tally } from './messages.js';
-import { ARMS, type Arm } from './plan.js';
+import { ARMS, type Arm, ATTACKERS, addressOf } from './plan.js';
 import type { NeighbourWorld } from './world.js';
 
 /** How much is measured. */
@@ -30,30 +30,31 @@ const SETTLE_MS = 500;
 /** Both arms in turns, each before the other in every second round. */
 export async function measureMode(
   world: NeighbourWorld,
-  { name, counts }: Attack,
+  attack: Attack,
   effort: Effort,
   onTurn: (turns: number) => void,
 ): Promise<ModeTurns> {
   const turns: Record<Arm, Turn[]> = { beside: [], apart: [] };
   for (let round = 0; round < effort.rounds; round++) {
     for (const arm of round % 2 === 0 ? ARMS : ARMS.toReversed()) {
-      turns[arm].push(await turn(world, name, arm, effort));
+      turns[arm].push(await turn(world, attack, arm, effort));
       onTurn(turns.beside.length + turns.apart.length);
     }
   }
-  return { mode: name, counts, turns };
+  return { mode: attack.name, counts: attack.counts, turns };
 }
 
 async function turn(
   world: NeighbourWorld,
-  mode: string,
+  { name, receives = 0 }: Attack,
   arm: Arm,
   { pings, everyMs }: Effort,
 ): Promise<Turn> {
-  const attacker = await world.attack(mode, arm);
+  const attacker = await world.attack(name, arm);
   await sleep(SETTLE_MS);
   const before = await attacker.ask<Tally>({});
-  const found = await world.ping({ count: pings, everyMs });
+  const besides = { address: addressOf(ATTACKERS[arm].domid), datagrams: receives };
+  const found = await world.ping({ count: pings, everyMs, besides });
   const after = await attacker.ask<Tally>({});
   await world.endAttack(attacker, arm);
   const rate = ((after.count - before.count) / (after.atMs - before.atMs)) * 1000;

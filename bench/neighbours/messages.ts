@@ -3,6 +3,8 @@
 export interface PingOrder {
   readonly count: number;
   readonly everyMs: number;
+  /** With each ping, datagrams to a guest that is not to reply. */
+  readonly besides?: { readonly address: string; readonly datagrams: number } | undefined;
 }
 
 export interface RoundTrips {
@@ -17,7 +19,8 @@ export interface Tally {
   readonly atMs: number;
 }
 
-/** From a guest: it is connected. */
-export interface Connected {
-  readonly connected: true;
+/** What flooders have had answered since they connected, in their order. */
+export interface Answered {
+  readonly frames: readonly number[];
+  readonly atMs: number;
 }

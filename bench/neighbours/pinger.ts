@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PingOrder, RoundTrips } from './messages.js';
 
-const ECHO_PORT = 7;
+const [ECHO_PORT, DISCARD_PORT] = [7, 9];
 /** Small, but not so small that Ethernet pads it: a frame of 60 bytes. */
 const PAYLOAD_BYTES = 18;
 /** A reply that takes longer is a lost one. */
@@ -18,6 +18,7 @@ const socket = createSocket('udp4');
 // Connected: it sends at once, without a lookup of the address in between.
 socket.connect(ECHO_PORT, address);
 await once(socket, 'connect');
+const others = createSocket('udp4');
 
 /** When each ping of this order was sent and came back, by its number; 0: not yet. */
 let sentMs = new Float64Array();
@@ -34,7 +35,7 @@ socket.on('message', (reply) => {
   replies += 1;
 });
 
-async function ping({ count, everyMs }: PingOrder): Promise<RoundTrips> {
+async function ping({ count, everyMs, besides }: PingOrder): Promise<RoundTrips> {
   sentMs = new Float64Array(count);
   cameMs = new Float64Array(count);
   first = next;
@@ -46,6 +47,8 @@ async function ping({ count, everyMs }: PingOrder): Promise<RoundTrips> {
       sentMs[next - first] = performance.now();
       socket.send(payload);
       next += 1;
+      for (let i = 0; besides !== undefined && i < besides.datagrams; i++)
+        others.send(payload, DISCARD_PORT, besides.address);
       if (next - first < count) return;
       clearInterval(timer);
       resolve();

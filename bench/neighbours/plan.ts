@@ -12,7 +12,6 @@ export interface GuestPlan {
 }
 
 export const VICTIM: GuestPlan = { domid: 7, backendDomid: 0 };
-export const VICTIM_ADDRESS = '10.77.0.7';
 
 /** Where the attacker's vif is served: by the victim's vifd, or by the other one. */
 export const ARMS = ['beside', 'apart'] as const;
@@ -22,8 +21,18 @@ export const ATTACKERS: Readonly<Record<Arm, GuestPlan>> = {
   apart: { domid: 9, backendDomid: 1 },
 };
 
+/** Both are served by the victim's vifd, which shares its time out between them. */
+export const FLOODERS: readonly GuestPlan[] = [
+  { domid: 10, backendDomid: 0 },
+  { domid: 11, backendDomid: 0 },
+];
+
 /** What vifd lets a guest have, and each attacker takes. */
 export const QUEUES = 8;
+
+export function addressOf(domid: number): string {
+  return `10.77.0.${domid}`;
+}
 
 export function macOf(domid: number): string {
   return `00:16:3e:00:00:${domid.toString(16).padStart(2, '0')}`;

@@ -15,16 +15,16 @@ import type { Store } from '../../lib/xen/types.js';
 import { Conversation } from './conversation.js';
 import type { PingOrder, RoundTrips } from './messages.js';
 import {
-  ARMS,
   type Arm,
   ATTACKERS,
+  addressOf,
   BRIDGE,
+  FLOODERS,
   type GuestPlan,
   macOf,
   QUEUES,
   SINK_MAC,
   VICTIM,
-  VICTIM_ADDRESS,
 } from './plan.js';
 
 const STORE_PROGRAM = fileURLToPath(new URL('../../lib/xen/model/store/serve.js', import.meta.url));
@@ -33,6 +33,7 @@ const REMOVE_TIMEOUT_MS = 1000;
 /** V8 has compiled most of what a ping meets, in all four processes. */
 const WARM_UP: PingOrder = { count: 1000, everyMs: 1 };
 const BACKENDS = [0, 1];
+const GUESTS = [VICTIM, ...Object.values(ATTACKERS), ...FLOODERS];
 
 export interface WorldOptions {
   /** Options of both vifds besides those that each has. */
@@ -87,7 +88,20 @@ export class NeighbourWorld implements AsyncDisposable {
   /** The attacker is gone, and its vif with it. */
   async endAttack(attacker: Conversation, arm: Arm): Promise<void> {
     await attacker[Symbol.asyncDispose]();
-    await removeVif(this.#toolstack, systemClock, { handle: 0, ...ATTACKERS[arm] }, REMOVE_TIMEOUT_MS);
+    await this.#removeVif(ATTACKERS[arm]);
+  }
+
+  /** Guests with so many queues each, in one process. Resolves when they are connected, and flood. */
+  async flood(queues: readonly number[]): Promise<Conversation> {
+    const flooders = queues.map((count, i) => ({ ...FLOODERS[i], count }));
+    for (const plan of flooders) await this.#createVif(plan);
+    const guests = flooders.map(({ domid, count }) => `${domid}=${count}=${this.#socket(domid)}`);
+    return this.#program('the flooders', ['flooders.js', XENSIM_LIBRARIES, ...guests], this.#environment(0));
+  }
+
+  async endFlood(flooders: Conversation): Promise<void> {
+    await flooders[Symbol.asyncDispose]();
+    for (const { domid, backendDomid } of FLOODERS) await this.#removeVif({ domid, backendDomid });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -100,17 +114,17 @@ export class NeighbourWorld implements AsyncDisposable {
     await makeBridge(BRIDGE);
     const sink = SINK_MAC.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
     await command('bridge', 'fdb', 'add', sink, 'dev', `${BRIDGE.name}-up`, 'master', 'static');
-    await knowNeighbour(BRIDGE.name, VICTIM_ADDRESS, macOf(VICTIM.domid));
+    for (const { domid } of GUESTS) await knowNeighbour(BRIDGE.name, addressOf(domid), macOf(domid));
     await this.#startStore();
     for (const domid of BACKENDS) await this.#startDaemon(domid);
     await this.#createVif(VICTIM);
     this.#victim = await this.#guest('victim.js', VICTIM);
-    this.#pinger = await this.#program('the pinger', ['pinger.js', VICTIM_ADDRESS], {});
+    this.#pinger = await this.#program('the pinger', ['pinger.js', addressOf(VICTIM.domid)], {});
     await this.ping(WARM_UP);
   }
 
   async #startStore(): Promise<void> {
-    const domids = [...BACKENDS, VICTIM.domid, ...ARMS.map((arm) => ATTACKERS[arm].domid)];
+    const domids = [...BACKENDS, ...GUESTS.map(({ domid }) => domid)];
     const ready = promised();
     const child = await Child.start({
       name: 'xenstored',
@@ -161,6 +175,10 @@ export class NeighbourWorld implements AsyncDisposable {
       mac: macOf(domid),
       bridge: BRIDGE.name,
     });
+  }
+
+  async #removeVif(plan: GuestPlan): Promise<void> {
+    await removeVif(this.#toolstack, systemClock, { handle: 0, ...plan }, REMOVE_TIMEOUT_MS);
   }
 
   #guest(program: string, { domid, backendDomid }: GuestPlan, ...args: string[]): Promise<Conversation> {

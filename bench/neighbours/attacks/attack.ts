@@ -11,6 +11,8 @@ export interface Attack {
   readonly counts: string;
   /** Queues that it connects with. Default: as many as there may be. */
   readonly queues?: number;
+  /** Datagrams that the host sends it with each ping of its neighbour. Default: none. */
+  readonly receives?: number;
   /** Prepares a connected guest. @returns what is then done again and again. */
   begin(guest: HostileGuest): Strike | Promise<Strike>;
 }

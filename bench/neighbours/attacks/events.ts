@@ -38,8 +38,9 @@ export const EVENT_ATTACKS: readonly Attack[] = [
   },
   {
     name: 'rxnone',
-    does: 'posts no receive buffers',
+    does: 'posts no receive buffers, while the host sends to it',
     counts: '-',
+    receives: 10,
     begin: () => () => 0,
   },
 ];

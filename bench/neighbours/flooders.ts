@@ -1,0 +1,56 @@
+/**
+ * Guests that send as fast as they are served: `flooders.js LIBRARIES DOMID=QUEUES=STORE...`, all of dom0's vifd. They are one process,
+ * so that the scheduler favours none. Sends a message to its parent when all are connected; any message of its parent is replied
+ * to with what was Answered.
+ */
+import { RING_REQ_EVENT, RING_RSP_EVENT } from '../../lib/protocol/netif.js';
+import { openXen } from '../../lib/xen/native/open.js';
+import { fill, layOut, PLAIN_FRAME } from './attacks/frames.js';
+import { HostileGuest, type HostileQueue } from './hostile-guest.js';
+import { SINK_MAC } from './plan.js';
+
+const BACKEND = 0;
+/** A flooder is woken when so many frames were answered: as a driver that is short of slots. */
+const EVENT_EVERY = 64;
+
+const [libraries = '', ...guests] = process.argv.slice(2);
+const flooders: HostileGuest[] = [];
+for (const guest of guests) {
+  const [domidText, queuesText, storePath = ''] = guest.split('=');
+  const domid = Number(domidText);
+  // The simulated Xen takes from the environment who opens it.
+  process.env.XENSIM_DOMID = `${domid}`;
+  const xen = await openXen({ domid, storePath, libraries });
+  const flooder: HostileGuest = new HostileGuest({
+    xen,
+    backendDomid: BACKEND,
+    queues: Number(queuesText),
+    onEvent: (queue) => pump(flooder, queue),
+  });
+  flooders.push(flooder);
+}
+for (const flooder of flooders) {
+  layOut(flooder, SINK_MAC);
+  await flooder.connect();
+}
+for (const flooder of flooders) for (const queue of flooder.queues) pump(flooder, queue);
+
+function pump(guest: HostileGuest, queue: HostileQueue): void {
+  const { tx, channel } = queue;
+  do {
+    const old = tx.produced;
+    fill(guest, queue, PLAIN_FRAME);
+    tx.words[RING_RSP_EVENT] = tx.answered + EVENT_EVERY;
+    const sent = (tx.produced - old) >>> 0;
+    // RING_PUSH_REQUESTS_AND_CHECK_NOTIFY: vifd is notified when it waits, and left alone while it is at work.
+    if ((tx.produced - tx.words[RING_REQ_EVENT]) >>> 0 < sent) channel.notify();
+    // What was answered before the event was asked for would bring none.
+  } while (tx.free >= EVENT_EVERY);
+}
+
+process.on('message', () => {
+  const frames = flooders.map(({ queues }) => queues.reduce((sum, { tx }) => sum + tx.answered, 0));
+  process.send?.({ frames, atMs: performance.now() });
+});
+process.on('disconnect', () => process.exit());
+process.send?.({ connected: true });
