@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attack } from './attacks/index.js';
 import type { RoundTrips, Tally } from './messages.js';
-import { ARMS, type Arm, ATTACKERS, addressOf } from './plan.js';
+import { ARMS, type Arm, ATTACKERS, addressOf, VICTIM } from './plan.js';
 import type { NeighbourWorld } from './world.js';
 
 /** How much is measured. */
@@ -54,7 +54,7 @@ async function turn(
   await sleep(SETTLE_MS);
   const before = await attacker.ask<Tally>({});
   const besides = { address: addressOf(ATTACKERS[arm].domid), datagrams: receives };
-  const found = await world.ping({ count: pings, everyMs, besides });
+  const found = await world.ping({ address: addressOf(VICTIM.domid), count: pings, everyMs, besides });
   const after = await attacker.ask<Tally>({});
   await world.endAttack(attacker, arm);
   const rate = ((after.count - before.count) / (after.atMs - before.atMs)) * 1000;

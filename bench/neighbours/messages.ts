@@ -1,6 +1,8 @@
 /** What the programs of this bench tell each other over IPC. */
 
 export interface PingOrder {
+  /** Of the guest that echoes. */
+  readonly address: string;
   readonly count: number;
   readonly everyMs: number;
   /** With each ping, datagrams to a guest that is not to reply. */

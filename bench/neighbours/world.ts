@@ -8,7 +8,7 @@ import { ownMounts } from '../../lib/demo/machine.js';
 import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
 import { promised } from '../../lib/demo/wait.js';
 import { createVif, removeVif } from '../../lib/netfront/index.js';
-import { backendVifRoot } from '../../lib/protocol/xenbus.js';
+import { backendVifRoot, frontendVifPath, XenbusState } from '../../lib/protocol/xenbus.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import type { Store } from '../../lib/xen/types.js';
@@ -31,7 +31,7 @@ const STORE_PROGRAM = fileURLToPath(new URL('../../lib/xen/model/store/serve.js'
 /** An attacker that was killed does not close its vif: the toolstack goes on without it. */
 const REMOVE_TIMEOUT_MS = 1000;
 /** V8 has compiled most of what a ping meets, in all four processes. */
-const WARM_UP: PingOrder = { count: 1000, everyMs: 1 };
+const WARM_UP = { count: 1000, everyMs: 1 };
 const BACKENDS = [0, 1];
 const GUESTS = [VICTIM, ...Object.values(ATTACKERS), ...FLOODERS];
 
@@ -85,9 +85,9 @@ export class NeighbourWorld implements AsyncDisposable {
     return this.#guest('attacker.js', plan, mode);
   }
 
-  /** The attacker is gone, and its vif with it. */
-  async endAttack(attacker: Conversation, arm: Arm): Promise<void> {
-    await attacker[Symbol.asyncDispose]();
+  /** Whoever used the attacker's vif is gone, and the vif with it. */
+  async endAttack(guest: Conversation, arm: Arm): Promise<void> {
+    await guest[Symbol.asyncDispose]();
     await this.#removeVif(ATTACKERS[arm]);
   }
 
@@ -102,6 +102,15 @@ export class NeighbourWorld implements AsyncDisposable {
   async endFlood(flooders: Conversation): Promise<void> {
     await flooders[Symbol.asyncDispose]();
     for (const { domid, backendDomid } of FLOODERS) await this.#removeVif({ domid, backendDomid });
+  }
+
+  /** The attacker is gone, and an ordinary guest uses its vif. Resolves when that is connected. */
+  async succeed(attacker: Conversation, arm: Arm): Promise<Conversation> {
+    await attacker[Symbol.asyncDispose]();
+    const plan = ATTACKERS[arm];
+    // As the toolstack leaves a device for the next guest: one that was killed could not say that it has gone.
+    await this.#toolstack.write(`${frontendVifPath(plan.domid, 0)}/state`, `${XenbusState.Initialising}`);
+    return this.#guest('victim.js', plan);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -119,8 +128,8 @@ export class NeighbourWorld implements AsyncDisposable {
     for (const domid of BACKENDS) await this.#startDaemon(domid);
     await this.#createVif(VICTIM);
     this.#victim = await this.#guest('victim.js', VICTIM);
-    this.#pinger = await this.#program('the pinger', ['pinger.js', addressOf(VICTIM.domid)], {});
-    await this.ping(WARM_UP);
+    this.#pinger = await this.#program('the pinger', ['pinger.js'], {});
+    await this.ping({ address: addressOf(VICTIM.domid), ...WARM_UP });
   }
 
   async #startStore(): Promise<void> {
