@@ -1,12 +1,13 @@
 /**
- * `npm run bench -- neighbours [--mode A,B] [--rounds N] [--pings N] [--json]`: what each mode of attack by one guest does to the
- * pings of another, served by the same vifd and by another one. Runs in namespaces of its own.
+ * `npm run bench -- neighbours [--mode A,B] [--rounds N] [--pings N] [--payload copy|map] [--vifd FILE] [--json]
+ * [--write-docs]`: what each mode of attack by one guest does to the pings of another, served by the same vifd and by another one, and
+ * how two guests that flood share a vifd. Runs in namespaces of its own, a quarter of an hour for all modes.
  */
 import { parseArgs } from 'node:util';
 import { inOwnNamespaces, isInside } from '../own-namespaces.js';
 import { ATTACKS } from './attacks/index.js';
 import { type Effort, measureMode } from './measure.js';
-import { type ModeReport, modeReport, neighboursText, report } from './report.js';
+import { type ModeReport, modeReport, neighboursText, report, writeDocs } from './report.js';
 import { measureShares, type ShareReport } from './shares.js';
 import { NeighbourWorld } from './world.js';
 
@@ -25,6 +26,7 @@ const { values: flags } = parseArgs({
     /** vifd.cjs of another checkout, to be measured in place of this one's. */
     vifd: { type: 'string' },
     json: { type: 'boolean', default: false },
+    'write-docs': { type: 'boolean', default: false },
   },
 });
 
@@ -52,6 +54,7 @@ async function main(): Promise<void> {
   }
   progress('');
   const result = report({ effort, modes, shares });
+  if (flags['write-docs']) writeDocs(result);
   console.log(flags.json ? JSON.stringify(result) : neighboursText(result));
 }
 

@@ -7,8 +7,8 @@ import { type ModeTurns, percentile } from '../../bench/neighbours/measure.js';
 import { modeReport, neighboursText, report } from '../../bench/neighbours/report.js';
 
 const EXIT_SKIPPED = 77;
-/** Of a connection, its end, and a report of lines that were left out, several times over. A flood has a hundred and more. */
-const LINES_MAX = 60;
+/** Ten of each kind, one a second more, and a report of those left out (`LogLimit`): 22 were seen, and without a limit a hundred. */
+const LINES_MAX = 30;
 const missing = ['dist/vifd.cjs', 'build/Release/xensim/libxengnttab.so.1'].find((file) => !existsSync(file));
 
 describe.skipIf(missing !== undefined)('a vifd that one guest attacks', () => {
