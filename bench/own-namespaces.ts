@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { GUARD } from '../lib/demo/children.js';
 
 /** Set in the process that runs inside of the namespaces. */
 const INSIDE = 'VIFD_BENCH_INSIDE';
@@ -13,7 +14,7 @@ export function isInside(): boolean {
  */
 export function inOwnNamespaces(): number {
   const privileges = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
-  const args = ['--net', '--mount', ...privileges, process.execPath, ...process.argv.slice(1)];
+  const args = ['--net', '--mount', ...privileges, ...GUARD, process.execPath, ...process.argv.slice(1)];
   const env = { ...process.env, [INSIDE]: '1', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
   const { status, error } = spawnSync('unshare', args, { stdio: 'inherit', env });
   if (error !== undefined) throw error;

@@ -9,37 +9,27 @@ export interface ProgramPlan {
 
 /** A program that sends a message when it is ready, and then one in reply to each that it gets. */
 export class Conversation implements AsyncDisposable {
-  readonly #child: Child;
+  #child!: Child;
   readonly #heard: unknown[] = [];
   #wake: (() => void) | undefined;
 
   /** Resolves when the program is ready. @throws when it ends before. */
   static async start({ name, args, env }: ProgramPlan): Promise<Conversation> {
-    const heard: unknown[] = [];
-    let onMessage = (message: unknown): void => void heard.push(message);
-    const child = await Child.start({
+    const conversation = new Conversation();
+    conversation.#child = await Child.start({
       name,
       command: [...GUARD, process.execPath, ...args],
       env,
-      onMessage: (message) => onMessage(message),
+      onMessage: (message) => conversation.#hear(message),
     });
-    const conversation = new Conversation(child);
-    onMessage = (message) => conversation.#hear(message);
-    heard.forEach(onMessage);
     await conversation.#next();
     return conversation;
   }
 
-  private constructor(child: Child) {
-    this.#child = child;
-  }
+  private constructor() {}
 
   get running(): boolean {
     return this.#child.running;
-  }
-
-  get pid(): number {
-    return this.#child.pid;
   }
 
   /** One at a time. @throws when the program ends instead of replying. */

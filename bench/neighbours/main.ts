@@ -7,7 +7,14 @@ import { parseArgs } from 'node:util';
 import { inOwnNamespaces, isInside } from '../own-namespaces.js';
 import { ATTACKS } from './attacks/index.js';
 import { type Effort, measureMode } from './measure.js';
-import { type ModeReport, modeReport, neighboursText, report, writeDocs } from './report.js';
+import {
+  type ModeReport,
+  modeReport,
+  type NeighboursReport,
+  neighboursText,
+  report,
+  writeDocs,
+} from './report.js';
 import { measureShares, type ShareReport } from './shares.js';
 import { NeighbourWorld } from './world.js';
 
@@ -42,20 +49,31 @@ async function main(): Promise<void> {
   const unknown = names.find((name) => !MODES.includes(name));
   if (unknown !== undefined) throw new Error(`--mode has ${unknown}: give some of ${MODES.join(', ')}`);
   await using world = await NeighbourWorld.open({ options: ['--payload', flags.payload], vifd: flags.vifd });
+  const found = await measureAll(world, names, effort);
+  if (flags['write-docs']) writeDocs(found);
+}
+
+/** Measures and prints it. @throws what ended it early, after it printed what it had: that is worth its minutes. */
+async function measureAll(
+  world: NeighbourWorld,
+  names: readonly string[],
+  effort: Effort,
+): Promise<NeighboursReport> {
   const modes: ModeReport[] = [];
-  for (const attack of ATTACKS.filter(({ name }) => names.includes(name))) {
-    const onTurn = (turns: number) => progress(`${attack.name}: turn ${turns} of ${2 * effort.rounds}`);
-    modes.push(modeReport(await measureMode(world, attack, effort, onTurn)));
-  }
-  let shares: ShareReport[] = [];
-  if (names.includes(SHARES)) {
+  const shares: ShareReport[] = [];
+  try {
+    for (const attack of ATTACKS.filter(({ name }) => names.includes(name))) {
+      const onTurn = (turns: number) => progress(`${attack.name}: turn ${turns} of ${2 * effort.rounds}`);
+      modes.push(modeReport(await measureMode(world, attack, effort, onTurn)));
+    }
     const onRound = (rounds: number) => progress(`${SHARES}: round ${rounds} of ${effort.rounds}`);
-    shares = await measureShares(world, effort.rounds, onRound);
+    if (names.includes(SHARES)) shares.push(...(await measureShares(world, effort.rounds, onRound)));
+    return report({ effort, modes, shares });
+  } finally {
+    progress('');
+    const result = report({ effort, modes, shares });
+    console.log(flags.json ? JSON.stringify(result) : neighboursText(result));
   }
-  progress('');
-  const result = report({ effort, modes, shares });
-  if (flags['write-docs']) writeDocs(result);
-  console.log(flags.json ? JSON.stringify(result) : neighboursText(result));
 }
 
 function progress(text: string): void {

@@ -9,6 +9,8 @@ import { EchoPort } from './echo-port.js';
 const [domidText, backendDomid, storePath = '', libraries = ''] = process.argv.slice(2);
 const domid = Number(domidText);
 
+const CONNECT_MS = 20_000;
+
 const xen = await openXen({ domid, storePath, libraries });
 const front = await Netfront.connect({
   xen,
@@ -17,11 +19,12 @@ const front = await Netfront.connect({
   backendDomid: Number(backendDomid),
   port: new EchoPort(),
   keepGrants: true,
+  signal: AbortSignal.timeout(CONNECT_MS),
   onViolation: (violation) => {
     throw new Error(`the backend broke the protocol: ${JSON.stringify(violation)}`);
   },
 });
-await front.connected();
+await front.connected({ timeoutMs: CONNECT_MS });
 process.send?.({ connected: true });
 // It ends with its parent.
 process.on('disconnect', () => process.exit());

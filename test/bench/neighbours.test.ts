@@ -9,15 +9,19 @@ import { modeReport, neighboursText, report } from '../../bench/neighbours/repor
 const EXIT_SKIPPED = 77;
 /** Ten of each kind, one a second more, and a report of those left out (`LogLimit`): 22 were seen, and without a limit a hundred. */
 const LINES_MAX = 30;
+const TIMEOUT_MS = 240_000;
 const missing = ['dist/vifd.cjs', 'build/Release/xensim/libxengnttab.so.1'].find((file) => !existsSync(file));
 
 describe.skipIf(missing !== undefined)('a vifd that one guest attacks', () => {
   it('keeps another guest connected, its log short, and the vif usable, whatever the attack', {
-    timeout: 240_000,
+    timeout: TIMEOUT_MS,
   }, async (context) => {
     const { buildBench } = await import(`${process.cwd()}/scripts/build-bench.mjs`);
     const program = `${buildBench()}neighbours/check.js`;
-    const { status, stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(process.execPath, [program], {
+      encoding: 'utf8',
+      timeout: TIMEOUT_MS,
+    });
     if (status === EXIT_SKIPPED) return context.skip(stderr.trim());
     expect(status, stderr).toBe(0);
     const lines = stdout.trim().split('\n');
