@@ -7,7 +7,7 @@ export interface ProgramPlan {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** A program that sends a message when it is ready, and then one in reply to each that it gets. */
+/** A program that sends a message when it is ready, and then a message in reply to each that it gets. */
 export class Conversation implements AsyncDisposable {
   #child!: Child;
   readonly #heard: unknown[] = [];

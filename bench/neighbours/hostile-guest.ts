@@ -23,7 +23,7 @@ const CONNECT_MS = 20_000;
 /** A frontend that wants no event: no response has this index before 4 billion others. */
 const NEVER = 0xffff_0000;
 
-/** A shared ring as its guest sees it: words in a page that anybody may write. */
+/** A shared ring as its guest sees it: words in a page that the guest may write at any time. */
 export class HostileRing {
   readonly words: Uint32Array;
   readonly #size: number;

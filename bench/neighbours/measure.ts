@@ -61,7 +61,7 @@ async function turn(
   return { ...found, rate };
 }
 
-/** A lost ping is one that takes for ever. */
+/** @returns the percentile of all pings; a lost ping takes for ever. */
 export function percentile({ rttMs, lost }: RoundTrips, share: number): number {
   const sorted = rttMs.toSorted((a, b) => a - b);
   return sorted[Math.ceil(share * (sorted.length + lost)) - 1] ?? Number.POSITIVE_INFINITY;

@@ -9,7 +9,7 @@ import type { PingOrder, RoundTrips } from './messages.js';
 const [ECHO_PORT, DISCARD_PORT] = [7, 9];
 /** Ethernet pads what is shorter: a frame of 60 bytes. */
 const PAYLOAD_BYTES = 18;
-/** A reply that takes longer is a lost one. */
+/** A ping without a reply after this time is lost. */
 const PATIENCE_MS = 2000;
 
 async function ping({ address, count, everyMs, besides }: PingOrder): Promise<RoundTrips> {

@@ -2,6 +2,7 @@ import { loadavg } from 'node:os';
 import { align, factsTable, writeSection } from '../docs.js';
 import { median } from '../measure.js';
 import { where } from '../where.js';
+import { ATTACKS } from './attacks/index.js';
 import { type Effort, type ModeTurns, percentile, type Turn } from './measure.js';
 import { QUEUES } from './plan.js';
 import type { ShareReport } from './shares.js';
@@ -125,8 +126,10 @@ channels and store let it, as fast as it can and on up to ${QUEUES} queues. Mean
 host through bridge, tap and vif, which a program in the guest sends back. The attacker's vif is served by the victim's vifd
 (first column of each pair) and, in turns, by a second vifd on the same bridge (**apart**): what both arms share, the processors above
 all, cancels out in the **ratio** of p99. It holds up to ${RATIO_MAX}. **lost**: pings without a reply, of all rounds; they count as endless.
-**rate**: what the attacker counts of its own doing. **none** is a guest that is connected and does nothing: what two measurements of the same differ by.
-All on the simulated Xen; see \`bench/neighbours/attacks/\` for each attack.`;
+**rate**: what the attacker counts of its own doing. **none** shows what two measurements of the same differ by.
+All on the simulated Xen. The attacks:
+
+${ATTACKS.map(({ name, does }) => `- **${name}**: ${does}`).join('\n')}`;
 
 export function writeDocs(result: NeighboursReport): void {
   const text = [EXPLANATION, factsTable(result.where), `\`\`\`\n${neighboursText(result)}\n\`\`\``].join(

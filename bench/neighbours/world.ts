@@ -38,11 +38,11 @@ const GUESTS = [VICTIM, ...Object.values(ATTACKERS), ...FLOODERS];
 export interface WorldOptions {
   /** Options of both vifds besides those that each has. */
   readonly options?: readonly string[];
-  /** Another build's vifd.cjs. */
+  /** vifd.cjs of another checkout. Default: this one's. */
   readonly vifd?: string | undefined;
 }
 
-/** A host, all of whose parts are processes: xenstored, two vifds, a victim, and who pings that. In namespaces of their own. */
+/** A host, each part of it a process: xenstored, two vifds, a victim and a pinger, in the namespaces that we are in. */
 export class NeighbourWorld implements AsyncDisposable {
   readonly #directory = mkdtempSync('/dev/shm/vifd-neighbours-');
   readonly #options: WorldOptions;
@@ -78,20 +78,20 @@ export class NeighbourWorld implements AsyncDisposable {
     return this.#pinger.ask(order);
   }
 
-  /** A guest with a vif that nobody has used before. Resolves when it is connected, and attacks. */
+  /** Starts an attacker with a new vif. Resolves when it is connected, and attacks. */
   async attack(mode: string, arm: Arm): Promise<Conversation> {
     const plan = ATTACKERS[arm];
     await this.#createVif(plan);
     return this.#guest('attacker.js', plan, mode);
   }
 
-  /** Whoever used the attacker's vif is gone, and the vif with it. */
+  /** Ends the guest that uses the attacker's vif, and removes the vif. */
   async endAttack(guest: Conversation, arm: Arm): Promise<void> {
     await guest[Symbol.asyncDispose]();
     await this.#removeVif(ATTACKERS[arm]);
   }
 
-  /** Guests with so many queues each, in one process. Resolves when they are connected, and flood. */
+  /** Starts flooders with so many queues each. Resolves when they are connected, and flood. */
   async flood(queues: readonly number[]): Promise<Conversation> {
     const flooders = queues.map((count, i) => ({ ...FLOODERS[i], count }));
     for (const plan of flooders) await this.#createVif(plan);
@@ -104,11 +104,11 @@ export class NeighbourWorld implements AsyncDisposable {
     for (const { domid, backendDomid } of FLOODERS) await this.#removeVif({ domid, backendDomid });
   }
 
-  /** The attacker is gone, and an ordinary guest uses its vif. Resolves when that is connected. */
+  /** Ends the attacker and starts an ordinary guest with its vif. Resolves when that guest is connected. */
   async succeed(attacker: Conversation, arm: Arm): Promise<Conversation> {
     await attacker[Symbol.asyncDispose]();
     const plan = ATTACKERS[arm];
-    // As the toolstack leaves a device for the next guest: one that was killed could not say that it has gone.
+    // As the toolstack leaves a device for the next guest: a guest that was killed could not write that it has gone.
     await this.#toolstack.write(`${frontendVifPath(plan.domid, 0)}/state`, `${XenbusState.Initialising}`);
     return this.#guest('victim.js', plan);
   }
