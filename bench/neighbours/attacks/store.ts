@@ -6,6 +6,8 @@ const WRITES = 200;
 /** Looks at the backend's state before it goes on without it. */
 const LOOKS_FOR_INIT_WAIT = 200;
 const LOOKS_FOR_CONNECTED = 50;
+/** Grant references beyond those of any table of the simulated Xen. */
+const NOT_GRANTED = 60_000;
 
 /** What a guest can do in the store. */
 export const STORE_ATTACKS: readonly Attack[] = [
@@ -20,6 +22,24 @@ export const STORE_ATTACKS: readonly Attack[] = [
       await guest.say(XenbusState.Connected);
       await guest.sees(XenbusState.Connected, LOOKS_FOR_CONNECTED);
       return 1;
+    },
+  },
+  {
+    name: 'noring',
+    does: 'connects with a ring that it has not granted, again and again',
+    counts: 'tries',
+    begin: (guest) => {
+      let tries = 0;
+      return async () => {
+        tries += 1;
+        await guest.say(XenbusState.Initialising);
+        await guest.sees(XenbusState.InitWait, LOOKS_FOR_INIT_WAIT);
+        // Another one each time: a fault that stands is logged once.
+        await guest.write('queue-0/tx-ring-ref', `${NOT_GRANTED + (tries % 1000)}`);
+        await guest.say(XenbusState.Connected);
+        await guest.sees(XenbusState.Closed, LOOKS_FOR_CONNECTED);
+        return 1;
+      };
     },
   },
   {
