@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- neighbours [--mode A,B] [--rounds N] [--pings N] [--payload copy|map] [--vifd FILE] [--json]
  * [--write-docs]`: what each mode of attack by one guest does to the pings of another, served by the same vifd and by another one, and
- * how two guests that flood share a vifd. Runs in namespaces of its own, a quarter of an hour for all modes.
+ * how two guests that flood share a vifd. Runs in namespaces of its own, 20 minutes for all modes.
  */
 import { parseArgs } from 'node:util';
 import { inOwnNamespaces, isInside } from '../own-namespaces.js';

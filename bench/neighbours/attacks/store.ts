@@ -14,7 +14,7 @@ export const STORE_ATTACKS: readonly Attack[] = [
   {
     name: 'toggle',
     does: 'leaves and connects again without a pause',
-    counts: 'reconnects',
+    counts: 'toggles',
     begin: (guest) => async () => {
       await guest.say(XenbusState.Initialising);
       await guest.sees(XenbusState.InitWait, LOOKS_FOR_INIT_WAIT);
