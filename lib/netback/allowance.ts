@@ -10,17 +10,17 @@ export class Allowance {
 
   constructor(clock: Clock, atOnce: number, everyMs: number) {
     this.#clock = clock;
-    this.#atOnceMs = (atOnce - 1) * everyMs;
+    this.#atOnceMs = atOnce * everyMs;
     this.#everyMs = everyMs;
   }
 
-  /** Takes one. @returns 0, or how long it takes until there is one; none is taken then. */
-  takeMs(): number {
+  /** Takes `count`, at most what there is at once. @returns 0, or how long it takes until there are so many; none is taken then. */
+  takeMs(count = 1): number {
     const nowMs = this.#clock.now();
-    const fullMs = Math.max(this.#fullMs, nowMs);
+    const fullMs = Math.max(this.#fullMs, nowMs) + count * this.#everyMs;
     const waitMs = fullMs - this.#atOnceMs - nowMs;
     if (waitMs > 0) return waitMs;
-    this.#fullMs = fullMs + this.#everyMs;
+    this.#fullMs = fullMs;
     return 0;
   }
 }

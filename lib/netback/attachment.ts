@@ -238,7 +238,7 @@ export class Attachment {
       journals: this.#openJournals(settings),
       payload,
       hooks,
-      share: budget.loop,
+      budget,
       counters: (queue) => counters.of(queue),
       onStop: (reason) => this.#stop(reason),
       onHostFault: (fault) => this.#onHostFault(fault),

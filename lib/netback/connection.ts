@@ -7,11 +7,11 @@ import { Control } from './control.js';
 import type { QueueCounters } from './counters.js';
 import { Credit, type Rate } from './credit.js';
 import { CreditTurns } from './credit-turns.js';
+import type { GuestBudget } from './guest-budget.js';
 import type { FrontendSettings } from './handshake.js';
 import { HashState } from './hash.js';
 import type { Hooks } from './hooks.js';
 import { type HostFaultListener, HostFaults } from './host-faults.js';
-import type { LoopShare } from './loop-shares.js';
 import { MulticastFilter } from './multicast.js';
 import { Queue } from './queue.js';
 import { QueueRings } from './queue-rings.js';
@@ -30,7 +30,7 @@ export interface ConnectionParts {
   readonly journals: ConnectionJournals;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
-  readonly share: LoopShare;
+  readonly budget: GuestBudget;
   readonly counters: (queue: number) => QueueCounters;
   /** The guest broke the protocol in one queue; nothing was let go of yet. */
   readonly onStop: (reason: string) => void;
@@ -185,7 +185,7 @@ export class Connection {
     domid,
     settings,
     journals,
-    share,
+    budget,
     onStop,
     onFailure,
   }: ConnectionParts): Control | undefined {
@@ -200,7 +200,7 @@ export class Connection {
       log,
       wrapped,
       hash: this.hash,
-      share,
+      budget,
       stagingOf,
       onStop,
       onFailure,
@@ -223,6 +223,7 @@ export class Connection {
     return new Queue({
       ...parts,
       ...parts.counters(index),
+      share: parts.budget.loop,
       rings: this.#rings[index],
       place: { index, count: settings.queues.length },
       resumed: this.resumed,

@@ -3,7 +3,7 @@ import { HASH_KEY_BYTES } from '../protocol/toeplitz.js';
 import type { GuestPage } from './guest-page.js';
 import type { HashState } from './hash.js';
 import type { Staging } from './staging.js';
-import { StagingRequests } from './staging-requests.js';
+import { ENTRIES_MAX as STAGED_ENTRIES_MAX, StagingRequests } from './staging-requests.js';
 
 const { CTRL_INVALID_PARAMETER, CTRL_NOT_SUPPORTED, CTRL_SUCCESS } = control;
 
@@ -62,6 +62,13 @@ export class ControlRequests {
       default:
         return CTRL_NOT_SUPPORTED;
     }
+  }
+
+  /** @param request as for `execute`. @returns how many grants it has us map, or unmap: what is beyond a page is refused unseen. */
+  grantsOf(request: Uint32Array): number {
+    const type = request[0] >>> 16;
+    const stages = type === control.CTRL_ADD_GREF_MAPPING || type === control.CTRL_DEL_GREF_MAPPING;
+    return stages ? Math.min(request[3], STAGED_ENTRIES_MAX) : 0;
   }
 
   /** The last request is answered. */

@@ -10,11 +10,11 @@ import { RedoLog } from '../protocol/redo.js';
 import { BackRing, RING_BROKEN } from '../protocol/ring.js';
 import type { EventChannel, Xen } from '../xen/types.js';
 import { ControlRequests } from './control-requests.js';
+import type { GuestBudget } from './guest-budget.js';
 import { GuestPage } from './guest-page.js';
 import type { ControlSettings } from './handshake.js';
 import type { HashState } from './hash.js';
 import type { HostFaultListener } from './host-faults.js';
-import type { LoopShare } from './loop-shares.js';
 import type { PumpResult } from './pump.js';
 import type { Staging } from './staging.js';
 import { type Undo, undoAll } from './undo.js';
@@ -35,7 +35,7 @@ export interface ControlParts {
   /** One word of the journal's memory: 1 once so many were answered that `rsp_prod` has come round to 0. */
   readonly wrapped: Uint32Array;
   readonly hash: HashState;
-  readonly share: LoopShare;
+  readonly budget: GuestBudget;
   /** Undefined for a queue that the guest does not have. */
   readonly stagingOf: (queue: number) => Staging | undefined;
   /** The guest broke the protocol. */
@@ -51,7 +51,7 @@ export interface ControlParts {
  */
 export class Control {
   readonly #ring: BackRing;
-  readonly #share: LoopShare;
+  readonly #budget: GuestBudget;
   readonly #requests: ControlRequests;
   readonly #worker: Worker;
   readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
@@ -69,8 +69,8 @@ export class Control {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
    */
   constructor(parts: ControlParts) {
-    const { xen, domid, settings, share } = parts;
-    this.#share = share;
+    const { xen, domid, settings, budget } = parts;
+    this.#budget = budget;
     this.#wrapped = parts.wrapped;
     this.#hostFaultsOf = parts.hostFaultsOf;
     this.#afterStore = xen.step?.bind(xen, 'store to the journal');
@@ -88,7 +88,7 @@ export class Control {
       this.#worker = new Worker({
         pump: () => this.#pump(),
         clock: xen.clock,
-        share,
+        share: budget.loop,
         onIdle: () => this.#unmask(),
         onStop: parts.onStop,
         onFailure: parts.onFailure,
@@ -139,7 +139,7 @@ export class Control {
     let heard = false;
     let result: PumpResult = 'more';
     for (let round = 0; round < CTRL_RING_SIZE; round++) {
-      if (round > 0 && this.#share.over) break;
+      if (round > 0 && this.#budget.loop.over) break;
       const waiting = this.#ring.waiting();
       if (waiting === RING_BROKEN) {
         result = { stop: 'control ring: req_prod is beyond the ring' };
@@ -162,7 +162,11 @@ export class Control {
   }
 
   /** netif.h has no status for "later": a request that the host has no memory for waits in the ring, and is carried out again. */
-  #tryServe(): boolean | { readonly fault: VifdError } {
+  #tryServe(): boolean | { readonly fault: VifdError } | { readonly waitMs: number } {
+    this.#ring.copy(1, this.#request);
+    const grants = this.#requests.grantsOf(this.#request);
+    const waitMs = grants === 0 ? 0 : this.#budget.staged.takeMs(grants);
+    if (waitMs > 0) return { waitMs };
     try {
       return this.#serve();
     } catch (error) {
@@ -173,7 +177,6 @@ export class Control {
 
   /** @returns whether the guest asked to be notified. @throws VifdError ERR_HOST; the request is still to be carried out. */
   #serve(): boolean {
-    this.#ring.copy(1, this.#request);
     const status = this.#requests.execute(this.#request, this.#ring.responsesPublished);
     this.#ring.take(1);
     answerControl(this.#request, status, this.#requests.data, this.#response);

@@ -12,6 +12,9 @@ const LOOK_EVERY_MS = 30;
  */
 const CONNECTIONS_AT_ONCE = 16;
 export const CONNECTION_EVERY_MS = 2000;
+/** All that the queues of a vif can have (16 of 1024), and then 4,000 a second: the host maps a list of 512 in 1 to 2 ms. */
+const STAGED_AT_ONCE = 16_384;
+const STAGED_EVERY_MS = 0.25;
 
 /** What one guest may cost, with all its vifs and their queues. What it wants beyond that comes later. */
 export interface GuestBudget {
@@ -20,6 +23,8 @@ export interface GuestBudget {
   /** Looks at what it wrote into the store. */
   readonly looks: Allowance;
   readonly connections: Allowance;
+  /** Grants that it has us map for good, or takes back. */
+  readonly staged: Allowance;
 }
 
 /** Of the guests that there are. */
@@ -40,6 +45,7 @@ export class GuestBudgets {
       loop: this.#shares.share(),
       looks: new Allowance(this.#clock, LOOKS_AT_ONCE, LOOK_EVERY_MS),
       connections: new Allowance(this.#clock, CONNECTIONS_AT_ONCE, CONNECTION_EVERY_MS),
+      staged: new Allowance(this.#clock, STAGED_AT_ONCE, STAGED_EVERY_MS),
     };
     this.#budgets.set(domid, budget);
     return budget;

@@ -2,9 +2,9 @@ import type { Clock } from '../xen/types.js';
 
 /**
  * What one guest may have of the event loop before others have their turn. Long beside what a turn of the loop costs by itself
- * (10 to 20 µs), short beside what a guest waits for its processor.
+ * (10 to 20 µs), and no longer than a ring of short frames takes (256 in 0.25 ms): a guest with one queue could not use the rest.
  */
-const SLICE_MS = 1;
+const SLICE_MS = 0.25;
 /** Who has used less than this since the last round needs no round to be even: light work costs no turn of the loop. */
 const LIGHT_MS = SLICE_MS / 4;
 /** Where a clock does not move, as a model's. */

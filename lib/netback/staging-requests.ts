@@ -6,7 +6,8 @@ import { STAGED_MAX, type Staging } from './staging.js';
 const { CTRL_INVALID_PARAMETER, CTRL_SUCCESS } = control;
 const { GREF_ENTRY_BYTES, GREF_READONLY } = control;
 const ENTRY_WORDS = GREF_ENTRY_BYTES / 4;
-const ENTRIES_MAX = PAGE_SIZE / GREF_ENTRY_BYTES;
+/** Of one request. */
+export const ENTRIES_MAX = PAGE_SIZE / GREF_ENTRY_BYTES;
 
 /** Adds and takes back grants that stay mapped, as netif.h and Xen's netif-staging-grants have it. No other backend does. */
 export class StagingRequests {

@@ -3,10 +3,12 @@ import { Allowance } from '../../lib/netback/allowance.js';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
 import type { Clock, Xen } from '../../lib/xen/types.js';
 import { modelMachine } from './machine.js';
+import { RawControl } from './raw-control.js';
 import type { RawGuest } from './raw-guest.js';
 import { World } from './world.js';
 
 const BACK = '/local/domain/0/backend/vif/7/0';
+const DEL_GREF_MAPPING = 10;
 const RECONNECT_MS = 400;
 const FRONT = '/local/domain/7/device/vif/0';
 
@@ -142,6 +144,21 @@ describe('the budget of a guest', () => {
     await write(`${FRONT}/state`, '6');
     await hypervisor.advance(31);
     expect(await world.settled(world.toolstack.store.read(`${BACK}/state`))).toBe('6');
+  });
+
+  it('has so many grants mapped for good, or taken back: requests beyond wait in the ring, and are carried out', async () => {
+    const control = new RawControl(guest.xen);
+    await world.settled(guest.connect(world.toolstack, control.keys));
+    await world.start('copy');
+    // What is not staged is not taken back; looked for it is all the same.
+    for (let i = 0; i < 40; i++) control.ask([DEL_GREF_MAPPING, 0, control.ref, 512]);
+    await world.settle();
+    expect(control.answered).toBe(32);
+    await hypervisor.advance(350);
+    expect(control.answered).toBe(34);
+    await hypervisor.advance(1000);
+    expect(control.answered).toBe(40);
+    expect(control.answers(0).every(({ status }) => status === 0)).toBe(true);
   });
 
   it('is one for all vifs of the guest, and another guest has its own', async () => {
