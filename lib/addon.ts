@@ -178,6 +178,17 @@ export interface NativeTap {
   setPersist(on: boolean): number;
   /** -EINVAL of a kernel before Linux 5.0. */
   setCarrier(on: boolean): number;
+  /**
+   * Bounds the memory of the frames that wait in all queues of the device together, for `ms` from now on, by a program in the
+   * kernel (native/tap_limit.h). It stays when the process ends, and takes the place of an earlier process's.
+   */
+  limit(bytes: number, ms: number): undefined | FailedTap;
+  /** Bounds for `ms` from now on. */
+  renewLimit(ms: number): number;
+  /** Takes away what an earlier process's `limit` has left. */
+  unlimit(): number;
+  /** Frames that `limit` has dropped. */
+  dropped(): number;
   start(options: NativeTapOptions): NativeTapIo | number;
   close(): number;
 }
@@ -191,6 +202,8 @@ export interface NativeLinks {
   set(index: number, changes: NativeLinkChange): number;
   /** Flags of its bridge's port. */
   setPort(index: number, flags: Readonly<Record<string, number>>): number;
+  /** Frames that were sent to the interface and dropped (`tx_dropped`) since it was made. */
+  dropped(name: string): number;
   /** Deletes the interface, whoever has a descriptor of it. */
   remove(index: number): number;
   /** What the kernel said of the last request that it refused; mostly ''. */
@@ -207,6 +220,8 @@ export interface NativeLink {
   readonly kind: string;
   readonly mac: string;
   readonly mtu: number;
+  /** How many frames each of its queues holds (`txqueuelen`). */
+  readonly queueFrames: number;
   readonly up: boolean;
   /** It has a carrier (IFF_LOWER_UP); false while it is down. */
   readonly carrier: boolean;
@@ -222,7 +237,7 @@ export interface NativeLink {
 }
 
 export type NativeLinkChange = Partial<
-  Pick<NativeLink, 'name' | 'alias' | 'mtu' | 'up' | 'master'> & { readonly mac: Uint8Array }
+  Pick<NativeLink, 'name' | 'alias' | 'mtu' | 'queueFrames' | 'up' | 'master'> & { readonly mac: Uint8Array }
 >;
 
 /** `gone`: deleted, or moved to another network namespace. `port`: the flags and the state of its port alone. */

@@ -37,8 +37,9 @@ export type {
 export type { Vif } from './netback/vif.js';
 export type { AttachedHow, DetachReason } from './netback/vif-parts.js';
 export { pair } from './ports/pair.js';
-export { type TapOptions, tap } from './ports/tap.js';
+export { tap } from './ports/tap.js';
 export type { TapExpectation, TapMemory } from './ports/tap-link.js';
+export type { TapOptions } from './ports/tap-options.js';
 export * from './ports/types.js';
 export { openXen } from './xen/native/open.js';
 export type { Access, Arena, Clock, Events, Grants, Shares, Store, Xen } from './xen/types.js';

@@ -5,7 +5,9 @@
 #include <linux/if.h>
 #include <linux/if_link.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -18,7 +20,7 @@ namespace vifd {
 
 namespace {
 
-// Linux 4.4; what counters an interface has is nothing to us, and half of a message.
+// Linux 4.4; counters are half of a message, and only Dropped() wants them.
 constexpr uint32_t kSkipStatistics = 1 << 3;
 #ifndef IFLA_BRPORT_ISOLATED
 constexpr uint16_t IFLA_BRPORT_ISOLATED = 33;
@@ -119,6 +121,7 @@ Napi::Value ReadLink(Napi::Env env, const nlmsghdr* header) {
   out["kind"] = "";
   out["mac"] = "";
   out["mtu"] = 0;
+  out["queueFrames"] = 0;
   out["master"] = 0;
   out["masterKind"] = "";
   EachAttribute(IFLA_RTA(link), bytes, [&](uint16_t type, const rtattr* attribute) {
@@ -126,6 +129,7 @@ Napi::Value ReadLink(Napi::Env env, const nlmsghdr* header) {
     if (type == IFLA_IFALIAS) out["alias"] = Text(attribute);
     if (type == IFLA_ADDRESS) out["mac"] = Address(attribute);
     if (type == IFLA_MTU) out["mtu"] = static_cast<double>(Word(attribute));
+    if (type == IFLA_TXQLEN) out["queueFrames"] = static_cast<double>(Word(attribute));
     if (type == IFLA_MASTER) out["master"] = static_cast<double>(Word(attribute));
     if (type == IFLA_LINKINFO) ReadLinkInfo(attribute, &out);
   });
@@ -143,6 +147,25 @@ Napi::Value Get(const Socket& socket, Napi::Env env, const Napi::Value& which) {
   if (error == -ENODEV) return env.Undefined();
   if (error == 0) return found;
   return Napi::Number::New(env, error);
+}
+
+// -errno, also where the interface is not there.
+double Dropped(const Socket& socket, const std::string& name) {
+  LinkMessage request(RTM_GETLINK, 0, 0);
+  request.Put(IFLA_IFNAME, name);
+  double dropped = 0;
+  const int error = socket->Ask(&request, [&](const nlmsghdr* header) {
+    if (header->nlmsg_type != RTM_NEWLINK || header->nlmsg_len < NLMSG_LENGTH(sizeof(ifinfomsg))) return;
+    const auto* link = static_cast<const ifinfomsg*>(NLMSG_DATA(header));
+    EachAttribute(IFLA_RTA(link), header->nlmsg_len - NLMSG_LENGTH(sizeof *link), [&](uint16_t type, const rtattr* attribute) {
+      rtnl_link_stats64 counts{};
+      if (type != IFLA_STATS64 || RTA_PAYLOAD(attribute) < offsetof(rtnl_link_stats64, tx_dropped) + sizeof counts.tx_dropped)
+        return;
+      memcpy(&counts, RTA_DATA(attribute), std::min<size_t>(RTA_PAYLOAD(attribute), sizeof counts));
+      dropped = static_cast<double>(counts.tx_dropped);
+    });
+  });
+  return error < 0 ? error : dropped;
 }
 
 Napi::Value List(const Socket& socket, Napi::Env env) {
@@ -173,6 +196,8 @@ int Set(const Socket& socket, int index, const Napi::Object& changes) {
     request.link()->ifi_flags = changes.Get("up").ToBoolean() ? IFF_UP : 0;
   }
   if (changes.Has("mtu")) request.PutWord(IFLA_MTU, changes.Get("mtu").As<Napi::Number>().Uint32Value());
+  if (changes.Has("queueFrames"))
+    request.PutWord(IFLA_TXQLEN, changes.Get("queueFrames").As<Napi::Number>().Uint32Value());
   if (changes.Has("master")) request.PutWord(IFLA_MASTER, changes.Get("master").As<Napi::Number>().Uint32Value());
   if (changes.Has("alias")) request.Put(IFLA_IFALIAS, changes.Get("alias").As<Napi::String>().Utf8Value());
   if (changes.Has("name")) request.Put(IFLA_IFNAME, changes.Get("name").As<Napi::String>().Utf8Value());
@@ -219,6 +244,9 @@ Napi::Value OpenLinks(const Napi::CallbackInfo& info) {
   });
   Method(out, "setPort", [socket](const Napi::CallbackInfo& call) {
     return Napi::Number::New(call.Env(), SetPort(socket, IndexIn(call), call[1].As<Napi::Object>()));
+  });
+  Method(out, "dropped", [socket](const Napi::CallbackInfo& call) {
+    return Napi::Number::New(call.Env(), Dropped(socket, call[0].As<Napi::String>().Utf8Value()));
   });
   Method(out, "remove", [socket](const Napi::CallbackInfo& call) {
     return Napi::Number::New(call.Env(), Remove(socket, IndexIn(call)));

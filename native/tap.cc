@@ -134,13 +134,39 @@ Napi::Value Look(Napi::Env env, TapDevice* tap) {
 
 Napi::Object TapObject(Napi::Env env, const std::shared_ptr<TapDevice>& tap);
 
+void Share(const std::shared_ptr<TapLimit>& limit, const std::shared_ptr<TapDevice>& queue) {
+  queue->limit = limit;
+  if (limit != nullptr) limit->Add(queue);
+}
+
 // A further queue of a device: a descriptor that somebody has kept, or one anew.
 Napi::Object AddQueue(const Napi::CallbackInfo& info, TapDevice* first) {
   const Napi::Env env = info.Env();
   const auto queue = std::make_shared<TapDevice>();
   const char* failed = info[0].IsNumber() ? Adopt(queue.get(), info[0].As<Napi::Number>().Int32Value())
                                           : CreateQueue(queue.get(), first);
-  return failed == nullptr ? TapObject(env, queue) : Failure(env, failed);
+  if (failed != nullptr) return Failure(env, failed);
+  Share(first->limit, queue);
+  return TapObject(env, queue);
+}
+
+// limit(bytes, ms): undefined, or what failed.
+Napi::Value Limit(const Napi::CallbackInfo& info, const TapDevice& tap) {
+  const Napi::Env env = info.Env();
+  errno = EBADF;
+  const char* failed = "limit";
+  if (tap.limit != nullptr) {
+    const auto bytes = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+    failed = tap.limit->Attach(tap.fd, bytes, info[1].As<Napi::Number>().Uint32Value());
+  }
+  return failed == nullptr ? env.Undefined() : Napi::Value(Failure(env, failed));
+}
+
+// Bounds for the next `ms`, and counts the queues' contents anew where they hold nothing.
+int RenewLimit(const TapDevice& tap, const Napi::Value& ms) {
+  tap.limit->Renew(ms.As<Napi::Number>().Uint32Value());
+  tap.limit->Settle();
+  return 0;
 }
 
 }  // namespace
@@ -162,7 +188,9 @@ Napi::Value OpenTap(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>().Utf8Value();
   const char* failed = info[1].IsNumber() ? Adopt(tap.get(), info[1].As<Napi::Number>().Int32Value())
                                           : Create(tap.get(), name, info[2].ToBoolean());
-  return failed == nullptr ? TapObject(env, tap) : Failure(env, failed);
+  if (failed != nullptr) return Failure(env, failed);
+  Share(std::make_shared<TapLimit>(), tap);
+  return TapObject(env, tap);
 }
 
 namespace {
@@ -178,9 +206,17 @@ Napi::Object TapObject(Napi::Env env, const std::shared_ptr<TapDevice>& tap) {
   Method(out, "setCarrier", tap, [](TapDevice& self, const Napi::Value& on) {
     return SetCarrier(self, on.As<Napi::Boolean>().Value());
   });
+  out["limit"] = Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) { return Limit(call, *tap); });
+  Method(out, "unlimit", tap, [](TapDevice& self, const Napi::Value&) { return TapLimit::Detach(self.fd); });
+  Method(out, "renewLimit", tap, [](TapDevice& self, const Napi::Value& ms) { return RenewLimit(self, ms); });
+  out["dropped"] = Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) {
+    const uint64_t frames = tap->limit == nullptr ? 0 : tap->limit->dropped();
+    return Napi::Number::New(call.Env(), static_cast<double>(frames));
+  });
   Method(out, "close", tap, [](TapDevice& self, const Napi::Value&) {
     const int fd = self.fd;
     self.fd = -1;
+    self.limit.reset();
     return close(fd) < 0 ? -errno : 0;
   });
   out["look"] = Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) { return Look(call.Env(), tap.get()); });

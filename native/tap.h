@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "tap_limit.h"
+
 namespace vifd {
 
 // The descriptor of /dev/net/tun that is bound to one device, or to one queue of it.
@@ -14,6 +16,8 @@ struct TapDevice {
   // As it was last looked at.
   std::string name;
   bool multi_queue = false;
+  // One for all queues of the device; null once closed.
+  std::shared_ptr<TapLimit> limit;
   ~TapDevice();
   // Asks for the name anew. 0 or -errno: -EBADFD once the device is deleted.
   int Refresh();
@@ -21,7 +25,7 @@ struct TapDevice {
 
 // openTap(name, descriptor | undefined, multiQueue)
 //   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), look, setPersist,
-//        setCarrier, close }
+//        setCarrier, limit, unlimit, renewLimit, dropped, close }
 //    | { failed: the call that failed, errno }
 Napi::Value OpenTap(const Napi::CallbackInfo& info);
 

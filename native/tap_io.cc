@@ -74,6 +74,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     uint32_t count = 0;
     uint32_t error = 0;
     bool more = true;
+    uint64_t charged = 0;
     if (align == 0 || (align & (align - 1)) != 0) error = EINVAL;
     while (error == 0 && count < reads_.capacity()) {
       const uint64_t offset = Place(cursor, align);
@@ -90,7 +91,12 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
       frame[FRAME_OFFSET] = static_cast<uint32_t>(offset);
       frame[FRAME_LENGTH] = static_cast<uint32_t>(length);
       frame[FRAME_FIRST_OP] = frame[FRAME_OP_COUNT] = frame[FRAME_STATUS] = 0;
+      charged += TapLimit::Charge(static_cast<uint64_t>(length));
       cursor = offset + static_cast<uint64_t>(length);
+    }
+    if (tap_->limit != nullptr) {
+      tap_->limit->Took(charged);
+      if (!more) tap_->limit->Settle();
     }
     reads_.header(FRAMES_COUNT) = count;
     reads_.header(FRAMES_MORE) = more && error == 0 ? 1 : 0;

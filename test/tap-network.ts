@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { afterEach, beforeAll, it } from 'vitest';
-import { type TapOptions, tap } from '../lib/ports/tap.js';
+import { tap } from '../lib/ports/tap.js';
+import type { TapOptions } from '../lib/ports/tap-options.js';
 import type { Port } from '../lib/ports/types.js';
 import { NativeArena } from '../lib/xen/native/arena.js';
 import { whyNoAddon } from './native/reason.js';

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { QUEUES_MAX } from '../netback/handshake.js';
-import { isInterfaceName } from '../ports/tap.js';
+import { isInterfaceName } from '../ports/tap-options.js';
 import { pauseIfManaged } from './fail.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
 import { run } from './run.js';

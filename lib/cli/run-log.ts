@@ -29,6 +29,7 @@ const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
   'ERR_QUERY',
   'ERR_SERVICE_MANAGER',
   'ERR_STALLED',
+  'ERR_TAP_LIMIT',
 ]);
 
 /** A line for people has so many characters at most; the message of a JSON line too. */

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { QUEUES_MAX } from '../netback/handshake.js';
 import type { PayloadMode } from '../netback/types.js';
-import { isInterfaceName } from '../ports/tap.js';
+import { isInterfaceName } from '../ports/tap-options.js';
 import type { XenOptions } from './xen.js';
 
 export interface RunOptions extends XenOptions {

@@ -34,7 +34,13 @@ export async function run(options: RunOptions): Promise<void> {
   });
   const log = manager === undefined ? plain : withManager(plain, manager);
   const { payload, journal, bridge, queues } = options;
-  const taps = new Taps({ manager, kept: inheritedDescriptors(), multiQueue: queues > 1 });
+  const taps = new Taps({
+    manager,
+    kept: inheritedDescriptors(),
+    multiQueue: queues > 1,
+    onError: (error) => log.error(error, undefined),
+    onMended: (error) => log.mended(error, undefined),
+  });
   let silent: VifdError | undefined;
   await using xen = await openXenFor(options, (error) => {
     silent = error;

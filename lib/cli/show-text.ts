@@ -27,11 +27,16 @@ export function showText(vif: VifDetails): string {
     line('mac', vif.mac === '' ? '-' : shown(vif.mac)),
     line('bridge', vif.bridge === undefined ? '-' : shown(vif.bridge)),
     line('MTU', vif.mtu === undefined ? 'default' : `${vif.mtu}`),
-    line('port', vif.port === undefined ? '-' : shown(vif.port)),
+    line('port', portText(vif)),
     ...faultLines(vif),
     ...(connection === undefined ? [] : connectionLines(connection)),
   ];
   return `${lines.join('\n')}\n${queuesText(connection?.queues ?? [])}`;
+}
+
+function portText({ port, portDropped }: VifDetails): string {
+  const name = port === undefined ? '-' : shown(port);
+  return portDropped === 0 ? name : `${name}, dropped ${portDropped} frames to the guest before they were read`;
 }
 
 /** All that is wrong now; the first may stand in the vif's line already. */

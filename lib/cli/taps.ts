@@ -1,6 +1,8 @@
+import type { VifdError } from '../errors.js';
 import { aliasFor, findTap } from '../host/vif-taps.js';
-import { type TapOptions, tap } from '../ports/tap.js';
+import { tap } from '../ports/tap.js';
 import type { TapMemory } from '../ports/tap-link.js';
+import type { TapOptions } from '../ports/tap-options.js';
 import type { Port } from '../ports/types.js';
 import type { ServiceManager } from '../service-manager.js';
 
@@ -11,19 +13,26 @@ export interface TapsOptions {
   readonly kept: Map<string, number>;
   /** Whether taps are made to have several queues. */
   readonly multiQueue: boolean;
+  /** The first tap has short queues (TapOptions.onShortQueues). */
+  readonly onError?: (error: VifdError) => void;
+  /** None has any more. */
+  readonly onMended?: (error: VifdError) => void;
 }
 
 /** How the tap of a vif is to be. `name`: what it is called now; default: as it was called last, or else as the vif. */
 export type VifTapOptions = Omit<TapOptions, 'name'> & { readonly vif: string; readonly name?: string };
 
 /**
- * The taps of `vifd run`. While somebody has a descriptor of a tap, the kernel queues what is sent to it (1000 frames for
- * each queue, its txqueuelen); without one, such frames are lost and the tap has no carrier.
+ * The taps of `vifd run`. While somebody has a descriptor of a tap, the kernel queues what is sent to it (4 MiB, see TapLimit);
+ * without one, such frames are lost and the tap has no carrier.
  */
 export class Taps {
   readonly #options: TapsOptions;
   /** Of each vif whose tap was opened: a device that is deleted is made anew as it was. */
   readonly #memories = new Map<string, TapMemory>();
+  /** Why a vif's tap has short queues. */
+  readonly #short = new Map<string, VifdError>();
+  #reported: VifdError | undefined;
 
   constructor(options: TapsOptions) {
     this.#options = options;
@@ -33,6 +42,7 @@ export class Taps {
     const { manager, multiQueue } = this.#options;
     const { vif } = how;
     const memory = this.#memories.get(vif) ?? {};
+    this.#short.delete(vif);
     const port = tap({
       ...how,
       name: how.name ?? memory.settings?.name ?? vif,
@@ -40,15 +50,18 @@ export class Taps {
       memory,
       multiQueue,
       descriptors: this.#takeKept(vif),
+      onShortQueues: (error) => this.#onShortQueues(vif, error),
       ...(manager && {
         onOpened: (descriptor, queue) => manager.keep(keptName(vif, queue), descriptor),
         onClosed: (queue) => manager.forget(keptName(vif, queue)),
       }),
     });
+    this.#reportShort();
     this.#memories.set(vif, memory);
     const remove = port.remove?.bind(port);
     port.remove = async () => {
       this.#memories.delete(vif);
+      this.#onShortQueues(vif, undefined);
       await remove?.();
     };
     return port;
@@ -61,6 +74,23 @@ export class Taps {
   async remove(vif: string): Promise<void> {
     const name = findTap(vif)?.name;
     await this.open({ vif, ...(name === undefined ? {} : { name }) }).remove?.();
+  }
+
+  #onShortQueues(vif: string, error: VifdError | undefined): void {
+    if (error === undefined) this.#short.delete(vif);
+    else this.#short.set(vif, error);
+    this.#reportShort();
+  }
+
+  /** Once for all taps: what refuses one the program refuses it to all. */
+  #reportShort(): void {
+    const { onError, onMended } = this.#options;
+    const [error] = this.#short.values();
+    const before = this.#reported;
+    if ((before === undefined) === (error === undefined)) return;
+    this.#reported = error;
+    if (error !== undefined) onError?.(error);
+    else if (before !== undefined) onMended?.(before);
   }
 
   /** By queue. */

@@ -72,6 +72,12 @@ export class Interfaces {
     return this.#refusal(this.#socket().setPort(index, flags));
   }
 
+  /** @returns how many frames that were sent to it were dropped since it was made; undefined where the kernel cannot be asked. */
+  dropped(name: string): number | undefined {
+    const frames = this.#socket().dropped(name);
+    return frames < 0 ? undefined : frames;
+  }
+
   /** Deletes it, whoever has a descriptor of it. */
   remove(index: number): Refusal | undefined {
     return this.#refusal(this.#socket().remove(index));

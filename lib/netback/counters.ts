@@ -20,6 +20,12 @@ export interface QueueCounters {
 /** A vif's counts, by queue: of each that it has, or had. */
 export class VifCounters {
   readonly #queues: QueueCounters[] = [];
+  readonly #droppedByPort: () => number;
+
+  /** @param droppedByPort frames for the guest that no queue has seen. */
+  constructor(droppedByPort: () => number) {
+    this.#droppedByPort = droppedByPort;
+  }
 
   of(queue: number): QueueCounters {
     const counters = this.#queues[queue] ?? { fromGuest: new FlowCounters(), toGuest: new FlowCounters() };
@@ -28,9 +34,10 @@ export class VifCounters {
   }
 
   get sum(): VifStats {
+    const toGuest = sumOf(this.#queues.map(({ toGuest: flow }) => flow));
     return {
       fromGuest: sumOf(this.#queues.map(({ fromGuest }) => fromGuest)),
-      toGuest: sumOf(this.#queues.map(({ toGuest }) => toGuest)),
+      toGuest: { ...toGuest, dropped: toGuest.dropped + this.#droppedByPort() },
     };
   }
 

@@ -21,6 +21,8 @@ export interface VifDetails extends VifInfo {
   /** What is wrong now, for no fault of the guest. */
   readonly faults: readonly Fault[];
   readonly port: string | undefined;
+  /** Frames for the guest that the port dropped before they could be read; `stats` has them too, and no queue's does. */
+  readonly portDropped: number;
   readonly stats: VifStats;
   /** Undefined while no guest is connected. */
   readonly connection: ConnectionDetails | undefined;

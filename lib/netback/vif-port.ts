@@ -1,4 +1,5 @@
 import type { Port, PortTrouble } from '../ports/types.js';
+import type { VifDetails } from './show.js';
 
 export interface VifPortParts {
   readonly open: () => Port | Promise<Port>;
@@ -12,6 +13,8 @@ export class VifPort {
   #port: Port | undefined;
   #opening: Promise<Port> | undefined;
   #following: Disposable | undefined;
+  /** By the ports before this one. */
+  #droppedBefore = 0;
 
   constructor(parts: VifPortParts) {
     this.#parts = parts;
@@ -20,6 +23,15 @@ export class VifPort {
   /** Undefined while none is open. */
   get current(): Port | undefined {
     return this.#port;
+  }
+
+  /** Frames for the guest that its ports dropped before they could be read. */
+  get dropped(): number {
+    return this.#droppedBefore + (this.#port?.dropped ?? 0);
+  }
+
+  show(): Pick<VifDetails, 'port' | 'portDropped'> {
+    return { port: this.#port?.name, portDropped: this.dropped };
   }
 
   /** The port that is open, or a new one. Calls that overlap get the same one. */
@@ -60,6 +72,7 @@ export class VifPort {
 
   #forget(): Port | undefined {
     const port = this.#port;
+    this.#droppedBefore = this.dropped;
     this.#port = undefined;
     this.#following?.[Symbol.dispose]();
     this.#following = undefined;

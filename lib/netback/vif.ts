@@ -33,7 +33,7 @@ export class Vif implements VifInfo {
   readonly bridge: string | undefined;
   readonly mtu: number | undefined;
   readonly #parts: VifParts;
-  readonly #counters = new VifCounters();
+  readonly #counters = new VifCounters(() => this.#port.dropped);
   readonly #hooks: Hooks;
   /** While the guest is neither served nor stopped. */
   #state: 'waiting' | 'closed' | 'detached' = 'waiting';
@@ -128,8 +128,8 @@ export class Vif implements VifInfo {
     const { id, domid, handle, mac, bridge, mtu, state, reason, stats } = this;
     const connection = this.#attachment.connection?.show(this.queueStats);
     const faults = this.faults.map(faultOf);
-    const port = this.port?.name;
-    return { id, domid, handle, mac, bridge, mtu, state, reason, faults, port, stats, connection };
+    const port = this.#port.show();
+    return { id, domid, handle, mac, bridge, mtu, state, reason, faults, ...port, stats, connection };
   }
 
   /** Tells the guest whether its link is up. For its information: frames move all the same. @throws VifdError as `close`. */

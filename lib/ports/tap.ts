@@ -10,46 +10,10 @@ import { VifdError } from '../errors.js';
 import { type Interface, interfaces } from '../host/interfaces.js';
 import { applySettings, type LinkSettings } from '../host/links.js';
 import type { GrantBatch } from '../xen/types.js';
-import { type MadeDevice, type TapExpectation, TapFollower, type TapMemory } from './tap-link.js';
+import { TapLimit } from './tap-limit.js';
+import { type MadeDevice, TapFollower } from './tap-link.js';
+import { requireValid, type TapOptions } from './tap-options.js';
 import type { Port, PortBatches, PortIo, PortOptions, PortTrouble } from './types.js';
-
-export interface TapOptions {
-  /** At most 15 bytes, e.g. `vif7.0`. A persistent tap of that name is taken over. */
-  readonly name: string;
-  /** Stays when this process ends, so that bridge membership and counters do. Default: as it is. */
-  readonly persist?: boolean;
-  /** A Linux bridge to join; an error when it is in another. */
-  readonly bridge?: string;
-  /** A Linux bridge to join, where it is in none. */
-  readonly bridgeIfNone?: string;
-  readonly mtu?: number;
-  /** `fe:ff:ff:ff:ff:ff` is what Linux's netback uses. */
-  readonly mac?: string;
-  /** Default: as it is. */
-  readonly up?: boolean;
-  /** Made to have several queues, if it is made here; one that is there already stays as it is. Default false. */
-  readonly multiQueue?: boolean;
-  /** Flags of its bridge's port, by their names in sysfs. */
-  readonly portFlags?: Readonly<Record<string, string>>;
-  /** Only for a device that is made here; one that is there already stays as it was set up. */
-  readonly ifMade?: Partial<LinkSettings>;
-  /** What it is to be found by after it was renamed (IFLA_IFALIAS). An alias that is there already stays. */
-  readonly alias?: string;
-  /** Holds how it was set up last, from one port to the next: a device that was deleted is made anew so. */
-  readonly memory?: TapMemory;
-  /** What it has to be, where it has not been seen so: `follow` reports it when it is not. */
-  readonly expects?: () => Promise<TapExpectation>;
-  /**
-   * Descriptors of it that somebody kept open, by queue: the device has kept its carrier, and what was sent to it meanwhile
-   * waits. Owned by the port from then on, and used whatever name or network namespace the device has now. Closed and not used
-   * when the device was deleted.
-   */
-  readonly descriptors?: readonly (number | undefined)[];
-  /** Is lent the descriptor of a queue that was opened anew, to duplicate it for a later life. */
-  readonly onOpened?: (descriptor: number, queue: number) => void;
-  /** The tap does without the queue from now on: what was duplicated of it would take frames that nobody reads. */
-  readonly onClosed?: (queue: number) => void;
-}
 
 // linux/if_tun.h
 const TUN_F_CSUM = 1;
@@ -58,9 +22,6 @@ const TUN_F_TSO6 = 4;
 
 /** drivers/net/tun.c, MAX_TAP_QUEUES. */
 const QUEUES_MAX = 256;
-
-const MTU_MIN = 68;
-const MTU_MAX = 65_521;
 
 /**
  * A tap device, made at once. Frames cross with their virtio_net_hdr: the kernel is handed, and hands over, frames
@@ -72,9 +33,7 @@ const MTU_MAX = 65_521;
  */
 export function tap(options: TapOptions): Port {
   requireValid(options);
-  const opened: (NativeTap | undefined)[] = (options.descriptors ?? []).map((descriptor) =>
-    adopted(options.name, descriptor),
-  );
+  const opened = openKept(options);
   const isNew = !opened.some((native) => native !== undefined);
   const wasThere = !isNew || interfaces().find(options.name) !== undefined;
   if (isNew)
@@ -84,6 +43,7 @@ export function tap(options: TapOptions): Port {
     );
   const port = new TapPort(options, opened);
   try {
+    port.limit.begin();
     const mac = configure(port.native, options, wasThere);
     // After `ifMade` a hotplug script may come, whose address counts.
     const isOwn = options.mac !== undefined || options.memory?.settings !== undefined;
@@ -96,28 +56,21 @@ export function tap(options: TapOptions): Port {
   return port;
 }
 
-function adopted(name: string, descriptor: number | undefined): NativeTap | undefined {
-  if (descriptor === undefined) return undefined;
-  const native = addon().openTap(name, descriptor, false);
-  return 'failed' in native ? undefined : native;
+/** @returns the queues that somebody kept open, by their numbers. */
+function openKept({ name, descriptors = [] }: TapOptions): (NativeTap | undefined)[] {
+  let first: NativeTap | undefined;
+  return descriptors.map((descriptor) => {
+    if (descriptor === undefined) return undefined;
+    const native = first?.addQueue(descriptor) ?? addon().openTap(name, descriptor, false);
+    if ('failed' in native) return undefined;
+    first ??= native;
+    return native;
+  });
 }
 
 function succeeded(name: string, native: NativeTap | FailedTap): NativeTap {
   if ('failed' in native) throw creationError(name, native.failed, native.errno);
   return native;
-}
-
-/** Whether Linux takes it for the name of an interface (net/core/dev.c, dev_valid_name); a % would be a template for a number. */
-export function isInterfaceName(name: string): boolean {
-  return /^[^\s/:%\0]+$/.test(name) && Buffer.byteLength(name) <= 15 && name !== '.' && name !== '..';
-}
-
-function requireName(what: string, name: string): void {
-  if (isInterfaceName(name)) return;
-  throw new VifdError(
-    'ERR_ARGUMENT',
-    `${JSON.stringify(name)} cannot name a ${what}: give 1 to 15 bytes without spaces, slashes, colons or %.`,
-  );
 }
 
 function creationError(name: string, failed: string, error: number): VifdError {
@@ -136,20 +89,6 @@ function creationError(name: string, failed: string, error: number): VifdError {
   return new VifdError('ERR_TAP', `Tap ${name}: ${what} (${errno}): ${remedies[errno] ?? 'see `dmesg`'}.`, {
     errno,
   });
-}
-
-function requireValid({ name, bridge, bridgeIfNone, mtu, mac }: TapOptions): void {
-  requireName('tap', name);
-  for (const joined of [bridge, bridgeIfNone]) if (joined !== undefined) requireName('bridge', joined);
-  if (mtu !== undefined && !(Number.isInteger(mtu) && mtu >= MTU_MIN && mtu <= MTU_MAX)) {
-    throw new VifdError('ERR_ARGUMENT', `Tap ${name}: ${mtu} is no MTU: give ${MTU_MIN} to ${MTU_MAX}.`);
-  }
-  if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) {
-    throw new VifdError(
-      'ERR_ARGUMENT',
-      `Tap ${name}: ${mac} is no MAC address: write it as fe:ff:ff:ff:ff:ff.`,
-    );
-  }
 }
 
 /** @returns the address that it was to have. */
@@ -219,6 +158,7 @@ class TapPort implements Port {
   readonly #ios: (TapIo | undefined)[] = [];
   /** Undefined for a device that was there before, or that nothing was said about. */
   made: MadeDevice | undefined;
+  readonly limit: TapLimit;
   /** As vifd set it last: what else takes it away is an administrator. */
   #carrier = false;
   #closed = false;
@@ -228,6 +168,11 @@ class TapPort implements Port {
     this.#options = options;
     this.#queues = queues;
     this.queuesMax = this.native.multiQueue ? QUEUES_MAX : 1;
+    this.limit = new TapLimit(() => this.native, options.onShortQueues);
+  }
+
+  get dropped(): number {
+    return this.limit.dropped;
   }
 
   /** As the kernel has it now. */
@@ -252,6 +197,7 @@ class TapPort implements Port {
     }
     const queue = this.#queueOf(index);
     this.#closeFrom(count);
+    this.limit.queues = count;
     const native = queue.start({
       writes: batches.writes.block,
       writesArena: batches.writes.arena.bytes,
@@ -327,6 +273,7 @@ class TapPort implements Port {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.limit[Symbol.dispose]();
     for (const io of this.#ios) io?.close();
     for (const queue of this.#queues) queue?.close();
   }

@@ -11,6 +11,8 @@ export interface Port extends AsyncDisposable {
   readonly writesMapped: boolean;
   /** How many queues it can have at once; left out: one. */
   readonly queuesMax?: number;
+  /** Frames that the host's side sent and that were dropped before they could be read, since the port was made; left out: none are. */
+  readonly dropped?: number;
   /**
    * Begins to use the port, or the queue of it that `options.queue` names, with these batches. One user at a time: after
    * `PortIo.close` it may be opened again.

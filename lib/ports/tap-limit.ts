@@ -1,0 +1,150 @@
+import { errnoName, type FailedTap, type NativeTap } from '../addon.js';
+import { hostRemedy, VifdError, vifdErrorOf } from '../errors.js';
+import { type Interface, interfaces } from '../host/interfaces.js';
+
+/** So much of the kernel's memory may hold frames that wait in a tap, in all its queues together. */
+const WAITING_BYTES_MAX = 4 << 20;
+
+/**
+ * So many frames each queue can hold, more than the program lets in: it charges each with 2304 bytes at least (native/tap_limit.cc).
+ * A frame that is let in and finds its queue full stays charged until all queues are seen empty.
+ */
+const QUEUE_FRAMES = 2048;
+
+/** Where nothing but the number of frames bounds them: each may cost 64 KiB and its skb's own (66,368 bytes measured). */
+const SHORT_FRAMES = Math.floor(WAITING_BYTES_MAX / (68 << 10));
+
+/** The program bounds for this long after a kill. A vifd that is down for longer does not come back by itself. */
+const LEASE_MS = 300_000;
+
+/**
+ * And this long after an orderly end. Whoever reads the tap then, another program or an earlier version of vifd, tells the program
+ * nothing, and would soon get nothing.
+ */
+const LEASE_AFTER_END_MS = 10_000;
+
+/** Well within the lease; so soon are frames let in again when what is charged is no more, and a refusal is tried again. */
+const RENEW_MS = 1000;
+
+/**
+ * Bounds the memory of frames that wait in a tap while its reader takes none (XSA-392): by a program in the kernel, or, where the
+ * kernel refuses that, by queues so short that they cannot hold more.
+ */
+export class TapLimit implements Disposable {
+  /** Any queue that is open: all are bounded together. */
+  readonly #native: () => NativeTap;
+  readonly #onShortQueues: (error: VifdError | undefined) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #droppedBefore = 0;
+  #dropped = 0;
+  #queues = 1;
+  /** The kernel runs the program. */
+  #limited = false;
+  #error: VifdError | undefined;
+
+  constructor(native: () => NativeTap, onShortQueues: (error: VifdError | undefined) => void = () => {}) {
+    this.#native = native;
+    this.#onShortQueues = onShortQueues;
+  }
+
+  /** Bounds from now on. */
+  begin(): void {
+    this.#droppedBefore = this.#droppedByInterface() ?? 0;
+    this.#bound();
+    this.#timer = setInterval(() => this.#renew(), RENEW_MS).unref();
+  }
+
+  /** How many queues the tap is used with from now on. */
+  set queues(count: number) {
+    if (count === this.#queues) return;
+    this.#queues = count;
+    if (!this.#limited) this.#bound();
+  }
+
+  /** Frames that were sent to the tap and dropped there, for whatever reason, since this began. */
+  get dropped(): number {
+    // In another network namespace the interface's own count is out of sight.
+    const byInterface = (this.#droppedByInterface() ?? 0) - this.#droppedBefore;
+    this.#dropped = Math.max(this.#dropped, byInterface, this.#native().dropped());
+    return this.#dropped;
+  }
+
+  /** Before the queues are closed. */
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    this.#native().renewLimit(LEASE_AFTER_END_MS);
+  }
+
+  #renew(): void {
+    if (this.#limited) this.#native().renewLimit(LEASE_MS);
+    if (this.#error !== undefined) this.#bound();
+  }
+
+  #bound(): void {
+    const refused = this.#limited ? undefined : this.#limit();
+    const frames = refused === undefined ? QUEUE_FRAMES : Math.max(1, Math.floor(SHORT_FRAMES / this.#queues));
+    const error = this.#setLength(frames) ?? (refused && refusal(refused));
+    if (error?.message === this.#error?.message) return;
+    this.#error = error;
+    this.#onShortQueues(error);
+  }
+
+  #limit(): FailedTap | undefined {
+    const native = this.#native();
+    const refused = native.limit(WAITING_BYTES_MAX, LEASE_MS);
+    this.#limited = refused === undefined;
+    // Its queues count as full until they were seen empty. And an earlier process's program would not be told what is read.
+    if (this.#limited) native.renewLimit(LEASE_MS);
+    else native.unlimit();
+    return refused;
+  }
+
+  #setLength(frames: number): VifdError | undefined {
+    let link: Interface | undefined;
+    try {
+      link = this.#interface();
+    } catch (error) {
+      return vifdErrorOf(error);
+    }
+    // A longer queue does the program no harm. In another network namespace whoever moved the tap there decides.
+    if (link === undefined || link.queueFrames === frames || (this.#limited && link.queueFrames > frames))
+      return undefined;
+    const refused = interfaces().change(link.index, { queueFrames: frames });
+    if (refused === undefined) return undefined;
+    const command = `ip link set ${link.name} txqueuelen ${frames}`;
+    return new VifdError(
+      'ERR_TAP_LIMIT',
+      `Tap ${link.name}: its queues cannot be made to hold ${frames} frames each (${refused.text}): \`${command}\`.`,
+      { errno: refused.errno },
+    );
+  }
+
+  /** Undefined when it is in another network namespace. */
+  #interface(): Interface | undefined {
+    const seen = this.#native().look();
+    return typeof seen !== 'number' && seen.here ? interfaces().find(seen.name) : undefined;
+  }
+
+  #droppedByInterface(): number | undefined {
+    const seen = this.#native().look();
+    return typeof seen !== 'number' && seen.here ? interfaces().dropped(seen.name) : undefined;
+  }
+}
+
+function refusal({ failed, errno: error }: FailedTap): VifdError {
+  const errno = errnoName(error);
+  return new VifdError(
+    'ERR_TAP_LIMIT',
+    `The kernel refuses the program that bounds what waits for a guest in its tap (${failed}: ${errno}): short queues bound it, ` +
+      `${SHORT_FRAMES} frames in all queues together, and lose bursts sooner. ${remedyFor(errno)}; vifd tries again.`,
+    { errno },
+  );
+}
+
+function remedyFor(errno: string): string {
+  if (errno === 'EPERM' || errno === 'EACCES')
+    return 'Give vifd CAP_BPF and the system call bpf, outside of user namespaces';
+  if (errno === 'ENOSYS' || errno === 'EINVAL')
+    return 'Take a kernel of 5.8 or later with CONFIG_BPF_SYSCALL, and allow the system call bpf';
+  return `To mend this, ${hostRemedy(errno)}`;
+}
