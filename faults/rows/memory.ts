@@ -1,6 +1,7 @@
 import { FROM_GUEST_ARENA_BYTES } from '../../lib/netback/batches.js';
 import { PAGE_SIZE } from '../../lib/xen/types.js';
 import { COPY, MAP, NO_JOURNAL, type Row } from '../row.js';
+import { ip } from '../world/host.js';
 import type { World } from '../world/world.js';
 
 const MEMORY = /memory|tried again|tries again|limit/;
@@ -81,5 +82,17 @@ export const memoryRows: readonly Row[] = [
       return victim.reconnect();
     },
     mend: ({ inject }) => inject.system('mmap', undefined),
+  },
+  {
+    name: 'the program that bounds what waits in a tap: EPERM',
+    kind: 'memory',
+    setting: COPY,
+    line: { names: 'no vif', cause: /program.*BPF_MAP_CREATE: EPERM/, remedy: /CAP_BPF/ },
+    // It is attached to a tap that is made.
+    inject: async ({ inject, victim }) => {
+      inject.system('bpf', { errno: 'EPERM' });
+      await ip('link', 'delete', victim.vif);
+    },
+    mend: ({ inject }) => inject.system('bpf', undefined),
   },
 ];

@@ -36,7 +36,9 @@ export function showText(vif: VifDetails): string {
 
 function portText({ port, portDropped }: VifDetails): string {
   const name = port === undefined ? '-' : shown(port);
-  return portDropped === 0 ? name : `${name}, dropped ${portDropped} frames to the guest before they were read`;
+  return portDropped === 0
+    ? name
+    : `${name}, dropped ${portDropped} frames to the guest before they were read`;
 }
 
 /** All that is wrong now; the first may stand in the vif's line already. */

@@ -82,7 +82,8 @@ export class TapLimit implements Disposable {
 
   #bound(): void {
     const refused = this.#limited ? undefined : this.#limit();
-    const frames = refused === undefined ? QUEUE_FRAMES : Math.max(1, Math.floor(SHORT_FRAMES / this.#queues));
+    const frames =
+      refused === undefined ? QUEUE_FRAMES : Math.max(1, Math.floor(SHORT_FRAMES / this.#queues));
     const error = this.#setLength(frames) ?? (refused && refusal(refused));
     if (error?.message === this.#error?.message) return;
     this.#error = error;

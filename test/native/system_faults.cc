@@ -211,7 +211,14 @@ EXPORT int unlink(const char* path) noexcept {
   return Fails("unlink", path) ? -1 : real(path);
 }
 
-// io_uring goes through here.
+static const char* NameOf(long number) {
+#ifdef SYS_io_uring_enter
+  if (number == SYS_io_uring_enter) return "io_uring_enter";
+#endif
+  return number == SYS_bpf ? "bpf" : nullptr;
+}
+
+// io_uring and bpf go through here.
 EXPORT long syscall(long number, ...) noexcept {
   using Raw = long(long, ...);
   static const auto real = reinterpret_cast<Raw*>(dlsym(RTLD_NEXT, "syscall"));
@@ -220,15 +227,14 @@ EXPORT long syscall(long number, ...) noexcept {
   long words[6];
   for (long& word : words) word = va_arg(list, long);
   va_end(list);
-#ifdef SYS_io_uring_enter
+  const char* const name = NameOf(number);
   static bool within = false;
-  if (number == SYS_io_uring_enter && !within) {
+  if (name != nullptr && !within) {
     within = true;
-    const bool fails = Fails("io_uring_enter", "");
+    const bool fails = Fails(name, "");
     within = false;
     if (fails) return -1;
   }
-#endif
   return real(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 }
 
