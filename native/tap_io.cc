@@ -40,6 +40,14 @@ uint32_t Worse(uint32_t one, uint32_t other) {
   return rank(other) > rank(one) ? other : one;
 }
 
+// Of a frame that was read: as tun has it from the skb, whatever is done to the checksum.
+bool IsGso(const uint8_t* frame) {
+  // struct virtio_net_hdr_v1, gso_size.
+  uint16_t gso_bytes;
+  memcpy(&gso_bytes, frame - VNET_HEADER_BYTES + 4, sizeof gso_bytes);
+  return gso_bytes != 0;
+}
+
 class TapIo : public std::enable_shared_from_this<TapIo> {
  public:
   TapIo(const Napi::Object& options, std::shared_ptr<TapDevice> tap)
@@ -91,7 +99,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
       frame[FRAME_OFFSET] = static_cast<uint32_t>(offset);
       frame[FRAME_LENGTH] = static_cast<uint32_t>(length);
       frame[FRAME_FIRST_OP] = frame[FRAME_OP_COUNT] = frame[FRAME_STATUS] = 0;
-      charged += TapLimit::Charge(static_cast<uint64_t>(length));
+      charged += TapLimit::Charge(static_cast<uint64_t>(length), IsGso(reads_.arena() + offset));
       cursor = offset + static_cast<uint64_t>(length);
     }
     if (tap_->limit != nullptr) {

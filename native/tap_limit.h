@@ -29,7 +29,7 @@ class TapLimit {
   // The rest does nothing where no program could be attached.
 
   // What a frame of this length costs, as the program counts it.
-  static uint64_t Charge(uint64_t length);
+  static uint64_t Charge(uint64_t length, bool gso);
   // Frames of `bytes` of charges were read from the queues.
   void Took(uint64_t bytes);
   // A queue was seen empty. When all of them are, nothing is charged any more, whatever became of frames that were.
