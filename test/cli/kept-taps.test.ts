@@ -45,6 +45,10 @@ for line in sys.stdin:
         print('dead', flush=True)
 `;
 
+/** 4 MiB, at 2304 bytes a small frame (native/tap_limit.cc). */
+const FRAMES_MAX = 1820;
+const POLLED = { timeout: 5000 };
+
 const VIFD = 'dist/vifd.cjs';
 const LIBRARIES = 'build/Release/xensim';
 const missing = [VIFD, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
@@ -54,6 +58,8 @@ const python = spawnSync('python3', ['-c', 'import socket; socket.recv_fds']).st
 class Program {
   readonly lines: string[] = [];
   readonly #process: ReturnType<typeof spawn>;
+  /** A guest ends by itself once its backend is gone. */
+  readonly #gone: Promise<unknown>;
   #wake = () => {};
 
   constructor(command: readonly string[], env: NodeJS.ProcessEnv) {
@@ -62,6 +68,7 @@ class Program {
       env: { ...process.env, ...env },
       stdio: ['pipe', 'pipe', 'inherit'],
     });
+    this.#gone = once(this.#process, 'exit');
     createInterface(this.#process.stdout!).on('line', (line) => {
       this.lines.push(line);
       this.#wake();
@@ -83,10 +90,13 @@ class Program {
     }
   }
 
+  signal(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+
   async end(): Promise<void> {
-    const gone = once(this.#process, 'exit');
     this.#process.kill('SIGKILL');
-    await gone;
+    await this.#gone;
   }
 }
 
@@ -96,6 +106,7 @@ function runTests(): void {
   let directory: string;
   let store: Store;
   let programs: Program[];
+  let guest: Program;
   let manager: Program;
   let sender: ReturnType<typeof createSocket>;
 
@@ -103,6 +114,16 @@ function runTests(): void {
   const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
   const send = async (frames: number): Promise<void> => {
     for (let i = 0; i < frames; i++) await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
+  };
+  const count = (name: string) => Number(readFileSync(`/sys/class/net/vif7.0/statistics/${name}`, 'utf8'));
+  /** As `vifd show` has it; a vifd can be asked from a second after its start on. */
+  const dropped = async (): Promise<number> => {
+    const show = [VIFD, 'show', 'vif7.0', '--json', '--journal', join(directory, 'j')];
+    for (;;) {
+      const { status, stdout } = spawnSync(process.execPath, show, { encoding: 'utf8' });
+      if (status === 0) return JSON.parse(stdout).vifs[0].stats.toGuest.dropped;
+      await sleep(50);
+    }
   };
   /** Those of the tap that are attached. */
   const queues = () =>
@@ -128,7 +149,7 @@ function runTests(): void {
     await serve.until(0, 'ready');
     store = await openStore({ path: socket });
     await createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC });
-    const guest = new Program(
+    guest = new Program(
       [
         process.execPath,
         'dist/netfront/guest.js',
@@ -185,6 +206,31 @@ function runTests(): void {
       'kept vif7.0.q1',
     ]);
     expect(queues()).toBe(2);
+  });
+
+  it('hold 4 MiB for a guest that takes nothing, over a kill too, and it gets what was not counted as dropped', async () => {
+    const before = came();
+    const [read, lost] = [count('tx_packets'), count('tx_dropped')];
+    const waiting = (sent: number) => sent - (count('tx_packets') - read) - (count('tx_dropped') - lost);
+    guest.signal('SIGSTOP');
+    await send(5000);
+    expect(await dropped()).toBe(count('tx_dropped'));
+    expect(waiting(5000)).toBeLessThanOrEqual(FRAMES_MAX);
+    await manager.tell('kill', 'dead');
+    await send(2000);
+    expect(waiting(7000)).toBeLessThanOrEqual(FRAMES_MAX);
+    const lostWhileAway = count('tx_dropped');
+    await manager.tell('start', '"ready"');
+    await send(2000);
+    expect(waiting(9000)).toBeLessThanOrEqual(FRAMES_MAX);
+    expect(waiting(9000)).toBeGreaterThan(1000);
+    expect(await dropped()).toBe(count('tx_dropped') - lostWhileAway);
+    guest.signal('SIGCONT');
+    await expect.poll(() => came() - before, POLLED).toBe(9000 - (count('tx_dropped') - lost));
+    // There is room again.
+    const all = came();
+    await send(1000);
+    await expect.poll(() => came() - all, POLLED).toBe(1000);
   });
 
   it('are found by their descriptors whatever others have called them meanwhile', async () => {
