@@ -34,6 +34,11 @@ describe('the systemd unit', () => {
     expect(unit).not.toMatch(/^Restart(Steps|MaxDelaySec)=/m);
   });
 
+  it('allows what bounds the memory of waiting frames: CAP_BPF and the system call, which @system-service has not', () => {
+    expect(values('CapabilityBoundingSet')).toEqual(['CAP_NET_ADMIN CAP_BPF']);
+    expect(values('SystemCallFilter')).toEqual(['@system-service bpf']);
+  });
+
   it('keeps the journals over restarts and stops, where `vifd run` has them', () => {
     expect(values('RuntimeDirectory')).toEqual(['vifd']);
     expect(values('RuntimeDirectoryPreserve')).toEqual(['yes']);

@@ -83,10 +83,12 @@ describe('vifd check: device nodes', () => {
 });
 
 describe('vifd check: rights', () => {
-  it('are CAP_NET_ADMIN, bit 12 of the effective set', () => {
+  it('are CAP_NET_ADMIN and CAP_BPF, bits 12 and 39 of the effective set; without the latter queues are short', () => {
     expect(rightsCheck(root)).toMatchObject({ state: 'missing', remedy: 'run as root' });
-    put('/proc/self/status', 'CapPrm:\t000001ffffffffff\nCapEff:\t0000000000001000\n');
+    put('/proc/self/status', 'CapPrm:\t000001ffffffffff\nCapEff:\t0000008000001000\n');
     expect(rightsCheck(root)).toMatchObject({ state: 'ok' });
+    put('/proc/self/status', 'CapPrm:\t000001ffffffffff\nCapEff:\t0000000000001000\n');
+    expect(rightsCheck(root)).toMatchObject({ state: 'warn', found: expect.stringContaining('no CAP_BPF') });
     put('/proc/self/status', 'CapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffefff\n');
     expect(rightsCheck(root)).toMatchObject({ state: 'missing' });
   });
