@@ -12,7 +12,8 @@ export function rightsCheck(root: string): Check {
   const name = 'rights';
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText(`${root}/proc/self/status`) ?? '')?.[1] ?? '0';
   const has = (capability: bigint) => ((BigInt(`0x${effective}`) >> capability) & 1n) === 1n;
-  if (!has(CAP_NET_ADMIN)) return { name, state: 'missing', found: 'no CAP_NET_ADMIN', remedy: 'run as root' };
+  if (!has(CAP_NET_ADMIN))
+    return { name, state: 'missing', found: 'no CAP_NET_ADMIN', remedy: 'run as root' };
   if (has(CAP_BPF) || has(CAP_SYS_ADMIN)) return { name, state: 'ok', found: 'CAP_NET_ADMIN, CAP_BPF' };
   const found = 'CAP_NET_ADMIN, but no CAP_BPF: taps get short queues, and lose bursts to guests sooner';
   return { name, state: 'warn', found, remedy: 'run as root, or with CAP_BPF too' };
