@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon, type NativeTap } from '../../lib/addon.js';
 import { FRAME_BYTES_MAX, FRAME_LENGTH, FRAMES_END, FrameBatch, frameAt } from '../../lib/ports/types.js';
-import { type End, openEnd, plainFrame, send } from '../ports/frames.js';
+import { type End, openEnd, plainFrame, send, tcpFrame, tcpHeader } from '../ports/frames.js';
 import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 
 const PLAIN = plainFrame(1514, 1);
@@ -11,6 +11,8 @@ const TAGGED = Uint8Array.of(...PLAIN.subarray(0, 12), 0x81, 0, 0, 5, ...PLAIN.s
 /** native/tap_limit.cc, ChargeOf. */
 const CHARGE = 2 * 1514 + 1152;
 const TAGGED_CHARGE = CHARGE + 8;
+const GSO = tcpFrame(20_000, 1);
+const GSO_CHARGE = GSO.length * 1.5 + 1152;
 const LONG_MS = 60_000;
 const ROOM = FRAME_BYTES_MAX + 64;
 
@@ -33,7 +35,8 @@ class LimitedTap implements Disposable {
       reads: reads.block,
       readsArena: reads.arena.bytes,
       mapped: undefined,
-      offloads: 0,
+      // TUN_F_CSUM, TUN_F_TSO4 (linux/if_tun.h).
+      offloads: 3,
       resumed: false,
       completeV4: false,
       completeV6: false,
@@ -70,7 +73,8 @@ withTaps(import.meta.url, () => {
     let sender: End;
 
     const sent = (frames: number, frame = PLAIN): void => {
-      for (let i = 0; i < frames; i++) expect(send(sender, [{ frame }])).toBe(1);
+      const header = frame === GSO ? { header: tcpHeader(1448) } : {};
+      for (let i = 0; i < frames; i++) expect(send(sender, [{ frame, ...header }])).toBe(1);
     };
 
     beforeEach(() => {
@@ -84,6 +88,7 @@ withTaps(import.meta.url, () => {
     it.each([
       ['', PLAIN, CHARGE],
       [' with a tag that the device inserts', TAGGED, TAGGED_CHARGE],
+      [' with GSO', GSO, GSO_CHARGE],
     ])('takes off for a frame%s just what it has charged', (_, frame, charge) => {
       limited.limit(2 * charge);
       sent(1, frame);
