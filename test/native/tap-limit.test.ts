@@ -93,7 +93,7 @@ withTaps(import.meta.url, () => {
       limited.limit(2 * charge);
       sent(1, frame);
       // One always waits, so that what is charged is never begun anew.
-      for (let round = 0; round < 100; round++) {
+      for (let round = 0; round < 1000; round++) {
         sent(1, frame);
         expect(limited.read()).toBe(frame.length);
       }
