@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { afterEach, beforeAll, it } from 'vitest';
+import { addon } from '../lib/addon.js';
 import { tap } from '../lib/ports/tap.js';
 import type { TapOptions } from '../lib/ports/tap-options.js';
 import type { Port } from '../lib/ports/types.js';
@@ -13,6 +14,15 @@ const ports: Port[] = [];
 
 export function ip(...args: string[]): string {
   return execFileSync('ip', args, { encoding: 'utf8' });
+}
+
+/** Whether the kernel takes the program that bounds what waits in a tap; not in a user namespace. */
+export function isLimited(): boolean {
+  const probe = addon().openTap('probe', undefined, false);
+  if ('failed' in probe) throw new Error(`no tap can be made: ${probe.failed}`);
+  const refused = probe.limit(1 << 20, 1);
+  probe.close();
+  return refused === undefined;
 }
 
 /** A tap for one test. */

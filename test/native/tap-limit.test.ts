@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon, type NativeTap } from '../../lib/addon.js';
 import { FRAME_BYTES_MAX, FRAME_LENGTH, FRAMES_END, FrameBatch, frameAt } from '../../lib/ports/types.js';
 import { type End, openEnd, plainFrame, send, tcpFrame, tcpHeader } from '../ports/frames.js';
-import { arena, ip, makeTap, withTaps } from '../tap-network.js';
+import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 
 const PLAIN = plainFrame(1514, 1);
 /** The bridge takes the tag out of the frame and puts it beside (skb_vlan_untag): tun inserts it when the frame is read. */
@@ -68,7 +68,7 @@ class LimitedTap implements Disposable {
 }
 
 withTaps(import.meta.url, () => {
-  describe('the program that bounds what waits in a tap', () => {
+  describe.skipIf(!isLimited())('the program that bounds what waits in a tap', () => {
     let limited: LimitedTap;
     let sender: End;
 

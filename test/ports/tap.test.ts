@@ -32,7 +32,7 @@ import {
   PAGE_SIZE,
   type Store,
 } from '../../lib/xen/types.js';
-import { arena, ip, makeTap, withTaps } from '../tap-network.js';
+import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 import {
   type End,
   EVERYTHING,
@@ -232,10 +232,12 @@ function trafficTests(): void {
   it.each(WAYS)('carries a batch in order, and passes over length 0, $way', async ({ ioUring }) => {
     process.env.VIFD_IO_URING = ioUring;
     const { a, b } = bridged();
-    const frames = Array.from({ length: 150 }, (_, i) => ({ frame: plainFrame(60 + i * 8, i) }));
+    // More than io_uring takes at once; in a user namespace a tap holds 60.
+    const count = isLimited() ? 150 : 50;
+    const frames = Array.from({ length: count }, (_, i) => ({ frame: plainFrame(60 + i * 8, i) }));
     frames.splice(10, 0, { frame: new Uint8Array(0) });
-    expect(send(a, frames)).toBe(151);
-    const received = await collect(b, 150);
+    expect(send(a, frames)).toBe(count + 1);
+    const received = await collect(b, count);
     expect(received.map(({ frame }) => frame)).toEqual(
       frames.map(({ frame }) => frame).filter((f) => f.length > 0),
     );
