@@ -21,11 +21,11 @@ export class Backoff {
     this.#pauseMs = firstMs;
   }
 
-  /** Schedules the next run, unless one is scheduled. */
-  again(): void {
+  /** Schedules the next run, unless one is scheduled: after this pause, or after `leastMs` if that is longer. */
+  again(leastMs = 0): void {
     if (this.#timer !== undefined) return;
-    const pauseMs = this.#pauseMs;
-    this.#pauseMs = Math.min(pauseMs * 2, this.#mostMs);
+    const pauseMs = Math.max(this.#pauseMs, leastMs);
+    this.#pauseMs = Math.min(this.#pauseMs * 2, this.#mostMs);
     this.#timer = this.#clock.after(pauseMs, () => {
       this.#timer = undefined;
       this.#run();

@@ -2,6 +2,7 @@ import { Backoff } from '../backoff.js';
 import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
+import { Allowance } from './allowance.js';
 import { Connection } from './connection.js';
 import { type ConnectionJournals, VifJournals } from './connection-journals.js';
 import type { VifCounters } from './counters.js';
@@ -32,12 +33,14 @@ export interface AttachmentParts {
   readonly onError: (error: VifdError) => void;
   /** A connection that came too soon may be served now. */
   readonly onAdmission: () => void;
-  /** The connection could not go on, for no fault of the guest, which is cut off: it is to be attached again. */
-  readonly onFailure: (error: VifdError) => void;
 }
 
 /** So often: what goes wrong with a journal is reported within a second. */
 const JOURNALS_LOOK_MS = 500;
+
+/** A hook that takes a connection's memory away with each batch would have it attached without end. */
+const FAILURES_AT_ONCE = 5;
+const FAILURE_EVERY_MS = 1000;
 
 /** Faults that end with the connection that has them. */
 const OF_CONNECTION = ['host', 'stall'];
@@ -53,6 +56,7 @@ export class Attachment {
   #rate: Rate | undefined;
   /** The guest's connection is one of those that it may have. */
   #admitted = false;
+  readonly #failures: Allowance;
   /** Until the guest may connect again. */
   #admission: Disposable | undefined;
   #released = false;
@@ -66,6 +70,7 @@ export class Attachment {
 
   constructor(parts: AttachmentParts) {
     this.#parts = parts;
+    this.#failures = new Allowance(parts.xen.clock, FAILURES_AT_ONCE, FAILURE_EVERY_MS);
     this.#again = new Backoff(parts.xen.clock, () => void this.attachAgain());
     this.#look = new Backoff(
       parts.xen.clock,
@@ -126,6 +131,8 @@ export class Attachment {
       this.#again.again();
       return;
     }
+    // It may have failed in its first turn, and is attached again then.
+    if (this.#connection === undefined) return;
     faults.end('serve');
     this.#again.reset();
   }
@@ -156,7 +163,7 @@ export class Attachment {
     this.#rings = undefined;
     this.#reason = undefined;
     this.#journals.remove();
-    this.#parts.faults.forget((kind) => kind === 'journal');
+    this.#parts.faults.forget((kind) => kind === 'journal' || kind === 'failed');
   }
 
   /** Lets go of the guest, which stays connected: its journals stay. */
@@ -200,6 +207,8 @@ export class Attachment {
     // Listeners come first: what they hook in shall see every frame.
     this.#parts.onAttached({ resumed: this.#connection.resumed, attachMs: clock.now() - began });
     this.#connection?.start();
+    if (this.#connection === undefined) return;
+    faults.end('failed');
     if (this.#parts.journals !== undefined) this.#look.again();
   }
 
@@ -245,7 +254,8 @@ export class Attachment {
       onFailure: (error) => {
         this.release('failed');
         const message = `the connection cannot go on (${error.message}): vifd attaches to the guest again`;
-        this.#parts.onFailure(this.#named(new VifdError(error.code, message)));
+        faults.begin('failed', this.#named(new VifdError(error.code, message)));
+        this.#again.again(this.#failures.takeMs());
       },
       onStall: (queue, linkDown) => {
         const where = settings.queues.length > 1 ? ` by queue ${queue}` : '';

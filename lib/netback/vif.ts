@@ -86,10 +86,6 @@ export class Vif implements VifInfo {
       onRecovered: (queue) => parts.onRecovered(this, queue),
       onError: (error) => parts.onError(error, this),
       onAdmission: () => void this.poke(),
-      onFailure: (error) => {
-        this.#faults.begin('serve', this.#named(error));
-        this.#retry.again();
-      },
     });
     const { hook } = parts;
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);

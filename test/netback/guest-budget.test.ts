@@ -4,7 +4,7 @@ import { ModelHypervisor } from '../../lib/xen/model/index.js';
 import type { Clock, Xen } from '../../lib/xen/types.js';
 import { modelMachine } from './machine.js';
 import { RawControl } from './raw-control.js';
-import type { RawGuest } from './raw-guest.js';
+import { type RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';
 
 const BACK = '/local/domain/0/backend/vif/7/0';
@@ -159,6 +159,27 @@ describe('the budget of a guest', () => {
     await hypervisor.advance(1000);
     expect(control.answered).toBe(40);
     expect(control.answers(0).every(({ status }) => status === 0)).toBe(true);
+  });
+
+  it('is not used by a connection that the program breaks: that is attached again once a second', async () => {
+    const broken = new TestPort();
+    const { open } = broken;
+    broken.open = (...args) => ({
+      ...open.apply(broken, args),
+      write: () => {
+        // What the life before had not written is written while it is attached.
+        if (world.attached.length === world.detached.length) return 1;
+        throw new TypeError('Cannot perform Atomics.load on a detached ArrayBuffer');
+      },
+    });
+    await world.start('copy', [guest], { port: () => broken });
+    for (let i = 0; i < 1000; i++) {
+      guest.send([{ size: 60 }]);
+      await hypervisor.advance(10);
+    }
+    expect(world.attached.length).toBeGreaterThan(10);
+    expect(world.attached.length).toBeLessThan(18);
+    expect(world.errors.filter(({ code }) => code === 'ERR_PACED')).toEqual([]);
   });
 
   it('is one for all vifs of the guest, and another guest has its own', async () => {
