@@ -472,22 +472,34 @@ function limits(dom0: () => Store, open: (domid: number) => Promise<Store>): voi
       await guest.write('/q/d1/again', '');
     });
 
-    it('ends at 10 open transactions', async () => {
+    it('stays below 10 open transactions: the others wait for their turn, in order', async () => {
+      const begun: number[] = [];
       let open = 0;
-      let finish: (() => void) | undefined;
-      const finished = new Promise<void>((resolve) => {
-        finish = resolve;
-      });
-      const bodies = Array.from({ length: 10 }, () =>
-        guest.transaction(async () => {
+      let openMost = 0;
+      const bodies = Array.from({ length: 30 }, (_, index) =>
+        guest.transaction(async (view) => {
+          begun.push(index);
           open += 1;
-          await finished;
+          openMost = Math.max(openMost, open);
+          await view.write(`/q/t${index}`, '');
+          open -= 1;
         }),
       );
-      await vi.waitFor(() => expect(open).toBe(10));
-      await expect(guest.transaction(async () => {})).rejects.toEqual(refusal('ENOSPC'));
-      finish?.();
       await Promise.all(bodies);
+      expect(openMost).toBe(5);
+      const firsts = begun.filter((index, at) => begun.indexOf(index) === at);
+      expect(firsts).toEqual(Array.from({ length: 30 }, (_, index) => index));
+      expect(await guest.list('/q')).toHaveLength(30);
+    });
+
+    it('a transaction that throws gives its turn away', async () => {
+      const wrong = Array.from({ length: 8 }, () =>
+        guest.transaction(async () => {
+          throw new Error('mine');
+        }),
+      );
+      for (const outcome of await Promise.allSettled(wrong)) expect(outcome.status).toBe('rejected');
+      await guest.transaction((view) => view.write('/q/after', ''));
     });
 
     it('ends at 5 permissions a node', async () => {

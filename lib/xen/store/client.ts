@@ -1,12 +1,12 @@
 import { VifdError } from '../../errors.js';
 import type { Clock, Store, StoreWatch } from '../types.js';
-import { Connection, type Request } from './connection.js';
+import { Connection, LOST, type Request, send, sendOnce } from './connection.js';
 import type { ConnectDescriptor } from './descriptor.js';
 import type { Readiness } from './device.js';
 import { errnoOr, hindranceOf, isAbsence, START_XENSTORED } from './hindrance.js';
-import { StoreOperations } from './operations.js';
+import { PENDING_MAX, StoreOperations } from './operations.js';
 import { idleClock, Pauses, wallClock } from './retry.js';
-import type { OpenTransaction } from './transaction.js';
+import { beginWithinQuota, type OpenTransaction } from './transaction.js';
 import { connectFirst, errnoOf, storePaths, type Transport } from './transport.js';
 import { SILENT_MS, Watchdog } from './watchdog.js';
 import { type ClientWatch, ClientWatches } from './watches.js';
@@ -42,13 +42,10 @@ export interface OpenStoreOptions extends StoreClientOptions {
   readonly connectSocket?: ConnectDescriptor;
 }
 
-/** Requests that wait for an answer, each at most 4 KiB. Nothing reads that far ahead on purpose. */
-const PENDING_MAX = 16_384;
 /** xenstored's live update, and a dom0 that is stopped, take seconds. */
 const SILENT_MS_MAX = 30_000;
 /** A connection that is being made has nothing to lose. */
 const SILENT_MS_MAX_AT_FIRST = 5000;
-const LOST = new Error('The connection to xenstore is lost.');
 const NOTHING = Buffer.alloc(0);
 
 /**
@@ -178,11 +175,12 @@ export class StoreClient extends StoreOperations implements Store {
     this.#watches.clear();
     this.#connection?.lose(end);
     for (const { reject } of [...this.#waiting.splice(0), ...this.#starting.splice(0)]) reject(end);
+    this.transactions.rejectWaiting(end);
   }
 
   // ---- requests ---------------------------------------------------------------------------------
 
-  protected async talk(type: number, path: string, payload: Buffer): Promise<Buffer> {
+  protected async talk(type: number, path: string, payload: Buffer): Promise<Buffer | undefined> {
     if (this.#end !== undefined) throw this.#end;
     requirePayloadFits(type, path, payload, this.#payloadMax);
     this.#requireRoom(type, path);
@@ -193,10 +191,14 @@ export class StoreClient extends StoreOperations implements Store {
     });
   }
 
-  protected async begin(): Promise<OpenTransaction> {
+  protected begin(): Promise<OpenTransaction> {
+    return beginWithinQuota(() => this.#beginOnce(), this.#clock, this.#closing.signal);
+  }
+
+  async #beginOnce(): Promise<OpenTransaction> {
     const connection = await this.#whenUsable();
     const answer = await sendOnce(connection, MessageType.TRANSACTION_START, '', encodeStrings(''));
-    const id = Number(decodeStrings(answer)[0]);
+    const id = Number(decodeStrings(answer ?? NOTHING)[0]);
     return {
       talk: (type, path, payload) => sendOnce(connection, type, path, payload, id),
       end: async (commit) => {
@@ -359,7 +361,7 @@ export class StoreClient extends StoreOperations implements Store {
   }
 }
 
-function register(connection: Connection, watch: ClientWatch): Promise<Buffer> {
+function register(connection: Connection, watch: ClientWatch): Promise<Buffer | undefined> {
   return sendOnce(connection, MessageType.WATCH, watch.path, encodeStrings(watch.path, watch.token));
 }
 
@@ -372,23 +374,4 @@ async function unregister(connection: Connection, watch: ClientWatch): Promise<v
     // It ended with an earlier connection.
     if (!isStoreError(error, 'ENOENT')) throw error;
   }
-}
-
-function send(connection: Connection, request: Omit<Request, 'resolve' | 'reject'>): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    connection.send({ ...request, resolve, reject });
-  });
-}
-
-/** Sends a request that makes sense on this one connection; rejects with EAGAIN when that is lost. */
-async function sendOnce(
-  connection: Connection,
-  type: number,
-  path: string,
-  payload: Buffer,
-  transactionId = 0,
-): Promise<Buffer> {
-  if (!connection.open) throw storeError('EAGAIN', type, path, LOST);
-  requirePayloadFits(type, path, payload, connection.payloadMax);
-  return send(connection, { type, path, payload, transactionId, onLoss: 'fail' });
 }

@@ -8,11 +8,14 @@ import {
   type Message,
   MessageDecoder,
   MessageType,
+  MISSING_IS_AN_ANSWER,
+  requirePayloadFits,
   storeError,
   typeName,
 } from './wire.js';
 
 const EMPTY = Buffer.alloc(0);
+export const LOST = new Error('The connection to xenstore is lost.');
 
 /** A request and whom to tell of its reply. */
 export interface Request {
@@ -26,7 +29,8 @@ export interface Request {
    * the end of the connection has its effect.
    */
   readonly onLoss: 'resend' | 'fail' | 'done';
-  resolve(payload: Buffer): void;
+  /** Undefined: there is no such node. */
+  resolve(payload: Buffer | undefined): void;
   reject(error: unknown): void;
 }
 
@@ -172,10 +176,37 @@ export class Connection implements Guarded {
     }
     this.#unanswered.delete(message.requestId);
     this.#answered = Math.max(this.#answered, order);
-    if (message.type === MessageType.ERROR)
-      request.reject(storeError(decodeStrings(message.payload)[0] ?? 'EIO', request.type, request.path));
-    else request.resolve(message.payload);
+    if (message.type !== MessageType.ERROR) {
+      request.resolve(message.payload);
+      return;
+    }
+    const [errno = 'EIO'] = decodeStrings(message.payload);
+    if (errno === 'ENOENT' && MISSING_IS_AN_ANSWER.has(request.type)) request.resolve(undefined);
+    else request.reject(storeError(errno, request.type, request.path));
   }
+}
+
+/** As `Connection.send`, with a promise of the reply. */
+export function send(
+  connection: Connection,
+  request: Omit<Request, 'resolve' | 'reject'>,
+): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    connection.send({ ...request, resolve, reject });
+  });
+}
+
+/** Sends a request that makes sense on this one connection; rejects with EAGAIN when that is lost. */
+export async function sendOnce(
+  connection: Connection,
+  type: number,
+  path: string,
+  payload: Buffer,
+  transactionId = 0,
+): Promise<Buffer | undefined> {
+  if (!connection.open) throw storeError('EAGAIN', type, path, LOST);
+  requirePayloadFits(type, path, payload, connection.payloadMax);
+  return send(connection, { type, path, payload, transactionId, onLoss: 'fail' });
 }
 
 function breach(what: string): VifdError {

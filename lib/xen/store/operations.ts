@@ -1,14 +1,24 @@
+import { AtMost } from '../../at-most.js';
 import type { Store, StoreView } from '../types.js';
 import { type OpenTransaction, runTransaction } from './transaction.js';
 import { storeView, type Talk } from './view.js';
+import { MessageType, storeError } from './wire.js';
 
 const TRANSACTION_ATTEMPTS = 64;
+/** Requests that wait for an answer, each at most 4 KiB, and transactions that wait for their turn: no program means to have as many. */
+export const PENDING_MAX = 16_384;
+/**
+ * Half of what xenstored allows a connection of an unprivileged domain by default (`xenstored --transaction`). Behind
+ * /dev/xen/xenbus the kernel, and all programs of the domain, share one connection.
+ */
+export const TRANSACTIONS_MAX = 5;
 
 /** What a Store can do without knowing how its messages travel; watches are its clients' own. */
 export abstract class StoreOperations
   implements Omit<Store, 'watch' | 'onConnection' | typeof Symbol.asyncDispose>
 {
   readonly #view: StoreView = storeView((...message) => this.talk(...message));
+  protected readonly transactions = new AtMost(TRANSACTIONS_MAX);
 
   /** Outside of transactions. */
   protected abstract talk(...message: Parameters<Talk>): ReturnType<Talk>;
@@ -43,7 +53,9 @@ export abstract class StoreOperations
     return this.#view.setPermissions(...args);
   }
 
-  transaction<T>(body: (view: StoreView) => Promise<T>, attempts = TRANSACTION_ATTEMPTS): Promise<T> {
-    return runTransaction(() => this.begin(), body, attempts);
+  async transaction<T>(body: (view: StoreView) => Promise<T>, attempts = TRANSACTION_ATTEMPTS): Promise<T> {
+    if (this.transactions.waiting >= PENDING_MAX)
+      throw storeError('EBUSY', MessageType.TRANSACTION_START, '');
+    return this.transactions.run(() => runTransaction(() => this.begin(), body, attempts));
   }
 }

@@ -1,7 +1,14 @@
 import { VifdError } from '../../errors.js';
-import type { StoreView } from '../types.js';
+import type { Clock, StoreView } from '../types.js';
+import { Pauses } from './retry.js';
 import { storeView, type Talk } from './view.js';
 import { isStoreError, MessageType, storeError } from './wire.js';
+
+/** How often a transaction that finds no room is begun again, for 470 ms in all; then its caller reports that. */
+const QUOTA_ATTEMPTS = 7;
+const QUOTA_PAUSES = { firstMs: 10, mostMs: 160 };
+/** xenstored's word for a quota that is used up, and oxenstored's. */
+const QUOTA_ERRNOS = ['ENOSPC', 'EQUOTA'] as const;
 
 /** One transaction that was begun. */
 export interface OpenTransaction {
@@ -29,6 +36,24 @@ export async function runTransaction<T>(
     }
   }
   throw storeError('EAGAIN', MessageType.TRANSACTION_END, '', conflict);
+}
+
+/** Begins again while the transactions of other programs fill the domain's quota. @throws ENOSPC where that lasts. */
+export async function beginWithinQuota(
+  begin: () => Promise<OpenTransaction>,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<OpenTransaction> {
+  const pauses = new Pauses({ ...QUOTA_PAUSES, clock, signal });
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await begin();
+    } catch (error) {
+      const full = QUOTA_ERRNOS.some((errno) => isStoreError(error, errno));
+      if (!full || attempt === QUOTA_ATTEMPTS) throw error;
+      await pauses.again();
+    }
+  }
 }
 
 async function attemptOnce<T>(

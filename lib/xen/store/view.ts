@@ -12,20 +12,23 @@ import {
   storeError,
 } from './wire.js';
 
-/** Sends one request and resolves with the payload of its reply, or rejects with what the store answered. */
-export type Talk = (type: number, path: string, payload: Buffer) => Promise<Buffer>;
+/**
+ * Sends one request and resolves with the payload of its reply, or rejects with what the store answered. Undefined: there is no
+ * such node, for the requests of `MISSING_IS_AN_ANSWER`.
+ */
+export type Talk = (type: number, path: string, payload: Buffer) => Promise<Buffer | undefined>;
 
 /** A listing that changes between two parts starts again; a directory that never holds still is given up. */
 const LISTING_ATTEMPTS_MAX = 64;
 
 /** The operations of `StoreView`, as messages over `talk`. */
 export function storeView(talk: Talk): StoreView {
-  const ask = async (type: number, path: string): Promise<Buffer> => {
+  const ask = async (type: number, path: string): Promise<Buffer | undefined> => {
     requireNoNul(type, path);
     return talk(type, path, encodeStrings(path));
   };
   return {
-    read: async (path) => (await orMissing(ask(MessageType.READ, path)))?.toString('utf8'),
+    read: async (path) => (await ask(MessageType.READ, path))?.toString('utf8'),
     write: async (path, value) => {
       requireNoNul(MessageType.WRITE, path);
       await talk(MessageType.WRITE, path, encodeWrite(path, value));
@@ -33,7 +36,7 @@ export function storeView(talk: Talk): StoreView {
     list: (path) => list(talk, path),
     mkdir: async (path) => void (await ask(MessageType.MKDIR, path)),
     // xenstored answers ENOENT when the parent is missing too (xenstore.txt, RM). Gone is gone.
-    rm: async (path) => void (await orMissing(ask(MessageType.RM, path))),
+    rm: async (path) => void (await ask(MessageType.RM, path)),
     getPermissions: async (path) => decodePermissions(path, await ask(MessageType.GET_PERMS, path)),
     setPermissions: async (path, permissions) => {
       requireNoNul(MessageType.SET_PERMS, path);
@@ -43,19 +46,10 @@ export function storeView(talk: Talk): StoreView {
   };
 }
 
-async function orMissing(answer: Promise<Buffer>): Promise<Buffer | undefined> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (isStoreError(error, 'ENOENT')) return undefined;
-    throw error;
-  }
-}
-
 async function list(talk: Talk, path: string): Promise<string[]> {
   requireNoNul(MessageType.DIRECTORY, path);
   try {
-    const names = await orMissing(talk(MessageType.DIRECTORY, path, encodeStrings(path)));
+    const names = await talk(MessageType.DIRECTORY, path, encodeStrings(path));
     return names === undefined ? [] : decodeStrings(names);
   } catch (error) {
     // More than PAYLOAD_MAX bytes of names.
@@ -66,19 +60,20 @@ async function list(talk: Talk, path: string): Promise<string[]> {
 
 async function listInParts(talk: Talk, path: string): Promise<string[]> {
   for (let attempt = 0; attempt < LISTING_ATTEMPTS_MAX; attempt += 1) {
-    const names = await orMissing(collectParts(talk, path));
+    const names = await collectParts(talk, path);
     if (names === undefined) return [];
     if (names.length > 0) return decodeStrings(names);
   }
   throw storeError('EAGAIN', MessageType.DIRECTORY_PART, path);
 }
 
-/** @returns the names, ended by an empty one; or nothing at all when the node changed between two parts. */
-async function collectParts(talk: Talk, path: string): Promise<Buffer> {
+/** @returns the names, ended by an empty one; nothing at all when the node changed between two parts; undefined when it is gone. */
+async function collectParts(talk: Talk, path: string): Promise<Buffer | undefined> {
   const parts: Buffer[] = [];
   let generation: string | undefined;
   for (let offset = 0; ; ) {
     const part = await talk(MessageType.DIRECTORY_PART, path, encodeStrings(path, String(offset)));
+    if (part === undefined) return undefined;
     const split = part.indexOf(0) + 1;
     const seen = part.toString('latin1', 0, split);
     if (generation !== undefined && seen !== generation) return Buffer.alloc(0);
@@ -99,7 +94,8 @@ function withEnd(parts: readonly Buffer[]): Buffer {
   return names.length === 0 ? Buffer.from('\0') : names;
 }
 
-function decodePermissions(path: string, payload: Buffer): Permission[] {
+function decodePermissions(path: string, payload: Buffer | undefined): Permission[] {
+  if (payload === undefined) throw storeError('ENOENT', MessageType.GET_PERMS, path);
   return decodeStrings(payload).map((text) => {
     const permission = parsePermission(text);
     if (permission !== undefined) return permission;

@@ -39,6 +39,15 @@ export const MessageType = {
   DIRECTORY_PART: 22,
 } as const;
 
+/** Requests to which ENOENT is an answer like any other, and no error: keys that are absent are most of what is asked for. */
+export const MISSING_IS_AN_ANSWER: ReadonlySet<number> = new Set([
+  MessageType.READ,
+  MessageType.DIRECTORY,
+  MessageType.DIRECTORY_PART,
+  MessageType.GET_PERMS,
+  MessageType.RM,
+]);
+
 const TYPE_NAMES = new Map<number, string>(Object.entries(MessageType).map(([name, type]) => [type, name]));
 
 /** For messages: `READ`, or the number of a type that this protocol version does not know. */

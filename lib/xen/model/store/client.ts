@@ -13,7 +13,7 @@ import {
   storeError,
 } from '../../store/wire.js';
 import type { Store, StoreWatch } from '../../types.js';
-import { answer } from './requests.js';
+import { answerOrMissing } from './requests.js';
 import type { StoreSession } from './session.js';
 import type { ModelStore } from './store.js';
 
@@ -118,7 +118,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     path: string,
     payload: Buffer,
     onAnswer?: (session: StoreSession) => void,
-  ): Promise<Buffer> {
+  ): Promise<Buffer | undefined> {
     requirePayloadFits(type, path, payload);
     this.#requireOpen();
     // The store acts in a later turn, as across a socket.
@@ -131,7 +131,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
         await this.#started();
         continue;
       }
-      const reply = answer(session, { type, transactionId: 0, payload });
+      const reply = answerOrMissing(session, { type, transactionId: 0, payload });
       onAnswer?.(session);
       await undefined;
       if (this.#killed) return new Promise<never>(() => {});
@@ -145,7 +145,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     const reply = await this.#talk(MessageType.TRANSACTION_START, '', encodeStrings(''), (answering) => {
       session = answering;
     });
-    const id = Number(decodeStrings(reply)[0]);
+    const id = Number(decodeStrings(reply ?? Buffer.alloc(0))[0]);
     const talk: Talk = async (type, path, payload) => {
       requirePayloadFits(type, path, payload);
       this.#requireOpen();
@@ -154,7 +154,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
       this.#requireOpen();
       // It ended with its connection.
       if (session === undefined || session !== this.#session) throw storeError('EAGAIN', type, path);
-      const reply = answer(session, { type, transactionId: id, payload });
+      const reply = answerOrMissing(session, { type, transactionId: id, payload });
       await undefined;
       return this.#killed ? new Promise<never>(() => {}) : reply;
     };
@@ -249,5 +249,6 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     this.#session?.close();
     this.#session = undefined;
     for (const goOn of this.#waiting.splice(0)) goOn();
+    if (!this.#killed) this.transactions.rejectWaiting(end);
   }
 }

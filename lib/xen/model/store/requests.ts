@@ -7,8 +7,10 @@ import {
   decodeStrings,
   encodeStrings,
   formatPermission,
+  isStoreError,
   type Message,
   MessageType,
+  MISSING_IS_AN_ANSWER,
   PAYLOAD_MAX,
   parsePermission,
   type StoreErrno,
@@ -69,6 +71,16 @@ export function answer(session: StoreSession, request: Request): Buffer {
   if (handler === undefined) return refuse(request, 'ENOSYS');
   const payload = handler(session, request);
   return payload.length <= PAYLOAD_MAX ? payload : refuse(request, 'E2BIG');
+}
+
+/** As `answer`; undefined: there is no such node, where that is an answer. */
+export function answerOrMissing(session: StoreSession, request: Request): Buffer | undefined {
+  try {
+    return answer(session, request);
+  } catch (error) {
+    if (MISSING_IS_AN_ANSWER.has(request.type) && isStoreError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
 }
 
 /** The errno to answer with. A defect of ours is not the client's business: it is thrown on. */
