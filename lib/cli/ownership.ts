@@ -45,6 +45,8 @@ const LINUX_BRIDGING = /(^|\/)vif-bridge$/;
 export class Ownership {
   readonly #parts: OwnershipParts;
   readonly #attached = new Set<string>();
+  /** Vifs of which it is being noted that this process has attached. */
+  readonly #noting = new Map<string, Promise<boolean>>();
   /** As `accept` has read them: a port is opened after that, and reading again would cost the start a round trip. */
   readonly #marks = new Map<string, Mark>();
   /** What the store said of a vif's interface last, and the vifs whose tap this process has opened. */
@@ -76,7 +78,8 @@ export class Ownership {
       // The node was removed and made again between two looks: what was noted there went with it.
       if (owner === undefined) await mark.claim();
       // An adoption began before we had let go of it for the kernel.
-      if (this.#attached.has(vif.id) && attached !== process.pid) await mark.attached(process.pid);
+      if (this.#attached.has(vif.id) && attached !== process.pid)
+        await (this.#noting.get(vif.id) ?? mark.attached(process.pid));
       return true;
     }
     if (bound) {
@@ -94,9 +97,9 @@ export class Ownership {
       attached: (vif, how) => {
         this.#attached.add(vif.id);
         listeners.attached(vif, how);
-        this.#markOf(vif)
-          .attached(process.pid)
-          .catch((error) => listeners.error(error, vif));
+        const noting = this.#markOf(vif).attached(process.pid);
+        this.#noting.set(vif.id, noting);
+        noting.catch((error) => listeners.error(error, vif)).finally(() => this.#noting.delete(vif.id));
       },
       detached: (vif, why) => {
         this.#attached.delete(vif.id);

@@ -1,5 +1,5 @@
 import { quoted } from '../text.js';
-import type { StoreView } from '../xen/types.js';
+import type { StoreReader } from './known-keys.js';
 
 /** Names a connection by its rings and channels: another one's are others. */
 export function ringsOf({ queues }: FrontendSettings): string {
@@ -65,7 +65,7 @@ export const QUEUES_MAX = 16;
  * Reads and checks what the frontend wrote. The guest writes these nodes: nothing of them is trusted.
  * @param backend the path below which a backend has written what it offers, this life or another.
  */
-export async function readFrontend(store: StoreView, path: string, backend: string): Promise<Handshake> {
+export async function readFrontend(store: StoreReader, path: string, backend: string): Promise<Handshake> {
   const offer = `${backend}/${QUEUES_MAX_KEY}`;
   const keys = await readKeys(store, path, FRONTEND_KEYS, [offer]);
   const offered = Math.min(unsigned(keys.get(offer)) ?? 1, QUEUES_MAX);
@@ -111,7 +111,7 @@ const QUEUE_KEYS = [
   'event-channel-tx',
   'event-channel-rx',
 ] as const;
-const FRONTEND_KEYS = [
+export const FRONTEND_KEYS = [
   ...QUEUE_KEYS,
   'request-rx-copy',
   QUEUES_KEY,
@@ -131,7 +131,7 @@ type Keys = ReadonlyMap<string, string | undefined>;
 
 /** All of them at once: one round trip to the store. `others` are paths of their own. */
 async function readKeys(
-  store: StoreView,
+  store: StoreReader,
   path: string,
   names: readonly string[],
   others: readonly string[] = [],
@@ -142,7 +142,7 @@ async function readKeys(
 }
 
 async function readQueues(
-  store: StoreView,
+  store: StoreReader,
   path: string,
   count: number,
 ): Promise<(QueueSettings | string)[]> {

@@ -2,8 +2,8 @@ import { EventEmitter } from 'node:events';
 import { Backoff } from '../backoff.js';
 import { retried, VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
-import { backendVifRoot } from '../protocol/xenbus.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
+import { type Admission, Directory, type VifPlace } from './directory.js';
 import { Faults } from './faults.js';
 import { GuestBudgets } from './guest-budget.js';
 import { QUEUES_MAX } from './handshake.js';
@@ -13,14 +13,15 @@ import type { PayloadMode, VifAddress, VifHook, VifId, VifInfo } from './types.j
 import { Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
 import type { AttachedHow, DetachReason } from './vif-parts.js';
+import { watchFrom } from './watch-from.js';
 
 export interface NetbackOptions {
   readonly xen: Xen;
   /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
   /**
-   * Which vifs of this domain to serve; default all. Asked when a vif is found, and again (`serving`) whenever its node
-   * changed: one that is not accepted any more is let go of, its port is taken away, and its guest stays connected.
+   * Which vifs of this domain to serve; default all. Asked when a vif is found, and again (`serving`) when its node changed
+   * otherwise than by vifd: one that is not accepted any more is let go of, its port is taken away, and its guest stays connected.
    */
   readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
   /** Sees every frame of every vif, from the first on. A vif's own hooks run after it. */
@@ -62,7 +63,7 @@ export class Netback implements AsyncDisposable {
   readonly #offer: Offer;
   readonly #emitter = new EventEmitter();
   readonly #vifs = new Map<VifId, Vif>();
-  readonly #adding = new Set<VifId>();
+  readonly #directory: Directory;
   readonly #faults: Faults;
   readonly #budgets: GuestBudgets;
   /** Looks for vifs again after a look, or the start of a vif, failed. */
@@ -81,12 +82,15 @@ export class Netback implements AsyncDisposable {
   private constructor(options: NetbackOptions) {
     this.#options = options;
     this.#offer = new Offer(options.without);
-    this.#budgets = new GuestBudgets(options.xen.clock);
+    const { store, domid, clock } = options.xen;
+    this.#budgets = new GuestBudgets(clock);
+    const admit = (place: VifPlace, connectedOnly: boolean) => this.#admit(place, connectedOnly);
+    this.#directory = new Directory({ store, domid, clock, admit });
     this.#faults = new Faults({
       onBegin: (error) => this.#report(error, undefined),
       onEnd: (error) => this.#emit('mended', error, undefined),
     });
-    this.#retry = new Backoff(options.xen.clock, () => this.#lookAgain());
+    this.#retry = new Backoff(clock, () => this.#lookAgain());
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -110,12 +114,12 @@ export class Netback implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const { store, domid } = this.#options.xen;
+    const { store } = this.#options.xen;
     this.#connection = store.onConnection((lost) => this.#onConnection(lost));
     // Coalesced by the store client: one look serves any number of changes (XSA-349).
-    // Asked for together: the store answers in order, so what comes after the listing is watched.
-    this.#watch = store.watch(backendVifRoot(domid), (path) => this.#changed(path));
-    await Promise.all([this.#watch, this.look()]);
+    this.#watch = watchFrom(store, this.#directory.root, (path) => this.#changed(path));
+    await this.#watch;
+    await this.look();
   }
 
   get vifs(): ReadonlyMap<VifId, Vif> {
@@ -197,15 +201,19 @@ export class Netback implements AsyncDisposable {
   }
 
   #changed(path: string): void {
-    const [domid, handle] = path.slice(backendVifRoot(this.#options.xen.domid).length + 1).split('/');
-    const vif = this.#vifs.get(`vif${Number(domid)}.${Number(handle)}`);
-    if (vif !== undefined) {
-      vif.poke();
+    const named = this.#directory.named(path);
+    if (named === 'nothing') return;
+    if (named !== undefined && 'id' in named) {
+      const vif = this.#vifs.get(named.id);
+      if (vif === undefined) void this.#directory.lookAt(named);
+      else vif.poke(path);
       return;
     }
     // Of a node that was removed with all below it there is one event.
-    if (handle === undefined) for (const one of this.#vifs.values()) one.poke();
-    this.#lookAgain();
+    for (const vif of this.#vifs.values())
+      if (named === undefined || vif.domid === named.domid) vif.poke(path);
+    if (named === undefined) this.#lookAgain();
+    else this.#directory.lookIn(named).catch((error) => this.#unlisted(error));
   }
 
   /** The store was lost, or is back: then everything is read anew, since what happened meanwhile is unknown. */
@@ -259,65 +267,58 @@ export class Netback implements AsyncDisposable {
         this.#faults.end('look');
         if (this.#faults.all.length === 0) this.#retry.reset();
       },
-      (error) => {
-        if (this.#closing !== undefined) return;
-        this.#faults.begin('look', unlisted(error));
-        this.#retry.again();
-      },
+      (error) => this.#unlisted(error),
     );
   }
 
+  #unlisted(thrown: unknown): void {
+    if (this.#closing !== undefined) return;
+    const { code, message, errno } = retried(thrown);
+    const details = { cause: thrown, ...(errno === undefined ? {} : { errno }) };
+    this.#faults.begin('look', new VifdError(code, `Vifs cannot be listed: ${message}`, details));
+    this.#retry.again();
+  }
+
   async #scanAll(): Promise<void> {
-    const { store, domid } = this.#options.xen;
-    const root = backendVifRoot(domid);
     while (this.#scanAgain && this.#closing === undefined) {
       this.#scanAgain = false;
-      const guests = await store.list(root);
-      const found = await Promise.all(guests.map((guest) => this.#addAll(`${root}/${guest}`, guest)));
-      const there = new Set<string>(found.flat());
+      const there: ReadonlySet<string> = await this.#directory.look();
       this.#faults.forget((kind) => kind.startsWith('vif') && !there.has(kind));
     }
   }
 
-  /** @returns those that there are. */
-  async #addAll(path: string, guest: string): Promise<VifId[]> {
-    const handles = (await this.#options.xen.store.list(path)).filter((handle) => isNumber(handle));
-    if (!isNumber(guest)) return [];
-    return Promise.all(
-      handles.map(async (handle) => {
-        const id: VifId = `vif${Number(guest)}.${Number(handle)}`;
-        await this.#add(`${path}/${handle}`, id, Number(guest), Number(handle));
-        return id;
-      }),
-    );
-  }
-
-  async #add(path: string, id: VifId, domid: number, handle: number): Promise<void> {
-    if (this.#vifs.has(id) || this.#adding.has(id)) return;
-    this.#adding.add(id);
+  async #admit(place: VifPlace, connectedOnly: boolean): Promise<Admission> {
+    const { id } = place;
     try {
-      await this.#serve(path, id, domid, handle);
-      this.#faults.end(id);
+      const admission = await this.#serve(place, connectedOnly);
+      if (admission === 'none') this.#faults.forget((kind) => kind === id);
+      else if (admission !== 'waiting') this.#faults.end(id);
+      return admission;
     } catch (error) {
       // A vif that cannot be read or started is no reason not to serve the others.
-      if (this.#closing !== undefined) return;
+      if (this.#closing !== undefined) return 'refused';
       const { code, message, errno } = retried(error);
       const details = { vif: id, cause: error, ...(errno === undefined ? {} : { errno }) };
       this.#faults.begin(id, new VifdError(code, `${id} cannot be served yet: ${message}`, details));
       this.#retry.again();
-    } finally {
-      this.#adding.delete(id);
+      return 'refused';
     }
   }
 
-  async #serve(path: string, id: VifId, domid: number, handle: number): Promise<void> {
-    if (this.#goneDomains.has(domid) && this.#options.xen.domainExists?.(domid) === false) return;
+  async #serve(place: VifPlace, connectedOnly: boolean): Promise<Admission> {
+    const { id, domid, path } = place;
+    const { xen } = this.#options;
+    if (this.#vifs.has(id)) return 'served';
+    if (this.#goneDomains.has(domid) && xen.domainExists?.(domid) === false) return 'refused';
     this.#goneDomains.delete(domid);
-    const node = await VifNode.find(this.#options.xen.store, path, domid, handle);
-    if (node === undefined || !(await this.#accepts(node.info, false)) || this.#closing !== undefined) return;
+    const node = await VifNode.find(xen.store, path, place);
+    if (node === undefined) return 'none';
+    if (connectedOnly && !node.wasConnected) return 'waiting';
+    if (!(await this.#accepts(node.info, false)) || this.#closing !== undefined) return 'refused';
     const vif = this.#create(node);
     this.#vifs.set(id, vif);
-    await vif.start();
+    await vif.poke();
+    return 'served';
   }
 
   async #accepts(vif: VifAddress, serving: boolean): Promise<boolean> {
@@ -350,7 +351,7 @@ export class Netback implements AsyncDisposable {
   #gone(vif: Vif): void {
     if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
     if (![...this.#vifs.values()].some(({ domid }) => domid === vif.domid)) this.#budgets.forget(vif.domid);
-    this.#lookAgain();
+    if (this.#closing === undefined) void this.#directory.lookAt(this.#directory.placeOf(vif));
   }
 
   #report(error: VifdError, vif: Vif | undefined): void {
@@ -367,17 +368,6 @@ export class Netback implements AsyncDisposable {
       process.emitWarning(`A listener of '${event}' threw: ${message}`, { code: 'ERR_STATE' });
     }
   }
-}
-
-function unlisted(thrown: unknown): VifdError {
-  const { code, message, errno } = retried(thrown);
-  const details = { cause: thrown, ...(errno === undefined ? {} : { errno }) };
-  return new VifdError(code, `Vifs cannot be listed: ${message}`, details);
-}
-
-/** A node's name that is a domain's or a device's number. */
-function isNumber(name: string): boolean {
-  return /^[0-9]{1,9}$/.test(name);
 }
 
 export type NetbackListeners = { [E in keyof NetbackEvents]: (...args: NetbackEvents[E]) => void };

@@ -1,6 +1,7 @@
 import { shown } from '../text.js';
-import type { Store, StoreView } from '../xen/types.js';
+import type { StoreView } from '../xen/types.js';
 import { type FrontendSettings, type Handshake, QUEUES_MAX_KEY, readFrontend } from './handshake.js';
+import type { StoreReader } from './known-keys.js';
 
 /** What is offered to guests, by the keys of netif.h. */
 const FEATURES = [
@@ -15,6 +16,11 @@ const FEATURES = [
   'feature-xdp-headroom',
 ] as const;
 export type Feature = (typeof FEATURES)[number];
+
+/** Keys of a backend's node that no toolstack writes, and that change nothing for the backend that does. */
+export function isOfBackend(key: string): boolean {
+  return key.startsWith('feature-') || key === QUEUES_MAX_KEY || key === CARRIER_KEY;
+}
 
 /** Without copying nothing works; page flipping is gone from every backend, and an earlier one may have left its key. */
 const FIXED = { 'feature-rx-copy': '1', 'feature-rx-flip': '0' };
@@ -37,28 +43,27 @@ export class Offer {
   }
 
   /**
-   * Writes the features below the backend's path: all or none. What is not offered is written as '0', since an earlier
+   * Writes the features below the backend's path. What is not offered is written as '0', since an earlier
    * backend (the kernel's) may have left a '1' that a guest would believe. The link is up until somebody says otherwise.
+   * @param view of a transaction.
    */
-  async advertise(store: Store, backendPath: string, queues: number): Promise<void> {
+  async advertise(view: StoreView, backendPath: string, queues: number): Promise<void> {
     const keys = {
       ...Object.fromEntries(FEATURES.map((key) => [key, this.#without.has(key) ? '0' : '1'])),
       ...FIXED,
       [QUEUES_MAX_KEY]: `${queues}`,
     };
     const carrier = `${backendPath}/${CARRIER_KEY}`;
-    await store.transaction(async (view) => {
-      // At once: in a store that others keep changing, a short transaction is the one that commits.
-      const [hasCarrier] = await Promise.all([
-        view.read(carrier),
-        ...Object.entries(keys).map(([key, value]) => view.write(`${backendPath}/${key}`, value)),
-      ]);
-      if (hasCarrier === undefined) await view.write(carrier, '1');
-    });
+    // At once: in a store that others keep changing, a short transaction is the one that commits.
+    const [hasCarrier] = await Promise.all([
+      view.read(carrier),
+      ...Object.entries(keys).map(([key, value]) => view.write(`${backendPath}/${key}`, value)),
+    ]);
+    if (hasCarrier === undefined) await view.write(carrier, '1');
   }
 
   /** @returns features that the node offers and this backend does not have: another one wrote them. */
-  async withdrawn(view: StoreView, backendPath: string): Promise<string[]> {
+  async withdrawn(view: StoreReader, backendPath: string): Promise<string[]> {
     const offered = async (key: string) => (await view.read(`${backendPath}/${key}`)) === '1';
     const names = await view.list(backendPath);
     const strange = names.filter(
@@ -82,7 +87,7 @@ export const CARRIER_KEY = 'carrier';
  * @param offer given, a guest to whom another backend offered more is refused.
  */
 export async function readServable(
-  view: StoreView,
+  view: StoreReader,
   frontend: string,
   backend: string,
   offer: Offer | undefined,

@@ -1,9 +1,12 @@
-import { parseXenbusState, type XenbusState } from '../protocol/xenbus.js';
+import { VifdError } from '../errors.js';
+import { parseXenbusState, XenbusState } from '../protocol/xenbus.js';
 import { quoted } from '../text.js';
 import type { Store, StoreView, StoreWatch } from '../xen/types.js';
-import { type Handshake, MULTICAST_KEY } from './handshake.js';
-import { type Offer, readServable } from './offer.js';
-import type { VifId, VifInfo } from './types.js';
+import { FRONTEND_KEYS, type Handshake, MULTICAST_KEY } from './handshake.js';
+import { KnownKeys } from './known-keys.js';
+import { isOfBackend, type Offer, readServable } from './offer.js';
+import type { VifAddress, VifInfo } from './types.js';
+import { watchFrom } from './watch-from.js';
 
 /** What the store says of a vif at one moment. */
 export interface VifSight {
@@ -24,43 +27,109 @@ export interface VifSight {
 const MTU_MIN = 68;
 const MTU_MAX = 65_521;
 
-/** A vif's nodes in the store: reading them as one picture, and writing our state. */
+/** What a change in the store asks for: nothing, a look at the vif, or also whether it is still to be served. */
+export type Concern = 'nothing' | 'look' | 'all';
+
+/** What this backend notes below the node when it has attached. Who adopts the vif changes other keys along with it. */
+const ATTACHED_KEY = 'vifd/attached';
+
+/** A vif's nodes in the store: reading them as one picture, again only where they changed, and writing our state. */
 export class VifNode {
   readonly info: VifInfo;
   readonly path: string;
   readonly frontendPath: string;
+  /** Our state was Connected when the node was found: an earlier process served the vif, and its guest waits. */
+  readonly wasConnected: boolean;
   readonly #store: Store;
-  #watches: Promise<StoreWatch>[] = [];
+  readonly #known: KnownKeys;
+  /** Read together when one of them changed: a toolstack's transaction changes several. */
+  readonly #states: readonly string[];
+  /** Our state, as it was read or written last. */
+  #own: string | undefined;
+  /** Of what is unknown since the last look: our state alone, which is so after each write of our own. */
+  #ownOnly = false;
+  #watches: readonly StoreWatch[] = [];
+  #closed = false;
 
-  private constructor(store: Store, path: string, frontendPath: string, info: VifInfo) {
+  private constructor(
+    store: Store,
+    path: string,
+    frontendPath: string,
+    info: VifInfo,
+    wasConnected: boolean,
+  ) {
     this.#store = store;
+    this.#known = new KnownKeys(store);
     this.path = path;
     this.frontendPath = frontendPath;
     this.info = info;
+    this.wasConnected = wasConnected;
+    this.#states = [`${path}/state`, `${path}/online`, `${frontendPath}/state`];
   }
 
   /** @returns undefined when the node is not (yet, or any more) a vif. */
-  static async find(store: Store, path: string, domid: number, handle: number): Promise<VifNode | undefined> {
-    const [frontend, mac, bridge, mtu] = await Promise.all(
-      ['frontend', 'mac', 'bridge', 'mtu'].map((key) => store.read(`${path}/${key}`)),
+  static async find(
+    store: Store,
+    path: string,
+    { id, domid, handle }: VifAddress,
+  ): Promise<VifNode | undefined> {
+    const [frontend, mac, bridge, mtu, state] = await Promise.all(
+      ['frontend', 'mac', 'bridge', 'mtu', 'state'].map((key) => store.read(`${path}/${key}`)),
     );
     if (frontend === undefined || frontend === '') return undefined;
-    const id: VifId = `vif${domid}.${handle}`;
-    return new VifNode(store, path, frontend, { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) });
+    const info = { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) };
+    return new VifNode(store, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
+  }
+
+  /**
+   * Forgets what is not known for certain any more, and reads that at the next look.
+   * @param changed what a watch told of; undefined: anything may have changed.
+   */
+  note(changed: string | undefined): Concern {
+    if (changed === undefined || isIn(this.path, changed)) {
+      this.#known.forgetAll();
+      this.#ownOnly = false;
+      return 'all';
+    }
+    if (changed === `${this.path}/state`) {
+      this.#ownOnly ||= this.#known.has(this.#states);
+      this.#known.forget(changed);
+      return 'look';
+    }
+    const frontendChanged = isIn(`${this.frontendPath}/state`, changed);
+    // A guest has other rings only after it has changed its state: its keys are read once for each change of that.
+    if (frontendChanged) this.#known.forget(this.frontendPath);
+    const known = this.#known.forget(changed) || frontendChanged;
+    if (frontendChanged || changed === `${this.path}/online`) this.#forgetStates();
+    if (!isIn(changed, this.path)) return known ? 'look' : 'nothing';
+    const key = changed.slice(this.path.length + 1);
+    return key === ATTACHED_KEY || isOfBackend(key) ? 'nothing' : 'all';
+  }
+
+  #forgetStates(): void {
+    for (const path of this.#states) this.#known.forget(path);
+    this.#ownOnly = false;
   }
 
   /** @returns undefined when the node is gone. */
   async look(): Promise<VifSight | undefined> {
-    const read = (key: string) => this.#store.read(`${this.path}/${key}`);
-    const [own, online, script, hotplug, error, rate, frontend] = await Promise.all([
-      read('state'),
-      read('online'),
-      read('script'),
-      read('hotplug-status'),
-      read('hotplug-error'),
-      read('rate'),
-      this.#store.read(`${this.frontendPath}/state`),
+    const [ownPath = '', onlinePath = ''] = this.#states;
+    if (this.#ownOnly) {
+      this.#ownOnly = false;
+      // Somebody else wrote it, and perhaps more along with it.
+      if ((await this.#known.read(ownPath)) !== this.#own) this.#forgetStates();
+    }
+    const read = (key: string) => this.#known.read(`${this.path}/${key}`);
+    const reading = Promise.all([
+      this.#known.read(ownPath),
+      this.#known.read(onlinePath),
+      this.#readFrontendState(),
+      ...[read('script'), read('hotplug-status'), read('rate')],
     ]);
+    // Behind the guest's state, so that they are as new; a round trip less when we attach.
+    this.#known.expect(this.frontendPath, FRONTEND_KEYS);
+    const [own, online, frontend, script, hotplug, rate] = await reading;
+    this.#own = own;
     if (own === undefined) return undefined;
     return {
       own: parseXenbusState(own),
@@ -68,45 +137,98 @@ export class VifNode {
       strange: strangeState(frontend),
       online: online !== '0',
       plugged: script === undefined || script === '' || hotplug === 'connected',
-      hotplugError: hotplug === 'error' ? wordsOf(error) : undefined,
+      hotplugError: hotplug === 'error' ? wordsOf(await read('hotplug-error')) : undefined,
       rate,
     };
   }
 
-  /** What the guest wrote. @param offer given, a guest to whom another backend offered more is refused. */
-  readGuest(offer: Offer | undefined): Promise<Handshake> {
-    return readServable(this.#store, this.frontendPath, this.path, offer);
-  }
-
-  /** Follows what a connected guest may change. Resolves when it does. */
-  async watch(onChange: () => void): Promise<void> {
-    // These keys and not the whole frontend: a guest could write there without end (XSA-349).
-    this.#watches = ['state', MULTICAST_KEY].map((key) =>
-      this.#store.watch(`${this.frontendPath}/${key}`, onChange),
-    );
+  /**
+   * Where this domain is not dom0, xenstored answers EACCES for a node that is gone, together with its parents that this domain could
+   * read, and for one that its guest has made unreadable. Both are a guest that is gone, as for Linux (xenbus_read_driver_state).
+   */
+  async #readFrontendState(): Promise<string | undefined> {
     try {
-      await Promise.all(this.#watches);
+      return await this.#known.read(`${this.frontendPath}/state`);
     } catch (error) {
-      this.#watches = [];
+      if (error instanceof VifdError && (error.errno === 'EACCES' || error.errno === 'EPERM'))
+        return undefined;
       throw error;
     }
   }
 
+  /** Whether the guest's state is still the one of a look. */
+  async isStill({ frontend }: VifSight): Promise<boolean> {
+    this.#known.forget(`${this.frontendPath}/state`);
+    return parseXenbusState(await this.#readFrontendState()) === frontend;
+  }
+
+  /** What the guest wrote. @param offer given, a guest to whom another backend offered more is refused. */
+  readGuest(offer: Offer | undefined): Promise<Handshake> {
+    return readServable(this.#known, this.frontendPath, this.path, offer);
+  }
+
+  /** Follows what a connected guest may change. Resolves when it does: what is read from then on is news. */
+  async watch(onChange: (path: string) => void): Promise<void> {
+    // These keys and not the whole frontend: a guest could write there without end (XSA-349).
+    const made = await Promise.allSettled(
+      ['state', MULTICAST_KEY].map((key) => watchFrom(this.#store, `${this.frontendPath}/${key}`, onChange)),
+    );
+    this.#watches = made.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const failed = made.find((one) => one.status === 'rejected');
+    if (failed === undefined && !this.#closed) return;
+    // A watch alone would count against the quota that the next try needs.
+    await this.#unwatch();
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  /** Follows nothing any more. */
   async unwatch(): Promise<void> {
-    await Promise.all(this.#watches.splice(0).map(async (watch) => (await watch).close()));
+    this.#closed = true;
+    await this.#unwatch();
   }
 
-  setState(state: XenbusState): Promise<void> {
-    return this.write('state', `${state}`);
+  async #unwatch(): Promise<void> {
+    const watches = this.#watches;
+    this.#watches = [];
+    await Promise.all(watches.map((watch) => watch.close()));
   }
 
-  /** Writes a key of ours, unless the node has gone meanwhile: a write would bring back a part of it. */
-  async write(key: string, value: string): Promise<void> {
-    await this.#store.transaction(async (view: StoreView) => {
-      if ((await view.read(`${this.path}/state`)) !== undefined)
-        await view.write(`${this.path}/${key}`, value);
+  async setState(state: XenbusState): Promise<void> {
+    if (await this.write('state', `${state}`)) this.#onWritten(state);
+  }
+
+  /** Offers the guest what we have, and goes to InitWait: both or nothing. A state that is there is not written again: guests watch it. */
+  async advertise(offer: Offer, queues: number, { own }: VifSight): Promise<void> {
+    const written = await this.#change(async (view) => {
+      await offer.advertise(view, this.path, queues);
+      if (own !== XenbusState.InitWait) await view.write(`${this.path}/state`, `${XenbusState.InitWait}`);
+    });
+    if (written) this.#onWritten(XenbusState.InitWait);
+  }
+
+  #onWritten(state: XenbusState): void {
+    this.#own = `${state}`;
+    this.#ownOnly ||= this.#known.has(this.#states);
+    this.#known.forget(`${this.path}/state`);
+  }
+
+  /** Writes a key of ours, unless the node has gone meanwhile: a write would bring back a part of it. @returns whether it did. */
+  write(key: string, value: string): Promise<boolean> {
+    return this.#change((view) => view.write(`${this.path}/${key}`, value));
+  }
+
+  #change(body: (view: StoreView) => Promise<void>): Promise<boolean> {
+    return this.#store.transaction(async (view) => {
+      if ((await view.read(`${this.path}/state`)) === undefined) return false;
+      await body(view);
+      return true;
     });
   }
+}
+
+/** Whether a path is a node or one below it. */
+function isIn(path: string, node: string): boolean {
+  return path === node || path.startsWith(`${node}/`);
 }
 
 function strangeState(text: string | undefined): string | undefined {

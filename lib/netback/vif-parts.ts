@@ -1,4 +1,4 @@
-import { VifdError } from '../errors.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Xen } from '../xen/types.js';
 import type { GuestBudget } from './guest-budget.js';
@@ -58,4 +58,13 @@ export function ended(id: VifId): VifdError {
   return new VifdError('ERR_STATE', `${id} was detached: open the Netback again, and use its vif.`, {
     vif: id,
   });
+}
+
+/** What was thrown, by whatever was called: its message may name no vif. */
+export function named(id: VifId, thrown: unknown): VifdError {
+  const error = vifdErrorOf(thrown);
+  const { code, message, errno } = error;
+  if (message.includes(id)) return error;
+  const details = { vif: id, cause: thrown, ...(errno === undefined ? {} : { errno }) };
+  return new VifdError(code, `${id}: ${message}`, details);
 }

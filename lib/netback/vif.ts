@@ -1,5 +1,5 @@
 import { Backoff } from '../backoff.js';
-import { retried, VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
+import { retried, VifdError, type VifdErrorCode } from '../errors.js';
 import type { Port, PortTrouble } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import { Attachment } from './attachment.js';
@@ -14,7 +14,7 @@ import { faultOf, type VifDetails } from './show.js';
 import { frameStream } from './stream.js';
 import type { Direction, FrameHook, FrameStream, VifId, VifInfo, VifState, VifStats } from './types.js';
 import type { VifSight } from './vif-node.js';
-import { type DetachReason, ended, type VifParts } from './vif-parts.js';
+import { type DetachReason, ended, named, type VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
 /** Our states in which a guest that is connected is served. */
@@ -48,6 +48,8 @@ export class Vif implements VifInfo {
   /** The node was seen since the store was connected to: from then on its absence is a removal. */
   #seen = true;
   #watching = false;
+  /** Whether the vif is still to be served is to be asked. */
+  #doubted = false;
   #ended = false;
   #rateText: string | undefined;
 
@@ -144,20 +146,20 @@ export class Vif implements VifInfo {
     return frameStream(this.#hooks, options);
   }
 
-  /** Begins to follow the store. Resolves when the vif has done what there was to do. */
-  async start(): Promise<void> {
-    // Asked for together: the store answers in order, so what comes after the first look is watched.
-    await Promise.all([this.#reported('watch', () => this.#watch()), this.poke()]);
-  }
-
   /** The store was away: what it had of the vif may be gone, which is no removal. */
   storeReturned(): void {
     this.#seen = false;
     this.poke();
   }
 
-  /** Something changed in the store: look, and act. Resolves when that is done, or put off. */
-  poke(): Promise<void> {
+  /**
+   * Something changed in the store, or the vif begins: look, and act. Resolves when that is done, or put off.
+   * @param changed its path, of which alone is read anew what concerns the vif; everything, without it.
+   */
+  poke(changed?: string): Promise<void> {
+    const concern = this.#parts.node.note(changed);
+    if (concern === 'nothing') return this.#looks.settled();
+    this.#doubted ||= concern === 'all';
     return this.#looks.poke();
   }
 
@@ -221,7 +223,7 @@ export class Vif implements VifInfo {
   async #watch(): Promise<void> {
     this.#watching = true;
     try {
-      await this.#parts.node.watch(() => this.poke());
+      await this.#parts.node.watch((changed) => void this.poke(changed));
     } catch (error) {
       this.#watching = false;
       throw error;
@@ -229,13 +231,13 @@ export class Vif implements VifInfo {
   }
 
   async #act(): Promise<void> {
-    const { sight, keys } = await this.#look();
+    const sight = await this.#parts.node.look();
     if (this.#ended) return;
     const there = sight !== undefined && (this.#seen || sight.frontend !== XenbusState.Unknown);
     if (there) {
       this.#seen = true;
       this.#faults.end('node');
-      await this.#step(sight, keys);
+      await this.#step(sight);
     } else if (this.#seen || this.#parts.xen.domainExists?.(this.domid) === false) {
       await this.#leave('guest-gone', 'closed');
     } else {
@@ -258,22 +260,8 @@ export class Vif implements VifInfo {
     closed.then(() => this.#attachment.attachAgain()).then(() => this.poke());
   }
 
-  /**
-   * The guest's keys are asked for behind its state, so they are as new; a round trip less when we attach. Whoever
-   * connects awaits them: a guest that makes them unreadable must not hide its vif's end from us.
-   */
-  async #look(): Promise<{ sight: VifSight | undefined; keys: Promise<Handshake> }> {
-    const { node, offer } = this.#parts;
-    const looking = node.look();
-    // What a guest that is not ours yet negotiated was another backend's to offer.
-    const foreign = this.#attachment.connection === undefined && !this.#offered;
-    const keys = node.readGuest(foreign ? offer : undefined);
-    keys.catch(() => undefined);
-    return { sight: await looking, keys };
-  }
-
   /** The table of docs/design.md, "Life of a vif". */
-  async #step(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
+  async #step(sight: VifSight): Promise<void> {
     if (sight.hotplugError === undefined) this.#faults.end('hotplug');
     else this.#begin('hotplug', 'ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
     if (sight.strange === undefined) this.#faults.end('state');
@@ -289,7 +277,7 @@ export class Vif implements VifInfo {
         return this.#expect(sight);
       case XenbusState.Initialised:
       case XenbusState.Connected:
-        return this.#connect(sight, keys);
+        return this.#connect(sight);
       case XenbusState.Closing:
         this.#attachment.end('guest-closed');
         this.#state = 'closed';
@@ -298,7 +286,7 @@ export class Vif implements VifInfo {
       case XenbusState.Closed:
         return this.#closed(sight);
       case XenbusState.Reconfiguring:
-        return this.#reconfigure(sight, keys);
+        return this.#reconfigure(sight);
       default:
         return;
     }
@@ -320,19 +308,28 @@ export class Vif implements VifInfo {
     this.#attachment.end('guest-closed');
     this.#state = 'waiting';
     const port = await this.#port.open();
-    const { node, xen, offer } = this.#parts;
+    const { node, offer } = this.#parts;
     if (sight.own === XenbusState.InitWait && this.#offered) return;
-    await offer.advertise(xen.store, node.path, this.#queuesFor(port));
+    await node.advertise(offer, this.#queuesFor(port), sight);
     this.#offered = true;
-    if (sight.own !== XenbusState.InitWait) await node.setState(XenbusState.InitWait);
   }
 
-  async #connect(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
+  /** What the guest wrote. What one that is not ours yet negotiated was another backend's to offer. */
+  #readGuest(): Promise<Handshake> {
+    const { node, offer } = this.#parts;
+    const foreign = this.#attachment.connection === undefined && !this.#offered;
+    return node.readGuest(foreign ? offer : undefined);
+  }
+
+  async #connect(sight: VifSight): Promise<void> {
     // Not every guest waits for InitWait: mini-os and MirageOS say Connected at once, MirageOS from Closed too.
     if (sight.own === XenbusState.Initialising || sight.own === XenbusState.Closed)
       return this.#expect(sight);
     if (!CONNECTABLE.has(sight.own)) return;
-    await this.#attachment.serve(await keys);
+    const handshake = await this.#readGuest();
+    // Its keys were read after its state: a guest that has left that state has broken nothing, and leads to another look.
+    if (!handshake.ok && !(await this.#parts.node.isStill(sight))) return;
+    await this.#attachment.serve(handshake);
     const plugged = sight.own === XenbusState.InitWait && sight.plugged;
     const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
     if ((plugged || reconfigured) && this.#attachment.connection !== undefined)
@@ -340,9 +337,9 @@ export class Vif implements VifInfo {
   }
 
   /** The guest has other wishes, and waits for our answer; frames move all the while. */
-  async #reconfigure(sight: VifSight, keys: Promise<Handshake>): Promise<void> {
-    await this.#connect(sight, keys);
-    const handshake = await keys;
+  async #reconfigure(sight: VifSight): Promise<void> {
+    await this.#connect(sight);
+    const handshake = await this.#readGuest();
     const { connection } = this.#attachment;
     if (connection !== undefined && handshake.ok) connection.xdpHeadroom = handshake.settings.xdpHeadroom;
     // Our own write leads here again.
@@ -359,7 +356,13 @@ export class Vif implements VifInfo {
 
   /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
   async #releaseUnlessAccepted(): Promise<void> {
-    if (!(await this.#parts.accepts(this))) await this.#leave('released', 'detached');
+    if (!this.#doubted) return;
+    this.#doubted = false;
+    const accepted = await this.#parts.accepts(this).catch((error) => {
+      this.#doubted = true;
+      throw error;
+    });
+    if (!accepted) await this.#leave('released', 'detached');
   }
 
   async #leave(why: DetachReason, state: 'closed' | 'detached'): Promise<void> {
@@ -376,13 +379,8 @@ export class Vif implements VifInfo {
     }
   }
 
-  /** What was thrown, by whatever was called: its message may name no vif. */
   #named(thrown: unknown): VifdError {
-    const error = vifdErrorOf(thrown);
-    const { code, message, errno } = error;
-    if (message.includes(this.id)) return error;
-    const details = { vif: this.id, cause: thrown, ...(errno === undefined ? {} : { errno }) };
-    return new VifdError(code, `${this.id}: ${message}`, details);
+    return named(this.id, thrown);
   }
 
   #begin(kind: string, code: VifdErrorCode, message: string): void {

@@ -1,0 +1,150 @@
+import { AtMost } from '../at-most.js';
+import { backendVifRoot } from '../protocol/xenbus.js';
+import type { Clock, Store } from '../xen/types.js';
+import type { VifAddress, VifId } from './types.js';
+
+/** Where a vif's node is, or is to be. */
+export interface VifPlace extends VifAddress {
+  readonly path: string;
+}
+
+/** What a changed path names: a vif; all vifs of a guest; undefined: all vifs. */
+export type Named = VifPlace | Pick<VifAddress, 'domid'> | undefined;
+
+/**
+ * What became of a place. served: by us, now or before. refused: not ours, or not yet. waiting: no earlier process served its guest,
+ * so those come first whose guests wait. none: no vif is there, or not yet.
+ */
+export type Admission = 'served' | 'refused' | 'waiting' | 'none';
+
+export interface DirectoryParts {
+  readonly store: Store;
+  readonly domid: number;
+  readonly clock: Clock;
+  /** Serves the vif at a place, if there is one. @param connectedOnly leaves what is 'waiting' for later. Never rejects. */
+  readonly admit: (place: VifPlace, connectedOnly: boolean) => Promise<Admission>;
+}
+
+/**
+ * How many guests are read at a time. xenstored answers in order: if all were asked for at once, none would be served before the first
+ * answers of all the others.
+ */
+const AT_ONCE = 8;
+/** A vif whose port takes longer to open does not hold up the others. */
+const TURN_MS = 50;
+
+interface Admitting {
+  connectedOnly: boolean;
+  /** Something changed there meanwhile. */
+  again: boolean;
+  readonly done: Promise<Admission>;
+}
+
+/** Finds the vifs of this domain in the store: all of them, or those that a change names. */
+export class Directory {
+  readonly root: string;
+  readonly #parts: DirectoryParts;
+  readonly #turns = new AtMost(AT_ONCE);
+  readonly #admitting = new Map<VifId, Admitting>();
+
+  constructor(parts: DirectoryParts) {
+    this.#parts = parts;
+    this.root = backendVifRoot(parts.domid);
+  }
+
+  /** @returns 'nothing' for what no vif is at, above or below. */
+  named(changed: string): Named | 'nothing' {
+    if (!changed.startsWith(`${this.root}/`)) return undefined;
+    const [guest, handle] = changed.slice(this.root.length + 1).split('/');
+    if (guest === undefined || !isNumber(guest)) return 'nothing';
+    if (handle === undefined) return { domid: Number(guest) };
+    return isNumber(handle) ? this.placeOf({ domid: Number(guest), handle: Number(handle) }) : 'nothing';
+  }
+
+  /**
+   * Looks at everything. Vifs that an earlier process served are served first.
+   * @returns those that there are. @throws VifdError when the store cannot be read.
+   */
+  async look(): Promise<ReadonlySet<VifId>> {
+    const guests = (await this.#parts.store.list(this.root)).filter(isNumber);
+    const found: VifPlace[] = [];
+    const waiting: VifPlace[] = [];
+    const serveConnected = async (place: VifPlace): Promise<void> => {
+      found.push(place);
+      if ((await this.#admit(place, true)) === 'waiting') waiting.push(place);
+    };
+    await Promise.all(
+      guests.map((guest) =>
+        this.#inTurn(async () => {
+          await Promise.all((await this.#placesOf(Number(guest))).map(serveConnected));
+        }),
+      ),
+    );
+    await Promise.all(waiting.map((place) => this.lookAt(place)));
+    return new Set(found.map(({ id }) => id));
+  }
+
+  lookAt(place: VifPlace): Promise<Admission> {
+    return this.#inTurn(() => this.#admit(place, false));
+  }
+
+  async lookIn({ domid }: Pick<VifAddress, 'domid'>): Promise<void> {
+    const places = await this.#placesOf(domid);
+    await Promise.all(places.map((place) => this.lookAt(place)));
+  }
+
+  async #placesOf(domid: number): Promise<VifPlace[]> {
+    const handles = await this.#parts.store.list(`${this.root}/${domid}`);
+    return handles.filter(isNumber).map((handle) => this.placeOf({ domid, handle: Number(handle) }));
+  }
+
+  placeOf({ domid, handle }: Pick<VifAddress, 'domid' | 'handle'>): VifPlace {
+    return { id: `vif${domid}.${handle}`, domid, handle, path: `${this.root}/${domid}/${handle}` };
+  }
+
+  /** Looks at one place that overlap become one more look. */
+  #admit(place: VifPlace, connectedOnly: boolean): Promise<Admission> {
+    const running = this.#admitting.get(place.id);
+    if (running !== undefined) {
+      running.again = true;
+      running.connectedOnly &&= connectedOnly;
+      return running.done;
+    }
+    const begun: Omit<Admitting, 'done'> = { connectedOnly, again: false };
+    const done = this.#admitUntilCalm(place, begun).finally(() => this.#admitting.delete(place.id));
+    this.#admitting.set(place.id, Object.assign(begun, { done }));
+    return done;
+  }
+
+  async #admitUntilCalm(place: VifPlace, admitting: Omit<Admitting, 'done'>): Promise<Admission> {
+    for (;;) {
+      admitting.again = false;
+      const admission = await this.#parts.admit(place, admitting.connectedOnly);
+      if (!admitting.again) return admission;
+    }
+  }
+
+  /** Runs `work` when it is its turn. The turn ends with it, or after TURN_MS. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    let running: Promise<T> | undefined;
+    await this.#turns.run(async () => {
+      running = work();
+      let timer: Disposable | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = this.#parts.clock.after(TURN_MS, resolve);
+      });
+      // An error is for who awaits the work itself.
+      const ended = running.then(nothing, nothing);
+      await Promise.race([ended, late]);
+      timer?.[Symbol.dispose]();
+    });
+    return running as Promise<T>;
+  }
+}
+
+function nothing(): void {}
+
+/** A node's name that is a domain's or a device's number, as toolstacks write it. */
+function isNumber(name: string): boolean {
+  return /^(0|[1-9][0-9]{0,8})$/.test(name);
+}

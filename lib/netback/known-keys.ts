@@ -1,0 +1,84 @@
+import type { StoreView } from '../xen/types.js';
+
+/** What reading nodes needs of a store. */
+export type StoreReader = Pick<StoreView, 'read' | 'list'>;
+
+/**
+ * What was read of a vif's nodes, until a watch tells of a change: then the next read asks the store. A read that is under way at
+ * that moment is forgotten too, since the change may have come after its reply. Only nodes that are watched may be read by it.
+ */
+export class KnownKeys implements StoreReader {
+  readonly #store: StoreReader;
+  readonly #values = new Map<string, Promise<string | undefined>>();
+  /** Of folders, the names of the keys that are there. */
+  readonly #listings = new Map<string, Promise<ReadonlySet<string>>>();
+
+  constructor(store: StoreReader) {
+    this.#store = store;
+  }
+
+  read(path: string): Promise<string | undefined> {
+    return this.#values.get(path) ?? this.#keep(this.#values, path, this.#ask(path));
+  }
+
+  has(paths: readonly string[]): boolean {
+    return paths.every((path) => this.#values.has(path));
+  }
+
+  /** Not kept: always asks. */
+  list(path: string): Promise<string[]> {
+    return this.#store.list(path);
+  }
+
+  /** Lists a folder below which these names will be read: those that are absent cost no request then. A guest writes half of netif.h's. */
+  expect(folder: string, names: readonly string[]): void {
+    const unknown = names.filter((name) => !this.#values.has(`${folder}/${name}`));
+    if (unknown.length < 2 || this.#listings.has(folder)) return;
+    const listing = this.#store.list(folder).then((found) => new Set(found));
+    this.#keep(this.#listings, folder, listing);
+  }
+
+  /** A node changed, was made or was removed, with all below it. @returns whether anything there was known. */
+  forget(path: string): boolean {
+    this.#listings.delete(folderOf(path));
+    const lists = forgetIn(this.#listings, path);
+    return forgetIn(this.#values, path) || lists;
+  }
+
+  forgetAll(): void {
+    this.#values.clear();
+    this.#listings.clear();
+  }
+
+  /** Without a listing in this very turn: the order of requests is that of the calls. */
+  #ask(path: string): Promise<string | undefined> {
+    const listing = this.#listings.get(folderOf(path));
+    if (listing === undefined) return this.#store.read(path);
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    return listing.then((names) => (names.has(name) ? this.#store.read(path) : undefined));
+  }
+
+  #keep<T>(kept: Map<string, Promise<T>>, path: string, value: Promise<T>): Promise<T> {
+    kept.set(path, value);
+    // An error is for who reads, and is nothing to know.
+    value.catch(() => {
+      if (kept.get(path) === value) kept.delete(path);
+    });
+    return value;
+  }
+}
+
+/** Forgets what is kept of a node and of those below it. @returns whether there was anything. */
+function forgetIn(kept: Map<string, unknown>, path: string): boolean {
+  let known = false;
+  for (const one of [...kept.keys()]) {
+    if (one !== path && !one.startsWith(`${path}/`)) continue;
+    kept.delete(one);
+    known = true;
+  }
+  return known;
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/'));
+}
