@@ -21,8 +21,9 @@ export class KnownKeys implements StoreReader {
     return this.#values.get(path) ?? this.#keep(this.#values, path, this.#ask(path));
   }
 
-  has(paths: readonly string[]): boolean {
-    return paths.every((path) => this.#values.has(path));
+  /** Whether any of these is known. */
+  hasAny(paths: readonly string[]): boolean {
+    return paths.some((path) => this.#values.has(path));
   }
 
   /** Not kept: always asks. */
@@ -38,7 +39,10 @@ export class KnownKeys implements StoreReader {
     this.#keep(this.#listings, folder, listing);
   }
 
-  /** A node changed, was made or was removed, with all below it. @returns whether anything there was known. */
+  /**
+   * A node changed, was made or was removed, with all below it. Nodes above may have been made along with it, of which no watch tells.
+   * @returns whether anything of these was known.
+   */
   forget(path: string): boolean {
     this.#listings.delete(folderOf(path));
     const lists = forgetIn(this.#listings, path);
@@ -68,11 +72,11 @@ export class KnownKeys implements StoreReader {
   }
 }
 
-/** Forgets what is kept of a node and of those below it. @returns whether there was anything. */
+/** Forgets what is kept of a node and of those below and above it. @returns whether there was anything. */
 function forgetIn(kept: Map<string, unknown>, path: string): boolean {
   let known = false;
   for (const one of [...kept.keys()]) {
-    if (one !== path && !one.startsWith(`${path}/`)) continue;
+    if (one !== path && !one.startsWith(`${path}/`) && !path.startsWith(`${one}/`)) continue;
     kept.delete(one);
     known = true;
   }

@@ -8,9 +8,18 @@ import { isOfBackend, type Offer, readServable } from './offer.js';
 import type { VifAddress, VifInfo } from './types.js';
 import { watchFrom } from './watch-from.js';
 
+/** Our states in which a guest that is connected is served. */
+const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
+  XenbusState.InitWait,
+  XenbusState.Connected,
+  XenbusState.Reconfigured,
+]);
+
 /** What the store says of a vif at one moment. */
 export interface VifSight {
   readonly own: XenbusState;
+  /** Our state is one in which a guest that is connected is served. */
+  readonly connectable: boolean;
   readonly frontend: XenbusState;
   /** A sentence about the guest's state, where it is none of XenbusState. */
   readonly strange: string | undefined;
@@ -33,6 +42,9 @@ export type Concern = 'nothing' | 'look' | 'all';
 /** What this backend notes below the node when it has attached. Who adopts the vif changes other keys along with it. */
 const ATTACHED_KEY = 'vifd/attached';
 
+/** These keys and not the whole frontend: a guest could write there without end (XSA-349). */
+const WATCHED_KEYS = ['state', MULTICAST_KEY];
+
 /** A vif's nodes in the store: reading them as one picture, again only where they changed, and writing our state. */
 export class VifNode {
   readonly info: VifInfo;
@@ -46,9 +58,7 @@ export class VifNode {
   readonly #states: readonly string[];
   /** Our state, as it was read or written last. */
   #own: string | undefined;
-  /** Of what is unknown since the last look: our state alone, which is so after each write of our own. */
-  #ownOnly = false;
-  #watches: readonly StoreWatch[] = [];
+  readonly #watches = new Map<string, StoreWatch>();
   #closed = false;
 
   private constructor(
@@ -76,7 +86,8 @@ export class VifNode {
     const [frontend, mac, bridge, mtu, state] = await Promise.all(
       ['frontend', 'mac', 'bridge', 'mtu', 'state'].map((key) => store.read(`${path}/${key}`)),
     );
-    if (frontend === undefined || frontend === '') return undefined;
+    // A node without a state counts as gone: serving it would end at once, and begin again.
+    if (frontend === undefined || frontend === '' || state === undefined) return undefined;
     const info = { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) };
     return new VifNode(store, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
   }
@@ -88,19 +99,19 @@ export class VifNode {
   note(changed: string | undefined): Concern {
     if (changed === undefined || isIn(this.path, changed)) {
       this.#known.forgetAll();
-      this.#ownOnly = false;
       return 'all';
     }
     if (changed === `${this.path}/state`) {
-      this.#ownOnly ||= this.#known.has(this.#states);
       this.#known.forget(changed);
       return 'look';
     }
     const frontendChanged = isIn(`${this.frontendPath}/state`, changed);
     // A guest has other rings only after it has changed its state: its keys are read once for each change of that.
-    if (frontendChanged) this.#known.forget(this.frontendPath);
+    if (frontendChanged) this.forgetGuest();
     const known = this.#known.forget(changed) || frontendChanged;
     if (frontendChanged || changed === `${this.path}/online`) this.#forgetStates();
+    // One without the other would be a wrong report.
+    if (changed === `${this.path}/hotplug-status`) this.#known.forget(`${this.path}/hotplug-error`);
     if (!isIn(changed, this.path)) return known ? 'look' : 'nothing';
     const key = changed.slice(this.path.length + 1);
     return key === ATTACHED_KEY || isOfBackend(key) ? 'nothing' : 'all';
@@ -108,31 +119,29 @@ export class VifNode {
 
   #forgetStates(): void {
     for (const path of this.#states) this.#known.forget(path);
-    this.#ownOnly = false;
+  }
+
+  /** What the guest wrote is read anew when it connects, whatever its state was meanwhile. */
+  forgetGuest(): void {
+    this.#known.forget(this.frontendPath);
   }
 
   /** @returns undefined when the node is gone. */
   async look(): Promise<VifSight | undefined> {
-    const [ownPath = '', onlinePath = ''] = this.#states;
-    if (this.#ownOnly) {
-      this.#ownOnly = false;
-      // Somebody else wrote it, and perhaps more along with it.
-      if ((await this.#known.read(ownPath)) !== this.#own) this.#forgetStates();
-    }
     const read = (key: string) => this.#known.read(`${this.path}/${key}`);
-    const reading = Promise.all([
-      this.#known.read(ownPath),
-      this.#known.read(onlinePath),
-      this.#readFrontendState(),
-      ...[read('script'), read('hotplug-status'), read('rate')],
-    ]);
+    const [, ...others] = this.#states;
+    // Where our own write is all that has changed, nothing else is read.
+    if (this.#known.hasAny(others) && (await read('state')) !== this.#own) this.#forgetStates();
+    const states = Promise.all([read('state'), read('online'), this.#readFrontendState()]);
+    const rest = Promise.all([read('script'), read('hotplug-status'), read('rate')]);
     // Behind the guest's state, so that they are as new; a round trip less when we attach.
     this.#known.expect(this.frontendPath, FRONTEND_KEYS);
-    const [own, online, frontend, script, hotplug, rate] = await reading;
+    const [[own, online, frontend], [script, hotplug, rate]] = await Promise.all([states, rest]);
     this.#own = own;
     if (own === undefined) return undefined;
     return {
       own: parseXenbusState(own),
+      connectable: CONNECTABLE.has(parseXenbusState(own)),
       frontend: parseXenbusState(frontend),
       strange: strangeState(frontend),
       online: online !== '0',
@@ -167,29 +176,27 @@ export class VifNode {
     return readServable(this.#known, this.frontendPath, this.path, offer);
   }
 
-  /** Follows what a connected guest may change. Resolves when it does: what is read from then on is news. */
+  /**
+   * Follows what a connected guest may change. Resolves when it does: what is read from then on is news.
+   * @throws VifdError ERR_STORE, with E2BIG for the quota of watches; those that there are stay, and the next call makes the others.
+   */
   async watch(onChange: (path: string) => void): Promise<void> {
-    // These keys and not the whole frontend: a guest could write there without end (XSA-349).
+    const missing = WATCHED_KEYS.filter((key) => !this.#watches.has(key));
     const made = await Promise.allSettled(
-      ['state', MULTICAST_KEY].map((key) => watchFrom(this.#store, `${this.frontendPath}/${key}`, onChange)),
+      missing.map(async (key) => {
+        const watch = await watchFrom(this.#store, `${this.frontendPath}/${key}`, onChange);
+        this.#watches.set(key, watch);
+      }),
     );
-    this.#watches = made.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-    const failed = made.find((one) => one.status === 'rejected');
-    if (failed === undefined && !this.#closed) return;
-    // A watch alone would count against the quota that the next try needs.
-    await this.#unwatch();
-    if (failed !== undefined) throw failed.reason;
+    if (this.#closed) await this.unwatch();
+    for (const one of made) if (one.status === 'rejected') throw one.reason;
   }
 
   /** Follows nothing any more. */
   async unwatch(): Promise<void> {
     this.#closed = true;
-    await this.#unwatch();
-  }
-
-  async #unwatch(): Promise<void> {
-    const watches = this.#watches;
-    this.#watches = [];
+    const watches = [...this.#watches.values()];
+    this.#watches.clear();
     await Promise.all(watches.map((watch) => watch.close()));
   }
 
@@ -208,7 +215,6 @@ export class VifNode {
 
   #onWritten(state: XenbusState): void {
     this.#own = `${state}`;
-    this.#ownOnly ||= this.#known.has(this.#states);
     this.#known.forget(`${this.path}/state`);
   }
 

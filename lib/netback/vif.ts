@@ -17,13 +17,6 @@ import type { VifSight } from './vif-node.js';
 import { type DetachReason, ended, named, type VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
-/** Our states in which a guest that is connected is served. */
-const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
-  XenbusState.InitWait,
-  XenbusState.Connected,
-  XenbusState.Reconfigured,
-]);
-
 /** One guest's network interface: its life in the store, its port and, while the guest is attached, its connection. */
 export class Vif implements VifInfo {
   readonly id: VifId;
@@ -185,7 +178,7 @@ export class Vif implements VifInfo {
     if (this.#ended) throw ended(this.id);
     await this.#looks.settled();
     if (this.#ended) return;
-    this.#attachment.end('guest-closed');
+    this.#endConnection();
     this.#state = 'closed';
     await this.#parts.node.setState(XenbusState.Closing);
   }
@@ -279,7 +272,7 @@ export class Vif implements VifInfo {
       case XenbusState.Connected:
         return this.#connect(sight);
       case XenbusState.Closing:
-        this.#attachment.end('guest-closed');
+        this.#endConnection();
         this.#state = 'closed';
         if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
         return this.#parts.node.setState(XenbusState.Closing);
@@ -290,6 +283,13 @@ export class Vif implements VifInfo {
       default:
         return;
     }
+  }
+
+  /** The guest's keys were those of the connection. */
+  #endConnection(): void {
+    const { connection, reason } = this.#attachment;
+    if (connection !== undefined || reason !== undefined) this.#parts.node.forgetGuest();
+    this.#attachment.end('guest-closed');
   }
 
   /** The toolstack may change the rate at any time. */
@@ -305,7 +305,7 @@ export class Vif implements VifInfo {
 
   /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
   async #expect(sight: VifSight): Promise<void> {
-    this.#attachment.end('guest-closed');
+    this.#endConnection();
     this.#state = 'waiting';
     const port = await this.#port.open();
     const { node, offer } = this.#parts;
@@ -325,7 +325,7 @@ export class Vif implements VifInfo {
     // Not every guest waits for InitWait: mini-os and MirageOS say Connected at once, MirageOS from Closed too.
     if (sight.own === XenbusState.Initialising || sight.own === XenbusState.Closed)
       return this.#expect(sight);
-    if (!CONNECTABLE.has(sight.own)) return;
+    if (!sight.connectable) return;
     const handshake = await this.#readGuest();
     // Its keys were read after its state: a guest that has left that state has broken nothing, and leads to another look.
     if (!handshake.ok && !(await this.#parts.node.isStill(sight))) return;
@@ -347,7 +347,7 @@ export class Vif implements VifInfo {
   }
 
   async #closed(sight: VifSight): Promise<void> {
-    this.#attachment.end('guest-closed');
+    this.#endConnection();
     this.#state = 'closed';
     // The port goes first: libxl takes Closed for "nothing is left".
     if (!sight.online) await this.#port.remove();

@@ -6,6 +6,7 @@ import { GrantTables } from './memory.js';
 import { RunQueue } from './queue.js';
 import { Random } from './random.js';
 import { modelStoreClient } from './store/client.js';
+import type { Quota } from './store/quota.js';
 import { ModelStore } from './store/store.js';
 import { type LifeOptions, type Machine, ModelXen } from './xen.js';
 
@@ -17,6 +18,8 @@ export interface ModelOptions {
   /** How many callbacks `settle` runs before it gives up. Default 100 000. */
   readonly stepsMax?: number;
   readonly faults?: ModelFaults;
+  /** What the store allows a domain other than dom0. Default: what xenstored does. */
+  readonly quota?: Partial<Quota>;
 }
 
 /**
@@ -26,12 +29,13 @@ export interface ModelOptions {
  */
 export class ModelHypervisor {
   /** The store of all domains, for who serves it to other processes or plays the toolstack. */
-  readonly store = new ModelStore();
+  readonly store: ModelStore;
   readonly #machine: Machine;
   readonly #time: VirtualTime | undefined;
 
   constructor(options: ModelOptions = {}) {
-    const { seed, autorun = false, stepsMax = 100_000, faults = {} } = options;
+    const { seed, autorun = false, stepsMax = 100_000, faults = {}, quota = {} } = options;
+    this.store = new ModelStore({ quota });
     const order = seed === undefined ? undefined : new Random(seed);
     const numbers = new Random(~(seed ?? 0));
     const queue = new RunQueue({ random: order, autorun, stepsMax });

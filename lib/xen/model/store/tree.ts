@@ -160,8 +160,8 @@ function removeBelow(scope: Scope, path: string, node: StoreNode): void {
   for (const name of node.children) {
     const at = childPath(path, name);
     const child = scope.table.get(at);
-    if (child === undefined)
-      throw new Error(`The store's tree is broken: ${path} lists ${name}, which is not there.`);
+    // Another commit removed it after this transaction had read its parent: the two are in conflict, as the commit will find.
+    if (child === undefined) continue;
     scope.changed({ path: at, exact: true, visibility: [child.permissions, node.permissions] });
     removeBelow(scope, at, child);
     scope.table.delete(at);
