@@ -24,7 +24,7 @@ async function requestsOf(happens: () => Promise<unknown>): Promise<Record<strin
   await happens();
   await world.hypervisor.advance(1000);
   const counted = spies.map(([name, spy]) => {
-    const count = spy.mock.contexts.filter((session) => session.domid === BACKEND).length;
+    const count = spy.mock.contexts.filter((session) => (session as StoreSession).domid === BACKEND).length;
     spy.mockRestore();
     return [name, count] as const;
   });
