@@ -123,7 +123,7 @@ describe('the budget of a guest', () => {
               const member = Reflect.get(store, name, store);
               if (typeof member !== 'function') return member;
               return (...args: unknown[]) => {
-                if (name === 'read' && args[0] === `${FRONT}/state`) reads++;
+                if (name === 'read' && args[0] === `${FRONT}/request-multicast-control`) reads++;
                 return member.apply(store, args);
               };
             },
