@@ -138,14 +138,14 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
     mended: (error, vif) => {
       const { code } = error;
       const message = cut(error.message);
-      const text =
-        vif !== undefined && message.startsWith(`${vif.id}: `) ? message.slice(vif.id.length + 2) : message;
+      const id = vif?.id ?? error.vif;
+      const text = id !== undefined && message.startsWith(`${id}: `) ? message.slice(id.length + 2) : message;
       say({
         level: 'info',
-        vif: vif?.id,
+        vif: id,
         kind: `mended ${code}`,
-        text: `${vif === undefined ? '' : `${vif.id}: `}mended: ${text}`,
-        event: { event: 'mended', vif: vif?.id, code, message },
+        text: `${id === undefined ? '' : `${id}: `}mended: ${text}`,
+        event: { event: 'mended', vif: id, code, message },
       });
     },
     error: (error, vif) => {
@@ -154,10 +154,11 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
       const level = WARNINGS.has(code) ? 'warning' : 'error';
       say({
         level,
-        vif: vif?.id,
+        // Of one that is not served yet there is the name alone.
+        vif: vif?.id ?? error.vif,
         kind: code,
         text: message,
-        event: { event: 'error', vif: vif?.id, code, message },
+        event: { event: 'error', vif: vif?.id ?? error.vif, code, message },
       });
     },
     [Symbol.dispose]: () => {

@@ -1,12 +1,13 @@
 /**
- * A xenstored for machines without Xen: `node dist/xen/model/store/serve.js [--load FILE] SOCKET[=DOMID]...`
+ * A xenstored for machines without Xen: `node dist/xen/model/store/serve.js [--load FILE] [--quota NAME=N]... SOCKET[=DOMID]...`
  * Who connects to SOCKET is domain DOMID (0 unless given). Prints `ready SOCKET...` once all sockets listen, and ends,
  * removing them, at SIGTERM or SIGINT. The tree lives and dies with the process; with `--load` it begins with what FILE holds: a
- * JSON array of `[path, value, permissions]`, permissions as in a SET_PERMS.
+ * JSON array of `[path, value, permissions]`, permissions as in a SET_PERMS. `--quota` sets one of quota.ts, for domains but dom0.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { parsePermission } from '../../store/wire.js';
+import { DEFAULT_QUOTA, type Quota } from './quota.js';
 import { StoreServer } from './server.js';
 import { ModelStore } from './store.js';
 
@@ -34,8 +35,19 @@ function load(store: ModelStore, file: string): void {
   session.close();
 }
 
-async function serve(endpoints: readonly Endpoint[], file: string | undefined): Promise<void> {
-  const store = new ModelStore();
+/** @returns undefined when a text is no quota and its number. */
+function parseQuotas(texts: readonly string[]): Partial<Quota> | undefined {
+  const parsed = texts.map((text) => /^([A-Za-z]+)=([0-9]{1,9})$/.exec(text));
+  if (!parsed.every((match) => match !== null && (match[1] ?? '') in DEFAULT_QUOTA)) return undefined;
+  return Object.fromEntries(parsed.map((match) => [match?.[1], Number(match?.[2])]));
+}
+
+async function serve(
+  endpoints: readonly Endpoint[],
+  file: string | undefined,
+  quota: Partial<Quota>,
+): Promise<void> {
+  const store = new ModelStore({ quota });
   if (file !== undefined) load(store, file);
   const server = new StoreServer(store);
   // Before the sockets are there: whoever sees them may also end us.
@@ -50,14 +62,19 @@ async function serve(endpoints: readonly Endpoint[], file: string | undefined): 
   process.stdout.write(`ready ${endpoints.map(({ path }) => path).join(' ')}\n`);
 }
 
-const { values, positionals } = parseArgs({ options: { load: { type: 'string' } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { load: { type: 'string' }, quota: { type: 'string', multiple: true, default: [] } },
+  allowPositionals: true,
+});
+const quota = parseQuotas(values.quota);
 const endpoints = positionals.map(parseEndpoint);
-if (endpoints.length === 0 || endpoints.includes(undefined)) {
-  process.stderr.write('Usage: serve.js [--load FILE] SOCKET[=DOMID]...\n');
+if (endpoints.length === 0 || endpoints.includes(undefined) || quota === undefined) {
+  process.stderr.write('Usage: serve.js [--load FILE] [--quota NAME=N]... SOCKET[=DOMID]...\n');
   process.exitCode = 2;
 } else {
   await serve(
     endpoints.filter((endpoint) => endpoint !== undefined),
     values.load,
+    quota,
   );
 }
