@@ -29,7 +29,7 @@ export interface DirectoryParts {
  * How many guests are read at a time. xenstored answers in order: if all were asked for at once, none would be served before the first
  * answers of all the others.
  */
-const AT_ONCE = 8;
+const AT_ONCE = 16;
 /** A vif whose port takes longer to open does not hold up the others. */
 const TURN_MS = 50;
 
