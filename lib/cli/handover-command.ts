@@ -10,6 +10,7 @@ import { backendVifRoot } from '../protocol/xenbus.js';
 import { runLockHolder, takeRunLock } from '../run-lock.js';
 import { jsonLine, printable, shown } from '../text.js';
 import { openStore } from '../xen/store/client.js';
+import { ownDomid } from '../xen/store/own-domid.js';
 import type { Store } from '../xen/types.js';
 import { EXIT_FAILED } from './exit.js';
 import type { Handed, HandoverParts } from './handover.js';
@@ -38,8 +39,6 @@ interface HandoverOptions extends XenOptions {
   readonly json?: boolean;
 }
 
-/** Backends of this domain: dom0, as for `vifd list`. */
-const BACKEND_DOMID = 0;
 const PAUSE_MS = 20;
 const SYSFS = '/sys/bus/xen-backend/drivers_autoprobe';
 
@@ -62,7 +61,7 @@ async function run(verb: HandoverVerb, name: string | undefined, options: Handov
   requireRights(verb);
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
   using _says = saysWhenLost(store);
-  const parts = partsOf(store, options);
+  const parts = partsOf(store, await ownDomid(store), options);
   // Awaited here: the store closes with this function.
   if (vif === undefined) return await all(verb, parts, options);
   const handed = await verb.hand(parts, vif);
@@ -142,10 +141,10 @@ function requireRights({ name }: HandoverVerb): void {
   }
 }
 
-function partsOf(store: Store, options: HandoverOptions): HandoverParts {
+function partsOf(store: Store, domid: number, options: HandoverOptions): HandoverParts {
   return {
     store,
-    domid: BACKEND_DOMID,
+    domid,
     kernel: new XenNetbackControl(),
     links: new HostLinks(),
     daemon: () => runLockHolder(options.journal),

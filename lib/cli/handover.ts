@@ -3,6 +3,7 @@ import type { LinkSettings, Links } from '../host/links.js';
 import { Offer, readServable } from '../netback/offer.js';
 import { backendVifPath, frontendVifPath, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
 import type { Store } from '../xen/types.js';
+import { readForeign } from './foreign.js';
 import type { KernelControl } from './kernel-control.js';
 import { type Mark, VifMark, type VifName } from './mark.js';
 import { TAP_MAC } from './ownership.js';
@@ -129,7 +130,7 @@ async function giveToKernel(parts: HandoverParts, vif: VifName, keep: LinkSettin
 /** A guest that is not connected has nothing to be served. */
 async function isServed({ store }: HandoverParts, vif: VifName, node: string): Promise<boolean> {
   const frontend = `${frontendVifPath(vif.domid, vif.handle)}/state`;
-  const [own, guest] = await Promise.all([store.read(`${node}/state`), store.read(frontend)]);
+  const [own, guest] = await Promise.all([store.read(`${node}/state`), readForeign(store, frontend)]);
   return parseXenbusState(own) === XenbusState.Connected || parseXenbusState(guest) !== XenbusState.Connected;
 }
 
@@ -199,7 +200,7 @@ function requireDaemon(parts: HandoverParts, vif: VifName): void {
 /** Only a guest that is connected has rings to attach to; and what it was offered by the kernel, it may be using. */
 async function requireServable({ store, domid }: HandoverParts, vif: VifName): Promise<void> {
   const frontend = frontendVifPath(vif.domid, vif.handle);
-  const state = parseXenbusState(await store.read(`${frontend}/state`));
+  const state = parseXenbusState(await readForeign(store, `${frontend}/state`));
   const refused = (why: string) =>
     new VifdError('ERR_OWNER', `${vif.id} cannot be adopted: ${why}.`, { vif: vif.id });
   if (state !== XenbusState.Connected)
@@ -212,7 +213,7 @@ async function requireServable({ store, domid }: HandoverParts, vif: VifName): P
 /** The kernel's driver cannot be told what we know: it begins with an empty list, and drops all multicast. */
 async function requireTakeable({ store }: HandoverParts, vif: VifName): Promise<void> {
   const frontend = frontendVifPath(vif.domid, vif.handle);
-  if ((await store.read(`${frontend}/request-multicast-control`)) !== '1') return;
+  if ((await readForeign(store, `${frontend}/request-multicast-control`)) !== '1') return;
   const message = `${vif.id} cannot be released: its guest has multicast filtered by a list that the kernel would not know.`;
   throw new VifdError('ERR_OWNER', message, { vif: vif.id });
 }

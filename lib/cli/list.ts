@@ -2,7 +2,9 @@ import { Command } from 'commander';
 import { backendVifRoot, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
 import { jsonLine, shown } from '../text.js';
 import { openStore } from '../xen/store/client.js';
+import { ownDomid } from '../xen/store/own-domid.js';
 import type { Store } from '../xen/types.js';
+import { readForeign } from './foreign.js';
 import { storeOption } from './options.js';
 import { table } from './table.js';
 import { saysWhenLost } from './xen.js';
@@ -28,7 +30,7 @@ export function listCommand(): Command {
 async function list(options: { json?: boolean; store?: string }): Promise<void> {
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
   using _says = saysWhenLost(store);
-  const rows = await readVifs(store, 0);
+  const rows = await readVifs(store, await ownDomid(store));
   if (options.json === true) process.stdout.write(`${jsonLine({ schemaVersion: 1, vifs: rows })}\n`);
   else
     process.stdout.write(table(['vif', 'domain', 'backend', 'frontend', 'mac', 'bridge'], rows.map(legible)));
@@ -54,9 +56,9 @@ async function readVif(store: Store, path: string, domid: string, handle: string
   const frontend = await store.read(`${path}/frontend`);
   return {
     vif: `vif${domid}.${handle}`,
-    domain: (await store.read(`/local/domain/${domid}/name`)) ?? '-',
+    domain: (await readForeign(store, `/local/domain/${domid}/name`)) ?? '-',
     backend: stateName(await store.read(`${path}/state`)),
-    frontend: frontend === undefined ? '-' : stateName(await store.read(`${frontend}/state`)),
+    frontend: frontend === undefined ? '-' : stateName(await readForeign(store, `${frontend}/state`)),
     mac: (await store.read(`${path}/mac`)) ?? '-',
     bridge: (await store.read(`${path}/bridge`)) ?? '-',
   };

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { HandoverParts } from '../../lib/cli/handover.js';
 import type { KernelControl } from '../../lib/cli/kernel-control.js';
@@ -10,6 +11,7 @@ import { type Journals, memoryJournals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { VifAddress } from '../../lib/netback/types.js';
 import type { Port } from '../../lib/ports/types.js';
+import { backendVifPath } from '../../lib/protocol/xenbus.js';
 import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
 import type { Store } from '../../lib/xen/types.js';
 import { RawGuest, TestPort } from '../netback/raw-guest.js';
@@ -33,11 +35,15 @@ const FRESH: LinkSettings = { mac: '00:00:00:00:00:00', mtu: 1500, up: false, po
 /** Thrown where a life of the verb is to end. */
 export class Killed extends Error {}
 
-/** A dom0: a guest that is connected, a kernel with xen-netback, interfaces, and vifds that come and go. */
+/** A dom0 or a driver domain: a guest that is connected, a kernel with xen-netback, interfaces, and vifds that come and go. */
 export class HandoverWorld {
   readonly hypervisor = new ModelHypervisor({ autorun: true });
   readonly toolstack = this.hypervisor.open(0);
-  readonly guest = new RawGuest(this.hypervisor.open(7));
+  readonly node: string;
+  readonly guest: RawGuest;
+  readonly #domid: number;
+  /** What the verbs see the store by. */
+  readonly #own: ModelXen;
   readonly links = new Map<string, LinkSettings>([['xenbr1', FRESH]]);
   readonly bound = new Set<string>();
   readonly states = new Set<string | undefined>();
@@ -52,21 +58,29 @@ export class HandoverWorld {
   #daemon: { readonly xen: ModelXen; readonly netback: Netback } | undefined;
   #now = 0;
 
-  /** The guest is connected by the kernel's driver. */
-  static async open(): Promise<HandoverWorld> {
-    const world = new HandoverWorld();
+  private constructor(domid: number) {
+    this.#domid = domid;
+    this.#own = domid === 0 ? this.toolstack : this.hypervisor.open(domid);
+    this.guest = new RawGuest(this.hypervisor.open(7), domid);
+    this.node = backendVifPath(domid, VIF.domid, VIF.handle);
+  }
+
+  /** The guest is connected by the kernel's driver. @param domid of its backend. */
+  static async open(domid = 0): Promise<HandoverWorld> {
+    const world = new HandoverWorld(domid);
     const { store } = world.toolstack;
     await world.guest.connect(world.toolstack);
-    await store.write(`${NODE}/script`, '/etc/xen/scripts/vif-bridge');
-    await store.write(`${NODE}/hotplug-status`, 'connected');
-    await store.write(`${NODE}/state`, '4');
+    await store.write(`${world.node}/script`, '/etc/xen/scripts/vif-bridge');
+    await store.write(`${world.node}/hotplug-status`, 'connected');
+    await store.write(`${world.node}/state`, '4');
+    if (domid !== 0) await world.#giveRights();
     world.bound.add(VIF.id);
     world.links.set(VIF.id, SET_UP);
     return world;
   }
 
   get mark(): VifMark {
-    return new VifMark(this.toolstack.store, 0, VIF);
+    return new VifMark(this.#own.store, this.#domid, VIF);
   }
 
   get attached(): boolean {
@@ -74,7 +88,7 @@ export class HandoverWorld {
   }
 
   async startDaemon(): Promise<void> {
-    const xen = this.hypervisor.open(0);
+    const xen = this.hypervisor.open(this.#domid);
     this.#daemon = { xen, netback: await this.#serve(xen, () => true) };
   }
 
@@ -89,6 +103,30 @@ export class HandoverWorld {
     await this.#daemon?.xen[Symbol.asyncDispose]();
   }
 
+  /** As libxl leaves them: each end owns its node and may read the other's. Of the domains' own nodes neither may read another's. */
+  async #giveRights(): Promise<void> {
+    const { store } = this.toolstack;
+    const give = (path: string, owner: number, reader: number) =>
+      store.setPermissions(path, [
+        { domid: owner, access: 'none' },
+        { domid: reader, access: 'read' },
+      ]);
+    for (const [node, owner, reader] of [
+      [this.node, this.#domid, VIF.domid],
+      [FRONT, VIF.domid, this.#domid],
+    ] as const) {
+      await give(node, owner, reader);
+      for (const key of await store.list(node)) await give(`${node}/${key}`, owner, reader);
+    }
+    for (const domid of [this.#domid, VIF.domid]) await give(`/local/domain/${domid}`, 0, domid);
+    for (const path of [
+      `/local/domain/${this.#domid}/backend`,
+      dirname(dirname(this.node)),
+      dirname(this.node),
+    ])
+      await give(path, 0, this.#domid);
+  }
+
   /** What a verb works with. @param stepsMax a verb is killed before the step after so many. */
   parts(stepsMax = Number.POSITIVE_INFINITY): HandoverParts & { readonly steps: () => number } {
     let steps = 0;
@@ -98,10 +136,10 @@ export class HandoverWorld {
     };
     return {
       steps: () => steps,
-      store: stepping(this.toolstack.store, step),
+      store: stepping(this.#own.store, step),
       kernel: stepping(this.kernel, step),
       links: stepping(this.linksSeen, step),
-      domid: 0,
+      domid: this.#domid,
       daemon: () => (this.#daemon === undefined ? undefined : process.pid),
       letGo: () => this.#letGo(),
       pause: async () => {
@@ -146,7 +184,7 @@ export class HandoverWorld {
 
   #unbind(): void {
     if (this.refuses === 'unbind') throw refusal('unbind');
-    void this.toolstack.store.rm(`${NODE}/hotplug-status`);
+    void this.toolstack.store.rm(`${this.node}/hotplug-status`);
     this.links.delete(this.called);
     this.bound.delete(VIF.id);
   }
@@ -161,27 +199,27 @@ export class HandoverWorld {
 
   async #probe(): Promise<void> {
     const { store } = this.toolstack;
-    await store.write(`${NODE}/state`, '2');
+    await store.write(`${this.node}/state`, '2');
     if (this.refuses === 'connecting') return;
     // As the driver: what its watch finds when it is registered counts as well.
-    await store.watch(`${NODE}/hotplug-status`, () => void this.#connect());
+    await store.watch(`${this.node}/hotplug-status`, () => void this.#connect());
   }
 
   async #connect(): Promise<void> {
     const { store } = this.toolstack;
-    const plugged = (await store.read(`${NODE}/hotplug-status`)) === 'connected';
-    if (plugged && this.bound.has(VIF.id)) await store.write(`${NODE}/state`, '4');
+    const plugged = (await store.read(`${this.node}/hotplug-status`)) === 'connected';
+    if (plugged && this.bound.has(VIF.id)) await store.write(`${this.node}/state`, '4');
   }
 
   async #letGo(): Promise<void> {
-    await using xen = this.hypervisor.open(0);
+    await using xen = this.hypervisor.open(this.#domid);
     await using _netback = await this.#serve(xen, ({ id }) => id === VIF.id);
   }
 
   async #serve(xen: ModelXen, mine: (vif: VifAddress) => boolean): Promise<Netback> {
     const ownership = new Ownership({
       store: xen.store,
-      domid: 0,
+      domid: this.#domid,
       kernel: this.kernel,
       findTap: () => {
         const found = this.links.get(this.called);

@@ -12,8 +12,8 @@ describe('a vif between the kernel and vifd', () => {
   afterEach(() => world.close());
 
   const read = (path: string) => world.toolstack.store.read(path);
-  const setUp = async (daemon = true): Promise<void> => {
-    world = await HandoverWorld.open();
+  const setUp = async (daemon = true, domid = 0): Promise<void> => {
+    world = await HandoverWorld.open(domid);
     if (daemon) await world.startDaemon();
   };
 
@@ -22,7 +22,7 @@ describe('a vif between the kernel and vifd', () => {
     expect(world.bound.has(VIF.id)).toBe(false);
     expect(world.links.get(VIF.id)).toEqual(SET_UP);
     expect(await world.mark.read()).toEqual({ owner: 'vifd', keep: undefined, attached: process.pid });
-    expect(await read(`${NODE}/state`)).toBe('4');
+    expect(await read(`${world.node}/state`)).toBe('4');
     const before = world.guest.txResponses().length;
     world.guest.send([{ size: 60 }]);
     await expect.poll(() => world.guest.txResponses().length).toBe(before + 1);
@@ -33,8 +33,8 @@ describe('a vif between the kernel and vifd', () => {
     expect(world.bound.has(VIF.id)).toBe(true);
     expect(world.links.get(VIF.id)).toEqual(SET_UP);
     expect(await world.mark.read()).toMatchObject({ keep: undefined });
-    expect(await read(`${NODE}/state`)).toBe('4');
-    expect(await read(`${NODE}/hotplug-status`)).toBe('connected');
+    expect(await read(`${world.node}/state`)).toBe('4');
+    expect(await read(`${world.node}/hotplug-status`)).toBe('connected');
   }
 
   it('is adopted with its bridge, address, MTU and the flags of its port, and released again', async () => {
@@ -45,6 +45,35 @@ describe('a vif between the kernel and vifd', () => {
       expect(await release(world.parts(), VIF)).toMatchObject({ vif: 'vif7.0', ...SET_UP });
       await expectKernels();
     }
+  });
+
+  describe('in a driver domain', () => {
+    it('is adopted and released by the rights that this domain has', async () => {
+      await setUp(true, 1);
+      for (let i = 0; i < 2; i++) {
+        expect(await adopt(world.parts(), VIF)).toMatchObject({ vif: 'vif7.0', ...SET_UP });
+        await expectVifds();
+        expect(await release(world.parts(), VIF)).toMatchObject({ vif: 'vif7.0', ...SET_UP });
+        await expectKernels();
+      }
+    });
+
+    it('is released without a vifd', async () => {
+      await setUp(true, 1);
+      await adopt(world.parts(), VIF);
+      await world.killDaemon();
+      await release(world.parts(), VIF);
+      await expectKernels();
+    });
+
+    it('is not adopted once its guest has gone, of which the store may not be read any more', async () => {
+      await setUp(true, 1);
+      await world.toolstack.store.rm(FRONT);
+      await expect(adopt(world.parts(), VIF)).rejects.toMatchObject({
+        code: 'ERR_OWNER',
+        message: expect.stringMatching(/its guest is not connected/),
+      });
+    });
   });
 
   it('keeps the name that the toolstack gave its interface, there and back', async () => {

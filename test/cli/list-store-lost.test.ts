@@ -4,7 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { encodeMessage, encodeStrings, MessageDecoder, MessageType } from '../../lib/xen/store/wire.js';
+import { encodeMessage, MessageDecoder, MessageType } from '../../lib/xen/store/wire.js';
 
 const CLI = 'dist/vifd.cjs';
 
@@ -23,7 +23,7 @@ it.skipIf(!existsSync(CLI))(
       socket.on('data', (chunk) => {
         for (const { type, requestId, transactionId } of decoder.push(chunk)) {
           if (type !== MessageType.GET_DOMAIN_PATH && !well) socket.destroy();
-          const payload = type === MessageType.DIRECTORY ? Buffer.alloc(0) : encodeStrings('x');
+          const payload = type === MessageType.DIRECTORY ? Buffer.alloc(0) : Buffer.from('0');
           if (socket.writable) socket.write(encodeMessage({ type, requestId, transactionId, payload }));
         }
       });

@@ -43,14 +43,16 @@ export class RawGuest {
   /** For both rings, or one for each. */
   #channels: EventChannel[] = [];
   events = 0;
+  readonly #backendDomid: number;
 
-  constructor(xen: Xen) {
+  constructor(xen: Xen, backendDomid = 0) {
     this.xen = xen;
+    this.#backendDomid = backendDomid;
     this.domid = xen.domid;
     this.pages = xen.shares!.allocate(PAGES);
     this.#tx = xen.shares!.allocate(1);
     this.#rx = xen.shares!.allocate(1);
-    for (let page = 0; page < PAGES; page++) this.#refs.push(this.pages.grant(page, 0, 'write'));
+    for (let page = 0; page < PAGES; page++) this.#refs.push(this.pages.grant(page, backendDomid, 'write'));
     for (const ring of [this.#tx, this.#rx]) {
       ring.u32[RING_REQ_EVENT] = 1;
       ring.u32[RING_RSP_EVENT] = 1;
@@ -60,22 +62,22 @@ export class RawGuest {
   /** Grants the rings and opens channels for the backend. @returns what a frontend writes into the store of them. */
   offer(channels: 1 | 2 = 1): Record<string, string> {
     this.#channels = Array.from({ length: channels }, (_, i) =>
-      this.xen.events.bindUnbound(0, () => {
+      this.xen.events.bindUnbound(this.#backendDomid, () => {
         this.events++;
         this.#channels[i]?.unmask();
       }),
     );
     const [tx, rx] = this.#channels.map(({ port }) => `${port}`);
     return {
-      'tx-ring-ref': `${this.#tx.grant(0, 0, 'write')}`,
-      'rx-ring-ref': `${this.#rx.grant(0, 0, 'write')}`,
+      'tx-ring-ref': `${this.#tx.grant(0, this.#backendDomid, 'write')}`,
+      'rx-ring-ref': `${this.#rx.grant(0, this.#backendDomid, 'write')}`,
       ...(rx === undefined ? { 'event-channel': tx } : { 'event-channel-tx': tx, 'event-channel-rx': rx }),
     };
   }
 
   /** Writes the store nodes of both ends as a toolstack and a connected guest leave them. */
   async connect(toolstack: Xen, keys: Record<string, string> = {}): Promise<void> {
-    const back = backendVifPath(0, this.domid, 0);
+    const back = backendVifPath(this.#backendDomid, this.domid, 0);
     const front = frontendVifPath(this.domid, 0);
     const frontend: Record<string, string> = {
       backend: back,

@@ -1,6 +1,7 @@
 import type { XenLibraries } from '../../addon.js';
 import type { VifdError } from '../../errors.js';
 import { openStore } from '../store/client.js';
+import { ownDomid } from '../store/own-domid.js';
 import type { Store, Xen } from '../types.js';
 import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
@@ -47,7 +48,7 @@ export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
     const libraries = loadLibraries(librariesFrom(options.libraries));
     const devices = openDevices(libraries, undo);
     const store = options.store ?? (await openOwnStore(options, undo));
-    const domid = options.domid ?? (await ownDomid(libraries, store));
+    const domid = options.domid ?? (await domidIn(libraries, store));
     return new NativeXen({ ...devices, store, domid, libraries });
   } catch (error) {
     for (const step of undo.reverse()) await step();
@@ -87,17 +88,9 @@ function closing(store: Store): () => PromiseLike<void> {
   return () => store[Symbol.asyncDispose]();
 }
 
-/**
- * A domain reads its number from the relative path `domid` (docs/misc/xenstore-paths.pandoc). Sockets take no
- * relative paths: who has one is dom0, or a store domain's client, which must say.
- */
-async function ownDomid(libraries: XenLibraries, store: Store): Promise<number> {
-  if (libraries.openShares !== undefined) return Number(process.env.XENSIM_DOMID ?? 0);
-  try {
-    return Number((await store.read('domid')) ?? 0);
-  } catch {
-    return 0;
-  }
+/** A simulated Xen has no domains of its own: the environment says which one this process is. */
+function domidIn(libraries: XenLibraries, store: Store): Promise<number> | number {
+  return libraries.openShares === undefined ? ownDomid(store) : Number(process.env.XENSIM_DOMID ?? 0);
 }
 
 class NativeXen implements Xen {

@@ -1,0 +1,30 @@
+import { VifdError } from '../../errors.js';
+import type { StoreView } from '../types.js';
+
+/** The first number that is no domain's own: DOMID_FIRST_RESERVED (xen.h). */
+const DOMIDS = 0x7ff0;
+
+/**
+ * Returns the number of the domain that the store is read from. A domain has it at the relative path `domid`
+ * (docs/misc/xenstore-paths.pandoc). On xenstored's socket a relative path means nothing (EINVAL from the C xenstored, no node in
+ * oxenstored): who has the socket is dom0.
+ * @throws VifdError ERR_STORE for what is no number of a domain, and whatever else reading throws.
+ */
+export async function ownDomid(store: Pick<StoreView, 'read'>): Promise<number> {
+  const text = (await readOwn(store)) ?? '0';
+  const domid = /^\d{1,5}$/.test(text) ? Number(text) : DOMIDS;
+  if (domid < DOMIDS) return domid;
+  const message =
+    `xenstore says ${JSON.stringify(text.slice(0, 64))} where this domain's number is to be (\`xenstore-read domid\`): ` +
+    'write it there, or name the xenstored of this domain in XENSTORED_PATH.';
+  throw new VifdError('ERR_STORE', message);
+}
+
+async function readOwn(store: Pick<StoreView, 'read'>): Promise<string | undefined> {
+  try {
+    return await store.read('domid');
+  } catch (error) {
+    if (error instanceof VifdError && error.errno === 'EINVAL') return undefined;
+    throw error;
+  }
+}
