@@ -83,6 +83,13 @@ function runTests(): void {
     expect(vifs).toMatchObject([{ id: 'vif7.0', domid: 7, state: 'connected' }]);
   });
 
+  it('`vifd check` looks at what only a driver domain needs', () => {
+    const { checks } = JSON.parse(verb('check', '--json').stdout);
+    expect(checks).toContainEqual({ name: 'xenstore', state: 'ok', found: 'answers, to domain 1' });
+    expect(checks).toContainEqual(expect.objectContaining({ name: 'driver domain', state: 'warn' }));
+    expect(checks).toContainEqual(expect.objectContaining({ name: 'xl devd', remedy: expect.any(String) }));
+  });
+
   it('`vifd list` shows a vif whose guest’s end was removed, which reads as EACCES', async () => {
     await store.rm('/local/domain/7/device/vif/0');
     expect(listed()).toMatchObject([{ vif: 'vif7.0', frontend: 'Unknown' }]);

@@ -34,8 +34,8 @@ export function hotplugCheck(root: string): Check {
 }
 
 /**
- * A tap has a carrier while a process has it open. A bridge of taps alone loses its own with them, and dom0 its neighbours
- * on it: dom0's own connections to guests then stall for seconds; those between guests do not.
+ * A tap has a carrier while a process has it open. A bridge of taps alone loses its own with them, and this domain its neighbours
+ * on it: its own connections to guests then stall for seconds; those between guests do not.
  */
 export function bridgesCheck(root: string): Check {
   const name = 'bridges';
@@ -51,7 +51,7 @@ export function bridgesCheck(root: string): Check {
   return {
     name,
     state: 'warn',
-    found: `${alone.join(', ')}: no port but vifs, so the carrier goes while vifd is away, and with it dom0's neighbours`,
+    found: `${alone.join(', ')}: no port but vifs, so the carrier goes while vifd is away, and with it this domain's neighbours`,
     remedy: `give it an uplink, or \`ip link add ${first}-up type dummy && ip link set ${first}-up master ${first} up\``,
   };
 }

@@ -1,5 +1,7 @@
 import { type LibrariesFound, probeLibraries } from '../../xen/native/probe.js';
 import { openStore } from '../../xen/store/client.js';
+import { ownDomid } from '../../xen/store/own-domid.js';
+import { driverDomainChecks } from './driver-domain.js';
 import { openError, readText } from './files.js';
 import type { Check, CheckOptions } from './types.js';
 
@@ -14,7 +16,7 @@ export async function xenChecks(options: CheckOptions): Promise<Check[]> {
         deviceCheck(root, '/dev/xen/gntdev', 'xen-gntdev'),
         deviceCheck(root, '/dev/xen/evtchn', 'xen-evtchn'),
       ];
-  return [...checks, ...devices, await storeCheck(options.store)];
+  return [...checks, ...devices, ...(await storeChecks(root, options.store))];
 }
 
 /** What the addon said of itself and of the libraries. */
@@ -46,7 +48,7 @@ export function hypervisorCheck(root: string): Check {
   const part = (file: string) => readText(`${root}/sys/hypervisor/version/${file}`) ?? '?';
   // Only dom0's is zero; others have one of their own.
   const isDom0 = /^[0-]+$/.test(readText(`${root}/sys/hypervisor/uuid`) ?? '');
-  const role = isDom0 ? 'dom0' : 'a domain of its own, which the toolstack must have made a driver domain';
+  const role = isDom0 ? 'dom0' : 'another domain than dom0';
   return { name, state: 'ok', found: `Xen ${part('major')}.${part('minor')}; this is ${role}` };
 }
 
@@ -64,16 +66,17 @@ function deviceRemedy(errno: string, module: string): string {
   return `\`modprobe ${module}\``;
 }
 
-async function storeCheck(path: string | undefined): Promise<Check> {
+async function storeChecks(root: string, path: string | undefined): Promise<Check[]> {
   const name = 'xenstore';
   try {
-    const store = await openStore(path === undefined ? {} : { path });
-    await store[Symbol.asyncDispose]();
-    return { name, state: 'ok', found: 'answers' };
+    await using store = await openStore(path === undefined ? {} : { path });
+    const domid = await ownDomid(store);
+    const answers: Check = { name, state: 'ok', found: `answers, to domain ${domid}` };
+    return domid === 0 ? [answers] : [answers, ...(await driverDomainChecks(root, store, domid))];
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     // Its two sentences: what was tried, and what to do.
     const [found = error.message, remedy] = error.message.split(/(?<=\))\. /);
-    return { name, state: 'missing', found, remedy: remedy?.replace(/\.$/, '') ?? 'start xenstored' };
+    return [{ name, state: 'missing', found, remedy: remedy?.replace(/\.$/, '') ?? 'start xenstored' }];
   }
 }

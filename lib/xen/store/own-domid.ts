@@ -15,8 +15,8 @@ export async function ownDomid(store: Pick<StoreView, 'read'>): Promise<number> 
   const domid = /^\d{1,5}$/.test(text) ? Number(text) : DOMIDS;
   if (domid < DOMIDS) return domid;
   const message =
-    `xenstore says ${JSON.stringify(text.slice(0, 64))} where this domain's number is to be (\`xenstore-read domid\`): ` +
-    'write it there, or name the xenstored of this domain in XENSTORED_PATH.';
+    `xenstore has ${JSON.stringify(text.slice(0, 64))} as the number of this domain (\`xenstore-read domid\`). ` +
+    'Write it there, or name the xenstored of this domain in XENSTORED_PATH.';
   throw new VifdError('ERR_STORE', message);
 }
 
