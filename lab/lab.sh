@@ -7,6 +7,7 @@
 #   --guests N      start guests g1 to gN before COMMAND (default 0)
 #   --no-netback    leave the kernel's xen-netback out
 #   --systemd       dom0's first process is systemd, and Debian's own script starts Xen's userland
+#   --driver-domain dom0 also gets a second disk, /dev/vdb: a root for a driver domain (see GUEST_DISK in `guest`)
 #   --peer          dom0 also gets QEMU 10's netback (see `guest peer`)
 #   --out DIR       writable at /mnt/out in dom0; afterwards DIR/lab holds the logs
 #   --timeout S     end after that many seconds (default 600)
@@ -26,13 +27,14 @@ usage() {
   exit 2
 }
 
-prepare=0 guests=0 netback=1 systemd=0 peer=0 out='' timeout=600 cpus=2 mem=3072
+prepare=0 guests=0 netback=1 systemd=0 peer=0 driver_domain=0 out='' timeout=600 cpus=2 mem=3072
 while [ $# -gt 0 ]; do
   case $1 in
     --prepare) prepare=1 ;;
     --no-netback) netback=0 ;;
     --systemd) systemd=1 ;;
     --peer) peer=1 ;;
+    --driver-domain) driver_domain=1 ;;
     --guests | --out | --timeout | --cpus | --mem)
       [ $# -ge 2 ] || usage
       declare "${1#--}=$2"
@@ -68,4 +70,4 @@ mkdir -p "$out/lab"
 if [ $# = 1 ]; then printf '%s\n' "$1"; else printf '%q ' "$@"; fi >"$out/lab/command"
 printf 'guests=%q\nnetback=%q\n' "$guests" "$netback" >"$out/lab/settings"
 
-boot "$(realpath "$lab/..")" "$out" "$timeout" "$cpus" "$mem" "$systemd"
+boot "$(realpath "$lab/..")" "$out" "$timeout" "$cpus" "$mem" "$systemd" "$driver_domain"

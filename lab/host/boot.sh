@@ -11,7 +11,7 @@ readonly DOM0_MEM=1536
 
 machine=
 
-# boot SHARE OUT TIMEOUT CPUS MEM SYSTEMD: exits with the command's exit code.
+# boot SHARE OUT TIMEOUT CPUS MEM SYSTEMD DRIVER_DOMAIN: exits with the command's exit code.
 boot() {
   local share=$1 out=$2 timeout=$3 status=0
   # dom0 writes to a pipe of its own: QEMU makes what it writes to non-blocking, and stdout is not ours alone.
@@ -19,6 +19,7 @@ boot() {
   cat "$work/output" &
   local reader=$!
   qemu_command "$share" "$out" "$4" "$5" "$6"
+  [ "$7" = 0 ] || add_driver_domain_disk
   timeout -k 5 "$timeout" "${qemu[@]}" </dev/null >"$out/lab/qemu" 2>&1 &
   machine=$!
   wait "$machine" || status=$?
@@ -75,6 +76,11 @@ qemu_command() {
     -fsdev "local,id=out,path=$(escaped "$out"),security_model=none" -device virtio-9p-pci,fsdev=out,mount_tag=out
     -device virtio-serial-pci -chardev "file,id=output,path=$(escaped "$work/output")"
     -device virtserialport,chardev=output,name=lab.output)
+}
+
+# One more copy of dom0's disk, thrown away like the other.
+add_driver_domain_disk() {
+  qemu+=(-drive "if=none,id=domain,file=$(escaped "$cache/dom0.ext4"),format=raw,snapshot=on,cache=unsafe" -device 'virtio-blk-pci,drive=domain')
 }
 
 # How much of the emulator's memory is for code that it has translated. When it is full all is thrown away and translated

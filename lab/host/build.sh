@@ -38,6 +38,7 @@ mkdir -p "$work/dom0"
 dom0_root "$base" "$work/dom0" "$node"
 guest_initrd "$base" "$work/dom0" "$work/dom0/lab/guest-initrd.gz"
 dom0_initrd "$base" "$work/initrd" "$cache/initrd.gz"
+cp "$cache/initrd.gz" "$work/dom0/lab/root-initrd.gz"
 
 size=$(du -sm "$work/dom0" | cut -f1)
 rm -f "$cache/dom0.ext4"

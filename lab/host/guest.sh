@@ -13,6 +13,7 @@ guest_initrd() {
   modules_of "$base" xen-netfront | xargs -I{} cp {} "$folder/modules/"
   echo 'root:x:0:0:root:/root:/bin/sh' >"$folder/etc/passwd"
   install -m755 "$lab/guest/init" "$folder/init"
+  install -m755 "$lab/guest/agent" "$folder/bin/lab-agent"
   pack_initrd "$folder" "$3"
 }
 

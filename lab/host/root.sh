@@ -1,9 +1,9 @@
-# Sourced by build.sh: dom0's root, and the initramfs that reaches it.
+# Sourced by build.sh: dom0's root, which is a driver domain's too, and the initramfs that reaches it.
 # shellcheck shell=bash disable=SC2154 # build.sh sets lab
 
 readonly DOM0_MODULES="virtio_console 9pnet_virtio 9p xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd
-  tun bridge veth dummy xen-netback"
-readonly ROOT_MODULES="virtio_pci virtio_blk crc32c_generic ext4"
+  tun bridge veth dummy xen-netback xen-blkback"
+readonly ROOT_MODULES="virtio_pci virtio_blk xen-blkfront crc32c_generic ext4"
 
 # dom0_root BASE ROOT NODE
 dom0_root() {
@@ -15,7 +15,8 @@ dom0_root() {
   [ ! -d "$base/peer" ] || install -m755 "$base/peer/usr/libexec/xen-qemu-system-i386" "$root/usr/local/bin/qemu-netback"
   install -m755 "$lab/dom0/init" "$root/sbin/lab-init"
   install -m755 "$lab/dom0/guest" "$root/usr/local/bin/guest"
-  install -m644 "$lab"/dom0/lab.{service,target} "$root/etc/systemd/system/"
+  install -m755 "$lab/guest/agent" "$root/usr/local/bin/lab-agent"
+  install -m644 "$lab"/dom0/lab.{service,target} "$lab"/guest/lab-agent.{service,target} "$root/etc/systemd/system/"
   # As lab-init starts it: guests speak through their console's log.
   echo 'XENCONSOLED_ARGS="--log=guest --log-dir=/var/log/xen/console"' >>"$root/etc/default/xen"
   mkdir -p "$root"/mnt/{vifd,out} "$root/var/log/xen/console" "$root/lab"

@@ -5,58 +5,107 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it, vi } from 'vitest';
 import { answer, errnoToAnswer } from '../../lib/xen/model/store/requests.js';
+import type { StoreSession } from '../../lib/xen/model/store/session.js';
 import { ModelStore } from '../../lib/xen/model/store/store.js';
 import { StoreClient } from '../../lib/xen/store/client.js';
 import { connectDevice, type DeviceIo } from '../../lib/xen/store/device.js';
 import { connectFirst } from '../../lib/xen/store/transport.js';
-import { encodeMessage, encodeStrings, MessageDecoder, MessageType } from '../../lib/xen/store/wire.js';
+import {
+  encodeMessage,
+  encodeStrings,
+  type Message,
+  MessageDecoder,
+  MessageType,
+} from '../../lib/xen/store/wire.js';
 import { settle } from './contract.js';
 
 interface FakeDevice extends DeviceIo {
-  closed: boolean;
+  /** Descriptors that are open. */
+  readonly opened: Set<number>;
   /** xenstored behind the ring is gone: what is written now is read by nothing. */
   deaf: boolean;
 }
 
+/** What the driver has of one open descriptor (struct xenbus_file_priv). */
+interface OpenFile {
+  readonly session: StoreSession;
+  readonly output: Buffer[];
+  /** The message that was written last. A request is sent from here later, whatever is here then. */
+  buffer: Buffer;
+  /** Requests that were sent, or are to be, and have no response. */
+  due: number;
+}
+
 /**
- * /dev/xen/xenbus as the driver behaves: one message a write, header and payload within 4096 bytes, a refused watch
- * fails its write, a read without data gives nothing. A model's store is behind it.
+ * /dev/xen/xenbus as the driver behaves since Linux 4.11: one message a write, header and payload within 4096 bytes, a refused
+ * watch fails its write, a read without data gives nothing. A request that is written before the last was sent takes its place in
+ * the buffer; a watch while a response is due stops the driver for good. A model's store is behind it.
  */
 function fakeDevice(store: ModelStore): FakeDevice {
-  const output: Buffer[] = [];
-  const session = store.connect(0, {
-    onEvent: ({ token }, path) => {
-      const payload = encodeStrings(path, token);
-      setImmediate(() => output.push(encodeMessage({ type: 15, requestId: 0, transactionId: 0, payload })));
-    },
-    onReleased: () => {},
-    onLost: () => {},
-  });
+  const files = new Map<number, OpenFile>();
+  let stopped = false;
+  let lastFd = 98;
   const refuse = (errno: number): never => {
     throw Object.assign(new Error('refused by the driver'), { errno: -errno });
   };
+  const respond = (file: OpenFile, { type, requestId, transactionId, payload }: Message): void => {
+    const of = { requestId, transactionId };
+    try {
+      const response = answer(file.session, { type, ...of, payload });
+      file.output.push(encodeMessage({ type, ...of, payload: response }));
+    } catch (error) {
+      if (type === MessageType.WATCH) refuse(22);
+      const errno = encodeStrings(errnoToAnswer(error));
+      file.output.push(encodeMessage({ type: MessageType.ERROR, ...of, payload: errno }));
+    }
+  };
+  const fileOf = (fd: number): OpenFile => files.get(fd) ?? refuse(9);
   return {
-    closed: false,
+    opened: new Set(),
     deaf: false,
-    open: async () => 99,
-    read: (_fd, into) => output.shift()?.copy(into) ?? 0,
-    async write(_fd, bytes) {
-      if (bytes.length > 4096) refuse(22);
-      if (this.deaf) return;
-      const messages = new MessageDecoder().push(bytes);
-      expect(messages).toHaveLength(1);
-      const { type, requestId, transactionId } = messages[0]!;
-      try {
-        const payload = answer(session, messages[0]!);
-        output.push(encodeMessage({ type, requestId, transactionId, payload }));
-      } catch (error) {
-        if (type === MessageType.WATCH) refuse(22);
-        const payload = encodeStrings(errnoToAnswer(error));
-        output.push(encodeMessage({ type: MessageType.ERROR, requestId, transactionId, payload }));
-      }
+    async open() {
+      lastFd += 1;
+      this.opened.add(lastFd);
+      const output: Buffer[] = [];
+      const session = store.connect(0, {
+        onEvent: ({ token }, path) => {
+          const payload = encodeStrings(path, token);
+          const event = encodeMessage({ type: 15, requestId: 0, transactionId: 0, payload });
+          setImmediate(() => stopped || output.push(event));
+        },
+        onReleased: () => {},
+        onLost: () => {},
+      });
+      files.set(lastFd, { session, output, buffer: Buffer.alloc(0), due: 0 });
+      return lastFd;
     },
-    async close() {
-      this.closed = true;
+    read: (fd, into) => fileOf(fd).output.shift()?.copy(into) ?? 0,
+    async write(fd, bytes) {
+      if (bytes.length > 4096) refuse(22);
+      const file = fileOf(fd);
+      file.buffer = bytes;
+      const [message, ...more] = new MessageDecoder().push(bytes);
+      expect(more).toEqual([]);
+      if (message === undefined) return refuse(22);
+      const { type } = message;
+      const isWatch = type === MessageType.WATCH || type === MessageType.UNWATCH;
+      if (isWatch && file.due > 0) stopped = true;
+      if (this.deaf && !isWatch) file.due += 1;
+      if (this.deaf || stopped) return;
+      if (isWatch) return respond(file, message);
+      file.due += 1;
+      setImmediate(() => {
+        if (stopped || !files.has(fd)) return;
+        file.due -= 1;
+        const payload = Buffer.alloc(message.payload.length);
+        file.buffer.copy(payload, 0, 16);
+        respond(file, { ...message, payload });
+      });
+    },
+    async close(fd) {
+      this.opened.delete(fd);
+      fileOf(fd).session.close();
+      files.delete(fd);
     },
   };
 }
@@ -78,7 +127,27 @@ it('speaks to the device one message a write, and hears refusals and events', as
   await expect(store.write('/a', 'x'.repeat(4096 - 16 - 2))).rejects.toMatchObject({ errno: 'E2BIG' });
   await store[Symbol.asyncDispose]();
   await settle();
-  expect(io.closed).toBe(true);
+  expect(io.opened.size).toBe(0);
+});
+
+it('asks one thing at a time: the driver mixes requests up, and stops at a watch while a response is due', async () => {
+  const io = fakeDevice(new ModelStore());
+  await using store = await StoreClient.open(() => connectDevice('/dev/xen/xenbus', undefined, io));
+  const keys = Array.from({ length: 30 }, (_, i) => `/keys/${'x'.repeat(i % 5)}${i}`);
+  await Promise.all(keys.map((key) => store.write(key, `of ${key}`)));
+  const paths = new Set<string>();
+  const [values, watches] = await Promise.all([
+    Promise.all(keys.map((key) => store.read(key))),
+    Promise.all(keys.map((key) => store.watch(key, (path) => paths.add(path)))),
+    store.transaction(async (view) => {
+      await Promise.all(keys.map((key) => view.write(`${key}/inside`, key)));
+    }),
+  ]);
+  expect(values).toEqual(keys.map((key) => `of ${key}`));
+  await Promise.all([...watches.map((watch) => watch.close()), ...keys.map((key) => store.rm(key))]);
+  expect(await store.list('/keys')).toEqual([]);
+  expect([...paths]).toEqual(expect.arrayContaining(keys));
+  expect(io.opened.size).toBe(1);
 });
 
 it('reads a real descriptor by asking again and again, and stops at the end', async () => {
@@ -88,22 +157,27 @@ it('reads a real descriptor by asking again and again, and stops at the end', as
     await promisify(execFile)('mkfifo', [path]);
     // A FIFO that is open for both directions gives back what it is given, and EAGAIN before that.
     const device = await connectFirst([path]);
-    let received = '';
+    const received: string[] = [];
+    const decoder = new MessageDecoder();
+    const send = (text: string) =>
+      device.send(
+        encodeMessage({ type: MessageType.READ, requestId: 1, transactionId: 0, payload: Buffer.from(text) }),
+      );
     device.start({
       onData: (chunk) => {
-        received += chunk.toString();
+        received.push(...decoder.push(chunk).map(({ payload }) => payload.toString()));
       },
       onLost: (cause) => expect.unreachable(String(cause)),
     });
     await settle();
-    device.send(Buffer.from('one '));
-    device.send(Buffer.from('two'));
-    await vi.waitFor(() => expect(received).toBe('one two'));
+    send('one');
+    send('two');
+    await vi.waitFor(() => expect(received).toEqual(['one', 'two']));
     device.close();
     device.close();
-    device.send(Buffer.from('late'));
+    send('late');
     await settle();
-    expect(received).toBe('one two');
+    expect(received).toEqual(['one', 'two']);
   } finally {
     await rm(directory, { recursive: true });
   }
@@ -128,5 +202,5 @@ it('reports a xenstored that is gone behind the ring, and asks its successor for
   expect(await client.read('/a')).toBe('1');
   expect(heard).toEqual(['ETIMEDOUT', undefined, 'ECONNRESET', undefined]);
   expect(devices).toHaveLength(2);
-  await vi.waitFor(() => expect(first.closed).toBe(true));
+  await vi.waitFor(() => expect(first.opened.size).toBe(0));
 });

@@ -10,7 +10,14 @@
 import { close, constants, open, readSync, write } from 'node:fs';
 import { promisify } from 'node:util';
 import type { Transport, TransportHandlers } from './transport.js';
-import { encodeMessage, encodeStrings, errnoName, HEADER_BYTES, MessageType } from './wire.js';
+import {
+  encodeMessage,
+  encodeStrings,
+  errnoName,
+  HEADER_BYTES,
+  MessageDecoder,
+  MessageType,
+} from './wire.js';
 
 /** Calls `onReadable` whenever `fd` may be readable, spuriously if need be, until disposed. */
 export type Readiness = (fd: number, onReadable: () => void) => PolledFd;
@@ -44,33 +51,109 @@ export async function connectDevice(
   return new DeviceTransport(path, await io.open(path), readiness, io);
 }
 
+/**
+ * One descriptor for everything, and while that waits for a response, one more for each probe of the watchdog: a xenstored that was
+ * started again does not respond to what its predecessor had taken, and only a request of its own shows that it is there.
+ */
 class DeviceTransport implements Transport {
   readonly path: string;
   readonly payloadMax = DEVICE_PAYLOAD_MAX;
-  readonly #fd: number;
   readonly #io: DeviceIo;
   readonly #readiness: Readiness;
-  readonly #buffer = Buffer.allocUnsafe(READ_BYTES);
+  readonly #main: Channel;
+  #aside: Channel | undefined;
   #handlers: TransportHandlers | undefined;
-  #polled: PolledFd | undefined;
-  /** The writes so far: the device takes one message a write, in order. */
-  #written: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(path: string, fd: number, readiness: Readiness, io: DeviceIo) {
     this.path = path;
-    this.#fd = fd;
-    this.#readiness = readiness;
     this.#io = io;
+    this.#readiness = readiness;
+    this.#main = new Channel(path, fd, io);
   }
 
   start(handlers: TransportHandlers): void {
     this.#handlers = handlers;
-    this.#polled = this.#readiness(this.#fd, () => this.#read());
+    this.#start(this.#main);
   }
 
   send(message: Buffer): void {
-    this.#written = this.#written.then(() => this.#write(message));
+    if (this.#closed) return;
+    if (isProbe(message) && this.#main.waits) void this.#probe(message);
+    else this.#main.send(message);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#main.close();
+    this.#aside?.close();
+  }
+
+  async #probe(message: Buffer): Promise<void> {
+    this.#aside?.close();
+    try {
+      const aside = new Channel(this.path, await this.#io.open(this.path), this.#io);
+      if (this.#closed) return aside.close();
+      this.#aside = aside;
+      this.#start(aside);
+      aside.send(message);
+    } catch (error) {
+      // It shows nothing then: the silence goes on, and the watchdog ends it.
+      process.emitWarning(`Opening ${this.path} failed: ${String(error)}`);
+    }
+  }
+
+  #start(channel: Channel): void {
+    channel.start(this.#readiness, {
+      onData: (chunk) => this.#handlers?.onData(chunk),
+      onLost: (cause) => {
+        if (this.#closed) return;
+        this.close();
+        this.#handlers?.onLost(cause);
+      },
+    });
+  }
+}
+
+/**
+ * A descriptor of the device. A request is written when the one before has its response, as libxenstore does; the driver (Linux 4.11
+ * and later) cannot do with more. It sends a request from the buffer into which it copies the next (xenbus_dev_request_and_reply), so
+ * that xenstored may read a part of another path. And it takes a response under the lock that it holds while it registers a watch
+ * (xenbus_dev_queue_reply, xenbus_file_write): the two wait for each other, and no program of the domain has a xenstore until it reboots.
+ */
+class Channel {
+  readonly #path: string;
+  readonly #fd: number;
+  readonly #io: DeviceIo;
+  readonly #buffer = Buffer.allocUnsafe(READ_BYTES);
+  /** Of what was read, for the responses in it. */
+  readonly #decoder = new MessageDecoder();
+  readonly #waiting: Buffer[] = [];
+  #handlers: TransportHandlers | undefined;
+  #polled: PolledFd | undefined;
+  #asked = false;
+  #written: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(path: string, fd: number, io: DeviceIo) {
+    this.#path = path;
+    this.#fd = fd;
+    this.#io = io;
+  }
+
+  /** A request has no response yet. */
+  get waits(): boolean {
+    return this.#asked;
+  }
+
+  start(readiness: Readiness, handlers: TransportHandlers): void {
+    this.#handlers = handlers;
+    this.#polled = readiness(this.#fd, () => this.#read());
+  }
+
+  send(message: Buffer): void {
+    this.#waiting.push(message);
+    this.#next();
   }
 
   close(): void {
@@ -80,17 +163,24 @@ class DeviceTransport implements Transport {
     // A write that is under way must end before its number can mean another file.
     this.#written = this.#written
       .then(() => this.#io.close(this.#fd))
-      .catch((error: unknown) => process.emitWarning(`Closing ${this.path} failed: ${String(error)}`));
+      .catch((error: unknown) => process.emitWarning(`Closing ${this.#path} failed: ${String(error)}`));
+  }
+
+  #next(): void {
+    if (this.#asked || this.#closed) return;
+    const message = this.#waiting.shift();
+    if (message === undefined) return;
+    this.#asked = true;
+    this.#written = this.#write(message);
   }
 
   async #write(message: Buffer): Promise<void> {
-    if (this.#closed) return;
     try {
       await this.#io.write(this.#fd, message);
       this.#polled?.hurry();
     } catch (error) {
       // The driver refuses some requests, watches above all, by failing the write instead of with an ERROR reply.
-      if (!this.#closed) this.#handlers?.onData(refusal(message, error));
+      if (!this.#closed) this.#heard(refusal(message, error));
     }
   }
 
@@ -98,14 +188,27 @@ class DeviceTransport implements Transport {
     if (this.#closed) return;
     try {
       const length = this.#io.read(this.#fd, this.#buffer);
+      if (length === 0) return;
       // Messages may share memory with their chunk, and the buffer is used again.
-      if (length > 0) this.#handlers?.onData(Buffer.from(this.#buffer.subarray(0, length)));
-      if (length > 0) this.#polled?.hurry();
+      this.#heard(Buffer.from(this.#buffer.subarray(0, length)));
+      this.#polled?.hurry();
     } catch (error) {
       this.close();
       this.#handlers?.onLost(error as Error);
     }
   }
+
+  #heard(chunk: Buffer): void {
+    // What breaks the protocol ends the connection there, and here nothing is decoded any more.
+    this.#handlers?.onData(chunk);
+    if (this.#closed) return;
+    if (this.#decoder.push(chunk).some(({ type }) => type !== MessageType.WATCH_EVENT)) this.#asked = false;
+    this.#next();
+  }
+}
+
+function isProbe(message: Buffer): boolean {
+  return message.readUInt32LE(0) === MessageType.GET_DOMAIN_PATH;
 }
 
 function refusal(message: Buffer, error: unknown): Buffer {
