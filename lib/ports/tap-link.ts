@@ -70,6 +70,8 @@ export class TapFollower implements Disposable {
   /** As it was last looked at. */
   #seen: readonly (Interface | undefined)[] = [];
   #told: string | undefined;
+  /** As the store had it last. */
+  #expected: TapExpectation | undefined;
   #made: MadeDevice | undefined;
   #over = false;
 
@@ -245,11 +247,13 @@ export class TapFollower implements Disposable {
     }
     const isOld = () => this.#over || interfaces().known(link.index) !== this.#seen[0];
     const late = setTimeout(() => {
-      if (fault !== undefined && !isOld()) this.#tell(fault, false);
+      // While a script is known to be at work, a store that responds late says so again.
+      if (fault !== undefined && this.#expected !== 'nothing' && !isOld()) this.#tell(fault, false);
     }, STORE_MS).unref();
     expects()
       .then(
         (expected) => {
+          this.#expected = expected;
           if (isOld()) return;
           const waits = expected === 'nothing';
           // The script's end is in the store, and no message of the interface's.

@@ -210,6 +210,14 @@ function tests(): void {
     expect(heard.filter((text) => text !== '')).toHaveLength(count);
   });
 
+  it('being taken down by the script is told once at most where the store responds late', async () => {
+    const late = () => sleep(500).then(() => 'nothing' as const);
+    const { heard } = follow({ expects: late });
+    ip('link', 'set', 'vif7.0', 'down');
+    await sleep(4000);
+    expect(heard.filter((text) => text !== '').length).toBeLessThan(2);
+  });
+
   it('tells that it is in no bridge where it should be, until it is', async () => {
     const { heard } = follow({ expects: async () => 'bridged' }, unbridged);
     await expect.poll(() => heard).toEqual([expect.stringMatching(/^vif7\.0 is in no bridge.*--bridge/)]);
