@@ -8,6 +8,7 @@
 #   --no-netback    leave the kernel's xen-netback out
 #   --systemd       dom0's first process is systemd, and Debian's own script starts Xen's userland
 #   --driver-domain dom0 also gets a second disk, /dev/vdb: a root for a driver domain (see GUEST_DISK in `guest`)
+#   --xenstored P   P is dom0's xenstored: oxenstored, Debian's default, or xenstored, the one in C
 #   --peer          dom0 also gets QEMU 10's netback (see `guest peer`)
 #   --out DIR       writable at /mnt/out in dom0; afterwards DIR/lab holds the logs
 #   --timeout S     end after that many seconds (default 600)
@@ -27,7 +28,7 @@ usage() {
   exit 2
 }
 
-prepare=0 guests=0 netback=1 systemd=0 peer=0 driver_domain=0 out='' timeout=600 cpus=2 mem=3072
+prepare=0 guests=0 netback=1 systemd=0 peer=0 driver_domain=0 xenstored=oxenstored out='' timeout=600 cpus=2 mem=3072
 while [ $# -gt 0 ]; do
   case $1 in
     --prepare) prepare=1 ;;
@@ -35,7 +36,7 @@ while [ $# -gt 0 ]; do
     --systemd) systemd=1 ;;
     --peer) peer=1 ;;
     --driver-domain) driver_domain=1 ;;
-    --guests | --out | --timeout | --cpus | --mem)
+    --guests | --out | --timeout | --cpus | --mem | --xenstored)
       [ $# -ge 2 ] || usage
       declare "${1#--}=$2"
       shift
@@ -68,6 +69,6 @@ out=$(realpath -m "${out:-$work/out}")
 rm -rf "$out/lab"
 mkdir -p "$out/lab"
 if [ $# = 1 ]; then printf '%s\n' "$1"; else printf '%q ' "$@"; fi >"$out/lab/command"
-printf 'guests=%q\nnetback=%q\n' "$guests" "$netback" >"$out/lab/settings"
+printf 'guests=%q\nnetback=%q\nxenstored=%q\n' "$guests" "$netback" "$xenstored" >"$out/lab/settings"
 
 boot "$(realpath "$lab/..")" "$out" "$timeout" "$cpus" "$mem" "$systemd" "$driver_domain"

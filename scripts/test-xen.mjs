@@ -52,6 +52,13 @@ const BOOTS = [
     prepare: pack,
   },
   {
+    name: 'driver-domain',
+    what: 'vifd is in a driver domain, and the store has the rights and quotas of the C xenstored',
+    options: ['--no-netback', '--driver-domain', '--xenstored', 'xenstored'],
+    seconds: 1500,
+    prepare: pack,
+  },
+  {
     name: 'speed',
     what: "QEMU's netback is there as well",
     options: ['--peer', '--systemd'],

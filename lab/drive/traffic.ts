@@ -87,7 +87,7 @@ export class Session implements Disposable {
     }, PERIOD_MS);
   }
 
-  static open(guest: Guest): Promise<Session> {
+  static open(guest: Pick<Guest, 'address'>): Promise<Session> {
     return new Promise((resolve, reject) => {
       const socket = createConnection({ host: guest.address, port: 7 });
       socket.once('error', reject);

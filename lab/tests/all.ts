@@ -1,5 +1,6 @@
 import { adoptTests } from './adopt.js';
 import { changeTests } from './changes.js';
+import { driverDomainTests } from './driver-domain.js';
 import { frameTests, pvhTest } from './frames.js';
 import type { Test } from './harness.js';
 import { kernelTests } from './kernel.js';
@@ -22,5 +23,6 @@ export const TESTS: readonly Test[] = [
   ...adoptTests,
   pvhTest,
   ...systemdTests,
+  ...driverDomainTests,
   ...speedTests,
 ];

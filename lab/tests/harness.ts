@@ -4,11 +4,12 @@ import { Guest } from '../drive/guest.js';
 import type { Vifd } from '../drive/vifd.js';
 
 /**
- * `alone`: xen-netback is not in dom0, and vifd is a plain process. In the others dom0 runs systemd, and vifd is the shipped unit.
+ * `alone`: xen-netback is not in dom0, and vifd is a plain process. In the next three dom0 runs systemd, and vifd is the shipped unit.
  * `beside`: xen-netback is there. `systemd`: it is absent, and the first test installs vifd. `speed`: it is there, and QEMU's
- * netback. Each is one boot.
+ * netback. `driver-domain`: dom0 has neither systemd nor vifd, and the C xenstored; its first test installs vifd in another domain.
+ * Each is one boot.
  */
-export type Boot = 'alone' | 'beside' | 'systemd' | 'speed';
+export type Boot = 'alone' | 'beside' | 'systemd' | 'driver-domain' | 'speed';
 
 export interface Test {
   readonly name: string;

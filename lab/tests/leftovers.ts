@@ -36,10 +36,10 @@ function nodesOf(store: Store, domid: number): Promise<string[]> {
   return store.list(`/local/domain/0/backend/vif/${domid}`);
 }
 
-/** dom0's ports to a domain, as Xen has them, whichever process bound them. */
-async function portsOf(domid: number): Promise<string[]> {
+/** A domain's ports to another, as Xen has them, whichever process bound them. @param owner dom0 by default. */
+export async function portsOf(domid: number, owner = 0): Promise<string[]> {
   const xen = readdirSync('/usr/lib').find((name) => /^xen-\d/.test(name));
-  const lines = (await must(`/usr/lib/${xen}/bin/lsevtchn`, '0')).split('\n');
+  const lines = (await must(`/usr/lib/${xen}/bin/lsevtchn`, `${owner}`)).split('\n');
   return lines.filter((line) => new RegExp(`Remote Domain ${domid}\\b`).test(line));
 }
 

@@ -29,8 +29,8 @@ if (verb === 'list') {
 } else {
   const [boot, ...names] = rest as [Boot, ...string[]];
   if (boot === 'alone') await installBuilds('/mnt/vifd');
-  // In the boot `systemd` a test does it, as README.md has it.
-  else if (boot !== 'systemd') await installUnit();
+  // In the others a test does it, as README.md has it.
+  else if (boot === 'beside' || boot === 'speed') await installUnit();
   const store = await openStore();
   const dom0 = new Dom0(store, boot === 'alone' ? new PlainVifd() : new UnitVifd(), flags.long);
   const tests = TESTS.filter((test) => test.boot === boot && names.includes(test.name));

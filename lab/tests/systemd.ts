@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { Guest } from '../drive/guest.js';
 import { must, run, sleep, until } from '../drive/process.js';
+import { blocksOf } from '../drive/readme.js';
 import { ping } from '../drive/traffic.js';
 import { installUnit, unitProperty } from '../drive/unit.js';
 import { type Dom0, Skip, type Test } from './harness.js';
@@ -40,7 +41,7 @@ async function readmeSteps(dom0: Dom0): Promise<void> {
   await mkdir(PLACE, { recursive: true });
   await must('cp', '/mnt/vifd/build/lab/vifd.tgz', `${PLACE}/vifd-0.1.0.tgz`);
   await writeFile(`${PLACE}/g1.cfg`, await must('guest', 'config', 'g1'));
-  const [build, ...steps] = shellOf(readFileSync('/mnt/vifd/README.md', 'utf8'), 'On a dom0');
+  const [build, ...steps] = blocksOf('On a dom0', 'sh');
   assert.match(build ?? '', /npm pack/, 'the first block is for another machine');
   assert.ok(steps.length >= 4, `only ${steps.length} blocks of shell are left to run`);
   for (const step of steps) {
@@ -158,10 +159,4 @@ function lastWords(): Promise<string> {
 
 function journal(): Promise<string> {
   return must('journalctl', '--no-pager', '-n', '30', '-u', 'vifd');
-}
-
-/** The blocks of shell below a heading, up to the next. */
-function shellOf(markdown: string, heading: string): string[] {
-  const section = markdown.split(/^## /m).find((text) => text.startsWith(`${heading}\n`)) ?? '';
-  return [...section.matchAll(/^```sh\n(.*?)^```/gms)].map((match) => match[1] ?? '');
 }
