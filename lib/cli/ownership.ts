@@ -164,7 +164,7 @@ export class Ownership {
   async #expects(vif: VifAddress, bridge: string | undefined): Promise<TapExpectation> {
     const { script, plugged } = await this.#plugOf(vif);
     if (script === undefined || bridge !== undefined) return 'bridged';
-    if (!plugged) return 'nothing';
+    if (!plugged) return 'script';
     return BRIDGING.test(script) ? 'bridged' : 'up';
   }
 

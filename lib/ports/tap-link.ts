@@ -5,10 +5,10 @@ import { type LinkSettings, macBytes, settingsOf } from '../host/links.js';
 import type { PortTrouble } from './types.js';
 
 /**
- * What of its interface a tap has to be: in a bridge and up; up; or as it happens to be, since the hotplug script, which sets it
- * up, has not run yet, or since it is an operator's to decide.
+ * What of its interface a tap has to be: in a bridge and up; up; as a hotplug script leaves it, which has not ended yet; or as it
+ * happens to be, since it is an operator's to decide.
  */
-export type TapExpectation = 'bridged' | 'up' | 'nothing';
+export type TapExpectation = 'bridged' | 'up' | 'script' | 'nothing';
 
 /** How a tap's interface was set up last. Outlives the port: a device that was deleted is made anew so, and goes on as it was. */
 export interface TapMemory {
@@ -37,6 +37,9 @@ export interface TapFollowerOptions {
   readonly memory: TapMemory | undefined;
   readonly expects: (() => Promise<TapExpectation>) | undefined;
 }
+
+/** libxl ends a script after 40 s (LIBXL_HOTPLUG_TIMEOUT). In a driver domain without `xl devd` none begins, and nothing else tells. */
+const SCRIPT_MS = 45_000;
 
 /**
  * Changes that come one after the other are looked at when they are over: a hotplug script takes an interface down to rename
@@ -72,6 +75,8 @@ export class TapFollower implements Disposable {
   #told: string | undefined;
   /** As the store had it last. */
   #expected: TapExpectation | undefined;
+  /** When its script was first seen not to have ended (monotonic ms). */
+  #scriptSinceMs: number | undefined;
   #made: MadeDevice | undefined;
   #over = false;
 
@@ -248,17 +253,19 @@ export class TapFollower implements Disposable {
     const isOld = () => this.#over || interfaces().known(link.index) !== this.#seen[0];
     const late = setTimeout(() => {
       // While a script is known to be at work, a store that responds late says so again.
-      if (fault !== undefined && this.#expected !== 'nothing' && !isOld()) this.#tell(fault, false);
+      if (fault !== undefined && !isOpen(this.#expected) && !isOld()) this.#tell(fault, false);
     }, STORE_MS).unref();
     expects()
       .then(
         (expected) => {
           this.#expected = expected;
           if (isOld()) return;
-          const waits = expected === 'nothing';
+          if (expected !== 'script') this.#scriptSinceMs = undefined;
           // The script's end is in the store, and no message of the interface's.
-          if (waits && fault !== undefined) this.#again(LOOK_AGAIN_MS);
-          this.#tell(waits ? undefined : (fault ?? unexpected(link, expected)), false);
+          else this.#again(LOOK_AGAIN_MS);
+          if (expected === 'script') this.#tell(this.#lateScript(link), false);
+          else if (expected === 'nothing') this.#tell(undefined, false);
+          else this.#tell(fault ?? unexpected(link, expected), false);
         },
         (error) => {
           if (!this.#over) this.#tell(fault ?? vifdErrorOf(error), false);
@@ -266,6 +273,15 @@ export class TapFollower implements Disposable {
         },
       )
       .finally(() => clearTimeout(late));
+  }
+
+  #lateScript({ name }: Interface): VifdError | undefined {
+    this.#scriptSinceMs ??= performance.now();
+    if (performance.now() - this.#scriptSinceMs < SCRIPT_MS) return undefined;
+    return wrong(
+      `The hotplug script of ${name} has not ended within ${SCRIPT_MS / 1000} s, so the guest may reach nothing: see the script's log, ` +
+        'and in a driver domain that `xl devd` runs (`vifd check`)',
+    );
   }
 
   #tell(error: VifdError | undefined, lost: boolean): void {
@@ -277,8 +293,13 @@ export class TapFollower implements Disposable {
   }
 }
 
+/** Nothing of the interface is a fault. */
+function isOpen(expected: TapExpectation | undefined): boolean {
+  return expected === 'nothing' || expected === 'script';
+}
+
 function unexpected({ name, up, master }: Interface, expected: TapExpectation): VifdError | undefined {
-  if (expected !== 'nothing' && !up)
+  if (!isOpen(expected) && !up)
     return wrong(`${name} is down, so no frames pass: \`ip link set ${name} up\``);
   if (expected !== 'bridged' || master !== 0) return undefined;
   return wrong(

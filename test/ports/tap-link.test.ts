@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { interfaces } from '../../lib/host/interfaces.js';
 import { type LinkSettings, settingsOf } from '../../lib/host/links.js';
 import { tap } from '../../lib/ports/tap.js';
@@ -78,7 +78,7 @@ function tests(): void {
   });
 
   it('says nothing of what a hotplug script does to one that was up, and tells what it has left wrong', async () => {
-    let expected: 'nothing' | 'bridged' = 'nothing';
+    let expected: 'script' | 'bridged' = 'script';
     const { heard } = follow({ expects: async () => expected });
     ip('link', 'set', 'vif7.0', 'down');
     await sleep(SETTLED_MS);
@@ -188,6 +188,7 @@ function tests(): void {
 
   it.each([
     ['nothing', undefined],
+    ['script', undefined],
     ['up', /^vif7\.0 is down/],
     ['bridged', /^vif7\.0 is down/],
   ] as const)('may never have been up, where it is expected to be: %s', async (expected, message) => {
@@ -201,7 +202,7 @@ function tests(): void {
   });
 
   it.each([
-    ['is to the hotplug script until that has run', Promise.resolve('nothing' as const), 0],
+    ['is to the hotplug script until that has run', Promise.resolve('script' as const), 0],
     ['is told though the store, which knows of the script, is away', new Promise<never>(() => {}), 1],
   ])('being taken down %s', async (_what, expected, count) => {
     const { heard } = follow({ expects: () => expected });
@@ -211,11 +212,31 @@ function tests(): void {
   });
 
   it('being taken down by the script is told once at most where the store responds late', async () => {
-    const late = () => sleep(500).then(() => 'nothing' as const);
+    const late = () => sleep(500).then(() => 'script' as const);
     const { heard } = follow({ expects: late });
     ip('link', 'set', 'vif7.0', 'down');
     await sleep(4000);
     expect(heard.filter((text) => text !== '').length).toBeLessThan(2);
+  });
+
+  it('tells that its script does not end, though nothing is wrong with it, and that it has ended', async () => {
+    vi.useFakeTimers();
+    try {
+      let expected: 'script' | 'up' = 'script';
+      const { heard } = follow({ expects: async () => expected }, unbridged);
+      await vi.advanceTimersByTimeAsync(40_000);
+      expect(heard).toEqual([]);
+      await vi.advanceTimersByTimeAsync(7000);
+      expect(heard).toEqual([
+        expect.stringMatching(/script of vif7\.0 has not ended within 45 s.*`xl devd` runs/),
+      ]);
+      expected = 'up';
+      await vi.advanceTimersByTimeAsync(2000);
+      expect(heard).toHaveLength(2);
+      expect(heard.at(-1)).toBe('');
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('tells that it is in no bridge where it should be, until it is', async () => {
