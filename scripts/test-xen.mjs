@@ -53,7 +53,7 @@ const BOOTS = [
   },
   {
     name: 'driver-domain',
-    what: 'vifd is in a driver domain, and the store has the rights and quotas of the C xenstored',
+    what: 'vifd is in a driver domain, and xenstored is the C one',
     options: ['--no-netback', '--driver-domain', '--xenstored', 'xenstored'],
     seconds: 1500,
     prepare: pack,
