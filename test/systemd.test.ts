@@ -12,18 +12,22 @@ describe('the systemd unit', () => {
   const values = (key: string) =>
     [...unit.matchAll(new RegExp(`^${key}=(.*)$`, 'gm'))].map((match) => match[1]);
 
-  it.skipIf(absent)(`is valid${absent ? ' (skipped: systemd-analyze is not here)' : ''}`, () => {
-    const directory = mkdtempSync(join(tmpdir(), 'vifd-unit-'));
-    const file = join(directory, 'vifd.service');
-    // The program need not be installed here.
-    writeFileSync(file, unit.replace(/^ExecStart=vifd /m, `ExecStart=${process.execPath} `));
-    const { status, stderr } = spawnSync('systemd-analyze', ['verify', file], { encoding: 'utf8' });
-    rmSync(directory, { recursive: true });
-    expect({ status, mine: stderr.split('\n').filter((line) => line.includes('vifd')) }).toEqual({
-      status: 0,
-      mine: [],
-    });
-  });
+  it.skipIf(absent).each(['vifd', 'xendriverdomain'])(
+    `is valid: %s${absent ? ' (skipped: systemd-analyze is not here)' : ''}`,
+    (name) => {
+      const directory = mkdtempSync(join(tmpdir(), 'vifd-unit-'));
+      const file = join(directory, `${name}.service`);
+      const text = readFileSync(`systemd/${name}.service`, 'utf8');
+      // The program need not be installed here.
+      writeFileSync(file, text.replace(/^ExecStart=\S+ /m, `ExecStart=${process.execPath} `));
+      const { status, stderr } = spawnSync('systemd-analyze', ['verify', file], { encoding: 'utf8' });
+      rmSync(directory, { recursive: true });
+      expect({ status, mine: stderr.split('\n').filter((line) => line.includes(name)) }).toEqual({
+        status: 0,
+        mine: [],
+      });
+    },
+  );
 
   it('adds no pause of its own to a restart, and never gives up but for a wrong option', () => {
     expect(values('Restart')).toEqual(['always']);
