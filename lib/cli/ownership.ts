@@ -90,8 +90,11 @@ export class Ownership {
     return kernel?.takesNew !== true && mark.claim();
   }
 
-  /** What `vifd adopt` waits for is written down at each attach; the listeners are called as they would be without. */
-  listening(listeners: NetbackListeners): NetbackListeners {
+  /**
+   * What `vifd adopt` waits for is written down at each attach, and what is known of a vif goes with it; the listeners are
+   * called as they would be without.
+   */
+  listening(listeners: Omit<NetbackListeners, 'gone'>): NetbackListeners {
     return {
       ...listeners,
       attached: (vif, how) => {
@@ -104,6 +107,11 @@ export class Ownership {
       detached: (vif, why) => {
         this.#attached.delete(vif.id);
         listeners.detached(vif, why);
+      },
+      gone: ({ id }) => {
+        this.#marks.delete(id);
+        this.#plugs.delete(id);
+        this.#opened.delete(id);
       },
     };
   }

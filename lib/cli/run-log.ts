@@ -7,7 +7,7 @@ import { isJournald } from './journald.js';
 import { LogLimit } from './log-limit.js';
 import { isNotServed, servedText } from './served.js';
 
-export interface EventLog extends NetbackListeners, Disposable {
+export interface EventLog extends Omit<NetbackListeners, 'gone'>, Disposable {
   ready(netback: Netback): void;
   /** A vif that went while no vifd ran. */
   swept(vif: string): void;

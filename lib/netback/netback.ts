@@ -41,6 +41,8 @@ export interface NetbackOptions {
 export interface NetbackEvents {
   attached: [vif: Vif, how: AttachedHow];
   detached: [vif: Vif, why: DetachReason];
+  /** The vif is served no more: its node is gone, or another backend goes on with it. What was kept for it may be forgotten. */
+  gone: [vif: Vif];
   /** A guest that was said to be stalled (ERR_STALLED) takes frames again, by this queue. */
   recovered: [vif: Vif, queue: number];
   /** Without a listener errors go to stderr as process warnings; they never end the process. */
@@ -351,6 +353,7 @@ export class Netback implements AsyncDisposable {
   #gone(vif: Vif): void {
     if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
     if (![...this.#vifs.values()].some(({ domid }) => domid === vif.domid)) this.#budgets.forget(vif.domid);
+    this.#emit('gone', vif);
     if (this.#closing === undefined) void this.#directory.lookAt(this.#directory.placeOf(vif));
   }
 

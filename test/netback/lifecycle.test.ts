@@ -51,6 +51,22 @@ describe('the life of a vif', () => {
     expect(vif()?.state).toBe('waiting');
   });
 
+  it('ends with its node, connected or not, and says so, before another of its name begins', async () => {
+    world = await World.open();
+    await world.start('copy');
+    await create();
+    const first = vif();
+    await world.settled(world.toolstack.store.rm(BACK));
+    await world.settle();
+    expect([world.gone, vif()]).toEqual([['vif7.0'], undefined]);
+    await create();
+    await join();
+    expect(vif()).not.toBe(first);
+    await world.settled(world.toolstack.store.rm(BACK));
+    await world.settle();
+    expect([world.gone, world.detached]).toEqual([['vif7.0', 'vif7.0'], ['guest-gone']]);
+  });
+
   it('tells its guest nothing once it is detached: another backend may serve it', async () => {
     world = await World.open();
     await world.start('copy');

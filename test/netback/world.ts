@@ -16,6 +16,7 @@ export class World {
   readonly mended: VifdError[] = [];
   readonly attached: AttachedHow[] = [];
   readonly detached: string[] = [];
+  readonly gone: VifId[] = [];
   journals: Journals = memoryJournals();
   dom0!: Xen;
   netback!: Netback;
@@ -51,6 +52,7 @@ export class World {
         {
           attached: (_vif, how) => this.attached.push(how),
           detached: (_vif, why) => this.detached.push(why),
+          gone: ({ id }) => this.gone.push(id),
           error: (error) => this.errors.push(error),
           mended: (error) => this.mended.push(error),
         },
