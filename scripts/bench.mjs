@@ -1,5 +1,5 @@
-// npm run bench -- [gap | soak | neighbours] [--quick] [--json] [--write-docs] [--only TEXT]
-// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. `gap` and `soak`: their folders.
+// npm run bench -- [gap | soak | neighbours | store] [--quick] [--json] [--write-docs] [--only TEXT]
+// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. The named ones: their folders.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { buildBench } from './build-bench.mjs';
@@ -15,6 +15,6 @@ function run(command, args, stdio = 'inherit') {
 run(process.execPath, ['scripts/setup.mjs'], ['inherit', 2, 2]);
 const programs = buildBench();
 const [first, ...rest] = process.argv.slice(2);
-const own = ['gap', 'soak', 'neighbours'].includes(first);
+const own = ['gap', 'soak', 'neighbours', 'store'].includes(first);
 const args = own ? rest : process.argv.slice(2);
 run(process.execPath, [`${programs}${own ? `${first}/` : ''}main.js`, ...args]);
