@@ -71,7 +71,8 @@ export class Directory {
     const waiting: VifPlace[] = [];
     const serveConnected = async (place: VifPlace): Promise<void> => {
       found.push(place);
-      if ((await this.#admit(place, true)) === 'waiting') waiting.push(place);
+      const admission = await this.#admit(place, true, (work) => work());
+      if (admission === 'waiting') waiting.push(place);
     };
     await Promise.all(
       guests.map((guest) =>
@@ -85,7 +86,7 @@ export class Directory {
   }
 
   lookAt(place: VifPlace): Promise<Admission> {
-    return this.#inTurn(() => this.#admit(place, false));
+    return this.#admit(place, false, (work) => this.#inTurn(work));
   }
 
   async lookIn({ domid }: Pick<VifAddress, 'domid'>): Promise<void> {
@@ -102,8 +103,12 @@ export class Directory {
     return { id: `vif${domid}.${handle}`, domid, handle, path: `${this.root}/${domid}/${handle}` };
   }
 
-  /** Looks at one place that overlap become one more look. */
-  #admit(place: VifPlace, connectedOnly: boolean): Promise<Admission> {
+  /** Looks at one place that overlap become one more look, which needs no turn of its own: a toolstack writes a node key by key. */
+  #admit(
+    place: VifPlace,
+    connectedOnly: boolean,
+    run: (work: () => Promise<Admission>) => Promise<Admission>,
+  ): Promise<Admission> {
     const running = this.#admitting.get(place.id);
     if (running !== undefined) {
       running.again = true;
@@ -111,7 +116,9 @@ export class Directory {
       return running.done;
     }
     const begun: Omit<Admitting, 'done'> = { connectedOnly, again: false };
-    const done = this.#admitUntilCalm(place, begun).finally(() => this.#admitting.delete(place.id));
+    const done = run(() => this.#admitUntilCalm(place, begun)).finally(() =>
+      this.#admitting.delete(place.id),
+    );
     this.#admitting.set(place.id, Object.assign(begun, { done }));
     return done;
   }

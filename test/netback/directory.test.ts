@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { type Admission, Directory, type VifPlace } from '../../lib/netback/directory.js';
+import type { Store } from '../../lib/xen/types.js';
+import { TestClock, turns } from '../store/fake-daemon.js';
+
+const ROOT = '/local/domain/0/backend/vif';
+
+/** A directory of these guests with a vif each; what admits says how long each takes. */
+class World {
+  readonly clock = new TestClock();
+  readonly begun: string[] = [];
+  readonly directory: Directory;
+  readonly #ends = new Map<string, (admission: Admission) => void>();
+
+  constructor(guests: readonly number[], connected: readonly number[] = guests) {
+    const list = async (path: string) => (path === ROOT ? guests.map(String) : ['0']);
+    this.directory = new Directory({
+      store: { list } as unknown as Store,
+      domid: 0,
+      clock: this.clock,
+      admit: async ({ id, domid }, connectedOnly) => {
+        if (connectedOnly && !connected.includes(domid)) return 'waiting';
+        this.begun.push(id);
+        return new Promise((resolve) => this.#ends.set(id, resolve));
+      },
+    });
+  }
+
+  async end(id: string, admission: Admission = 'served'): Promise<void> {
+    this.#ends.get(id)?.(admission);
+    await turns();
+  }
+}
+
+const ids = (domids: readonly number[]) => domids.map((domid) => `vif${domid}.0`);
+const from = (first: number, count: number) => Array.from({ length: count }, (_, n) => first + n);
+
+describe('vifs in the store', () => {
+  it('are served at start in this order: those that an earlier process served, then the others', async () => {
+    const world = new World([1, 2, 3, 4], [2, 4]);
+    const looked = world.directory.look();
+    await turns();
+    expect(world.begun).toEqual(['vif2.0', 'vif4.0']);
+    await world.end('vif2.0');
+    expect(world.begun).toHaveLength(2);
+    await world.end('vif4.0');
+    expect(world.begun).toEqual(['vif2.0', 'vif4.0', 'vif1.0', 'vif3.0']);
+    for (const id of ['vif1.0', 'vif3.0']) await world.end(id);
+    expect([...(await looked)].sort()).toEqual(ids([1, 2, 3, 4]));
+  });
+
+  it('are read a few at a time, and one that takes long holds up the others for a moment only', async () => {
+    const guests = from(1, 40);
+    const world = new World(guests);
+    const looked = world.directory.look();
+    await turns();
+    expect(world.begun).toEqual(ids(guests.slice(0, 16)));
+    await world.end('vif3.0');
+    expect(world.begun).toEqual(ids(guests.slice(0, 17)));
+    await world.clock.advance(100);
+    expect(world.begun).toEqual(ids(guests));
+    for (const id of ids(guests)) await world.end(id);
+    expect((await looked).size).toBe(40);
+    expect(world.clock.timers).toBe(0);
+  });
+
+  it('one that is written key by key takes one turn, and one more look at its end', async () => {
+    const world = new World([]);
+    const place: VifPlace = world.directory.placeOf({ domid: 7, handle: 0 });
+    for (let key = 0; key < 100; key++) void world.directory.lookAt(place);
+    void world.directory.lookAt(world.directory.placeOf({ domid: 8, handle: 0 }));
+    await turns();
+    expect(world.begun).toEqual(['vif7.0', 'vif8.0']);
+    await world.end('vif7.0', 'none');
+    expect(world.begun).toEqual(['vif7.0', 'vif8.0', 'vif7.0']);
+    await world.end('vif7.0');
+    await world.end('vif8.0');
+    expect(world.begun).toHaveLength(3);
+  });
+
+  it.each([
+    [`${ROOT}/7/0/state`, { id: 'vif7.0', domid: 7, handle: 0, path: `${ROOT}/7/0` }],
+    [`${ROOT}/7/0`, { id: 'vif7.0', domid: 7, handle: 0, path: `${ROOT}/7/0` }],
+    [`${ROOT}/7`, { domid: 7 }],
+    [ROOT, undefined],
+    ['/local/domain/0/backend', undefined],
+    [`${ROOT}/junk/0`, 'nothing'],
+    [`${ROOT}/7/junk/x`, 'nothing'],
+    [`${ROOT}/07/0`, 'nothing'],
+  ])('a change of %s names what is to be looked at', (path, named) => {
+    expect(new World([]).directory.named(path)).toEqual(named);
+  });
+});
