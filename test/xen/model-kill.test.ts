@@ -370,6 +370,25 @@ describe('faults', () => {
 });
 
 describe('by itself', () => {
+  test.each([0, 5])(
+    'ends a life with a kill in one of its timers, after %i ms, and nothing else',
+    async (delayMs) => {
+      const hypervisor = new ModelHypervisor({ autorun: true });
+      const dying = hypervisor.open(0, {
+        onStep: (what) => {
+          throw new ModelKilled(what);
+        },
+      });
+      const other = hypervisor.open(7);
+      // What its process would die of, uncaught, fails the test.
+      await new Promise<void>((resolve) => {
+        dying.clock.after(delayMs, () => dying.step('in a timer'));
+        other.clock.after(20, resolve);
+      });
+      expect([dying.alive, other.alive]).toEqual([false, true]);
+    },
+  );
+
   test('delivers events and watches and fires timers without settle', async () => {
     const { back, front } = world({ autorun: true });
     const happened = await new Promise<string[]>((resolve) => {

@@ -90,7 +90,7 @@ export function realClockOf(life: Life): Clock {
       if (!life.alive) return NEVER;
       const cancel = later(delayMs, () => {
         withdraw();
-        fire();
+        life.run(fire);
       });
       const withdraw = life.hold({ letGo: cancel });
       return {

@@ -55,6 +55,15 @@ export class Life {
     this.check(what);
   }
 
+  /** Runs what the machine runs of it, an event or a timer: with the life that ends in it, it ends, and nothing else does. */
+  run(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof ModelKilled) || this.#alive) throw error;
+    }
+  }
+
   /** @returns a function that takes it off the list, for what was given back before the end. */
   hold(holding: Holding): () => void {
     this.#holdings.add(holding);

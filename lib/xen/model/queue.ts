@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers';
 import { VifdError } from '../../errors.js';
-import { type Life, ModelKilled } from './life.js';
+import type { Life } from './life.js';
 import type { Random } from './random.js';
 
 /** A call into a life's code that waits for its turn. */
@@ -56,11 +56,7 @@ export class RunQueue {
   #runOne(): boolean {
     const task = this.#take();
     if (task === undefined) return false;
-    try {
-      task.run();
-    } catch (error) {
-      if (!(error instanceof ModelKilled) || task.life.alive) throw error;
-    }
+    task.life.run(() => task.run());
     return true;
   }
 
