@@ -7,6 +7,11 @@ import type { Clock } from '../xen/types.js';
 const SLICE_MS = 0.25;
 /** Who has used less than this since the last round needs no round to be even: light work costs no turn of the loop. */
 const LIGHT_MS = SLICE_MS / 4;
+/**
+ * More is not made up for. A turn ends with the batch in which its slice does; one that took longer was stopped or frozen with the whole
+ * process, which is no doing of the guest's: it would wait for as long again.
+ */
+const DEBT_MS_MAX = 100;
 /** Where a clock does not move, as a model's. */
 const ROUND_JOBS_MAX = 64;
 
@@ -94,7 +99,7 @@ export class LoopShare {
       return job();
     } finally {
       this.#beganMs = outerMs;
-      this.#usedMs += this.#clock.now() - beganMs;
+      this.#usedMs = Math.min(this.#usedMs + this.#clock.now() - beganMs, DEBT_MS_MAX);
       if (this.#usedMs >= LIGHT_MS) this.#activate(this);
     }
   }

@@ -113,6 +113,23 @@ describe('shares of the event loop', () => {
     expect(share.free).toBe(true);
   });
 
+  it('leave a guest in whose turn the process stood still for half a minute waiting for a moment, and not as long again', () => {
+    const loop = new TestLoop();
+    const shares = new LoopShares(loop.clock);
+    const share = shares.share();
+    share.run(() => {
+      loop.nowMs += 30_000;
+    });
+    const wokenMs = loop.nowMs;
+    let servedMs: number | undefined;
+    share.queue(() => {
+      servedMs = loop.nowMs - wokenMs;
+    });
+    busyGuest(loop, shares, 1, 0.3);
+    while (servedMs === undefined) loop.turn();
+    expect(servedMs).toBeLessThan(200);
+  });
+
   it('run a queued job once, in its place, unless it is cancelled', () => {
     const loop = new TestLoop();
     const share = new LoopShares(loop.clock).share();
