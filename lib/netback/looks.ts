@@ -24,9 +24,7 @@ export class Looks {
   /** Something changed. Resolves when it was looked at, or is to be looked at later. */
   poke(): Promise<void> {
     this.#dirty = true;
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    this.#running ??= this.#run().finally(() => this.#onCalm());
     return this.#running;
   }
 
@@ -41,8 +39,18 @@ export class Looks {
     this.#later?.[Symbol.dispose]();
   }
 
+  /** A poke may have come since the last look: it found this run, which did not see it any more. */
+  #onCalm(): Promise<void> | undefined {
+    this.#running = undefined;
+    return this.#due ? this.poke() : undefined;
+  }
+
+  get #due(): boolean {
+    return this.#dirty && !this.#ended && this.#later === undefined;
+  }
+
   async #run(): Promise<void> {
-    while (this.#dirty && !this.#ended && this.#later === undefined) {
+    while (this.#due) {
       const waitMs = this.#allowance.takeMs();
       if (waitMs > 0) {
         this.#later = this.#clock.after(waitMs, () => {

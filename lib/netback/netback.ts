@@ -258,6 +258,8 @@ export class Netback implements AsyncDisposable {
     this.#scanAgain = true;
     this.#scan ??= this.#scanAll().finally(() => {
       this.#scan = undefined;
+      // Asked for since the last look.
+      return this.#scanAgain && this.#closing === undefined ? this.look() : undefined;
     });
     return this.#scan;
   }
