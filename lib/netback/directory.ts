@@ -62,26 +62,28 @@ export class Directory {
   }
 
   /**
-   * Looks at everything. Vifs that an earlier process served are served first.
+   * Looks at everything. Vifs that an earlier process served have their turns first.
    * @returns those that there are. @throws VifdError when the store cannot be read.
    */
   async look(): Promise<ReadonlySet<VifId>> {
     const guests = (await this.#parts.store.list(this.root)).filter(isNumber);
     const found: VifPlace[] = [];
-    const waiting: VifPlace[] = [];
+    const later: Promise<Admission>[] = [];
     const serveConnected = async (place: VifPlace): Promise<void> => {
       found.push(place);
       const admission = await this.#admit(place, true, (work) => work());
-      if (admission === 'waiting') waiting.push(place);
+      if (admission === 'waiting') later.push(turnsOver.then(() => this.lookAt(place)));
     };
-    await Promise.all(
+    // What fails or hangs with one guest keeps no other guest waiting.
+    const turnsOver = Promise.all(
       guests.map((guest) =>
-        this.#inTurn(async () => {
+        this.#turn(async () => {
           await Promise.all((await this.#placesOf(Number(guest))).map(serveConnected));
         }),
       ),
     );
-    await Promise.all(waiting.map((place) => this.lookAt(place)));
+    await Promise.all((await turnsOver).map(({ done }) => done));
+    await Promise.all(later);
     return new Set(found.map(({ id }) => id));
   }
 
@@ -116,9 +118,7 @@ export class Directory {
       return running.done;
     }
     const begun: Omit<Admitting, 'done'> = { connectedOnly, again: false };
-    const done = run(() => this.#admitUntilCalm(place, begun)).finally(() =>
-      this.#admitting.delete(place.id),
-    );
+    const done = run(() => this.#admitUntilCalm(place, begun));
     this.#admitting.set(place.id, Object.assign(begun, { done }));
     return done;
   }
@@ -127,25 +127,32 @@ export class Directory {
     for (;;) {
       admitting.again = false;
       const admission = await this.#parts.admit(place, admitting.connectedOnly);
-      if (!admitting.again) return admission;
+      if (admitting.again) continue;
+      // In this very turn: who comes now finds no look that would not see it.
+      this.#admitting.delete(place.id);
+      return admission;
     }
   }
 
-  /** Runs `work` when it is its turn. The turn ends with it, or after TURN_MS. */
+  /** Runs `work` when it is its turn. */
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    let running: Promise<T> | undefined;
-    await this.#turns.run(async () => {
-      running = work();
+    return (await this.#turn(work)).done;
+  }
+
+  /** Begins `work` when it is its turn. Resolves when the turn ends: with the work, or after TURN_MS. */
+  #turn<T>(work: () => Promise<T>): Promise<{ readonly done: Promise<T> }> {
+    return this.#turns.run(async () => {
+      const done = work();
       let timer: Disposable | undefined;
       const late = new Promise<void>((resolve) => {
         timer = this.#parts.clock.after(TURN_MS, resolve);
       });
       // An error is for who awaits the work itself.
-      const ended = running.then(nothing, nothing);
+      const ended = done.then(nothing, nothing);
       await Promise.race([ended, late]);
       timer?.[Symbol.dispose]();
+      return { done };
     });
-    return running as Promise<T>;
   }
 }
 

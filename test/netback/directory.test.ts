@@ -12,8 +12,11 @@ class World {
   readonly directory: Directory;
   readonly #ends = new Map<string, (admission: Admission) => void>();
 
-  constructor(guests: readonly number[], connected: readonly number[] = guests) {
-    const list = async (path: string) => (path === ROOT ? guests.map(String) : ['0']);
+  constructor(guests: readonly number[], connected: readonly number[] = guests, unreadable?: number) {
+    const list = async (path: string) => {
+      if (path === `${ROOT}/${unreadable}`) throw new Error('it cannot be listed');
+      return path === ROOT ? guests.map(String) : ['0'];
+    };
     this.directory = new Directory({
       store: { list } as unknown as Store,
       domid: 0,
@@ -27,8 +30,12 @@ class World {
   }
 
   async end(id: string, admission: Admission = 'served'): Promise<void> {
-    this.#ends.get(id)?.(admission);
+    this.settle(id, admission);
     await turns();
+  }
+
+  settle(id: string, admission: Admission): void {
+    this.#ends.get(id)?.(admission);
   }
 }
 
@@ -62,6 +69,36 @@ describe('vifs in the store', () => {
     for (const id of ids(guests)) await world.end(id);
     expect((await looked).size).toBe(40);
     expect(world.clock.timers).toBe(0);
+  });
+
+  it('new ones wait for a moment only while the port of one that an earlier process served does not open', async () => {
+    const world = new World([1, 2], [2]);
+    void world.directory.look();
+    await turns();
+    expect(world.begun).toEqual(['vif2.0']);
+    await world.clock.advance(50);
+    expect(world.begun).toEqual(['vif2.0', 'vif1.0']);
+  });
+
+  it('those of a guest that cannot be listed keep no other from being served, and that is an error', async () => {
+    const world = new World([1, 2, 3], [2], 3);
+    const failed = expect(world.directory.look()).rejects.toThrow('it cannot be listed');
+    await turns();
+    await world.end('vif2.0');
+    await failed;
+    expect(world.begun).toEqual(['vif2.0', 'vif1.0']);
+  });
+
+  it.each(from(0, 12))('a change that comes %i microtasks after a look leads to another', async (ticks) => {
+    const world = new World([]);
+    const place = world.directory.placeOf({ domid: 7, handle: 0 });
+    void world.directory.lookAt(place);
+    await turns();
+    world.settle('vif7.0', 'none');
+    for (let i = 0; i < ticks; i++) await undefined;
+    void world.directory.lookAt(place);
+    await turns();
+    expect(world.begun).toEqual(['vif7.0', 'vif7.0']);
   });
 
   it('one that is written key by key takes one turn, and one more look at its end', async () => {
