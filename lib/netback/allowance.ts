@@ -16,11 +16,14 @@ export class Allowance {
 
   /** Takes `count`, at most what there is at once. @returns 0, or how long it takes until there are so many; none is taken then. */
   takeMs(count = 1): number {
+    const waitMs = this.waitMs(count);
+    if (waitMs === 0) this.#fullMs = Math.max(this.#fullMs, this.#clock.now()) + count * this.#everyMs;
+    return waitMs;
+  }
+
+  /** As `takeMs`, and takes none. */
+  waitMs(count = 1): number {
     const nowMs = this.#clock.now();
-    const fullMs = Math.max(this.#fullMs, nowMs) + count * this.#everyMs;
-    const waitMs = fullMs - this.#atOnceMs - nowMs;
-    if (waitMs > 0) return waitMs;
-    this.#fullMs = fullMs;
-    return 0;
+    return Math.max(0, Math.max(this.#fullMs, nowMs) + count * this.#everyMs - this.#atOnceMs - nowMs);
   }
 }

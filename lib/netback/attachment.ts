@@ -42,6 +42,9 @@ const JOURNALS_LOOK_MS = 500;
 const FAILURES_AT_ONCE = 5;
 const FAILURE_EVERY_MS = 1000;
 
+/** Ends of the vif itself, here: it is attached to no more. */
+const OF_VIF: ReadonlySet<DetachReason> = new Set(['shutdown', 'guest-gone', 'released']);
+
 /** Faults that end with the connection that has them. */
 const OF_CONNECTION = ['host', 'stall'];
 
@@ -140,18 +143,27 @@ export class Attachment {
   /** @returns whether the guest may connect now; otherwise its connection is served later, and it waits. */
   #admit(): boolean {
     if (this.#admitted) return true;
-    const { faults, xen, budget, onAdmission } = this.#parts;
-    const waitMs = this.#admission === undefined ? budget.connections.takeMs() : 0;
-    this.#admitted = this.#admission === undefined && waitMs === 0;
-    if (waitMs === 0) return this.#admitted;
+    if (this.#admission !== undefined) return false;
+    const { faults, budget } = this.#parts;
+    const waitMs = budget.connections.takeMs();
+    this.#admitted = waitMs === 0;
+    if (this.#admitted) return true;
     const often = `its guest has connected more often than every ${CONNECTION_EVERY_MS / 1000} s`;
     faults.begin('admission', this.#error('ERR_PACED', `${often}: it is served in ${Math.ceil(waitMs)} ms`));
-    this.#admission = xen.clock.after(waitMs, () => {
+    this.#awaitAdmission(waitMs);
+    return false;
+  }
+
+  /** A timer may be early, by a turn of libuv's loop: what stands is not reported again. */
+  #awaitAdmission(waitMs: number): void {
+    const { faults, xen, budget, onAdmission } = this.#parts;
+    this.#admission = xen.clock.after(Math.ceil(waitMs), () => {
+      const leftMs = budget.connections.waitMs();
+      if (leftMs > 0) return this.#awaitAdmission(leftMs);
       this.#admission = undefined;
       faults.end('admission');
       onAdmission();
     });
-    return false;
   }
 
   /** The guest's connection is over: so are its journals. */
@@ -169,10 +181,11 @@ export class Attachment {
   /** Lets go of the guest, which stays connected: its journals stay. */
   release(why: DetachReason): void {
     const { faults, onDetached } = this.#parts;
-    if (why === 'shutdown') {
+    if (OF_VIF.has(why)) {
       this.#released = true;
       this.#again.cancel();
       this.#admission?.[Symbol.dispose]();
+      faults.forget((kind) => kind === 'admission');
     }
     const connection = this.#connection;
     this.#connection = undefined;

@@ -86,6 +86,36 @@ describe('the budget of a guest', () => {
     expect(world.mended.at(-1)).toBe(said[0]);
   });
 
+  it('says once that a guest has to wait, where timers are early too', async () => {
+    const early = (xen: Xen): Xen => {
+      const clock: Clock = {
+        now: () => xen.clock.now(),
+        after: (delayMs, fire) => xen.clock.after(delayMs > 10 ? delayMs - 2 : delayMs, fire),
+      };
+      return new Proxy(xen, {
+        get: (target, key) => {
+          if (key === 'clock') return clock;
+          const value = Reflect.get(target, key, target);
+          return typeof value === 'function' ? value.bind(target) : value;
+        },
+      });
+    };
+    await world.start('copy', [guest], {}, early);
+    await reconnectUntilItWaits();
+    await hypervisor.advance(2000);
+    expect(vif()?.state).toBe('connected');
+    expect([world.errors.length, world.mended]).toEqual([1, world.errors]);
+  });
+
+  it('ends with the vif: of one that is gone while it waits nothing is reported any more', async () => {
+    await world.start('copy', [guest]);
+    await reconnectUntilItWaits();
+    await world.settled(world.toolstack.store.rm(BACK));
+    await world.settle();
+    await hypervisor.advance(3000);
+    expect([world.gone, world.mended]).toEqual([['vif7.0'], []]);
+  });
+
   it('is not used up by a guest that connects every two seconds', async () => {
     await world.start('copy', [guest]);
     for (let i = 0; i < 40; i++) {
