@@ -25,6 +25,8 @@ export interface AttachmentParts {
   readonly faults: Faults;
   readonly hooks: Hooks;
   readonly budget: GuestBudget;
+  /** The connection that an earlier process served is none that the guest makes: a guest of many vifs would wait for its last. */
+  readonly wasConnected: boolean;
   readonly counters: VifCounters;
   readonly onAttached: (how: AttachedHow) => void;
   readonly onDetached: (why: DetachReason) => void;
@@ -58,7 +60,7 @@ export class Attachment {
   #reason: string | undefined;
   #rate: Rate | undefined;
   /** The guest's connection is one of those that it may have. */
-  #admitted = false;
+  #admitted: boolean;
   readonly #failures: Allowance;
   /** Until the guest may connect again. */
   #admission: Disposable | undefined;
@@ -73,6 +75,7 @@ export class Attachment {
 
   constructor(parts: AttachmentParts) {
     this.#parts = parts;
+    this.#admitted = parts.wasConnected;
     this.#failures = new Allowance(parts.xen.clock, FAILURES_AT_ONCE, FAILURE_EVERY_MS);
     this.#again = new Backoff(parts.xen.clock, () => void this.attachAgain());
     this.#look = new Backoff(

@@ -75,6 +75,7 @@ export class Vif implements VifInfo {
       faults: this.#faults,
       hooks: this.#hooks,
       budget: parts.budget,
+      wasConnected: parts.node.wasConnected,
       counters: this.#counters,
       onAttached: (how) => parts.onAttached(this, how),
       onDetached: (why) => parts.onDetached(this, why),

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Allowance } from '../../lib/netback/allowance.js';
+import { createVif } from '../../lib/netfront/toolstack.js';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
 import type { Clock, Xen } from '../../lib/xen/types.js';
 import { modelMachine } from './machine.js';
@@ -114,6 +115,28 @@ describe('the budget of a guest', () => {
     await world.settle();
     await hypervisor.advance(3000);
     expect([world.gone, world.mended]).toEqual([['vif7.0'], []]);
+  });
+
+  it('charges no connection that an earlier process served: all vifs of a guest are attached to at once', async () => {
+    const handles = Array.from({ length: 20 }, (_, handle) => handle);
+    const { store } = world.toolstack;
+    for (const handle of handles) {
+      const mac = `00:16:3e:00:01:${handle.toString().padStart(2, '0')}`;
+      const { frontendPath, backendPath } = await world.settled(createVif(store, { domid: 7, handle, mac }));
+      const rings = { ...(await world.guest(7)).offer(), 'request-rx-copy': '1', state: '4' };
+      for (const [key, value] of Object.entries(rings))
+        await world.settled(store.write(`${frontendPath}/${key}`, value));
+      await world.settled(store.write(`${backendPath}/state`, '4'));
+    }
+    await world.start('copy');
+    expect(handles.map((handle) => world.netback.vifs.get(`vif7.${handle}`)?.state)).toEqual(
+      handles.map(() => 'connected'),
+    );
+    // And the guest has all of its own yet.
+    await write(`${FRONT}/state`, '1');
+    await write(`${FRONT}/state`, '4');
+    await hypervisor.advance(RECONNECT_MS);
+    expect([vif()?.state, world.errors]).toEqual(['connected', []]);
   });
 
   it('is not used up by a guest that connects every two seconds', async () => {
