@@ -204,3 +204,20 @@ it('reports a xenstored that is gone behind the ring, and asks its successor for
   expect(devices).toHaveLength(2);
   await vi.waitFor(() => expect(first.opened.size).toBe(0));
 });
+
+it('closes all that it opens to ask whether xenstored is there, however late that is opened', async () => {
+  const io = fakeDevice(new ModelStore());
+  const transport = await connectDevice('/dev/xen/xenbus', undefined, io);
+  transport.start({ onData: () => {}, onLost: (cause) => expect.unreachable(String(cause)) });
+  io.deaf = true;
+  const ask = (type: number, requestId: number) =>
+    transport.send(encodeMessage({ type, requestId, transactionId: 0, payload: encodeStrings('0') }));
+  ask(MessageType.READ, 1);
+  // Both wait for a thread of libuv's: writes to the device have them all.
+  for (const requestId of [2, 3]) ask(MessageType.GET_DOMAIN_PATH, requestId);
+  await settle();
+  expect(io.opened.size).toBe(2);
+  transport.close();
+  await settle();
+  expect(io.opened.size).toBe(0);
+});

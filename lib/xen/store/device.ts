@@ -90,10 +90,11 @@ class DeviceTransport implements Transport {
   }
 
   async #probe(message: Buffer): Promise<void> {
-    this.#aside?.close();
     try {
       const aside = new Channel(this.path, await this.#io.open(this.path), this.#io);
       if (this.#closed) return aside.close();
+      // Also of a probe that was made while this one was opened.
+      this.#aside?.close();
       this.#aside = aside;
       this.#start(aside);
       aside.send(message);
