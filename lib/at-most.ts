@@ -3,7 +3,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** Runs so many pieces of work at a time; the others wait for their turn, in order. */
+/** Runs at most `most` pieces of work at a time; the others wait, in order. The number that waits is the caller's to bound (`waiting`). */
 export class AtMost {
   readonly #most: number;
   #running = 0;
@@ -26,14 +26,14 @@ export class AtMost {
     try {
       return await work();
     } finally {
-      // The turn goes to who waits longest, so nobody who comes now can take it.
+      // Handed on without a decrement: work that is asked for just now cannot overtake what waits.
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
       else next.start();
     }
   }
 
-  /** Rejects what waits; what runs ends by itself. */
+  /** Rejects the work that waits; running work is left to end. */
   rejectWaiting(error: unknown): void {
     for (const { reject } of this.#waiting.splice(0)) reject(error);
   }

@@ -1,11 +1,11 @@
 import type { Clock } from '../xen/types.js';
 
-/** So many at once, and then one every `everyMs`; what is not used comes back at that rate. */
+/** A token bucket: `atOnce` at once, and one more every `everyMs`. One number of state, since a flood asks it each time. */
 export class Allowance {
   readonly #clock: Clock;
   readonly #atOnceMs: number;
   readonly #everyMs: number;
-  /** When all of it will be there again. */
+  /** When the bucket is full again (monotonic ms). */
   #fullMs = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock, atOnce: number, everyMs: number) {
@@ -14,7 +14,7 @@ export class Allowance {
     this.#everyMs = everyMs;
   }
 
-  /** Takes `count`, at most what there is at once. @returns 0, or how long it takes until there are so many; none is taken then. */
+  /** Takes `count`, at most `atOnce`. @returns 0; or, taking none, how long to wait until there are `count` (ms). */
   takeMs(count = 1): number {
     const waitMs = this.waitMs(count);
     if (waitMs === 0) this.#fullMs = Math.max(this.#fullMs, this.#clock.now()) + count * this.#everyMs;

@@ -3,17 +3,17 @@ import { backendVifRoot } from '../protocol/xenbus.js';
 import type { Clock, Store } from '../xen/types.js';
 import type { VifAddress, VifId } from './types.js';
 
-/** Where a vif's node is, or is to be. */
+/** The address and path of a vif's node, whether or not it is there. */
 export interface VifPlace extends VifAddress {
   readonly path: string;
 }
 
-/** What a changed path names: a vif; all vifs of a guest; undefined: all vifs. */
+/** The vifs that a changed path concerns: one; all of a guest; undefined: all. */
 export type Named = VifPlace | Pick<VifAddress, 'domid'> | undefined;
 
 /**
- * What became of a place. served: by us, now or before. refused: not ours, or not yet. waiting: no earlier process served its guest,
- * so those come first whose guests wait. none: no vif is there, or not yet.
+ * What `admit` did. served: this process serves the vif, now or before. refused: not accepted, or it failed and is retried. waiting: no
+ * earlier process served the vif, so it comes after those whose guests wait. none: there is no vif, or not yet.
  */
 export type Admission = 'served' | 'refused' | 'waiting' | 'none';
 
@@ -21,21 +21,21 @@ export interface DirectoryParts {
   readonly store: Store;
   readonly domid: number;
   readonly clock: Clock;
-  /** Serves the vif at a place, if there is one. @param connectedOnly leaves what is 'waiting' for later. Never rejects. */
+  /** Serves the vif at a place, if there is one. Never rejects. @param connectedOnly does not serve, and returns 'waiting'. */
   readonly admit: (place: VifPlace, connectedOnly: boolean) => Promise<Admission>;
 }
 
 /**
- * How many guests are read at a time. xenstored answers in order: if all were asked for at once, none would be served before the first
- * answers of all the others.
+ * How many guests are read at a time. xenstored responds in order: if all were asked for at once, none would be served before the first
+ * responses of all the others.
  */
 const AT_ONCE = 16;
-/** A vif whose port takes longer to open does not hold up the others. */
+/** A vif that takes longer, as one whose port is slow to open, lets the next begin. */
 const TURN_MS = 50;
 
 interface Admitting {
   connectedOnly: boolean;
-  /** Something changed there meanwhile. */
+  /** The node changed during the look. */
   again: boolean;
   readonly done: Promise<Admission>;
 }
@@ -52,7 +52,7 @@ export class Directory {
     this.root = backendVifRoot(parts.domid);
   }
 
-  /** @returns 'nothing' for what no vif is at, above or below. */
+  /** @returns what a changed path concerns; 'nothing' for a path at, above or below which there can be no vif. */
   named(changed: string): Named | 'nothing' {
     if (!changed.startsWith(`${this.root}/`)) return undefined;
     const [guest, handle] = changed.slice(this.root.length + 1).split('/');
@@ -62,7 +62,7 @@ export class Directory {
   }
 
   /**
-   * Looks at everything. Vifs that an earlier process served have their turns first.
+   * Looks at all vifs of this domain. Those that an earlier process served have their turns first.
    * @returns those that there are. @throws VifdError when the store cannot be read.
    */
   async look(): Promise<ReadonlySet<VifId>> {
@@ -105,7 +105,7 @@ export class Directory {
     return { id: `vif${domid}.${handle}`, domid, handle, path: `${this.root}/${domid}/${handle}` };
   }
 
-  /** Looks at one place that overlap become one more look, which needs no turn of its own: a toolstack writes a node key by key. */
+  /** Calls for one place that overlap lead to one more look, in the same turn: a toolstack writes a node key by key. */
   #admit(
     place: VifPlace,
     connectedOnly: boolean,
@@ -134,7 +134,7 @@ export class Directory {
     }
   }
 
-  /** Runs `work` when it is its turn. */
+  /** Runs `work` as one of AT_ONCE. @returns what it returns. */
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return (await this.#turn(work)).done;
   }
@@ -147,7 +147,7 @@ export class Directory {
       const late = new Promise<void>((resolve) => {
         timer = this.#parts.clock.after(TURN_MS, resolve);
       });
-      // An error is for who awaits the work itself.
+      // The caller, who awaits the work itself, gets its error.
       const ended = done.then(nothing, nothing);
       await Promise.race([ended, late]);
       timer?.[Symbol.dispose]();

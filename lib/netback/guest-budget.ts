@@ -2,7 +2,7 @@ import type { Clock } from '../xen/types.js';
 import { Allowance } from './allowance.js';
 import { type LoopShare, LoopShares } from './loop-shares.js';
 
-/** A guest that starts has us look some ten times for each vif; what a toolstack writes comes on top of it. */
+/** A guest that starts leads to some ten looks for each vif, and what its toolstack writes to a few more. */
 const LOOKS_AT_ONCE = 128;
 /** A look costs a third of a millisecond: a guest that writes without end costs its neighbours 1 % of the loop. */
 const LOOK_EVERY_MS = 30;
@@ -12,22 +12,22 @@ const LOOK_EVERY_MS = 30;
  */
 const CONNECTIONS_AT_ONCE = 16;
 export const CONNECTION_EVERY_MS = 2000;
-/** All that the queues of a vif can have (16 of 1024), and then 4,000 a second: the host maps a list of 512 in 1 to 2 ms. */
+/** All grants that the queues of a vif can have mapped (16 of 1024), and then 4,000 a second: mapping a list of 512 takes 1 to 2 ms. */
 const STAGED_AT_ONCE = 16_384;
 const STAGED_EVERY_MS = 0.25;
 
-/** What one guest may cost, with all its vifs and their queues. What it wants beyond that comes later. */
+/** What one guest may cost, with all its vifs and their queues. What it asks for beyond that waits (docs/design.md, "What a guest may cost"). */
 export interface GuestBudget {
-  /** For frames and control requests. */
+  /** Time in the event loop, for frames and control requests. */
   readonly loop: LoopShare;
-  /** Looks at what it wrote into the store. */
+  /** Looks at its vifs' nodes in the store. */
   readonly looks: Allowance;
   readonly connections: Allowance;
-  /** Grants that it has us map for good, or takes back. */
+  /** Grants that it adds to, or deletes from, those that stay mapped. */
   readonly staged: Allowance;
 }
 
-/** Of the guests that there are. */
+/** The budgets of all guests that have a vif. */
 export class GuestBudgets {
   readonly #clock: Clock;
   readonly #shares: LoopShares;
@@ -51,7 +51,7 @@ export class GuestBudgets {
     return budget;
   }
 
-  /** The guest has no vif any more. */
+  /** Called when the guest has no vif any more. */
   forget(domid: number): void {
     this.#budgets.delete(domid);
   }

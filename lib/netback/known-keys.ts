@@ -1,16 +1,17 @@
 import type { StoreView } from '../xen/types.js';
 
-/** What reading nodes needs of a store. */
+/** The reading part of a store. */
 export type StoreReader = Pick<StoreView, 'read' | 'list'>;
 
 /**
- * What was read of a vif's nodes, until a watch tells of a change: then the next read asks the store. A read that is under way at
- * that moment is forgotten too, since the change may have come after its reply. Only nodes that are watched may be read by it.
+ * Keeps what was read of a vif's nodes until `forget` names a change; then the next read asks the store. A read that is under way at
+ * that moment is forgotten too, since the change may have come after its reply. Read only watched nodes through it: changes of others
+ * would go unnoticed. The keys of a frontend are watched by its `state` (VifNode.note).
  */
 export class KnownKeys implements StoreReader {
   readonly #store: StoreReader;
   readonly #values = new Map<string, Promise<string | undefined>>();
-  /** Of folders, the names of the keys that are there. */
+  /** By folder: the names of the keys that are there. */
   readonly #listings = new Map<string, Promise<ReadonlySet<string>>>();
 
   constructor(store: StoreReader) {
@@ -26,12 +27,12 @@ export class KnownKeys implements StoreReader {
     return paths.some((path) => this.#values.has(path));
   }
 
-  /** Not kept: always asks. */
+  /** Always asks the store. */
   list(path: string): Promise<string[]> {
     return this.#store.list(path);
   }
 
-  /** Lists a folder below which these names will be read: those that are absent cost no request then. A guest writes half of netif.h's. */
+  /** Lists a folder of which these names will be read, so that absent ones cost no request: a guest writes half of netif.h's keys. */
   expect(folder: string, names: readonly string[]): void {
     const unknown = names.filter((name) => !this.#values.has(`${folder}/${name}`));
     if (unknown.length < 2 || this.#listings.has(folder)) return;
@@ -40,8 +41,8 @@ export class KnownKeys implements StoreReader {
   }
 
   /**
-   * A node changed, was made or was removed, with all below it. Nodes above may have been made along with it, of which no watch tells.
-   * @returns whether anything of these was known.
+   * Call it when a node changed, was made or was removed with all below it. Nodes above are forgotten too: they may have been made along
+   * with it, and no watch tells of that. @returns whether anything of these was known.
    */
   forget(path: string): boolean {
     this.#listings.delete(folderOf(path));
@@ -54,7 +55,7 @@ export class KnownKeys implements StoreReader {
     this.#listings.clear();
   }
 
-  /** Without a listing in this very turn: the order of requests is that of the calls. */
+  /** Sends the request at once where there is no listing, so that requests are in the order of the calls. */
   #ask(path: string): Promise<string | undefined> {
     const listing = this.#listings.get(folderOf(path));
     if (listing === undefined) return this.#store.read(path);
@@ -64,7 +65,7 @@ export class KnownKeys implements StoreReader {
 
   #keep<T>(kept: Map<string, Promise<T>>, path: string, value: Promise<T>): Promise<T> {
     kept.set(path, value);
-    // An error is for who reads, and is nothing to know.
+    // The reader handles an error; the next read asks again.
     value.catch(() => {
       if (kept.get(path) === value) kept.delete(path);
     });

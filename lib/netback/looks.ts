@@ -2,8 +2,8 @@ import type { Clock } from '../xen/types.js';
 import type { Allowance } from './allowance.js';
 
 /**
- * Looks at what changed, never twice at a time. A guest may change its keys without end (XSA-349): looks wait then, and
- * changes meanwhile become one look.
+ * Runs the looks at one vif, never two at a time. A guest may change its keys without end (XSA-349): looks beyond its budget wait,
+ * and all changes meanwhile lead to one look.
  */
 export class Looks {
   readonly #clock: Clock;
@@ -21,7 +21,7 @@ export class Looks {
     this.#allowance = allowance;
   }
 
-  /** Something changed. Resolves when it was looked at, or is to be looked at later. */
+  /** Call it when something changed. Resolves when a look has read that, or is put off. */
   poke(): Promise<void> {
     this.#dirty = true;
     this.#running ??= this.#run().finally(() => this.#onCalm());
@@ -33,7 +33,7 @@ export class Looks {
     await this.#running;
   }
 
-  /** No look begins any more. */
+  /** From now on no look begins; one that is under way ends by itself. */
   end(): void {
     this.#ended = true;
     this.#later?.[Symbol.dispose]();

@@ -1,28 +1,28 @@
 import type { Clock } from '../xen/types.js';
 
 /**
- * What one guest may have of the event loop before others have their turn. Long beside what a turn of the loop costs by itself
- * (10 to 20 µs), and no longer than a ring of short frames takes (256 in 0.25 ms): a guest with one queue could not use the rest.
+ * How long one guest may use the event loop in a round. Long beside what a turn of the loop itself costs (10 to 20 µs), and no
+ * longer than a ring of short frames takes (256 in 0.25 ms): a guest with one queue could not use the rest.
  */
 const SLICE_MS = 0.25;
-/** Who has used less than this since the last round needs no round to be even: light work costs no turn of the loop. */
+/** A guest that has used less than this since the last round is not put into the next: light work costs no turn of the loop. */
 const LIGHT_MS = SLICE_MS / 4;
 /**
- * More is not made up for. A turn ends with the batch in which its slice does; one that took longer was stopped or frozen with the whole
- * process, which is no doing of the guest's: it would wait for as long again.
+ * The most that a guest makes up for. A turn ends with the batch in which its slice does; one that took longer was stopped or frozen with
+ * the whole process, which is not the guest's doing: it would wait for as long again.
  */
 const DEBT_MS_MAX = 100;
-/** Where a clock does not move, as a model's. */
+/** Ends a round where the clock does not move, as a model's. */
 const ROUND_JOBS_MAX = 64;
 
 /**
- * Shares the event loop out between guests: each has a slice of each round, however many queues it has, and whoever used more
- * waits in later rounds until that is even (deficit round robin). A round is a turn of the loop, so that events of others,
- * timers and the store are heard in between. A guest that is alone goes on at once.
+ * Shares the event loop out between guests: each has a slice of each round, however many queues it has, and one that used more
+ * waits in later rounds until that is even (deficit round robin). A round is a turn of the loop, so that other guests' events,
+ * timers and the store's responses are handled in between. A guest that is alone uses every round.
  */
 export class LoopShares {
   readonly #clock: Clock;
-  /** Those with jobs that wait, or time to make up for. */
+  /** Shares with jobs that wait, or with used time to make up for. */
   readonly #active = new Set<LoopShare>();
   readonly #round = (): void => this.#runRound();
   #next: Disposable | undefined;
@@ -31,7 +31,7 @@ export class LoopShares {
     this.#clock = clock;
   }
 
-  /** A guest's. */
+  /** @returns a share for one more guest. */
   share(): LoopShare {
     return new LoopShare(this.#clock, (share) => this.#activate(share));
   }
@@ -54,13 +54,13 @@ export class LoopShares {
   }
 }
 
-/** One guest's part in it, for all that it makes us do. */
+/** One guest's share of the loop, for the jobs of all its queues and control rings. */
 export class LoopShare {
   readonly #clock: Clock;
   readonly #activate: (share: LoopShare) => void;
-  /** In the order of their asking. */
+  /** Jobs, in the order in which they were queued. */
   readonly #waiting = new Set<() => void>();
-  /** Used, and not made up for yet. */
+  /** Time used and not made up for yet. */
   #usedMs = 0;
   #beganMs = 0;
 
@@ -69,28 +69,28 @@ export class LoopShare {
     this.#activate = activate;
   }
 
-  /** What comes now may be done now. */
+  /** Whether a job may run at once, without `queue`. */
   get free(): boolean {
     return this.#usedMs < SLICE_MS && this.#waiting.size === 0;
   }
 
-  /** What runs has used a whole slice: the rest is for another round. */
+  /** Whether the running job has used a whole slice: the rest of its work is for another round. */
   get over(): boolean {
     return this.#clock.now() - this.#beganMs >= SLICE_MS;
   }
 
-  /** Has `job` run in a later round, once; a job that waits already keeps its place. */
+  /** Runs `job` in a later round, once; a job that waits already keeps its place. */
   queue(job: () => void): void {
     this.#waiting.add(job);
     this.#activate(this);
   }
 
-  /** `job` waits no more. */
+  /** Takes a queued `job` back. */
   cancel(job: () => void): void {
     this.#waiting.delete(job);
   }
 
-  /** Runs `job` now, and counts what time it takes. */
+  /** Runs `job` now, and counts the time that it takes. */
   run<T>(job: () => T): T {
     const outerMs = this.#beganMs;
     const beganMs = this.#clock.now();
@@ -104,7 +104,7 @@ export class LoopShare {
     }
   }
 
-  /** A new slice: jobs have their turns until it is used up, whoever has few of them several. */
+  /** Begins a new slice: runs queued jobs until it is used up; a guest with few jobs may run each several times. */
   round(): void {
     this.#usedMs = Math.max(0, this.#usedMs - SLICE_MS);
     let left = ROUND_JOBS_MAX;
@@ -112,7 +112,7 @@ export class LoopShare {
       for (const job of this.#waiting) {
         if (left === 0 || this.#usedMs >= SLICE_MS) break;
         left--;
-        // One that has more to do comes behind the others.
+        // Deleted first, so that a job that queues itself again comes behind the others.
         this.#waiting.delete(job);
         job();
       }

@@ -1,8 +1,8 @@
 import type { Store, StoreWatch } from '../xen/types.js';
 
 /**
- * Watches a path. Resolves after the event that each watch begins with, which is no change: what is read from then on is news.
- * `onChange` gets the events after it.
+ * Watches a path. Resolves after the event with which xenstored begins each watch, and which is no change (xenstore.txt, WATCH):
+ * a read from then on misses nothing. `onChange` gets the later events.
  */
 export async function watchFrom(
   store: Store,
