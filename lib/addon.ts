@@ -179,13 +179,13 @@ export interface NativeTap {
   /** -EINVAL of a kernel before Linux 5.0. */
   setCarrier(on: boolean): number;
   /**
-   * Bounds the memory of the frames that wait in all queues of the device together, for `ms` from now on, by a program in the
-   * kernel (native/tap_limit.h). It stays when the process ends, and takes the place of an earlier process's.
+   * Bounds the memory of the frames that wait in all queues of the device together, for `ms` from now on, by a BPF program
+   * (native/tap_limit.h). The program stays when the process ends, and replaces an earlier process's.
    */
   limit(bytes: number, ms: number): undefined | FailedTap;
-  /** Bounds for `ms` from now on. */
+  /** Extends the limit to `ms` from now on. */
   renewLimit(ms: number): number;
-  /** Takes away what an earlier process's `limit` has left. */
+  /** Removes the program that an earlier process's `limit` has left. */
   unlimit(): number;
   /** Frames that `limit` has dropped. */
   dropped(): number;

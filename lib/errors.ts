@@ -20,11 +20,11 @@ export type VifdErrorCode =
   | 'ERR_PROGRAM' // a program of the system failed
   | 'ERR_TIMEOUT' // another process did not do its part in time
   | 'ERR_TAP' // a tap could not be opened or set up, or it was deleted
-  | 'ERR_TAP_LIMIT' // what waits in a tap is bounded by short queues, since the kernel refused the program that should
+  | 'ERR_TAP_LIMIT' // the kernel refused the program that bounds what waits in taps; short queues bound it
   | 'ERR_SERVICE_MANAGER' // the socket in NOTIFY_SOCKET could not be written to
   | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal
   | 'ERR_ARGUMENT' // an argument or a configuration value is unusable
-  | 'ERR_PACED' // a guest connects so often that it has to wait
+  | 'ERR_PACED' // a guest connects so often that its next connection waits
   | 'ERR_STALLED' // a guest has had frames waiting for a minute, and took none
   | 'ERR_PROTOCOL'; // a frontend broke the netif protocol
 

@@ -2,8 +2,8 @@ import { VifdError } from '../errors.js';
 import type { StoreView } from '../xen/types.js';
 
 /**
- * Returns what stands in a node of another domain; undefined where it is missing, and where this domain may not read it. In a driver
- * domain that is a guest's name; and what was removed below a node that this domain may not read: xenstored then answers EACCES.
+ * Returns the value of another domain's node; undefined where it is missing, and where this domain may not read it (EACCES). A driver
+ * domain may not read a guest's name; and for a node that was removed below one that it may not read, xenstored responds EACCES.
  */
 export async function readForeign(store: Pick<StoreView, 'read'>, path: string): Promise<string | undefined> {
   try {

@@ -45,7 +45,7 @@ const LINUX_BRIDGING = /(^|\/)vif-bridge$/;
 export class Ownership {
   readonly #parts: OwnershipParts;
   readonly #attached = new Set<string>();
-  /** Vifs of which it is being noted that this process has attached. */
+  /** Writes of `vifd/attached` that are under way. */
   readonly #noting = new Map<string, Promise<boolean>>();
   /** As `accept` has read them: a port is opened after that, and reading again would cost the start a round trip. */
   readonly #marks = new Map<string, Mark>();
@@ -91,8 +91,8 @@ export class Ownership {
   }
 
   /**
-   * What `vifd adopt` waits for is written down at each attach, and what is known of a vif goes with it; the listeners are
-   * called as they would be without.
+   * Wraps listeners: writes `vifd/attached`, for which `vifd adopt` waits, at each attach, and forgets a vif that is gone. The
+   * listeners are called as before.
    */
   listening(listeners: Omit<NetbackListeners, 'gone'>): NetbackListeners {
     return {

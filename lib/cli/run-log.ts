@@ -154,7 +154,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
       const level = WARNINGS.has(code) ? 'warning' : 'error';
       say({
         level,
-        // Of one that is not served yet there is the name alone.
+        // A vif that is not served yet has no object, but a name.
         vif: vif?.id ?? error.vif,
         kind: code,
         text: message,

@@ -13,9 +13,9 @@ export interface TapsOptions {
   readonly kept: Map<string, number>;
   /** Whether taps are made to have several queues. */
   readonly multiQueue: boolean;
-  /** The first tap has short queues (TapOptions.onShortQueues). */
+  /** Called when the first tap gets short queues (TapOptions.onShortQueues). */
   readonly onError?: (error: VifdError) => void;
-  /** None has any more. */
+  /** Called when no tap has short queues any more, with the error that was reported. */
   readonly onMended?: (error: VifdError) => void;
 }
 
@@ -23,14 +23,14 @@ export interface TapsOptions {
 export type VifTapOptions = Omit<TapOptions, 'name'> & { readonly vif: string; readonly name?: string };
 
 /**
- * The taps of `vifd run`. While somebody has a descriptor of a tap, the kernel queues what is sent to it (4 MiB, see TapLimit);
+ * The taps of `vifd run`. While a process has a descriptor of a tap, the kernel queues what is sent to it (4 MiB, see TapLimit);
  * without one, such frames are lost and the tap has no carrier.
  */
 export class Taps {
   readonly #options: TapsOptions;
   /** Of each vif whose tap was opened: a device that is deleted is made anew as it was. */
   readonly #memories = new Map<string, TapMemory>();
-  /** Why a vif's tap has short queues. */
+  /** By vif: why its tap has short queues. */
   readonly #short = new Map<string, VifdError>();
   #reported: VifdError | undefined;
 
@@ -82,7 +82,7 @@ export class Taps {
     this.#reportShort();
   }
 
-  /** Once for all taps: what refuses one the program refuses it to all. */
+  /** Reports once for all taps: a kernel that refuses the program for one refuses it for all. */
   #reportShort(): void {
     const { onError, onMended } = this.#options;
     const [error] = this.#short.values();

@@ -72,7 +72,7 @@ export class Interfaces {
     return this.#refusal(this.#socket().setPort(index, flags));
   }
 
-  /** @returns how many frames that were sent to it were dropped since it was made; undefined where the kernel cannot be asked. */
+  /** @returns frames that were sent to the interface and dropped since it was made; undefined where it is not there, or netlink fails. */
   dropped(name: string): number | undefined {
     const frames = this.#socket().dropped(name);
     return frames < 0 ? undefined : frames;

@@ -62,7 +62,7 @@ export class Attachment {
   /** The guest's connection is one of those that it may have. */
   #admitted: boolean;
   readonly #failures: Allowance;
-  /** Until the guest may connect again. */
+  /** Set while the guest waits for a connection. */
   #admission: Disposable | undefined;
   #released = false;
   #journal: ConnectionJournals | undefined;
@@ -143,7 +143,7 @@ export class Attachment {
     this.#again.reset();
   }
 
-  /** @returns whether the guest may connect now; otherwise its connection is served later, and it waits. */
+  /** @returns whether the guest may connect now; otherwise it waits, which is reported, until `onAdmission`. */
   #admit(): boolean {
     if (this.#admitted) return true;
     if (this.#admission !== undefined) return false;

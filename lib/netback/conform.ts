@@ -19,7 +19,7 @@ export interface Takes {
   readonly gsoV6: boolean;
 }
 
-/** What a guest said that it can take, where it is heeded. */
+/** The guest's capabilities that frames are made to fit. */
 export interface Taker {
   readonly scatterGather: boolean;
   readonly conform: Conform;

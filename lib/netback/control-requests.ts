@@ -64,7 +64,7 @@ export class ControlRequests {
     }
   }
 
-  /** @param request as for `execute`. @returns how many grants it has us map, or unmap: what is beyond a page is refused unseen. */
+  /** @param request as for `execute`. @returns how many grants it maps or unmaps: a list longer than a page is refused unread. */
   grantsOf(request: Uint32Array): number {
     const type = request[0] >>> 16;
     const stages = type === control.CTRL_ADD_GREF_MAPPING || type === control.CTRL_DEL_GREF_MAPPING;

@@ -134,7 +134,7 @@ export class Control {
     undoAll(this.#undo, this.#hostFaultsOf('control ring'));
   }
 
-  /** As many requests as the ring has and the guest's share allows, at most; rounds that find none count too. */
+  /** Serves at most a ring of requests, and no longer than the guest's slice lasts; rounds that find none count too. */
   #pump(): PumpResult {
     let heard = false;
     let result: PumpResult = 'more';

@@ -22,7 +22,7 @@ export class VifCounters {
   readonly #queues: QueueCounters[] = [];
   readonly #droppedByPort: () => number;
 
-  /** @param droppedByPort frames for the guest that no queue has seen. */
+  /** @param droppedByPort how many frames for the guest its port dropped, which no queue has seen. */
   constructor(droppedByPort: () => number) {
     this.#droppedByPort = droppedByPort;
   }

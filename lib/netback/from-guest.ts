@@ -72,7 +72,7 @@ export class FromGuest {
     credit: CreditTurn;
     clock: Clock;
     counters: FlowCounters;
-    /** Ends a turn; undefined: nobody else has one. */
+    /** Ends a turn when the guest's slice is used up; undefined: only the number of batches does. */
     share?: LoopShare | undefined;
     /** The port fails to send frames, which are dropped and counted; undefined: it sends again. */
     onPortFault?: HostFaultListener | undefined;

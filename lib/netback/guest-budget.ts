@@ -16,7 +16,7 @@ export const CONNECTION_EVERY_MS = 2000;
 const STAGED_AT_ONCE = 16_384;
 const STAGED_EVERY_MS = 0.25;
 
-/** What one guest may cost, with all its vifs and their queues. What it asks for beyond that waits (docs/design.md, "What a guest may cost"). */
+/** What one guest may cost, with all its vifs and queues; more of it waits (docs/design.md, "What a guest may cost"). */
 export interface GuestBudget {
   /** Time in the event loop, for frames and control requests. */
   readonly loop: LoopShare;

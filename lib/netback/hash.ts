@@ -32,7 +32,7 @@ export class HashState {
   readonly #bytes: Uint8Array;
   readonly #queues: number;
   readonly #table = new Uint32Array(TOEPLITZ_WORDS);
-  /** The table is of another key. */
+  /** The table is not that of the key. */
   #stale = true;
   readonly #afterStore: (() => void) | undefined;
 
@@ -166,8 +166,8 @@ export class HashState {
   }
 
   /**
-   * When the first frame is hashed by it: filling takes 4 ms before V8 has compiled it and 14 µs after, and a guest may send keys
-   * without end.
+   * Fills the table; called when the first frame is hashed with the key. Filling takes 4 ms before V8 has compiled it and 14 µs after,
+   * and a guest may send keys without end.
    */
   #heedKey(): void {
     fillToeplitz(this.#keyBytes, this.#table);

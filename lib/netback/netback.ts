@@ -21,7 +21,7 @@ export interface NetbackOptions {
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
   /**
    * Which vifs of this domain to serve; default all. Asked when a vif is found, and again (`serving`) when its node changed
-   * otherwise than by vifd: one that is not accepted any more is let go of, its port is taken away, and its guest stays connected.
+   * otherwise than by vifd: a vif that is no longer accepted is detached, its port is closed and removed, and its guest stays connected.
    */
   readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
   /** Sees every frame of every vif, from the first on. A vif's own hooks run after it. */
@@ -41,7 +41,7 @@ export interface NetbackOptions {
 export interface NetbackEvents {
   attached: [vif: Vif, how: AttachedHow];
   detached: [vif: Vif, why: DetachReason];
-  /** The vif is served no more: its node is gone, or another backend goes on with it. What was kept for it may be forgotten. */
+  /** The vif has ended: its node is gone, or another backend serves it. Drop what you keep for it. */
   gone: [vif: Vif];
   /** A guest that was said to be stalled (ERR_STALLED) takes frames again, by this queue. */
   recovered: [vif: Vif, queue: number];

@@ -17,7 +17,7 @@ const FEATURES = [
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 
-/** Keys of a backend's node that no toolstack writes, and that change nothing for the backend that does. */
+/** Whether a key of the backend's node is one that only backends write: a change of it is no news to the backend. */
 export function isOfBackend(key: string): boolean {
   return key.startsWith('feature-') || key === QUEUES_MAX_KEY || key === CARRIER_KEY;
 }

@@ -7,7 +7,7 @@ export const BATCH_SLOTS = 128;
 
 /**
  * What a turn of a pump came to. idle: nothing waits and an event will tell of more. more: work is left for
- * the next turn. waitMs: work is left that cannot be done before (for the guest's rate, or for want of its buffers). stop: the
+ * the next turn. waitMs: work is left that cannot be done before (for the guest's rate or budget, or for want of its buffers). stop: the
  * guest broke the protocol; the reason is for people. fault: a call of the host's own failed; the guest has not been responded
  * to, nothing is lost, and the same work is to be tried again.
  */

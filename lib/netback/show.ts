@@ -21,7 +21,7 @@ export interface VifDetails extends VifInfo {
   /** What is wrong now, for no fault of the guest. */
   readonly faults: readonly Fault[];
   readonly port: string | undefined;
-  /** Frames for the guest that the port dropped before they could be read; `stats` has them too, and no queue's does. */
+  /** Frames for the guest that the port dropped before they could be read; `stats` includes them, no queue's counters do. */
   readonly portDropped: number;
   readonly stats: VifStats;
   /** Undefined while no guest is connected. */

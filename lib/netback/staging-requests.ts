@@ -6,7 +6,7 @@ import { STAGED_MAX, type Staging } from './staging.js';
 const { CTRL_INVALID_PARAMETER, CTRL_SUCCESS } = control;
 const { GREF_ENTRY_BYTES, GREF_READONLY } = control;
 const ENTRY_WORDS = GREF_ENTRY_BYTES / 4;
-/** Of one request. */
+/** Entries of one request: its list is one page. */
 export const ENTRIES_MAX = PAGE_SIZE / GREF_ENTRY_BYTES;
 
 /** Adds and takes back grants that stay mapped, as netif.h and Xen's netif-staging-grants have it. No other backend does. */

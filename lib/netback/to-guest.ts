@@ -74,7 +74,7 @@ export class ToGuest implements Steered {
     counters: FlowCounters;
     patience: Patience;
     steering?: Steering | undefined;
-    /** Ends a turn; undefined: nobody else has one. */
+    /** Ends a turn when the guest's slice is used up; undefined: only the number of batches does. */
     share?: LoopShare | undefined;
     /** Runs after each store to what is held: where a simulation kills. */
     afterStore?: (() => void) | undefined;

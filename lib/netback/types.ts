@@ -32,7 +32,7 @@ export interface Flow {
   readonly bytes: number;
   /** By a hook, or as the guest's multicast list says. */
   readonly filtered: number;
-  /** For want of room, by vifd or by the port before it, or because the guest cannot take such a frame. */
+  /** For want of room in vifd or, before that, in the port; or because the guest cannot take such a frame. */
   readonly dropped: number;
   /** Frames that could not be read or written: bad grants, bad sizes. */
   readonly errors: number;

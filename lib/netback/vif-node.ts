@@ -36,10 +36,10 @@ export interface VifSight {
 const MTU_MIN = 68;
 const MTU_MAX = 65_521;
 
-/** What a change in the store asks for: nothing, a look at the vif, or also whether it is still to be served. */
+/** What a change in the store calls for: nothing; a look at the vif; or, 'all', also a call of `accept`, whether to serve it still. */
 export type Concern = 'nothing' | 'look' | 'all';
 
-/** What this backend notes below the node when it has attached. Who adopts the vif changes other keys along with it. */
+/** `vifd run` writes it when it has attached (cli/mark.ts). `vifd adopt` and `release` change other keys along with it. */
 const ATTACHED_KEY = 'vifd/attached';
 
 /** These keys and not the whole frontend: a guest could write there without end (XSA-349). */
@@ -54,7 +54,7 @@ export class VifNode {
   readonly wasConnected: boolean;
   readonly #store: Store;
   readonly #known: KnownKeys;
-  /** Read together when one of them changed: a toolstack's transaction changes several. */
+  /** Keys that are read together when one of them changed: a toolstack's transaction changes several. */
   readonly #states: readonly string[];
   /** Our state, as it was read or written last. */
   #own: string | undefined;
@@ -86,15 +86,15 @@ export class VifNode {
     const [frontend, mac, bridge, mtu, state] = await Promise.all(
       ['frontend', 'mac', 'bridge', 'mtu', 'state'].map((key) => store.read(`${path}/${key}`)),
     );
-    // A node without a state counts as gone: serving it would end at once, and begin again.
+    // A node without a state counts as gone (`look`): the vif would end as soon as it is served, and be found again.
     if (frontend === undefined || frontend === '' || state === undefined) return undefined;
     const info = { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) };
     return new VifNode(store, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
   }
 
   /**
-   * Forgets what is not known for certain any more, and reads that at the next look.
-   * @param changed what a watch told of; undefined: anything may have changed.
+   * Forgets what a change may have made wrong, so that the next look reads it.
+   * @param changed the path that a watch reported; undefined: anything may have changed.
    */
   note(changed: string | undefined): Concern {
     if (changed === undefined || isIn(this.path, changed)) {
@@ -110,7 +110,7 @@ export class VifNode {
     if (frontendChanged) this.forgetGuest();
     const known = this.#known.forget(changed) || frontendChanged;
     if (frontendChanged || changed === `${this.path}/online`) this.#forgetStates();
-    // One without the other would be a wrong report.
+    // The two are one report: an old reason with a new status would be wrong.
     if (changed === `${this.path}/hotplug-status`) this.#known.forget(`${this.path}/hotplug-error`);
     if (!isIn(changed, this.path)) return known ? 'look' : 'nothing';
     const key = changed.slice(this.path.length + 1);
@@ -121,7 +121,7 @@ export class VifNode {
     for (const path of this.#states) this.#known.forget(path);
   }
 
-  /** What the guest wrote is read anew when it connects, whatever its state was meanwhile. */
+  /** Forgets what the guest wrote: its keys are read again when it connects. */
   forgetGuest(): void {
     this.#known.forget(this.frontendPath);
   }
@@ -130,11 +130,11 @@ export class VifNode {
   async look(): Promise<VifSight | undefined> {
     const read = (key: string) => this.#known.read(`${this.path}/${key}`);
     const [, ...others] = this.#states;
-    // Where our own write is all that has changed, nothing else is read.
+    // After a write of our own, nothing but our state is read.
     if (this.#known.hasAny(others) && (await read('state')) !== this.#own) this.#forgetStates();
     const states = Promise.all([read('state'), read('online'), this.#readFrontendState()]);
     const rest = Promise.all([read('script'), read('hotplug-status'), read('rate')]);
-    // Behind the guest's state, so that they are as new; a round trip less when we attach.
+    // Asked for after the guest's state, so that they are no older than it, and before its reply: a round trip less when we attach.
     this.#known.expect(this.frontendPath, FRONTEND_KEYS);
     const [[own, online, frontend], [script, hotplug, rate]] = await Promise.all([states, rest]);
     this.#own = own;
@@ -152,8 +152,8 @@ export class VifNode {
   }
 
   /**
-   * Where this domain is not dom0, xenstored answers EACCES for a node that is gone, together with its parents that this domain could
-   * read, and for one that its guest has made unreadable. Both are a guest that is gone, as for Linux (xenbus_read_driver_state).
+   * In a driver domain xenstored responds EACCES for a node that is gone, where all its parents that this domain could read are gone too,
+   * and for a node that its guest has made unreadable. Linux too takes both for a guest that is gone (xenbus_read_driver_state).
    */
   async #readFrontendState(): Promise<string | undefined> {
     try {
@@ -165,7 +165,7 @@ export class VifNode {
     }
   }
 
-  /** Whether the guest's state is still the one of a look. */
+  /** Reads the guest's state again. @returns whether it is still the one of a look. */
   async isStill({ frontend }: VifSight): Promise<boolean> {
     this.#known.forget(`${this.frontendPath}/state`);
     return parseXenbusState(await this.#readFrontendState()) === frontend;
@@ -177,8 +177,8 @@ export class VifNode {
   }
 
   /**
-   * Follows what a connected guest may change. Resolves when it does: what is read from then on is news.
-   * @throws VifdError ERR_STORE, with E2BIG for the quota of watches; those that there are stay, and the next call makes the others.
+   * Watches what a connected guest may change. Resolves when it does: a read from then on misses nothing.
+   * @throws VifdError ERR_STORE, with E2BIG for the quota of watches; watches that were made stay, and the next call makes the others.
    */
   async watch(onChange: (path: string) => void): Promise<void> {
     const missing = WATCHED_KEYS.filter((key) => !this.#watches.has(key));
@@ -192,7 +192,7 @@ export class VifNode {
     for (const one of made) if (one.status === 'rejected') throw one.reason;
   }
 
-  /** Follows nothing any more. */
+  /** Ends all watches, for good. */
   async unwatch(): Promise<void> {
     this.#closed = true;
     const watches = [...this.#watches.values()];
@@ -204,7 +204,7 @@ export class VifNode {
     if (await this.write('state', `${state}`)) this.#onWritten(state);
   }
 
-  /** Offers the guest what we have, and goes to InitWait: both or nothing. A state that is there is not written again: guests watch it. */
+  /** Writes the offer and InitWait in one transaction. Does not write InitWait again where it is: guests watch our state. */
   async advertise(offer: Offer, queues: number, { own }: VifSight): Promise<void> {
     const written = await this.#change(async (view) => {
       await offer.advertise(view, this.path, queues);

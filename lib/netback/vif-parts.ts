@@ -60,7 +60,7 @@ export function ended(id: VifId): VifdError {
   });
 }
 
-/** What was thrown, by whatever was called: its message may name no vif. */
+/** @returns what was thrown as an error whose message names the vif. */
 export function named(id: VifId, thrown: unknown): VifdError {
   const error = vifdErrorOf(thrown);
   const { code, message, errno } = error;

@@ -13,7 +13,7 @@ export class VifPort {
   #port: Port | undefined;
   #opening: Promise<Port> | undefined;
   #following: Disposable | undefined;
-  /** By the ports before this one. */
+  /** Frames that earlier ports of this vif dropped. */
   #droppedBefore = 0;
 
   constructor(parts: VifPortParts) {

@@ -41,7 +41,7 @@ export class Vif implements VifInfo {
   /** The node was seen since the store was connected to: from then on its absence is a removal. */
   #seen = true;
   #watching = false;
-  /** Whether the vif is still to be served is to be asked. */
+  /** `accept` is to be called again. */
   #doubted = false;
   #ended = false;
   #rateText: string | undefined;
@@ -147,8 +147,8 @@ export class Vif implements VifInfo {
   }
 
   /**
-   * Something changed in the store, or the vif begins: look, and act. Resolves when that is done, or put off.
-   * @param changed its path, of which alone is read anew what concerns the vif; everything, without it.
+   * Call it when something changed in the store, or the vif begins: looks, and acts. Resolves when that is done, or put off.
+   * @param changed the path that changed, which alone is read again; undefined: everything is.
    */
   poke(changed?: string): Promise<void> {
     const concern = this.#parts.node.note(changed);
@@ -286,7 +286,7 @@ export class Vif implements VifInfo {
     }
   }
 
-  /** The guest's keys were those of the connection. */
+  /** The guest's keys were those of the connection that ends. */
   #endConnection(): void {
     const { connection, reason } = this.#attachment;
     if (connection !== undefined || reason !== undefined) this.#parts.node.forgetGuest();
@@ -315,7 +315,7 @@ export class Vif implements VifInfo {
     this.#offered = true;
   }
 
-  /** What the guest wrote. What one that is not ours yet negotiated was another backend's to offer. */
+  /** What the guest wrote. A guest that this process has made no offer negotiated with another backend, whose offer is compared with ours. */
   #readGuest(): Promise<Handshake> {
     const { node, offer } = this.#parts;
     const foreign = this.#attachment.connection === undefined && !this.#offered;
@@ -328,7 +328,7 @@ export class Vif implements VifInfo {
       return this.#expect(sight);
     if (!sight.connectable) return;
     const handshake = await this.#readGuest();
-    // Its keys were read after its state: a guest that has left that state has broken nothing, and leads to another look.
+    // Its keys were read after its state. A guest that has left that state meanwhile has broken nothing; its event leads to another look.
     if (!handshake.ok && !(await this.#parts.node.isStill(sight))) return;
     await this.#attachment.serve(handshake);
     const plugged = sight.own === XenbusState.InitWait && sight.plugged;

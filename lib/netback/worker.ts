@@ -11,7 +11,7 @@ const FAULT_MS = 1;
 export interface WorkerParts {
   readonly pump: () => PumpResult;
   readonly clock: Clock;
-  /** Its guest's. */
+  /** Its guest's, which bounds its turns. */
   readonly share: LoopShare;
   readonly onIdle: () => void;
   /** The guest broke the protocol. */
@@ -22,7 +22,7 @@ export interface WorkerParts {
   readonly onFailure: (error: VifdError) => void;
 }
 
-/** Runs one direction of a queue, or a control ring: again while work is left, as far as its guest's share of the loop goes. */
+/** Runs one direction of a queue, or a control ring: again while work is left, within its guest's share of the loop. */
 export class Worker {
   readonly #parts: WorkerParts;
   readonly #clock: Clock;
@@ -31,9 +31,9 @@ export class Worker {
   readonly #run = (): void => this.#share.run(this.#work);
   readonly #work = (): void => this.#runTurn();
   readonly #due = (): void => this.rouse();
-  /** Its next turn is in the guest's share. */
+  /** Its next turn waits in the guest's share. */
   #queued = false;
-  /** When the guest may go on, or has waited long enough. */
+  /** Set while `pump` has asked to wait: for the rate, a buffer, or the guest's budget. */
   #throttle: Disposable | undefined;
   #running = false;
   #again = false;
@@ -53,7 +53,7 @@ export class Worker {
     return !this.#queued && !this.#running;
   }
 
-  /** The first turn, whatever the guest has used: it may have waited for an earlier life. */
+  /** Runs the first turn, whatever the guest has used: its frames may have waited since the previous process ended. */
   start(): void {
     if (!this.#ended && !this.#running) this.#run();
   }

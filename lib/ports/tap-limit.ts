@@ -2,28 +2,28 @@ import { errnoName, type FailedTap, type NativeTap } from '../addon.js';
 import { hostRemedy, VifdError, vifdErrorOf } from '../errors.js';
 import { type Interface, interfaces } from '../host/interfaces.js';
 
-/** So much of the kernel's memory may hold frames that wait in a tap, in all its queues together. */
+/** How much of the kernel's memory may hold frames that wait in a tap, in all its queues together. */
 const WAITING_BYTES_MAX = 4 << 20;
 
 /**
- * So many frames each queue can hold, more than the program lets in: it charges each with 2304 bytes at least (native/tap_limit.cc).
- * A frame that is let in and finds its queue full stays charged until all queues are seen empty.
+ * How many frames each queue can hold: more than the program lets in, which charges each 2304 bytes at least (native/tap_limit.cc).
+ * A frame that is let in and finds its queue full would stay charged until all queues are seen empty.
  */
 const QUEUE_FRAMES = 2048;
 
-/** Where nothing but the number of frames bounds them: each may cost 64 KiB and its skb's own (66,368 bytes measured). */
+/** How many where their number alone bounds them: each may cost 64 KiB and its skb's overhead (66,368 bytes measured). */
 const SHORT_FRAMES = Math.floor(WAITING_BYTES_MAX / (68 << 10));
 
-/** The program bounds for this long after a kill. A vifd that is down for longer does not come back by itself. */
+/** How long the program bounds after a kill. A vifd that is down for longer does not come back by itself. */
 const LEASE_MS = 300_000;
 
 /**
- * And this long after an orderly end. Whoever reads the tap then, another program or an earlier version of vifd, tells the program
- * nothing, and would soon get nothing.
+ * How long it bounds after an orderly end. Another program, or an earlier version of vifd, that reads the tap then does not tell the
+ * program what it has read, and would soon get nothing.
  */
 const LEASE_AFTER_END_MS = 10_000;
 
-/** Well within the lease; so soon are frames let in again when what is charged is no more, and a refusal is tried again. */
+/** Well within the lease. Also how soon charges of lost frames are dropped, and a refused program is tried again. */
 const RENEW_MS = 1000;
 
 /**
@@ -31,7 +31,7 @@ const RENEW_MS = 1000;
  * kernel refuses that, by queues so short that they cannot hold more.
  */
 export class TapLimit implements Disposable {
-  /** Any queue that is open: all are bounded together. */
+  /** Returns any queue that is open: all are bounded together. */
   readonly #native: () => NativeTap;
   readonly #onShortQueues: (error: VifdError | undefined) => void;
   #timer: NodeJS.Timeout | undefined;
@@ -61,15 +61,15 @@ export class TapLimit implements Disposable {
     if (!this.#limited) this.#bound();
   }
 
-  /** Frames that were sent to the tap and dropped there, for whatever reason, since this began. */
+  /** Frames that were sent to the tap and dropped there, for any reason, since `begin`. */
   get dropped(): number {
-    // In another network namespace the interface's own count is out of sight.
+    // In another network namespace the interface's own count cannot be read.
     const byInterface = (this.#droppedByInterface() ?? 0) - this.#droppedBefore;
     this.#dropped = Math.max(this.#dropped, byInterface, this.#native().dropped());
     return this.#dropped;
   }
 
-  /** Before the queues are closed. */
+  /** To be called before the queues are closed. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.#native().renewLimit(LEASE_AFTER_END_MS);
@@ -94,7 +94,8 @@ export class TapLimit implements Disposable {
     const native = this.#native();
     const refused = native.limit(WAITING_BYTES_MAX, LEASE_MS);
     this.#limited = refused === undefined;
-    // Its queues count as full until they were seen empty. And an earlier process's program would not be told what is read.
+    // Limited: the queues count as full until they were seen empty, and `renewLimit` looks. Refused: nothing would tell an earlier
+    // process's program what is read.
     if (this.#limited) native.renewLimit(LEASE_MS);
     else native.unlimit();
     return refused;
@@ -107,7 +108,7 @@ export class TapLimit implements Disposable {
     } catch (error) {
       return vifdErrorOf(error);
     }
-    // A longer queue does the program no harm. In another network namespace whoever moved the tap there decides.
+    // A queue that is longer than needed does no harm. In another network namespace the length is its administrator's.
     if (link === undefined || link.queueFrames === frames || (this.#limited && link.queueFrames > frames))
       return undefined;
     const refused = interfaces().change(link.index, { queueFrames: frames });

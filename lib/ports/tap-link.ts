@@ -5,8 +5,8 @@ import { type LinkSettings, macBytes, settingsOf } from '../host/links.js';
 import type { PortTrouble } from './types.js';
 
 /**
- * What of its interface a tap has to be: in a bridge and up; up; as a hotplug script leaves it, which has not ended yet; or as it
- * happens to be, since it is an operator's to decide.
+ * The state that a tap's interface should have. bridged: in a bridge and up. up: up. script: any, since its hotplug script has not ended
+ * yet. nothing: any, since an operator decides.
  */
 export type TapExpectation = 'bridged' | 'up' | 'script' | 'nothing';
 
@@ -38,7 +38,7 @@ export interface TapFollowerOptions {
   readonly expects: (() => Promise<TapExpectation>) | undefined;
 }
 
-/** libxl ends a script after 40 s (LIBXL_HOTPLUG_TIMEOUT). In a driver domain without `xl devd` none begins, and nothing else tells. */
+/** libxl ends a script after 40 s (LIBXL_HOTPLUG_TIMEOUT). In a driver domain without `xl devd` no script begins, and only this reports it. */
 const SCRIPT_MS = 45_000;
 
 /**
@@ -73,7 +73,7 @@ export class TapFollower implements Disposable {
   /** As it was last looked at. */
   #seen: readonly (Interface | undefined)[] = [];
   #told: string | undefined;
-  /** As the store had it last. */
+  /** What the store expected when it was last asked. */
   #expected: TapExpectation | undefined;
   /** When its script was first seen not to have ended (monotonic ms). */
   #scriptSinceMs: number | undefined;
@@ -252,7 +252,7 @@ export class TapFollower implements Disposable {
     }
     const isOld = () => this.#over || interfaces().known(link.index) !== this.#seen[0];
     const late = setTimeout(() => {
-      // While a script is known to be at work, a store that responds late says so again.
+      // The script may be at work still: its tap is no fault until the store responds.
       if (fault !== undefined && !isOpen(this.#expected) && !isOld()) this.#tell(fault, false);
     }, STORE_MS).unref();
     expects()
@@ -293,7 +293,7 @@ export class TapFollower implements Disposable {
   }
 }
 
-/** Nothing of the interface is a fault. */
+/** @returns whether any state of the interface is as expected. */
 function isOpen(expected: TapExpectation | undefined): boolean {
   return expected === 'nothing' || expected === 'script';
 }

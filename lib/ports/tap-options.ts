@@ -29,16 +29,16 @@ export interface TapOptions {
   /** What it has to be, where it has not been seen so: `follow` reports it when it is not. */
   readonly expects?: () => Promise<TapExpectation>;
   /**
-   * Descriptors of it that somebody kept open, by queue: the device has kept its carrier, and what was sent to it meanwhile
+   * Descriptors of it that outlived the previous process, by queue: the device has kept its carrier, and what was sent to it meanwhile
    * waits. Owned by the port from then on, and used whatever name or network namespace the device has now. Closed and not used
    * when the device was deleted.
    */
   readonly descriptors?: readonly (number | undefined)[];
-  /** Is lent the descriptor of a queue that was opened anew, to duplicate it for a later life. */
+  /** Is lent the descriptor of a queue that was opened anew, to duplicate it for a later process. */
   readonly onOpened?: (descriptor: number, queue: number) => void;
   /**
-   * Is told when the memory of frames that wait in the tap cannot be bounded as it should be, and why (ERR_TAP_LIMIT): short queues
-   * bound it then, and are full sooner. It is tried again; undefined: with success.
+   * Called with ERR_TAP_LIMIT when the kernel refuses to bound the memory of frames that wait in the tap, so that short queues bound it,
+   * which are full sooner; called with undefined when a retry has succeeded.
    */
   readonly onShortQueues?: (error: VifdError | undefined) => void;
   /** The tap does without the queue from now on: what was duplicated of it would take frames that nobody reads. */
@@ -61,7 +61,7 @@ function requireName(what: string, name: string): void {
   );
 }
 
-/** @throws VifdError ERR_ARGUMENT. */
+/** @throws VifdError ERR_ARGUMENT for a name, MTU or MAC address that Linux does not take. */
 export function requireValid({ name, bridge, bridgeIfNone, mtu, mac }: TapOptions): void {
   requireName('tap', name);
   for (const joined of [bridge, bridgeIfNone]) if (joined !== undefined) requireName('bridge', joined);

@@ -56,7 +56,7 @@ export function tap(options: TapOptions): Port {
   return port;
 }
 
-/** @returns the queues that somebody kept open, by their numbers. */
+/** @returns the queues of the kept descriptors, by their numbers; undefined where there is none, or the device was deleted. */
 function openKept({ name, descriptors = [] }: TapOptions): (NativeTap | undefined)[] {
   let first: NativeTap | undefined;
   return descriptors.map((descriptor) => {

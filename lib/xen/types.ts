@@ -206,8 +206,8 @@ export interface EventChannel extends Disposable {
 export interface Store extends StoreView, AsyncDisposable {
   /**
    * Runs `body` in a transaction and commits; a conflict (EAGAIN) runs the whole body again, at most
-   * `attempts` times (default 64). A throw in `body` aborts the transaction. A few run at a time, the others wait, since
-   * xenstored allows a domain 10: a body must not wait for another transaction.
+   * `attempts` times (default 64). A throw in `body` aborts the transaction. Five run at a time and the others wait, since
+   * xenstored allows a domain 10: `body` must not await another transaction.
    */
   transaction<T>(body: (view: StoreView) => Promise<T>, attempts?: number): Promise<T>;
   /**

@@ -2,7 +2,7 @@ import type { StoreView } from '../../xen/types.js';
 import { namesIn, readText } from './files.js';
 import type { Check } from './types.js';
 
-/** What a driver domain needs beyond what a dom0 has. `domid` is this domain's, and not 0. */
+/** Checks what a driver domain needs beyond a dom0. `domid` is this domain's, and not 0. */
 export async function driverDomainChecks(
   root: string,
   store: Pick<StoreView, 'read'>,
@@ -11,7 +11,7 @@ export async function driverDomainChecks(
   return [await roleCheck(store, domid), hotplugDaemonCheck(root)];
 }
 
-/** libxl makes the node `libxl` of a domain for what runs libxl in it, if its configuration says so (libxl__domain_make). */
+/** libxl gives a domain made with driver_domain=1 the node `libxl`, which it may write (libxl__domain_make). */
 async function roleCheck(store: Pick<StoreView, 'read'>, domid: number): Promise<Check> {
   const name = 'driver domain';
   if ((await store.read(`/local/domain/${domid}/libxl`)) !== undefined)
@@ -24,7 +24,7 @@ async function roleCheck(store: Pick<StoreView, 'read'>, domid: number): Promise
   };
 }
 
-/** libxl in dom0 runs no script for a vif of another domain, and leaves it to that domain to delete the node of a vif that has gone. */
+/** libxl in dom0 runs no script for a vif of another domain, and leaves the deletion of a removed vif's node to that domain. */
 function hotplugDaemonCheck(root: string): Check {
   const name = 'xl devd';
   const runs = namesIn(`${root}/proc`).some(
@@ -34,7 +34,7 @@ function hotplugDaemonCheck(root: string): Check {
   return {
     name,
     state: 'warn',
-    found: 'does not run: no hotplug script is run, and each `xl destroy` waits 10 s for a vif to be gone',
+    found: 'does not run: no hotplug script is run, and each `xl destroy` waits 10 s for the vifs to go',
     remedy: "start it at each boot, as README.md, 'In a driver domain', has it",
   };
 }

@@ -18,7 +18,7 @@ export interface ModelOptions {
   /** How many callbacks `settle` runs before it gives up. Default 100 000. */
   readonly stepsMax?: number;
   readonly faults?: ModelFaults;
-  /** What the store allows a domain other than dom0. Default: what xenstored does. */
+  /** What the store allows a domain other than dom0. Default: xenstored's quotas. */
   readonly quota?: Partial<Quota>;
 }
 

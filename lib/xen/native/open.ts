@@ -88,7 +88,7 @@ function closing(store: Store): () => PromiseLike<void> {
   return () => store[Symbol.asyncDispose]();
 }
 
-/** A simulated Xen has no domains of its own: the environment says which one this process is. */
+/** In a simulated Xen a process is the domain that its environment names. */
 function domidIn(libraries: XenLibraries, store: Store): Promise<number> | number {
   return libraries.openShares === undefined ? ownDomid(store) : Number(process.env.XENSIM_DOMID ?? 0);
 }

@@ -52,8 +52,8 @@ export async function connectDevice(
 }
 
 /**
- * One descriptor for everything, and while that waits for a response, one more for each probe of the watchdog: a xenstored that was
- * started again does not respond to what its predecessor had taken, and only a request of its own shows that it is there.
+ * Uses one descriptor, and another for a probe of the watchdog while that one waits for a response: a xenstored that was started again
+ * does not respond to what its predecessor had read, and only a request of its own shows that it is there.
  */
 class DeviceTransport implements Transport {
   readonly path: string;
@@ -99,7 +99,7 @@ class DeviceTransport implements Transport {
       this.#start(aside);
       aside.send(message);
     } catch (error) {
-      // It shows nothing then: the silence goes on, and the watchdog ends it.
+      // The probe gets no response then, and the watchdog connects anew as after any silence.
       process.emitWarning(`Opening ${this.path} failed: ${String(error)}`);
     }
   }
@@ -127,7 +127,7 @@ class Channel {
   readonly #fd: number;
   readonly #io: DeviceIo;
   readonly #buffer = Buffer.allocUnsafe(READ_BYTES);
-  /** Of what was read, for the responses in it. */
+  /** Finds the responses in what was read. */
   readonly #decoder = new MessageDecoder();
   readonly #waiting: Buffer[] = [];
   #handlers: TransportHandlers | undefined;
@@ -142,7 +142,7 @@ class Channel {
     this.#io = io;
   }
 
-  /** A request has no response yet. */
+  /** Whether a request has no response yet. */
   get waits(): boolean {
     return this.#asked;
   }
@@ -200,7 +200,7 @@ class Channel {
   }
 
   #heard(chunk: Buffer): void {
-    // What breaks the protocol ends the connection there, and here nothing is decoded any more.
+    // Where `chunk` breaks the protocol, the connection is closed by this call, and the rest is not decoded.
     this.#handlers?.onData(chunk);
     if (this.#closed) return;
     if (this.#decoder.push(chunk).some(({ type }) => type !== MessageType.WATCH_EVENT)) this.#asked = false;

@@ -5,7 +5,7 @@ import { storeView, type Talk } from './view.js';
 import { MessageType, storeError } from './wire.js';
 
 const TRANSACTION_ATTEMPTS = 64;
-/** Requests that wait for an answer, each at most 4 KiB, and transactions that wait for their turn: no program means to have as many. */
+/** How many requests may wait for a response, each at most 4 KiB, and transactions for their turn: far more than vifd ever needs. */
 export const PENDING_MAX = 16_384;
 /**
  * Half of what xenstored allows a connection of an unprivileged domain by default (`xenstored --transaction`). Behind

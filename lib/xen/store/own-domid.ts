@@ -1,14 +1,13 @@
 import { VifdError } from '../../errors.js';
 import type { StoreView } from '../types.js';
 
-/** The first number that is no domain's own: DOMID_FIRST_RESERVED (xen.h). */
+/** Domains have numbers below it: DOMID_FIRST_RESERVED (xen.h). */
 const DOMIDS = 0x7ff0;
 
 /**
- * Returns the number of the domain that the store is read from. A domain has it at the relative path `domid`
- * (docs/misc/xenstore-paths.pandoc). On xenstored's socket a relative path means nothing (EINVAL from the C xenstored, no node in
- * oxenstored): who has the socket is dom0.
- * @throws VifdError ERR_STORE for what is no number of a domain, and whatever else reading throws.
+ * Returns the number of the domain that this process runs in, from the relative path `domid` (docs/misc/xenstore-paths.pandoc). On
+ * xenstored's socket, which is dom0's, that path is invalid (EINVAL from the C xenstored) or missing (oxenstored): then it is 0.
+ * @throws VifdError ERR_STORE for a value that is no domain's number, and what reading throws.
  */
 export async function ownDomid(store: Pick<StoreView, 'read'>): Promise<number> {
   const text = (await readOwn(store)) ?? '0';

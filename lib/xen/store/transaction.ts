@@ -4,10 +4,10 @@ import { Pauses } from './retry.js';
 import { storeView, type Talk } from './view.js';
 import { isStoreError, MessageType, storeError } from './wire.js';
 
-/** How often a transaction that finds no room is begun again, for 470 ms in all; then its caller reports that. */
+/** How often a transaction is begun while the quota is used up, over 470 ms in all; then its caller reports that. */
 const QUOTA_ATTEMPTS = 7;
 const QUOTA_PAUSES = { firstMs: 10, mostMs: 160 };
-/** xenstored's word for a quota that is used up, and oxenstored's. */
+/** A quota that is used up: ENOSPC from the C xenstored, EQUOTA from oxenstored. */
 const QUOTA_ERRNOS = ['ENOSPC', 'EQUOTA'] as const;
 
 /** One transaction that was begun. */

@@ -13,8 +13,8 @@ import {
 } from './wire.js';
 
 /**
- * Sends one request and resolves with the payload of its reply, or rejects with what the store answered. Undefined: there is no
- * such node, for the requests of `MISSING_IS_AN_ANSWER`.
+ * Sends one request and resolves with the payload of its reply, or with undefined where there is no such node (requests of
+ * `MISSING_IS_AN_ANSWER`); rejects with any other error of the store.
  */
 export type Talk = (type: number, path: string, payload: Buffer) => Promise<Buffer | undefined>;
 

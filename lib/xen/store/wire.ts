@@ -39,7 +39,7 @@ export const MessageType = {
   DIRECTORY_PART: 22,
 } as const;
 
-/** Requests to which ENOENT is an answer like any other, and no error: keys that are absent are most of what is asked for. */
+/** Requests for which ENOENT is a result, not an error: many keys that are read are absent, and an Error with its stack is costly. */
 export const MISSING_IS_AN_ANSWER: ReadonlySet<number> = new Set([
   MessageType.READ,
   MessageType.DIRECTORY,
