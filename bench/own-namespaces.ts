@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { GUARD } from '../lib/demo/children.js';
 
-/** Set in the process that runs inside of the namespaces. */
+/** Set for the process that runs in the namespaces. */
 const INSIDE = 'VIFD_BENCH_INSIDE';
 
 export function isInside(): boolean {

@@ -162,7 +162,7 @@ Napi::Value Limit(const Napi::CallbackInfo& info, const TapDevice& tap) {
   return failed == nullptr ? env.Undefined() : Napi::Value(Failure(env, failed));
 }
 
-// Bounds for the next `ms`, and counts the queues' contents anew where they hold nothing.
+// Bounds for the next `ms`, and drops all charges where the queues are empty.
 int RenewLimit(const TapDevice& tap, const Napi::Value& ms) {
   tap.limit->Renew(ms.As<Napi::Number>().Uint32Value());
   tap.limit->Settle();

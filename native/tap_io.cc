@@ -40,7 +40,7 @@ uint32_t Worse(uint32_t one, uint32_t other) {
   return rank(other) > rank(one) ? other : one;
 }
 
-// Of a frame that was read: as tun has it from the skb, whatever is done to the checksum.
+// Whether a frame that was read is a GSO frame: tun writes gso_size from the skb, whatever offloads the reader has.
 bool IsGso(const uint8_t* frame) {
   // struct virtio_net_hdr_v1, gso_size.
   uint16_t gso_bytes;

@@ -17,15 +17,16 @@
 
 namespace vifd {
 
-// The map's only value. What senders write and what we write is on different cache lines.
+// The map's only value. Words that senders write and words that vifd writes are on different cache lines.
 struct TapLimit::Words {
-  // Charges of frames that were let in, ever.
+  // Charges of all frames that were let in, in bytes.
   uint64_t queued;
-  // Frames that were not.
+  // Frames that were not let in.
   uint64_t dropped;
+  // Charges of all frames that were read, in bytes.
   alignas(64) uint64_t taken;
   uint64_t limit;
-  // CLOCK_MONOTONIC, ns: then the program ends to bound.
+  // CLOCK_MONOTONIC, ns: from then on the program lets all frames in.
   uint64_t until;
 };
 
@@ -50,7 +51,7 @@ int Bpf(int command, bpf_attr* attributes, size_t bytes) {
   return static_cast<int>(syscall(SYS_bpf, command, attributes, bytes));
 }
 
-// A descriptor that closes; the kernel keeps what is in use.
+// Closes its descriptor; the kernel keeps maps and programs that are in use.
 struct Descriptor {
   int fd;
   ~Descriptor() {
@@ -88,7 +89,7 @@ constexpr uint8_t kLoad64 = BPF_LDX | BPF_MEM | BPF_DW;
 // BPF_ATOMIC | BPF_ADD; headers before 5.12 call it BPF_XADD.
 constexpr uint8_t kAtomicAdd = BPF_STX | 0xc0 | BPF_DW;
 
-// Adds before it looks, so that frames of several processors never pass the limit together; two at its edge may both be dropped.
+// Adds before it compares, so that frames on several processors never pass the limit together; two at its edge may both be dropped.
 int LoadProgram(int map, const int16_t (&word)[5]) {
   const auto [queued, dropped, taken, limit, until] = word;
   enum : uint8_t { r0, r1, r2, r6 = 6, r8 = 8, r9 };
@@ -125,7 +126,7 @@ int LoadProgram(int map, const int16_t (&word)[5]) {
       Op(kAtomicAdd, r9, r1, dropped, BPF_ADD),
       Op(kMove | BPF_K, r0, 0, 0, 0),
       Op(BPF_JMP | BPF_EXIT, 0),
-      // Let in, whole.
+      // Let in: as many bytes as the frame has.
       Op(kLoad32, r0, r6, offsetof(__sk_buff, len)),
       Op(BPF_JMP | BPF_EXIT, 0),
   };

@@ -11,8 +11,8 @@ namespace vifd {
 
 struct TapDevice;
 
-// A program that the kernel asks for each frame before tun queues it (TUNSETFILTEREBPF), and the words that both share; one for all
-// queues of a device. The kernel keeps the program with the device: it bounds the queues also while no process is there.
+// A BPF program that the kernel runs for each frame before tun queues it (TUNSETFILTEREBPF), and the words that it shares with vifd; one
+// for all queues of a device. The kernel keeps the program with the device: it bounds the queues also while no process is there.
 class TapLimit {
  public:
   TapLimit() = default;
@@ -23,10 +23,10 @@ class TapLimit {
   // Replaces the program that an earlier process has left, and bounds for `ms`. The queues count as full until they were seen empty:
   // what waits in them was charged by that program. Returns nullptr, or the name of the call that failed, with errno.
   const char* Attach(int fd, uint64_t bytes, uint32_t ms);
-  // Takes a program away that an earlier process has left. 0 or -errno.
+  // Removes a program that an earlier process has left. 0 or -errno.
   static int Detach(int fd);
 
-  // The rest does nothing where no program could be attached.
+  // The calls below do nothing where no program could be attached.
 
   // What a frame of this length costs, as the program counts it.
   static uint64_t Charge(uint64_t length, bool gso);
@@ -34,8 +34,8 @@ class TapLimit {
   void Took(uint64_t bytes);
   // A queue was seen empty. When all of them are, nothing is charged any more, whatever became of frames that were.
   void Settle();
-  // Bounds for `ms` from now on. Then the program lets everything pass: whoever reads the tap by then (another program, or a vifd
-  // that knows of no such program) does not tell it what was read.
+  // Bounds for `ms` from now on. Then the program lets everything pass: another program, or a vifd without a limit, that reads the tap
+  // by then does not tell it what was read.
   void Renew(uint32_t ms);
   // Frames that the program has dropped.
   uint64_t dropped() const;
@@ -50,7 +50,7 @@ class TapLimit {
 
   Words* words_ = nullptr;
   std::vector<std::weak_ptr<TapDevice>> queues_;
-  // Of Empty().
+  // Reused by Empty().
   std::vector<pollfd> polled_;
 };
 

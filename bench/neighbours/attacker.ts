@@ -1,6 +1,6 @@
 /**
  * An attacker as a process: `attacker.js DOMID BACKEND STORE LIBRARIES MODE`. Sends `connected` to its parent and attacks until its
- * parent ends it; any message of its parent is replied to with a Tally.
+ * parent ends it; replies to any message of its parent with a Tally.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { openXen } from '../../lib/xen/native/open.js';
@@ -25,6 +25,6 @@ process.send?.({ connected: true });
 for (;;) {
   const done = await strike();
   count += done;
-  // One that does nothing does not keep a processor busy.
+  // An attack that does nothing does not keep a processor busy.
   await (attack.counts === '-' ? new Promise((resolve) => setTimeout(resolve, 50)) : nextTurn());
 }

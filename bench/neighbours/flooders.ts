@@ -1,7 +1,7 @@
 /**
  * Guests that send as fast as they are served: `flooders.js LIBRARIES DOMID=QUEUES=STORE...`, all of dom0's vifd. They are one process,
- * so that the scheduler favours none. Sends a message to its parent when all are connected; any message of its parent is replied
- * to with what was Answered.
+ * so that the scheduler favours none. Sends a message to its parent when all are connected; replies to any message of its
+ * parent with an Answered.
  */
 import { RING_REQ_EVENT, RING_RSP_EVENT } from '../../lib/protocol/netif.js';
 import { openXen } from '../../lib/xen/native/open.js';
@@ -10,7 +10,7 @@ import { HostileGuest, type HostileQueue } from './hostile-guest.js';
 import { SINK_MAC } from './plan.js';
 
 const BACKEND = 0;
-/** A flooder is woken when so many frames were answered: as a driver that is short of slots. */
+/** A flooder asks for an event after so many responses, as a driver that is short of slots. */
 const EVENT_EVERY = 64;
 
 const [libraries = '', ...guests] = process.argv.slice(2);
@@ -44,7 +44,7 @@ function pump(guest: HostileGuest, queue: HostileQueue): void {
     const sent = (tx.produced - old) >>> 0;
     // RING_PUSH_REQUESTS_AND_CHECK_NOTIFY: vifd is notified when it waits, and left alone while it is at work.
     if ((tx.produced - tx.words[RING_REQ_EVENT]) >>> 0 < sent) channel.notify();
-    // What was answered before the event was asked for would bring none.
+    // Responses that came before the event was asked for bring none.
   } while (tx.free >= EVENT_EVERY);
 }
 

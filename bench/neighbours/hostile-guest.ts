@@ -20,7 +20,7 @@ const PAGE_WORDS = RING_PAGE_BYTES / 4;
 export const DATA_PAGES = 600;
 const LOOK_EVERY_MS = 5;
 const CONNECT_MS = 20_000;
-/** A frontend that wants no event: no response has this index before 4 billion others. */
+/** An rsp_event for a frontend that wants no event: 4 billion responses come before the one with this index. */
 const NEVER = 0xffff_0000;
 
 /** A shared ring as its guest sees it: words in a page that the guest may write at any time. */
@@ -36,7 +36,7 @@ export class HostileRing {
     this.reset();
   }
 
-  /** As SHARED_RING_INIT, but without an event for responses: it looks by itself. */
+  /** As SHARED_RING_INIT, but without an event for responses: the guest polls. */
   reset(): void {
     this.words.fill(0);
     this.words[RING_REQ_EVENT] = 1;
@@ -51,7 +51,7 @@ export class HostileRing {
     return Atomics.load(this.words, RING_RSP_PROD);
   }
 
-  /** Slots whose last request was answered. */
+  /** Slots that are free for requests. */
   get free(): number {
     return this.#size - ((this.produced - this.answered) >>> 0);
   }
@@ -77,11 +77,11 @@ export interface HostileOptions {
   readonly xen: Xen;
   readonly backendDomid: number;
   readonly queues: number;
-  /** Default: events are of no interest to it. */
+  /** Default: the guest ignores events. */
   readonly onEvent?: (queue: HostileQueue) => void;
 }
 
-/** A guest that connects as any other, and can then do what no driver does. */
+/** A guest that connects as any other, and may then do what no driver does. */
 export class HostileGuest {
   readonly xen: Xen;
   readonly queues: readonly HostileQueue[];
@@ -131,7 +131,7 @@ export class HostileGuest {
     await this.#backendReaches(XenbusState.Connected);
   }
 
-  /** Grant reference of a page of its own. */
+  /** @returns the grant reference of one of its pages. */
   ref(page: number): number {
     return this.#refs[page];
   }

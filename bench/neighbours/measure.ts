@@ -13,7 +13,7 @@ export interface Effort {
 
 /** What one arm found in one round. */
 export interface Turn extends RoundTrips {
-  /** What the attacker did meanwhile, in its own unit a second. */
+  /** What the attacker did meanwhile, a second, in the attack's unit (`counts`). */
   readonly rate: number;
 }
 
@@ -61,7 +61,7 @@ async function turn(
   return { ...found, rate };
 }
 
-/** @returns the percentile of all pings; a lost ping takes for ever. */
+/** @returns the percentile of all pings; a lost ping counts as infinite. */
 export function percentile({ rttMs, lost }: RoundTrips, share: number): number {
   const sorted = rttMs.toSorted((a, b) => a - b);
   return sorted[Math.ceil(share * (sorted.length + lost)) - 1] ?? Number.POSITIVE_INFINITY;

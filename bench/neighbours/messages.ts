@@ -1,4 +1,4 @@
-/** What the programs of this bench tell each other over IPC. */
+/** Messages between the programs of this bench, over IPC. */
 
 export interface PingOrder {
   /** Of the guest that echoes. */
@@ -21,7 +21,7 @@ export interface Tally {
   readonly atMs: number;
 }
 
-/** What flooders have had answered since they connected, in their order. */
+/** How many responses the flooders have got since they connected, in their order. */
 export interface Answered {
   readonly frames: readonly number[];
   readonly atMs: number;

@@ -1,5 +1,5 @@
 /**
- * Pings guests, as a process with nothing else to do: each PingOrder of its parent it carries out, and replies with the RoundTrips.
+ * Pings guests, as a process with nothing else to do: carries out each PingOrder of its parent, and replies with RoundTrips.
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

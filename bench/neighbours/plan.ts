@@ -1,8 +1,8 @@
 import type { BridgePlan } from '../../faults/world/host.js';
 
-/** Who is where. dom0 and a driver domain have a vifd each; both put their taps into the one bridge. */
+/** dom0 and a driver domain have a vifd each; both put their taps into this bridge. */
 export const BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:77:00:00:00:01' };
-/** Behind the bridge's uplink: a frame to it passes the attacker's vif and troubles no other guest. */
+/** Behind the bridge's uplink: a frame to it goes through the attacker's vif and to no other guest. */
 export const SINK_MAC = [0x02, 0x77, 0, 0, 0x99, 0x99] as const;
 export const BROADCAST = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] as const;
 
@@ -27,7 +27,7 @@ export const FLOODERS: readonly GuestPlan[] = [
   { domid: 11, backendDomid: 0 },
 ];
 
-/** What vifd lets a guest have, and each attacker takes. */
+/** How many queues vifd allows, and each attacker uses. */
 export const QUEUES = 8;
 
 export function addressOf(domid: number): string {

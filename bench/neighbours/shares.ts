@@ -3,7 +3,7 @@ import { median } from '../measure.js';
 import type { Answered } from './messages.js';
 import type { NeighbourWorld } from './world.js';
 
-/** Two guests that flood, by their queues. */
+/** Queues of two guests that flood. */
 const PAIRS = [
   [1, 1],
   [1, 4],
@@ -15,9 +15,9 @@ const MEASURED_MS = 2000;
 /** What two flooders of one vifd got: medians over the rounds. */
 export interface ShareReport {
   readonly queues: readonly [number, number];
-  /** Thousands of frames answered a second. */
+  /** Thousands of responses a second. */
   readonly kpps: readonly [number, number];
-  /** Of the second to the first. */
+  /** Of the second guest's to the first's. */
   readonly ratio: number;
 }
 

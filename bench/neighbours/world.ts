@@ -30,7 +30,7 @@ import {
 const STORE_PROGRAM = fileURLToPath(new URL('../../lib/xen/model/store/serve.js', import.meta.url));
 /** An attacker that was killed does not close its vif: the toolstack goes on without it. */
 const REMOVE_TIMEOUT_MS = 1000;
-/** V8 has compiled most of what a ping meets, in all four processes. */
+/** Pings until V8 has compiled most of what a ping runs, in all four processes. */
 const WARM_UP = { count: 1000, everyMs: 1 };
 const BACKENDS = [0, 1];
 const GUESTS = [VICTIM, ...Object.values(ATTACKERS), ...FLOODERS];
@@ -108,7 +108,7 @@ export class NeighbourWorld implements AsyncDisposable {
   async succeed(attacker: Conversation, arm: Arm): Promise<Conversation> {
     await attacker[Symbol.asyncDispose]();
     const plan = ATTACKERS[arm];
-    // As the toolstack leaves a device for the next guest: a guest that was killed could not write that it has gone.
+    // A guest that was killed has not written Closed: the toolstack sets its end up for the next guest.
     await this.#toolstack.write(`${frontendVifPath(plan.domid, 0)}/state`, `${XenbusState.Initialising}`);
     return this.#guest('victim.js', plan);
   }

@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- store [--json] [--write-docs]`: how many requests xenstored gets from `vifd run` for what happens to a vif, on the
- * model: counts, and so the same in each run. With vifd's notes of who serves the vif (cli/ownership.ts), in a driver domain.
+ * `npm run bench -- store [--json] [--write-docs]`: how many requests xenstored gets from `vifd run` for what happens to a vif, in a
+ * driver domain on the model: counts, and so the same in each run. Includes the keys that say who serves the vif (cli/ownership.ts).
  */
 import { parseArgs } from 'node:util';
 import { Ownership } from '../../lib/cli/ownership.js';

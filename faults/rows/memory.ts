@@ -88,7 +88,7 @@ export const memoryRows: readonly Row[] = [
     kind: 'memory',
     setting: COPY,
     line: { names: 'no vif', cause: /program.*BPF_MAP_CREATE: EPERM/, remedy: /CAP_BPF/ },
-    // It is attached to a tap that is made.
+    // vifd attaches the program when it makes a tap: so one must be made anew.
     inject: async ({ inject, victim }) => {
       inject.system('bpf', { errno: 'EPERM' });
       await ip('link', 'delete', victim.vif);

@@ -4,7 +4,7 @@ import { must } from './process.js';
 /** dom0's second disk: a root like dom0's own (lab.sh, --driver-domain). */
 const DISK = '/dev/vdb';
 const MOUNTED = '/run/driver-domain';
-/** Where the domain finds what the tests have put into its root. */
+/** Folders in the domain's root, into which the tests have put the packed vifd and these programs. */
 export const STEPS = '/root/steps';
 export const DRIVE = '/root/drive';
 

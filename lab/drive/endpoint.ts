@@ -2,15 +2,15 @@ import { createConnection } from 'node:net';
 import { Session } from './traffic.js';
 
 /**
- * TCP to a guest that runs `serve`, from whatever domain this is started in: `node endpoint.js ADDRESS SECONDS`. A session of lines, and
- * as many bytes as pass each way, over connections of their own; each byte that comes back is compared. Prints what came as JSON, and
+ * TCP to a guest that runs `serve`, from the domain in which it is started: `node endpoint.js ADDRESS SECONDS`. A session of lines, and
+ * as many bytes as pass each way, over connections of their own; each byte that comes back is compared. Prints the counts as JSON, and
  * ends with 1 if a connection broke or a byte is wrong.
  */
 const [address = '', seconds = '10'] = process.argv.slice(2);
 const endMs = performance.now() + Number(seconds) * 1000;
 
 const CHUNK_BYTES = 8192;
-/** How much may be on its way: an echo that is not read stops its writer. */
+/** How much may be under way: an echo that is not read stops its writer. */
 const AHEAD_BYTES = 256 * 1024;
 const PERIOD = 251;
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/** The blocks of one language below a heading of README.md, up to the next heading. @param language '' for blocks that name none. */
+/** @returns the code blocks of one language in a section of README.md. @param language '' for blocks that name none. */
 export function blocksOf(heading: string, language: string): string[] {
   const markdown = readFileSync('/mnt/vifd/README.md', 'utf8');
   const section = markdown.split(/^## /m).find((text) => text.startsWith(`${heading}\n`)) ?? '';

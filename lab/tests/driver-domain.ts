@@ -60,7 +60,7 @@ interface World {
   readonly guest: Guest;
 }
 
-/** Takes the README's steps in this boot, unless a test before has, and sees that the guest is served. */
+/** Takes the README's steps, unless a test of this boot has already, and waits until the guest is served. */
 async function served(dom0: Dom0): Promise<World> {
   const [asDomain = '', asGuest = ''] = blocksOf(HEADING, '');
   const vif = /'(backend=(\w+),[^']*)'/.exec(asGuest);
@@ -85,7 +85,7 @@ async function takeSteps(dom0: Dom0, domain: Guest, spec: string): Promise<void>
   for (const step of steps) {
     const began = performance.now();
     if (/^xl /.test(step)) {
-      // An address that guests can speak to is no step of the README's: a bridge needs none.
+      // The README gives the bridge no address, as it needs none; this test talks to the guest from it.
       await domain.exec(`ip addr add ${ENDPOINT}/24 dev xenbr0`);
       await must('bash', '-c', `cd ${PLACE} && set -ex; ${step}`);
       await must('guest', 'wait', 'g1');
@@ -138,7 +138,7 @@ async function handedOver(dom0: Dom0): Promise<void> {
     assert.match(await domain.exec(`vifd adopt ${guest.vif}`, STEP_MS), /was taken over from xen-netback/);
     await domain.exec(`test ! -e /sys/bus/xen-backend/drivers/vif/vif-${guest.domid}-0`);
   });
-  // It would take the next vif that comes.
+  // The kernel's driver would take the next vif.
   await domain.exec('rmmod xen-netback');
 }
 
@@ -153,7 +153,7 @@ async function underTraffic(
   const before = await healthOf(guest);
   const command = `node ${DRIVE}/endpoint.js ${guest.address} ${seconds}`;
   const traffic = domain.exec(command, (seconds + 120) * 1000);
-  // Looked at below; a failure before that is told by then.
+  // Awaited below: a rejection before that is no unhandled one.
   traffic.catch(() => undefined);
   await then();
   const { bytes, lines, gapMs } = JSON.parse(await traffic);
@@ -182,7 +182,7 @@ async function destroyed(dom0: Dom0): Promise<void> {
   const world = await served(dom0);
   const { domain, guest } = world;
   await serve(guest);
-  // Ends with an error, as it has to.
+  // It must fail.
   const traffic = domain.exec(`node ${DRIVE}/endpoint.js ${guest.address} 5`).catch(() => undefined);
   await sleep(3000);
   await xl('destroy', guest.name);
@@ -224,7 +224,7 @@ async function assertNothingLeft({ store }: Dom0, { domain, guest }: World): Pro
   );
 }
 
-/** Of a domain of which a page is mapped or a port is bound, Xen keeps something. */
+/** Xen keeps a destroyed domain as long as one of its pages is mapped or one of its ports is bound. */
 async function assertGone({ store }: Dom0, { domain, guest }: World): Promise<void> {
   await until(
     `domain ${guest.domid} is gone`,

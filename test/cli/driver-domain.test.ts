@@ -195,7 +195,7 @@ function tests(): void {
   });
 
   it.each([1, 12, 60])(
-    'serves %i vifs, goes on after SIGKILL, and leaves nothing of guests that were destroyed',
+    'serves %i vifs, attaches again after SIGKILL, and leaves nothing of destroyed guests behind',
     { timeout: PATIENT_MS },
     async (count) => {
       world = new DriverDomain(count);

@@ -43,7 +43,7 @@ class Program {
     );
   }
 
-  /** Messages of these events, in order. That taps have short queues, as in a user namespace, is told by `lines`. */
+  /** Messages of these events, in order, without ERR_TAP_LIMIT, which vifd reports in a user namespace: `lines` has that. */
   messages(event: string): unknown[] {
     const lines = this.lines.filter((line) => line.event === event && line.code !== 'ERR_TAP_LIMIT');
     return lines.map(({ message }) => message);

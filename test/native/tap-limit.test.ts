@@ -103,7 +103,7 @@ withTaps(import.meta.url, () => {
       expect(limited.drain()).toBe(2);
     });
 
-    it('lets everything pass once nobody has renewed it, and bounds again when somebody does', async () => {
+    it('lets everything pass when it is not renewed, and bounds again when it is', async () => {
       limited.limit(CHARGE);
       sent(3);
       expect(limited.tap.dropped()).toBe(2);

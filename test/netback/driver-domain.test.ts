@@ -1,4 +1,4 @@
-/** In a driver domain xenstored answers EACCES for what is gone of a guest, and has quotas. */
+/** In a driver domain xenstored responds EACCES for the removed nodes of a guest, and has quotas. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKEND, DriverDomain } from './driver-domain-world.js';
 

@@ -67,13 +67,13 @@ describe('the budget of a guest', () => {
     throw new Error('it never waits');
   };
 
-  it('has a few connections at once, then one every two seconds: the guest waits, which is said once, and is served', async () => {
+  it('has a few connections at once, then one every two seconds: the guest waits, which is reported once, and is served', async () => {
     await world.start('copy', [guest]);
     // Sixteen, and one for every two seconds.
     expect(await reconnectUntilItWaits()).toBe(19);
     for (let i = 0; i < 2; i++) await reconnect();
-    const said = world.errors.filter((error) => !world.mended.includes(error));
-    expect(said.map(({ vif, message }) => [vif, message])).toEqual([
+    const reported = world.errors.filter((error) => !world.mended.includes(error));
+    expect(reported.map(({ vif, message }) => [vif, message])).toEqual([
       [
         'vif7.0',
         expect.stringMatching(
@@ -81,10 +81,10 @@ describe('the budget of a guest', () => {
         ),
       ],
     ]);
-    expect([vif()?.state, vif()?.reason]).toEqual(['waiting', said[0].message]);
+    expect([vif()?.state, vif()?.reason]).toEqual(['waiting', reported[0].message]);
     await hypervisor.advance(2000);
     expect(vif()?.state).toBe('connected');
-    expect(world.mended.at(-1)).toBe(said[0]);
+    expect(world.mended.at(-1)).toBe(reported[0]);
   });
 
   it('says once that a guest has to wait, where timers are early too', async () => {
@@ -203,7 +203,7 @@ describe('the budget of a guest', () => {
     const control = new RawControl(guest.xen);
     await world.settled(guest.connect(world.toolstack, control.keys));
     await world.start('copy');
-    // What is not staged is not taken back; looked for it is all the same.
+    // Nothing is staged to be taken back; searching for it costs the same.
     for (let i = 0; i < 40; i++) control.ask([DEL_GREF_MAPPING, 0, control.ref, 512]);
     await world.settle();
     expect(control.answered).toBe(32);
@@ -220,7 +220,7 @@ describe('the budget of a guest', () => {
     broken.open = (...args) => ({
       ...open.apply(broken, args),
       write: () => {
-        // What the life before had not written is written while it is attached.
+        // Attaching writes what the failed connection had not written: only later batches fail.
         if (world.attached.length === world.detached.length) return 1;
         throw new TypeError('Cannot perform Atomics.load on a detached ArrayBuffer');
       },

@@ -68,7 +68,7 @@ describe('shares of the event loop', () => {
     expect(Math.max(...guest.turns) - Math.min(...guest.turns)).toBeLessThan(2);
   });
 
-  it('hold nobody longer than a slice and a turn of each other guest', () => {
+  it('make a guest wait no longer than a slice and a turn of each other guest', () => {
     const loop = new TestLoop();
     const shares = new LoopShares(loop.clock);
     for (let guest = 0; guest < 3; guest++) busyGuest(loop, shares, 8, 0.4);
@@ -141,7 +141,7 @@ describe('shares of the event loop', () => {
     expect(ran).toEqual(['a', 'c']);
   });
 
-  it('go on after a job that throws', () => {
+  it('run other jobs after one that throws', () => {
     const loop = new TestLoop();
     const shares = new LoopShares(loop.clock);
     const guest = busyGuest(loop, shares, 1, 0.5);

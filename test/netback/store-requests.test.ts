@@ -67,7 +67,7 @@ it.each([
 });
 
 it.each([
-  ['a key that nobody asked for', 'other', {}],
+  ['a key that vifd does not read', 'other', {}],
   ['whether it wants multicast by list', 'request-multicast-control', { read: 1 }],
   ['its state: all its keys, since it may be another connection', 'state', { read: 15, list: 1 }],
 ])('a connected guest writes %s', async (_what, key, requests) => {

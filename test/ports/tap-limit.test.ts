@@ -190,7 +190,7 @@ function refusalTests(): void {
     flood(sender, 400, large);
     child.stdin?.write('how many?\n');
     await said(/^dropped/);
-    // Its program takes the queues for full until they were seen empty, which this reader sees to never.
+    // The program takes the queues for full until they were seen empty, and this reader never empties them.
     expect(Number(lines.at(-1)?.split(' ')[1])).toBe(800 - waiting);
   });
 }

@@ -211,7 +211,7 @@ function tests(): void {
     expect(heard.filter((text) => text !== '')).toHaveLength(count);
   });
 
-  it('being taken down by the script is told once at most where the store responds late', async () => {
+  it('being taken down by the script is reported once at most where the store responds late', async () => {
     const late = () => sleep(500).then(() => 'script' as const);
     const { heard } = follow({ expects: late });
     ip('link', 'set', 'vif7.0', 'down');
@@ -219,7 +219,7 @@ function tests(): void {
     expect(heard.filter((text) => text !== '').length).toBeLessThan(2);
   });
 
-  it('tells that its script does not end, though nothing is wrong with it, and that it has ended', async () => {
+  it('reports a script that does not end, though nothing is wrong with the interface, and its end', async () => {
     vi.useFakeTimers();
     try {
       let expected: 'script' | 'up' = 'script';

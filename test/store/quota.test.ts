@@ -19,7 +19,7 @@ describe("the model's xenstored", () => {
   });
 });
 
-/** A client in domain 5 whose other programs leave it so many transactions. */
+/** A client in domain 5 to which the domain's other programs leave so many of its transactions. */
 async function clientWithin(transactions: number) {
   const daemon = new FakeDaemon();
   const clock = new TestClock();
@@ -34,7 +34,7 @@ describe('a transaction while other programs of the domain fill its quota', () =
   let client: StoreClient;
   afterEach(() => client[Symbol.asyncDispose]());
 
-  it('waits for room, and goes on without an error', async () => {
+  it('waits for room, and succeeds', async () => {
     const world = await clientWithin(1);
     client = world.client;
     const done: number[] = [];

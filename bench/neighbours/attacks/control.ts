@@ -30,7 +30,7 @@ function put({ control }: HostileGuest, index: number, [type, ...data]: Request)
   control.put(index, (index & 0xffff) | (type << 16), data[0] ?? 0, data[1] ?? 0, data[2] ?? 0);
 }
 
-/** Has hashing on before the flood: what is changed is in use. */
+/** Sets hashing up before the flood, so that the flood changes what is in use. */
 function withHashing(guest: HostileGuest): void {
   const { control, controlChannel } = guest;
   guest.bytes(KEY).fill(0x5a, 0, KEY_BYTES);

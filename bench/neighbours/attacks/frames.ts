@@ -12,7 +12,7 @@ import { BROADCAST, SINK_MAC } from '../plan.js';
 import type { Attack, Strike } from './attack.js';
 
 const FRAME_BYTES = 60;
-/** One of many slots: of 60000 bytes, in 16 slots and one of the extra that says how to segment it. */
+/** A frame of 60000 bytes, in 16 slots and one of the extra that says how to segment it. */
 const GSO_BYTES = 60_000;
 const GSO_SLOTS = 17;
 const GSO_SLOT_BYTES = 3750;
@@ -66,7 +66,7 @@ export function fill(guest: HostileGuest, { tx }: HostileQueue, { slots, put }: 
   return frames;
 }
 
-/** Keeps every ring full, and looks for responses without waiting for events. */
+/** Keeps every ring full, and polls for responses. */
 function flood(guest: HostileGuest, targetMac: readonly number[], kind: FrameKind): Strike {
   layOut(guest, targetMac);
   return () => {
@@ -85,7 +85,7 @@ export const PLAIN_FRAME: FrameKind = {
   put: (guest, tx, index) => tx.put(index, guest.ref(0), 0, idOf(index) | (FRAME_BYTES << 16)),
 };
 
-/** Shorter than an Ethernet header: answered with an error. */
+/** Shorter than an Ethernet header: vifd responds with an error. */
 const TOO_SHORT: FrameKind = {
   slots: 1,
   put: (guest, tx, index) => tx.put(index, guest.ref(0), 0, idOf(index) | ((FRAME_BYTES_MIN - 1) << 16)),

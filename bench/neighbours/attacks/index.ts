@@ -6,7 +6,7 @@ import { STORE_ATTACKS } from './store.js';
 
 export type { Attack, Strike } from './attack.js';
 
-/** Connected, and does nothing: what two measurements of the same differ by. */
+/** Connects, and does nothing: shows by what two measurements of the same differ. */
 const NONE: Attack = { name: 'none', does: 'nothing', counts: '-', begin: () => () => 0 };
 
 export const ATTACKS: readonly Attack[] = [

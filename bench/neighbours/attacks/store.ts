@@ -1,9 +1,9 @@
 import { XenbusState } from '../../../lib/protocol/xenbus.js';
 import type { Attack } from './attack.js';
 
-/** Store writes that are on their way at once. */
+/** Store writes that are under way at once. */
 const WRITES = 200;
-/** Looks at the backend's state before it goes on without it. */
+/** How often it reads the backend's state before it stops waiting for it. */
 const LOOKS_FOR_INIT_WAIT = 200;
 const LOOKS_FOR_CONNECTED = 50;
 /** Grant references beyond those of any table of the simulated Xen. */
@@ -34,7 +34,7 @@ export const STORE_ATTACKS: readonly Attack[] = [
         tries += 1;
         await guest.say(XenbusState.Initialising);
         await guest.sees(XenbusState.InitWait, LOOKS_FOR_INIT_WAIT);
-        // Another one each time: a fault that stands is logged once.
+        // Another reference each time: a fault that stands is logged once.
         await guest.write('queue-0/tx-ring-ref', `${NOT_GRANTED + (tries % 1000)}`);
         await guest.say(XenbusState.Connected);
         await guest.sees(XenbusState.Closed, LOOKS_FOR_CONNECTED);
