@@ -151,13 +151,15 @@ export class Attachment {
     const waitMs = budget.connections.takeMs();
     this.#admitted = waitMs === 0;
     if (this.#admitted) return true;
-    const often = `its guest has connected more often than every ${CONNECTION_EVERY_MS / 1000} s`;
-    faults.begin('admission', this.#error('ERR_PACED', `${often}: it is served in ${Math.ceil(waitMs)} ms`));
+    const message =
+      `its guest connects more often than every ${CONNECTION_EVERY_MS / 1000} s, so this connection waits for ${Math.ceil(waitMs)} ms: ` +
+      'look into the guest, whose driver is reloaded or which starts again and again';
+    faults.begin('admission', this.#error('ERR_PACED', message));
     this.#awaitAdmission(waitMs);
     return false;
   }
 
-  /** A timer may be early, by a turn of libuv's loop: what stands is not reported again. */
+  /** libuv's timers may fire up to a turn early: then it waits on, without another report. */
   #awaitAdmission(waitMs: number): void {
     const { faults, xen, budget, onAdmission } = this.#parts;
     this.#admission = xen.clock.after(Math.ceil(waitMs), () => {

@@ -279,8 +279,8 @@ export class TapFollower implements Disposable {
     this.#scriptSinceMs ??= performance.now();
     if (performance.now() - this.#scriptSinceMs < SCRIPT_MS) return undefined;
     return wrong(
-      `The hotplug script of ${name} has not ended within ${SCRIPT_MS / 1000} s, so the guest may reach nothing: see the script's log, ` +
-        'and in a driver domain that `xl devd` runs (`vifd check`)',
+      `The hotplug script of ${name} has not ended within ${SCRIPT_MS / 1000} s, so the guest may reach nothing: see the script's log; ` +
+        'in a driver domain `vifd check` shows whether `xl devd` runs',
     );
   }
 

@@ -37,7 +37,7 @@ describe('vifd check: the hypervisor', () => {
     put('/sys/hypervisor/uuid', '4f3a0000-0000-0000-0000-000000000001\n');
     expect(hypervisorCheck(root)).toMatchObject({
       state: 'ok',
-      found: 'Xen 4.17; this is another domain than dom0',
+      found: 'Xen 4.17; this is a domain other than dom0',
     });
   });
 });

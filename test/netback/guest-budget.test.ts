@@ -77,7 +77,7 @@ describe('the budget of a guest', () => {
       [
         'vif7.0',
         expect.stringMatching(
-          /^vif7.0: its guest has connected more often than every 2 s: it is served in \d+ ms$/,
+          /^vif7.0: its guest connects more often than every 2 s, so this connection waits for \d+ ms: look into the guest/,
         ),
       ],
     ]);

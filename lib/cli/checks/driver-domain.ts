@@ -19,7 +19,7 @@ async function roleCheck(store: Pick<StoreView, 'read'>, domid: number): Promise
   return {
     name,
     state: 'warn',
-    found: `domain ${domid} was not made with driver_domain=1: vifs work, and \`xl devd\` logs an error for each guest that goes`,
+    found: `domain ${domid} was not made with driver_domain=1: vifs work, but \`xl devd\` logs an error for each guest that goes`,
     remedy: 'write `driver_domain=1` into its xl.cfg, and create it anew',
   };
 }

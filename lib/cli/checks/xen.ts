@@ -48,7 +48,7 @@ export function hypervisorCheck(root: string): Check {
   const part = (file: string) => readText(`${root}/sys/hypervisor/version/${file}`) ?? '?';
   // Only dom0's is zero; others have one of their own.
   const isDom0 = /^[0-]+$/.test(readText(`${root}/sys/hypervisor/uuid`) ?? '');
-  const role = isDom0 ? 'dom0' : 'another domain than dom0';
+  const role = isDom0 ? 'dom0' : 'a domain other than dom0';
   return { name, state: 'ok', found: `Xen ${part('major')}.${part('minor')}; this is ${role}` };
 }
 
