@@ -77,12 +77,12 @@ export class TypeScriptLoop implements Loop {
       counters: this.counters.fromGuest,
     });
     const all = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true };
-    const taker = { scatterGather: true, xdpHeadroom: 0, conform: new Conform(all) };
+    const capabilities = { scatterGather: true, xdpHeadroom: 0, conform: new Conform(all) };
     this.#toGuest = new ToGuest({
       ...common,
       ring: this.#rxRing,
       frames: frames.toGuest,
-      taker,
+      capabilities,
       hash: new HashState(new Uint32Array(HASH_WORDS), 1),
       counters: this.counters.toGuest,
       patience: new Patience(systemClock, true, { onStall: () => {}, onRecovery: () => {} }),

@@ -20,7 +20,7 @@ export interface Takes {
 }
 
 /** The guest's capabilities that frames are made to fit. */
-export interface Taker {
+export interface GuestCapabilities {
   readonly scatterGather: boolean;
   readonly conform: Conform;
   /** Bytes that it wants free at the beginning of each page, for its XDP programs. It changes its mind while connected. */

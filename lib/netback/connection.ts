@@ -1,7 +1,7 @@
 import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { Clock, Xen } from '../xen/types.js';
-import { Conform, type Taker, takesOf } from './conform.js';
+import { Conform, type GuestCapabilities, takesOf } from './conform.js';
 import type { ConnectionJournals } from './connection-journals.js';
 import { Control } from './control.js';
 import type { QueueCounters } from './counters.js';
@@ -60,7 +60,7 @@ export class Connection {
   readonly #turns: CreditTurns;
   readonly #stalls: Stalls;
   readonly #clock: Clock;
-  readonly #taker: Taker;
+  readonly #capabilities: GuestCapabilities;
   readonly #parts: ConnectionParts;
   readonly #attachedMs: number;
   readonly #hostFaults: HostFaults;
@@ -76,7 +76,7 @@ export class Connection {
     this.#hostFaults = new HostFaults(parts.onHostFault);
     this.#clock = parts.xen.clock;
     this.#attachedMs = this.#clock.now();
-    this.#taker = { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) };
+    this.#capabilities = { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) };
     this.#credit = new Credit(journals.vif.credit);
     this.#credit.limit(parts.rate, this.#clock.now());
     this.#turns = new CreditTurns(this.#credit);
@@ -117,7 +117,7 @@ export class Connection {
 
   /** Bytes that the guest wants free in front of frames, from the next frame on. */
   set xdpHeadroom(bytes: number) {
-    this.#taker.xdpHeadroom = bytes;
+    this.#capabilities.xdpHeadroom = bytes;
   }
 
   /** @param stats of each queue. */
@@ -131,7 +131,7 @@ export class Connection {
       payload,
       journal: journals.queues.every((journal) => journal !== undefined),
       negotiated: negotiatedOf(settings),
-      xdpHeadroom: this.#taker.xdpHeadroom,
+      xdpHeadroom: this.#capabilities.xdpHeadroom,
       rate: rate && { ...rate, leftBytes },
       multicast: {
         requested: this.multicast.requested,
@@ -233,7 +233,7 @@ export class Connection {
       steering: this.#steering,
       answered: this.#answered,
       credit: this.#turns.of(index),
-      taker: this.#taker,
+      capabilities: this.#capabilities,
       stalls: {
         onStall: () => parts.onStall(index, this.#stalls.add(index)),
         onRecovery: () => {

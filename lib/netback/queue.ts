@@ -1,7 +1,7 @@
 import type { Port, PortIo, QueuePlace } from '../ports/types.js';
 import type { EventChannel, Xen } from '../xen/types.js';
 import { type Batches, newBatches } from './batches.js';
-import { type Taker, takesOf } from './conform.js';
+import { type GuestCapabilities, takesOf } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { CreditTurn } from './credit-turns.js';
 import { FromGuest } from './from-guest.js';
@@ -45,7 +45,7 @@ export interface QueueParts {
   readonly answered: number | undefined;
   readonly credit: CreditTurn;
   readonly share: LoopShare;
-  readonly taker: Taker;
+  readonly capabilities: GuestCapabilities;
   readonly fromGuest: FlowCounters;
   readonly toGuest: FlowCounters;
   /** The guest broke the protocol; the queue has let go of nothing yet. */
@@ -157,7 +157,7 @@ export class Queue {
       ...common,
       ring: rings.toGuest,
       frames: frames.toGuest,
-      taker: parts.taker,
+      capabilities: parts.capabilities,
       hash: parts.hash,
       counters: parts.toGuest,
       patience: this.#patience,

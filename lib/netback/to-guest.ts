@@ -6,7 +6,7 @@ import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
 import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
 import type { GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
-import type { Taker } from './conform.js';
+import type { GuestCapabilities } from './conform.js';
 import type { FlowCounters } from './counters.js';
 import type { HashState } from './hash.js';
 import { Held } from './held.js';
@@ -37,7 +37,7 @@ export class ToGuest implements Steered {
   readonly grants: GrantBatch;
   readonly #ring: BackRing;
   readonly #payload: PayloadMode;
-  readonly #taker: Taker;
+  readonly #capabilities: GuestCapabilities;
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
   readonly #hash: HashState;
@@ -67,7 +67,7 @@ export class ToGuest implements Steered {
     /** Grants that need no hypervisor. */
     staged?: StagedGrants | undefined;
     payload: PayloadMode;
-    taker: Taker;
+    capabilities: GuestCapabilities;
     hooks: Hooks;
     multicast: MulticastFilter;
     hash: HashState;
@@ -85,7 +85,7 @@ export class ToGuest implements Steered {
     this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
     this.#ring = parts.ring;
     this.#payload = parts.payload;
-    this.#taker = parts.taker;
+    this.#capabilities = parts.capabilities;
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
     this.#hash = parts.hash;
@@ -244,7 +244,7 @@ export class ToGuest implements Steered {
     if (read === 0) return false;
     if (this.#multicast.active) this.#multicast.run(held.frames, this.counters);
     if (this.#hooks.active) this.#runHooks(read);
-    if (this.#taker.conform.active) this.#taker.conform.run(held.frames, this.counters);
+    if (this.#capabilities.conform.active) this.#capabilities.conform.run(held.frames, this.counters);
     held.hash(this.#hash);
     held.keep(this.#seat?.active === true);
     return true;
@@ -264,10 +264,10 @@ export class ToGuest implements Steered {
     const bytes = block[at + FRAME_LENGTH];
     if (bytes === 0) return 0;
     const gso = rxGsoOf(this.frames.arena.u32, block[at + FRAME_OFFSET]);
-    const slots = rxSlotsNeeded(bytes, gso, this.#taker.xdpHeadroom, this.held.hashTypes[index]);
+    const slots = rxSlotsNeeded(bytes, gso, this.#capabilities.xdpHeadroom, this.held.hashTypes[index]);
     // A guest without scatter-gather takes one page a frame, extras aside; a GSO kind without a name cannot be told to it.
-    const linear = !this.#taker.scatterGather;
-    if (gso < 0 || (linear && rxPagesNeeded(bytes, this.#taker.xdpHeadroom) > 1)) {
+    const linear = !this.#capabilities.scatterGather;
+    if (gso < 0 || (linear && rxPagesNeeded(bytes, this.#capabilities.xdpHeadroom) > 1)) {
       block[at + FRAME_LENGTH] = 0;
       this.counters.dropped++;
       return 0;
@@ -318,7 +318,7 @@ export class ToGuest implements Steered {
     const words = arena.u32;
     const ops = this.grants.ops;
     const requests = this.#requests;
-    const headroom = this.#taker.xdpHeadroom;
+    const headroom = this.#capabilities.xdpHeadroom;
     const room = PAGE_SIZE - headroom;
     let op = OPS_HEADER_WORDS;
     let next = 0;
@@ -355,7 +355,7 @@ export class ToGuest implements Steered {
   /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */
   #refuseFailed(first: number, end: number): string | undefined {
     const { arena, block } = this.frames;
-    const headroom = this.#taker.xdpHeadroom;
+    const headroom = this.#capabilities.xdpHeadroom;
     let reason: string | undefined;
     let slot = 0;
     let op = 0;
