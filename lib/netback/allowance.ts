@@ -21,7 +21,7 @@ export class Allowance {
     return waitMs;
   }
 
-  /** As `takeMs`, and takes none. */
+  /** As `takeMs`, without taking any. */
   waitMs(count = 1): number {
     const nowMs = this.#clock.now();
     return Math.max(0, Math.max(this.#fullMs, nowMs) + count * this.#everyMs - this.#atOnceMs - nowMs);

@@ -25,7 +25,7 @@ export interface AttachmentParts {
   readonly faults: Faults;
   readonly hooks: Hooks;
   readonly budget: GuestBudget;
-  /** The connection that an earlier process served is none that the guest makes: a guest of many vifs would wait for its last. */
+  /** An earlier process served the guest: attaching again costs none of its budget, or a guest with many vifs would wait for the last. */
   readonly wasConnected: boolean;
   readonly counters: VifCounters;
   readonly onAttached: (how: AttachedHow) => void;
@@ -44,7 +44,7 @@ const JOURNALS_LOOK_MS = 500;
 const FAILURES_AT_ONCE = 5;
 const FAILURE_EVERY_MS = 1000;
 
-/** Ends of the vif itself, here: it is attached to no more. */
+/** Reasons with which the vif itself ends in this process. */
 const OF_VIF: ReadonlySet<DetachReason> = new Set(['shutdown', 'guest-gone', 'released']);
 
 /** Faults that end with the connection that has them. */

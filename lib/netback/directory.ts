@@ -128,7 +128,7 @@ export class Directory {
       admitting.again = false;
       const admission = await this.#parts.admit(place, admitting.connectedOnly);
       if (admitting.again) continue;
-      // In this very turn: who comes now finds no look that would not see it.
+      // At once after the last look: a later call must not join a run that will not look again.
       this.#admitting.delete(place.id);
       return admission;
     }

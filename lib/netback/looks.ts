@@ -39,7 +39,7 @@ export class Looks {
     this.#later?.[Symbol.dispose]();
   }
 
-  /** A poke may have come since the last look: it found this run, which did not see it any more. */
+  /** Looks again where a poke came after the last look, and joined the run that was ending. */
   #onCalm(): Promise<void> | undefined {
     this.#running = undefined;
     return this.#due ? this.poke() : undefined;
