@@ -40,14 +40,19 @@ const { values: flags } = parseArgs({
 function count(name: 'rounds' | 'pings' | 'every-ms'): number {
   const value = Number(flags[name]);
   if (Number.isInteger(value) && value >= 1) return value;
-  throw new Error(`--${name} is ${flags[name]}: give a whole number`);
+  return refuse(`--${name} is ${flags[name]}: give a whole number`);
+}
+
+function refuse(message: string): never {
+  console.error(message);
+  process.exit(2);
 }
 
 async function main(): Promise<void> {
   const effort: Effort = { rounds: count('rounds'), pings: count('pings'), everyMs: count('every-ms') };
   const names = flags.mode.split(',');
   const unknown = names.find((name) => !MODES.includes(name));
-  if (unknown !== undefined) throw new Error(`--mode has ${unknown}: give some of ${MODES.join(', ')}`);
+  if (unknown !== undefined) refuse(`--mode has ${unknown}: give some of ${MODES.join(', ')}`);
   await using world = await NeighbourWorld.open({ options: ['--payload', flags.payload], vifd: flags.vifd });
   const found = await measureAll(world, names, effort);
   if (flags['write-docs']) writeDocs(found);
