@@ -4,8 +4,11 @@ import { type LoopShare, LoopShares } from './loop-shares.js';
 
 /** A guest that starts leads to some ten looks for each vif, and what its toolstack writes to a few more. */
 const LOOKS_AT_ONCE = 128;
-/** A look costs a third of a millisecond: a guest that writes without end costs its neighbours 1 % of the loop. */
-const LOOK_EVERY_MS = 30;
+/**
+ * A look at a guest with 8 queues takes 1 to 2 ms, so one that writes without end takes 1 % of the loop: fewer than one ping in a hundred of
+ * a neighbour's waits for it.
+ */
+const LOOK_EVERY_MS = 200;
 /**
  * A connection stops the loop for some milliseconds, for which the guest's neighbours wait. Firmware, loader and kernel come one
  * after the other, the last with all of the guest's vifs.
