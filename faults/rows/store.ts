@@ -125,14 +125,15 @@ export const storeRows: readonly Row[] = [
     mend: ({ xenstored }) => xenstored.refuse(undefined),
   },
   {
-    name: 'vifs cannot be listed: EACCES',
+    name: 'vifs cannot be listed when xenstored is back: EACCES',
     kind,
     setting,
-    line: { names: NO_VIF, cause: /EACCES/, remedy: RIGHTS },
-    inject: async ({ xenstored, victim }) => {
-      await victim.unplug();
-      await xenstored.refuse({ errno: 'EACCES', path: '/backend/vif$', types: ['list'] });
-      return victim.plug();
+    loads: true,
+    line: { names: NO_VIF, cause: /listed.*EACCES/, remedy: RIGHTS },
+    inject: async ({ xenstored }) => {
+      const { nodes } = await xenstored.state();
+      await xenstored.kill();
+      await xenstored.start(nodes, true, { errno: 'EACCES', path: '/backend/vif$', types: ['list'] });
     },
     mend: ({ xenstored }) => xenstored.refuse(undefined),
   },

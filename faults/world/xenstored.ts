@@ -26,8 +26,9 @@ export class Xenstored implements AsyncDisposable {
   /**
    * @param nodes what it starts with; nothing by default.
    * @param guests false: guests are let in later, by `letGuestsIn`. Until then theirs is a store that is away.
+   * @param refusal as for `refuse`, from the first request on.
    */
-  async start(nodes: readonly StoredNode[] = [], guests = true): Promise<void> {
+  async start(nodes: readonly StoredNode[] = [], guests = true, refusal?: Refusal): Promise<void> {
     const { vifdSocket, toolsSocket, guests: theirs } = this.#parts;
     const ready = promised();
     const sockets = [...theirs].map(([domid, path]) => `${path}=${domid}`);
@@ -44,6 +45,7 @@ export class Xenstored implements AsyncDisposable {
     });
     await ready.done;
     await this.#ask({ do: 'load', nodes });
+    if (refusal !== undefined) await this.refuse(refusal);
     await this.#ask({ do: 'listen', at: 'host' });
     if (guests) await this.letGuestsIn();
   }
