@@ -41,7 +41,7 @@ export interface TapOptions {
    * which are full sooner; called with undefined when a retry has succeeded.
    */
   readonly onShortQueues?: (error: VifdError | undefined) => void;
-  /** The tap does without the queue from now on: what was duplicated of it would take frames that nobody reads. */
+  /** The queue was closed. Close duplicates of its descriptor too: the kernel would give them frames that nobody reads. */
   readonly onClosed?: (queue: number) => void;
 }
 

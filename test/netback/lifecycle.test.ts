@@ -51,7 +51,7 @@ describe('the life of a vif', () => {
     expect(vif()?.state).toBe('waiting');
   });
 
-  it('ends with its node, connected or not, and says so, before another of its name begins', async () => {
+  it('emits gone when its node is removed, connected or not, before a new vif of the same name begins', async () => {
     world = await World.open();
     await world.start('copy');
     await create();
