@@ -110,7 +110,8 @@ export class UnitVifd extends Vifd {
     await until('the unit has ended', async () =>
       ['failed', 'inactive'].includes(await unitProperty('ActiveState')),
     );
-    await must('systemctl', 'reset-failed', UNIT);
+    // A pattern: a unit that ended without a failure may be unloaded by now, and a name that is not loaded is an error.
+    await must('systemctl', 'reset-failed', `${UNIT}*`);
   }
 
   async #set(settings: string): Promise<void> {
