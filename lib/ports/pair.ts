@@ -1,6 +1,6 @@
 import { VifdError } from '../errors.js';
 import { completeChecksum } from '../protocol/checksum.js';
-import { planSegments, writeSegment } from '../protocol/segment.js';
+import { Segments } from '../protocol/segment.js';
 import { FrameQueue, fillFrom } from './queue.js';
 import {
   FRAME_BYTES_MAX,
@@ -17,6 +17,7 @@ import {
   type PortOptions,
   VNET_FLAG_DATA_VALID,
   VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_ECN,
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
   VNET_HEADER_BYTES,
@@ -29,9 +30,6 @@ const QUEUE_BYTES = 1 << 20;
 const EIO = 5;
 const EINVAL = 22;
 const EMSGSIZE = 90;
-
-/** ECN may be set in gso_type (linux/virtio_net.h). */
-const VNET_GSO_ECN = 0x80;
 
 /**
  * Two ports in this process: what is written into one is read from the other. Frames are copied, with their
@@ -79,6 +77,7 @@ class PairIo implements PortIo {
   readonly #reads: FrameBatch;
   readonly #options: PortOptions;
   readonly #queue = new FrameQueue(QUEUE_BYTES);
+  readonly #segments = new Segments();
   #wanted = false;
 
   constructor(port: PairPort, batches: PortBatches, options: PortOptions) {
@@ -159,19 +158,19 @@ class PairIo implements PortIo {
   }
 
   #takeSegments(record: Uint8Array): number {
-    const frame = record.subarray(VNET_HEADER_BYTES);
-    const gsoBytes = get16(record, 4);
-    const csumStart = get16(record, 6);
-    const plan = planSegments(frame, csumStart, gsoBytes);
-    if (plan === undefined) return EINVAL;
+    const plan = this.#segments;
+    const frameBytes = record.length - VNET_HEADER_BYTES;
+    const isPartial = (record[0] & VNET_FLAG_NEEDS_CSUM) !== 0;
+    const [csumStart, csumOffset] = isPartial ? [get16(record, 6), get16(record, 8)] : [0, 0];
+    if (!plan.plan(record, VNET_HEADER_BYTES, frameBytes, csumStart, csumOffset, get16(record, 4)))
+      return EINVAL;
     // A segment size of a few bytes makes a 64 KiB frame megabytes long: the guest chose it, so it is refused.
-    const total = plan.totalBytes + plan.segments * VNET_HEADER_BYTES;
+    const total = plan.totalBytes + plan.count * VNET_HEADER_BYTES;
     if (total > this.#queue.capacity / 2) return EMSGSIZE;
-    if (!this.#queue.hasRoom(total, plan.segments)) return FULL;
-    for (let index = 0; index < plan.segments; index++) {
-      const payload = Math.min(gsoBytes, plan.payloadBytes);
-      const copy = this.#queue.reserve(VNET_HEADER_BYTES + plan.headerBytes + payload);
-      const length = writeSegment(frame, plan, csumStart, gsoBytes, index, copy.subarray(VNET_HEADER_BYTES));
+    if (!this.#queue.hasRoom(total, plan.count)) return FULL;
+    for (let index = 0; index < plan.count; index++) {
+      const copy = this.#queue.reserve(VNET_HEADER_BYTES + plan.bytesOf(index));
+      const length = plan.write(record, index, copy, VNET_HEADER_BYTES);
       plainHeader(copy);
       this.#queue.commit(VNET_HEADER_BYTES + length);
     }

@@ -92,6 +92,10 @@ export const VNET_FLAG_DATA_VALID = 2;
 export const VNET_GSO_NONE = 0;
 export const VNET_GSO_TCPV4 = 1;
 export const VNET_GSO_TCPV6 = 4;
+/** UDP in datagrams of gso_size bytes of payload. netif has no such kind, and no port of vifd's own offers it: a port's frames are segmented. */
+export const VNET_GSO_UDP_L4 = 5;
+/** With one of TCP's: the first segment has CWR (RFC 3168), and no other may. */
+export const VNET_GSO_ECN = 0x80;
 
 /** Longest frame that crosses: a GSO frame is an Ethernet header, at most one VLAN tag, and a 64 KiB datagram. */
 export const FRAME_BYTES_MAX = 65535 + 18;

@@ -1,39 +1,69 @@
 /** Where checksums stand in Ethernet frames, and the sums themselves (RFC 1071, RFC 8200 section 8.1). */
+import * as headers from './headers.js';
 
-const ETHERTYPE_IPV4 = 0x0800;
-const ETHERTYPE_IPV6 = 0x86dd;
-const ETHERTYPE_VLAN = 0x8100;
-const ETHERTYPE_QINQ = 0x88a8;
-const VLAN_TAGS_MAX = 2;
-const PROTOCOL_TCP = 6;
-const PROTOCOL_UDP = 17;
-/** IPv6 extension headers that may stand before the transport header: hop-by-hop, routing, destination. */
-const IPV6_EXTENSIONS: ReadonlySet<number> = new Set([0, 43, 60]);
-const IPV6_EXTENSIONS_MAX = 8;
-const TCP_CHECKSUM_OFFSET = 16;
-const UDP_CHECKSUM_OFFSET = 6;
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { be16, networkHeader, transportHeader } = headers;
+const { CHAIN_LEGAL, CHAIN_NETFRONT, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADERS_BYTES, UNKNOWN } = headers;
+const { IPV6_HEADER_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } = headers;
+
+const ETHERNET_BYTES = 14;
+export const TCP_CHECKSUM_OFFSET = 16;
+export const UDP_CHECKSUM_OFFSET = 6;
+/** Headers without options. */
+export const TCP_HEADER_BYTES = 20;
+export const UDP_HEADER_BYTES = 8;
 /** Behind an Ethernet header and an IPv4 header without options. */
 const USUAL_TRANSPORT = 34;
 
-/** Not a frame whose transport checksum we know how to find. */
-const UNKNOWN = 0;
-
 /**
- * Finds the transport checksum of TCP or UDP over IPv4 or IPv6.
- * @param start of the frame in `bytes`; `length` of its bytes that may be read (headers suffice).
+ * Finds the transport checksum of TCP or UDP over IPv4 or IPv6, behind up to two VLAN tags and any extension headers.
+ * @param start of the frame in `bytes`; `length` of its bytes that may be read (headers suffice; HEADERS_BYTES are looked at).
  * @returns csumStart | csumOffset << 16 as virtio_net_hdr counts them (from the frame's start), or 0.
  */
 export function locateChecksum(bytes: Uint8Array, start: number, length: number): number {
-  const network = networkHeader(bytes, start, length);
+  const looked = Math.min(length, HEADERS_BYTES);
+  const network = networkHeader(bytes, start, looked);
   if (network === UNKNOWN) return UNKNOWN;
-  const transport = transportHeader(bytes, start, length, network & 0xffff, network >>> 16);
-  return placeOf(transport & 0xffff, transport >>> 16);
+  return locateBehind(bytes, start, looked, network & 0xffff, network >>> 16, CHAIN_LEGAL);
 }
 
-/** @returns as locateChecksum. */
-function placeOf(transport: number, protocol: number): number {
-  if (protocol === PROTOCOL_TCP) return transport | (TCP_CHECKSUM_OFFSET << 16);
-  if (protocol === PROTOCOL_UDP) return transport | (UDP_CHECKSUM_OFFSET << 16);
+/**
+ * Finds the checksum as Linux's netfront does (skb_checksum_setup in net/core/skbuff.c), which drops a frame with a partial
+ * checksum in which it finds none: behind no tag, and no extension header that it does not know. Stricter where its
+ * versions differ: all headers are in HEADERS_BYTES.
+ * @returns as locateChecksum.
+ */
+export function locateAsNetfront(bytes: Uint8Array, start: number, length: number): number {
+  const looked = Math.min(length, HEADERS_BYTES);
+  if (ETHERNET_BYTES > looked) return UNKNOWN;
+  const type = be16(bytes, start + ETHERNET_BYTES - 2);
+  if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6) return UNKNOWN;
+  const where = locateBehind(bytes, start, looked, ETHERNET_BYTES, type, CHAIN_NETFRONT);
+  if (type === ETHERTYPE_IPV4 || where === UNKNOWN) return where;
+  // It follows the chain as far as the payload's length says, which is 0 for a datagram of more than 64 KiB.
+  const end = ETHERNET_BYTES + IPV6_HEADER_BYTES + be16(bytes, start + ETHERNET_BYTES + 4);
+  return (where & 0xffff) <= end ? where : UNKNOWN;
+}
+
+function locateBehind(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  ip: number,
+  type: number,
+  chain: number,
+): number {
+  if (ip >= length || bytes[start + ip] >>> 4 !== (type === ETHERTYPE_IPV4 ? 4 : 6)) return UNKNOWN;
+  const transport = transportHeader(bytes, start, length, ip, type, chain);
+  return placeOf(transport & 0xffff, transport >>> 16, length);
+}
+
+/** @returns as locateChecksum; 0 for a header that is not in the `length` bytes. */
+function placeOf(transport: number, protocol: number, length: number): number {
+  if (protocol === PROTOCOL_TCP)
+    return transport + TCP_HEADER_BYTES > length ? UNKNOWN : transport | (TCP_CHECKSUM_OFFSET << 16);
+  if (protocol === PROTOCOL_UDP)
+    return transport + UDP_HEADER_BYTES > length ? UNKNOWN : transport | (UDP_CHECKSUM_OFFSET << 16);
   return UNKNOWN;
 }
 
@@ -46,66 +76,50 @@ function placeOf(transport: number, protocol: number): number {
 export function locateUsualChecksum(words: Uint32Array, start: number, length: number): number {
   const word = (start + 12) >>> 2;
   // Little-endian: ethertype 0x0800, version 4 and a header of 5 words.
-  if (length < USUAL_TRANSPORT + 8 || (words[word] & 0xffffff) !== 0x450008) return UNKNOWN;
+  if (length < USUAL_TRANSPORT + UDP_HEADER_BYTES || (words[word] & 0xffffff) !== 0x450008) return UNKNOWN;
   const last = words[word + 2];
   // As in transportOfIpv4: more fragments, or an offset.
   if ((last & 0xff3f) !== 0) return UNKNOWN;
-  return placeOf(USUAL_TRANSPORT, last >>> 24);
+  return placeOf(USUAL_TRANSPORT, last >>> 24, length);
 }
 
-/** @returns offset of the IP header | ethertype << 16 (as an int32), or 0. */
-export function networkHeader(bytes: Uint8Array, start: number, length: number): number {
-  let offset = 12;
-  for (let tags = 0; tags <= VLAN_TAGS_MAX; tags++) {
-    if (offset + 2 > length) return UNKNOWN;
-    const type = be16(bytes, start + offset);
-    if (type === ETHERTYPE_IPV4 || type === ETHERTYPE_IPV6) return (offset + 2) | (type << 16);
-    if (type !== ETHERTYPE_VLAN && type !== ETHERTYPE_QINQ) return UNKNOWN;
-    offset += 4;
-  }
-  return UNKNOWN;
+/**
+ * Whether the lengths in a frame's IP header leave the checksum inside the datagram, and the datagram inside the frame. What
+ * is behind the datagram is padding. A length of 0 says nothing: with GSO some frontends leave it so, as IPv6 does beyond 64 KiB.
+ * @param network as networkHeader gives it; `where` as locateChecksum does.
+ */
+export function lengthsHold(
+  bytes: Uint8Array,
+  start: number,
+  frameBytes: number,
+  network: number,
+  where: number,
+): boolean {
+  const ip = network & 0xffff;
+  const isIpv4 = network >>> 16 === ETHERTYPE_IPV4;
+  const length = be16(bytes, start + ip + (isIpv4 ? 2 : 4));
+  if (length === 0) return true;
+  const end = ip + (isIpv4 ? 0 : IPV6_HEADER_BYTES) + length;
+  const headerBytes = where >>> 16 === TCP_CHECKSUM_OFFSET ? TCP_HEADER_BYTES : UDP_HEADER_BYTES;
+  return end <= frameBytes && end >= (where & 0xffff) + headerBytes;
 }
 
-/** @returns offset of the transport header | protocol << 16, or 0. */
-export function transportHeader(
+/**
+ * @param length of its bytes that may be read, `frameBytes` those of the whole frame.
+ * @returns bytes from the frame's start to the end of its TCP header; 0 when that is shorter than a TCP header can be or is
+ *   not in the frame.
+ */
+export function tcpHeaderEnd(
   bytes: Uint8Array,
   start: number,
   length: number,
-  ip: number,
-  type: number,
+  csumStart: number,
+  frameBytes = length,
 ): number {
-  return type === ETHERTYPE_IPV4
-    ? transportOfIpv4(bytes, start, length, ip)
-    : transportOfIpv6(bytes, start, length, ip);
-}
-
-function transportOfIpv4(bytes: Uint8Array, start: number, length: number, ip: number): number {
-  if (ip + 20 > length) return UNKNOWN;
-  const headerBytes = (bytes[start + ip] & 0x0f) * 4;
-  // A fragment has no transport checksum of its own: more-fragments flag, or an offset.
-  if ((be16(bytes, start + ip + 6) & 0x3fff) !== 0) return UNKNOWN;
-  if (headerBytes < 20 || ip + headerBytes + 8 > length) return UNKNOWN;
-  return (ip + headerBytes) | (bytes[start + ip + 9] << 16);
-}
-
-function transportOfIpv6(bytes: Uint8Array, start: number, length: number, ip: number): number {
-  if (ip + 40 > length) return UNKNOWN;
-  let next = bytes[start + ip + 6];
-  let offset = ip + 40;
-  for (let extensions = 0; extensions <= IPV6_EXTENSIONS_MAX; extensions++) {
-    if (offset + 8 > length) return UNKNOWN;
-    if (!IPV6_EXTENSIONS.has(next)) return offset | (next << 16);
-    next = bytes[start + offset];
-    offset += (bytes[start + offset + 1] + 1) * 8;
-  }
-  return UNKNOWN;
-}
-
-/** @returns bytes from the frame's start to the end of its TCP header, or 0 when it is not inside `length`. */
-export function tcpHeaderEnd(bytes: Uint8Array, start: number, length: number, csumStart: number): number {
-  if (csumStart + 20 > length) return 0;
-  const end = csumStart + (bytes[start + csumStart + 12] >>> 4) * 4;
-  return end <= length ? end : 0;
+  if (csumStart + TCP_HEADER_BYTES > length) return 0;
+  const headerBytes = (bytes[start + csumStart + 12] >>> 4) * 4;
+  const end = csumStart + headerBytes;
+  return headerBytes >= TCP_HEADER_BYTES && end <= frameBytes ? end : 0;
 }
 
 /**
@@ -118,25 +132,40 @@ export function writePseudoChecksum(
   where: number,
   frameBytes: number,
 ): void {
+  const network = networkHeader(bytes, start, where & 0xffff);
+  writePseudoOf(bytes, start, network & 0xffff, network >>> 16 === ETHERTYPE_IPV4, where, frameBytes);
+}
+
+/** `writePseudoChecksum` for a frame whose IP header at `ip` is known. */
+export function writePseudoOf(
+  bytes: Uint8Array,
+  start: number,
+  ip: number,
+  isIpv4: boolean,
+  where: number,
+  frameBytes: number,
+): void {
   const transport = where & 0xffff;
   const offset = where >>> 16;
   const protocol = offset === TCP_CHECKSUM_OFFSET ? PROTOCOL_TCP : PROTOCOL_UDP;
-  const network = networkHeader(bytes, start, transport);
-  const ip = network & 0xffff;
-  const addresses = network >>> 16 === ETHERTYPE_IPV4 ? ip + 12 : ip + 8;
-  const addressBytes = network >>> 16 === ETHERTYPE_IPV4 ? 8 : 32;
   const payload = frameBytes - transport;
-  const sum = fold(
-    sumBytes(bytes, start + addresses, addressBytes) + protocol + (payload & 0xffff) + (payload >>> 16),
-  );
-  const at = start + transport + offset;
-  bytes[at] = sum >>> 8;
-  bytes[at + 1] = sum & 0xff;
+  const addresses = isIpv4 ? sumBytes(bytes, start + ip + 12, 8) : sumBytes(bytes, start + ip + 8, 32);
+  const sum = fold(addresses + protocol + (payload & 0xffff) + (payload >>> 16));
+  put16(bytes, start + transport + offset, sum);
+}
+
+/**
+ * Makes a partial checksum, which counts a transport length of `before`, that of `after` bytes.
+ * @param at where it stands in `bytes`.
+ */
+export function adjustPseudoChecksum(bytes: Uint8Array, at: number, before: number, after: number): void {
+  put16(bytes, at, fold(be16(bytes, at) + (~fold(before) & 0xffff) + fold(after)));
 }
 
 /**
  * Completes a partial checksum over [csumStart, frameBytes), for a reader that cannot do it itself.
  * UDP's zero means "none", so a computed zero is sent as all ones.
+ * @returns false if its place is not in the frame, which stays as it was.
  */
 export function completeChecksum(
   bytes: Uint8Array,
@@ -144,12 +173,12 @@ export function completeChecksum(
   frameBytes: number,
   csumStart: number,
   csumOffset: number,
-): void {
-  if (csumStart + csumOffset + 2 > frameBytes) return;
+): boolean {
+  if (csumStart + csumOffset + 2 > frameBytes) return false;
   const sum = ~fold(sumBytes(bytes, start + csumStart, frameBytes - csumStart)) & 0xffff;
   const value = sum === 0 && csumOffset === UDP_CHECKSUM_OFFSET ? 0xffff : sum;
-  bytes[start + csumStart + csumOffset] = value >>> 8;
-  bytes[start + csumStart + csumOffset + 1] = value & 0xff;
+  put16(bytes, start + csumStart + csumOffset, value);
+  return true;
 }
 
 /** One's complement sum of big-endian words, unfolded; exact for a frame's length. */
@@ -166,6 +195,7 @@ function fold(sum: number): number {
   return folded;
 }
 
-function be16(bytes: Uint8Array, at: number): number {
-  return (bytes[at] << 8) | bytes[at + 1];
+function put16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 8;
+  bytes[at + 1] = value & 0xff;
 }

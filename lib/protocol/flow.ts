@@ -1,5 +1,5 @@
-import { networkHeader, transportHeader } from './checksum.js';
 import * as control from './control.js';
+import { CHAIN_HASHED, networkHeader, transportHeader } from './headers.js';
 import { addToeplitz } from './toeplitz.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -33,7 +33,7 @@ export function flowOf(bytes: Uint8Array, start: number, length: number, wanted:
   if (ip + (isIpv4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES) > length) return NO_HASH;
   const withPorts = wanted & (isIpv4 ? HASH_TYPE_IPV4_TCP : HASH_TYPE_IPV6_TCP);
   if (withPorts !== 0) {
-    const transport = transportHeader(bytes, start, length, ip, network >>> 16);
+    const transport = transportHeader(bytes, start, length, ip, network >>> 16, CHAIN_HASHED);
     if (transport >>> 16 === PROTOCOL_TCP) return withPorts | (ip << 8) | (transport << 16);
   }
   const addresses = wanted & (isIpv4 ? HASH_TYPE_IPV4 : HASH_TYPE_IPV6);

@@ -1,0 +1,128 @@
+/** Where the headers of Ethernet frames stand: VLAN tags, IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200). */
+
+export const ETHERTYPE_IPV4 = 0x0800;
+export const ETHERTYPE_IPV6 = 0x86dd;
+const ETHERTYPE_VLAN = 0x8100;
+const ETHERTYPE_QINQ = 0x88a8;
+const VLAN_TAGS_MAX = 2;
+export const PROTOCOL_TCP = 6;
+export const PROTOCOL_UDP = 17;
+const ETHERNET_BYTES = 14;
+export const IPV4_HEADER_BYTES = 20;
+export const IPV6_HEADER_BYTES = 40;
+
+/** Linux's netfront and netback look for headers in so many bytes (RX_COPY_THRESHOLD in netfront.c, MAX_IPV6_HDR_LEN in skbuff.c). */
+export const HEADERS_BYTES = 256;
+
+// IANA, "IPv6 Extension Header Types".
+const HOP_BY_HOP = 0;
+const ROUTING = 43;
+const FRAGMENT = 44;
+const AUTHENTICATION = 51;
+const DESTINATION = 60;
+const MOBILITY = 135;
+const HIP = 139;
+const SHIM6 = 140;
+
+/** Fragment offset and the flag "more fragments"; the two bits between them are reserved (RFC 8200 section 4.5). */
+const FRAGMENT_MASK = 0xfff9;
+
+/** Which IPv6 extension headers a walk passes over. Hashing: hop-by-hop, routing and destination options, 8 at most. */
+export const CHAIN_HASHED = 0;
+/** Those of Linux's skb_checksum_setup: also authentication, and the fragment header of a datagram that is whole (as Windows sends it). */
+export const CHAIN_NETFRONT = 1;
+/** Each that may stand in front of TCP or UDP: also mobility, HIP and Shim6. */
+export const CHAIN_LEGAL = 2;
+
+const CHAIN_HASHED_MAX = 8;
+/** An extension header has 8 bytes at least, so this many fill HEADERS_BYTES. */
+const CHAIN_MAX = HEADERS_BYTES / 8;
+
+/** The headers are not there, or not of a kind that is known. */
+export const UNKNOWN = 0;
+
+/** @returns offset of the IP header | ethertype << 16 (as an int32), or 0. Two VLAN tags are passed over. */
+export function networkHeader(bytes: Uint8Array, start: number, length: number): number {
+  let offset = ETHERNET_BYTES - 2;
+  for (let tags = 0; tags <= VLAN_TAGS_MAX; tags++) {
+    if (offset + 2 > length) return UNKNOWN;
+    const type = be16(bytes, start + offset);
+    if (type === ETHERTYPE_IPV4 || type === ETHERTYPE_IPV6) return (offset + 2) | (type << 16);
+    if (type !== ETHERTYPE_VLAN && type !== ETHERTYPE_QINQ) return UNKNOWN;
+    offset += 4;
+  }
+  return UNKNOWN;
+}
+
+/**
+ * @param ip offset of the IP header, `type` its ethertype: as networkHeader gives them.
+ * @param chain CHAIN_*.
+ * @returns offset of the transport header | protocol << 16, or 0. An extension header that is not passed over stands for it.
+ */
+export function transportHeader(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  ip: number,
+  type: number,
+  chain: number,
+): number {
+  return type === ETHERTYPE_IPV4
+    ? transportOfIpv4(bytes, start, length, ip)
+    : transportOfIpv6(bytes, start, length, ip, chain);
+}
+
+function transportOfIpv4(bytes: Uint8Array, start: number, length: number, ip: number): number {
+  if (ip + IPV4_HEADER_BYTES > length) return UNKNOWN;
+  const headerBytes = (bytes[start + ip] & 0x0f) * 4;
+  // A fragment has no transport checksum of its own: more-fragments flag, or an offset.
+  if ((be16(bytes, start + ip + 6) & 0x3fff) !== 0) return UNKNOWN;
+  if (headerBytes < IPV4_HEADER_BYTES || ip + headerBytes + 8 > length) return UNKNOWN;
+  return (ip + headerBytes) | (bytes[start + ip + 9] << 16);
+}
+
+function transportOfIpv6(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  ip: number,
+  chain: number,
+): number {
+  if (ip + IPV6_HEADER_BYTES > length) return UNKNOWN;
+  const most = chain === CHAIN_HASHED ? CHAIN_HASHED_MAX : CHAIN_MAX;
+  let next = bytes[start + ip + 6];
+  let offset = ip + IPV6_HEADER_BYTES;
+  for (let extensions = 0; extensions <= most; extensions++) {
+    if (offset + 8 > length) return UNKNOWN;
+    const extensionBytes = extensionOf(bytes, start + offset, next, chain);
+    if (extensionBytes === 0) return offset | (next << 16);
+    next = bytes[start + offset];
+    offset += extensionBytes;
+  }
+  return UNKNOWN;
+}
+
+/** @returns bytes of the extension header of type `next` at `at`; 0 if the walk does not pass over it. */
+export function extensionOf(bytes: Uint8Array, at: number, next: number, chain: number): number {
+  switch (next) {
+    case HOP_BY_HOP:
+    case ROUTING:
+    case DESTINATION:
+      return (bytes[at + 1] + 1) * 8;
+    case AUTHENTICATION:
+      // In units of 4 bytes, less 2 (RFC 4302 section 2.2).
+      return chain === CHAIN_HASHED ? 0 : (bytes[at + 1] + 2) * 4;
+    case FRAGMENT:
+      return chain === CHAIN_HASHED || (be16(bytes, at + 2) & FRAGMENT_MASK) !== 0 ? 0 : 8;
+    case MOBILITY:
+    case HIP:
+    case SHIM6:
+      return chain === CHAIN_LEGAL ? (bytes[at + 1] + 1) * 8 : 0;
+    default:
+      return 0;
+  }
+}
+
+export function be16(bytes: Uint8Array, at: number): number {
+  return (bytes[at] << 8) | bytes[at + 1];
+}
