@@ -1,15 +1,23 @@
 import type { FrameBatch } from '../ports/types.js';
 import * as ports from '../ports/types.js';
-import { completeChecksum, networkHeader } from '../protocol/checksum.js';
-import { GSO_TYPE_NONE, GSO_TYPE_TCPV4 } from '../protocol/netif.js';
+import * as checksum from '../protocol/checksum.js';
+import { Segments } from '../protocol/segment.js';
 import type { FlowCounters } from './counters.js';
 import type { FrontendSettings } from './handshake.js';
-import { rxGsoOf, vnetWord, writeVnet } from './offload.js';
+import { CUT } from './held.js';
+import { planOf, vnetWord, writeVnet } from './offload.js';
 
-const { FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FRAMES_HEADER_WORDS } = ports;
-const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM } = ports;
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_STATUS, FRAME_WORDS, FRAMES_HEADER_WORDS } = ports;
+const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE } = ports;
+const { VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = ports;
+const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
+const { TCP_CHECKSUM_OFFSET } = checksum;
 
-const ETHERTYPE_IPV6 = 0x86dd;
+/** The first byte of the IP header of an untagged frame; its high half is the version. */
+const VERSION_AT = 14;
+/** A segment size of a few bytes makes tens of thousands of frames of one. Linux's TCP sends no less than 48 bytes (TCP_MIN_SND_MSS). */
+export const SEGMENTS_MAX = 2048;
 
 /** What a guest takes of what its backend could leave to it. */
 export interface Takes {
@@ -39,17 +47,17 @@ export function takesOf(settings: FrontendSettings): Takes {
 }
 
 /**
- * Makes frames such as the guest can take. Its port was told what that is, and a tap or a pair does it; a port of somebody's
- * own, or a hook, may not: a checksum is completed here then, and a frame that had to be segmented is dropped.
+ * Makes frames that were read such as netif can express them and the guest can take them. netif has no csum_start: a frontend
+ * finds the checksum by itself, and drops the frame where it does not. So a partial checksum and GSO go to the guest only if its
+ * TCP or UDP header, found as Linux's netfront finds it, is where csum_start says. All other checksums are completed here, and all
+ * other GSO frames are marked to be delivered as segments (`CutFrames`), whichever port or hook they come from.
  */
 export class Conform {
-  /** There is something that the guest does not take. */
-  readonly active: boolean;
   readonly #takes: Takes;
+  readonly #segments = new Segments();
 
   constructor(takes: Takes) {
     this.#takes = takes;
-    this.active = !(takes.checksumV4 && takes.checksumV6 && takes.gsoV4 && takes.gsoV6);
   }
 
   run(frames: FrameBatch, counters: FlowCounters): void {
@@ -58,33 +66,81 @@ export class Conform {
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
+      // The port's own words; they are the held frame's from now on.
+      block[at + FRAME_FIRST_OP] = 0;
+      block[at + FRAME_STATUS] = 0;
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
-      const gso = rxGsoOf(words, offset);
-      if (gso !== GSO_TYPE_NONE) {
-        if (this.#takesGso(gso)) continue;
-        block[at + FRAME_LENGTH] = 0;
-        counters.dropped++;
-      } else if ((vnetWord(words, offset, 0) & VNET_FLAG_NEEDS_CSUM) !== 0) {
-        if (!this.#takesChecksum(arena.bytes, offset, bytes)) complete(frames, offset, bytes);
+      const first = vnetWord(words, offset, 0);
+      if ((first & (VNET_FLAG_NEEDS_CSUM | 0xff00)) === 0) continue;
+      const kind = (first >>> 8) & 0xff;
+      if (kind === VNET_GSO_NONE) {
+        if (this.#takesChecksum(frames, offset, bytes) || complete(frames, offset, bytes)) continue;
+      } else {
+        if (this.#takesGso(frames, offset, bytes, kind)) continue;
+        if (this.#canCut(frames, offset, bytes)) {
+          block[at + FRAME_FIRST_OP] = CUT;
+          continue;
+        }
       }
+      // Its headers contradict what is to be done with it.
+      block[at + FRAME_LENGTH] = 0;
+      counters.dropped++;
     }
   }
 
-  #takesGso(gso: number): boolean {
-    return (gso & 0xffff) === GSO_TYPE_TCPV4 ? this.#takes.gsoV4 : this.#takes.gsoV6;
+  #takesChecksum(frames: FrameBatch, offset: number, bytes: number): boolean {
+    if (locate(frames, offset, bytes) !== placeOf(frames, offset)) return false;
+    return isIpv6(frames, offset) ? this.#takes.checksumV6 : this.#takes.checksumV4;
   }
 
-  #takesChecksum(bytes: Uint8Array, offset: number, length: number): boolean {
-    const type = networkHeader(bytes, offset, length) >>> 16;
-    return type === ETHERTYPE_IPV6 ? this.#takes.checksumV6 : this.#takes.checksumV4;
+  /**
+   * ECN, which netif cannot express, means that only the first segment has CWR (linux/virtio_net.h): a network card of the guest's
+   * that does not know might repeat it. So `kind` must be one of netif's, without that bit.
+   */
+  #takesGso(frames: FrameBatch, offset: number, bytes: number, kind: number): boolean {
+    const { arena } = frames;
+    const { gsoV4, gsoV6 } = this.#takes;
+    if (!((kind === VNET_GSO_TCPV4 && gsoV4) || (kind === VNET_GSO_TCPV6 && gsoV6))) return false;
+    if ((vnetWord(arena.u32, offset, 1) & 0xffff) === 0) return false;
+    const where = locate(frames, offset, bytes);
+    if (where >>> 16 !== TCP_CHECKSUM_OFFSET || isIpv6(frames, offset) !== (kind === VNET_GSO_TCPV6))
+      return false;
+    // Without a partial checksum netfront makes one itself.
+    const isPartial = (vnetWord(arena.u32, offset, 0) & VNET_FLAG_NEEDS_CSUM) !== 0;
+    if (isPartial && where !== placeOf(frames, offset)) return false;
+    return tcpHeaderEnd(arena.bytes, offset, bytes, where & 0xffff) !== 0;
+  }
+
+  #canCut({ arena }: FrameBatch, offset: number, bytes: number): boolean {
+    return planOf(this.#segments, arena, offset, bytes) && this.#segments.count <= SEGMENTS_MAX;
   }
 }
 
-function complete({ arena }: FrameBatch, offset: number, length: number): void {
+/** @returns where a frontend finds the checksum: csumStart | csumOffset << 16, or 0. */
+function locate({ arena }: FrameBatch, offset: number, bytes: number): number {
+  return (
+    (offset % 4 === 0 && locateUsualChecksum(arena.u32, offset, bytes)) ||
+    locateAsNetfront(arena.bytes, offset, bytes)
+  );
+}
+
+/** @returns what the vnet header says of it, likewise. */
+function placeOf({ arena }: FrameBatch, offset: number): number {
+  return (vnetWord(arena.u32, offset, 1) >>> 16) | (vnetWord(arena.u32, offset, 2) << 16);
+}
+
+/** Of a frame whose checksum a frontend finds. */
+function isIpv6({ arena }: FrameBatch, offset: number): boolean {
+  return arena.bytes[offset + VERSION_AT] >>> 4 === 6;
+}
+
+/** @returns false if the frame has no such checksum. */
+function complete({ arena }: FrameBatch, offset: number, length: number): boolean {
   const words = arena.u32;
   const csumStart = vnetWord(words, offset, 1) >>> 16;
   const csumOffset = vnetWord(words, offset, 2) & 0xffff;
-  completeChecksum(arena.bytes, offset, length, csumStart, csumOffset);
+  if (!completeChecksum(arena.bytes, offset, length, csumStart, csumOffset)) return false;
   writeVnet(words, offset, VNET_FLAG_DATA_VALID, 0, 0);
+  return true;
 }

@@ -14,6 +14,8 @@ const { PAGE_SIZE } = xen;
 
 /** The word of the block's header that ports leave alone: how many of the frames may be another queue's. */
 const UNSORTED = FRAMES_HEADER_WORDS - 1;
+/** In FRAME_FIRST_OP, which ports write 0 into: the frame is delivered as segments. FRAME_STATUS has how many of them the guest has. */
+export const CUT = 1;
 /** `#end` was not looked for in this batch. */
 const UNKNOWN = -1;
 
@@ -111,6 +113,22 @@ export class Held {
     return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] === 0;
   }
 
+  /** The frame is delivered as segments. */
+  isCut(index: number): boolean {
+    return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_FIRST_OP] === CUT;
+  }
+
+  /** How many segments of the frame the guest has. */
+  segmentsDone(index: number): number {
+    return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS];
+  }
+
+  /** The guest has so many segments of the frame: what a life that is killed before this store has delivered comes again. */
+  deliveredSegments(index: number, count: number): void {
+    Atomics.store(this.frames.block, FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS, count);
+    this.#afterStore?.();
+  }
+
   /** The frame is not to be delivered here. */
   remove(index: number): void {
     this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
@@ -137,7 +155,7 @@ export class Held {
     const at = FRAMES_HEADER_WORDS + place * FRAME_WORDS;
     block[at + FRAME_OFFSET] = offset;
     block[at + FRAME_LENGTH] = bytes;
-    block[at + FRAME_FIRST_OP] = 0;
+    block[at + FRAME_FIRST_OP] = from.frames.block[source + FRAME_FIRST_OP];
     block[at + FRAME_OP_COUNT] = 0;
     block[at + FRAME_STATUS] = 0;
     this.hashTypes[place] = from.hashTypes[index];

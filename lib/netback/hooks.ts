@@ -8,11 +8,14 @@ import {
   VNET_FLAG_NEEDS_CSUM,
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
+  VNET_GSO_TCPV6,
+  VNET_GSO_UDP_L4,
   VNET_HEADER_BYTES,
 } from '../ports/types.js';
 import type { Clock } from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
 import { vnetWord } from './offload.js';
+import { moveOffload } from './replaced.js';
 import type { Direction, FlowHash, Frame, FrameHook, HashedOver, Offload } from './types.js';
 import { CheckedHook, frameLength, longFault } from './verdicts.js';
 
@@ -124,10 +127,11 @@ type Fate = 'pass' | 'drop' | 'error';
 function replace(frames: FrameBatch, at: number, bytes: Uint8Array, length: number, spill: Spill): boolean {
   const { block, arena } = frames;
   if (length > FRAME_BYTES_MAX) return false;
+  const to = length > block[at + FRAME_LENGTH] ? spill.take(length) : block[at + FRAME_OFFSET];
+  if (to < 0) return false;
+  moveOffload(arena, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH], bytes, length);
   if (length > block[at + FRAME_LENGTH]) {
     const from = block[at + FRAME_OFFSET];
-    const to = spill.take(length);
-    if (to < 0) return false;
     arena.bytes.copyWithin(to - VNET_HEADER_BYTES, from - VNET_HEADER_BYTES, from);
     block[at + FRAME_OFFSET] = to;
   }
@@ -204,6 +208,12 @@ function keptFrame(bytes: Uint8Array, offload: Offload, hash: FlowHash | undefin
   return { bytes, offload, hash, copy: () => keptFrame(bytes.slice(), offload, hash) };
 }
 
+const GSO_TYPES: ReadonlyMap<number, Offload['gsoType']> = new Map([
+  [VNET_GSO_TCPV4, 'tcp4'],
+  [VNET_GSO_TCPV6, 'tcp6'],
+  [VNET_GSO_UDP_L4, 'udp'],
+]);
+
 /** Decodes the vnet header in front of `offset`. */
 function readOffload(words: Uint32Array, offset: number): Offload {
   const [first, second, third] = [0, 1, 2].map((index) => vnetWord(words, offset, index));
@@ -212,7 +222,7 @@ function readOffload(words: Uint32Array, offset: number): Offload {
   return {
     csumStart: partial ? second >>> 16 : 0,
     csumOffset: partial ? third & 0xffff : 0,
-    gsoType: kind === VNET_GSO_NONE ? 'none' : kind === VNET_GSO_TCPV4 ? 'tcp4' : 'tcp6',
+    gsoType: GSO_TYPES.get(kind) ?? 'none',
     gsoSize: kind === VNET_GSO_NONE ? 0 : second & 0xffff,
   };
 }

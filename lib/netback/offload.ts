@@ -1,16 +1,16 @@
 import * as ports from '../ports/types.js';
-import {
-  locateChecksum,
-  locateUsualChecksum,
-  tcpHeaderEnd,
-  writePseudoChecksum,
-} from '../protocol/checksum.js';
+import * as checksum from '../protocol/checksum.js';
+import * as headers from '../protocol/headers.js';
 import * as netif from '../protocol/netif.js';
+import type { Segments } from '../protocol/segment.js';
 import type { Arena } from '../xen/types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } = ports;
-const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = ports;
+const { VNET_GSO_ECN, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4 } = ports;
+const { lengthsHold, locateChecksum, locateUsualChecksum, tcpHeaderEnd, writePseudoChecksum } = checksum;
+const { TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET } = checksum;
+const { ETHERTYPE_IPV4, ETHERTYPE_IPV6, networkHeader } = headers;
 const { GSO_TYPE_NONE, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6 } = netif;
 const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED, TX_FLAG_CSUM_BLANK, TX_FLAG_DATA_VALIDATED } = netif;
 
@@ -19,11 +19,14 @@ const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED, TX_FLAG_CSUM_BLANK, TX_FLAG_
  * [flags u8, gso_type u8, hdr_len u16] [gso_size u16, csum_start u16] [csum_offset u16, num_buffers u16].
  */
 
-/** Bytes of headers that must be readable for `describeFromGuest`: Ethernet, two tags, IPv6 with options, TCP. */
-export const HEADERS_BYTES = 256;
+/** Bytes of headers that must be readable for `describeFromGuest`. */
+export const { HEADERS_BYTES } = headers;
 
-/** ECN may be set in gso_type (linux/virtio_net.h); netif has no word for it. */
-const VNET_GSO_ECN = 0x80;
+/** The network header of the frame that `locateUsualChecksum` finds. */
+const USUAL_NETWORK = 14 | (ETHERTYPE_IPV4 << 16);
+/** TCP's flags, in its header; CWR (RFC 3168). */
+const TCP_FLAGS = 13;
+const TCP_CWR = 0x80;
 
 /**
  * Writes the vnet header in front of a frame from the guest.
@@ -46,22 +49,32 @@ export function describeFromGuest(
     return true;
   }
   const bytes = arena.bytes;
-  const where =
-    (offset % 4 === 0 && locateUsualChecksum(words, offset, readable)) ||
-    locateChecksum(bytes, offset, readable);
+  const usual = offset % 4 === 0 ? locateUsualChecksum(words, offset, readable) : 0;
+  const where = usual === 0 ? locateChecksum(bytes, offset, readable) : usual;
   if (where === 0) return false;
+  const network = usual === 0 ? networkHeader(bytes, offset, readable) : USUAL_NETWORK;
+  if (!lengthsHold(bytes, offset, size, network, where)) return false;
   const csumStart = where & 0xffff;
   let kind = VNET_GSO_NONE;
-  let headers = 0;
+  let headersEnd = 0;
+  let gsoBytes = 0;
   if (gso !== GSO_TYPE_NONE) {
-    headers = tcpHeaderEnd(bytes, offset, readable, csumStart);
-    if (headers === 0) return false;
-    kind = (gso & 0xffff) === GSO_TYPE_TCPV4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
+    const isTcpv4 = (gso & 0xffff) === GSO_TYPE_TCPV4;
+    if (network >>> 16 !== (isTcpv4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6)) return false;
+    if (where >>> 16 !== TCP_CHECKSUM_OFFSET) return false;
+    headersEnd = tcpHeaderEnd(bytes, offset, readable, csumStart, size);
+    if (headersEnd === 0) return false;
     // Segmentation rewrites checksums and needs the partial one to begin with, as Linux's netback restores it.
     if ((flags & TX_FLAG_CSUM_BLANK) === 0) writePseudoChecksum(bytes, offset, where, size);
+    // What is one segment is no GSO frame: Linux takes it so too (virtio_net_hdr_to_skb), and refuses some of these sizes.
+    if (size - headersEnd > gso >>> 16) {
+      const hasCwr = (bytes[offset + csumStart + TCP_FLAGS] & TCP_CWR) !== 0;
+      kind = (isTcpv4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6) | (hasCwr ? VNET_GSO_ECN : 0);
+      gsoBytes = gso >>> 16;
+    } else headersEnd = 0;
   }
-  const flagsAndLength = VNET_FLAG_NEEDS_CSUM | (kind << 8) | (headers << 16);
-  writeVnet(words, offset, flagsAndLength, (gso >>> 16) | (csumStart << 16), where >>> 16);
+  const flagsAndLength = VNET_FLAG_NEEDS_CSUM | (kind << 8) | (headersEnd << 16);
+  writeVnet(words, offset, flagsAndLength, gsoBytes | (csumStart << 16), where >>> 16);
   return true;
 }
 
@@ -110,4 +123,23 @@ export function rxGsoOf(words: Uint32Array, offset: number): number {
   const size = vnetWord(words, offset, 1) << 16;
   if (kind === VNET_GSO_TCPV4) return (GSO_TYPE_TCPV4 | size) >>> 0;
   return kind === VNET_GSO_TCPV6 ? (GSO_TYPE_TCPV6 | size) >>> 0 : -1;
+}
+
+/**
+ * How a GSO frame that lies behind its vnet header is cut: TCP, or UDP of linux/virtio_net.h's GSO_UDP_L4.
+ * @returns false if it cannot be: `segments` says nothing then.
+ */
+export function planOf(segments: Segments, arena: Arena, offset: number, length: number): boolean {
+  const words = arena.u32;
+  const first = vnetWord(words, offset, 0);
+  const kind = (first >>> 8) & 0xff & ~VNET_GSO_ECN;
+  const isUdp = kind === VNET_GSO_UDP_L4;
+  if (!isUdp && kind !== VNET_GSO_TCPV4 && kind !== VNET_GSO_TCPV6) return false;
+  const isPartial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
+  const second = vnetWord(words, offset, 1);
+  const csumOffset = isPartial ? vnetWord(words, offset, 2) & 0xffff : 0;
+  if (isPartial && csumOffset !== (isUdp ? UDP_CHECKSUM_OFFSET : TCP_CHECKSUM_OFFSET)) return false;
+  const csumStart = isPartial ? second >>> 16 : 0;
+  if (!segments.plan(arena.bytes, offset, length, csumStart, csumOffset, second & 0xffff)) return false;
+  return segments.isUdp === isUdp;
 }

@@ -1,29 +1,24 @@
 import type { FrameBatch, PortIo } from '../ports/types.js';
 import * as ports from '../ports/types.js';
-import * as netif from '../protocol/netif.js';
 import { NONE_KEPT } from '../protocol/redo.js';
 import { type BackRing, RING_BROKEN } from '../protocol/ring.js';
-import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
 import type { GrantBatch, Grants, StagedGrants } from '../xen/types.js';
-import * as xen from '../xen/types.js';
 import type { GuestCapabilities } from './conform.js';
 import type { FlowCounters } from './counters.js';
+import { CutFrames } from './cut-frames.js';
+import { type Deliverable, Delivery, isTaken } from './delivery.js';
 import type { HashState } from './hash.js';
 import { Held } from './held.js';
 import type { Hooks } from './hooks.js';
 import type { LoopShare } from './loop-shares.js';
 import type { MulticastFilter } from './multicast.js';
-import { rxFlagsOf, rxGsoOf } from './offload.js';
 import type { Patience } from './patience.js';
-import { BATCH_SLOTS, batchFault, isForeignFault, type PumpResult, portFault } from './pump.js';
+import { BATCH_SLOTS, type PumpResult, portFault } from './pump.js';
 import type { Seat, Steered, Steering } from './steering.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
-const { RSP_ERROR, RX_SLOT_WORDS } = netif;
-const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
-const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
+const { FRAMES_ERRNO } = ports;
 
 const TURN_BATCHES = 8;
 
@@ -36,15 +31,14 @@ export class ToGuest implements Steered {
   readonly counters: FlowCounters;
   readonly grants: GrantBatch;
   readonly #ring: BackRing;
-  readonly #payload: PayloadMode;
+  readonly #delivery: Delivery;
+  readonly #cuts: CutFrames;
   readonly #capabilities: GuestCapabilities;
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
   readonly #hash: HashState;
   readonly #patience: Patience;
   readonly #share: LoopShare | undefined;
-  readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
-  readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   /** Undefined when frames are no other queue's, whatever their hash. */
   readonly #seat: Seat | undefined;
   #io: PortIo | undefined;
@@ -53,9 +47,6 @@ export class ToGuest implements Steered {
   #offered = false;
   /** What the port's last read failed with; 0: it did not. */
   #readErrno = 0;
-  /** Of the batch at hand. */
-  #described = 0;
-  #describedBytes = 0;
   /** Slots that the guest had none for when it was last waited for. */
   #wanted = 0;
 
@@ -84,12 +75,13 @@ export class ToGuest implements Steered {
     const { domid, staged } = parts;
     this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
     this.#ring = parts.ring;
-    this.#payload = parts.payload;
     this.#capabilities = parts.capabilities;
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
     this.#hash = parts.hash;
     this.counters = parts.counters;
+    this.#delivery = new Delivery({ ...parts, grants: this.grants });
+    this.#cuts = new CutFrames(arena, parts.capabilities);
     this.#patience = parts.patience;
     this.#share = parts.share;
     this.#seat = parts.steering?.join(this);
@@ -244,7 +236,7 @@ export class ToGuest implements Steered {
     if (read === 0) return false;
     if (this.#multicast.active) this.#multicast.run(held.frames, this.counters);
     if (this.#hooks.active) this.#runHooks(read);
-    if (this.#capabilities.conform.active) this.#capabilities.conform.run(held.frames, this.counters);
+    this.#capabilities.conform.run(held.frames, this.counters);
     held.hash(this.#hash);
     held.keep(this.#seat?.active === true);
     return true;
@@ -257,141 +249,77 @@ export class ToGuest implements Steered {
     if (frames.arena.bytes.length === 0) this.counters.dropped += read;
   }
 
-  /** Slots that held frame `index` takes; 0 for one that is not to be delivered. */
+  /** Slots that held frame `index` takes, or its next segment; 0 for one that is not to be delivered. */
   #slotsOf(index: number): number {
-    const block = this.frames.block;
-    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
-    const bytes = block[at + FRAME_LENGTH];
-    if (bytes === 0) return 0;
-    const gso = rxGsoOf(this.frames.arena.u32, block[at + FRAME_OFFSET]);
-    const slots = rxSlotsNeeded(bytes, gso, this.#capabilities.xdpHeadroom, this.held.hashTypes[index]);
-    // A guest without scatter-gather takes one page a frame, extras aside; a GSO kind without a name cannot be told to it.
-    const linear = !this.#capabilities.scatterGather;
-    if (gso < 0 || (linear && rxPagesNeeded(bytes, this.#capabilities.xdpHeadroom) > 1)) {
-      block[at + FRAME_LENGTH] = 0;
-      this.counters.dropped++;
-      return 0;
-    }
-    return slots;
+    const { held } = this;
+    return held.isCut(index) ? this.#cuts.nextSlots(held, index) : this.#delivery.slotsOf(held, index);
   }
 
-  /** Delivers the held frames that `slots` slots have room for. @returns how the turn ends; undefined: it goes on. */
+  /**
+   * Delivers the held frames that `slots` slots have room for, up to the first that is delivered as segments.
+   * @returns how the turn ends; undefined: it goes on.
+   */
   #deliver(slots: number, notify: () => void): PumpResult | undefined {
-    const first = this.held.next;
+    const { held } = this;
+    const first = held.next;
+    if (held.isCut(first) && !held.isGone(first)) return this.#deliverSegments(slots, notify);
     let end = first;
     let used = 0;
     for (; end < this.frames.count; end++) {
+      if (held.isCut(end) && !held.isGone(end)) break;
       const needed = this.#slotsOf(end);
       if (used + needed > slots) break;
       used += needed;
     }
-    this.held.next = end;
-    const firstKept = end < this.frames.count ? end : NONE_KEPT;
+    return this.#pass(held, first, end, used, end, notify);
+  }
+
+  /** Delivers those of the next held frame's segments that `slots` slots have room for. It is held until the guest has them all. */
+  #deliverSegments(slots: number, notify: () => void): PumpResult | undefined {
+    const { held } = this;
+    const cuts = this.#cuts;
+    const index = held.next;
+    const begun = held.segmentsDone(index);
+    const made = cuts.fill(held, index, slots);
+    let end = 0;
+    let used = 0;
+    for (; end < made; end++) {
+      const needed = this.#delivery.slotsOf(cuts, end);
+      if (used + needed > slots) break;
+      used += needed;
+    }
+    if (made === 0) {
+      // Its headers contradict it: a journal was spoilt.
+      this.counters.dropped++;
+      held.remove(index);
+    }
+    const whole = made === 0 || begun + end === cuts.count;
+    const ended = this.#pass(cuts, 0, end, used, whole ? index + 1 : index, notify);
+    if (isTaken(ended) && !whole) held.deliveredSegments(index, begun + end);
+    return ended;
+  }
+
+  /** Delivers frames [first, end) of `batch`, which take `used` slots. From then on held frames from `next` on are kept. */
+  #pass(
+    batch: Deliverable,
+    first: number,
+    end: number,
+    used: number,
+    next: number,
+    notify: () => void,
+  ): PumpResult | undefined {
+    const firstKept = next < this.frames.count ? next : NONE_KEPT;
     if (used === 0) {
       // Nothing but frames that are not to be delivered.
+      this.held.next = next;
       if (firstKept === NONE_KEPT) this.#ring.keepNone();
       return undefined;
     }
-    this.#ring.copy(used, this.#requests);
-    this.#describe(first, end);
-    if (this.#payload === 'copy') this.grants.copyToGuest();
-    else this.grants.mapToGuest();
-    const { ops } = this.grants;
-    if (ops[OPS_ERRNO] !== 0) {
-      // Nothing was taken: the frames stay held.
-      this.held.next = first;
-      return { fault: batchFault('Putting frames into the guest', ops[OPS_ERRNO]) };
+    const ended = this.#delivery.run(batch, first, end, used, firstKept, notify);
+    if (isTaken(ended)) {
+      this.held.next = next;
+      this.#patience.end();
     }
-    this.#ring.take(used);
-    this.counters.batches++;
-    this.counters.frames += this.#described;
-    this.counters.bytes += this.#describedBytes;
-    const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(first, end);
-    if (this.#ring.publish(this.#responses, used, firstKept)) notify();
-    this.#patience.end();
-    return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
-  }
-
-  /** Writes an operation for each page of frames [first, end), and the responses for when all goes well. */
-  #describe(first: number, end: number): void {
-    const { arena, block } = this.frames;
-    const words = arena.u32;
-    const ops = this.grants.ops;
-    const requests = this.#requests;
-    const headroom = this.#capabilities.xdpHeadroom;
-    const room = PAGE_SIZE - headroom;
-    let op = OPS_HEADER_WORDS;
-    let next = 0;
-    let frames = 0;
-    let sum = 0;
-    for (let i = first; i < end; i++) {
-      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      const bytes = block[at + FRAME_LENGTH];
-      if (bytes === 0) continue;
-      const offset = block[at + FRAME_OFFSET];
-      const gso = rxGsoOf(words, offset);
-      const hashType = this.held.hashTypes[i];
-      const flags = rxFlagsOf(words, offset);
-      const value = this.held.hashValues[i];
-      answerRx(requests, next, bytes, flags, gso, this.#responses, headroom, hashType, value);
-      const firstSlot = next;
-      for (let done = 0; done < bytes; done += room) {
-        const length = Math.min(room, bytes - done);
-        ops[op + OP_REF] = requests[next * RX_SLOT_WORDS + 1];
-        ops[op + OP_SPAN] = headroom | (length << 16);
-        ops[op + OP_ARENA] = offset + done;
-        ops[op + OP_HEAD] = length;
-        op += OP_WORDS;
-        next = rxSlotAfter(next, firstSlot, gso, headroom, hashType);
-      }
-      frames++;
-      sum += bytes;
-    }
-    ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
-    this.#described = frames;
-    this.#describedBytes = sum;
-  }
-
-  /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */
-  #refuseFailed(first: number, end: number): string | undefined {
-    const { arena, block } = this.frames;
-    const headroom = this.#capabilities.xdpHeadroom;
-    let reason: string | undefined;
-    let slot = 0;
-    let op = 0;
-    for (let i = first; i < end; i++) {
-      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      const bytes = block[at + FRAME_LENGTH];
-      if (bytes === 0) continue;
-      const gso = rxGsoOf(arena.u32, block[at + FRAME_OFFSET]);
-      const slots = rxSlotsNeeded(bytes, gso, headroom, this.held.hashTypes[i]);
-      const pages = rxPagesNeeded(bytes, headroom);
-      const status = this.#worstStatus(op, pages);
-      if (status !== 0) this.#refuse(slot, slots, bytes);
-      if (isForeignFault(status)) reason = `bad grant reference in a receive buffer (status ${status})`;
-      op += pages;
-      slot += slots;
-    }
-    return reason;
-  }
-
-  /** Takes back what `#describe` said of a frame. */
-  #refuse(first: number, slots: number, bytes: number): void {
-    for (let slot = first; slot < first + slots; slot++) {
-      refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
-    }
-    this.counters.errors++;
-    this.counters.frames--;
-    this.counters.bytes -= bytes;
-  }
-
-  /** The first status among `count` operations that is not 0. */
-  #worstStatus(first: number, count: number): number {
-    const ops = this.grants.ops;
-    for (let op = first; op < first + count; op++) {
-      const status = ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS] | 0;
-      if (status !== 0) return status;
-    }
-    return 0;
+    return ended;
   }
 }

@@ -51,7 +51,8 @@ export interface Offload {
   /** Offsets in the frame of where a partial checksum begins and where its result goes; 0, 0 for none. */
   readonly csumStart: number;
   readonly csumOffset: number;
-  readonly gsoType: 'none' | 'tcp4' | 'tcp6';
+  /** udp: only of frames that a port of your own gives with VNET_GSO_UDP_L4. */
+  readonly gsoType: 'none' | 'tcp4' | 'tcp6' | 'udp';
   readonly gsoSize: number;
 }
 
@@ -77,7 +78,8 @@ export interface Frame {
 
 /**
  * Runs inline on the data path, in order of registration. A returned array (14 bytes to 64 KiB, not shared or resizable)
- * replaces the frame's bytes and keeps its offload. A hook that throws, or returns anything else, a promise too, drops the
+ * replaces the frame's bytes and keeps its offload, which moves with the TCP or UDP header (a hook may add a tag or a tunnel);
+ * a frame in which that header is found no more has none, and the hook completes its checksum. A hook that throws, or returns anything else, a promise too, drops the
  * frame: `Flow.hookErrors` counts these, and the netback's `error` reports them (ERR_HOOK), once for each kind.
  */
 export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array;

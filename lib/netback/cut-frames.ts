@@ -1,0 +1,104 @@
+import type { FrameBatch as Batch } from '../ports/types.js';
+import * as ports from '../ports/types.js';
+import { rxSlotsNeeded } from '../protocol/rx.js';
+import { Segments } from '../protocol/segment.js';
+import { type Arena, PAGE_SIZE } from '../xen/types.js';
+import { READ_BYTES, SEGMENTS_END, TO_GUEST_FRAMES } from './batches.js';
+import type { GuestCapabilities } from './conform.js';
+import type { Deliverable } from './delivery.js';
+import type { Held } from './held.js';
+import { planOf, writeVnet } from './offload.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FrameBatch } = ports;
+const { VNET_FLAG_DATA_VALID, VNET_HEADER_BYTES } = ports;
+
+/** Segments lie at multiples of this, or at a page's beginning: what goes into one page of the guest's is in one of ours. */
+const ALIGN = 64;
+const NO_ROOM = 0;
+
+/**
+ * The segments of held frames that the guest cannot take whole. A held frame stays as it was read, in the journal, until the guest
+ * has all of its segments: these are made in the arena when there are buffers for them, and the journal has how many the guest has.
+ * So a stop loses and repeats none, and a kill repeats those of one batch at most.
+ */
+export class CutFrames implements Deliverable {
+  /** The segments that were made last. */
+  readonly frames: Batch;
+  readonly hashTypes = new Uint8Array(TO_GUEST_FRAMES);
+  readonly hashValues = new Uint32Array(TO_GUEST_FRAMES);
+  readonly #capabilities: GuestCapabilities;
+  readonly #segments = new Segments();
+
+  constructor(arena: Arena, capabilities: GuestCapabilities) {
+    this.frames = new FrameBatch(arena, TO_GUEST_FRAMES);
+    this.#capabilities = capabilities;
+  }
+
+  /** How many segments the frame has that was filled in last. */
+  get count(): number {
+    return this.#segments.count;
+  }
+
+  /** Slots that the next segment of a held frame takes; 0 for a frame that cannot be cut. */
+  nextSlots(held: Held, index: number): number {
+    const done = held.segmentsDone(index);
+    if (!this.#plan(held, index) || done >= this.#segments.count) return 0;
+    const { xdpHeadroom } = this.#capabilities;
+    return rxSlotsNeeded(this.#segments.bytesOf(done), 0, xdpHeadroom, held.hashTypes[index]);
+  }
+
+  /**
+   * Makes the next segments of a held frame, `most` at most.
+   * @returns how many; 0 if the frame cannot be cut.
+   */
+  fill(held: Held, index: number, most: number): number {
+    const { block, arena, capacity } = this.frames;
+    const done = held.segmentsDone(index);
+    if (!this.#plan(held, index) || !isFree(held)) return 0;
+    let cursor = READ_BYTES;
+    let made = 0;
+    while (made < Math.min(most, capacity) && done + made < this.#segments.count) {
+      const bytes = this.#segments.bytesOf(done + made);
+      const offset = placeOf(cursor, bytes);
+      if (offset === NO_ROOM) break;
+      this.#segments.write(arena.bytes, done + made, arena.bytes, offset);
+      writeVnet(arena.u32, offset, VNET_FLAG_DATA_VALID, 0, 0);
+      const at = FRAMES_HEADER_WORDS + made * FRAME_WORDS;
+      block[at + FRAME_OFFSET] = offset;
+      block[at + FRAME_LENGTH] = bytes;
+      this.hashTypes[made] = held.hashTypes[index];
+      this.hashValues[made] = held.hashValues[index];
+      cursor = offset + bytes;
+      made++;
+    }
+    this.frames.count = made;
+    return made;
+  }
+
+  #plan(held: Held, index: number): boolean {
+    const { arena, block } = held.frames;
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    return planOf(this.#segments, arena, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]);
+  }
+}
+
+/** @returns where a segment goes that begins at or behind `cursor`, with its vnet header in front; or NO_ROOM. */
+function placeOf(cursor: number, bytes: number): number {
+  const least = cursor + VNET_HEADER_BYTES;
+  const aligned = (least + ALIGN - 1) & -ALIGN;
+  const isInPage = (aligned & (PAGE_SIZE - 1)) + bytes <= PAGE_SIZE;
+  const offset = isInPage ? aligned : (least + PAGE_SIZE - 1) & -PAGE_SIZE;
+  return offset + bytes <= SEGMENTS_END ? offset : NO_ROOM;
+}
+
+/** Whether no held frame lies where segments are made. An earlier vifd read frames up to SEGMENTS_END; they are in its journal. */
+function isFree({ frames, next }: Held): boolean {
+  const { block, count } = frames;
+  for (let i = next; i < count; i++) {
+    const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+    const [offset, bytes] = [block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]];
+    if (bytes > 0 && offset < SEGMENTS_END && offset + bytes > READ_BYTES) return false;
+  }
+  return true;
+}

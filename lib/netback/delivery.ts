@@ -1,0 +1,192 @@
+import type { VifdError } from '../errors.js';
+import type { FrameBatch } from '../ports/types.js';
+import * as ports from '../ports/types.js';
+import * as netif from '../protocol/netif.js';
+import type { BackRing } from '../protocol/ring.js';
+import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../protocol/rx.js';
+import type { GrantBatch } from '../xen/types.js';
+import * as xen from '../xen/types.js';
+import type { GuestCapabilities } from './conform.js';
+import type { FlowCounters } from './counters.js';
+import { rxFlagsOf, rxGsoOf } from './offload.js';
+import { BATCH_SLOTS, batchFault, isForeignFault } from './pump.js';
+import type { PayloadMode } from './types.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
+const { RSP_ERROR, RX_SLOT_WORDS } = netif;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
+const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
+
+/** Frames with what the guest is told of their hashes. */
+export interface Deliverable {
+  readonly frames: FrameBatch;
+  /** By frame: HASH_TYPE_* of which the guest is told, or 0, and the hash. */
+  readonly hashTypes: Uint8Array;
+  readonly hashValues: Uint32Array;
+}
+
+/** undefined: the guest has the frames. stop: it has them, and broke the protocol. fault: the host's call failed; nothing was taken. */
+export type Delivered = { readonly stop: string } | { readonly fault: VifdError } | undefined;
+
+/** Whether the slots were taken and responded to. */
+export function isTaken(ended: Delivered | unknown): boolean {
+  return ended === undefined || (typeof ended === 'object' && ended !== null && 'stop' in ended);
+}
+
+/** Puts frames into the buffers of the guest's RX ring: one call for the payload, then the responses. */
+export class Delivery {
+  readonly #ring: BackRing;
+  readonly #grants: GrantBatch;
+  readonly #payload: PayloadMode;
+  readonly #capabilities: GuestCapabilities;
+  readonly #counters: FlowCounters;
+  readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
+  readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
+  /** Of the frames at hand. */
+  #described = 0;
+  #describedBytes = 0;
+
+  constructor(parts: {
+    ring: BackRing;
+    grants: GrantBatch;
+    payload: PayloadMode;
+    capabilities: GuestCapabilities;
+    counters: FlowCounters;
+  }) {
+    this.#ring = parts.ring;
+    this.#grants = parts.grants;
+    this.#payload = parts.payload;
+    this.#capabilities = parts.capabilities;
+    this.#counters = parts.counters;
+  }
+
+  /** Slots that a frame takes. One that the guest cannot take is dropped: 0, as for one that is gone. */
+  slotsOf({ frames, hashTypes }: Deliverable, index: number): number {
+    const { block, arena } = frames;
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    const bytes = block[at + FRAME_LENGTH];
+    if (bytes === 0) return 0;
+    const { scatterGather, xdpHeadroom } = this.#capabilities;
+    const gso = rxGsoOf(arena.u32, block[at + FRAME_OFFSET]);
+    // A guest without scatter-gather takes one page a frame, extras aside; a GSO kind without a name cannot be told to it.
+    if (gso < 0 || (!scatterGather && rxPagesNeeded(bytes, xdpHeadroom) > 1)) {
+      block[at + FRAME_LENGTH] = 0;
+      this.#counters.dropped++;
+      return 0;
+    }
+    return rxSlotsNeeded(bytes, gso, xdpHeadroom, hashTypes[index]);
+  }
+
+  /**
+   * Delivers frames [first, end) of `batch`, which take `used` slots; the ring has them.
+   * @param firstKept of the held frames, from then on.
+   */
+  run(
+    batch: Deliverable,
+    first: number,
+    end: number,
+    used: number,
+    firstKept: number,
+    notify: () => void,
+  ): Delivered {
+    this.#ring.copy(used, this.#requests);
+    this.#describe(batch, first, end);
+    if (this.#payload === 'copy') this.#grants.copyToGuest();
+    else this.#grants.mapToGuest();
+    const { ops } = this.#grants;
+    // Nothing was taken: the frames stay held.
+    if (ops[OPS_ERRNO] !== 0) return { fault: batchFault('Putting frames into the guest', ops[OPS_ERRNO]) };
+    this.#ring.take(used);
+    const counters = this.#counters;
+    counters.batches++;
+    counters.frames += this.#described;
+    counters.bytes += this.#describedBytes;
+    const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(batch, first, end);
+    if (this.#ring.publish(this.#responses, used, firstKept)) notify();
+    return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
+  }
+
+  /** Writes an operation for each page of frames [first, end), and the responses for when all goes well. */
+  #describe({ frames: batch, hashTypes, hashValues }: Deliverable, first: number, end: number): void {
+    const { arena, block } = batch;
+    const words = arena.u32;
+    const ops = this.#grants.ops;
+    const requests = this.#requests;
+    const headroom = this.#capabilities.xdpHeadroom;
+    const room = PAGE_SIZE - headroom;
+    let op = OPS_HEADER_WORDS;
+    let next = 0;
+    let frames = 0;
+    let sum = 0;
+    for (let i = first; i < end; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
+      if (bytes === 0) continue;
+      const offset = block[at + FRAME_OFFSET];
+      const gso = rxGsoOf(words, offset);
+      const hashType = hashTypes[i];
+      const flags = rxFlagsOf(words, offset);
+      const value = hashValues[i];
+      answerRx(requests, next, bytes, flags, gso, this.#responses, headroom, hashType, value);
+      const firstSlot = next;
+      for (let done = 0; done < bytes; done += room) {
+        const length = Math.min(room, bytes - done);
+        ops[op + OP_REF] = requests[next * RX_SLOT_WORDS + 1];
+        ops[op + OP_SPAN] = headroom | (length << 16);
+        ops[op + OP_ARENA] = offset + done;
+        ops[op + OP_HEAD] = length;
+        op += OP_WORDS;
+        next = rxSlotAfter(next, firstSlot, gso, headroom, hashType);
+      }
+      frames++;
+      sum += bytes;
+    }
+    ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
+    this.#described = frames;
+    this.#describedBytes = sum;
+  }
+
+  /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */
+  #refuseFailed({ frames, hashTypes }: Deliverable, first: number, end: number): string | undefined {
+    const { arena, block } = frames;
+    const headroom = this.#capabilities.xdpHeadroom;
+    let reason: string | undefined;
+    let slot = 0;
+    let op = 0;
+    for (let i = first; i < end; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
+      if (bytes === 0) continue;
+      const gso = rxGsoOf(arena.u32, block[at + FRAME_OFFSET]);
+      const slots = rxSlotsNeeded(bytes, gso, headroom, hashTypes[i]);
+      const pages = rxPagesNeeded(bytes, headroom);
+      const status = this.#worstStatus(op, pages);
+      if (status !== 0) this.#refuse(slot, slots, bytes);
+      if (isForeignFault(status)) reason = `bad grant reference in a receive buffer (status ${status})`;
+      op += pages;
+      slot += slots;
+    }
+    return reason;
+  }
+
+  /** Takes back what `#describe` said of a frame. */
+  #refuse(first: number, slots: number, bytes: number): void {
+    for (let slot = first; slot < first + slots; slot++) {
+      refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
+    }
+    this.#counters.errors++;
+    this.#counters.frames--;
+    this.#counters.bytes -= bytes;
+  }
+
+  /** The first status among `count` operations that is not 0. */
+  #worstStatus(first: number, count: number): number {
+    const ops = this.#grants.ops;
+    for (let op = first; op < first + count; op++) {
+      const status = ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS] | 0;
+      if (status !== 0) return status;
+    }
+    return 0;
+  }
+}
