@@ -54,9 +54,14 @@ export const GSO_TYPE_TCPV4 = 1;
 export const GSO_TYPE_TCPV6 = 2;
 
 // ---- limits that Linux's netback has and frontends rely on --------------------------------------
-/** Slots of data that every backend must accept for a frame (netif.h, XEN_NETIF_NR_SLOTS_MIN). */
+/** Slots of data that every backend must accept for a frame (netif.h, XEN_NETIF_NR_SLOTS_MIN): a frontend uses no more. */
 export const FRAME_SLOTS_MAX = 18;
-/** From here on Linux stops the vif instead of dropping the frame (netback.c, fatal_skb_slots). */
-export const FRAME_SLOTS_FATAL = 20;
+/**
+ * Slots of data, the first included, of the longest frame that Linux's netback sends. It counts the slots after the first
+ * (netback.c, xenvif_count_requests): 18 of them are sent (XEN_NETBK_LEGACY_SLOTS_MAX), 19 and 20 are answered with an error.
+ */
+export const FRAME_SLOTS_SENT_MAX = 19;
+/** Slots of data, the first included, from which on Linux's netback stops the vif: 21 after the first (netback.c, fatal_skb_slots). */
+export const FRAME_SLOTS_FATAL = 22;
 /** An Ethernet header: a shorter frame is answered with an error. */
 export const FRAME_BYTES_MIN = 14;

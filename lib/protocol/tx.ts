@@ -11,7 +11,7 @@ const {
   EXTRA_TYPE_XDP,
   FRAME_BYTES_MIN,
   FRAME_SLOTS_FATAL,
-  FRAME_SLOTS_MAX,
+  FRAME_SLOTS_SENT_MAX,
   GSO_TYPE_TCPV4,
   GSO_TYPE_TCPV6,
   RING_PAGE_BYTES,
@@ -36,18 +36,18 @@ export type TxFault =
 /** A frontend has at most one of each type of extra info; a longer chain is an attack on our loop. */
 const EXTRAS_MAX = EXTRA_TYPE_XDP;
 
-// Words of a frame in TxFrames: [first slot u8, slots u8, extras u8, refused u8] [size u16, flags u16] [GSO type u16,
-// GSO size u16]. Packed, since each load of a typed array costs as much as ten such shifts.
+// Words of a frame in TxFrames: [first slot u8, slots u8, extras u8, slots with bytes u7, refused u1] [size u16, flags u16]
+// [GSO type u16, GSO size u16]. Packed, since each load of a typed array costs as much as ten such shifts.
 const PLACE = 0;
 const BYTES = 1;
 const GSO = 2;
 const FRAME_WORDS = 3;
-const REFUSED = 1 << 24;
+const REFUSED = 1 << 31;
 
-/** What a slot of a whole frame is: nothing to fetch (extra info, or of a frame that is refused), or data. */
+/** What a slot of a whole frame is: nothing to fetch (extra info, empty, or of a frame that is refused), or data. */
 export const ROLE_NONE = 0;
 export const ROLE_DATA = 1;
-/** The first slot of a frame; it holds data. */
+/** The first slot of a frame; it holds data, or its share of the frame is empty. */
 export const ROLE_FIRST = 2;
 /** The first slot of a frame that is refused. */
 export const ROLE_REFUSED = 3;
@@ -81,6 +81,10 @@ export class TxFrames {
   readonly roles: Uint8Array;
   readonly #words: Uint32Array;
   #unusable = false;
+  /** Of the frame that was begun: slots after the first that hold bytes. */
+  #filled = 0;
+  /** For `parseTx`, of the frame that was begun: why its last GSO extra is impossible. */
+  gsoFault: TxFault | undefined;
 
   /** @param capacity slots, and so frames, that a batch can have; at most 256. */
   constructor(capacity: number) {
@@ -106,9 +110,17 @@ export class TxFrames {
     return (this.#words[index * FRAME_WORDS + PLACE] >>> 16) & 0xff;
   }
 
+  /**
+   * Slots of the frame that hold bytes: those that take a grant operation. An empty slot takes none, and its grant need not
+   * exist (XSA-448; Linux's netback answers it okay without a look at its grant).
+   */
+  filledCount(index: number): number {
+    return (this.#words[index * FRAME_WORDS + PLACE] >>> 24) & 0x7f;
+  }
+
   /** The frame must be answered but cannot be sent. */
   refused(index: number): boolean {
-    return this.#words[index * FRAME_WORDS + PLACE] >= REFUSED;
+    return (this.#words[index * FRAME_WORDS + PLACE] & REFUSED) !== 0;
   }
 
   /** Bytes of the frame. */
@@ -181,11 +193,16 @@ export class TxFrames {
     this.#words[at + GSO] = 0;
     this.hashTypes[index] = 0;
     this.#unusable = size < FRAME_BYTES_MIN;
+    this.#filled = 0;
+    this.gsoFault = undefined;
   }
 
   /** For `parseTx`: sets the segmentation of frame `index`. */
   segment(index: number, type: number, size: number): void {
     this.#words[index * FRAME_WORDS + GSO] = type | (size << 16);
+    if (size === 0) this.gsoFault = 'GSO segment size is zero';
+    else if (type === GSO_TYPE_TCPV4 || type === GSO_TYPE_TCPV6) this.gsoFault = undefined;
+    else this.gsoFault = 'GSO type is unknown';
   }
 
   /** For `parseTx`: the hash of frame `index`. One of a kind that netif.h does not have is none, as for Linux. */
@@ -201,9 +218,20 @@ export class TxFrames {
     this.#unusable = true;
   }
 
-  /** For `parseTx`: what is known of frame `index` when it ends. */
-  end(index: number, firstSlot: number, slotCount: number, extraCount: number): void {
-    this.#words[index * FRAME_WORDS + PLACE] = firstSlot | (slotCount << 8) | (extraCount << 16);
+  get spoiled(): boolean {
+    return this.#unusable;
+  }
+
+  /** For `parseTx`: `count` slots after the first, of the frame that was begun, hold bytes. */
+  fill(count: number): void {
+    this.#filled = count;
+  }
+
+  /** For `parseTx`: what is known of frame `index` when it ends; `share` is how many bytes its first slot holds. */
+  end(index: number, firstSlot: number, slotCount: number, extraCount: number, share: number): void {
+    const filled = this.#filled + (share > 0 ? 1 : 0);
+    this.#words[index * FRAME_WORDS + PLACE] =
+      firstSlot | (slotCount << 8) | (extraCount << 16) | (filled << 24);
     if (this.#unusable) this.refuse(index);
   }
 }
@@ -263,8 +291,15 @@ function readFrame(
     if (more < 0) return more;
     used += more;
   }
-  if (crossesPage(slots, first)) return stop(frames, 'slot crosses a page');
-  frames.end(index, first, used, extras);
+  const share = slots[at + 2] >>> 16;
+  if (!frames.spoiled && crossesPage(slots, first)) {
+    // Linux answers a frame whose first slot has fewer bytes than an Ethernet header with an error before it looks at its page.
+    if (share >= FRAME_BYTES_MIN) return stop(frames, 'slot crosses a page');
+    frames.spoil();
+  }
+  // Linux looks at neither for a frame that it has found another error in.
+  if (!frames.spoiled && frames.gsoFault !== undefined) return stop(frames, frames.gsoFault);
+  frames.end(index, first, used, extras, share);
   return used;
 }
 
@@ -278,22 +313,26 @@ function readFragments(
 ): number {
   let left = slots[first * TX_SLOT_WORDS + 2] >>> 16;
   let used = 0;
+  let filled = 0;
   let flags = TX_FLAG_MORE_DATA;
   while ((flags & TX_FLAG_MORE_DATA) !== 0) {
     const slot = from + used;
-    // One slot is the first.
-    if (used + 1 >= FRAME_SLOTS_FATAL) return stop(frames, 'frame has too many slots');
+    // With the first and this one.
+    if (used + 2 >= FRAME_SLOTS_FATAL) return stop(frames, 'frame has too many slots');
     if (slot >= count) return INCOMPLETE;
     if (crossesPage(slots, slot)) return stop(frames, 'slot crosses a page');
     const at = slot * TX_SLOT_WORDS;
     const last = slots[at + 2];
+    const length = last >>> 16;
     flags = slots[at + 1] >>> 16;
     frames.responses[slot] = last & 0xffff;
-    frames.roles[slot] = DATA;
-    left -= last >>> 16;
+    frames.roles[slot] = length > 0 ? DATA : NONE;
+    if (length > 0) filled++;
+    left -= length;
     used++;
   }
-  if (left < 0 || used + 1 > FRAME_SLOTS_MAX) {
+  frames.fill(filled);
+  if (left < 0 || used + 1 > FRAME_SLOTS_SENT_MAX) {
     frames.spoil();
     // Nothing of it is used; an honest first share cannot be told.
     left = 0;
@@ -324,10 +363,7 @@ function readExtras(
     frames.roles[slot] = NONE;
     used++;
     if (type === EXTRA_TYPE_GSO) {
-      const kind = slots[slot * TX_SLOT_WORDS + 1] & 0xff;
-      if (head >>> 16 === 0) return stop(frames, 'GSO segment size is zero');
-      if (kind !== GSO_TYPE_TCPV4 && kind !== GSO_TYPE_TCPV6) return stop(frames, 'GSO type is unknown');
-      frames.segment(index, kind, head >>> 16);
+      frames.segment(index, slots[slot * TX_SLOT_WORDS + 1] & 0xff, head >>> 16);
     } else if (type === EXTRA_TYPE_MCAST_ADD || type === EXTRA_TYPE_MCAST_DEL) {
       frames.command(index, slot);
     } else if (type === EXTRA_TYPE_HASH) {
