@@ -132,7 +132,7 @@ export class TypeScriptLoop implements Loop {
   }
 
   close(): void {
-    this.#fromGuest.grants[Symbol.dispose]();
+    for (const batch of this.#fromGuest.batches) batch[Symbol.dispose]();
     this.#toGuest.grants[Symbol.dispose]();
     this.#staged[Symbol.dispose]();
     for (const ring of this.#rings) ring.unmap();

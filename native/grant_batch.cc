@@ -54,7 +54,8 @@ void GrantBatch::Choose(bool whole_span) {
     uint32_t* op = Op(i);
     const bool fits = Fits(op, whole_span ? SpanLength(op) : op[OP_HEAD]);
     SetStatus(op, fits ? GNTST_OKAY : GNTST_BAD_COPY_ARG);
-    if (fits) chosen_.push_back(i);
+    // An empty span needs no page: mapping it would fail where copying, which is nothing to Linux's gntdev, does not.
+    if (fits && SpanLength(op) > 0) chosen_.push_back(i);
   }
 }
 
@@ -81,6 +82,10 @@ void GrantBatch::Copy(bool to_guest) {
     if (!Fits(op, SpanLength(op))) {
       SetStatus(op, GNTST_BAD_COPY_ARG);
       failed++;
+      continue;
+    }
+    if (SpanLength(op) == 0) {
+      SetStatus(op, GNTST_OKAY);
       continue;
     }
     uint8_t* page = staged_ == nullptr ? nullptr : staged_->Page(op[OP_REF], to_guest);

@@ -24,7 +24,7 @@ using namespace layout;
 
 namespace {
 
-// A guest's frame has at most 18 slots (XEN_NETBK_LEGACY_SLOTS_MAX); a batch may hold them in pieces.
+// A guest's frame has at most 19 slots of data (lib/protocol/netif.ts, FRAME_SLOTS_SENT_MAX); a port of another's may have more.
 constexpr uint32_t PIECES_MAX = 64;
 
 // VIFD_IO_URING=0 is for kernels whose io_uring is not trusted, and for comparing.
@@ -218,24 +218,27 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     }
   }
 
-  // Pieces of a frame of which only the first OP_HEAD bytes are in the arena: those were checked, and the guest can
-  // change the page behind them. Returns how many pieces, or -errno.
+  // Pieces of a frame of which only the first OP_HEAD bytes of each operation are in the arena: those were checked, and the
+  // guest can change the pages behind them. They are in one piece: an operation has none if one before it has fewer than its
+  // span. Returns how many pieces, or -errno.
   int Gather(const uint32_t* frame, iovec* pieces) {
     const uint32_t operations = frame[FRAME_OP_COUNT];
     if (mapped_ == nullptr || operations >= PIECES_MAX) return -EINVAL;
     uint64_t length = 0;
+    uint32_t copied = 0;
+    bool all_copied = true;
     int count = 1;
     for (uint32_t i = 0; i < operations; i++) {
       iovec span;
       uint32_t head;
       if (!mapped_->MappedSpan(frame[FRAME_FIRST_OP] + i, &span, &head)) return -EFAULT;
       length += span.iov_len;
-      if (i == 0) {
-        if (head > span.iov_len || !writes_.Span(frame, head, pieces)) return -EINVAL;
-        span = {static_cast<uint8_t*>(span.iov_base) + head, span.iov_len - head};
-      }
-      if (span.iov_len > 0) pieces[count++] = span;
+      if (head > span.iov_len || (head > 0 && !all_copied)) return -EINVAL;
+      copied += head;
+      all_copied = all_copied && head == span.iov_len;
+      if (head < span.iov_len) pieces[count++] = {static_cast<uint8_t*>(span.iov_base) + head, span.iov_len - head};
     }
+    if (!writes_.Span(frame, copied, pieces)) return -EINVAL;
     return length == frame[FRAME_LENGTH] ? count : -EINVAL;
   }
 

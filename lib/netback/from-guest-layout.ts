@@ -3,16 +3,18 @@ import * as netif from '../protocol/netif.js';
 import { ROLE_DATA, ROLE_NONE, ROLE_REFUSED, type TxFrames } from '../protocol/tx.js';
 import * as xen from '../xen/types.js';
 import * as batches from './batches.js';
+import { HEADERS_BYTES } from './offload.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
+const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
+const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT } = ports;
 const { TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
-const { OP_ARENA, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
 const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
 const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
 
 /**
- * Lays the frames out in the arena and writes an operation for each slot of data. One loop with few calls: it is hot.
+ * Lays the frames out in the arena and writes an operation for each slot that holds bytes. One loop with few calls: it is hot.
  * @param slots a private copy of the requests that `parsed` is of.
  * @returns how many bytes the frames have.
  */
@@ -45,7 +47,7 @@ export function layOutFromGuest(
       }
       block[frame + FRAME_OFFSET] = place;
       block[frame + FRAME_LENGTH] = length;
-      if (role === REFUSED) continue;
+      if (length === 0) continue;
     }
     ops[op + OP_REF] = slots[from];
     ops[op + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
@@ -57,6 +59,37 @@ export function layOutFromGuest(
   ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
   block[FRAMES_COUNT] = parsed.count;
   return bytes;
+}
+
+/**
+ * Says how many bytes of each operation are copied into the arena: all, or, where the port writes out of the guest's pages
+ * (`headersOnly`), the first HEADERS_BYTES of each frame. A frame's headers may be spread over any number of slots (XSA-423),
+ * and lie in the arena in one piece.
+ */
+export function layOutHeads(
+  parsed: TxFrames,
+  block: Uint32Array,
+  ops: Uint32Array,
+  headersOnly: boolean,
+): void {
+  let op = 0;
+  for (let i = 0; i < parsed.count; i++) {
+    if (parsed.refused(i)) continue;
+    const size = parsed.size(i);
+    const count = parsed.filledCount(i);
+    const isWhole = !headersOnly || size <= HEADERS_BYTES;
+    const frame = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+    block[frame + FRAME_FIRST_OP] = op;
+    block[frame + FRAME_OP_COUNT] = isWhole ? 0 : count;
+    let left = isWhole ? size : HEADERS_BYTES;
+    for (const end = op + count; op < end; op++) {
+      const at = OPS_HEADER_WORDS + op * OP_WORDS;
+      const length = ops[at + OP_SPAN] >>> 16;
+      const head = length < left ? length : left;
+      ops[at + OP_HEAD] = head;
+      left -= head;
+    }
+  }
 }
 
 /**

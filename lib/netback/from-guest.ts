@@ -8,7 +8,8 @@ import type { Clock, GrantBatch, Grants, StagedGrants } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
 import type { CreditTurn } from './credit-turns.js';
-import { layOutFromGuest } from './from-guest-layout.js';
+import { layOutFromGuest, layOutHeads } from './from-guest-layout.js';
+import { WholeFrames } from './from-guest-whole.js';
 import type { Hooks } from './hooks.js';
 import type { HostFaultListener } from './host-faults.js';
 import type { LoopShare } from './loop-shares.js';
@@ -21,7 +22,7 @@ import type { PayloadMode } from './types.js';
 const { FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = ports;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = ports;
 const { EXTRA_TYPE_MCAST_ADD, TX_SLOT_WORDS } = netif;
-const { OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS } = xen;
+const { OP_REF, OP_STATUS, OP_WORDS } = xen;
 const { OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
 /** Batches of one turn: then other vifs have their turn. */
@@ -34,6 +35,8 @@ const TURN_BATCHES = 8;
 export class FromGuest {
   readonly frames: FrameBatch;
   readonly grants: GrantBatch;
+  /** For frames with long headers, where pages are mapped. */
+  readonly #whole: WholeFrames | undefined;
   readonly #ring: BackRing;
   readonly #payload: PayloadMode;
   readonly #hooks: Hooks;
@@ -82,6 +85,7 @@ export class FromGuest {
     const { arena } = parts.frames;
     const { domid, staged } = parts;
     this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
+    if (parts.payload === 'map') this.#whole = new WholeFrames(parts.grants, { domid, arena, staged });
     this.#ring = parts.ring;
     this.#payload = parts.payload;
     this.#hooks = parts.hooks;
@@ -90,6 +94,11 @@ export class FromGuest {
     this.#clock = parts.clock;
     this.#counters = parts.counters;
     this.#share = parts.share;
+  }
+
+  /** To be disposed of when the pump has ended. */
+  get batches(): GrantBatch[] {
+    return this.#whole === undefined ? [this.grants] : [this.grants, this.#whole.batch];
   }
 
   start(io: PortIo, writesMapped: boolean): void {
@@ -228,7 +237,10 @@ export class FromGuest {
   /** Brings the bytes, then judges each frame. @returns the reason to stop, when a grant was not the guest's to give. */
   #fetch(): string | undefined {
     if (this.#payload === 'copy') this.grants.copyFromGuest();
-    else this.#map();
+    else {
+      layOutHeads(this.#parsed, this.frames.block, this.grants.ops, !this.#ours());
+      this.grants.mapFromGuest();
+    }
     const { ops } = this.grants;
     if (ops[OPS_ERRNO] !== 0) return undefined;
     const refused = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed();
@@ -238,28 +250,30 @@ export class FromGuest {
 
   /** Writes the frames' vnet headers. */
   #offload(): void {
-    const parsed = this.#parsed;
-    const { arena, block, count } = this.frames;
-    const direct = this.#direct;
+    const { block, count } = this.frames;
+    let dropped = 0;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      const size = block[at + FRAME_LENGTH];
-      if (size === 0) continue;
-      const readable = direct ? this.#readable(i) : size;
-      const gso = parsed.gso(i);
-      if (describeFromGuest(arena, block[at + FRAME_OFFSET], size, readable, parsed.flags(i), gso)) continue;
+      if (block[at + FRAME_LENGTH] === 0) continue;
+      if (block[at + FRAME_OP_COUNT] === 0) {
+        if (this.#describeFrame(i, block[at + FRAME_LENGTH])) continue;
+      } else {
+        if (this.#describeFrame(i, HEADERS_BYTES)) continue;
+        // Its headers contradict its offloads, or there are more of them.
+        const errno = this.#copyWhole(i);
+        if (errno !== 0) {
+          this.grants.ops[OPS_ERRNO] = errno;
+          return;
+        }
+        if (this.#parsed.refused(i) || this.#describeFrame(i, block[at + FRAME_LENGTH])) continue;
+      }
       // The guest is told that it was sent, as Linux tells it: offloads that contradict the frame are its own loss.
       block[at + FRAME_LENGTH] = 0;
-      this.#counters.dropped++;
-      this.#intact = false;
+      dropped++;
     }
-  }
-
-  /** How much of a frame is in the arena, for a port that writes out of pages. */
-  #readable(index: number): number {
-    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
-    if (this.frames.block[at + FRAME_OP_COUNT] === 0) return this.#parsed.size(index);
-    return Math.min(this.#firstShare(index), HEADERS_BYTES);
+    if (dropped === 0) return;
+    this.#counters.dropped += dropped;
+    this.#intact = false;
   }
 
   /** Frames whose bytes could not be had are answered with an error. @returns a reason to stop, or undefined. */
@@ -270,7 +284,7 @@ export class FromGuest {
     let op = 0;
     for (let i = 0; i < parsed.count; i++) {
       if (parsed.refused(i)) continue;
-      for (const end = op + this.#opsOf(i); op < end; op++) {
+      for (const end = op + parsed.filledCount(i); op < end; op++) {
         const at = OPS_HEADER_WORDS + op * OP_WORDS;
         const status = ops[at + OP_STATUS] | 0;
         if (status === 0) continue;
@@ -282,48 +296,27 @@ export class FromGuest {
     return reason;
   }
 
-  #map(): void {
-    this.#describeHeads();
-    this.grants.mapFromGuest();
-  }
-
-  /** Says how much of each slot is to be copied: all, or for a port that writes out of pages the headers. */
-  #describeHeads(): void {
+  #describeFrame(index: number, readable: number): boolean {
     const parsed = this.#parsed;
-    const block = this.frames.block;
-    const ops = this.grants.ops;
-    const direct = !this.#ours();
-    let op = 0;
-    for (let i = 0; i < parsed.count; i++) {
-      if (parsed.refused(i)) continue;
-      const first = op;
-      const headersOnly = direct && this.#headersInFirstSlot(i);
-      for (const end = first + this.#opsOf(i); op < end; op++) {
-        const at = OPS_HEADER_WORDS + op * OP_WORDS;
-        ops[at + OP_HEAD] = headersOnly ? 0 : ops[at + OP_SPAN] >>> 16;
-      }
-      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      block[at + FRAME_FIRST_OP] = first;
-      block[at + FRAME_OP_COUNT] = headersOnly ? op - first : 0;
-      if (headersOnly)
-        ops[OPS_HEADER_WORDS + first * OP_WORDS + OP_HEAD] = Math.min(this.#firstShare(i), HEADERS_BYTES);
-    }
+    const { arena, block } = this.frames;
+    const offset = block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_OFFSET];
+    const flags = parsed.flags(index);
+    return describeFromGuest(arena, offset, parsed.size(index), readable, flags, parsed.gso(index));
   }
 
-  /** Operations of a frame: its slots of data. */
-  #opsOf(index: number): number {
-    return this.#parsed.slotCount(index) - this.#parsed.extraCount(index);
-  }
-
-  /** Bytes of a frame that its first slot holds. */
-  #firstShare(index: number): number {
-    return this.#slots[this.#parsed.firstSlot(index) * TX_SLOT_WORDS + 2] >>> 16;
-  }
-
-  /** Headers are read from our copy, never from the guest's page: they must all be in the first operation. */
-  #headersInFirstSlot(index: number): boolean {
-    const share = this.#firstShare(index);
-    return share === this.#parsed.size(index) || share >= HEADERS_BYTES / 2;
+  /** Copies the rest of a frame of which the port was to write out of pages. @returns an errno of the host's; 0 for none. */
+  #copyWhole(index: number): number {
+    const { block } = this.frames;
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    const whole = this.#whole as WholeFrames;
+    whole.copy(this.grants.ops, block[at + FRAME_FIRST_OP], block[at + FRAME_OP_COUNT]);
+    const { ops } = whole.batch;
+    if (ops[OPS_ERRNO] !== 0) return ops[OPS_ERRNO];
+    block[at + FRAME_OP_COUNT] = 0;
+    if (ops[OPS_FAILED] === 0) return 0;
+    this.#parsed.refuse(index);
+    block[at + FRAME_LENGTH] = 0;
+    return 0;
   }
 
   #send(): void {

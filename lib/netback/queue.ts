@@ -152,7 +152,7 @@ export class Queue {
       counters: parts.fromGuest,
       onPortFault: parts.hostFaultsOf('writing'),
     });
-    this.#undo.push(() => fromGuest.grants[Symbol.dispose]());
+    for (const batch of fromGuest.batches) this.#undo.push(() => batch[Symbol.dispose]());
     const toGuest = new ToGuest({
       ...common,
       ring: rings.toGuest,

@@ -48,7 +48,7 @@ export interface PortBatches {
   readonly writes: FrameBatch;
   /** Frames that `PortIo.read` takes out of the port. */
   readonly reads: FrameBatch;
-  /** Where frames of `writes` with FRAME_OP_COUNT > 0 have the rest of their bytes. */
+  /** Where frames of `writes` with FRAME_OP_COUNT > 0 have the bytes that are not in the arena. */
   readonly mapped?: GrantBatch;
 }
 
@@ -122,7 +122,11 @@ export const FRAME_OFFSET = 0;
 export const FRAME_LENGTH = 1;
 /** Writing out of a mapped GrantBatch: first operation that holds the frame's bytes. */
 export const FRAME_FIRST_OP = 2;
-/** Operations of the frame; 0: all bytes are in the arena. Otherwise OP_HEAD of the first says how many are. */
+/**
+ * Operations of the frame; 0: all bytes are in the arena. Otherwise OP_HEAD of each says how many of its bytes are there: from
+ * FRAME_OFFSET on, one operation's behind the other's, until an operation has fewer than its span. All other bytes of the frame
+ * are in the mapped pages alone.
+ */
 export const FRAME_OP_COUNT = 3;
 /** Out: 0, or the errno of this frame. */
 export const FRAME_STATUS = 4;

@@ -95,6 +95,22 @@ export function stagedTests(world: World): void {
     end(all);
   });
 
+  test('are not needed for an operation without bytes', () => {
+    const all = staging(world, 1, 'write');
+    const { staged, batch, refs } = all;
+    staged.add([refs[0]!], 'write');
+    fill(batch, [
+      { ref: refs[0]!, length: 0, arena: 0 },
+      { ref: refs[0]! + 1000, length: 0, arena: 0 },
+      { ref: refs[0]!, length: 8, arena: 0, head: 8 },
+    ]);
+    for (const move of ['copyFromGuest', 'copyToGuest', 'mapToGuest', 'mapFromGuest'] as const) {
+      batch[move]();
+      expect(statuses(batch)).toEqual([0, 0, 0]);
+    }
+    end(all);
+  });
+
   test('maps all of a list or none', () => {
     const all = staging(world, 2, 'read');
     const { staged, batch, shared, refs } = all;

@@ -133,6 +133,10 @@ export class ModelGrantBatch implements GrantBatch {
     if (offset + length > PAGE_SIZE || bytes > length || place + bytes > arena.bytes.length) {
       return this.#fail(op, GNTST_BAD_COPY_ARG);
     }
+    if (length === 0) {
+      this.ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS] = GNTST_OKAY;
+      return undefined;
+    }
     const ref = this.#word(op, OP_REF);
     const ready = staged?.find(ref, access);
     if (ready === undefined && fails()) return this.#fail(op, GNTST_EAGAIN);
