@@ -179,6 +179,13 @@ export interface NativeTap {
   /** -EINVAL of a kernel before Linux 5.0. */
   setCarrier(on: boolean): number;
   /**
+   * @returns which of the kernel's features are switched on by `ethtool -K`, a bit for each by its number; empty where it does not say, as
+   * of a device in another network namespace.
+   */
+  features(): Uint32Array;
+  /** Switches them as `features` had them. */
+  setFeatures(words: Uint32Array): number;
+  /**
    * Bounds the memory of the frames that wait in all queues of the device together, for `ms` from now on, by a BPF program
    * (native/tap_limit.h). The program stays when the process ends, and replaces an earlier process's.
    */
@@ -263,7 +270,7 @@ export interface NativeTapOptions {
   readonly mapped: unknown;
   /** TUN_F_* (linux/if_tun.h). */
   readonly offloads: number;
-  /** Those that are switched off on the host's side stay so. */
+  /** The same reader as an earlier process's. */
   readonly resumed: boolean;
   /** Complete partial checksums of frames that are read. */
   readonly completeV4: boolean;

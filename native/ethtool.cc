@@ -4,8 +4,9 @@
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
-#include <vector>
 
 #include "interface.h"
 
@@ -22,13 +23,13 @@ constexpr struct {
     {"tx-tcp-segmentation", TUN_F_TSO4},
     {"tx-tcp6-segmentation", TUN_F_TSO6},
 };
-constexpr uint32_t kAll = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+constexpr char kScatterGather[] = "tx-scatter-gather";
 
-// `command` begins with its number, and is answered in place.
-bool Ask(const std::string& name, void* command) {
+// `command` begins with its number, and is answered in place. 0 or -errno.
+int Ask(const std::string& name, void* command) {
   ifreq request = InterfaceRequest(name);
   request.ifr_data = static_cast<char*>(command);
-  return AskInterface(SIOCETHTOOL, &request) == 0;
+  return AskInterface(SIOCETHTOOL, &request);
 }
 
 // A struct of the interface with what follows it, in words so that it is aligned.
@@ -48,7 +49,51 @@ class Command {
 uint32_t FeatureCount(const std::string& name) {
   Command<ethtool_sset_info> command(ETHTOOL_GSSET_INFO, sizeof(uint32_t));
   command->sset_mask = uint64_t{1} << ETH_SS_FEATURES;
-  return Ask(name, command.data()) && command->sset_mask != 0 ? command->data[0] : 0;
+  return Ask(name, command.data()) == 0 && command->sset_mask != 0 ? command->data[0] : 0;
+}
+
+// By number; empty where the kernel does not say.
+std::vector<std::string> FeatureNames(const std::string& name) {
+  const uint32_t count = FeatureCount(name);
+  Command<ethtool_gstrings> command(ETHTOOL_GSTRINGS, size_t{count} * ETH_GSTRING_LEN);
+  command->string_set = ETH_SS_FEATURES;
+  command->len = count;
+  if (count == 0 || Ask(name, command.data()) != 0) return {};
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < count; i++) {
+    const auto* text = reinterpret_cast<const char*>(command->data + size_t{i} * ETH_GSTRING_LEN);
+    names.emplace_back(text, strnlen(text, ETH_GSTRING_LEN));
+  }
+  return names;
+}
+
+// The kernel's own list, which is one for all devices and is asked for once.
+const std::vector<std::string>& KnownFeatures(const std::string& name) {
+  static std::vector<std::string> names;
+  if (names.empty()) names = FeatureNames(name);
+  return names;
+}
+
+uint32_t OffloadNamed(const std::string& feature) {
+  for (const auto& [known, offload] : kOffloads) {
+    if (feature == known) return offload;
+  }
+  return 0;
+}
+
+std::vector<ethtool_get_features_block> Features(const std::string& name) {
+  const auto blocks = static_cast<uint32_t>((KnownFeatures(name).size() + 31) / 32);
+  Command<ethtool_gfeatures> command(ETHTOOL_GFEATURES, blocks * sizeof(ethtool_get_features_block));
+  command->size = blocks;
+  if (blocks == 0 || Ask(name, command.data()) != 0) return {};
+  return {command->features, command->features + std::min(blocks, command->size)};
+}
+
+int SetFeatures(const std::string& name, const std::vector<ethtool_set_features_block>& blocks) {
+  Command<ethtool_sfeatures> command(ETHTOOL_SFEATURES, blocks.size() * sizeof(ethtool_set_features_block));
+  command->size = static_cast<uint32_t>(blocks.size());
+  std::copy(blocks.begin(), blocks.end(), command->features);
+  return Ask(name, command.data());
 }
 
 }  // namespace
@@ -56,30 +101,59 @@ uint32_t FeatureCount(const std::string& name) {
 uint32_t QueuesOf(const std::string& name) {
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
-  return Ask(name, &channels) ? channels.combined_count : 0;
+  return Ask(name, &channels) == 0 ? channels.combined_count : 0;
 }
 
-uint32_t WantedOffloads(const std::string& name) {
-  const uint32_t count = FeatureCount(name);
-  const uint32_t blocks = (count + 31) / 32;
-  Command<ethtool_gstrings> names(ETHTOOL_GSTRINGS, size_t{count} * ETH_GSTRING_LEN);
-  names->string_set = ETH_SS_FEATURES;
-  names->len = count;
-  Command<ethtool_gfeatures> features(ETHTOOL_GFEATURES, blocks * sizeof(ethtool_get_features_block));
-  features->size = blocks;
-  if (count == 0 || !Ask(name, names.data()) || !Ask(name, features.data())) return kAll;
+void SettleCarrier(const std::string& name) {
+  ethtool_value link{};
+  link.cmd = ETHTOOL_GLINK;
+  // No error is one: the kernel acts by itself then, later.
+  Ask(name, &link);
+}
 
-  uint32_t off = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    const auto* feature = reinterpret_cast<const char*>(names->data + size_t{i} * ETH_GSTRING_LEN);
-    const bool wanted = (features->features[i / 32].requested >> (i % 32) & 1) != 0;
-    for (const auto& [known, offload] : kOffloads) {
-      if (!wanted && strncmp(feature, known, ETH_GSTRING_LEN) == 0) off |= offload;
-    }
+std::optional<Offloads> OffloadsOf(const std::string& name) {
+  const std::vector<ethtool_get_features_block> blocks = Features(name);
+  const std::vector<std::string>& names = KnownFeatures(name);
+  if (blocks.size() * 32 < names.size() || names.empty()) return std::nullopt;
+  Offloads out{};
+  for (size_t i = 0; i < names.size(); i++) {
+    const auto has = [i](uint32_t word) { return (word >> (i % 32) & 1) != 0; };
+    const uint32_t offload = OffloadNamed(names[i]);
+    if (has(blocks[i / 32].requested)) out.wanted |= offload;
+    if (has(blocks[i / 32].active)) out.active |= offload;
+    if (names[i] == kScatterGather) out.scatter_gather = has(blocks[i / 32].active);
   }
-  // Tun cuts nothing whose checksum it may not leave open, and refuses to be asked for that.
-  if ((off & TUN_F_CSUM) != 0) off = kAll;
-  return kAll & ~off;
+  return out;
+}
+
+int WantOffloads(const std::string& name, uint32_t wanted) {
+  const std::vector<std::string>& names = KnownFeatures(name);
+  if (names.empty()) return -EOPNOTSUPP;
+  std::vector<ethtool_set_features_block> blocks((names.size() + 31) / 32);
+  for (size_t i = 0; i < names.size(); i++) {
+    const uint32_t offload = OffloadNamed(names[i]);
+    if (offload == 0) continue;
+    blocks[i / 32].valid |= uint32_t{1} << (i % 32);
+    if ((wanted & offload) != 0) blocks[i / 32].requested |= uint32_t{1} << (i % 32);
+  }
+  return SetFeatures(name, blocks);
+}
+
+std::vector<uint32_t> WantedFeatures(const std::string& name) {
+  std::vector<uint32_t> out;
+  for (const ethtool_get_features_block& block : Features(name)) out.push_back(block.requested);
+  return out;
+}
+
+int WantFeatures(const std::string& name, const std::vector<uint32_t>& wanted) {
+  const std::vector<ethtool_get_features_block> has = Features(name);
+  if (has.size() != wanted.size() || has.empty()) return -EOPNOTSUPP;
+  std::vector<ethtool_set_features_block> blocks(has.size());
+  for (size_t i = 0; i < blocks.size(); i++) {
+    blocks[i].valid = has[i].available & ~has[i].never_changed;
+    blocks[i].requested = wanted[i] & blocks[i].valid;
+  }
+  return SetFeatures(name, blocks);
 }
 
 }  // namespace vifd

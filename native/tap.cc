@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #include "ethtool.h"
 #include "interface.h"
@@ -18,6 +20,10 @@
 #ifndef TUNSETCARRIER
 // Linux 5.0.
 #define TUNSETCARRIER _IOW('T', 226, int)
+#endif
+#ifndef IFF_NO_CARRIER
+// Linux 6.2.
+#define IFF_NO_CARRIER 0x0040
 #endif
 #ifndef TUNGETDEVNETNS
 // Linux 5.2.
@@ -36,25 +42,17 @@ const char* SetHeaderSize(int fd) {
 }
 
 // An older kernel knows no such ioctl: EINVAL.
-int SetCarrier(const TapDevice& tap, bool on) {
+int SetCarrier(TapDevice* tap, bool on) {
   const int carrier = on ? 1 : 0;
-  return ioctl(tap.fd, TUNSETCARRIER, &carrier) < 0 ? -errno : 0;
-}
-
-// Whether the device is in the network namespace that this process is in. Before Linux 5.2 the kernel does not say: yes.
-bool IsHere(int fd) {
-  const int theirs = ioctl(fd, TUNGETDEVNETNS);
-  if (theirs < 0) return errno == EINVAL || errno == ENOTTY;
-  struct stat its {};
-  struct stat own {};
-  const bool known = fstat(theirs, &its) == 0 && stat("/proc/self/ns/net", &own) == 0;
-  close(theirs);
-  return !known || (its.st_dev == own.st_dev && its.st_ino == own.st_ino);
+  if (ioctl(tap->fd, TUNSETCARRIER, &carrier) < 0) return -errno;
+  if (tap->Refresh() == 0 && tap->IsHere()) SettleCarrier(tap->name);
+  return 0;
 }
 
 bool Bind(TapDevice* tap, const std::string& name, bool multi_queue) {
   ifreq request = InterfaceRequest(name);
-  request.ifr_flags = static_cast<short>(kTapFlags | (multi_queue ? IFF_MULTI_QUEUE : 0));
+  // No guest is connected yet. The kernel leaves the carrier alone where another queue is attached already (tun_set_iff).
+  request.ifr_flags = static_cast<short>(kTapFlags | IFF_NO_CARRIER | (multi_queue ? IFF_MULTI_QUEUE : 0));
   if (ioctl(tap->fd, TUNSETIFF, &request) < 0) return false;
   tap->name = request.ifr_name;
   tap->multi_queue = multi_queue;
@@ -72,13 +70,15 @@ const char* Create(TapDevice* tap, const std::string& name, bool multi_queue) {
     errno = EBUSY;
     return "TUNSETIFF";
   }
+  // Kernels before 6.2 do not know IFF_NO_CARRIER, and have switched it on.
+  SetCarrier(tap, false);
   return SetHeaderSize(tap->fd);
 }
 
 // A further queue of the device of `first`. Its name is asked for anew: one that was renamed, or that is in another network
 // namespace, would be made once more under its old name.
 const char* CreateQueue(TapDevice* tap, TapDevice* first) {
-  if (const int error = first->Refresh(); error < 0 || !IsHere(first->fd)) {
+  if (const int error = first->Refresh(); error < 0 || !first->IsHere()) {
     errno = error < 0 ? -error : ENODEV;
     return "TUNGETIFF";
   }
@@ -128,7 +128,7 @@ Napi::Value Look(Napi::Env env, TapDevice* tap) {
   if (const int error = tap->Refresh(); error < 0) return Napi::Number::New(env, error);
   Napi::Object out = Napi::Object::New(env);
   out["name"] = tap->name;
-  out["here"] = IsHere(tap->fd);
+  out["here"] = tap->IsHere();
   return out;
 }
 
@@ -182,6 +182,36 @@ int TapDevice::Refresh() {
   return 0;
 }
 
+bool TapDevice::IsHere() const {
+  const int theirs = ioctl(fd, TUNGETDEVNETNS);
+  if (theirs < 0) return errno == EINVAL || errno == ENOTTY;
+  struct stat its {};
+  struct stat own {};
+  const bool known = fstat(theirs, &its) == 0 && stat("/proc/self/ns/net", &own) == 0;
+  close(theirs);
+  return !known || (its.st_dev == own.st_dev && its.st_ino == own.st_ino);
+}
+
+// TUNSETOFFLOAD sets the driver's own limit and, with it, overwrites what is wanted (tun.c, set_offload). So what is wanted is put
+// back afterwards: it remains what an administrator has made of it, whatever each reader takes.
+int TapDevice::SetOffloads(uint32_t takes, bool resumed) {
+  if (const int error = Refresh(); error < 0) return error;
+  const bool here = IsHere();
+  const std::optional<Offloads> has = here ? OffloadsOf(name) : std::nullopt;
+  if (has.has_value()) {
+    uint32_t expected = takes & has->wanted;
+    if ((expected & TUN_F_CSUM) == 0 || !has->scatter_gather) expected &= TUN_F_CSUM;
+    // For a moment the kernel would give the reader what is switched off.
+    if (resumed && has->active == expected) return 0;
+  } else if (!here && (resumed || asked_ == takes)) {
+    // In another network namespace nothing can be read: what was asked for before stands.
+    return 0;
+  }
+  if (ioctl(fd, TUNSETOFFLOAD, static_cast<unsigned long>(takes)) < 0) return -errno;
+  asked_ = takes;
+  return has.has_value() && has->wanted != takes ? WantOffloads(name, has->wanted) : 0;
+}
+
 Napi::Value OpenTap(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto tap = std::make_shared<TapDevice>();
@@ -204,7 +234,19 @@ Napi::Object TapObject(Napi::Env env, const std::shared_ptr<TapDevice>& tap) {
     return ioctl(self.fd, TUNSETPERSIST, on.As<Napi::Boolean>().Value() ? 1 : 0) < 0 ? -errno : 0;
   });
   Method(out, "setCarrier", tap, [](TapDevice& self, const Napi::Value& on) {
-    return SetCarrier(self, on.As<Napi::Boolean>().Value());
+    return SetCarrier(&self, on.As<Napi::Boolean>().Value());
+  });
+  out["features"] = Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) {
+    const bool known = tap->Refresh() == 0 && tap->IsHere();
+    const std::vector<uint32_t> words = known ? WantedFeatures(tap->name) : std::vector<uint32_t>{};
+    Napi::Uint32Array array = Napi::Uint32Array::New(call.Env(), words.size());
+    std::copy(words.begin(), words.end(), array.Data());
+    return array;
+  });
+  Method(out, "setFeatures", tap, [](TapDevice& self, const Napi::Value& words) {
+    if (const int error = self.Refresh(); error < 0) return error;
+    auto array = words.As<Napi::Uint32Array>();
+    return WantFeatures(self.name, {array.Data(), array.Data() + array.ElementLength()});
   });
   out["limit"] = Napi::Function::New(env, [tap](const Napi::CallbackInfo& call) { return Limit(call, *tap); });
   Method(out, "unlimit", tap, [](TapDevice& self, const Napi::Value&) { return TapLimit::Detach(self.fd); });

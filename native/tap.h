@@ -3,7 +3,9 @@
 
 #include <napi.h>
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "tap_limit.h"
@@ -21,11 +23,20 @@ struct TapDevice {
   ~TapDevice();
   // Asks for the name anew. 0 or -errno: -EBADFD once the device is deleted.
   int Refresh();
+  // Whether the device is in the network namespace that this process is in. Before Linux 5.2 the kernel does not say: yes.
+  bool IsHere() const;
+  // Has the kernel leave to the reader what the reader takes (TUN_F_*) and nobody has switched off. `resumed`: an earlier process
+  // served the same reader. 0 or -errno.
+  int SetOffloads(uint32_t takes, bool resumed);
+
+ private:
+  // What the kernel was asked for last by this process.
+  std::optional<uint32_t> asked_;
 };
 
 // openTap(name, descriptor | undefined, multiQueue)
-//   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), look, setPersist,
-//        setCarrier, limit, unlimit, renewLimit, dropped, close }
+//   -> { name, descriptor, multiQueue, start(..), addQueue(descriptor | undefined), look, setPersist, setCarrier,
+//        features, setFeatures(words), limit, unlimit, renewLimit, dropped, close }
 //    | { failed: the call that failed, errno }
 Napi::Value OpenTap(const Napi::CallbackInfo& info);
 

@@ -1,7 +1,5 @@
 #include "tap_io.h"
 
-#include <linux/if_tun.h>
-#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -11,7 +9,6 @@
 #include <vector>
 
 #include "checksum.h"
-#include "ethtool.h"
 #include "frames.h"
 #include "grant_batch.h"
 #include "method.h"
@@ -279,13 +276,9 @@ Napi::Value StartTap(const Napi::CallbackInfo& info, const std::shared_ptr<TapDe
   const Napi::Env env = info.Env();
   const auto options = info[0].As<Napi::Object>();
   if (tap->fd < 0) return Napi::Number::New(env, -EBADF);
-  unsigned long offloads = options.Get("offloads").As<Napi::Number>().Uint32Value();
-  // TUNSETOFFLOAD switches on again what somebody has switched off by `ethtool -K` (tun.c, set_offload).
-  if (options.Get("resumed").ToBoolean()) {
-    if (const int error = tap->Refresh(); error < 0) return Napi::Number::New(env, error);
-    offloads &= WantedOffloads(tap->name);
-  }
-  if (ioctl(tap->fd, TUNSETOFFLOAD, offloads) < 0) return Napi::Number::New(env, -errno);
+  const uint32_t takes = options.Get("offloads").As<Napi::Number>().Uint32Value();
+  if (const int error = tap->SetOffloads(takes, options.Get("resumed").ToBoolean()); error < 0)
+    return Napi::Number::New(env, error);
   const auto io = std::make_shared<TapIo>(options, tap);
   if (const int error = io->Start(env); error < 0) return Napi::Number::New(env, error);
 

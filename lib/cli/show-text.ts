@@ -34,11 +34,10 @@ export function showText(vif: VifDetails): string {
   return `${lines.join('\n')}\n${queuesText(connection?.queues ?? [])}`;
 }
 
-function portText({ port, portDropped }: VifDetails): string {
-  const name = port === undefined ? '-' : shown(port);
-  return portDropped === 0
-    ? name
-    : `${name}, dropped ${portDropped} frames to the guest before they were read`;
+function portText({ port, link, portDropped }: VifDetails): string {
+  const lost = `dropped ${portDropped} frames to the guest before they were read`;
+  const parts = [port === undefined ? '-' : shown(port), link && `link ${link}`, portDropped > 0 && lost];
+  return parts.filter(Boolean).join(', ');
 }
 
 /** All that is wrong now; the first may stand in the vif's line already. */

@@ -65,6 +65,10 @@ export class Attachment {
   /** Set while the guest waits for a connection. */
   #admission: Disposable | undefined;
   #released = false;
+  /** The rings of the connection that has begun in this process. */
+  #begun: string | undefined;
+  /** Without journals that is all that is known: the previous process served the guest, which has not closed since. */
+  #served: boolean;
   #journal: ConnectionJournals | undefined;
   /** Of the connection that is served, or was until its port was lost; no other attempt to attach goes on. */
   #settings: FrontendSettings | undefined;
@@ -76,6 +80,7 @@ export class Attachment {
   constructor(parts: AttachmentParts) {
     this.#parts = parts;
     this.#admitted = parts.wasConnected;
+    this.#served = parts.wasConnected && parts.journals === undefined;
     this.#failures = new Allowance(parts.xen.clock, FAILURES_AT_ONCE, FAILURE_EVERY_MS);
     this.#again = new Backoff(parts.xen.clock, () => void this.attachAgain());
     this.#look = new Backoff(
@@ -178,7 +183,10 @@ export class Attachment {
     this.#again.cancel();
     this.#admitted = false;
     this.#rings = undefined;
+    this.#begun = undefined;
+    this.#served = false;
     this.#reason = undefined;
+    this.#parts.port.noGuest();
     this.#journals.remove();
     this.#parts.faults.forget((kind) => kind === 'journal' || kind === 'failed');
   }
@@ -224,6 +232,7 @@ export class Attachment {
     }
     // Listeners come first: what they hook in shall see every frame.
     this.#parts.onAttached({ resumed: this.#connection.resumed, attachMs: clock.now() - began });
+    this.#begun = this.#rings;
     this.#connection?.start();
     if (this.#connection === undefined) return;
     faults.end('failed');
@@ -262,6 +271,8 @@ export class Attachment {
       settings,
       rate: this.#rate,
       port,
+      setLink: (up) => this.#parts.port.setLink(up),
+      isKnown: this.#served || this.#begun === this.#rings,
       journals: this.#openJournals(settings),
       payload,
       hooks,
@@ -316,6 +327,7 @@ export class Attachment {
     this.#reason = reason;
     this.#admitted = false;
     this.release('protocol-error');
+    this.#parts.port.noGuest();
     onError(
       new VifdError('ERR_PROTOCOL', `${vif.id} stopped until its guest connects again: ${reason}`, {
         vif: vif.id,

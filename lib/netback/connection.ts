@@ -27,6 +27,10 @@ export interface ConnectionParts {
   readonly settings: FrontendSettings;
   readonly rate: Rate | undefined;
   readonly port: Port;
+  /** Takes the port's link up or down. @returns whether it is so now. */
+  readonly setLink: (up: boolean) => boolean;
+  /** What waits in the port was sent to this connection, as this process knows. */
+  readonly isKnown: boolean;
   readonly journals: ConnectionJournals;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
@@ -80,7 +84,7 @@ export class Connection {
     this.#credit = new Credit(journals.vif.credit);
     this.#credit.limit(parts.rate, this.#clock.now());
     this.#turns = new CreditTurns(this.#credit);
-    this.#stalls = new Stalls(parts.port, settings.queues.length);
+    this.#stalls = new Stalls(parts.setLink, settings.queues.length);
     this.multicast = new MulticastFilter(journals.vif.multicast);
     this.multicast.requested = settings.multicastControl;
     const queues: Queue[] = [];
@@ -146,8 +150,15 @@ export class Connection {
     };
   }
 
-  /** Begins to move frames. */
+  /**
+   * Begins to move frames. What was sent to the port before the guest connected is dropped first: it was for nobody, or for the guest's
+   * connection before.
+   */
   start(): void {
+    const { journals, isKnown } = this.#parts;
+    const { begun } = journals.vif;
+    if (!this.resumed && !isKnown && begun[0] !== 1) for (const queue of this.queues) queue.dropOld();
+    begun[0] = 1;
     this.#stalls.begin();
     this.#control?.start();
     for (const queue of this.queues) queue.start();

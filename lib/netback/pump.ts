@@ -27,6 +27,8 @@ export function batchFault(what: string, errno: number): VifdError {
 const EAGAIN = constants.errno.EAGAIN;
 /** Linux's tun refuses a frame whose vnet header contradicts it. */
 const EINVAL = constants.errno.EINVAL;
+/** Nobody is at the port's other end, as where no cable is plugged in. */
+const ENOTCONN = constants.errno.ENOTCONN;
 /** Of a tap whose device was deleted; libuv, and so Node, has no name for it. */
 const EBADFD = 77;
 
@@ -35,7 +37,7 @@ const EBADFD = 77;
  * @param what failed.
  */
 export function portFault(what: string, errno: number): VifdError | undefined {
-  if (errno === 0 || errno === EAGAIN || errno === EINVAL) return undefined;
+  if (errno === 0 || errno === EAGAIN || errno === EINVAL || errno === ENOTCONN) return undefined;
   const name = errno === EBADFD ? 'EBADFD' : getSystemErrorName(-errno);
   const message = `${what} failed (${name}): vifd tries again until it works; ${PORT_REMEDIES[name] ?? hostRemedy(name)}.`;
   return new VifdError('ERR_TAP', message, { errno: name });

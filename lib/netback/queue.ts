@@ -1,4 +1,4 @@
-import type { Port, PortIo, QueuePlace } from '../ports/types.js';
+import type { FrameBatch, Port, PortIo, QueuePlace } from '../ports/types.js';
 import type { EventChannel, Xen } from '../xen/types.js';
 import { type Batches, newBatches } from './batches.js';
 import { type GuestCapabilities, takesOf } from './conform.js';
@@ -66,6 +66,7 @@ export class Queue {
   readonly #hostFaultsOf: QueueParts['hostFaultsOf'];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
+  readonly #dropOld: () => void;
   readonly #channels: EventChannel[] = [];
   #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'heldFrames'>) | undefined;
   #masked = 0;
@@ -89,6 +90,7 @@ export class Queue {
       const io = this.#openPort(parts, pumps);
       pumps.fromGuest.start(io, parts.port.writesMapped);
       pumps.toGuest.start(io, () => this.#toGuest?.rouseNext());
+      this.#dropOld = () => dropFrames(io, pumps.toGuest.frames, parts.toGuest);
       const notify = this.#bind(parts);
       this.#fromGuest = this.#worker(parts, 'from-guest', () => pumps.fromGuest.pump(notify.tx));
       this.#toGuest = this.#worker(parts, 'to-guest', () => pumps.toGuest.pump(notify.rx));
@@ -122,6 +124,11 @@ export class Queue {
   /** The guest may send something else from now on. */
   hurry(): void {
     this.#fromGuest.hurry();
+  }
+
+  /** Drops the frames that wait in the port, and counts them. No hook sees them. Before `start`. */
+  dropOld(): void {
+    this.#dropOld();
   }
 
   /** Begins to move frames. Both channels are notified once: the guest may have waited for an earlier life's event. */
@@ -242,6 +249,21 @@ export class Queue {
     this.#show = undefined;
     undoAll(this.#undo, this.#hostFaultsOf('detaching'));
   }
+}
+
+/**
+ * A tap's queue holds 2,048 frames (ports/tap-limit.ts), a read takes one at least. What a port of somebody's own has beyond that many
+ * reads, or gets meanwhile, is delivered.
+ */
+const OLD_READS_MAX = 4096;
+
+function dropFrames(io: PortIo, reads: FrameBatch, counters: FlowCounters): void {
+  for (let round = 0; round < OLD_READS_MAX; round++) {
+    const frames = io.read();
+    counters.dropped += frames;
+    if (frames === 0) break;
+  }
+  reads.count = 0;
 }
 
 function newStaging({ xen, domid, journal, settings }: QueueParts): Staging | undefined {

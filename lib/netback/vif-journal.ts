@@ -19,6 +19,8 @@ export interface VifJournal {
   readonly controlWrapped: Uint32Array;
   /** One word: how often the connection has gone on after an earlier life of the backend. */
   readonly resumes: Uint32Array;
+  /** One word: 1 once the connection has dropped what was sent to the port before it began. */
+  readonly begun: Uint32Array;
   readonly ignored: Ignored | undefined;
 }
 
@@ -32,7 +34,8 @@ const AT_HASH = AT_CREDIT + CREDIT_WORDS;
 const AT_CONTROL = AT_HASH + HASH_WORDS;
 const AT_RESUMES = AT_CONTROL + CONTROL_LOG_WORDS;
 const AT_CONTROL_WRAPPED = AT_RESUMES + 1;
-const END_WORDS = AT_CONTROL_WRAPPED + 1;
+const AT_BEGUN = AT_CONTROL_WRAPPED + 1;
+const END_WORDS = AT_BEGUN + 1;
 export const VIF_JOURNAL_BYTES = Math.ceil(END_WORDS / 1024) * 4096;
 
 /** The one place where bytes become a vif's journal. Of another connection's nothing is used. */
@@ -76,6 +79,7 @@ function wordsIn(words: Uint32Array): Omit<VifJournal, 'ignored'> {
     hash: words.subarray(AT_HASH, AT_CONTROL),
     control: words.subarray(AT_CONTROL, AT_RESUMES),
     resumes: words.subarray(AT_RESUMES, AT_CONTROL_WRAPPED),
-    controlWrapped: words.subarray(AT_CONTROL_WRAPPED, END_WORDS),
+    controlWrapped: words.subarray(AT_CONTROL_WRAPPED, AT_BEGUN),
+    begun: words.subarray(AT_BEGUN, END_WORDS),
   };
 }

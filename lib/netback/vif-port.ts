@@ -13,6 +13,8 @@ export class VifPort {
   #port: Port | undefined;
   #opening: Promise<Port> | undefined;
   #following: Disposable | undefined;
+  /** As vifd has set it; undefined: not yet, or the port has no link. */
+  #link: 'up' | 'down' | undefined;
   /** Frames that earlier ports of this vif dropped. */
   #droppedBefore = 0;
 
@@ -30,8 +32,20 @@ export class VifPort {
     return this.#droppedBefore + (this.#port?.dropped ?? 0);
   }
 
-  show(): Pick<VifDetails, 'port' | 'portDropped'> {
-    return { port: this.#port?.name, portDropped: this.dropped };
+  show(): Pick<VifDetails, 'port' | 'link' | 'portDropped'> {
+    return { port: this.#port?.name, link: this.#link, portDropped: this.dropped };
+  }
+
+  /** Takes the link of the port that is open up or down. @returns whether it is so now. */
+  setLink(up: boolean): boolean {
+    const done = this.#port?.setCarrier?.(up) === true;
+    if (done) this.#link = up ? 'up' : 'down';
+    return done;
+  }
+
+  /** No guest is connected: what the host sends is for nobody. */
+  noGuest(): void {
+    if (this.#link !== 'down') this.setLink(false);
   }
 
   /** The port that is open, or a new one. Calls that overlap get the same one. */
@@ -74,6 +88,7 @@ export class VifPort {
     const port = this.#port;
     this.#droppedBefore = this.dropped;
     this.#port = undefined;
+    this.#link = undefined;
     this.#following?.[Symbol.dispose]();
     this.#following = undefined;
     return port;

@@ -309,6 +309,7 @@ export class Vif implements VifInfo {
     this.#endConnection();
     this.#state = 'waiting';
     const port = await this.#port.open();
+    this.#port.noGuest();
     const { node, offer } = this.#parts;
     if (sight.own === XenbusState.InitWait && this.#offered) return;
     await node.advertise(offer, this.#queuesFor(port), sight);
@@ -350,6 +351,9 @@ export class Vif implements VifInfo {
   async #closed(sight: VifSight): Promise<void> {
     this.#endConnection();
     this.#state = 'closed';
+    // The guest may have closed while no vifd ran: its tap has kept its carrier if somebody kept its descriptor.
+    if (sight.online && sight.frontend === XenbusState.Closed) await this.#port.open();
+    this.#port.noGuest();
     // The port goes first: libxl takes Closed for "nothing is left".
     if (!sight.online) await this.#port.remove();
     if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed);

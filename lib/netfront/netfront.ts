@@ -250,6 +250,7 @@ export class Netfront implements AsyncDisposable {
     this.#queues.forEach((queue, index) => {
       queue.start(port, { ...takes, queue: { index, count: queues.length } });
     });
+    port.setCarrier?.(true);
     this.#backend.onChange(() => this.#onBackendState());
     await xen.store.write(this.#statePath, String(XenbusState.Connected));
     this.pump();

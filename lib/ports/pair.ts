@@ -27,14 +27,15 @@ import {
 const QUEUE_BYTES = 1 << 20;
 
 // errno-base.h, errno.h
-const EIO = 5;
 const EINVAL = 22;
 const EMSGSIZE = 90;
+const ENOTCONN = 107;
 
 /**
  * Two ports in this process: what is written into one is read from the other. Frames are copied, with their
  * virtio_net_hdr; one that the reader does not take as it is gets its checksum completed, or is cut into segments.
- * An end whose other end nobody has open refuses frames with EIO, as a tap does that is down.
+ * What is sent to an end that nobody has open, or whose link is down since no guest is connected there, is dropped and counted by
+ * the sender (ENOTCONN). An end's link is up until it is taken down.
  */
 export function pair(): [Port, Port] {
   const first = new PairPort('pair:a');
@@ -50,10 +51,17 @@ class PairPort implements Port {
   peer!: PairPort;
   /** Whoever reads here. */
   io: PairIo | undefined;
+  /** Frames are taken from the other end. */
+  linkUp = true;
   #closed = false;
 
   constructor(name: string) {
     this.name = name;
+  }
+
+  setCarrier(on: boolean): boolean {
+    this.linkUp = on;
+    return true;
   }
 
   open(batches: PortBatches, options: PortOptions): PortIo {
@@ -125,8 +133,8 @@ class PairIo implements PortIo {
     const end = offset + block[at + FRAME_LENGTH];
     const inside = offset >= VNET_HEADER_BYTES && end <= bytes.length && end - offset <= FRAME_BYTES_MAX;
     if (!inside || block[at + FRAME_OP_COUNT] !== 0) return EINVAL;
-    const reader = this.#port.peer.io;
-    if (reader === undefined) return EIO;
+    const { io: reader, linkUp } = this.#port.peer;
+    if (reader === undefined || !linkUp) return ENOTCONN;
     return reader.#take(bytes.subarray(offset - VNET_HEADER_BYTES, end));
   }
 

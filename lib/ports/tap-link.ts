@@ -13,6 +13,8 @@ export type TapExpectation = 'bridged' | 'up' | 'script' | 'nothing';
 /** How a tap's interface was set up last. Outlives the port: a device that was deleted is made anew so, and goes on as it was. */
 export interface TapMemory {
   settings?: { readonly name: string; readonly alias: string; readonly link: LinkSettings };
+  /** What was switched on by `ethtool -K`, for NativeTap.setFeatures. */
+  features?: Uint32Array;
   /** It was seen up: from then on down is a fault. */
   wasUp?: boolean;
   /** The bridge that it was in last: from then on to be in none is a fault. */
@@ -32,6 +34,7 @@ export interface TapFollowerOptions {
   readonly made: MadeDevice | undefined;
   /** Undefined when the port is closed. */
   readonly look: () => ReturnType<NativeTap['look']> | undefined;
+  readonly features: () => Uint32Array;
   /** vifd gave it a carrier, and has not taken that away since. */
   readonly wantsCarrier: () => boolean;
   readonly memory: TapMemory | undefined;
@@ -227,6 +230,8 @@ export class TapFollower implements Disposable {
   #remember(link: Interface): void {
     const memory = this.#memory;
     if (link.up) memory.wasUp = true;
+    const features = this.#options.features();
+    if (features.length > 0) memory.features = features;
     if (link.masterKind !== '' && link.masterKind !== 'bridge') {
       // What vifd could not put it into again, as Open vSwitch, whose daemon does that itself.
       delete memory.bridge;

@@ -44,6 +44,9 @@ export function tap(options: TapOptions): Port {
   const port = new TapPort(options, opened);
   try {
     port.limit.begin();
+    const { features } = options.memory ?? {};
+    if (!wasThere && features !== undefined)
+      done(options.name, 'what `ethtool -K` had switched', port.native.setFeatures(features));
     const mac = configure(port.native, options, wasThere);
     // After `ifMade` a hotplug script may come, whose address counts.
     const isOwn = options.mac !== undefined || options.memory?.settings !== undefined;
@@ -234,7 +237,9 @@ class TapPort implements Port {
     const look = () => (this.#closed ? undefined : this.native.look());
     const wantsCarrier = () => this.#carrier;
     const { name, made } = this;
-    return new TapFollower({ name, look, wantsCarrier, memory, expects, made }, (trouble) => {
+    const features = () => (this.#closed ? new Uint32Array() : this.native.features());
+    const parts = { name, look, features, wantsCarrier, memory, expects, made };
+    return new TapFollower(parts, (trouble) => {
       // What was duplicated of a deleted device is of no use to a later process.
       if (trouble?.lost === true) this.#forget();
       listener(trouble);

@@ -19,8 +19,10 @@ export interface Port extends AsyncDisposable {
    */
   open(batches: PortBatches, options: PortOptions): PortIo;
   /**
-   * Takes the link of the host's side down, and up again: while it is down nothing is sent to the port. It may have been left
-   * down by an earlier life.
+   * Takes the link of the host's side down, and up again: while it is down nothing is sent to the port. A new port begins with its link
+   * down; one that outlived a process has it as that process left it. The backend takes it up when it has attached to a guest, and
+   * down while none is connected, while the vif is stopped and while the guest takes no frames; it leaves the link alone when it
+   * detaches, since the guest stays connected.
    * @returns whether it did; a kernel may have no way to.
    */
   setCarrier?(on: boolean): boolean;
@@ -58,7 +60,7 @@ export interface PortOptions {
   readonly checksumV6: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
-  /** The same reader as an earlier life's: what the host's side has switched off since (`ethtool -K`) stays off. */
+  /** The same reader as an earlier process's, so that nothing has to change. */
   readonly resumed?: boolean;
   /** Left out: the only one. */
   readonly queue?: QueuePlace;
@@ -74,7 +76,8 @@ export interface QueuePlace {
 
 export interface PortIo {
   /**
-   * Sends `writes.count` frames; a frame of length 0 is passed over.
+   * Sends `writes.count` frames; a frame of length 0 is passed over. One that nobody can receive (a pair's other end has no guest) has
+   * the status ENOTCONN, which is counted as dropped and is no fault of the port's.
    * @returns how many were dealt with: fewer when the host's side is full. Each has its `status`.
    */
   write(): number;

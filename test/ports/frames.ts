@@ -44,6 +44,7 @@ export function openEnd(
     wakeUps: 0,
     io: port.open({ writes, reads }, { ...offloads, onReadable: () => end.wakeUps++ }),
   };
+  port.setCarrier?.(true);
   return end;
 }
 

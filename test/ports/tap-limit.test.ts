@@ -138,6 +138,7 @@ const batch = () => new FrameBatch(new NativeArena(1 << 16), 1);
 const takes = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true };
 for (let index = 0; index < count; index++)
   port.open({ writes: batch(), reads: batch() }, { ...takes, queue: { index, count }, onReadable() {} });
+port.setCarrier(true);
 console.log('open');
 process.stdin.on('data', () => console.log('dropped', port.dropped));
 `;

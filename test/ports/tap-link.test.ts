@@ -37,6 +37,8 @@ function tests(): void {
   const bridged: TapOptions = { ...unbridged, bridgeIfNone: 'br1' };
   function follow(more: Partial<TapOptions> = {}, options = bridged): Followed {
     const port = makeTap({ ...options, ...more });
+    // As with a guest that is connected.
+    port.setCarrier!(true);
     const heard: string[] = [];
     let last: PortTrouble | undefined;
     following.push(
