@@ -1,153 +1,14 @@
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { createSocket } from 'node:dgram';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { interfaces } from '../../lib/host/interfaces.js';
-import { type LinkSettings, settingsOf } from '../../lib/host/links.js';
-import { createVif } from '../../lib/netfront/index.js';
-import { openStore } from '../../lib/xen/store/client.js';
-import type { Store } from '../../lib/xen/types.js';
-import { inOwnNetwork } from '../own-network.js';
 import { isLimited } from '../tap-network.js';
+import { GUEST_MAC, type LinksWorld, NODE, SOON, START_MS, withLinks } from './links-world.js';
 
-const CLI = 'dist/vifd.cjs';
-const LIBRARIES = 'build/Release/xensim';
-const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
-const NODE = '/local/domain/0/backend/vif/7/0';
-const GUEST_MAC = '00:16:3e:00:00:07';
-/** What is reported, is reported within a second; the machine may be busy. */
-const SOON = { timeout: 4000 };
-/** A program starts; on a busy machine. */
-const START_MS = 15_000;
-
-type Line = Record<string, unknown> & { readonly event: string };
-
-/** A program that prints one JSON object a line. */
-class Program {
-  readonly process: ChildProcess;
-  readonly lines: Line[] = [];
-  readonly exited: Promise<unknown>;
-
-  constructor(command: readonly string[], env: NodeJS.ProcessEnv) {
-    const [file = '', ...args] = command;
-    this.process = spawn(file, args, {
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    this.exited = new Promise((resolve) => this.process.once('exit', resolve));
-    createInterface(this.process.stdout!).on('line', (line) =>
-      this.lines.push(line.startsWith('{') ? JSON.parse(line) : { event: line.split(' ')[0] }),
-    );
-  }
-
-  /** Messages of these events, in order, without ERR_TAP_LIMIT, which vifd reports in a user namespace: `lines` has that. */
-  messages(event: string): unknown[] {
-    const lines = this.lines.filter((line) => line.event === event && line.code !== 'ERR_TAP_LIMIT');
-    return lines.map(({ message }) => message);
-  }
-
-  async until(event: string, count = 1): Promise<Line> {
-    for (const began = performance.now(); ; await sleep(5)) {
-      const found = this.lines.filter((line) => line.event === event);
-      if (found.length >= count) return found.at(-1) as Line;
-      if (performance.now() - began > START_MS)
-        throw new Error(`no ${event} (${count}) in time: ${JSON.stringify(this.lines)}`);
-    }
-  }
-
-  async end(signal: NodeJS.Signals): Promise<void> {
-    this.process.kill(signal);
-    await this.exited;
-  }
-}
-
-function tests(): void {
-  let directory: string;
-  let env: NodeJS.ProcessEnv;
-  let serve: Program;
-  let store: Store;
-  let guest: Program | undefined;
-  const daemons: Program[] = [];
-  const sender = createSocket('udp4');
-  const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
-  const bridged = (bridge: string) => {
-    ip('link', 'add', bridge, 'address', '02:00:00:00:00:01', 'type', 'bridge', 'mcast_snooping', '0');
-    ip('link', 'set', bridge, 'up');
-  };
-
-  beforeAll(async () => {
-    directory = mkdtempSync('/dev/shm/vifd-test-');
-    for (const which of ['default', 'all'])
-      writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
-    // As the shipped unit makes it (ProtectKernelTunables).
-    execFileSync('mount', ['-o', 'remount,bind,ro', '/sys']);
-    const socket = join(directory, 'store');
-    env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
-    serve = new Program(
-      [process.execPath, 'dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`],
-      env,
-    );
-    await serve.until('ready');
-    store = await openStore({ path: socket });
-  });
-  afterAll(async () => {
-    sender.close();
-    await store[Symbol.asyncDispose]();
-    await serve.end('SIGTERM');
-    rmSync(directory, { recursive: true });
-  });
-  beforeEach(() => {
-    bridged('br0');
-    ip('address', 'add', '10.7.0.1/24', 'dev', 'br0');
-    ip('neighbour', 'add', '10.7.0.2', 'lladdr', GUEST_MAC, 'dev', 'br0', 'nud', 'permanent');
-  });
-  afterEach(async () => {
-    await guest?.end('SIGKILL');
-    guest = undefined;
-    for (const daemon of daemons.splice(0)) await daemon.end('SIGKILL');
-    await store.rm('/local/domain/0/backend/vif');
-    rmSync(join(directory, 'j'), { recursive: true, force: true });
-    for (const { index, name } of interfaces().list()) if (name !== 'lo') interfaces().remove(index);
-  });
-
-  function vifd(args: readonly string[] = [], folder = 'j', prefix: readonly string[] = []): Program {
-    const run = [process.execPath, CLI, 'run', '--json', '--journal', join(directory, folder), ...args];
-    const daemon = new Program([...prefix, ...run], env);
-    daemons.push(daemon);
-    return daemon;
-  }
-  async function connect(): Promise<void> {
-    const front = ['--domid', '7', '--store', `${directory}/store.7`, '--tap', 'eth0'];
-    guest = new Program([process.execPath, 'dist/netfront/guest.js', ...front], env);
-    await guest.until('connected');
-  }
-  const newVif = (more: Partial<Parameters<typeof createVif>[1]> = {}) =>
-    createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC, ...more });
-  /** Whether frames of the host reach the guest. */
-  async function reaches(): Promise<boolean> {
-    const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
-    const before = came();
-    for (let round = 0; round < 200 && came() === before; round++) {
-      await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
-      await sleep(10);
-    }
-    return came() > before;
-  }
-  const reason = (folder = 'j'): unknown => {
-    const args = [CLI, 'show', '--json', '--journal', join(directory, folder)];
-    const { stdout } = spawnSync(process.execPath, args, {
-      env: { ...process.env, ...env },
-      encoding: 'utf8',
-    });
-    return stdout === '' ? undefined : JSON.parse(stdout).vifs?.[0]?.reason;
-  };
-  const link = (name: string): LinkSettings | undefined => {
-    const found = interfaces().find(name);
-    return found && settingsOf(found);
-  };
+function tests(world: LinksWorld): void {
+  const { vifd, connect, newVif, reaches, reason, link, ip, bridged } = world;
 
   it('makes a tap that was deleted anew, with its settings, and serves on', async () => {
     await newVif();
@@ -175,12 +36,12 @@ function tests(): void {
 
   it('finds a tap that the hotplug script renamed again after a kill, and removes that with the vif', async () => {
     await newVif({ script: '/etc/xen/scripts/vif-bridge', bridge: 'br0' });
-    await store.write(`${NODE}/vifname`, 'web0');
+    await world.store.write(`${NODE}/vifname`, 'web0');
     const first = vifd();
-    await expect.poll(() => store.read(`${NODE}/state`), { timeout: START_MS }).toBe('2');
+    await expect.poll(() => world.store.read(`${NODE}/state`), { timeout: START_MS }).toBe('2');
     for (const words of ['vif7.0 down', 'vif7.0 name web0', 'web0 master br0 up'])
       ip('link', 'set', ...words.split(' '));
-    await store.write(`${NODE}/hotplug-status`, 'connected');
+    await world.store.write(`${NODE}/hotplug-status`, 'connected');
     await connect();
     expect(await reaches()).toBe(true);
     expect(first.messages('error')).toEqual([]);
@@ -203,7 +64,7 @@ function tests(): void {
     expect(await reaches()).toBe(true);
     await third.end('SIGKILL');
     // The vif goes while no vifd runs.
-    await store.rm(NODE);
+    await world.store.rm(NODE);
     await vifd().until('ready');
     const taps = () =>
       interfaces()
@@ -231,7 +92,7 @@ function tests(): void {
       expect(await reaches()).toBe(true);
       await second.until('mended');
       expect(second.messages('error')).toHaveLength(1);
-      rmSync(join(directory, 'j2'), { recursive: true });
+      rmSync(join(world.directory, 'j2'), { recursive: true });
     },
   );
 
@@ -291,8 +152,8 @@ function tests(): void {
   it('leaves a tap that a routing script set up in no bridge', async () => {
     await newVif({ script: '/etc/xen/scripts/vif-route', bridge: 'br0' });
     const first = vifd();
-    await expect.poll(() => store.read(`${NODE}/state`), { timeout: START_MS }).toBe('2');
-    await store.write(`${NODE}/hotplug-status`, 'connected');
+    await expect.poll(() => world.store.read(`${NODE}/state`), { timeout: START_MS }).toBe('2');
+    await world.store.write(`${NODE}/hotplug-status`, 'connected');
     await connect();
     await first.end('SIGKILL');
     const second = vifd();
@@ -357,15 +218,15 @@ function tests(): void {
         '{"bridge":"br0","mac":"fe:ff:ff:00:00:07","mtu":9000,"up":true,"port":{"isolated":"1","learning":"1",' +
         '"unicast_flood":"1","multicast_flood":"0","broadcast_flood":"1","hairpin_mode":"0","bpdu_guard":"0","root_block":"0"}}';
       await newVif();
-      await store.write(`${NODE}/vifd/owner`, 'vifd');
-      await store.write(`${NODE}/vifd/keep`, keep);
+      await world.store.write(`${NODE}/vifd/owner`, 'vifd');
+      await world.store.write(`${NODE}/vifd/keep`, keep);
       expect(() => writeFileSync('/sys/class/net/lo/flags', '0x9')).toThrow(/EROFS/);
-      const path = env.PATH;
-      env.PATH = '/nowhere';
+      const path = world.env.PATH;
+      world.env.PATH = '/nowhere';
       const rights = ['--bounding-set', `-all,+${capabilities}`, '--no-new-privs'];
       const daemon = vifd([], 'j', ['/usr/bin/setpriv', ...rights]);
       await daemon.until('ready');
-      env.PATH = path ?? process.env.PATH;
+      world.env.PATH = path ?? process.env.PATH;
       const limited = daemon.lines.filter(({ code }) => code === 'ERR_TAP_LIMIT');
       expect(limited).toHaveLength(isLimited() ? refusals : 1);
       expect(interfaces().find('vif7.0')?.queueFrames).toBe(limited.length > 0 ? 60 : 2048);
@@ -382,6 +243,4 @@ function tests(): void {
     expect(mask).toMatch(/^[0,\s]+$/);
   });
 }
-
-if (missing !== undefined) it.skip(`vifd run needs ${missing}: npm run build`, () => {});
-else inOwnNetwork(import.meta.url, () => describe("vifd run and its host's interfaces", tests));
+withLinks(import.meta.url, "vifd run and its host's interfaces", tests);
