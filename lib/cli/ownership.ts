@@ -29,8 +29,8 @@ export interface OwnershipParts {
 /** What the toolstack writes of a vif's interface. */
 interface Plug {
   readonly script: string | undefined;
-  /** The hotplug script has run. */
-  readonly plugged: boolean;
+  /** pending: the hotplug script has not run, or failed. unknown: no status tells. */
+  readonly status: 'done' | 'pending' | 'unknown';
   readonly vifname: string | undefined;
 }
 
@@ -170,9 +170,12 @@ export class Ownership {
   }
 
   async #expects(vif: VifAddress, bridge: string | undefined): Promise<TapExpectation> {
-    const { script, plugged } = await this.#plugOf(vif);
-    if (script === undefined || bridge !== undefined) return 'bridged';
-    if (!plugged) return 'script';
+    const { script, status } = await this.#plugOf(vif);
+    if (bridge !== undefined) return 'bridged';
+    if (status === 'pending') return 'script';
+    if (script === undefined) return 'bridged';
+    // A backend before may have deleted the status (Linux 5.13 to 5.16), or the toolstack's script writes it only at its end.
+    if (status === 'unknown') return 'nothing';
     return BRIDGING.test(script) ? 'bridged' : 'up';
   }
 
@@ -181,9 +184,9 @@ export class Ownership {
     const [script, status, vifname] = await Promise.all(
       ['script', 'hotplug-status', 'vifname'].map((key) => this.#parts.store.read(`${node}/${key}`)),
     );
-    const plug = {
+    const plug: Plug = {
       script: script || undefined,
-      plugged: status === 'connected',
+      status: status === undefined ? 'unknown' : status === 'connected' ? 'done' : 'pending',
       vifname: vifname || undefined,
     };
     this.#plugs.set(id, plug);
@@ -206,8 +209,10 @@ export class Ownership {
 /** The bridge that the toolstack names: where no script puts the tap into it, or where the script has, and the tap is gone. */
 function bridgeOf({ bridge }: VifInfo, plug: Plug | undefined, isThere: boolean): string | undefined {
   if (plug === undefined) return undefined;
-  const { script, plugged } = plug;
-  return script === undefined || (!isThere && plugged && LINUX_BRIDGING.test(script)) ? bridge : undefined;
+  const { script, status } = plug;
+  return script === undefined || (!isThere && status === 'done' && LINUX_BRIDGING.test(script))
+    ? bridge
+    : undefined;
 }
 
 export function ownershipIn({ store, domid, shares }: Xen, openTap: OwnershipParts['openTap']): Ownership {

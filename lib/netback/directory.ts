@@ -1,6 +1,7 @@
 import { AtMost } from '../at-most.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { Clock, Store } from '../xen/types.js';
+import { isRemoved } from './removed.js';
 import type { VifAddress, VifId } from './types.js';
 
 /** The address and path of a vif's node, whether or not it is there. */
@@ -21,8 +22,11 @@ export interface DirectoryParts {
   readonly store: Store;
   readonly domid: number;
   readonly clock: Clock;
-  /** Serves the vif at a place, if there is one. Never rejects. @param connectedOnly does not serve, and returns 'waiting'. */
-  readonly admit: (place: VifPlace, connectedOnly: boolean) => Promise<Admission>;
+  /**
+   * Serves the vif at a place, if there is one. Never rejects. @param connectedOnly does not serve, and returns 'waiting'.
+   * @param changed whether the node changed since this call.
+   */
+  readonly admit: (place: VifPlace, connectedOnly: boolean, changed: () => boolean) => Promise<Admission>;
 }
 
 /**
@@ -66,7 +70,7 @@ export class Directory {
    * @returns those that there are. @throws VifdError when the store cannot be read.
    */
   async look(): Promise<ReadonlySet<VifId>> {
-    const guests = (await this.#parts.store.list(this.root)).filter(isNumber);
+    const guests = (await this.#list(this.root)).filter(isNumber);
     const found: VifPlace[] = [];
     const later: Promise<Admission>[] = [];
     const serveConnected = async (place: VifPlace): Promise<void> => {
@@ -97,8 +101,18 @@ export class Directory {
   }
 
   async #placesOf(domid: number): Promise<VifPlace[]> {
-    const handles = await this.#parts.store.list(`${this.root}/${domid}`);
+    const handles = await this.#list(`${this.root}/${domid}`);
     return handles.filter(isNumber).map((handle) => this.placeOf({ domid, handle: Number(handle) }));
+  }
+
+  async #list(path: string): Promise<string[]> {
+    const { store } = this.#parts;
+    try {
+      return await store.list(path);
+    } catch (error) {
+      if (await isRemoved(store, path, error)) return [];
+      throw error;
+    }
   }
 
   placeOf({ domid, handle }: Pick<VifAddress, 'domid' | 'handle'>): VifPlace {
@@ -126,7 +140,7 @@ export class Directory {
   async #admitUntilCalm(place: VifPlace, admitting: Omit<Admitting, 'done'>): Promise<Admission> {
     for (;;) {
       admitting.again = false;
-      const admission = await this.#parts.admit(place, admitting.connectedOnly);
+      const admission = await this.#parts.admit(place, admitting.connectedOnly, () => admitting.again);
       if (admitting.again) continue;
       // At once after the last look: a later call must not join a run that will not look again.
       this.#admitting.delete(place.id);

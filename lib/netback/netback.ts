@@ -3,7 +3,7 @@ import { Backoff } from '../backoff.js';
 import { retried, VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/types.js';
 import type { StoreWatch, Xen } from '../xen/types.js';
-import { type Admission, Directory, type VifPlace } from './directory.js';
+import { type Admission, Directory, type DirectoryParts } from './directory.js';
 import { Faults } from './faults.js';
 import { GuestBudgets } from './guest-budget.js';
 import { QUEUES_MAX } from './handshake.js';
@@ -86,8 +86,7 @@ export class Netback implements AsyncDisposable {
     this.#offer = new Offer(options.without);
     const { store, domid, clock } = options.xen;
     this.#budgets = new GuestBudgets(clock);
-    const admit = (place: VifPlace, connectedOnly: boolean) => this.#admit(place, connectedOnly);
-    this.#directory = new Directory({ store, domid, clock, admit });
+    this.#directory = new Directory({ store, domid, clock, admit: (...of) => this.#admit(...of) });
     this.#faults = new Faults({
       onBegin: (error) => this.#report(error, undefined),
       onEnd: (error) => this.#emit('mended', error, undefined),
@@ -291,10 +290,10 @@ export class Netback implements AsyncDisposable {
     }
   }
 
-  async #admit(place: VifPlace, connectedOnly: boolean): Promise<Admission> {
-    const { id } = place;
+  async #admit(...of: Parameters<DirectoryParts['admit']>): Promise<Admission> {
+    const [{ id }] = of;
     try {
-      const admission = await this.#serve(place, connectedOnly);
+      const admission = await this.#serve(...of);
       if (admission === 'none') this.#faults.forget((kind) => kind === id);
       else if (admission !== 'waiting') this.#faults.end(id);
       return admission;
@@ -309,7 +308,7 @@ export class Netback implements AsyncDisposable {
     }
   }
 
-  async #serve(place: VifPlace, connectedOnly: boolean): Promise<Admission> {
+  async #serve(...[place, connectedOnly, changed]: Parameters<DirectoryParts['admit']>): Promise<Admission> {
     const { id, domid, path } = place;
     const { xen } = this.#options;
     if (this.#vifs.has(id)) return 'served';
@@ -317,11 +316,14 @@ export class Netback implements AsyncDisposable {
     this.#goneDomains.delete(domid);
     const node = await VifNode.find(xen.store, path, place);
     if (node === undefined) return 'none';
+    // A toolstack is still writing it: this function is called again.
+    if (changed()) return 'waiting';
     if (connectedOnly && !node.wasConnected) return 'waiting';
     if (!(await this.#accepts(node.info, false)) || this.#closing !== undefined) return 'refused';
     const vif = this.#create(node);
     this.#vifs.set(id, vif);
-    await vif.poke();
+    // What changed since the node was read leads to another look, and call of `accept`.
+    await (changed() ? vif.poke() : vif.begin());
     return 'served';
   }
 

@@ -1,10 +1,10 @@
-import { VifdError } from '../errors.js';
 import { parseXenbusState, XenbusState } from '../protocol/xenbus.js';
 import { quoted } from '../text.js';
 import type { Store, StoreView, StoreWatch } from '../xen/types.js';
 import { FRONTEND_KEYS, type Handshake, MULTICAST_KEY } from './handshake.js';
 import { KnownKeys } from './known-keys.js';
 import { isOfBackend, type Offer, readServable } from './offer.js';
+import { isDenied, isRemoved } from './removed.js';
 import type { VifAddress, VifInfo } from './types.js';
 import { watchFrom } from './watch-from.js';
 
@@ -25,7 +25,9 @@ export interface VifSight {
   readonly strange: string | undefined;
   /** The toolstack wants the device to stay. */
   readonly online: boolean;
-  /** The hotplug script is done, or there is none to wait for. */
+  /** The toolstack names a hotplug script, which sets the interface up. */
+  readonly hasScript: boolean;
+  /** The hotplug script is done, or none is waited for (`Hotplug`). */
   readonly plugged: boolean;
   readonly hotplugError: string | undefined;
   /** What the toolstack allows the guest to send; see `parseRate`. */
@@ -45,9 +47,14 @@ const ATTACHED_KEY = 'vifd/attached';
 /** These keys and not the whole frontend: a guest could write there without end (XSA-349). */
 const WATCHED_KEYS = ['state', MULTICAST_KEY];
 
+/** The guest's states in which it waits for Connected. */
+const CONNECTING: ReadonlySet<XenbusState> = new Set([XenbusState.Initialised, XenbusState.Connected]);
+
+/** What is read of a node when it is found. */
+const INFO_KEYS = ['frontend', 'mac', 'bridge', 'mtu', 'state'] as const;
+
 /** A vif's nodes in the store: reading them as one picture, again only where they changed, and writing our state. */
 export class VifNode {
-  readonly info: VifInfo;
   readonly path: string;
   readonly frontendPath: string;
   /** Our state was Connected when the node was found: an earlier process served the vif, and its guest waits. */
@@ -56,40 +63,61 @@ export class VifNode {
   readonly #known: KnownKeys;
   /** Keys that are read together when one of them changed: a toolstack's transaction changes several. */
   readonly #states: readonly string[];
+  readonly #hotplug = new Hotplug();
+  #info: VifInfo;
   /** Our state, as it was read or written last. */
   #own: string | undefined;
+  /** The node, or one above it, was removed or made since the last look: this may be another vif of the same name. */
+  #doubtful = false;
+  /** The store was away, or the node is missing: a node that is there again is the same vif. */
+  #expected = false;
   readonly #watches = new Map<string, StoreWatch>();
   #closed = false;
 
   private constructor(
     store: Store,
+    known: KnownKeys,
     path: string,
     frontendPath: string,
     info: VifInfo,
     wasConnected: boolean,
   ) {
     this.#store = store;
-    this.#known = new KnownKeys(store);
+    this.#known = known;
     this.path = path;
     this.frontendPath = frontendPath;
-    this.info = info;
+    this.#info = info;
     this.wasConnected = wasConnected;
     this.#states = [`${path}/state`, `${path}/online`, `${frontendPath}/state`];
   }
 
-  /** @returns undefined when the node is not (yet, or any more) a vif. */
-  static async find(
-    store: Store,
-    path: string,
-    { id, domid, handle }: VifAddress,
-  ): Promise<VifNode | undefined> {
-    const [frontend, mac, bridge, mtu, state] = await Promise.all(
-      ['frontend', 'mac', 'bridge', 'mtu', 'state'].map((key) => store.read(`${path}/${key}`)),
+  /**
+   * What was read stays known for the first look: a change meanwhile must lead to another call.
+   * @returns undefined when the node is not (yet, or any more) a vif.
+   */
+  static async find(store: Store, path: string, address: VifAddress): Promise<VifNode | undefined> {
+    const known = new KnownKeys(store);
+    const keys = await Promise.all(INFO_KEYS.map((key) => known.read(`${path}/${key}`))).catch(
+      async (error) => {
+        if (await isRemoved(store, path, error)) return [];
+        throw error;
+      },
     );
+    const [frontend, mac, bridge, mtu, state] = keys;
     // A node without a state counts as gone (`look`): the vif would end as soon as it is served, and be found again.
     if (frontend === undefined || frontend === '' || state === undefined) return undefined;
-    const info = { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) };
-    return new VifNode(store, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
+    const info = infoOf(address, mac, bridge, mtu);
+    return new VifNode(store, known, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
+  }
+
+  /** As the last look has read it: a toolstack may write the keys one by one. */
+  get info(): VifInfo {
+    return this.#info;
+  }
+
+  /** The store was away: a node that is there again, even if it was made anew, is the same vif. */
+  storeReturned(): void {
+    this.#expected = true;
   }
 
   /**
@@ -98,6 +126,8 @@ export class VifNode {
    */
   note(changed: string | undefined): Concern {
     if (changed === undefined || isIn(this.path, changed)) {
+      // A watch that is registered anew fires with the path of all vifs' folder, which says nothing of this one.
+      this.#doubtful ||= changed !== undefined && isIn(changed, guestFolderOf(this.path));
       this.#known.forgetAll();
       return 'all';
     }
@@ -108,6 +138,8 @@ export class VifNode {
     const frontendChanged = isIn(`${this.frontendPath}/state`, changed);
     // A guest has other rings only after it has changed its state: its keys are read once for each change of that.
     if (frontendChanged) this.forgetGuest();
+    // The MAC is for show alone: it is read again only where there was none yet.
+    if (changed === `${this.path}/mac` && this.#info.mac !== '') return 'nothing';
     const known = this.#known.forget(changed) || frontendChanged;
     if (frontendChanged || changed === `${this.path}/online`) this.#forgetStates();
     // The two are one report: an old reason with a new status would be wrong.
@@ -126,26 +158,51 @@ export class VifNode {
     this.#known.forget(this.frontendPath);
   }
 
-  /** @returns undefined when the node is gone. */
+  /** @returns undefined when the node is gone, or is another vif's by now. */
   async look(): Promise<VifSight | undefined> {
+    const doubtful = this.#doubtful && !this.#expected;
+    this.#doubtful = false;
+    try {
+      return await this.#look(doubtful);
+    } catch (error) {
+      this.#doubtful ||= doubtful;
+      if (!(await isRemoved(this.#store, this.path, error))) throw error;
+      this.#expected = true;
+      return undefined;
+    }
+  }
+
+  async #look(doubtful: boolean): Promise<VifSight | undefined> {
     const read = (key: string) => this.#known.read(`${this.path}/${key}`);
     const [, ...others] = this.#states;
     // After a write of our own, nothing but our state is read.
     if (this.#known.hasAny(others) && (await read('state')) !== this.#own) this.#forgetStates();
     const states = Promise.all([read('state'), read('online'), this.#readFrontendState()]);
     const rest = Promise.all([read('script'), read('hotplug-status'), read('rate')]);
+    const about = Promise.all([read('mac'), read('bridge'), read('mtu')]);
     // Asked for after the guest's state, so that they are no older than it, and before its reply: a round trip less when we attach.
     this.#known.expect(this.frontendPath, FRONTEND_KEYS);
-    const [[own, online, frontend], [script, hotplug, rate]] = await Promise.all([states, rest]);
-    this.#own = own;
-    if (own === undefined) return undefined;
+    const [[ownText, online, frontendText], [script, hotplug, rate], [mac, bridge, mtu]] = await Promise.all([
+      states,
+      rest,
+      about,
+    ]);
+    const before = this.#own;
+    this.#own = ownText;
+    this.#expected = ownText === undefined;
+    if (ownText === undefined) return undefined;
+    const [own, frontend] = [parseXenbusState(ownText), parseXenbusState(frontendText)];
+    if (doubtful && isNew(before, own)) return undefined;
+    this.#info = infoOf(this.#info, mac, bridge, mtu);
+    const connecting = own === XenbusState.InitWait && CONNECTING.has(frontend);
     return {
-      own: parseXenbusState(own),
-      connectable: CONNECTABLE.has(parseXenbusState(own)),
-      frontend: parseXenbusState(frontend),
-      strange: strangeState(frontend),
+      own,
+      connectable: CONNECTABLE.has(own),
+      frontend,
+      strange: strangeState(frontendText),
       online: online !== '0',
-      plugged: script === undefined || script === '' || hotplug === 'connected',
+      hasScript: script !== undefined && script !== '',
+      plugged: this.#hotplug.isDone(hotplug, connecting),
       hotplugError: hotplug === 'error' ? wordsOf(await read('hotplug-error')) : undefined,
       rate,
     };
@@ -159,8 +216,7 @@ export class VifNode {
     try {
       return await this.#known.read(`${this.frontendPath}/state`);
     } catch (error) {
-      if (error instanceof VifdError && (error.errno === 'EACCES' || error.errno === 'EPERM'))
-        return undefined;
+      if (isDenied(error)) return undefined;
       throw error;
     }
   }
@@ -177,7 +233,7 @@ export class VifNode {
   }
 
   /**
-   * Watches what a connected guest may change. Resolves when it does: a read from then on misses nothing.
+   * Watches what a connected guest may change, unless it is watched. Resolves then: a read from then on misses nothing.
    * @throws VifdError ERR_STORE, with E2BIG for the quota of watches; watches that were made stay, and the next call makes the others.
    */
   async watch(onChange: (path: string) => void): Promise<void> {
@@ -200,17 +256,27 @@ export class VifNode {
     await Promise.all(watches.map((watch) => watch.close()));
   }
 
-  async setState(state: XenbusState): Promise<void> {
-    if (await this.write('state', `${state}`)) this.#onWritten(state);
+  /**
+   * Writes our state. @param seen given, only if our state is still that of this look: a toolstack may have asked for the vif's end
+   * meanwhile, or made the node anew, and its event leads to another look.
+   */
+  async setState(state: XenbusState, seen?: VifSight): Promise<void> {
+    if (await this.#change((view) => view.write(`${this.path}/state`, `${state}`), seen))
+      this.#onWritten(state);
   }
 
-  /** Writes the offer and InitWait in one transaction. Does not write InitWait again where it is: guests watch our state. */
-  async advertise(offer: Offer, queues: number, { own }: VifSight): Promise<void> {
+  /**
+   * Writes the offer and InitWait in one transaction. Does not write InitWait again where it is: guests watch our state.
+   * @returns false where our state is not that of this look any more.
+   */
+  async advertise(offer: Offer, queues: number, seen: VifSight): Promise<boolean> {
     const written = await this.#change(async (view) => {
       await offer.advertise(view, this.path, queues);
-      if (own !== XenbusState.InitWait) await view.write(`${this.path}/state`, `${XenbusState.InitWait}`);
-    });
+      if (seen.own !== XenbusState.InitWait)
+        await view.write(`${this.path}/state`, `${XenbusState.InitWait}`);
+    }, seen);
     if (written) this.#onWritten(XenbusState.InitWait);
+    return written;
   }
 
   #onWritten(state: XenbusState): void {
@@ -223,18 +289,56 @@ export class VifNode {
     return this.#change((view) => view.write(`${this.path}/${key}`, value));
   }
 
-  #change(body: (view: StoreView) => Promise<void>): Promise<boolean> {
+  #change(body: (view: StoreView) => Promise<void>, seen?: VifSight): Promise<boolean> {
     return this.#store.transaction(async (view) => {
-      if ((await view.read(`${this.path}/state`)) === undefined) return false;
+      const own = await view.read(`${this.path}/state`);
+      if (own === undefined || (seen !== undefined && parseXenbusState(own) !== seen.own)) return false;
       await body(view);
       return true;
     });
   }
 }
 
+/**
+ * Whether a hotplug script is waited for before our state becomes Connected, by the key `hotplug-status`, as in Linux's netback
+ * (connect and hotplug_status_changed in xenbus.c, with commit 2afeec08ab5c of 2021). libxl writes it empty, and the script writes
+ * `connected` or `error`. A key that is absent when the guest connects is not waited for: the netbacks of Linux 5.13 to 5.16 and of
+ * XenServer delete it at the first connect. Once a script is waited for, a removal of the key does not end that.
+ */
+class Hotplug {
+  #awaited = false;
+
+  /** @param connecting the guest has connected, and our state is not Connected yet. */
+  isDone(status: string | undefined, connecting: boolean): boolean {
+    if (!connecting || status === 'connected') this.#awaited = false;
+    else if (status !== undefined) this.#awaited = true;
+    return status === 'connected' || (status === undefined && !this.#awaited);
+  }
+}
+
+/** A toolstack makes each node with Initialising, and no backend writes that: another vif has taken the place of the one before. */
+function isNew(before: string | undefined, own: XenbusState): boolean {
+  if (before === undefined || own !== XenbusState.Initialising) return false;
+  return parseXenbusState(before) !== XenbusState.Initialising;
+}
+
+/** The folder of all vifs of a guest, for the path of one. */
+function guestFolderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/'));
+}
+
 /** Whether a path is a node or one below it. */
 function isIn(path: string, node: string): boolean {
   return path === node || path.startsWith(`${node}/`);
+}
+
+function infoOf(
+  { id, domid, handle }: VifAddress,
+  mac: string | undefined,
+  bridge: string | undefined,
+  mtu: string | undefined,
+): VifInfo {
+  return { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) };
 }
 
 function strangeState(text: string | undefined): string | undefined {

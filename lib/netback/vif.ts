@@ -1,11 +1,9 @@
 import { Backoff } from '../backoff.js';
-import { retried, VifdError, type VifdErrorCode } from '../errors.js';
+import { retried, type VifdError } from '../errors.js';
 import type { Port, PortTrouble } from '../ports/types.js';
 import { XenbusState } from '../protocol/xenbus.js';
 import { Attachment } from './attachment.js';
 import { VifCounters } from './counters.js';
-import { parseRate } from './credit.js';
-import { Faults } from './faults.js';
 import type { Handshake } from './handshake.js';
 import { Hooks } from './hooks.js';
 import { Looks } from './looks.js';
@@ -13,8 +11,9 @@ import { CARRIER_KEY } from './offer.js';
 import { faultOf, type VifDetails } from './show.js';
 import { frameStream } from './stream.js';
 import type { Direction, FrameHook, FrameStream, VifId, VifInfo, VifState, VifStats } from './types.js';
+import { VifFaults } from './vif-faults.js';
 import type { VifSight } from './vif-node.js';
-import { type DetachReason, ended, named, type VifParts } from './vif-parts.js';
+import { type DetachReason, ended, type VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
 /** One guest's network interface: its life in the store, its port and, while the guest is attached, its connection. */
@@ -22,16 +21,15 @@ export class Vif implements VifInfo {
   readonly id: VifId;
   readonly domid: number;
   readonly handle: number;
-  readonly mac: string;
-  readonly bridge: string | undefined;
-  readonly mtu: number | undefined;
   readonly #parts: VifParts;
   readonly #counters = new VifCounters(() => this.#port.dropped);
   readonly #hooks: Hooks;
   /** While the guest is neither served nor stopped. */
   #state: 'waiting' | 'closed' | 'detached' = 'waiting';
   readonly #port: VifPort;
-  readonly #faults: Faults;
+  /** The bridge that the toolstack named when the port was opened. */
+  #bridgeOfPort: string | undefined;
+  readonly #faults: VifFaults;
   /** Looks again after something failed that is not the guest's fault. */
   readonly #retry: Backoff;
   readonly #looks: Looks;
@@ -40,7 +38,6 @@ export class Vif implements VifInfo {
   #offered = false;
   /** The node was seen since the store was connected to: from then on its absence is a removal. */
   #seen = true;
-  #watching = false;
   /** `accept` is to be called again. */
   #doubted = false;
   #ended = false;
@@ -52,20 +49,20 @@ export class Vif implements VifInfo {
     this.id = info.id;
     this.domid = info.domid;
     this.handle = info.handle;
-    this.mac = info.mac;
-    this.bridge = info.bridge;
-    this.mtu = info.mtu;
-    this.#faults = new Faults({
+    this.#faults = new VifFaults(info.id, {
       onBegin: (error) => parts.onError(error, this),
       onEnd: (error) => parts.onMended(error, this),
     });
     this.#looks = new Looks(parts.xen.clock, parts.budget.looks, () => this.#follow());
     this.#retry = new Backoff(parts.xen.clock, () => void this.poke());
     this.#port = new VifPort({
-      open: () => parts.openPort(this),
+      open: () => {
+        this.#bridgeOfPort = this.bridge;
+        return parts.openPort(this);
+      },
       onTrouble: (trouble) => this.#onTrouble(trouble),
     });
-    this.#hooks = new Hooks(parts.xen.clock, (error) => parts.onError(this.#named(error), this));
+    this.#hooks = new Hooks(parts.xen.clock, (error) => parts.onError(this.#faults.named(error), this));
     this.#attachment = new Attachment({
       vif: info,
       xen: parts.xen,
@@ -85,6 +82,18 @@ export class Vif implements VifInfo {
     });
     const { hook } = parts;
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);
+  }
+
+  get mac(): string {
+    return this.#parts.node.info.mac;
+  }
+
+  get bridge(): string | undefined {
+    return this.#parts.node.info.bridge;
+  }
+
+  get mtu(): number | undefined {
+    return this.#parts.node.info.mtu;
   }
 
   get state(): VifState {
@@ -143,11 +152,17 @@ export class Vif implements VifInfo {
   /** The store was away: what it had of the vif may be gone, which is no removal. */
   storeReturned(): void {
     this.#seen = false;
+    this.#parts.node.storeReturned();
     this.poke();
   }
 
+  /** Begins with what was read when the node was found. Resolves when that is done, or put off. */
+  begin(): Promise<void> {
+    return this.#looks.poke();
+  }
+
   /**
-   * Call it when something changed in the store, or the vif begins: looks, and acts. Resolves when that is done, or put off.
+   * Call it when something changed in the store: looks, and acts. Resolves when that is done, or put off.
    * @param changed the path that changed, which alone is read again; undefined: everything is.
    */
   poke(changed?: string): Promise<void> {
@@ -185,7 +200,8 @@ export class Vif implements VifInfo {
   }
 
   async #follow(): Promise<void> {
-    const watching = this.#watching || (await this.#reported('watch', () => this.#watch()));
+    const onChange = (changed: string) => void this.poke(changed);
+    const watching = await this.#reported('watch', () => this.#parts.node.watch(onChange));
     const done = await this.#reported('serve', () => this.#act());
     // After the step: what a killed life left undone is done by attaching, and only then may another go on.
     const kept = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
@@ -206,22 +222,12 @@ export class Vif implements VifInfo {
     } catch (error) {
       // Calls that waited for the store end with it.
       if (this.#ended) return false;
-      this.#faults.begin(kind, this.#named(retried(error)));
+      this.#faults.begin(kind, this.#faults.named(retried(error)));
       this.#retry.again();
       return false;
     }
     this.#faults.end(kind);
     return true;
-  }
-
-  async #watch(): Promise<void> {
-    this.#watching = true;
-    try {
-      await this.#parts.node.watch((changed) => void this.poke(changed));
-    } catch (error) {
-      this.#watching = false;
-      throw error;
-    }
   }
 
   async #act(): Promise<void> {
@@ -237,7 +243,7 @@ export class Vif implements VifInfo {
     } else {
       const remedy = `Write the node again, destroy the domain, or run \`vifd detach ${this.id}\`.`;
       const what = 'xenstored came back without its node; the guest stays attached';
-      this.#begin('node', 'ERR_NODE_GONE', `${what}. ${remedy}`);
+      this.#faults.heed('node', 'ERR_NODE_GONE', `${what}. ${remedy}`);
       this.#retry.again();
     }
   }
@@ -246,7 +252,7 @@ export class Vif implements VifInfo {
   #onTrouble(trouble: PortTrouble | undefined): void {
     if (this.#ended) return;
     if (trouble === undefined) this.#faults.end('port');
-    else this.#faults.begin('port', this.#named(trouble.error));
+    else this.#faults.begin('port', this.#faults.named(trouble.error));
     if (trouble?.lost !== true) return;
     // The journal stays: attaching to the new port goes on where this connection ends.
     this.#attachment.release('port-lost');
@@ -256,10 +262,7 @@ export class Vif implements VifInfo {
 
   /** The table of docs/design.md, "Life of a vif". */
   async #step(sight: VifSight): Promise<void> {
-    if (sight.hotplugError === undefined) this.#faults.end('hotplug');
-    else this.#begin('hotplug', 'ERR_STATE', `the hotplug script failed: ${sight.hotplugError}`);
-    if (sight.strange === undefined) this.#faults.end('state');
-    else this.#begin('state', 'ERR_PROTOCOL', sight.strange);
+    this.#faults.heedSight(sight);
     this.#limit(sight.rate);
     // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
     const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;
@@ -276,7 +279,7 @@ export class Vif implements VifInfo {
         this.#endConnection();
         this.#state = 'closed';
         if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
-        return this.#parts.node.setState(XenbusState.Closing);
+        return this.#parts.node.setState(XenbusState.Closing, sight);
       case XenbusState.Closed:
         return this.#closed(sight);
       case XenbusState.Reconfiguring:
@@ -297,23 +300,20 @@ export class Vif implements VifInfo {
   #limit(text: string | undefined): void {
     if (text === this.#rateText) return;
     this.#rateText = text;
-    const rate = parseRate(text);
-    const wrong = rate !== undefined && 'wrong' in rate;
-    if (wrong) this.#begin('rate', 'ERR_STATE', rate.wrong);
-    else this.#faults.end('rate');
-    this.#attachment.rate = wrong ? undefined : rate;
+    this.#attachment.rate = this.#faults.rateOf(text);
   }
 
   /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
   async #expect(sight: VifSight): Promise<void> {
     this.#endConnection();
     this.#state = 'waiting';
+    // A toolstack that writes key by key may name the bridge last: a tap that no script puts into it is made anew there.
+    if (!sight.hasScript && this.bridge !== this.#bridgeOfPort) await this.#port.remove();
     const port = await this.#port.open();
     this.#port.noGuest();
     const { node, offer } = this.#parts;
     if (sight.own === XenbusState.InitWait && this.#offered) return;
-    await node.advertise(offer, this.#queuesFor(port), sight);
-    this.#offered = true;
+    this.#offered = await node.advertise(offer, this.#queuesFor(port), sight);
   }
 
   /** What the guest wrote. A guest that this process has made no offer negotiated with another backend, whose offer is compared with ours. */
@@ -335,7 +335,7 @@ export class Vif implements VifInfo {
     const plugged = sight.own === XenbusState.InitWait && sight.plugged;
     const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
     if ((plugged || reconfigured) && this.#attachment.connection !== undefined)
-      await this.#parts.node.setState(XenbusState.Connected);
+      await this.#parts.node.setState(XenbusState.Connected, sight);
   }
 
   /** The guest has other wishes, and waits for our answer; frames move all the while. */
@@ -356,7 +356,7 @@ export class Vif implements VifInfo {
     this.#port.noGuest();
     // The port goes first: libxl takes Closed for "nothing is left".
     if (!sight.online) await this.#port.remove();
-    if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed);
+    if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed, sight);
   }
 
   /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
@@ -378,18 +378,10 @@ export class Vif implements VifInfo {
       await this.#port.remove();
       await this.#parts.node.unwatch();
     } catch (error) {
-      this.#parts.onError(this.#named(error), this);
+      this.#parts.onError(this.#faults.named(error), this);
     } finally {
       this.#parts.onGone(this);
     }
-  }
-
-  #named(thrown: unknown): VifdError {
-    return named(this.id, thrown);
-  }
-
-  #begin(kind: string, code: VifdErrorCode, message: string): void {
-    this.#faults.begin(kind, new VifdError(code, `${this.id}: ${message}`, { vif: this.id }));
   }
 
   /** How many queues a new connection may have. */

@@ -84,7 +84,7 @@ describe('the life of a vif', () => {
   it('becomes Connected only when the hotplug script is done, but moves frames before', async () => {
     world = await World.open();
     await world.start('copy');
-    await create({ script: '/etc/xen/scripts/vif-bridge' });
+    await create({ script: '/etc/xen/scripts/vif-bridge', 'hotplug-status': '' });
     const guest = await join();
     expect(await state()).toBe('2');
     guest.send([{ size: 60 }]);

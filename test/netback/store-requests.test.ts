@@ -92,6 +92,6 @@ it('a node that is no vif yet: that node alone, however many domains there are',
 it('a start with a connected vif: once each, and nothing twice', async () => {
   await served();
   world.kill();
-  expect(await requestsOf(() => world.start())).toEqual({ read: 24, list: 4, watch: 3 });
+  expect(await requestsOf(() => world.start())).toEqual({ read: 23, list: 4, watch: 3 });
   expect(world.attached).toEqual(['vif7.0']);
 });
