@@ -187,7 +187,7 @@ export class NeighbourWorld implements AsyncDisposable {
   }
 
   async #removeVif(plan: GuestPlan): Promise<void> {
-    await removeVif(this.#toolstack, systemClock, { handle: 0, ...plan }, REMOVE_TIMEOUT_MS);
+    await removeVif(this.#toolstack, systemClock, { handle: 0, ...plan }, { timeoutMs: REMOVE_TIMEOUT_MS });
   }
 
   #guest(program: string, { domid, backendDomid }: GuestPlan, ...args: string[]): Promise<Conversation> {

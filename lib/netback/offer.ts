@@ -24,6 +24,8 @@ export function isOfBackend(key: string): boolean {
 
 /** Without copying nothing works; page flipping is gone from every backend, and an earlier one may have left its key. */
 const FIXED = { 'feature-rx-copy': '1', 'feature-rx-flip': '0' };
+/** Every backend offers it, since no guest is served without: a node without it has been offered by none. */
+export const OFFER_KEY = 'feature-rx-copy';
 
 /** What a connected guest can be seen not to use. Of all else it may send what it was offered, and does not say so. */
 const USED: Partial<Record<string, (settings: FrontendSettings) => boolean>> = {

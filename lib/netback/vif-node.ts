@@ -3,7 +3,7 @@ import { quoted } from '../text.js';
 import type { Store, StoreView, StoreWatch } from '../xen/types.js';
 import { FRONTEND_KEYS, type Handshake, MULTICAST_KEY } from './handshake.js';
 import { KnownKeys } from './known-keys.js';
-import { isOfBackend, type Offer, readServable } from './offer.js';
+import { isOfBackend, OFFER_KEY, type Offer, readServable } from './offer.js';
 import { isDenied, isRemoved } from './removed.js';
 import type { VifAddress, VifInfo } from './types.js';
 import { watchFrom } from './watch-from.js';
@@ -67,8 +67,6 @@ export class VifNode {
   #info: VifInfo;
   /** Our state, as it was read or written last. */
   #own: string | undefined;
-  /** The node, or one above it, was removed or made since the last look: this may be another vif of the same name. */
-  #doubtful = false;
   /** The store was away, or the node is missing: a node that is there again is the same vif. */
   #expected = false;
   readonly #watches = new Map<string, StoreWatch>();
@@ -126,8 +124,6 @@ export class VifNode {
    */
   note(changed: string | undefined): Concern {
     if (changed === undefined || isIn(this.path, changed)) {
-      // A watch that is registered anew fires with the path of all vifs' folder, which says nothing of this one.
-      this.#doubtful ||= changed !== undefined && isIn(changed, guestFolderOf(this.path));
       this.#known.forgetAll();
       return 'all';
     }
@@ -160,19 +156,16 @@ export class VifNode {
 
   /** @returns undefined when the node is gone, or is another vif's by now. */
   async look(): Promise<VifSight | undefined> {
-    const doubtful = this.#doubtful && !this.#expected;
-    this.#doubtful = false;
     try {
-      return await this.#look(doubtful);
+      return await this.#look();
     } catch (error) {
-      this.#doubtful ||= doubtful;
       if (!(await isRemoved(this.#store, this.path, error))) throw error;
       this.#expected = true;
       return undefined;
     }
   }
 
-  async #look(doubtful: boolean): Promise<VifSight | undefined> {
+  async #look(): Promise<VifSight | undefined> {
     const read = (key: string) => this.#known.read(`${this.path}/${key}`);
     const [, ...others] = this.#states;
     // After a write of our own, nothing but our state is read.
@@ -187,12 +180,12 @@ export class VifNode {
       rest,
       about,
     ]);
-    const before = this.#own;
-    this.#own = ownText;
+    const expected = this.#expected;
     this.#expected = ownText === undefined;
     if (ownText === undefined) return undefined;
     const [own, frontend] = [parseXenbusState(ownText), parseXenbusState(frontendText)];
-    if (doubtful && isNew(before, own)) return undefined;
+    if (!expected && (await this.#isAnother(own))) return undefined;
+    this.#own = ownText;
     this.#info = infoOf(this.#info, mac, bridge, mtu);
     const connecting = own === XenbusState.InitWait && CONNECTING.has(frontend);
     return {
@@ -206,6 +199,16 @@ export class VifNode {
       hotplugError: hotplug === 'error' ? wordsOf(await read('hotplug-error')) : undefined,
       rate,
     };
+  }
+
+  /**
+   * Whether another vif has taken the place of this one between two looks: a toolstack makes each node with Initialising, and what was
+   * offered went with the node before. An administrator may write Initialising too, and the offer stays then.
+   */
+  async #isAnother(own: XenbusState): Promise<boolean> {
+    if (own !== XenbusState.Initialising || this.#own === undefined) return false;
+    if (parseXenbusState(this.#own) === XenbusState.Initialising) return false;
+    return (await this.#store.read(`${this.path}/${OFFER_KEY}`)) === undefined;
   }
 
   /**
@@ -314,17 +317,6 @@ class Hotplug {
     else if (status !== undefined) this.#awaited = true;
     return status === 'connected' || (status === undefined && !this.#awaited);
   }
-}
-
-/** A toolstack makes each node with Initialising, and no backend writes that: another vif has taken the place of the one before. */
-function isNew(before: string | undefined, own: XenbusState): boolean {
-  if (before === undefined || own !== XenbusState.Initialising) return false;
-  return parseXenbusState(before) !== XenbusState.Initialising;
-}
-
-/** The folder of all vifs of a guest, for the path of one. */
-function guestFolderOf(path: string): string {
-  return path.slice(0, path.lastIndexOf('/'));
 }
 
 /** Whether a path is a node or one below it. */

@@ -2,7 +2,7 @@ import { backendVifPath, frontendVifPath, XenbusState } from '../protocol/xenbus
 import type { Clock, Permission, Store, StoreView } from '../xen/types.js';
 import { StateWatch } from './state-watch.js';
 
-/** As LIBXL_DESTROY_TIMEOUT. */
+/** LIBXL_DESTROY_TIMEOUT of libxl_internal.h. */
 const REMOVE_TIMEOUT_MS = 10_000;
 
 export interface VifOptions {
@@ -30,11 +30,17 @@ export async function createVif(store: Store, options: VifOptions): Promise<VifP
   const backendPath = backendVifPath(backendDomid, domid, handle);
   const guestOwns = permissions(domid, backendDomid);
   const backendOwns = permissions(backendDomid, domid);
+  const libxlPath = libxlVifPath(domid, handle);
+  const ofBackend = backendKeys(options, frontendPath);
   await store.transaction(async (view) => {
+    await view.rm(libxlPath);
+    // libxl keeps a copy of the backend's keys, which it need not trust the backend for.
+    const copied = { frontend: frontendPath, backend: backendPath, ...ofBackend };
+    for (const [key, value] of Object.entries(copied)) await view.write(`${libxlPath}/${key}`, value);
     await view.rm(frontendPath);
     await view.rm(backendPath);
     await writeTree(view, frontendPath, frontendKeys(options, backendPath), guestOwns);
-    await writeTree(view, backendPath, backendKeys(options, frontendPath), backendOwns);
+    await writeTree(view, backendPath, ofBackend, backendOwns);
     // The guest may read these and not change them.
     const readOnly = { mtu: String(options.mtu ?? 1500), trusted: '1' };
     for (const [key, value] of Object.entries(readOnly)) {
@@ -50,47 +56,81 @@ interface VifAddress {
   readonly backendDomid?: number;
 }
 
+export interface RemoveOptions {
+  /** How long to wait for the backend each time, in ms; default 10 s, as libxl. */
+  readonly timeoutMs?: number;
+  /**
+   * Take the guest's end away at once, as libxl does when the whole domain is destroyed. Default: only when the backend has not responded, as
+   * `xl network-detach` does.
+   */
+  readonly force?: boolean;
+}
+
 /**
- * Removes a vif as `xl network-detach` does (libxl_device.c): asks the backend to close, and waits. One that does not
- * answer is asked again with the frontend's node gone; then both nodes go, and folders that are empty without them.
- * @returns whether the backend closed in time.
+ * Removes a vif as libxl does (libxl_device.c, libxl__initiate_device_generic_remove). It asks the backend to close, with `online` 0 and
+ * `state` 5 in one transaction, and waits. A backend that does not respond is asked once more, in a transaction that also removes the
+ * frontend's node. Then both nodes and libxl's own go, and all folders that are empty without them (libxl__device_destroy). The node of a
+ * driver domain's backend is removed there, by `xl devd`: libxl waits for that too, and without force leaves all as it is where that does
+ * not happen.
+ * @returns whether the vif is gone, and the backend closed it in time.
  */
 export async function removeVif(
   store: Store,
   clock: Clock,
   vif: VifAddress,
-  timeoutMs = REMOVE_TIMEOUT_MS,
+  { timeoutMs = REMOVE_TIMEOUT_MS, force = false }: RemoveOptions = {},
 ): Promise<boolean> {
   const { domid, handle, backendDomid = 0 } = vif;
   const frontendPath = frontendVifPath(domid, handle);
   const backendPath = backendVifPath(backendDomid, domid, handle);
   await using state = await StateWatch.open(store, `${backendPath}/state`);
-  const asked = async (force: boolean): Promise<boolean> => {
-    await store.transaction(async (view) => {
-      if (force) await removeTree(view, frontendPath);
-      if ((await view.read(`${backendPath}/state`)) === undefined) return;
-      await view.write(`${backendPath}/online`, '0');
-      await view.write(`${backendPath}/state`, String(XenbusState.Closing));
-    });
-    // Unknown: a backend may remove its own node (`xl devd` does).
-    return state.until([XenbusState.Closed, XenbusState.Unknown], { clock, timeoutMs }).then(
+  const becomes = (...states: XenbusState[]): Promise<boolean> =>
+    state.until(states, { clock, timeoutMs }).then(
       () => true,
       () => false,
     );
+  const asked = async (forced: boolean): Promise<boolean> => {
+    await store.transaction(async (view) => {
+      if (forced) await cleanUp(view, frontendPath);
+      const now = await view.read(`${backendPath}/state`);
+      if (now === undefined) return;
+      await view.write(`${backendPath}/online`, '0');
+      if (now !== String(XenbusState.Closed))
+        await view.write(`${backendPath}/state`, String(XenbusState.Closing));
+    });
+    return becomes(XenbusState.Closed, XenbusState.Unknown);
   };
-  const closed = (await asked(false)) || (await asked(true));
+  const unforced = !force && (await asked(false));
+  const closed = unforced || (await asked(true));
+  const removedThere = !closed || backendDomid === 0 || (await becomes(XenbusState.Unknown));
+  if (unforced && !removedThere) return false;
   await store.transaction(async (view) => {
-    await removeTree(view, frontendPath);
-    await removeTree(view, backendPath);
+    await cleanUp(view, frontendPath);
+    await cleanUp(view, libxlVifPath(domid, handle));
+    await cleanUp(view, backendPath);
   });
-  return closed;
+  return closed && removedThere;
 }
 
-/** Folders that held nothing but this go with it, up to that of all vifs. */
-async function removeTree(view: StoreView, path: string): Promise<void> {
+/** libxl__device_libxl_path. */
+function libxlVifPath(domid: number, handle: number): string {
+  return `/libxl/${domid}/device/vif/${handle}`;
+}
+
+/** A domain's own folder, which is never empty on a real host. */
+const OF_DOMAIN = /^\/(local\/domain|libxl)\/[0-9]+$/;
+
+/** Removes a node, and the folders above it that hold nothing without it (libxl__xs_path_cleanup). */
+async function cleanUp(view: StoreView, path: string): Promise<void> {
   await view.rm(path);
-  const parent = path.slice(0, path.lastIndexOf('/'));
-  if (!parent.endsWith('/vif') && (await view.list(parent)).length === 0) await view.rm(parent);
+  for (let at = parentOf(path); !OF_DOMAIN.test(at); at = parentOf(at)) {
+    if ((await view.read(at)) !== '' || (await view.list(at)).length > 0) return;
+    await view.rm(at);
+  }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/'));
 }
 
 function frontendKeys(options: VifOptions, backendPath: string): Record<string, string> {

@@ -1,0 +1,172 @@
+import { memoryJournals } from '../../lib/netback/journal.js';
+import { Netback, type NetbackOptions } from '../../lib/netback/netback.js';
+import type { VifId } from '../../lib/netback/types.js';
+import { createVif, type RemoveOptions, removeVif, type VifOptions } from '../../lib/netfront/toolstack.js';
+import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
+import type { Permission, Store } from '../../lib/xen/types.js';
+import { RawGuest, TestPort } from './raw-guest.js';
+
+/** A backend in dom0 or in a driver domain, and a toolstack that does to its vifs what toolstacks do. */
+export class ToolstackWorld {
+  readonly backendDomid: number;
+  readonly hypervisor = new ModelHypervisor();
+  readonly toolstack = this.hypervisor.open(0);
+  /** Of each vif, the ports that were opened, the last one last. */
+  readonly ports = new Map<VifId, TestPort[]>();
+  readonly errors: string[] = [];
+  readonly gone: VifId[] = [];
+  readonly detached: [VifId, string][] = [];
+  readonly journals = memoryJournals();
+  backend!: ModelXen;
+  netback!: Netback;
+
+  constructor(backendDomid = 0) {
+    this.backendDomid = backendDomid;
+  }
+
+  async open(options: Partial<NetbackOptions> = {}): Promise<this> {
+    await this.makeFolders();
+    await this.start(options);
+    return this;
+  }
+
+  get store(): Store {
+    return this.toolstack.store;
+  }
+
+  /** As libxl makes a driver domain: it may read its own folder, and owns the one of its backends. */
+  async makeFolders(): Promise<void> {
+    const own = `/local/domain/${this.backendDomid}`;
+    await this.#folder(own, { domid: 0, access: 'none' }, { domid: this.backendDomid, access: 'read' });
+    await this.#folder(`${own}/backend`, { domid: this.backendDomid, access: 'none' });
+  }
+
+  async start(options: Partial<NetbackOptions> = {}): Promise<void> {
+    this.backend = this.hypervisor.open(this.backendDomid);
+    const port = ({ id }: { id: VifId }) => {
+      const made = new TestPort();
+      this.ports.set(id, [...(this.ports.get(id) ?? []), made]);
+      return made;
+    };
+    this.netback = await this.done(
+      Netback.open(
+        { xen: this.backend, port, journals: this.journals, ...options },
+        {
+          detached: ({ id }, why) => this.detached.push([id, why]),
+          gone: ({ id }) => this.gone.push(id),
+          error: ({ message }) => this.errors.push(message),
+        },
+      ),
+    );
+    await this.hypervisor.settle();
+  }
+
+  kill(): void {
+    this.hypervisor.kill(this.backend);
+  }
+
+  async addVif(domid: number, handle = 0, more: Partial<VifOptions> = {}): Promise<void> {
+    await this.makeGuest(domid);
+    const { backendDomid } = this;
+    await this.done(
+      createVif(this.store, { domid, handle, backendDomid, mac: '00:16:3e:00:00:07', ...more }),
+    );
+    await this.hypervisor.settle();
+  }
+
+  /** What libxl makes of each domain, and its guest may read. */
+  async makeGuest(domid: number): Promise<void> {
+    for (const end of ['', '/device'])
+      await this.#folder(
+        `/local/domain/${domid}${end}`,
+        { domid: 0, access: 'none' },
+        { domid, access: 'read' },
+      );
+  }
+
+  async guest(domid: number): Promise<RawGuest> {
+    return new RawGuest(this.hypervisor.open(domid), this.backendDomid);
+  }
+
+  /** A new connection of the guest, in one transaction. */
+  async connect(domid: number, handle = 0): Promise<RawGuest> {
+    const guest = await this.guest(domid);
+    const front = this.frontend(domid, handle);
+    const keys = { ...guest.offer(), 'request-rx-copy': '1', state: '4' };
+    await this.done(
+      guest.xen.store.transaction(async (view) => {
+        for (const [key, value] of Object.entries(keys)) await view.write(`${front}/${key}`, value);
+      }),
+    );
+    await this.hypervisor.settle();
+    return guest;
+  }
+
+  node(domid: number, handle = 0): string {
+    return backendVifPath(this.backendDomid, domid, handle);
+  }
+
+  frontend(domid: number, handle = 0): string {
+    return frontendVifPath(domid, handle);
+  }
+
+  state(domid: number, handle = 0): Promise<string | undefined> {
+    return this.read(`${this.node(domid, handle)}/state`);
+  }
+
+  read(path: string): Promise<string | undefined> {
+    return this.done(this.store.read(path));
+  }
+
+  async write(path: string, value: string): Promise<void> {
+    await this.done(this.store.write(path, value));
+    await this.hypervisor.settle();
+  }
+
+  async rm(path: string): Promise<void> {
+    await this.done(this.store.rm(path));
+    await this.hypervisor.settle();
+  }
+
+  /** libxl's removal, for as long as it waits. @returns whether the backend closed the vif in time. */
+  async remove(domid: number, handle = 0, options: RemoveOptions = {}): Promise<boolean> {
+    const { backendDomid } = this;
+    const removed = removeVif(this.store, this.toolstack.clock, { domid, handle, backendDomid }, options);
+    let closed: boolean | undefined;
+    removed.then((answer) => {
+      closed = answer;
+    });
+    await this.hypervisor.settle();
+    for (let waited = 0; closed === undefined && waited < 40; waited++) await this.hypervisor.advance(1000);
+    return removed;
+  }
+
+  port(id: VifId): TestPort {
+    return this.ports.get(id)!.at(-1)!;
+  }
+
+  get watches(): number {
+    return this.hypervisor.store.watches.count(this.backendDomid);
+  }
+
+  async done<T>(work: PromiseLike<T>): Promise<T> {
+    await this.hypervisor.settle();
+    return work;
+  }
+
+  async close(): Promise<void> {
+    await this.done(this.netback[Symbol.asyncDispose]());
+    await this.done(this.backend[Symbol.asyncDispose]());
+  }
+
+  async #folder(path: string, ...permissions: Permission[]): Promise<void> {
+    if ((await this.read(path)) !== undefined) return;
+    await this.done(
+      this.store.transaction(async (view) => {
+        await view.mkdir(path);
+        await view.setPermissions(path, permissions);
+      }),
+    );
+  }
+}
