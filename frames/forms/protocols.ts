@@ -1,0 +1,32 @@
+/** What a frame asks for: which transport header it has, and which offload. */
+export interface Protocol {
+  readonly name: string;
+  readonly transport: 'tcp' | 'udp';
+  readonly open: boolean;
+  /** The IP version that the GSO type names; 0: no segmentation. */
+  readonly gso: 0 | 4 | 6;
+  /** How the frame's own headers contradict what it asks for. */
+  readonly broken?: 'data offset' | 'length' | 'transport';
+  /** A guest alone asks for it: no port would. */
+  readonly fromGuestOnly?: true;
+}
+
+export const PROTOCOLS: readonly Protocol[] = [
+  { name: 'plain TCP', transport: 'tcp', open: false, gso: 0 },
+  { name: 'plain UDP', transport: 'udp', open: false, gso: 0 },
+  { name: 'TCP open', transport: 'tcp', open: true, gso: 0 },
+  { name: 'UDP open', transport: 'udp', open: true, gso: 0 },
+  { name: 'GSO TCPv4', transport: 'tcp', open: true, gso: 4 },
+  { name: 'GSO TCPv6', transport: 'tcp', open: true, gso: 6 },
+  { name: 'GSO v4 on UDP', transport: 'udp', open: true, gso: 4, broken: 'transport', fromGuestOnly: true },
+  { name: 'GSO v6 on UDP', transport: 'udp', open: true, gso: 6, broken: 'transport', fromGuestOnly: true },
+  { name: 'TCP cut short', transport: 'tcp', open: true, gso: 0, broken: 'length', fromGuestOnly: true },
+  {
+    name: 'bad data offset',
+    transport: 'tcp',
+    open: true,
+    gso: 4,
+    broken: 'data offset',
+    fromGuestOnly: true,
+  },
+];

@@ -1,0 +1,93 @@
+import { FROM_GUEST } from '../forms/forms.js';
+import type { Variant } from '../forms/variants.js';
+import { mark, same } from '../marks.js';
+import type { Kernel } from './kernel.js';
+import { arrive } from './netfront.js';
+import type { Scapy } from './scapy.js';
+import { GSO_NONE, vnetOf } from './vnet.js';
+
+/** A variant, and what becomes of it. */
+export interface Reference {
+  readonly variant: Variant;
+  /** What the kernel makes of it; empty where it refuses it (it segments no TCP behind AH or a fragment header). */
+  readonly kernel: readonly Uint8Array[];
+}
+
+/** The references contradict each other: the table itself is wrong, or one of them is. */
+export interface Disagreement {
+  readonly variant: Variant;
+  readonly what: string;
+  readonly expected: readonly Uint8Array[];
+  readonly got: readonly Uint8Array[];
+}
+
+const EVERYTHING = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true, scatterGather: true };
+/** Segments of one frame that scapy dissects: the first, the second and the last. */
+const DISSECTED = [0, 1, -1];
+
+/** Has the kernel complete and segment each variant, and scapy dissect what came out, and compares them. */
+export async function refer(
+  variants: readonly Variant[],
+  kernel: Kernel,
+  scapy: Scapy,
+  onDisagreement: (disagreement: Disagreement) => void,
+): Promise<Reference[]> {
+  const asked = variants.map((variant, index) => {
+    const frame = variant.open.slice();
+    mark(frame, index);
+    return { frame, vnet: vnetOf(variant) };
+  });
+  const judged = asked.filter((_, index) => variants[index].form.protocol.broken === undefined);
+  const passed = kernel.pass(judged);
+  const references = variants.map((variant, index) => ({ variant, kernel: passed.get(index) ?? [] }));
+  for (const { variant, kernel: got } of references) {
+    const { expected, form } = variant;
+    if (form.protocol.broken !== undefined) continue;
+    // The kernel has no segmentation for some chains, and none for a type that contradicts the headers.
+    const mayRefuse = vnetOf(variant).gso !== GSO_NONE;
+    if (!(got.length === 0 && mayRefuse) && !allSame(expected, got))
+      onDisagreement({ variant, what: 'the kernel and scapy differ', expected, got });
+    const seen = modelled(variant);
+    if (seen !== undefined && !allSame(expected, seen))
+      onDisagreement({
+        variant,
+        what: "the model of Linux's netfront and scapy differ",
+        expected,
+        got: seen,
+      });
+  }
+  await Promise.all(references.map((reference) => dissect(reference, scapy, onDisagreement)));
+  return references;
+}
+
+/** What the guest's Linux would have of the frame, were it handed over as it is; undefined: another is meant, or it has no way. */
+function modelled(variant: Variant): readonly Uint8Array[] | undefined {
+  const { form, open, segment } = variant;
+  const { protocol, headers, tags } = form;
+  if (variant.direction === FROM_GUEST || headers.place !== 'found' || tags.layers.length > 0)
+    return undefined;
+  if (protocol.gso !== 0 && protocol.gso !== headers.version) return undefined;
+  const flags = { csumBlank: protocol.open, dataValidated: true, gso: protocol.gso, segment, slots: 1 };
+  const arrived = arrive({ bytes: open, ...flags }, EVERYTHING);
+  return 'lost' in arrived ? [] : arrived.frames;
+}
+
+async function dissect(
+  { variant, kernel }: Reference,
+  scapy: Scapy,
+  onDisagreement: (disagreement: Disagreement) => void,
+): Promise<void> {
+  const chosen = new Set(DISSECTED.map((at) => kernel.at(at)).filter((frame) => frame !== undefined));
+  if (chosen.size === 0) return;
+  const frames = [...chosen];
+  const found = await scapy.dissect(frames);
+  found.forEach(({ wrong, layers }, index) => {
+    if (wrong === null) return;
+    const what = `scapy, dissecting what the kernel put out (${layers}): ${wrong}`;
+    onDisagreement({ variant, what, expected: [], got: [frames[index]] });
+  });
+}
+
+export function allSame(one: readonly Uint8Array[], other: readonly Uint8Array[]): boolean {
+  return one.length === other.length && one.every((frame, index) => same(frame, other[index]));
+}

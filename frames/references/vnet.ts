@@ -1,0 +1,59 @@
+import type { Variant } from '../forms/variants.js';
+
+/** linux/virtio_net.h, written down here once more: the table must not depend on what it judges. */
+export const NEEDS_CSUM = 1;
+export const DATA_VALID = 2;
+export const GSO_NONE = 0;
+export const GSO_TCPV4 = 1;
+export const GSO_TCPV6 = 4;
+export const VNET_BYTES = 12;
+
+export interface Vnet {
+  readonly flags: number;
+  readonly gso: number;
+  readonly headerBytes: number;
+  readonly segment: number;
+  readonly start: number;
+  readonly offset: number;
+}
+
+export const NO_OFFLOAD: Vnet = { flags: 0, gso: GSO_NONE, headerBytes: 0, segment: 0, start: 0, offset: 0 };
+
+/** The header that says what `variant.open` is, as a sender that knows its own frame writes it. */
+export function vnetOf({ form, frame, start, offset, segment, headerBytes }: Variant): Vnet {
+  const { gso, open } = form.protocol;
+  if (!open) return frame.length % 2 === 0 ? NO_OFFLOAD : { ...NO_OFFLOAD, flags: DATA_VALID };
+  const kind = gso === 0 ? GSO_NONE : gso === 4 ? GSO_TCPV4 : GSO_TCPV6;
+  const headers = kind === GSO_NONE ? 0 : headerBytes;
+  return { flags: NEEDS_CSUM, gso: kind, headerBytes: headers, segment, start, offset };
+}
+
+export function bytesOfVnet({ flags, gso, headerBytes, segment, start, offset }: Vnet): Uint8Array {
+  const bytes = new Uint8Array(VNET_BYTES);
+  const view = new DataView(bytes.buffer);
+  bytes[0] = flags;
+  bytes[1] = gso;
+  view.setUint16(2, headerBytes, true);
+  view.setUint16(4, segment, true);
+  view.setUint16(6, start, true);
+  view.setUint16(8, offset, true);
+  return bytes;
+}
+
+/** The three words that TestPort takes. */
+export function wordsOfVnet(vnet: Vnet): readonly number[] {
+  const view = new DataView(bytesOfVnet(vnet).buffer);
+  return [0, 4, 8].map((at) => view.getUint32(at, true));
+}
+
+export function vnetOfBytes(bytes: Uint8Array): Vnet {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return {
+    flags: bytes[0],
+    gso: bytes[1],
+    headerBytes: view.getUint16(2, true),
+    segment: view.getUint16(4, true),
+    start: view.getUint16(6, true),
+    offset: view.getUint16(8, true),
+  };
+}
