@@ -37,6 +37,6 @@ function bytesOf(bytes: Uint8Array, apart: number, mark: (text: string) => strin
 }
 
 /** The form alone, of a variant's name. */
-export function formOf(name: string): string {
+function formOf(name: string): string {
   return name.split(' | ').slice(0, 3).join(' | ');
 }

@@ -1,9 +1,9 @@
 import picocolors from 'picocolors';
 import { FROM_GUEST, TO_GUEST } from '../forms/forms.js';
-import { describe, formOf } from './difference.js';
-import type { Count, Difference, Tally } from './tally.js';
+import { describe } from './difference.js';
+import { type Count, type Difference, kindOf, type Tally } from './tally.js';
 
-/** Of so many differences, one of a form each, the bytes are printed; the table counts them all. */
+/** Of so many kinds of differences one is printed with its bytes; the table counts them all. */
 const EXPLAINED_MAX = 12;
 
 export interface Result {
@@ -30,7 +30,7 @@ export function writeTable({ tally, seed, seconds }: Result): void {
     grid(own, 'how', 'through', colors).forEach(write);
     write('');
   }
-  for (const difference of oneOfAForm(tally.differences).slice(0, EXPLAINED_MAX))
+  for (const difference of oneOfAKind(tally.differences).slice(0, EXPLAINED_MAX))
     write(`${describe(difference, seed, colors.red)}\n`);
   const least = Math.min(...counts.map(({ frames }) => frames));
   const { empty } = tally;
@@ -88,13 +88,12 @@ function grid(
   ];
 }
 
-function oneOfAForm(differences: readonly Difference[]): Difference[] {
+function oneOfAKind(differences: readonly Difference[]): Difference[] {
   const seen = new Set<string>();
-  return differences.filter(({ name, where, what }) => {
-    const direction = where === 'references' ? where : `${where.direction} ${where.how}`;
-    const key = `${direction} ${formOf(name)} ${what.replace(/\d+/g, '')}`;
-    if (seen.has(key)) return false;
-    seen.add(key);
+  return differences.filter((difference) => {
+    const kind = kindOf(difference);
+    if (seen.has(kind)) return false;
+    seen.add(kind);
     return true;
   });
 }

@@ -31,16 +31,17 @@ export interface Difference {
   readonly got?: Uint8Array;
 }
 
-/** Of so many differences the bytes are remembered; the rest is counted. */
-const REMEMBERED = 2000;
+/** So many differences of a kind are remembered with their bytes; the rest is counted. */
+const REMEMBERED_OF_A_KIND = 3;
 
 export class Tally {
   readonly counts = new Map<string, Count>();
   readonly differences: Difference[] = [];
-  /** Cells that must not stay empty are made before the first frame. */
   frames = 0;
   differing = 0;
+  readonly #kinds = new Map<string, number>();
 
+  /** Makes a cell that must not stay empty. */
   expect(cell: Cell): void {
     this.#count(cell);
   }
@@ -55,7 +56,10 @@ export class Tally {
   differ(difference: Difference): void {
     if (difference.where !== 'references') this.#count(difference.where).differences++;
     this.differing++;
-    if (this.differences.length < REMEMBERED) this.differences.push(difference);
+    const kind = kindOf(difference);
+    const known = this.#kinds.get(kind) ?? 0;
+    this.#kinds.set(kind, known + 1);
+    if (known < REMEMBERED_OF_A_KIND) this.differences.push(difference);
   }
 
   get empty(): Count[] {
@@ -70,4 +74,11 @@ export class Tally {
     this.counts.set(key, made);
     return made;
   }
+}
+
+/** Differences of one kind are mostly one fault: they have all but sizes, cuts and tags in common. */
+export function kindOf({ where, name, what }: Difference): string {
+  const [headers, , protocol] = name.split(' | ');
+  const place = where === 'references' ? where : `${where.direction} | ${where.how}`;
+  return [place, headers, protocol, what.replace(/\d+/g, 'N')].join(' | ');
 }
