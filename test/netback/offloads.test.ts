@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import {
   VNET_FLAG_DATA_VALID,
   VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_ECN,
   VNET_GSO_TCPV4,
   VNET_GSO_TCPV6,
 } from '../../lib/ports/types.js';
@@ -30,7 +31,7 @@ function partial(version: Version, protocol: number, payload: number): Uint8Arra
   else frame.set([0x60, 0, 0, 0, 0, 0, protocol, 64], 14);
   if (version === 4) view.setUint16(16, frame.length - 14);
   else view.setUint16(18, frame.length - 54);
-  if (protocol === TCP) frame[14 + network + 12] = 0x50;
+  if (protocol === TCP) frame.set([0x50, 0x18], 14 + network + 12);
   writePseudoChecksum(frame, 0, locateChecksum(frame, 0, frame.length), frame.length);
   return frame;
 }
@@ -153,6 +154,87 @@ describe('offloads', () => {
     );
   });
 
+  /** What a guest says of its frame and what the frame is contradict each other. */
+  describe('from the guest that contradict the headers', () => {
+    const set =
+      (at: number, ...bytes: number[]) =>
+      (frame: Uint8Array) =>
+        frame.set(bytes, at);
+    it.each([
+      ['GSO TCPv4 on UDP', 4, UDP, 1000, GSO_TYPE_TCPV4, undefined],
+      ['GSO TCPv6 on UDP', 6, UDP, 1000, GSO_TYPE_TCPV6, undefined],
+      ['GSO TCPv4 on IPv6', 6, TCP, 1000, GSO_TYPE_TCPV4, undefined],
+      ['GSO TCPv6 on IPv4', 4, TCP, 1000, GSO_TYPE_TCPV6, undefined],
+      ['GSO and a data offset of 0', 4, TCP, 1000, GSO_TYPE_TCPV4, set(46, 0x00)],
+      ['GSO and a data offset of 4', 6, TCP, 1000, GSO_TYPE_TCPV6, set(66, 0x40)],
+      ['GSO and a TCP header beyond the frame', 4, TCP, 30, GSO_TYPE_TCPV4, set(46, 0xf0)],
+      ['GSO and a datagram beyond the frame', 4, TCP, 1000, GSO_TYPE_TCPV4, set(16, 0xff, 0xff)],
+      ['a datagram beyond the frame, IPv4', 4, UDP, 100, 0, set(16, 0x04, 0x00)],
+      ['a datagram beyond the frame, IPv6', 6, TCP, 100, 0, set(18, 0x04, 0x00)],
+      ['a checksum beyond the datagram', 4, TCP, 100, 0, set(16, 0, 30)],
+      ['an IPv4 header of 16 bytes', 4, TCP, 100, 0, set(14, 0x44)],
+      ['an IPv6 header behind the ethertype of IPv4', 6, TCP, 100, 0, set(12, 0x08, 0x00)],
+      ['a fragment', 4, UDP, 100, 0, set(20, 0x20, 0x00)],
+    ] as const)('cost that frame: %s', async (_name, version, protocol, payload, gso, change) => {
+      await start();
+      const frame = partial(version, protocol, payload);
+      change?.(frame);
+      guest.pages.bytes.set(frame, 100 * 4096);
+      const flags = TX_FLAG_CSUM_BLANK | (gso === 0 ? 0 : TX_FLAG_EXTRA_INFO);
+      const extra = { words: [EXTRA_TYPE_GSO | (500 << 16), gso, 0] as [number, number, number] };
+      const slot = { page: 100, size: frame.length, flags };
+      guest.send(gso === 0 ? [slot] : [slot, extra]);
+      guest.send([{ page: 101, size: 60 }]);
+      await world.settle();
+      expect(world.port('vif7.0').written.map(({ length }) => length)).toEqual([60]);
+      expect(stats().fromGuest).toMatchObject({ dropped: 1, frames: 1, errors: 0 });
+      expect(guest.txResponses()[0]?.status).toBe(0);
+    });
+
+    it.each([
+      ['TCP whose header the frame cuts off', 4, TCP, 53],
+      ['TCP over IPv6 whose header the frame cuts off', 6, TCP, 73],
+      ['UDP whose checksum the frame cuts off', 4, UDP, 41],
+    ] as const)('cost that frame: %s', async (_name, version, protocol, size) => {
+      await start();
+      for (const length of [size, size + 1]) {
+        const frame = partial(version, protocol, 0).slice(0, length);
+        guest.pages.bytes.set(frame, 100 * 4096);
+        guest.send([{ page: 100, size: length, flags: TX_FLAG_CSUM_BLANK }]);
+        await world.settle();
+      }
+      expect(stats().fromGuest).toMatchObject({ dropped: 1, frames: 1 });
+    });
+  });
+
+  describe('from the guest that are one segment', () => {
+    it.each([1000, 1001, 0xffff])('are no GSO frame: segments of %i bytes', async (gsoBytes) => {
+      await start();
+      const frame = partial(4, TCP, 1000);
+      guest.pages.bytes.set(frame, 100 * 4096);
+      guest.send([
+        { page: 100, size: frame.length, flags: TX_FLAG_CSUM_BLANK | TX_FLAG_EXTRA_INFO },
+        { words: [EXTRA_TYPE_GSO | (gsoBytes << 16), GSO_TYPE_TCPV4, 0] },
+      ]);
+      await world.settle();
+      const expected = [VNET_FLAG_NEEDS_CSUM, 0, 0, 34, 16];
+      expect(vnetOf(world.port('vif7.0').headers[0]!)).toEqual(expected);
+    });
+
+    it('say that only the first has CWR, where it is set', async () => {
+      await start();
+      const frame = partial(4, TCP, 1000);
+      frame[47] = 0x90;
+      guest.pages.bytes.set(frame, 100 * 4096);
+      guest.send([
+        { page: 100, size: frame.length, flags: TX_FLAG_CSUM_BLANK | TX_FLAG_EXTRA_INFO },
+        { words: [EXTRA_TYPE_GSO | (400 << 16), GSO_TYPE_TCPV4, 0] },
+      ]);
+      await world.settle();
+      expect(vnetOf(world.port('vif7.0').headers[0]!)[1]).toBe(VNET_GSO_TCPV4 | VNET_GSO_ECN);
+    });
+  });
+
   describe('to the guest', () => {
     it.each(KINDS)('leave the checksum of %s to a guest that takes it', async (_name, version, protocol) => {
       await start();
@@ -211,12 +293,15 @@ describe('offloads', () => {
       ['GSO over IPv6', { 'feature-gso-tcpv6': '0' }, 6, VNET_GSO_TCPV6],
       ['GSO without scatter-gather', { 'feature-sg': '0' }, 4, VNET_GSO_TCPV4],
       ['GSO without its checksum', { 'feature-no-csum-offload': '1' }, 4, VNET_GSO_TCPV4],
-    ] as const)('are dropped and counted, and nothing else is: %s', async (_name, keys, version, kind) => {
+    ] as const)('are segmented here: %s', async (_name, keys, version, kind) => {
       await start(keys);
       const frame = partial(version, TCP, 2000);
-      expect(await toGuest(frame, header(frame, VNET_FLAG_NEEDS_CSUM, kind, 1000))).toBeUndefined();
-      expect(await toGuest(frame, header(completed(frame), 0))).toBeDefined();
-      expect(stats().toGuest).toMatchObject({ dropped: 1, frames: 1 });
+      expect((await toGuest(frame, header(frame, VNET_FLAG_NEEDS_CSUM, kind, 1000)))?.[0]).toBe(
+        RX_FLAG_DATA_VALIDATED,
+      );
+      const headers = version === 4 ? 54 : 74;
+      expect(guest.rxResponses().map(({ status }) => status)).toEqual([headers + 1000, headers + 1000]);
+      expect(stats().toGuest).toMatchObject({ dropped: 0, frames: 2, bytes: 2 * (headers + 1000) });
     });
 
     it('are never offered to the port: it is told what the guest takes, and that only', async () => {

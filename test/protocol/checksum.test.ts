@@ -2,11 +2,31 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   completeChecksum,
+  lengthsHold,
+  locateAsNetfront,
   locateChecksum,
   locateUsualChecksum,
   tcpHeaderEnd,
   writePseudoChecksum,
 } from '../../lib/protocol/checksum.js';
+import { networkHeader } from '../../lib/protocol/headers.js';
+import {
+  AUTHENTICATION,
+  DESTINATION,
+  EXPERIMENT,
+  FRAGMENT,
+  HOP_BY_HOP,
+  ip4,
+  ip6Of,
+  type Layer,
+  MOBILITY,
+  payloadOf,
+  ROUTING,
+  SHIM6,
+  stacked,
+  tags,
+  transports,
+} from '../stacked-frames.js';
 
 const TCP = 6;
 const UDP = 17;
@@ -165,22 +185,113 @@ describe('locateChecksum', () => {
     expect(locateUsualChecksum(words, 0, bytes.length)).toBe(0);
   });
 
-  it('gives up on three tags and on a chain of extensions without end', () => {
+  it('gives up on three tags, and on extensions that fill the 256 bytes of headers', () => {
     const of: Packet = {
       version: 6,
       protocol: TCP,
       options: 0,
       extensions: [],
       tags: 3,
-      payload: new Uint8Array(9),
+      payload: new Uint8Array(300),
     };
     expect(locateChecksum(build(of).bytes, 0, build(of).bytes.length)).toBe(0);
-    const extensions = Array.from({ length: 9 }, () => [60, 1] as const);
+    // 14 + 40 + 22 * 8 + 20 bytes.
+    const extensions = Array.from({ length: 23 }, () => [60, 1] as const);
     const { bytes } = build({ ...of, tags: 0, extensions });
     expect(locateChecksum(bytes, 0, bytes.length)).toBe(0);
     const less = build({ ...of, tags: 0, extensions: extensions.slice(1) });
-    expect(locateChecksum(less.bytes, 0, less.bytes.length)).not.toBe(0);
+    expect(locateChecksum(less.bytes, 0, less.bytes.length)).toBe(less.transport | (16 << 16));
   });
+
+  const LEGAL = [HOP_BY_HOP, ROUTING, DESTINATION, FRAGMENT, AUTHENTICATION, MOBILITY, SHIM6];
+  const NETFRONT = LEGAL.slice(0, 5);
+
+  it('passes over each extension header that may stand there, and over no other', () => {
+    fc.assert(
+      fc.property(
+        tags(2, [0x8100, 0x88a8]),
+        ip6Of([...LEGAL, EXPERIMENT]),
+        transports,
+        (tagged, ip, transport) => {
+          const layers: Layer[] = [...tagged, ip, transport];
+          const { frame, csumStart, csumOffset } = stacked(layers, payloadOf(300), { checksum: 'partial' });
+          const isKnown = ip.chain.every(([type]) => type !== EXPERIMENT);
+          const fits = csumStart + (transport.kind === 'tcp' ? 20 : 8) <= 256;
+          const expected = isKnown && fits ? csumStart | (csumOffset << 16) : 0;
+          expect(locateChecksum(frame, 0, frame.length)).toBe(expected);
+        },
+      ),
+    );
+  });
+
+  it('finds as netfront does nothing behind a tag, and nothing behind extensions that netfront does not know', () => {
+    const network = fc.oneof(ip4, ip6Of([...LEGAL, EXPERIMENT]));
+    fc.assert(
+      fc.property(tags(1), network, transports, (tagged, ip, transport) => {
+        const layers: Layer[] = [...tagged, ip, transport];
+        const { frame, csumStart, csumOffset } = stacked(layers, payloadOf(300), { checksum: 'partial' });
+        const isKnown = ip.kind === 'ip4' || ip.chain.every(([type]) => NETFRONT.includes(type));
+        const fits = csumStart + (transport.kind === 'tcp' ? 20 : 8) <= 256;
+        const expected = tagged.length === 0 && isKnown && fits ? csumStart | (csumOffset << 16) : 0;
+        expect(locateAsNetfront(frame, 0, frame.length)).toBe(expected);
+      }),
+    );
+  });
+
+  it.each([
+    ['of more fragments', 0, 1, false],
+    ['with an offset', 0x10, 0, false],
+    ['with an offset below 256', 0, 8, false],
+    ['that is a whole datagram, as Windows sends it', 0, 0, true],
+    ['with reserved bits set', 0, 6, true],
+  ] as const)('behind a fragment header %s', (_name, high, low, found) => {
+    const layers: Layer[] = [{ kind: 'ip6', chain: [[FRAGMENT, 0]] }, { kind: 'udp' }];
+    const { frame, csumStart, csumOffset } = stacked(layers, payloadOf(40), { checksum: 'partial' });
+    frame.set([high, low], 56);
+    const expected = found ? csumStart | (csumOffset << 16) : 0;
+    expect(locateChecksum(frame, 0, frame.length)).toBe(expected);
+    expect(locateAsNetfront(frame, 0, frame.length)).toBe(expected);
+  });
+
+  it('follows a chain no further than the payload length says, as netfront does', () => {
+    const layers: Layer[] = [{ kind: 'ip6', chain: [[DESTINATION, 0]] }, { kind: 'tcp' }];
+    const { frame } = stacked(layers, payloadOf(40), { checksum: 'partial' });
+    frame.set([0, 0], 18);
+    expect(locateAsNetfront(frame, 0, frame.length)).toBe(0);
+    const plain = stacked([{ kind: 'ip6' }, { kind: 'tcp' }], payloadOf(40), { checksum: 'partial' });
+    plain.frame.set([0, 0], 18);
+    expect(locateAsNetfront(plain.frame, 0, plain.frame.length)).toBe(54 | (16 << 16));
+  });
+});
+
+describe('lengthsHold', () => {
+  const wrong = (version: 4 | 6, transport: 'tcp' | 'udp', change: number) => {
+    const layers: Layer[] = [version === 4 ? { kind: 'ip4' } : { kind: 'ip6' }, { kind: transport }];
+    const { frame, csumStart, csumOffset } = stacked(layers, payloadOf(40), { checksum: 'partial' });
+    const field = version === 4 ? 16 : 18;
+    const length = change === 0 ? 0 : (frame[field]! << 8) + frame[field + 1]! + change;
+    frame.set([length >>> 8, length & 0xff], field);
+    return lengthsHold(
+      frame,
+      0,
+      frame.length,
+      networkHeader(frame, 0, frame.length),
+      csumStart | (csumOffset << 16),
+    );
+  };
+
+  it.each([4, 6] as const)('takes padding and a length that says nothing: IPv%i', (version) => {
+    for (const transport of ['tcp', 'udp'] as const)
+      for (const change of [0, -1, -40]) expect(wrong(version, transport, change)).toBe(true);
+  });
+
+  it.each([4, 6] as const)(
+    'refuses a datagram beyond its frame, and a checksum beyond its datagram: IPv%i',
+    (version) => {
+      for (const transport of ['tcp', 'udp'] as const)
+        for (const change of [1, 1000, -41]) expect(wrong(version, transport, change)).toBe(false);
+    },
+  );
 });
 
 describe('writePseudoChecksum and completeChecksum', () => {
@@ -224,5 +335,7 @@ describe('tcpHeaderEnd', () => {
     expect(tcpHeaderEnd(bytes, 0, 66, 34)).toBe(66);
     expect(tcpHeaderEnd(bytes, 0, 65, 34)).toBe(0);
     expect(tcpHeaderEnd(bytes, 0, 53, 34)).toBe(0);
+    bytes[34 + 12] = 0x40;
+    expect(tcpHeaderEnd(bytes, 0, 100, 34)).toBe(0);
   });
 });
