@@ -12,7 +12,7 @@ import {
   VNET_FLAG_NEEDS_CSUM,
   VNET_HEADER_BYTES,
 } from '../ports/types.js';
-import { locateChecksum, tcpHeaderEnd } from '../protocol/checksum.js';
+import { locateAsNetfront, tcpHeaderEnd } from '../protocol/checksum.js';
 import {
   EXTRA_FLAG_MORE,
   EXTRA_TYPE_GSO,
@@ -344,7 +344,7 @@ export class Receive {
     let headers = 0;
     if (gso || (flags & RX_FLAG_CSUM_BLANK) !== 0) {
       const looked = Math.min(this.#bytes, HEADERS_BYTES_MAX);
-      where = locateChecksum(arena.bytes, start, looked);
+      where = locateAsNetfront(arena.bytes, start, looked);
       if (where === 0) {
         this.stats.dropped += 1;
         return false;
