@@ -3,8 +3,8 @@ import * as headers from './headers.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { be16, networkHeader, transportHeader } = headers;
-const { CHAIN_LEGAL, CHAIN_NETFRONT, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADERS_BYTES, UNKNOWN } = headers;
-const { IPV6_HEADER_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } = headers;
+const { CHAIN_LEGAL, CHAIN_NETFRONT, ETHERTYPE_IPV4, ETHERTYPE_IPV6, UNKNOWN } = headers;
+const { IPV6_HEADER_BYTES, NETWORK_HEADERS_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } = headers;
 
 const ETHERNET_BYTES = 14;
 export const TCP_CHECKSUM_OFFSET = 16;
@@ -17,24 +17,25 @@ const USUAL_TRANSPORT = 34;
 
 /**
  * Finds the transport checksum of TCP or UDP over IPv4 or IPv6, behind up to two VLAN tags and any extension headers.
- * @param start of the frame in `bytes`; `length` of its bytes that may be read (headers suffice; HEADERS_BYTES are looked at).
+ * @param start of the frame in `bytes`; `length` of its bytes that may be read (HEADERS_BYTES suffice).
  * @returns csumStart | csumOffset << 16 as virtio_net_hdr counts them (from the frame's start), or 0.
  */
 export function locateChecksum(bytes: Uint8Array, start: number, length: number): number {
-  const looked = Math.min(length, HEADERS_BYTES);
-  const network = networkHeader(bytes, start, looked);
+  const network = networkHeader(bytes, start, length);
   if (network === UNKNOWN) return UNKNOWN;
-  return locateBehind(bytes, start, looked, network & 0xffff, network >>> 16, CHAIN_LEGAL);
+  const ip = network & 0xffff;
+  const looked = Math.min(length, ip + NETWORK_HEADERS_BYTES);
+  return locateBehind(bytes, start, looked, ip, network >>> 16, CHAIN_LEGAL);
 }
 
 /**
  * Finds the checksum as Linux's netfront does (skb_checksum_setup in net/core/skbuff.c), which drops a frame with a partial
- * checksum in which it finds none: behind no tag, and no extension header that it does not know. Stricter where its
- * versions differ: all headers are in HEADERS_BYTES.
+ * checksum in which it finds none: behind no tag, and no extension header that it does not know. Stricter than that: all headers are in
+ * the first 256 bytes of the frame, which it has at hand (RX_COPY_THRESHOLD in xen-netfront.c).
  * @returns as locateChecksum.
  */
 export function locateAsNetfront(bytes: Uint8Array, start: number, length: number): number {
-  const looked = Math.min(length, HEADERS_BYTES);
+  const looked = Math.min(length, NETWORK_HEADERS_BYTES);
   if (ETHERNET_BYTES > looked) return UNKNOWN;
   const type = be16(bytes, start + ETHERNET_BYTES - 2);
   if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6) return UNKNOWN;

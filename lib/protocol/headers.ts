@@ -11,8 +11,10 @@ const ETHERNET_BYTES = 14;
 export const IPV4_HEADER_BYTES = 20;
 export const IPV6_HEADER_BYTES = 40;
 
-/** Linux's netfront and netback look for headers in so many bytes (RX_COPY_THRESHOLD in netfront.c, MAX_IPV6_HDR_LEN in skbuff.c). */
-export const HEADERS_BYTES = 256;
+/** Linux's netfront and netback look for headers in so many bytes from the IP header on (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
+export const NETWORK_HEADERS_BYTES = 256;
+/** Bytes of a frame in which its headers are: behind an Ethernet header and two VLAN tags. A multiple of 8. */
+export const HEADERS_BYTES = 280;
 
 // IANA, "IPv6 Extension Header Types".
 const HOP_BY_HOP = 0;
@@ -35,8 +37,8 @@ export const CHAIN_NETFRONT = 1;
 export const CHAIN_LEGAL = 2;
 
 const CHAIN_HASHED_MAX = 8;
-/** An extension header has 8 bytes at least, so this many fill HEADERS_BYTES. */
-const CHAIN_MAX = HEADERS_BYTES / 8;
+/** An extension header has 8 bytes at least, so this many fill NETWORK_HEADERS_BYTES. */
+const CHAIN_MAX = NETWORK_HEADERS_BYTES / 8;
 
 /** The headers are not there, or not of a kind that is known. */
 export const UNKNOWN = 0;
