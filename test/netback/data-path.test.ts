@@ -101,15 +101,15 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
     expect(guest.txResponses(0xfffffffe).map(({ status }) => status)).toEqual([0, 1, 0, 0]);
   });
 
-  it('from the guest that are too short, or have more than 18 slots, are answered with an error', async () => {
+  it('from the guest that are too short, or have more than 19 slots, are answered with an error', async () => {
     guest.send([{ size: 13, id: 1 }]);
-    const tail = Array.from({ length: 18 }, (_, i) => ({ size: 100, flags: i < 17 ? TX_FLAG_MORE_DATA : 0 }));
-    guest.send([{ size: 1900, flags: TX_FLAG_MORE_DATA, id: 2 }, ...tail]);
+    const tail = Array.from({ length: 19 }, (_, i) => ({ size: 100, flags: i < 18 ? TX_FLAG_MORE_DATA : 0 }));
+    guest.send([{ size: 2000, flags: TX_FLAG_MORE_DATA, id: 2 }, ...tail]);
     guest.send([{ size: 60, id: 3 }]);
     await world.settle();
     expect(port.written).toHaveLength(1);
     const statuses = guest.txResponses(0xfffffffe).map(({ status }) => status);
-    expect(statuses).toEqual([-1, ...Array(19).fill(-1), 0]);
+    expect(statuses).toEqual([-1, ...Array(20).fill(-1), 0]);
     expect(world.netback.vifs.get('vif7.0')?.stats.fromGuest).toMatchObject({ frames: 1, errors: 2 });
   });
 

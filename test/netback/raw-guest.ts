@@ -1,6 +1,8 @@
 import {
+  FRAME_FIRST_OP,
   FRAME_LENGTH,
   FRAME_OFFSET,
+  FRAME_OP_COUNT,
   frameAt,
   type Port,
   type PortBatches,
@@ -17,7 +19,16 @@ import {
   TX_SLOT_WORDS,
 } from '../../lib/protocol/netif.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
-import type { EventChannel, SharedPages, Xen } from '../../lib/xen/types.js';
+import type { ModelGrantBatch } from '../../lib/xen/model/batch.js';
+import {
+  type EventChannel,
+  type GrantBatch,
+  OP_HEAD,
+  OP_WORDS,
+  OPS_HEADER_WORDS,
+  type SharedPages,
+  type Xen,
+} from '../../lib/xen/types.js';
 
 const PAGES = 256;
 
@@ -181,10 +192,25 @@ export class RawGuest {
   }
 }
 
+/** The bytes of a frame whose operations say how many are in `arena`, where it begins. */
+function gather(arena: Uint8Array, mapped: GrantBatch | undefined, first: number, count: number): Uint8Array {
+  const batch = mapped as ModelGrantBatch;
+  let copied = 0;
+  const rests: Uint8Array[] = [];
+  for (let op = first; op < first + count; op++) {
+    const head = batch.ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_HEAD]!;
+    const page = batch.mappedBytes(op);
+    if (head > 0 && rests.length > 0) throw new Error('a head behind bytes that were not copied');
+    copied += head;
+    if (head < page.length) rests.push(page.subarray(head));
+  }
+  return Uint8Array.from(Buffer.concat([arena.subarray(0, copied), ...rests]));
+}
+
 /** A port that keeps what it is given, and gives what the test puts in. */
 export class TestPort implements Port {
   readonly name = 'test';
-  readonly writesMapped = false;
+  readonly writesMapped: boolean;
   readonly written: Uint8Array[] = [];
   readonly headers: Uint8Array[] = [];
   readonly #queue: Array<{ frame: Uint8Array; header?: readonly number[] }> = [];
@@ -196,6 +222,11 @@ export class TestPort implements Port {
   /** Runs before each write. */
   onWrite: () => void = () => {};
   #waiting = false;
+
+  /** @param writesMapped takes bytes out of the guest's pages, as a tap does. On the model. */
+  constructor(writesMapped = false) {
+    this.writesMapped = writesMapped;
+  }
 
   /** A frame for the guest; `header` is the vnet header's three words. */
   put(frame: Uint8Array, header?: readonly number[]): void {
@@ -225,7 +256,7 @@ export class TestPort implements Port {
     };
   }
 
-  #write({ writes }: PortBatches): number {
+  #write({ writes, mapped }: PortBatches): number {
     this.onWrite();
     for (let i = 0; i < writes.count; i++) {
       const at = frameAt(i);
@@ -233,7 +264,12 @@ export class TestPort implements Port {
       const length = writes.block[at + FRAME_LENGTH];
       if (length === 0) continue;
       this.headers.push(writes.arena.bytes.slice(offset - 12, offset));
-      this.written.push(writes.arena.bytes.slice(offset, offset + length));
+      const count = writes.block[at + FRAME_OP_COUNT];
+      this.written.push(
+        count === 0
+          ? writes.arena.bytes.slice(offset, offset + length)
+          : gather(writes.arena.bytes.subarray(offset), mapped, writes.block[at + FRAME_FIRST_OP], count),
+      );
     }
     return writes.count;
   }
