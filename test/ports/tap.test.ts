@@ -425,6 +425,12 @@ function mappedTests(): void {
       expect(writes.block[at + FRAME_STATUS], `word ${word}`).not.toBe(0);
       writes.block[at + word] = right;
     }
+    // Copied bytes of a frame lie in one piece.
+    const second = OPS_HEADER_WORDS + OP_WORDS + OP_HEAD;
+    batch.ops[second] = 1;
+    io.write();
+    expect(writes.block[at + FRAME_STATUS], 'a head behind a gap').not.toBe(0);
+    batch.ops[second] = 0;
     writes.block.copyWithin(frameAt(1), frameAt(0), frameAt(1));
     writes.count = 2;
     expect(io.write()).toBe(2);
