@@ -193,6 +193,8 @@ function runTests(): void {
   });
 
   it('keep their carrier while no backend runs, and what was sent to the guest meanwhile comes in the next life', async () => {
+    // What a bridge, a routing daemon or NetworkManager would see of it.
+    const changes = readFileSync('/sys/class/net/vif7.0/carrier_changes', 'utf8');
     await manager.tell('kill', 'dead');
     expect(isUp('vif7.0')).toBe(true);
     const before = came();
@@ -201,6 +203,7 @@ function runTests(): void {
     expect(came()).toBe(before);
     await manager.tell('start', '"ready"');
     await expect.poll(came).toBe(before + 20);
+    expect(readFileSync('/sys/class/net/vif7.0/carrier_changes', 'utf8')).toBe(changes);
     // The manager has it already.
     expect(manager.lines.filter((line) => line.startsWith('kept'))).toEqual([
       'kept vif7.0',

@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { VifdError } from '../../lib/errors.js';
+import { pair } from '../../lib/ports/pair.js';
 import { type PortTrouble, VNET_HEADER_BYTES } from '../../lib/ports/types.js';
+import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import { type RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';
 
-const BACK = '/local/domain/0/backend/vif/7/0';
 const FRONT = '/local/domain/7/device/vif/0';
 const OLD = 1000;
 
@@ -21,12 +22,13 @@ describe('the link of a vif', () => {
   const isUp = () => port().carriers.at(-1);
   const frame = (seed: number) => new Uint8Array(60).fill(seed);
 
-  async function create(): Promise<void> {
-    const keys = { frontend: FRONT, 'frontend-id': '7', online: '1', state: '1' };
+  async function create(domid = 7): Promise<void> {
+    const [front, back] = [frontendVifPath(domid, 0), backendVifPath(0, domid, 0)];
+    const keys = { frontend: front, 'frontend-id': `${domid}`, online: '1', state: '1' };
     await world.settled(
       world.toolstack.store.transaction(async (view) => {
-        await view.write(`${FRONT}/state`, '1');
-        for (const [key, value] of Object.entries(keys)) await view.write(`${BACK}/${key}`, value);
+        await view.write(`${front}/state`, '1');
+        for (const [key, value] of Object.entries(keys)) await view.write(`${back}/${key}`, value);
       }),
     );
     await world.settle();
@@ -37,8 +39,8 @@ describe('the link of a vif', () => {
     await create();
   }
   /** A guest with buffers for what comes. */
-  async function join(buffers = 256): Promise<RawGuest> {
-    const guest = await world.guest(7);
+  async function join(buffers = 256, domid = 7): Promise<RawGuest> {
+    const guest = await world.guest(domid);
     await world.settled(guest.connect(world.toolstack, { 'feature-rx-notify': '1' }));
     await world.settle();
     guest.post(Array.from({ length: buffers }, (_, page) => guest.ref(page)));
@@ -192,6 +194,25 @@ describe('the link of a vif', () => {
     port().put(frame(2));
     await world.settle();
     expect(came(next)).toEqual([2]);
+  });
+
+  it('drops and counts what is sent to a guest behind a pair that is not connected, without a fault', async () => {
+    const ends = pair();
+    world = await World.open();
+    await world.start('copy', [], { port: ({ domid }) => ends[domid - 7]! });
+    await create(7);
+    await create(8);
+    const guest = await join();
+    expect([...world.netback.vifs.values()].map((one) => one.show().link)).toEqual(['up', 'down']);
+    for (let i = 0; i < 3; i++) guest.send([{ page: 200 }]);
+    await world.settle();
+    expect(guest.txResponses().map(({ status }) => status)).toEqual([0, 0, 0]);
+    expect(vif().stats.fromGuest).toMatchObject({ frames: 0, dropped: 3 });
+    const other = await join(256, 8);
+    guest.send([{ page: 200 }]);
+    await world.settle();
+    expect(other.rxResponses()).toHaveLength(1);
+    expect(world.errors).toEqual([]);
   });
 
   it('keeps what comes for a connection whose port was lost and opened anew', async () => {
