@@ -213,6 +213,7 @@ export class SimGuest {
     const ports = generators.map((generator, queue) => {
       const network: Network = {
         generator,
+        linkUp: true,
         take: (bytes, start, length) => this.cameToGuest(queue, bytes, start, length),
         left: () => {},
         admit: () => 'goes',
@@ -277,6 +278,7 @@ export function guestOfSeed(seed: number, guests: number): number | undefined {
 /** What is behind a queue of a vif: it outlives the backend's lives, as a persistent tap and its bridge do. */
 class HostNetwork implements Network {
   readonly generator: Generator;
+  linkUp = false;
   port: SimPort | undefined;
   readonly #guest: SimGuest;
   readonly #lifeNow: () => number;

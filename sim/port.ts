@@ -21,6 +21,8 @@ export type Admission = 'goes' | 'refused' | 'full';
 /** A network outside of all lives, as behind a tap: known frames come out, and what goes in is noted. */
 export interface Network {
   readonly generator: Generator;
+  /** False: nothing is sent to the port. It outlives the process, as a tap's whose descriptor is kept. */
+  linkUp: boolean;
   take(bytes: Uint8Array, start: number, length: number): void;
   /** Frames that were read, and must not be lost from then on. */
   left(bytes: Uint8Array, start: number, length: number): void;
@@ -51,6 +53,12 @@ export class SimPort implements Port {
   open(batches: PortBatches, options: PortOptions): PortIo {
     this.#io = new SimIo(this.#network, this.#owner, batches, options);
     return this.#io;
+  }
+
+  setCarrier(on: boolean): boolean {
+    this.#network.linkUp = on;
+    if (on) this.announce();
+    return true;
   }
 
   /** Frames wait. */
@@ -119,7 +127,9 @@ class SimIo implements PortIo {
   read(): number {
     this.#owner.step('port read');
     const { reads } = this.#batches;
-    const count = this.#network.generator.fill(reads, this.#options);
+    const { linkUp, generator } = this.#network;
+    if (!linkUp) reads.count = 0;
+    const count = linkUp ? generator.fill(reads, this.#options) : 0;
     for (let i = 0; i < count; i++) {
       const at = frameAt(i);
       this.#network.left(reads.arena.bytes, reads.block[at + FRAME_OFFSET], reads.block[at + FRAME_LENGTH]);
@@ -134,7 +144,8 @@ class SimIo implements PortIo {
   }
 
   announce(): void {
-    if (!this.#wanted || !this.#network.generator.ready) return;
+    const { linkUp, generator } = this.#network;
+    if (!this.#wanted || !linkUp || !generator.ready) return;
     queueMicrotask(() => {
       if (!this.#wanted || !this.#open) return;
       this.#wanted = false;

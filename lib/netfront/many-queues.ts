@@ -23,6 +23,10 @@ export class ManyQueues implements Port {
     return port.open(batches, options);
   }
 
+  setCarrier(on: boolean): boolean {
+    return this.#ports.map((port) => port.setCarrier?.(on) === true).every((done) => done);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const port of this.#ports) await port[Symbol.asyncDispose]();
   }
