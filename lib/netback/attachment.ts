@@ -62,6 +62,8 @@ export class Attachment {
   /** The guest's connection is one of those that it may have. */
   #admitted: boolean;
   readonly #failures: Allowance;
+  /** The connection failed, and is attached to again when `#again` says: no look at the store does that sooner. */
+  #resting = false;
   /** Set while the guest waits for a connection. */
   #admission: Disposable | undefined;
   #released = false;
@@ -82,7 +84,10 @@ export class Attachment {
     this.#admitted = parts.wasConnected;
     this.#served = parts.wasConnected && parts.journals === undefined;
     this.#failures = new Allowance(parts.xen.clock, FAILURES_AT_ONCE, FAILURE_EVERY_MS);
-    this.#again = new Backoff(parts.xen.clock, () => void this.attachAgain());
+    this.#again = new Backoff(parts.xen.clock, () => {
+      this.#resting = false;
+      void this.attachAgain();
+    });
     this.#look = new Backoff(
       parts.xen.clock,
       () => this.#lookAtJournals(),
@@ -125,6 +130,7 @@ export class Attachment {
     // Another connection, of which we have not seen the beginning: it came faster than we looked.
     if (this.#connection !== undefined && rings !== this.#rings) this.end('guest-closed');
     if (this.#connection !== undefined) this.#connection.multicast.requested = settings.multicastControl;
+    else if (this.#resting && rings === this.#rings) this.#settings = settings;
     else if ((this.#reason === undefined || rings !== this.#rings) && this.#admit())
       await this.#attach(settings);
   }
@@ -181,6 +187,7 @@ export class Attachment {
     this.release(why);
     this.#settings = undefined;
     this.#again.cancel();
+    this.#resting = false;
     this.#admitted = false;
     this.#rings = undefined;
     this.#begun = undefined;
@@ -284,6 +291,7 @@ export class Attachment {
         this.release('failed');
         const message = `the connection cannot go on (${error.message}): vifd attaches to the guest again`;
         faults.begin('failed', this.#named(new VifdError(error.code, message)));
+        this.#resting = true;
         this.#again.again(this.#failures.takeMs());
       },
       onStall: (queue, linkDown) => {
