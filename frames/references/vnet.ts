@@ -6,6 +6,8 @@ export const DATA_VALID = 2;
 export const GSO_NONE = 0;
 export const GSO_TCPV4 = 1;
 export const GSO_TCPV6 = 4;
+/** Set in the GSO type if the first segment alone has CWR. */
+export const GSO_ECN = 0x80;
 export const VNET_BYTES = 12;
 
 export interface Vnet {
@@ -23,9 +25,12 @@ export const NO_OFFLOAD: Vnet = { flags: 0, gso: GSO_NONE, headerBytes: 0, segme
 export function vnetOf({ form, frame, start, offset, segment, headerBytes }: Variant): Vnet {
   const { gso, open } = form.protocol;
   if (!open) return frame.length % 2 === 0 ? NO_OFFLOAD : { ...NO_OFFLOAD, flags: DATA_VALID };
-  const kind = gso === 0 ? GSO_NONE : gso === 4 ? GSO_TCPV4 : GSO_TCPV6;
+  // What is one segment is no GSO frame: Linux takes it so, too (virtio_net_hdr_to_skb), where its headers can be segmented at all.
+  const isSegmented = gso !== 0 && frame.length - headerBytes > segment;
+  const kind = !isSegmented ? GSO_NONE : gso === 4 ? GSO_TCPV4 : GSO_TCPV6;
   const headers = kind === GSO_NONE ? 0 : headerBytes;
-  return { flags: NEEDS_CSUM, gso: kind, headerBytes: headers, segment, start, offset };
+  const size = kind === GSO_NONE ? 0 : segment;
+  return { flags: NEEDS_CSUM, gso: kind, headerBytes: headers, segment: size, start, offset };
 }
 
 export function bytesOfVnet({ flags, gso, headerBytes, segment, start, offset }: Vnet): Uint8Array {
