@@ -5,6 +5,7 @@ import { GUESTS, type GuestKind } from './guest/guests.js';
 import type { Sending } from './guest/slots.js';
 import { type Delivery, type ToGuestPort, ToGuestRun } from './guest/to-guest.js';
 import { judgeFromGuest, judgeToGuest } from './judge.js';
+import { same } from './marks.js';
 import { silence } from './network.js';
 import type { FramesOptions } from './options.js';
 import {
@@ -81,9 +82,7 @@ async function referencesOf(
     kernel,
     scapy,
     ({ variant: { name, seed }, what, expected, got }) => {
-      const at = expected.findIndex(
-        (frame, index) => got[index] === undefined || frame.join() !== got[index].join(),
-      );
+      const at = expected.findIndex((frame, index) => got[index] === undefined || !same(frame, got[index]));
       const [first, second] = [expected[Math.max(0, at)], got[Math.max(0, at)]];
       const bytes = { ...(first && { expected: first }), ...(second && { got: second }) };
       tally.differ({ where: 'references', name, seed, what, ...bytes });
