@@ -7,19 +7,23 @@ readonly DOM0_PACKAGES="xen-utils-$XEN,xenstore-utils,iproute2,ethtool,tcpdump,i
 busybox-static,strace,ca-certificates,systemd"
 # What QEMU's netback is linked to.
 readonly PEER_PACKAGES=qemu-system-xen
+# The guests' other kernel, which bookworm's users install from bookworm-security, and the modules that guests load.
+readonly NEWER_KERNEL=6.12
+readonly NEWER_MODULES='*/drivers/net/xen-netfront.ko* */net/8021q/* */net/802/* */net/llc/*'
 
 # Prints the folder of the base. It is filled under another name first: what has its name is whole.
 debian_base() {
   local peer=$1 packages=$DOM0_PACKAGES base part
   [ "$peer" = 0 ] || packages+=,$PEER_PACKAGES
-  base=$cache/base-$(echo "$packages $SUITE $XEN" | sha256sum | cut -c1-12)
+  base=$cache/base-$(echo "$packages $SUITE $XEN $NEWER_KERNEL $NEWER_MODULES" | sha256sum | cut -c1-12)
   if [ ! -d "$base" ]; then
     part=$base.part
     rm -rf "$part"
-    mkdir -p "$part/debs" "$part/unpacked"
+    mkdir -p "$part/debs/newer" "$part/unpacked"
     say "bootstrapping Debian $SUITE with Xen $XEN (a minute or two)"
     bootstrap "$packages" "$part"
     unpack_kernel "$part"
+    unpack_newer_kernel "$part"
     [ "$peer" = 0 ] || fetch_peer "$part"
     rm -rf "$part/debs" "$part/unpacked"
     mv "$part" "$base"
@@ -27,16 +31,19 @@ debian_base() {
   echo "$base"
 }
 
-# One bootstrap also downloads the hypervisor and the kernel, so that all are from one archive, whatever runs here.
+# One bootstrap also downloads the hypervisor and the kernels, so that all are from one archive, whatever runs here. A mirror
+# may lack the newer kernel: then the guests lack it too, and tests that need it are skipped.
 bootstrap() {
   local packages=$1 part=$2
   # shellcheck disable=SC2016 # the hook expands these
-  DEBS=$part/debs HYPERVISOR=xen-hypervisor-$XEN-amd64 mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar \
+  DEBS=$part/debs HYPERVISOR=xen-hypervisor-$XEN-amd64 NEWER=linux-image-$NEWER_KERNEL-amd64 mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar \
     --aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --customize-hook='cd "$DEBS" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" &&
-      kernel=$(apt-cache depends linux-image-amd64 | sed -n "s/.*Depends: \(linux-image-[0-9].*\)/\1/p" | head -n 1) &&
-      apt-get download -qq "$HYPERVISOR" "$kernel"' \
+      image() { apt-cache depends "$1" | sed -n "s/.*Depends: \(linux-image-[0-9].*\)/\1/p" | head -n 1; } &&
+      apt-get download -qq "$HYPERVISOR" "$(image linux-image-amd64)" &&
+      newer=$(image "$NEWER") && cd newer &&
+      if [ -n "$newer" ]; then apt-get download -qq "$newer"; fi' \
     "$SUITE" "$part/root.tar" "$(apt_sources "$part")" >&2
 }
 
@@ -61,10 +68,26 @@ unpack_kernel() {
   for deb in "$part"/debs/*.deb; do dpkg -x "$deb" "$part/unpacked"; done
   mkdir -p "$part/modules/lib"
   mv "$part/unpacked/lib/modules" "$part/modules/lib/"
-  kernel=$(basename "$part"/modules/lib/modules/*)
+  kernel=$(kernel_of "$part/modules")
   depmod -b "$part/modules" "$kernel"
   zcat "$part/unpacked/boot/xen-$XEN-amd64.gz" >"$part/xen"
   cp "$part/unpacked/boot/vmlinuz-$kernel" "$part/vmlinuz"
+}
+
+# Of it only what guests load: to unpack all and to list what its modules need takes twenty seconds.
+unpack_newer_kernel() {
+  local part=$1 deb kernel
+  for deb in "$part"/debs/newer/*.deb; do
+    [ -e "$deb" ] || { say "the mirror has no linux-image-$NEWER_KERNEL-amd64: tests of guests with that kernel will be skipped" && return; }
+    mkdir -p "$part/newer/unpacked" "$part/newer/modules/lib"
+    # shellcheck disable=SC2086 # a list of words
+    (set -f && dpkg-deb --fsys-tarfile "$deb" | tar -C "$part/newer/unpacked" -xf - --wildcards './boot/vmlinuz*' '*/modules.*' $NEWER_MODULES)
+    mv "$part/newer/unpacked/lib/modules" "$part/newer/modules/lib/"
+    kernel=$(kernel_of "$part/newer/modules")
+    depmod -b "$part/newer/modules" "$kernel"
+    mv "$part/newer/unpacked/boot/vmlinuz-$kernel" "$part/newer/vmlinuz"
+    rm -rf "$part/newer/unpacked"
+  done
 }
 
 # Debian 12's QEMU has a Xen network device that is connected to nothing; backports has one that works. Of it only

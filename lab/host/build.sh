@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images that a boot needs: build.sh CACHE NODE PEER
 #
-#   base-HASH/    from Debian: root.tar (dom0's packages), xen, vmlinuz, modules/; and peer/
+#   base-HASH/    from Debian: root.tar (dom0's packages), xen, vmlinuz, modules/; newer/ (vmlinuz, modules/); and peer/
 #   dom0.ext4     dom0's root: the base, the kernel's modules, the host's node, lab/dom0, the guest's image
 #   initrd.gz     what gets dom0's kernel to that root
 set -euo pipefail
@@ -15,16 +15,32 @@ say() { echo "lab: $*" >&2; }
 # pack_initrd DIR FILE
 pack_initrd() { (cd "$1" && find . | cpio -o -H newc --quiet | gzip -1) >"$2"; }
 
-# The files of kernel modules and of what they need, in the order in which to load them: modules_of BASE NAME...
+# The files of kernel modules and of what they need, in the order in which to load them: modules_of MODULES NAME...
 modules_of() {
-  local base=$1 name
+  local modules=$1 name
   shift
   for name in "$@"; do
-    modprobe -d "$base/modules" -S "$(kernel_of "$base")" --show-depends "$name" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
+    modprobe -d "$modules" -S "$(kernel_of "$modules")" --show-depends "$name" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
   done | awk '!seen[$0]++'
 }
 
-kernel_of() { basename "$1"/modules/lib/modules/*; }
+# copy_modules MODULES ROOT NAME...: they and what they need, with the lists that modprobe goes by.
+copy_modules() {
+  local modules=$1 root=$2 kernel file
+  shift 2
+  kernel=$(kernel_of "$modules")
+  mkdir -p "$root/lib/modules/$kernel"
+  cp "$modules/lib/modules/$kernel"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$kernel/"
+  for file in $(modules_of "$modules" "$@"); do
+    (cd "$modules" && cp --parents "${file#"$modules/"}" "$root")
+  done
+  # The kernel could unpack them itself, but a guest's modprobe is busybox's.
+  find "$root/lib/modules/$kernel" -name '*.ko.xz' -exec busybox unxz {} +
+  depmod -b "$root" "$kernel"
+}
+
+# kernel_of MODULES: the version of the one kernel in it.
+kernel_of() { basename "$1"/lib/modules/*; }
 
 for part in base root guest; do
   # shellcheck source=/dev/null

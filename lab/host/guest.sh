@@ -2,15 +2,19 @@
 # shellcheck shell=bash disable=SC2154 # build.sh sets lab and work
 
 readonly GUEST_PROGRAMS="iperf3 ethtool ip"
+readonly GUEST_MODULES="xen-netfront 8021q"
 
 # guest_initrd BASE ROOT FILE
 guest_initrd() {
-  local base=$1 root=$2 folder=$work/guest program
-  mkdir -p "$folder"/{bin,sbin,proc,sys,dev,tmp,etc,run,root,modules}
+  local base=$1 root=$2 folder=$work/guest program modules
+  mkdir -p "$folder"/{bin,sbin,proc,sys,dev,tmp,etc,run,root}
   cp "$root/bin/busybox" "$folder/bin/busybox"
   chroot "$folder" /bin/busybox --install -s /bin
   for program in $GUEST_PROGRAMS; do copy_program "$root" "$folder" "$program"; done
-  modules_of "$base" xen-netfront | xargs -I{} cp {} "$folder/modules/"
+  for modules in "$base"/modules "$base"/newer/modules; do
+    # shellcheck disable=SC2086 # a list of words
+    [ ! -d "$modules" ] || copy_modules "$modules" "$folder" $GUEST_MODULES
+  done
   echo 'root:x:0:0:root:/root:/bin/sh' >"$folder/etc/passwd"
   install -m755 "$lab/guest/init" "$folder/init"
   install -m755 "$lab/guest/agent" "$folder/bin/lab-agent"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154 # build.sh sets lab
 
 readonly DOM0_MODULES="virtio_console 9pnet_virtio 9p xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd
-  tun bridge veth dummy xen-netback xen-blkback"
+  tun bridge veth dummy 8021q xen-netback xen-blkback"
 readonly ROOT_MODULES="virtio_pci virtio_blk xen-blkfront crc32c_generic ext4"
 
 # dom0_root BASE ROOT NODE
@@ -10,7 +10,8 @@ dom0_root() {
   local base=$1 root=$2 node=$3
   tar -C "$root" -xf "$base/root.tar"
   rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
-  add_modules "$base" "$root"
+  # shellcheck disable=SC2086 # a list of words
+  copy_modules "$base/modules" "$root" $DOM0_MODULES
   add_node "$root" "$node"
   [ ! -d "$base/peer" ] || install -m755 "$base/peer/usr/libexec/xen-qemu-system-i386" "$root/usr/local/bin/qemu-netback"
   install -m755 "$lab/dom0/init" "$root/sbin/lab-init"
@@ -21,20 +22,8 @@ dom0_root() {
   echo 'XENCONSOLED_ARGS="--log=guest --log-dir=/var/log/xen/console"' >>"$root/etc/default/xen"
   mkdir -p "$root"/mnt/{vifd,out} "$root/var/log/xen/console" "$root/lab"
   cp "$base/vmlinuz" "$root/lab/guest-vmlinuz"
+  [ ! -d "$base/newer" ] || cp "$base/newer/vmlinuz" "$root/lab/guest-vmlinuz-$NEWER_KERNEL"
   echo dom0 >"$root/etc/hostname"
-}
-
-add_modules() {
-  local base=$1 root=$2 kernel from file
-  kernel=$(kernel_of "$base")
-  from=$base/modules/lib/modules/$kernel
-  mkdir -p "$root/lib/modules/$kernel"
-  cp "$from"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$kernel/"
-  # shellcheck disable=SC2086 # a list of words
-  for file in $(modules_of "$base" $DOM0_MODULES); do
-    (cd "$base/modules" && cp --parents "${file#"$base/modules/"}" "$root")
-  done
-  depmod -b "$root" "$kernel"
 }
 
 # The host's node, with the libraries that the root lacks: what was built here runs with what it was built for.
@@ -64,7 +53,7 @@ dom0_initrd() {
   cp "$(command -v busybox)" "$folder/bin/busybox"
   install -m755 "$lab/dom0/initrd-init" "$folder/init"
   # shellcheck disable=SC2086 # a list of words
-  for file in $(modules_of "$base" $ROOT_MODULES); do
+  for file in $(modules_of "$base/modules" $ROOT_MODULES); do
     cp "$file" "$folder/modules/$number-$(basename "$file")"
     number=$((number + 1))
   done
