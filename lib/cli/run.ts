@@ -55,6 +55,7 @@ export async function run(options: RunOptions): Promise<void> {
     {
       xen,
       port: (vif) => ownership.port(vif, bridge),
+      removeLeftPort: (vif) => taps.removeLeft(vif),
       accept: (vif, serving) => ownership.accept(vif, serving),
       payload,
       queues,

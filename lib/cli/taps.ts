@@ -76,6 +76,14 @@ export class Taps {
     await this.open({ vif, ...(name === undefined ? {} : { name }) }).remove?.();
   }
 
+  /** Removes the tap that an earlier process made for a vif that has gone, if there is one and no other process has it open. */
+  async removeLeft(vif: string): Promise<void> {
+    if (findTap(vif) === undefined) return;
+    await this.remove(vif).catch((error: VifdError) => {
+      if (error.errno !== 'EBUSY') throw error;
+    });
+  }
+
   #onShortQueues(vif: string, error: VifdError | undefined): void {
     if (error === undefined) this.#short.delete(vif);
     else this.#short.set(vif, error);

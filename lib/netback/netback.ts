@@ -19,6 +19,8 @@ export interface NetbackOptions {
   readonly xen: Xen;
   /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
+  /** Removes what an earlier process has left of the port of a vif that has gone, where ports outlive their process. */
+  readonly removeLeftPort?: (vif: VifId) => void | Promise<void>;
   /**
    * Which vifs of this domain to serve; default all. Asked when a vif is found, and again (`serving`) when its node changed
    * otherwise than by vifd: a vif that is no longer accepted is detached, its port is closed and removed, and its guest stays connected.
@@ -343,6 +345,7 @@ export class Netback implements AsyncDisposable {
       journals: this.#options.journals,
       hook: this.#options.hook,
       openPort: this.#options.port,
+      removeLeftPort: (vif) => this.#options.removeLeftPort?.(vif),
       accepts: (vif) => this.#accepts(vif, true),
       onAttached: (vif, how) => this.#emit('attached', vif, how),
       onDetached: (vif, why) => this.#emit('detached', vif, why),

@@ -41,6 +41,7 @@ export interface VifParts {
   readonly journals: Journals | undefined;
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;
+  readonly removeLeftPort: (vif: VifId) => void | Promise<void>;
   /** Whether the vif is (still) to be served. */
   readonly accepts: (vif: VifInfo) => Promise<boolean>;
   readonly onAttached: (vif: Vif, how: AttachedHow) => void;

@@ -3,6 +3,8 @@ import type { VifDetails } from './show.js';
 
 export interface VifPortParts {
   readonly open: () => Port | Promise<Port>;
+  /** Removes the port that an earlier process made and this one has not opened. */
+  readonly removeLeft: () => void | Promise<void>;
   /** Undefined: all is well again. */
   readonly onTrouble: (trouble: PortTrouble | undefined) => void;
 }
@@ -15,6 +17,8 @@ export class VifPort {
   #following: Disposable | undefined;
   /** As vifd has set it; undefined: not yet, or the port has no link. */
   #link: 'up' | 'down' | undefined;
+  /** Nothing that would outlive the process is left. */
+  #removed = false;
   /** Frames that earlier ports of this vif dropped. */
   #droppedBefore = 0;
 
@@ -59,6 +63,7 @@ export class VifPort {
 
   async #openNew(): Promise<Port> {
     const port = await this.#parts.open();
+    this.#removed = false;
     this.#port = port;
     let told = false;
     this.#following = port.follow?.((trouble) => {
@@ -69,11 +74,16 @@ export class VifPort {
     return port;
   }
 
-  /** Takes away what would outlive the process: the vif is gone for good. */
+  /**
+   * Takes away what would outlive the process: the vif is gone for good. A process that was killed while the vif was removed has
+   * left a port that this one may never have opened.
+   */
   async remove(): Promise<void> {
     const port = this.#forget();
     try {
-      await port?.remove?.();
+      if (port !== undefined) await port.remove?.();
+      else if (!this.#removed) await this.#parts.removeLeft();
+      this.#removed = true;
     } finally {
       await port?.[Symbol.asyncDispose]();
     }

@@ -60,6 +60,7 @@ export class Vif implements VifInfo {
         this.#bridgeOfPort = this.bridge;
         return parts.openPort(this);
       },
+      removeLeft: () => parts.removeLeftPort(this.id),
       onTrouble: (trouble) => this.#onTrouble(trouble),
     });
     this.#hooks = new Hooks(parts.xen.clock, (error) => parts.onError(this.#faults.named(error), this));

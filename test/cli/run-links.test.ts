@@ -73,6 +73,19 @@ function tests(world: LinksWorld): void {
     await expect.poll(taps, SOON).toEqual([]);
   });
 
+  it('removes the tap of a vif whose removal began before a kill, or while no vifd ran', async () => {
+    await newVif();
+    const first = vifd(['--bridge', 'br0']);
+    await connect();
+    await first.end('SIGKILL');
+    // As libxl asks for it, after which it waits for Closed.
+    await store.write(`${NODE}/online`, '0');
+    await store.write(`${NODE}/state`, '5');
+    vifd();
+    await expect.poll(() => store.read(`${NODE}/state`), { timeout: START_MS }).toBe('6');
+    expect(link('vif7.0')).toBeUndefined();
+  });
+
   it.each(['1', '2'])(
     'serves a vif that another vifd had, as soon as that ends, queues: %s',
     async (queues) => {
