@@ -15,8 +15,11 @@ interface IperfReport {
   readonly end: { readonly sum_received?: { readonly bytes: number; readonly bits_per_second: number } };
 }
 
+/** Where traffic goes: a guest, or one more address of it. */
+export type Peer = Pick<Guest, 'name' | 'address'>;
+
 /** One TCP stream to or from the guest. @returns Mbit/s received. */
-export async function iperf(guest: Guest, seconds: number, direction: 'to' | 'from'): Promise<number> {
+export async function iperf(guest: Peer, seconds: number, direction: 'to' | 'from'): Promise<number> {
   const reverse = direction === 'from' ? ['-R'] : [];
   const { code, output } = await run('iperf3', '-J', '-c', guest.address, '-t', `${seconds}`, ...reverse);
   const report = JSON.parse(output) as IperfReport;
@@ -24,7 +27,7 @@ export async function iperf(guest: Guest, seconds: number, direction: 'to' | 'fr
   return (report.end.sum_received?.bits_per_second ?? 0) / 1e6;
 }
 
-export async function ping(guest: Guest, count = 3): Promise<void> {
+export async function ping(guest: Pick<Guest, 'address'>, count = 3): Promise<void> {
   await must('ping', '-c', `${count}`, '-i', '0.2', '-w', '20', guest.address);
 }
 
@@ -98,16 +101,15 @@ export class Session implements Disposable {
     });
   }
 
-  /** @throws when the connection did not live until now, or a line is missing. */
-  async end(): Promise<void> {
+  /**
+   * @param patienceMs how long the last lines may take: after a long silence TCP's next try may be as long in coming.
+   * @throws when the connection did not live until now, or a line is missing.
+   */
+  async end(patienceMs = 30_000): Promise<void> {
     clearInterval(this.#timer);
-    for (
-      let tries = 300;
-      this.answers.length < this.sent && this.#failure === undefined && tries > 0;
-      tries--
-    ) {
+    const endMs = performance.now() + patienceMs;
+    while (this.answers.length < this.sent && this.#failure === undefined && performance.now() < endMs)
       await sleep(100);
-    }
     assert.equal(this.#failure, undefined, 'the interactive session broke');
     assert.equal(this.answers.length, this.sent, 'lines of the interactive session were lost');
     this[Symbol.dispose]();

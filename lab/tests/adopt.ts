@@ -6,9 +6,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { Guest } from '../drive/guest.js';
 import { must, run, sleep, until } from '../drive/process.js';
 import { ping, Session, serve } from '../drive/traffic.js';
+import { Trunk } from '../drive/trunk.js';
 import { healthOf } from '../drive/witness.js';
 import type { Dom0, Test } from './harness.js';
 import { trial } from './trial.js';
+import { exchangeOverTrunk } from './trunk.js';
 
 /** Item 5: a live vif between the kernel's driver and vifd, which is the shipped unit here as it is for its users. */
 export const adoptTests: Test[] = [
@@ -22,6 +24,11 @@ export const adoptTests: Test[] = [
   { name: 'adopt --all and release --all, with two guests', boot: 'beside', run: all },
   { name: 'what cannot be adopted stays as it is', boot: 'beside', run: refused },
   { name: 'an adopt, and a vifd, that are killed on the way', boot: 'beside', run: killed },
+  {
+    name: 'a VLAN trunk is adopted and released under TCP: no reset, each byte as it was sent',
+    boot: 'beside',
+    run: trunkToAndFro,
+  },
 ];
 
 const TIMES = 10;
@@ -146,6 +153,21 @@ async function killed(dom0: Dom0): Promise<void> {
   await session.end();
   assert.deepEqual(await healthOf(guest), health);
   await dom0.vifd.start();
+}
+
+async function trunkToAndFro(dom0: Dom0): Promise<void> {
+  const guest = await kernels(dom0, 'g1');
+  await serve(guest);
+  const trunk = await Trunk.open(guest);
+  const before = await healthOf(guest);
+  await exchangeOverTrunk(dom0, trunk, async () => {
+    await verb(dom0, 'adopt', guest.vif);
+    await sleep(5000);
+    await verb(dom0, 'release', guest.vif);
+  });
+  assert.deepEqual(await healthOf(guest), before, 'the guest noticed');
+  assert.deepEqual(dom0.vifd.errors(), []);
+  await trunk.close();
 }
 
 /** A guest that xen-netback serves, beside a vifd that runs. */

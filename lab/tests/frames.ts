@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
-import { Guest } from '../drive/guest.js';
 import { must, run } from '../drive/process.js';
 import { iperf, ping, serve } from '../drive/traffic.js';
 import { healthOf } from '../drive/witness.js';
-import { type Dom0, inBothModes, Skip, type Test } from './harness.js';
-
-const PVH_WAIT_S = 400;
+import { type Dom0, inBothModes, type Test } from './harness.js';
 
 /** Item 2: what frames there are, and what guests. */
 export const frameTests: Test[] = [
@@ -22,9 +19,6 @@ export const frameTests: Test[] = [
     run: killMapped,
   },
 ];
-
-/** Apart, to be the last of its boot: it is the one that may take minutes to come. */
-export const pvhTest: Test = { name: 'a PVH guest', boot: 'alone', seconds: PVH_WAIT_S + 60, run: pvh };
 
 async function udp(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
@@ -75,34 +69,6 @@ async function guestToGuest(dom0: Dom0): Promise<void> {
     const output = await client.exec(`iperf3 -J -c ${server.address} -t 4 ${reverse}`);
     assert.ok(JSON.parse(output).end.sum_received.bytes > 1e5);
   }
-}
-
-async function pvh(dom0: Dom0): Promise<void> {
-  if (!dom0.vifd.running) await dom0.vifd.start();
-  const guest = await startPvh();
-  await ping(guest);
-  await serve(guest);
-  const rates = [await iperf(guest, 4, 'to'), await iperf(guest, 4, 'from')];
-  dom0.note(`TCP to the guest ${rates[0]?.toFixed(0)}, from it ${rates[1]?.toFixed(0)} Mbit/s`);
-  await must('xl', 'destroy', 'g3');
-}
-
-/** The emulator's nested paging fails it now and then: it resets while it boots, and xl starts it again, as another domain. */
-async function startPvh(): Promise<Guest> {
-  const first = (await lastDomid()) + 1;
-  try {
-    return await Guest.running('g3', ['GUEST_TYPE=pvh', `GUEST_WAIT=${PVH_WAIT_S}`]);
-  } catch (error) {
-    const resets = (await lastDomid()) - first;
-    await run('xl', 'destroy', 'g3');
-    if (resets < 1) throw error;
-    throw new Skip(`in ${PVH_WAIT_S} s the emulator reset it ${resets} times while it booted`);
-  }
-}
-
-async function lastDomid(): Promise<number> {
-  const domains = JSON.parse(await must('xl', 'list', '--long')) as { domid: number }[];
-  return Math.max(...domains.map(({ domid }) => domid));
 }
 
 /** What is mapped when a life is killed must be let go of: else the guest says "Grant still in use". */

@@ -10,9 +10,8 @@ const JOURNALS = '/run/vifd';
 
 /** Nothing of a domain that is no more is left in dom0: interface, journal, store nodes, ports, watches, mappings. */
 export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): Promise<void> {
-  const ofGuest = (folder: string) => readdirSync(folder).filter((name) => name.startsWith(`vif${domid}.`));
-  assert.deepEqual(ofGuest('/sys/class/net'), [], 'interfaces are left');
-  if (existsSync(JOURNALS)) assert.deepEqual(ofGuest(JOURNALS), [], 'journals are left');
+  assert.deepEqual(filesOf('/sys/class/net', domid), [], 'interfaces are left');
+  assert.deepEqual(filesOf(JOURNALS, domid), [], 'journals are left');
   assert.deepEqual(await nodesOf(store, domid), [], 'store nodes are left');
   // vifd lets go of these once it has told libxl that it is done.
   await untilEmpty('event channels', () => portsOf(domid));
@@ -25,11 +24,19 @@ export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): P
 /** What vifd holds of a guest that it serves: as much as before, after a vif has come and gone. */
 export async function heldBy({ store, vifd }: Dom0, domid: number): Promise<Record<string, number>> {
   return {
+    interfaces: filesOf('/sys/class/net', domid).length,
+    journals: filesOf(JOURNALS, domid).length,
     nodes: (await nodesOf(store, domid)).length,
     ports: (await portsOf(domid)).length,
     watches: (await watchesOf(domid)).length,
     mappings: mappingsOf(vifd).length,
   };
+}
+
+/** The interfaces, or the journals, of a domain's vifs. */
+function filesOf(folder: string, domid: number): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder).filter((name) => name.startsWith(`vif${domid}.`));
 }
 
 function nodesOf(store: Store, domid: number): Promise<string[]> {

@@ -1,0 +1,86 @@
+import { createConnection } from 'node:net';
+import { Session } from './traffic.js';
+
+/** What passed over the two connections of `exchange`. */
+export interface Exchanged {
+  /** That went there and came back. */
+  readonly bytes: number;
+  readonly lines: number;
+  /** The longest time without a line. */
+  readonly gapMs: number;
+}
+
+const CHUNK_BYTES = 8192;
+/** How much may be under way: an echo that is not read stops its writer. */
+const AHEAD_BYTES = 256 * 1024;
+const PERIOD = 251;
+const PATIENCE_MS = 30_000;
+const LOOK_MS = 500;
+
+/**
+ * TCP to a guest that runs `serve`, until `isOver`: a session of lines, and as many bytes as pass each way, over connections of their
+ * own. Each byte that comes back is compared.
+ * @param patienceMs how long the last lines may take.
+ * @throws when a connection broke, a line is missing or a byte is wrong.
+ */
+export async function exchange(
+  address: string,
+  isOver: () => boolean,
+  patienceMs = PATIENCE_MS,
+): Promise<Exchanged> {
+  const began = performance.now();
+  using session = await Session.open({ address });
+  const bytes = await echo(address, isOver, patienceMs);
+  await session.end(patienceMs);
+  return { bytes, lines: session.sent, gapMs: Math.round(session.gapMs(began, performance.now())) };
+}
+
+/** @returns how many bytes went there and came back. */
+async function echo(address: string, isOver: () => boolean, patienceMs: number): Promise<number> {
+  const socket = createConnection({ host: address, port: 7 });
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise((resolve, reject) => {
+      let [sent, received] = [0, 0];
+      let expected = chunkAt(0);
+      let endMs = Number.POSITIVE_INFINITY;
+      const fill = (): void => {
+        while (!isOver() && sent - received < AHEAD_BYTES) {
+          socket.write(chunkAt(sent));
+          sent += CHUNK_BYTES;
+        }
+        if (isOver() && received === sent) resolve(received);
+      };
+      const look = (): void => {
+        if (isOver()) endMs = Math.min(endMs, performance.now() + patienceMs);
+        if (performance.now() > endMs) reject(new Error(`${address} gave back ${received} of ${sent} bytes`));
+      };
+      timer = setInterval(look, LOOK_MS);
+      socket.on('connect', fill);
+      socket.on('data', (data) => {
+        for (let i = 0; i < data.length; i++, received++) {
+          if (received % CHUNK_BYTES === 0) expected = chunkAt(received);
+          if (data[i] === expected[received % CHUNK_BYTES]) continue;
+          reject(new Error(`byte ${received} from ${address} came back as ${data[i]}`));
+          return;
+        }
+        fill();
+      });
+      socket.on('error', reject);
+      socket.on('close', () => reject(new Error(`closed by ${address} after ${received} of ${sent} bytes`)));
+    });
+  } finally {
+    clearInterval(timer);
+    socket.destroy();
+  }
+}
+
+/** A chunk's bytes depend on where it begins: what is lost, repeated or in another order shows. */
+function chunkAt(position: number): Buffer {
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  for (let i = 0; i < CHUNK_BYTES; i++) {
+    const at = position + i;
+    chunk[i] = (at % PERIOD) ^ ((at / CHUNK_BYTES) & 0xff);
+  }
+  return chunk;
+}

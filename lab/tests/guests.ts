@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { holdDriverBack } from '../drive/driver.js';
+import { exchange } from '../drive/echo.js';
+import { Guest } from '../drive/guest.js';
+import { must, run, sleep } from '../drive/process.js';
+import { iperf, ping, serve } from '../drive/traffic.js';
+import { type Dom0, Skip, type Test } from './harness.js';
+
+/** The kernel that bookworm's users have from bookworm-security; guests have dom0's, 6.1, otherwise. */
+const NEWER_KERNEL = '6.12';
+/** How long a guest with hardware virtualisation may take to start: the emulator emulates that too. */
+export const WAIT_S = 400;
+
+interface Kind {
+  readonly type: 'pv' | 'pvh' | 'hvm';
+  /** dom0's if absent. */
+  readonly kernel?: string;
+}
+
+/** Kinds of guests. The last of their boot, as they may take minutes to start. */
+export const guestTests: Test[] = [
+  {
+    name: `a PV guest of Linux ${NEWER_KERNEL}: TCP both ways over a kill, each byte as it was sent`,
+    boot: 'alone',
+    run: (dom0) => meets(dom0, { type: 'pv', kernel: NEWER_KERNEL }),
+  },
+  {
+    name: 'a PVH guest',
+    boot: 'alone',
+    seconds: WAIT_S + 60,
+    run: (dom0) => meets(dom0, { type: 'pvh' }),
+  },
+  {
+    name: `a PVH guest of Linux ${NEWER_KERNEL}`,
+    boot: 'alone',
+    seconds: WAIT_S + 60,
+    run: (dom0) => meets(dom0, { type: 'pvh', kernel: NEWER_KERNEL }),
+  },
+];
+
+/** Its device model is a QEMU in dom0, which only this boot has. */
+export const hvmTest: Test = {
+  name: 'an HVM guest with a PV interface',
+  boot: 'speed',
+  seconds: WAIT_S + 60,
+  run: async (dom0) => {
+    await holdDriverBack();
+    await meets(dom0, { type: 'hvm' });
+  },
+};
+
+async function meets(dom0: Dom0, kind: Kind): Promise<void> {
+  const { vifd } = dom0;
+  if (!vifd.running) await vifd.start();
+  const guest = await startGuest(kind);
+  dom0.note(await guest.exec('uname -r'));
+  await ping(guest);
+  await serve(guest);
+  const rates = [await iperf(guest, 4, 'to'), await iperf(guest, 4, 'from')];
+  dom0.note(`TCP to the guest ${rates[0]?.toFixed(0)}, from it ${rates[1]?.toFixed(0)} Mbit/s`);
+  let isOver = false;
+  const exchanged = exchange(guest.address, () => isOver);
+  // Awaited below: a rejection before that is no unhandled one.
+  exchanged.catch(() => undefined);
+  await sleep(2000);
+  await vifd.stop('SIGKILL');
+  await vifd.start();
+  await sleep(3000);
+  isOver = true;
+  const { bytes, lines, gapMs } = await exchanged;
+  dom0.note(`${(bytes / 1e6).toFixed(1)} MB there and back, ${lines} lines, longest gap ${gapMs} ms`);
+  assert.deepEqual(vifd.errors(), []);
+  await must('xl', 'destroy', guest.name);
+}
+
+/** The emulator's nested paging fails a guest now and then: it resets while it boots, and xl starts it again, as another domain. */
+export async function startGuest({ type, kernel }: Kind): Promise<Guest> {
+  if (kernel !== undefined && !existsSync(`/lab/guest-vmlinuz-${kernel}`))
+    throw new Skip(`the mirror had no linux-image-${kernel}-amd64 when the images were built`);
+  const environment = [
+    `GUEST_TYPE=${type}`,
+    `GUEST_KERNEL=${kernel ?? ''}`,
+    `GUEST_WAIT=${type === 'pv' ? 120 : WAIT_S}`,
+    `GUEST_XL=${type === 'hvm' ? 'vga = "none"\nvnc = 0' : ''}`,
+  ];
+  // No card of the device model's beside it.
+  const vifs = type === 'hvm' ? ['type=vif,bridge=xenbr0'] : [];
+  const first = (await lastDomid()) + 1;
+  try {
+    return await Guest.running('g3', environment, vifs);
+  } catch (error) {
+    const resets = (await lastDomid()) - first;
+    await run('xl', 'destroy', 'g3');
+    if (resets < 1) throw error;
+    throw new Skip(`in ${WAIT_S} s the emulator reset it ${resets} times while it booted`);
+  }
+}
+
+async function lastDomid(): Promise<number> {
+  const domains = JSON.parse(await must('xl', 'list', '--long')) as { domid: number }[];
+  return Math.max(...domains.map(({ domid }) => domid));
+}
