@@ -36,7 +36,7 @@ const EXIT_SKIPPED = 77;
 const EXIT_ENDED = 130;
 /** `prepare` runs before the boot, and gives a reason to skip its tests if there is one. */
 const BOOTS = [
-  { name: 'alone', what: 'xen-netback is absent', options: ['--no-netback'], seconds: 2400 },
+  { name: 'alone', what: 'xen-netback is absent', options: ['--no-netback'], seconds: 3600 },
   {
     name: 'beside',
     what: 'xen-netback is there, and vifd is the shipped unit',

@@ -18,7 +18,7 @@ export const toolstackTests: Test[] = [
   {
     name: 'a second vif comes, goes and comes again at once, over kills, and the first one has TCP: no reset',
     boot: 'alone',
-    seconds: 150,
+    seconds: 200,
     run: secondVif,
   },
 ];
