@@ -20,7 +20,7 @@ export class Trunk {
     this.peers = [
       guest,
       ...TAGS.map((tag, i) => ({
-        name: `${guest.name} behind ${i + 1} tags`,
+        name: `${guest.name} behind ${i + 1} tag(s)`,
         address: `10.77.${tag}.${last}`,
       })),
     ];
