@@ -1,4 +1,5 @@
 import { createConnection } from 'node:net';
+import { sleep } from './process.js';
 import { Session } from './traffic.js';
 
 /** What passed over the two connections of `exchange`. */
@@ -16,6 +17,9 @@ const AHEAD_BYTES = 256 * 1024;
 const PERIOD = 251;
 const PATIENCE_MS = 30_000;
 const LOOK_MS = 500;
+/** Before and after what happens during an exchange. */
+const BEFORE_MS = 3000;
+const AFTER_MS = 4000;
 
 /**
  * TCP to a guest that runs `serve`, until `isOver`: a session of lines, and as many bytes as pass each way, over connections of their
@@ -33,6 +37,34 @@ export async function exchange(
   const bytes = await echo(address, isOver, patienceMs);
   await session.end(patienceMs);
   return { bytes, lines: session.sent, gapMs: Math.round(session.gapMs(began, performance.now())) };
+}
+
+/**
+ * `exchange` with each address at once, while `then` happens.
+ * @param note gets what passed.
+ */
+export async function exchangeDuring(
+  addresses: readonly string[],
+  note: (text: string) => void,
+  then: () => Promise<void>,
+  patienceMs?: number,
+): Promise<void> {
+  let isOver = false;
+  const exchanges = Promise.all(addresses.map((address) => exchange(address, () => isOver, patienceMs)));
+  // Awaited below: a rejection before that is no unhandled one.
+  exchanges.catch(() => undefined);
+  try {
+    await sleep(BEFORE_MS);
+    await then();
+    await sleep(AFTER_MS);
+  } finally {
+    isOver = true;
+  }
+  for (const [i, { bytes, lines, gapMs }] of (await exchanges).entries()) {
+    const passed = `${(bytes / 1e6).toFixed(1)} MB there and back, ${lines} lines, longest gap ${gapMs} ms`;
+    note(`TCP to ${addresses[i]}: ${passed}`);
+    if (bytes === 0 || lines === 0) throw new Error(`nothing passed to ${addresses[i]}`);
+  }
 }
 
 /** @returns how many bytes went there and came back. */

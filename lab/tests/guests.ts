@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { holdDriverBack } from '../drive/driver.js';
-import { exchange } from '../drive/echo.js';
+import { exchangeDuring } from '../drive/echo.js';
 import { Guest } from '../drive/guest.js';
-import { must, run, sleep } from '../drive/process.js';
+import { must, run } from '../drive/process.js';
 import { iperf, ping, serve } from '../drive/traffic.js';
 import { type Dom0, Skip, type Test } from './harness.js';
 
@@ -59,17 +59,14 @@ async function meets(dom0: Dom0, kind: Kind): Promise<void> {
   await serve(guest);
   const rates = [await iperf(guest, 4, 'to'), await iperf(guest, 4, 'from')];
   dom0.note(`TCP to the guest ${rates[0]?.toFixed(0)}, from it ${rates[1]?.toFixed(0)} Mbit/s`);
-  let isOver = false;
-  const exchanged = exchange(guest.address, () => isOver);
-  // Awaited below: a rejection before that is no unhandled one.
-  exchanged.catch(() => undefined);
-  await sleep(2000);
-  await vifd.stop('SIGKILL');
-  await vifd.start();
-  await sleep(3000);
-  isOver = true;
-  const { bytes, lines, gapMs } = await exchanged;
-  dom0.note(`${(bytes / 1e6).toFixed(1)} MB there and back, ${lines} lines, longest gap ${gapMs} ms`);
+  await exchangeDuring(
+    [guest.address],
+    (text) => dom0.note(text),
+    async () => {
+      await vifd.stop('SIGKILL');
+      await vifd.start();
+    },
+  );
   assert.deepEqual(vifd.errors(), []);
   await must('xl', 'destroy', guest.name);
 }

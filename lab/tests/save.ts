@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdir, rm, stat } from 'node:fs/promises';
-import { exchange } from '../drive/echo.js';
+import { exchangeDuring } from '../drive/echo.js';
 import { Guest } from '../drive/guest.js';
 import { must, run, sleep, until } from '../drive/process.js';
 import { IperfLoop, ping, Session, serve } from '../drive/traffic.js';
@@ -127,29 +127,28 @@ async function migrated(dom0: Dom0): Promise<void> {
 async function movedUnderTcp(dom0: Dom0, before: Guest, move: () => Promise<void>): Promise<void> {
   await serve(before);
   await ping(before);
-  let isOver = false;
-  const exchanged = exchange(before.address, () => isOver, PATIENCE_MS);
-  // Awaited below: a rejection before that is no unhandled one.
-  exchanged.catch(() => undefined);
-  await sleep(3000);
-  await move();
-  const after = await Guest.find(before.name);
-  assert.ok(after !== undefined && after.domid !== before.domid, `${before.name} is no new domain`);
-  await until('the new domain is Connected', async () => {
-    return (await dom0.store.read(`${after.backendPath}/state`)) === '4';
-  });
-  await ping(after);
-  await sleep(3000);
-  // The new connection resumes too.
-  await kill(dom0);
-  await sleep(3000);
-  isOver = true;
-  const { bytes, lines, gapMs } = await exchanged;
-  dom0.note(`${(bytes / 1e6).toFixed(1)} MB there and back, ${lines} lines, longest gap ${gapMs} ms`);
+  const moving = async (): Promise<void> => {
+    await move();
+    const after = await movedOf(before);
+    const isConnected = async () => (await dom0.store.read(`${after.backendPath}/state`)) === '4';
+    await until('the new domain is Connected', isConnected);
+    await ping(after);
+    await sleep(3000);
+    // The new connection resumes too.
+    await kill(dom0);
+  };
+  await exchangeDuring([before.address], (text) => dom0.note(text), moving, PATIENCE_MS);
+  const after = await movedOf(before);
   await assertNothingLeft(dom0, before.domid);
   assert.doesNotMatch((await healthOf(after)).dmesg, /netfront.*(error|broken|timeout)|still in use/i);
   assert.match(await must('ip', '-d', 'link', 'show', 'dev', after.vif), /master xenbr0/);
   assert.deepEqual(dom0.vifd.errors(), []);
+}
+
+async function movedOf({ name, domid }: Guest): Promise<Guest> {
+  const guest = await Guest.find(name);
+  assert.ok(guest !== undefined && guest.domid !== domid, `${name} is no new domain`);
+  return guest;
 }
 
 async function kill({ vifd }: Dom0): Promise<void> {

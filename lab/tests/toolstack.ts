@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { exchange } from '../drive/echo.js';
+import { exchangeDuring } from '../drive/echo.js';
 import type { Guest } from '../drive/guest.js';
 import { must, run, sleep, until } from '../drive/process.js';
 import { ping, serve } from '../drive/traffic.js';
@@ -81,15 +81,7 @@ async function underTcp(dom0: Dom0, guest: Guest, then: () => Promise<void>): Pr
   await serve(guest);
   await ping(guest);
   const before = await healthOf(guest);
-  let isOver = false;
-  const exchanged = exchange(guest.address, () => isOver);
-  // Awaited below: a rejection before that is no unhandled one.
-  exchanged.catch(() => undefined);
-  await sleep(3000);
-  await then();
-  isOver = true;
-  const { bytes, lines, gapMs } = await exchanged;
-  dom0.note(`${(bytes / 1e6).toFixed(1)} MB there and back, ${lines} lines, longest gap ${gapMs} ms`);
+  await exchangeDuring([guest.address], (text) => dom0.note(text), then);
   const after = await healthOf(guest);
   assert.deepEqual({ ...after, dmesg: '' }, { ...before, dmesg: '' }, 'the guest noticed');
   assert.doesNotMatch(after.dmesg, /netfront.*(error|broken|timeout)|still in use/i);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { exchange } from '../drive/echo.js';
+import { exchangeDuring } from '../drive/echo.js';
 import type { Guest } from '../drive/guest.js';
-import { must, sleep } from '../drive/process.js';
+import { must } from '../drive/process.js';
 import { iperf, ping, serve } from '../drive/traffic.js';
 import { Trunk } from '../drive/trunk.js';
 import { healthOf } from '../drive/witness.js';
@@ -21,8 +21,6 @@ export const trunkTests: Test[] = inBothModes([
 ]);
 
 const IPERF_S = 3;
-const BEFORE_MS = 3000;
-const AFTER_MS = 4000;
 
 async function trunk(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
@@ -59,21 +57,8 @@ async function setOffloads(guest: Guest, state: 'on' | 'off'): Promise<void> {
 /** TCP over all of the trunk at once, while `then` happens. @throws when a connection broke or a byte is wrong. */
 export async function exchangeOverTrunk(dom0: Dom0, trunk: Trunk, then: () => Promise<void>): Promise<void> {
   for (const peer of trunk.peers) await ping(peer);
-  let isOver = false;
-  const exchanges = Promise.all(trunk.peers.map(({ address }) => exchange(address, () => isOver)));
-  // Awaited below: a rejection before that is no unhandled one.
-  exchanges.catch(() => undefined);
-  await sleep(BEFORE_MS);
-  await then();
-  await sleep(AFTER_MS);
-  isOver = true;
-  for (const [i, { bytes, lines, gapMs }] of (await exchanges).entries()) {
-    const megabytes = (bytes / 1e6).toFixed(1);
-    dom0.note(
-      `${trunk.peers[i]?.name}: ${megabytes} MB there and back, ${lines} lines, longest gap ${gapMs} ms`,
-    );
-    assert.ok(bytes > 0 && lines > 0, 'nothing passed');
-  }
+  const addresses = trunk.peers.map(({ address }) => address);
+  await exchangeDuring(addresses, (text) => dom0.note(text), then);
 }
 
 async function noteRates(dom0: Dom0, trunk: Trunk, what: string): Promise<void> {
