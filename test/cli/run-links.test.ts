@@ -79,10 +79,10 @@ function tests(world: LinksWorld): void {
     await connect();
     await first.end('SIGKILL');
     // As libxl asks for it, after which it waits for Closed.
-    await store.write(`${NODE}/online`, '0');
-    await store.write(`${NODE}/state`, '5');
+    await world.store.write(`${NODE}/online`, '0');
+    await world.store.write(`${NODE}/state`, '5');
     vifd();
-    await expect.poll(() => store.read(`${NODE}/state`), { timeout: START_MS }).toBe('6');
+    await expect.poll(() => world.store.read(`${NODE}/state`), { timeout: START_MS }).toBe('6');
     expect(link('vif7.0')).toBeUndefined();
   });
 
