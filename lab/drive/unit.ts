@@ -101,17 +101,19 @@ export class UnitVifd extends Vifd {
     this.#follower?.kill();
   }
 
-  /** systemd would start the next process at once: the process is killed while its unit is told to stop, before it notices. */
+  /**
+   * systemd would start the next process at once, so it is systemd that kills: a process that was stopped (SIGSTOP) before its unit
+   * is told to stop gets SIGTERM and SIGCONT, and detaches in an orderly way before any SIGKILL of ours.
+   */
   async #killForGood(): Promise<void> {
-    const pid = Number(await unitProperty('MainPID'));
-    process.kill(pid, 'SIGSTOP');
-    await must('systemctl', 'stop', '--no-block', UNIT);
-    process.kill(pid, 'SIGKILL');
-    await until('the unit has ended', async () =>
-      ['failed', 'inactive'].includes(await unitProperty('ActiveState')),
-    );
+    const { length } = this.events;
+    await this.#dropIn('kill.conf', 'KillSignal=SIGKILL\n');
+    await must('systemctl', 'stop', UNIT);
+    await this.#dropIn('kill.conf', '');
     // A pattern: a unit that ended without a failure may be unloaded by now, and a name that is not loaded is an error.
     await must('systemctl', 'reset-failed', `${UNIT}*`);
+    if (this.events.slice(length).some(({ event }) => event === 'stopping'))
+      throw new Error('vifd was stopped, not killed');
   }
 
   async #set(settings: string): Promise<void> {
@@ -119,7 +121,12 @@ export class UnitVifd extends Vifd {
       const folder = `${MODULES}/${PACKAGES[this.#package % PACKAGES.length]}`;
       await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
     }
-    const file = `${DROP_IN}/lab.conf`;
+    await this.#dropIn('lab.conf', settings);
+  }
+
+  /** Lines of the section Service, which take effect at once; none: those of this file are taken back. */
+  async #dropIn(name: string, settings: string): Promise<void> {
+    const file = `${DROP_IN}/${name}`;
     const text = settings === '' ? '' : `[Service]\n${settings}`;
     // Another object of this class may have left its own.
     if ((existsSync(file) ? await readFile(file, 'utf8') : '') === text) return;
