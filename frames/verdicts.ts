@@ -9,27 +9,27 @@ export type Verdict = 'sent' | 'dropped' | 'either';
 /** Linux's netfront sets csum_blank behind no tag at all (it has no vlan_features). vifd finds headers behind two. */
 const TAGS_FOUND = 2;
 
-/** Of a frame that a guest sends. Linux's netback: checksum_setup, xenvif_set_skb_gso. */
+/** Of a frame that a guest sends. As Linux's netback (checksum_setup, xenvif_set_skb_gso), but for headers of more than 256 bytes. */
 export function verdictFromGuest(form: Form): Verdict {
   const { headers, tags, protocol } = form;
   if (!protocol.open) return 'sent';
   if (protocol.broken !== undefined) return 'dropped';
   const isOuterUdp = headers.layers.some(([name]) => name === 'udp');
+  const isFound = headers.place === 'found' || isLegalChain(form);
   if (protocol.gso !== 0) {
-    if (headers.place !== 'found' || protocol.gso !== headers.version)
-      return cannotKnow(form) ? 'either' : 'dropped';
-  } else if (headers.place !== 'found' && !isOuterUdp) {
-    return cannotKnow(form) ? 'either' : 'dropped';
+    if (!isFound || protocol.gso !== headers.version) return 'dropped';
+  } else if (!isFound && !isOuterUdp) {
+    return 'dropped';
   }
   return tags.layers.length > TAGS_FOUND ? 'either' : 'sent';
 }
 
-/** Linux gives up for the headers' length alone; the chain itself is legal. */
-function cannotKnow({ headers, protocol }: Form): boolean {
+/** Whether Linux gives up for the headers' length alone. vifd sends such a frame, however long its chain is. */
+function isLegalChain({ headers }: Form): boolean {
   const legal = headers.layers.every(([name]) =>
     ['ip6', 'hbh', 'dest', 'route', 'frag', 'ah'].includes(name),
   );
-  return headers.place === 'hidden' && legal && (protocol.gso === 0 || protocol.gso === headers.version);
+  return headers.place === 'hidden' && legal;
 }
 
 /** Of a frame that a port of an embedder's own, or a hook, hands over. */

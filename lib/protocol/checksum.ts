@@ -17,15 +17,13 @@ const USUAL_TRANSPORT = 34;
 
 /**
  * Finds the transport checksum of TCP or UDP over IPv4 or IPv6, behind up to two VLAN tags and any extension headers.
- * @param start of the frame in `bytes`; `length` of its bytes that may be read (HEADERS_BYTES suffice).
+ * @param start of the frame in `bytes`; `length` of its bytes that may be read. HEADERS_BYTES suffice for all that Linux's netback sends.
  * @returns csumStart | csumOffset << 16 as virtio_net_hdr counts them (from the frame's start), or 0.
  */
 export function locateChecksum(bytes: Uint8Array, start: number, length: number): number {
   const network = networkHeader(bytes, start, length);
   if (network === UNKNOWN) return UNKNOWN;
-  const ip = network & 0xffff;
-  const looked = Math.min(length, ip + NETWORK_HEADERS_BYTES);
-  return locateBehind(bytes, start, looked, ip, network >>> 16, CHAIN_LEGAL);
+  return locateBehind(bytes, start, length, network & 0xffff, network >>> 16, CHAIN_LEGAL);
 }
 
 /**

@@ -13,7 +13,7 @@ export const IPV6_HEADER_BYTES = 40;
 
 /** Linux's netfront and netback look for headers in so many bytes from the IP header on (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
 export const NETWORK_HEADERS_BYTES = 256;
-/** Bytes of a frame in which its headers are: behind an Ethernet header and two VLAN tags. A multiple of 8. */
+/** Bytes in which the headers of nearly all frames are: behind an Ethernet header and two VLAN tags. A multiple of 8. */
 export const HEADERS_BYTES = 280;
 
 // IANA, "IPv6 Extension Header Types".
@@ -37,7 +37,7 @@ export const CHAIN_NETFRONT = 1;
 export const CHAIN_LEGAL = 2;
 
 const CHAIN_HASHED_MAX = 8;
-/** An extension header has 8 bytes at least, so this many fill NETWORK_HEADERS_BYTES. */
+/** Bounds the walk. An extension header has 8 bytes at least, so this many fill NETWORK_HEADERS_BYTES. */
 const CHAIN_MAX = NETWORK_HEADERS_BYTES / 8;
 
 /** The headers are not there, or not of a kind that is known. */
