@@ -93,6 +93,7 @@ const IPV6_HEADERS: readonly Headers[] = [
 ];
 
 const HIDDEN: readonly Headers[] = [
+  v6('IPv6, destination 200 (TCP just beyond the bound)', [bytes('dest', 200)], 'hidden'),
   v6('IPv6, destination 240 (beyond the bound)', [bytes('dest', 240)], 'hidden'),
   v4('IPv4, AH', [IPV4, bytes('ah', 24)], 'hidden'),
   { ...v4('IPv4, unknown', [IPV4, bytes('unknown', 8)], 'hidden'), quick: true },

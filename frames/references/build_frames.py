@@ -89,7 +89,11 @@ def layer_of(name, args, after):
 
 def pseudo_sum(ip, number, size):
     """What stands in an open checksum: the sum of the pseudo header."""
-    header = in4_pseudoheader(number, ip, size) if isinstance(ip, IP) else bytes(in6_pseudoheader(number, ip, size))
+    if isinstance(ip, IP):
+        # scapy takes the length from a dissected header where there is one, which counts headers in between, too.
+        header = in4_pseudoheader(number, IP(src=ip.src, dst=ip.dst), size)
+    else:
+        header = bytes(in6_pseudoheader(number, ip, size))
     return ~checksum(header) & 0xFFFF
 
 
