@@ -8,6 +8,8 @@ import { Vifd } from './vifd.js';
 const UNIT = 'vifd.service';
 const UNIT_FILE = `/etc/systemd/system/${UNIT}`;
 const DROP_IN = `/run/systemd/system/${UNIT}.d`;
+const CGROUP = `/sys/fs/cgroup/system.slice/${UNIT}`;
+const SIGKILL = 9;
 /** Where `npm install -g` puts packages, and the program. */
 const MODULES = '/usr/local/lib/node_modules';
 const PROGRAM = '/usr/local/bin/vifd';
@@ -102,18 +104,23 @@ export class UnitVifd extends Vifd {
   }
 
   /**
-   * systemd would start the next process at once, so it is systemd that kills: a process that was stopped (SIGSTOP) before its unit
-   * is told to stop gets SIGTERM and SIGCONT, and detaches in an orderly way before any SIGKILL of ours.
+   * systemd would start the next process at once: this one is killed while its unit is told to stop. With SIGTERM systemd sends SIGCONT,
+   * on which a process that SIGSTOP stopped would detach in an orderly way; one in a frozen cgroup takes no signal but SIGKILL.
    */
   async #killForGood(): Promise<void> {
-    const { length } = this.events;
-    await this.#dropIn('kill.conf', 'KillSignal=SIGKILL\n');
-    await must('systemctl', 'stop', UNIT);
-    await this.#dropIn('kill.conf', '');
+    const pid = Number(await unitProperty('MainPID'));
+    await writeFile(`${CGROUP}/cgroup.freeze`, '1');
+    const isFrozen = async () => /^frozen 1/m.test(await readFile(`${CGROUP}/cgroup.events`, 'utf8'));
+    await until('the unit is frozen', isFrozen);
+    await must('systemctl', 'stop', '--no-block', UNIT);
+    process.kill(pid, 'SIGKILL');
+    await until('the unit has ended', async () =>
+      ['failed', 'inactive'].includes(await unitProperty('ActiveState')),
+    );
+    const result = await unitProperty('ExecMainStatus');
+    if (result !== `${SIGKILL}`) throw new Error(`vifd ended with ${result}, and was to be killed`);
     // A pattern: a unit that ended without a failure may be unloaded by now, and a name that is not loaded is an error.
     await must('systemctl', 'reset-failed', `${UNIT}*`);
-    if (this.events.slice(length).some(({ event }) => event === 'stopping'))
-      throw new Error('vifd was stopped, not killed');
   }
 
   async #set(settings: string): Promise<void> {
@@ -121,12 +128,7 @@ export class UnitVifd extends Vifd {
       const folder = `${MODULES}/${PACKAGES[this.#package % PACKAGES.length]}`;
       await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
     }
-    await this.#dropIn('lab.conf', settings);
-  }
-
-  /** Lines of the section Service, which take effect at once; none: those of this file are taken back. */
-  async #dropIn(name: string, settings: string): Promise<void> {
-    const file = `${DROP_IN}/${name}`;
+    const file = `${DROP_IN}/lab.conf`;
     const text = settings === '' ? '' : `[Service]\n${settings}`;
     // Another object of this class may have left its own.
     if ((existsSync(file) ? await readFile(file, 'utf8') : '') === text) return;

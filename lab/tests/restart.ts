@@ -61,7 +61,7 @@ export async function restarts(dom0: Dom0, name: string, minutes: number): Promi
   const attached = vifd.events
     .slice(first)
     .filter(({ event, vif }) => event === 'attached' && vif === guest.vif);
-
+  assert.ok(attached.length > 0, `${guest.vif} was not vifd's`);
   assert.ok(
     attached.every(({ resumed }) => resumed),
     'a life began the rings anew',
