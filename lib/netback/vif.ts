@@ -38,8 +38,8 @@ export class Vif implements VifInfo {
   #offered = false;
   /** The node was seen since the store was connected to: from then on its absence is a removal. */
   #seen = true;
-  /** `accept` is to be called again. */
-  #doubted = false;
+  /** `accept` is to be called again: also after the first look, for a vif that is to be attached to once and released. */
+  #doubted = true;
   #ended = false;
   #rateText: string | undefined;
 
