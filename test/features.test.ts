@@ -24,7 +24,7 @@ describe('docs/features.md', () => {
   it('has a table', () => expect(rows.length).toBeGreaterThan(30));
 
   it.each(rows.filter(({ vifd }) => vifd !== '-'))('names a test that is there for $feature', ({ test }) => {
-    const [, file, title] = /^`(test\/[^`]+\.test\.ts)`: (.+)$/.exec(test) ?? [];
+    const [, file, title] = /^`(test\/[^`]+\.test\.ts|lab\/tests\/[^`]+\.ts)`: (.+)$/.exec(test) ?? [];
     expect(file, `the last cell is ${JSON.stringify(test)}`).toBeDefined();
     expect(existsSync(file)).toBe(true);
     expect(readFileSync(file, 'utf8').includes(title), `${file} has no ${title}`).toBe(true);
