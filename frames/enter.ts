@@ -7,8 +7,9 @@ import { whyNoScapy } from './references/scapy.js';
 /** Set in the process that runs inside of the namespaces. */
 const INSIDE = 'VIFD_FRAMES_INSIDE';
 const PROGRAM = fileURLToPath(new URL('main.js', import.meta.url));
-/** /sys shows the interfaces of the namespace that it was mounted in. */
-const MOUNTS = 'mount -t sysfs sysfs /sys && ip link set lo up && exec "$@"';
+/** /sys shows the interfaces of the namespace that it was mounted in; shared memory of our own vanishes with us. */
+const MOUNTS =
+  'mount -t sysfs sysfs /sys && { test ! -d /dev/shm || mount -t tmpfs tmpfs /dev/shm; } && ip link set lo up && exec "$@"';
 const BUILT = ['build/Release/vifd.node', 'build/Release/xensim/libxengnttab.so.1'];
 
 export function isInside(): boolean {
