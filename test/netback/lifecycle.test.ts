@@ -231,6 +231,18 @@ describe('the life of a vif', () => {
     expect(world.port('vif7.0').removed).toBe(false);
   });
 
+  it('is attached to and released at once when it is accepted as found, and not to be served on', async () => {
+    world = await World.open();
+    // As by `vifd release` after a kill: what the killed process left undone is done, once.
+    let found = 0;
+    const accept = (_vif: unknown, serving: boolean) => !serving && found++ === 0;
+    await world.start('copy', [await world.guest(7)], { accept });
+    expect(world.attached).toHaveLength(1);
+    expect(world.detached).toEqual(['released']);
+    expect(world.port('vif7.0').removed).toBe(true);
+    expect(await state()).toBe('4');
+  });
+
   it('is closed for the guest by close() alone', async () => {
     world = await World.open();
     await world.start('copy');
