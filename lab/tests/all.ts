@@ -2,7 +2,7 @@ import { adoptTests } from './adopt.js';
 import { changeTests } from './changes.js';
 import { driverDomainTests } from './driver-domain.js';
 import { frameTests } from './frames.js';
-import { guestTests, hvmTest } from './guests.js';
+import { guestTests } from './guests.js';
 import type { Test } from './harness.js';
 import { kernelTests } from './kernel.js';
 import { lifeTests } from './life.js';
@@ -32,5 +32,4 @@ export const TESTS: readonly Test[] = [
   ...systemdTests,
   ...driverDomainTests,
   ...speedTests,
-  hvmTest,
 ];

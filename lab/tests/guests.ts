@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { holdDriverBack } from '../drive/driver.js';
 import { exchangeDuring } from '../drive/echo.js';
 import { Guest } from '../drive/guest.js';
 import { must, run } from '../drive/process.js';
@@ -13,7 +12,7 @@ const NEWER_KERNEL = '6.12';
 export const WAIT_S = 400;
 
 interface Kind {
-  readonly type: 'pv' | 'pvh' | 'hvm';
+  readonly type: 'pv' | 'pvh';
   /** dom0's if absent. */
   readonly kernel?: string;
 }
@@ -38,17 +37,6 @@ export const guestTests: Test[] = [
     run: (dom0) => meets(dom0, { type: 'pvh', kernel: NEWER_KERNEL }),
   },
 ];
-
-/** Its device model is a QEMU in dom0, which only this boot has. */
-export const hvmTest: Test = {
-  name: 'an HVM guest with a PV interface',
-  boot: 'speed',
-  seconds: WAIT_S + 60,
-  run: async (dom0) => {
-    await holdDriverBack();
-    await meets(dom0, { type: 'hvm' });
-  },
-};
 
 async function meets(dom0: Dom0, kind: Kind): Promise<void> {
   const { vifd } = dom0;
@@ -79,13 +67,10 @@ export async function startGuest({ type, kernel }: Kind): Promise<Guest> {
     `GUEST_TYPE=${type}`,
     `GUEST_KERNEL=${kernel ?? ''}`,
     `GUEST_WAIT=${type === 'pv' ? 120 : WAIT_S}`,
-    `GUEST_XL=${type === 'hvm' ? 'vga = "none"\nvnc = 0' : ''}`,
   ];
-  // No card of the device model's beside it.
-  const vifs = type === 'hvm' ? ['type=vif,bridge=xenbr0'] : [];
   const first = (await lastDomid()) + 1;
   try {
-    return await Guest.running('g3', environment, vifs);
+    return await Guest.running('g3', environment);
   } catch (error) {
     const resets = (await lastDomid()) - first;
     await run('xl', 'destroy', 'g3');
