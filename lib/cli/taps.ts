@@ -1,5 +1,5 @@
 import type { VifdError } from '../errors.js';
-import { aliasFor, findTap } from '../host/vif-taps.js';
+import { aliasFor, findMarkedTap, findTap } from '../host/vif-taps.js';
 import { tap } from '../ports/tap.js';
 import type { TapMemory } from '../ports/tap-link.js';
 import type { TapOptions } from '../ports/tap-options.js';
@@ -76,9 +76,12 @@ export class Taps {
     await this.open({ vif, ...(name === undefined ? {} : { name }) }).remove?.();
   }
 
-  /** Removes the tap that an earlier process made for a vif that has gone, if there is one and no other process has it open. */
+  /**
+   * Removes the tap that an earlier process made for a vif that has gone, if there is one and no other process has it open. Only one whose
+   * alias says so: nobody asked for a tap here.
+   */
   async removeLeft(vif: string): Promise<void> {
-    if (findTap(vif) === undefined) return;
+    if (findMarkedTap(vif) === undefined) return;
     await this.remove(vif).catch((error: VifdError) => {
       if (error.errno !== 'EBUSY') throw error;
     });
