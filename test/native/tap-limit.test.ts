@@ -44,6 +44,7 @@ class LimitedTap implements Disposable {
     });
     if (typeof io === 'number') throw new Error(`start: ${io}`);
     this.#read = io.read;
+    tap.setCarrier(true);
   }
 
   limit(bytes: number): void {

@@ -108,15 +108,15 @@ describe('headers of frames that are written out of the pages', () => {
   afterEach(() => world.close());
 
   it.each([
-    ['of 256 bytes at most, are what was judged, and the payload is the page', [66], 256],
-    ['cut three times, too', [3, 40, 60], 256],
-    ['that are longer than 256 bytes, are what was judged, as all of the frame is', [66], 5322],
+    ['of 280 bytes at most, are what was judged, and the payload is the page', [66], 280],
+    ['cut three times, too', [3, 40, 60], 280],
+    ['that are longer than 280 bytes, are what was judged, as all of the frame is', [66], 5322],
   ] as const)('%s', async (_name, cuts, judged) => {
     await begin('map', true);
     const frame = headersFrame({
       ...{ version: 6, protocol: 'tcp', payload: 5000 },
-      extensions: judged === 256 ? [] : [104, 104],
-      tcpOptions: judged === 256 ? 12 : 40,
+      extensions: judged === 280 ? [] : [104, 104],
+      tcpOptions: judged === 280 ? 12 : 40,
     });
     const ends = [...cuts, 4000];
     port.onWrite = () => guest.pages.bytes.fill(0xee);
