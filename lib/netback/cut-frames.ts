@@ -55,6 +55,7 @@ export class CutFrames implements Deliverable {
   fill(held: Held, index: number, most: number): number {
     const { block, arena, capacity } = this.frames;
     const done = held.segmentsDone(index);
+    this.frames.count = 0;
     if (!this.#plan(held, index) || !isFree(held)) return 0;
     let cursor = READ_BYTES;
     let made = 0;

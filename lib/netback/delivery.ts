@@ -8,12 +8,13 @@ import type { GrantBatch } from '../xen/types.js';
 import * as xen from '../xen/types.js';
 import type { GuestCapabilities } from './conform.js';
 import type { FlowCounters } from './counters.js';
+import { CUT } from './held.js';
 import { rxFlagsOf, rxGsoOf } from './offload.js';
 import { BATCH_SLOTS, batchFault, isForeignFault } from './pump.js';
 import type { PayloadMode } from './types.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
+const { FRAMES_HEADER_WORDS, FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = ports;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
@@ -43,6 +44,8 @@ export class Delivery {
   readonly #counters: FlowCounters;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
+  /** Slots that the frames of the last `fit` take. */
+  used = 0;
   /** Of the frames at hand. */
   #described = 0;
   #describedBytes = 0;
@@ -59,6 +62,26 @@ export class Delivery {
     this.#payload = parts.payload;
     this.#capabilities = parts.capabilities;
     this.#counters = parts.counters;
+  }
+
+  /**
+   * Finds how many frames from `first` on `slots` slots have room for, up to one that is delivered as segments. One loop: it is hot.
+   * @returns the first frame that is left; `used` has the slots of those before it.
+   */
+  fit(batch: Deliverable, first: number, slots: number): number {
+    const { block, count } = batch.frames;
+    let used = 0;
+    let end = first;
+    for (; end < count; end++) {
+      const at = FRAMES_HEADER_WORDS + end * FRAME_WORDS;
+      if (block[at + FRAME_LENGTH] === 0) continue;
+      if (block[at + FRAME_FIRST_OP] === CUT) break;
+      const needed = this.slotsOf(batch, end);
+      if (used + needed > slots) break;
+      used += needed;
+    }
+    this.used = used;
+    return end;
   }
 
   /** Slots that a frame takes. One that the guest cannot take is dropped: 0, as for one that is gone. */

@@ -263,15 +263,8 @@ export class ToGuest implements Steered {
     const { held } = this;
     const first = held.next;
     if (held.isCut(first) && !held.isGone(first)) return this.#deliverSegments(slots, notify);
-    let end = first;
-    let used = 0;
-    for (; end < this.frames.count; end++) {
-      if (held.isCut(end) && !held.isGone(end)) break;
-      const needed = this.#slotsOf(end);
-      if (used + needed > slots) break;
-      used += needed;
-    }
-    return this.#pass(held, first, end, used, end, notify);
+    const end = this.#delivery.fit(held, first, slots);
+    return this.#pass(held, first, end, end, notify);
   }
 
   /** Delivers those of the next held frame's segments that `slots` slots have room for. It is held until the guest has them all. */
@@ -281,33 +274,27 @@ export class ToGuest implements Steered {
     const index = held.next;
     const begun = held.segmentsDone(index);
     const made = cuts.fill(held, index, slots);
-    let end = 0;
-    let used = 0;
-    for (; end < made; end++) {
-      const needed = this.#delivery.slotsOf(cuts, end);
-      if (used + needed > slots) break;
-      used += needed;
-    }
+    const end = this.#delivery.fit(cuts, 0, slots);
     if (made === 0) {
       // Its headers contradict it: a journal was spoilt.
       this.counters.dropped++;
       held.remove(index);
     }
     const whole = made === 0 || begun + end === cuts.count;
-    const ended = this.#pass(cuts, 0, end, used, whole ? index + 1 : index, notify);
+    const ended = this.#pass(cuts, 0, end, whole ? index + 1 : index, notify);
     if (isTaken(ended) && !whole) held.deliveredSegments(index, begun + end);
     return ended;
   }
 
-  /** Delivers frames [first, end) of `batch`, which take `used` slots. From then on held frames from `next` on are kept. */
+  /** Delivers frames [first, end) of `batch`, which were found to fit. From then on held frames from `next` on are kept. */
   #pass(
     batch: Deliverable,
     first: number,
     end: number,
-    used: number,
     next: number,
     notify: () => void,
   ): PumpResult | undefined {
+    const { used } = this.#delivery;
     const firstKept = next < this.frames.count ? next : NONE_KEPT;
     if (used === 0) {
       // Nothing but frames that are not to be delivered.
