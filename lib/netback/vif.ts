@@ -308,8 +308,10 @@ export class Vif implements VifInfo {
   async #expect(sight: VifSight): Promise<void> {
     this.#endConnection();
     this.#state = 'waiting';
-    // A toolstack that writes key by key may name the bridge last: a tap that no script puts into it is made anew there.
-    if (!sight.hasScript && this.bridge !== this.#bridgeOfPort) await this.#port.remove();
+    // A toolstack that writes key by key may name the bridge last: a tap that no script puts into it is made anew there. One that an
+    // earlier process made stays: it may have been set up since.
+    const opened = this.#port.current !== undefined;
+    if (opened && !sight.hasScript && this.bridge !== this.#bridgeOfPort) await this.#port.remove();
     const port = await this.#port.open();
     this.#port.noGuest();
     const { node, offer } = this.#parts;
@@ -352,12 +354,15 @@ export class Vif implements VifInfo {
   async #closed(sight: VifSight): Promise<void> {
     this.#endConnection();
     this.#state = 'closed';
-    // The guest may have closed while no vifd ran: its tap has kept its carrier if somebody kept its descriptor.
-    if (sight.online && sight.frontend === XenbusState.Closed) await this.#port.open();
     this.#port.noGuest();
     // The port goes first: libxl takes Closed for "nothing is left".
     if (!sight.online) await this.#port.remove();
     if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed, sight);
+    if (!sight.online || sight.frontend !== XenbusState.Closed) return;
+    // The guest may have closed while no vifd ran: its tap has kept its carrier if somebody kept its descriptor. Last, since a guest
+    // waits for Closed, and a port may not open.
+    await this.#port.open();
+    this.#port.noGuest();
   }
 
   /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */

@@ -118,6 +118,20 @@ describe('the link of a vif', () => {
     expect(port().carriers).toEqual([false, true, false]);
   });
 
+  it('waits for no port before its guest is told that it has closed: the port may not open', async () => {
+    await begin();
+    await join();
+    world.kill();
+    await world.settled(world.toolstack.store.write(`${FRONT}/state`, '6'));
+    const port = () => {
+      throw new VifdError('ERR_TAP', 'no descriptor is left', { errno: 'EMFILE' });
+    };
+    await world.start('copy', [], { port });
+    await world.settle();
+    expect(await world.settled(world.toolstack.store.read(`${backendVifPath(0, 7, 0)}/state`))).toBe('6');
+    expect(world.errors.map(({ code }) => code)).toEqual(['ERR_TAP']);
+  });
+
   it('brings a new connection nothing that was sent before it, shows no hook any of it, and counts it as dropped', async () => {
     await begin();
     const seen: number[] = [];
@@ -213,6 +227,16 @@ describe('the link of a vif', () => {
     await world.settle();
     expect(other.rxResponses()).toHaveLength(1);
     expect(world.errors).toEqual([]);
+  });
+
+  it('keeps the port that an earlier process made for a vif whose guest has not connected', async () => {
+    await begin();
+    await write(`${backendVifPath(0, 7, 0)}/bridge`, 'xenbr0');
+    world.kill();
+    const removed: string[] = [];
+    await world.start('copy', [], { removeLeftPort: (id) => void removed.push(id) });
+    expect(vif().bridge).toBe('xenbr0');
+    expect(removed).toEqual([]);
   });
 
   it('keeps what comes for a connection whose port was lost and opened anew', async () => {

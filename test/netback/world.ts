@@ -35,7 +35,7 @@ export class World {
   async start(
     payload: PayloadMode,
     guests: readonly RawGuest[] = [],
-    options: Partial<Pick<NetbackOptions, 'without' | 'port' | 'accept' | 'hook'>> = {},
+    options: Partial<Pick<NetbackOptions, 'without' | 'port' | 'removeLeftPort' | 'accept' | 'hook'>> = {},
     seenAs: (xen: Xen) => Xen = (xen) => xen,
   ): Promise<void> {
     for (const guest of guests) await this.settled(guest.connect(this.toolstack));
