@@ -1,5 +1,6 @@
 import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
+import { NONE_KEPT } from '../protocol/redo.js';
 import type { Clock, Xen } from '../xen/types.js';
 import { Conform, type GuestCapabilities, takesOf } from './conform.js';
 import type { ConnectionJournals } from './connection-journals.js';
@@ -157,7 +158,10 @@ export class Connection {
   start(): void {
     const { journals, isKnown } = this.#parts;
     const { begun } = journals.vif;
-    if (!this.resumed && !isKnown && begun[0] !== 1) for (const queue of this.queues) queue.dropOld();
+    // An earlier version did not note that it had begun; what it has read and not delivered says so.
+    const keeps = this.#rings.some(({ toGuest }) => toGuest.kept !== NONE_KEPT);
+    if (!this.resumed && !isKnown && !keeps && begun[0] !== 1)
+      for (const queue of this.queues) queue.dropOld();
     begun[0] = 1;
     this.#stalls.begin();
     this.#control?.start();

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { VifdError } from '../../lib/errors.js';
+import { newVifJournal, VIF_JOURNAL_BYTES } from '../../lib/netback/vif-journal.js';
 import { pair } from '../../lib/ports/pair.js';
 import { type PortTrouble, VNET_HEADER_BYTES } from '../../lib/ports/types.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
@@ -189,6 +190,22 @@ describe('the link of a vif', () => {
     await world.settle();
     expect(guest.rxResponses()).toHaveLength(moved ? 3 : 2);
     expect([10, 11].map((page) => guest.pages.bytes[page * 4096])).toEqual([2, 3]);
+  });
+
+  it('delivers what an earlier version had read for a guest that has no buffers yet for it', async () => {
+    await begin();
+    const guest = await join(1);
+    port().put(new Uint8Array(9000).fill(5));
+    await world.settle();
+    expect(guest.rxResponses()).toHaveLength(0);
+    world.kill();
+    // An earlier version did not note that the connection had begun.
+    const journal = world.journals.open('vif7.0', VIF_JOURNAL_BYTES);
+    new Uint32Array(journal.bytes.buffer, newVifJournal().begun.byteOffset, 1)[0] = 0;
+    await world.start('copy');
+    guest.post([guest.ref(1), guest.ref(2)]);
+    await world.settle();
+    expect([0, 1, 2].map((page) => guest.pages.bytes[page * 4096])).toEqual([5, 5, 5]);
   });
 
   it('brings nothing old to a connection that began while no process ran', async () => {
