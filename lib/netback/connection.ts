@@ -1,6 +1,5 @@
 import { VifdError } from '../errors.js';
 import type { Port } from '../ports/types.js';
-import { NONE_KEPT } from '../protocol/redo.js';
 import type { Clock, Xen } from '../xen/types.js';
 import { Conform, type GuestCapabilities, takesOf } from './conform.js';
 import type { ConnectionJournals } from './connection-journals.js';
@@ -157,12 +156,9 @@ export class Connection {
    */
   start(): void {
     const { journals, isKnown } = this.#parts;
-    const { begun } = journals.vif;
-    // An earlier version did not note that it had begun; what it has read and not delivered says so.
-    const keeps = this.#rings.some(({ toGuest }) => toGuest.kept !== NONE_KEPT);
-    if (!this.resumed && !isKnown && !keeps && begun[0] !== 1)
-      for (const queue of this.queues) queue.dropOld();
-    begun[0] = 1;
+    const { fresh } = journals.vif;
+    if (!this.resumed && !isKnown && fresh[0] === 1) for (const queue of this.queues) queue.dropOld();
+    fresh[0] = 0;
     this.#stalls.begin();
     this.#control?.start();
     for (const queue of this.queues) queue.start();

@@ -71,6 +71,11 @@ export function claimJournal(words: Uint32Array, magic: number, names: Uint32Arr
   return isNew ? undefined : 'foreign';
 }
 
+/** Whether something of this kind stands there, whosever it is. */
+export function isJournal(words: Uint32Array, magic: number): boolean {
+  return words[AT_MAGIC] === magic;
+}
+
 /** The magic is taken away first and given last: a kill in between leaves memory that is nobody's. */
 export function beginJournal(words: Uint32Array, magic: number, names: Uint32Array): void {
   Atomics.store(words, AT_MAGIC, 0);

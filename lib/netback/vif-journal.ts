@@ -2,7 +2,7 @@ import { CONTROL_LOG_WORDS } from './control.js';
 import { CREDIT_WORDS } from './credit.js';
 import type { FrontendSettings } from './handshake.js';
 import { HASH_WORDS, isSoundHash } from './hash.js';
-import { beginJournal, claimJournal, type Ignored, JOURNAL_HEAD_WORDS } from './journal.js';
+import { beginJournal, claimJournal, type Ignored, isJournal, JOURNAL_HEAD_WORDS } from './journal.js';
 import { MULTICAST_WORDS } from './multicast.js';
 
 /** What a guest programmed, and what its toolstack allows: of the connection as a whole, whichever queue it came by. */
@@ -19,8 +19,11 @@ export interface VifJournal {
   readonly controlWrapped: Uint32Array;
   /** One word: how often the connection has gone on after an earlier life of the backend. */
   readonly resumes: Uint32Array;
-  /** One word: 1 once the connection has dropped what was sent to the port before it began. */
-  readonly begun: Uint32Array;
+  /**
+   * One word: 1 until the connection has dropped what was sent to the port before it. A journal of an earlier version has 0 there: its
+   * connection has begun.
+   */
+  readonly fresh: Uint32Array;
   readonly ignored: Ignored | undefined;
 }
 
@@ -34,8 +37,8 @@ const AT_HASH = AT_CREDIT + CREDIT_WORDS;
 const AT_CONTROL = AT_HASH + HASH_WORDS;
 const AT_RESUMES = AT_CONTROL + CONTROL_LOG_WORDS;
 const AT_CONTROL_WRAPPED = AT_RESUMES + 1;
-const AT_BEGUN = AT_CONTROL_WRAPPED + 1;
-const END_WORDS = AT_BEGUN + 1;
+const AT_FRESH = AT_CONTROL_WRAPPED + 1;
+const END_WORDS = AT_FRESH + 1;
 export const VIF_JOURNAL_BYTES = Math.ceil(END_WORDS / 1024) * 4096;
 
 /** The one place where bytes become a vif's journal. Of another connection's nothing is used. */
@@ -49,10 +52,13 @@ export function readVifJournal(
   const { txRingRef, rxRingRef, txPort, rxPort } = queues[0];
   const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
   const names = Uint32Array.of(domid, handle, queues.length, ...rings);
+  const wasThere = isJournal(words, MAGIC);
   const ignored = claimJournal(words, MAGIC, names);
   const found = wordsIn(words);
+  if (!wasThere || ignored !== undefined) found.fresh[0] = 1;
   if (isSoundHash(found.hash, queues.length)) return { ...found, ignored };
   beginJournal(words, MAGIC, names);
+  found.fresh[0] = 1;
   return { ...found, ignored: 'damaged' };
 }
 
@@ -69,7 +75,9 @@ export function fillVifJournal(
 
 /** The same in memory that ends with the process. */
 export function newVifJournal(): VifJournal {
-  return { ...wordsIn(new Uint32Array(VIF_JOURNAL_BYTES / 4)), ignored: undefined };
+  const words = wordsIn(new Uint32Array(VIF_JOURNAL_BYTES / 4));
+  words.fresh[0] = 1;
+  return { ...words, ignored: undefined };
 }
 
 function wordsIn(words: Uint32Array): Omit<VifJournal, 'ignored'> {
@@ -79,7 +87,7 @@ function wordsIn(words: Uint32Array): Omit<VifJournal, 'ignored'> {
     hash: words.subarray(AT_HASH, AT_CONTROL),
     control: words.subarray(AT_CONTROL, AT_RESUMES),
     resumes: words.subarray(AT_RESUMES, AT_CONTROL_WRAPPED),
-    controlWrapped: words.subarray(AT_CONTROL_WRAPPED, AT_BEGUN),
-    begun: words.subarray(AT_BEGUN, END_WORDS),
+    controlWrapped: words.subarray(AT_CONTROL_WRAPPED, AT_FRESH),
+    fresh: words.subarray(AT_FRESH, END_WORDS),
   };
 }

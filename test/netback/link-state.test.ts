@@ -192,20 +192,21 @@ describe('the link of a vif', () => {
     expect([10, 11].map((page) => guest.pages.bytes[page * 4096])).toEqual([2, 3]);
   });
 
-  it('delivers what an earlier version had read for a guest that has no buffers yet for it', async () => {
+  it('delivers what waits for a connection that an earlier version began, and whose guest has had no frame yet', async () => {
     await begin();
     const guest = await join(1);
     port().put(new Uint8Array(9000).fill(5));
     await world.settle();
     expect(guest.rxResponses()).toHaveLength(0);
     world.kill();
-    // An earlier version did not note that the connection had begun.
+    port().put(new Uint8Array(60).fill(6));
+    // An earlier version, which did not know the word, has left it 0 as this one does.
     const journal = world.journals.open('vif7.0', VIF_JOURNAL_BYTES);
-    new Uint32Array(journal.bytes.buffer, newVifJournal().begun.byteOffset, 1)[0] = 0;
+    expect(new Uint32Array(journal.bytes.buffer, newVifJournal().fresh.byteOffset, 1)[0]).toBe(0);
     await world.start('copy');
-    guest.post([guest.ref(1), guest.ref(2)]);
+    guest.post([1, 2, 3].map((page) => guest.ref(page)));
     await world.settle();
-    expect([0, 1, 2].map((page) => guest.pages.bytes[page * 4096])).toEqual([5, 5, 5]);
+    expect([0, 1, 2, 3].map((page) => guest.pages.bytes[page * 4096])).toEqual([5, 5, 5, 6]);
   });
 
   it('brings nothing old to a connection that began while no process ran', async () => {
