@@ -62,14 +62,14 @@ export class Attachment {
   /** The guest's connection is one of those that it may have. */
   #admitted: boolean;
   readonly #failures: Allowance;
-  /** The connection failed, and is attached to again when `#again` says: no look at the store does that sooner. */
+  /** The connection failed. `#again` attaches to it when its pause ends; no look at the store does so sooner. */
   #resting = false;
   /** Set while the guest waits for a connection. */
   #admission: Disposable | undefined;
   #released = false;
-  /** The rings of the connection that has begun in this process. */
+  /** The rings of the connection that this process has begun. */
   #begun: string | undefined;
-  /** Without journals that is all that is known: the previous process served the guest, which has not closed since. */
+  /** The vif was Connected when vifd found it, and the guest has not closed since. Known without journals only. */
   #served: boolean;
   #journal: ConnectionJournals | undefined;
   /** Of the connection that is served, or was until its port was lost; no other attempt to attach goes on. */

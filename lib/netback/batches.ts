@@ -17,13 +17,13 @@ export const FROM_GUEST_ARENA_BYTES =
   BATCH_SLOTS * (PAGE_SIZE + FRAME_ALIGN + FRAME_PHASE) + PHASE_BYTES + SPILL_BYTES;
 
 export const TO_GUEST_FRAMES = 64;
-/** What is read, and the segments behind it: a journal's layout. */
+/** Frames that are read, and segments behind them. Part of a journal's layout. */
 const READ_AND_SEGMENTS_BYTES = 8 * (FRAME_BYTES_MAX + 64) + TO_GUEST_FRAMES * 2048;
-/** Room for a segment of the largest size behind a page that its vnet header lies in. */
+/** Room for a segment of the largest size behind the page with its vnet header. */
 const SEGMENTS_PAGES = Math.ceil(FRAME_BYTES_MAX / PAGE_SIZE) + 1;
-/** Room to read several frames of the largest size, or a full batch of small ones. Whole pages. */
+/** Room to read several frames of the largest size, or a full batch of small ones. A whole number of pages. */
 export const READ_BYTES = (Math.floor(READ_AND_SEGMENTS_BYTES / PAGE_SIZE) - SEGMENTS_PAGES) * PAGE_SIZE;
-/** Where segments of held frames are made, from READ_BYTES on (`CutFrames`). */
+/** Segments of pending frames lie between READ_BYTES and here (`CutFrames`). */
 export const SEGMENTS_END = READ_AND_SEGMENTS_BYTES;
 export const TO_GUEST_ARENA_BYTES = READ_AND_SEGMENTS_BYTES + SPILL_BYTES;
 

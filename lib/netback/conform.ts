@@ -16,7 +16,7 @@ const { TCP_CHECKSUM_OFFSET } = checksum;
 
 /** The first byte of the IP header of an untagged frame; its high half is the version. */
 const VERSION_AT = 14;
-/** A segment size of a few bytes makes tens of thousands of frames of one. Linux's TCP sends no less than 48 bytes (TCP_MIN_SND_MSS). */
+/** Bounds what a segment size of a few bytes costs. Linux's TCP sends segments of at least 48 bytes (TCP_MIN_SND_MSS). */
 export const SEGMENTS_MAX = 2048;
 
 /** What a guest takes of what its backend could leave to it. */
@@ -47,10 +47,10 @@ export function takesOf(settings: FrontendSettings): Takes {
 }
 
 /**
- * Makes frames that were read such as netif can express them and the guest can take them. netif has no csum_start: a frontend
- * finds the checksum by itself, and drops the frame where it does not. So a partial checksum and GSO go to the guest only if its
- * TCP or UDP header, found as Linux's netfront finds it, is where csum_start says. All other checksums are completed here, and all
- * other GSO frames are marked to be delivered as segments (`CutFrames`), whichever port or hook they come from.
+ * Changes frames that were read so that netif can express them and the guest can take them. netif has no csum_start: a frontend
+ * finds the checksum by itself, and drops a frame in which it finds none. So a partial checksum or GSO goes to the guest only if
+ * csum_start names the TCP or UDP header that Linux's netfront finds. `run` completes all other checksums, and marks all other GSO
+ * frames for delivery as segments (`CutFrames`), whatever port or hook they come from.
  */
 export class Conform {
   readonly #takes: Takes;
@@ -66,7 +66,7 @@ export class Conform {
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
-      // The port's own words; they are the held frame's from now on.
+      // So far the port used these words; from now on they belong to the pending frame.
       block[at + FRAME_FIRST_OP] = 0;
       block[at + FRAME_STATUS] = 0;
       if (bytes === 0) continue;
@@ -83,7 +83,7 @@ export class Conform {
           continue;
         }
       }
-      // Its headers contradict what is to be done with it.
+      // Its headers contradict its offload.
       block[at + FRAME_LENGTH] = 0;
       counters.dropped++;
     }
@@ -95,8 +95,8 @@ export class Conform {
   }
 
   /**
-   * ECN, which netif cannot express, means that only the first segment has CWR (linux/virtio_net.h): a network card of the guest's
-   * that does not know might repeat it. So `kind` must be one of netif's, without that bit.
+   * Tells whether the guest can take a GSO frame whole. `kind` must be one of netif's, without VNET_GSO_ECN: that bit means that only
+   * the first segment has CWR (linux/virtio_net.h), and a guest that segments without knowing it may repeat CWR.
    */
   #takesGso(frames: FrameBatch, offset: number, bytes: number, kind: number): boolean {
     const { arena } = frames;
@@ -106,7 +106,7 @@ export class Conform {
     const where = locate(frames, offset, bytes);
     if (where >>> 16 !== TCP_CHECKSUM_OFFSET || isIpv6(frames, offset) !== (kind === VNET_GSO_TCPV6))
       return false;
-    // Without a partial checksum netfront makes one itself.
+    // For a GSO frame with a complete checksum netfront makes the partial one itself.
     const isPartial = (vnetWord(arena.u32, offset, 0) & VNET_FLAG_NEEDS_CSUM) !== 0;
     if (isPartial && where !== placeOf(frames, offset)) return false;
     return tcpHeaderEnd(arena.bytes, offset, bytes, where & 0xffff) !== 0;
@@ -125,17 +125,17 @@ function locate({ arena }: FrameBatch, offset: number, bytes: number): number {
   );
 }
 
-/** @returns what the vnet header says of it, likewise. */
+/** @returns where the vnet header has the checksum: csumStart | csumOffset << 16. */
 function placeOf({ arena }: FrameBatch, offset: number): number {
   return (vnetWord(arena.u32, offset, 1) >>> 16) | (vnetWord(arena.u32, offset, 2) << 16);
 }
 
-/** Of a frame whose checksum a frontend finds. */
+/** Tells the IP version of a frame whose checksum a frontend finds. */
 function isIpv6({ arena }: FrameBatch, offset: number): boolean {
   return arena.bytes[offset + VERSION_AT] >>> 4 === 6;
 }
 
-/** @returns false if the frame has no such checksum. */
+/** Completes the checksum. @returns false if its place is not in the frame. */
 function complete({ arena }: FrameBatch, offset: number, length: number): boolean {
   const words = arena.u32;
   const csumStart = vnetWord(words, offset, 1) >>> 16;

@@ -29,7 +29,7 @@ export interface ConnectionParts {
   readonly port: Port;
   /** Takes the port's link up or down. @returns whether it is so now. */
   readonly setLink: (up: boolean) => boolean;
-  /** What waits in the port was sent to this connection, as this process knows. */
+  /** This process knows that the frames in the port were sent to this connection. */
   readonly isKnown: boolean;
   readonly journals: ConnectionJournals;
   readonly payload: PayloadMode;
@@ -151,8 +151,8 @@ export class Connection {
   }
 
   /**
-   * Begins to move frames. What was sent to the port before the guest connected is dropped first: it was for nobody, or for the guest's
-   * connection before.
+   * Begins to move frames. Before that it drops the frames that were sent to the port before this connection: to no guest, or to the
+   * guest's previous connection.
    */
   start(): void {
     const { journals, isKnown } = this.#parts;

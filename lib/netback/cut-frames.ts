@@ -13,14 +13,14 @@ import { planOf, writeVnet } from './offload.js';
 const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FrameBatch } = ports;
 const { VNET_FLAG_DATA_VALID, VNET_HEADER_BYTES } = ports;
 
-/** Segments lie at multiples of this, or at a page's beginning: what goes into one page of the guest's is in one of ours. */
+/** Segments lie at multiples of this, or at the beginning of a page, so that a page of the guest's gets its bytes from one of ours. */
 const ALIGN = 64;
 const NO_ROOM = 0;
 
 /**
- * The segments of held frames that the guest cannot take whole. A held frame stays as it was read, in the journal, until the guest
- * has all of its segments: these are made in the arena when there are buffers for them, and the journal has how many the guest has.
- * So a stop loses and repeats none, and a kill repeats those of one batch at most.
+ * Makes the segments of pending frames that the guest cannot take whole. Such a frame stays in the journal as it was read until the
+ * guest has all of its segments. They are made in the arena when the guest has buffers for them, and the journal counts those that the
+ * guest has. So a stop loses and repeats none, and a kill repeats those of one batch at most.
  */
 export class CutFrames implements Deliverable {
   /** The segments that were made last. */
@@ -35,12 +35,12 @@ export class CutFrames implements Deliverable {
     this.#capabilities = capabilities;
   }
 
-  /** How many segments the frame has that was filled in last. */
+  /** How many segments the frame of the last `fill` or `nextSlots` has. */
   get count(): number {
     return this.#segments.count;
   }
 
-  /** Slots that the next segment of a held frame takes; 0 for a frame that cannot be cut. */
+  /** @returns how many slots the next segment of a pending frame takes; 0 for a frame that cannot be cut. */
   nextSlots(held: Held, index: number): number {
     const done = held.segmentsDone(index);
     if (!this.#plan(held, index) || done >= this.#segments.count) return 0;
@@ -49,7 +49,7 @@ export class CutFrames implements Deliverable {
   }
 
   /**
-   * Makes the next segments of a held frame, `most` at most.
+   * Makes the next segments of a pending frame, at most `most`.
    * @returns how many; 0 if the frame cannot be cut.
    */
   fill(held: Held, index: number, most: number): number {
@@ -84,7 +84,7 @@ export class CutFrames implements Deliverable {
   }
 }
 
-/** @returns where a segment goes that begins at or behind `cursor`, with its vnet header in front; or NO_ROOM. */
+/** @returns where the next segment begins, so that its vnet header fits between `cursor` and it; or NO_ROOM. */
 function placeOf(cursor: number, bytes: number): number {
   const least = cursor + VNET_HEADER_BYTES;
   const aligned = (least + ALIGN - 1) & -ALIGN;
@@ -93,7 +93,7 @@ function placeOf(cursor: number, bytes: number): number {
   return offset + bytes <= SEGMENTS_END ? offset : NO_ROOM;
 }
 
-/** Whether no held frame lies where segments are made. An earlier vifd read frames up to SEGMENTS_END; they are in its journal. */
+/** Tells whether no pending frame lies where segments are made: the journal of an earlier vifd may have frames up to SEGMENTS_END. */
 function isFree({ frames, next }: Held): boolean {
   const { block, count } = frames;
   for (let i = next; i < count; i++) {

@@ -19,18 +19,18 @@ const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
-/** Frames with what the guest is told of their hashes. */
+/** Frames, and the hashes that go to the guest with them. */
 export interface Deliverable {
   readonly frames: FrameBatch;
-  /** By frame: HASH_TYPE_* of which the guest is told, or 0, and the hash. */
+  /** By frame: HASH_TYPE_* of the hash that the guest gets, or 0, and the hash. */
   readonly hashTypes: Uint8Array;
   readonly hashValues: Uint32Array;
 }
 
-/** undefined: the guest has the frames. stop: it has them, and broke the protocol. fault: the host's call failed; nothing was taken. */
+/** undefined: the guest has the frames. stop: the guest has them, and broke the protocol. fault: the host's call failed, and the guest has none. */
 export type Delivered = { readonly stop: string } | { readonly fault: VifdError } | undefined;
 
-/** Whether the slots were taken and responded to. */
+/** Tells whether the frames left the queue: the ring has their responses. */
 export function isTaken(ended: Delivered | unknown): boolean {
   return ended === undefined || (typeof ended === 'object' && ended !== null && 'stop' in ended);
 }
@@ -92,7 +92,7 @@ export class Delivery {
     if (bytes === 0) return 0;
     const { scatterGather, xdpHeadroom } = this.#capabilities;
     const gso = rxGsoOf(arena.u32, block[at + FRAME_OFFSET]);
-    // A guest without scatter-gather takes one page a frame, extras aside; a GSO kind without a name cannot be told to it.
+    // A guest without scatter-gather takes one page a frame, extras aside; netif has no name for some GSO kinds.
     if (gso < 0 || (!scatterGather && rxPagesNeeded(bytes, xdpHeadroom) > 1)) {
       block[at + FRAME_LENGTH] = 0;
       this.#counters.dropped++;
@@ -102,8 +102,8 @@ export class Delivery {
   }
 
   /**
-   * Delivers frames [first, end) of `batch`, which take `used` slots; the ring has them.
-   * @param firstKept of the held frames, from then on.
+   * Delivers frames [first, end) of `batch`, which take `used` slots that the ring has.
+   * @param firstKept index of the first pending frame after that, for the ring's log.
    */
   run(
     batch: Deliverable,
@@ -118,7 +118,7 @@ export class Delivery {
     if (this.#payload === 'copy') this.#grants.copyToGuest();
     else this.#grants.mapToGuest();
     const { ops } = this.#grants;
-    // Nothing was taken: the frames stay held.
+    // The frames stay pending.
     if (ops[OPS_ERRNO] !== 0) return { fault: batchFault('Putting frames into the guest', ops[OPS_ERRNO]) };
     this.#ring.take(used);
     const counters = this.#counters;
@@ -130,7 +130,7 @@ export class Delivery {
     return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
   }
 
-  /** Writes an operation for each page of frames [first, end), and the responses for when all goes well. */
+  /** Writes an operation for each page of frames [first, end), and responses that are right if no operation fails. */
   #describe({ frames: batch, hashTypes, hashValues }: Deliverable, first: number, end: number): void {
     const { arena, block } = batch;
     const words = arena.u32;
@@ -170,7 +170,7 @@ export class Delivery {
     this.#describedBytes = sum;
   }
 
-  /** Answers those of frames [first, end) with an error that could not be delivered. @returns a reason to stop, or undefined. */
+  /** Responds with an error for each of frames [first, end) that had a failed operation. @returns a reason to stop, or undefined. */
   #refuseFailed({ frames, hashTypes }: Deliverable, first: number, end: number): string | undefined {
     const { arena, block } = frames;
     const headroom = this.#capabilities.xdpHeadroom;
@@ -193,7 +193,7 @@ export class Delivery {
     return reason;
   }
 
-  /** Takes back what `#describe` said of a frame. */
+  /** Replaces the responses that `#describe` wrote for a frame, and uncounts it. */
   #refuse(first: number, slots: number, bytes: number): void {
     for (let slot = first; slot < first + slots; slot++) {
       refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
@@ -203,7 +203,7 @@ export class Delivery {
     this.#counters.bytes -= bytes;
   }
 
-  /** The first status among `count` operations that is not 0. */
+  /** @returns the first status among `count` operations that is not 0; 0 if none is. */
   #worstStatus(first: number, count: number): number {
     const ops = this.#grants.ops;
     for (let op = first; op < first + count; op++) {

@@ -1,7 +1,7 @@
 import { AtMost } from '../at-most.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
 import type { Clock, Store } from '../xen/types.js';
-import { isRemoved } from './removed.js';
+import { isRemoved } from './removed-node.js';
 import type { VifAddress, VifId } from './types.js';
 
 /** The address and path of a vif's node, whether or not it is there. */
@@ -23,8 +23,9 @@ export interface DirectoryParts {
   readonly domid: number;
   readonly clock: Clock;
   /**
-   * Serves the vif at a place, if there is one. Never rejects. @param connectedOnly does not serve, and returns 'waiting'.
-   * @param changed whether the node changed since this call.
+   * Serves the vif at a place, if there is one. Never rejects.
+   * @param connectedOnly leaves alone a vif that is not Connected, and returns 'waiting' for it.
+   * @param changed tells whether the node changed since this call.
    */
   readonly admit: (place: VifPlace, connectedOnly: boolean, changed: () => boolean) => Promise<Admission>;
 }

@@ -62,9 +62,9 @@ export function layOutFromGuest(
 }
 
 /**
- * Says how many bytes of each operation are copied into the arena: all, or, where the port writes out of the guest's pages
- * (`headersOnly`), the first HEADERS_BYTES of each frame. A frame's headers may be spread over any number of slots (XSA-423),
- * and lie in the arena in one piece.
+ * Writes how many bytes of each operation are copied into the arena: all, or, where the port writes out of the guest's pages
+ * (`headersOnly`), only those of the first HEADERS_BYTES of each frame. A frame's headers may lie in any number of slots (XSA-423);
+ * in the arena they lie in one piece.
  */
 export function layOutHeads(
   parsed: TxFrames,

@@ -35,7 +35,7 @@ const TURN_BATCHES = 8;
 export class FromGuest {
   readonly frames: FrameBatch;
   readonly grants: GrantBatch;
-  /** For frames with long headers, where pages are mapped. */
+  /** Copies frames with long headers; only where pages are mapped. */
   readonly #whole: WholeFrames | undefined;
   readonly #ring: BackRing;
   readonly #payload: PayloadMode;
@@ -96,7 +96,7 @@ export class FromGuest {
     this.#share = parts.share;
   }
 
-  /** To be disposed of when the pump has ended. */
+  /** The batches that the owner disposes of when the pump has ended. */
   get batches(): GrantBatch[] {
     return this.#whole === undefined ? [this.grants] : [this.grants, this.#whole.batch];
   }
@@ -259,7 +259,7 @@ export class FromGuest {
         if (this.#describeFrame(i, block[at + FRAME_LENGTH])) continue;
       } else {
         if (this.#describeFrame(i, HEADERS_BYTES)) continue;
-        // Its headers contradict its offloads, or there are more of them.
+        // Its headers contradict its offloads, or are longer than what was copied.
         const errno = this.#copyWhole(i);
         if (errno !== 0) {
           this.grants.ops[OPS_ERRNO] = errno;
@@ -304,7 +304,7 @@ export class FromGuest {
     return describeFromGuest(arena, offset, parsed.size(index), readable, flags, parsed.gso(index));
   }
 
-  /** Copies the rest of a frame of which the port was to write out of pages. @returns an errno of the host's; 0 for none. */
+  /** Copies a whole frame that the port was to write out of the guest's pages. @returns an errno of the host's, or 0. */
   #copyWhole(index: number): number {
     const { block } = this.frames;
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;

@@ -14,7 +14,9 @@ const { PAGE_SIZE } = xen;
 
 /** The word of the block's header that ports leave alone: how many of the frames may be another queue's. */
 const UNSORTED = FRAMES_HEADER_WORDS - 1;
-/** In FRAME_FIRST_OP, which ports write 0 into: the frame is delivered as segments. FRAME_STATUS has how many of them the guest has. */
+/**
+ * In FRAME_FIRST_OP, into which ports write 0: the guest gets the frame as segments. FRAME_STATUS counts those that the guest has.
+ */
 export const CUT = 1;
 /** `#end` was not looked for in this batch. */
 const UNKNOWN = -1;
@@ -113,17 +115,17 @@ export class Held {
     return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] === 0;
   }
 
-  /** The frame is delivered as segments. */
+  /** Tells whether the guest gets the frame as segments. */
   isCut(index: number): boolean {
     return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_FIRST_OP] === CUT;
   }
 
-  /** How many segments of the frame the guest has. */
+  /** @returns how many segments of the frame the guest has. */
   segmentsDone(index: number): number {
     return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS];
   }
 
-  /** The guest has so many segments of the frame: what a life that is killed before this store has delivered comes again. */
+  /** Records how many segments of the frame the guest has. After a kill before this store the next process delivers the last ones again. */
   deliveredSegments(index: number, count: number): void {
     Atomics.store(this.frames.block, FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS, count);
     this.#afterStore?.();

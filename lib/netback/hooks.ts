@@ -14,8 +14,8 @@ import {
 } from '../ports/types.js';
 import type { Clock } from '../xen/types.js';
 import type { FlowCounters } from './counters.js';
+import { moveOffload } from './moved-offload.js';
 import { vnetWord } from './offload.js';
-import { moveOffload } from './replaced.js';
 import type { Direction, FlowHash, Frame, FrameHook, HashedOver, Offload } from './types.js';
 import { CheckedHook, frameLength, longFault } from './verdicts.js';
 

@@ -19,7 +19,7 @@ export interface NetbackOptions {
   readonly xen: Xen;
   /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
-  /** Removes what an earlier process has left of the port of a vif that has gone, where ports outlive their process. */
+  /** Removes the port that an earlier process left of a vif that is gone. Give it where ports outlive their process. */
   readonly removeLeftPort?: (vif: VifId) => void | Promise<void>;
   /**
    * Which vifs of this domain to serve; default all. Asked when a vif is found, and again (`serving`) when its node changed
@@ -318,13 +318,13 @@ export class Netback implements AsyncDisposable {
     this.#goneDomains.delete(domid);
     const node = await VifNode.find(xen.store, path, place);
     if (node === undefined) return 'none';
-    // A toolstack is still writing it: this function is called again.
+    // A toolstack is still writing the node: the directory calls this function again.
     if (changed()) return 'waiting';
     if (connectedOnly && !node.wasConnected) return 'waiting';
     if (!(await this.#accepts(node.info, false)) || this.#closing !== undefined) return 'refused';
     const vif = this.#create(node);
     this.#vifs.set(id, vif);
-    // What changed since the node was read leads to another look, and call of `accept`.
+    // If the node changed since it was read, vifd looks again and calls `accept` again.
     await (changed() ? vif.poke() : vif.begin());
     return 'served';
   }

@@ -24,7 +24,7 @@ export function isOfBackend(key: string): boolean {
 
 /** Without copying nothing works; page flipping is gone from every backend, and an earlier one may have left its key. */
 const FIXED = { 'feature-rx-copy': '1', 'feature-rx-flip': '0' };
-/** Every backend offers it, since no guest is served without: a node without it has been offered by none. */
+/** Every backend offers this key, since no guest can be served without: in a node without it no backend has made its offer. */
 export const OFFER_KEY = 'feature-rx-copy';
 
 /** What a connected guest can be seen not to use. Of all else it may send what it was offered, and does not say so. */

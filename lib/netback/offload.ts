@@ -19,7 +19,7 @@ const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED, TX_FLAG_CSUM_BLANK, TX_FLAG_
  * [flags u8, gso_type u8, hdr_len u16] [gso_size u16, csum_start u16] [csum_offset u16, num_buffers u16].
  */
 
-/** Bytes of headers that must be readable for `describeFromGuest`. */
+/** How many bytes of a frame must be readable for `describeFromGuest`. */
 export const { HEADERS_BYTES } = headers;
 
 /** The network header of the frame that `locateUsualChecksum` finds. */
@@ -66,7 +66,7 @@ export function describeFromGuest(
     if (headersEnd === 0) return false;
     // Segmentation rewrites checksums and needs the partial one to begin with, as Linux's netback restores it.
     if ((flags & TX_FLAG_CSUM_BLANK) === 0) writePseudoChecksum(bytes, offset, where, size);
-    // What is one segment is no GSO frame: Linux takes it so too (virtio_net_hdr_to_skb), and refuses some of these sizes.
+    // A frame of one segment needs no GSO: Linux drops the GSO too (virtio_net_hdr_to_skb), and refuses some of these sizes.
     if (size - headersEnd > gso >>> 16) {
       const hasCwr = (bytes[offset + csumStart + TCP_FLAGS] & TCP_CWR) !== 0;
       kind = (isTcpv4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6) | (hasCwr ? VNET_GSO_ECN : 0);
@@ -126,8 +126,8 @@ export function rxGsoOf(words: Uint32Array, offset: number): number {
 }
 
 /**
- * How a GSO frame that lies behind its vnet header is cut: TCP, or UDP of linux/virtio_net.h's GSO_UDP_L4.
- * @returns false if it cannot be: `segments` says nothing then.
+ * Plans the segments of a GSO frame that lies behind its vnet header: of TCP, or of UDP with GSO_UDP_L4 (linux/virtio_net.h).
+ * @returns false if the frame cannot be cut; `segments` has no plan then.
  */
 export function planOf(segments: Segments, arena: Arena, offset: number, length: number): boolean {
   const words = arena.u32;

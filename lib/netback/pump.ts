@@ -27,7 +27,7 @@ export function batchFault(what: string, errno: number): VifdError {
 const EAGAIN = constants.errno.EAGAIN;
 /** Linux's tun refuses a frame whose vnet header contradicts it. */
 const EINVAL = constants.errno.EINVAL;
-/** Nobody is at the port's other end, as where no cable is plugged in. */
+/** The port's other end has no receiver, as a network card without a cable. */
 const ENOTCONN = constants.errno.ENOTCONN;
 /** Of a tap whose device was deleted; libuv, and so Node, has no name for it. */
 const EBADFD = 77;

@@ -126,7 +126,7 @@ export class Queue {
     this.#fromGuest.hurry();
   }
 
-  /** Drops the frames that wait in the port, and counts them. No hook sees them. Before `start`. */
+  /** Drops the frames that wait in the port, and counts them. No hook sees them. Call it before `start`. */
   dropOld(): void {
     this.#dropOld();
   }
@@ -252,8 +252,8 @@ export class Queue {
 }
 
 /**
- * A tap's queue holds 2,048 frames (ports/tap-limit.ts), a read takes one at least. What a port of somebody's own has beyond that many
- * reads, or gets meanwhile, is delivered.
+ * How many reads `dropOld` makes at most. A tap's queue holds 2,048 frames (ports/tap-limit.ts), and a read takes at least one. Frames that
+ * a port of an embedder's own has after these reads, or gets meanwhile, go to the guest.
  */
 const OLD_READS_MAX = 4096;
 

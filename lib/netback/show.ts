@@ -21,7 +21,7 @@ export interface VifDetails extends VifInfo {
   /** What is wrong now, for no fault of the guest. */
   readonly faults: readonly Fault[];
   readonly port: string | undefined;
-  /** Whether the host's side has a carrier: up while a guest is connected that takes frames. Undefined where the port has no link. */
+  /** `up` if the host's side has a carrier, as it has while a guest is connected that takes frames. Undefined where the port has no link. */
   readonly link: 'up' | 'down' | undefined;
   /** Frames for the guest that the port dropped before they could be read; `stats` includes them, no queue's counters do. */
   readonly portDropped: number;

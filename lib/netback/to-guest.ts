@@ -249,15 +249,15 @@ export class ToGuest implements Steered {
     if (frames.arena.bytes.length === 0) this.counters.dropped += read;
   }
 
-  /** Slots that held frame `index` takes, or its next segment; 0 for one that is not to be delivered. */
+  /** @returns how many slots pending frame `index`, or its next segment, takes; 0 for a frame that is not delivered. */
   #slotsOf(index: number): number {
     const { held } = this;
     return held.isCut(index) ? this.#cuts.nextSlots(held, index) : this.#delivery.slotsOf(held, index);
   }
 
   /**
-   * Delivers the held frames that `slots` slots have room for, up to the first that is delivered as segments.
-   * @returns how the turn ends; undefined: it goes on.
+   * Delivers the pending frames for which `slots` slots have room, up to the first that the guest gets as segments.
+   * @returns how the turn ends; undefined: it continues.
    */
   #deliver(slots: number, notify: () => void): PumpResult | undefined {
     const { held } = this;
@@ -267,7 +267,7 @@ export class ToGuest implements Steered {
     return this.#pass(held, first, end, end, notify);
   }
 
-  /** Delivers those of the next held frame's segments that `slots` slots have room for. It is held until the guest has them all. */
+  /** Delivers those segments of the next pending frame for which `slots` slots have room. The frame is pending until the guest has them all. */
   #deliverSegments(slots: number, notify: () => void): PumpResult | undefined {
     const { held } = this;
     const cuts = this.#cuts;
@@ -276,7 +276,7 @@ export class ToGuest implements Steered {
     const made = cuts.fill(held, index, slots);
     const end = this.#delivery.fit(cuts, 0, slots);
     if (made === 0) {
-      // Its headers contradict it: a journal was spoilt.
+      // A frame that `Conform` has marked can be cut: the journal is damaged.
       this.counters.dropped++;
       held.remove(index);
     }
@@ -297,7 +297,7 @@ export class ToGuest implements Steered {
     const { used } = this.#delivery;
     const firstKept = next < this.frames.count ? next : NONE_KEPT;
     if (used === 0) {
-      // Nothing but frames that are not to be delivered.
+      // None of these frames is delivered.
       this.held.next = next;
       if (firstKept === NONE_KEPT) this.#ring.keepNone();
       return undefined;

@@ -51,7 +51,7 @@ export interface Offload {
   /** Offsets in the frame of where a partial checksum begins and where its result goes; 0, 0 for none. */
   readonly csumStart: number;
   readonly csumOffset: number;
-  /** udp: only of frames that a port of your own gives with VNET_GSO_UDP_L4. */
+  /** `udp`: only for frames that a port of your own gives with VNET_GSO_UDP_L4. */
   readonly gsoType: 'none' | 'tcp4' | 'tcp6' | 'udp';
   readonly gsoSize: number;
 }
@@ -78,9 +78,9 @@ export interface Frame {
 
 /**
  * Runs inline on the data path, in order of registration. A returned array (14 bytes to 64 KiB, not shared or resizable)
- * replaces the frame's bytes and keeps its offload, which moves with the TCP or UDP header (a hook may add a tag or a tunnel);
- * a frame in which that header is found no more has none, and the hook completes its checksum. A hook that throws, or returns anything else, a promise too, drops the
- * frame: `Flow.hookErrors` counts these, and the netback's `error` reports them (ERR_HOOK), once for each kind.
+ * replaces the frame's bytes and keeps its offload, which moves with the TCP or UDP header (a hook may add a tag or a tunnel). If the array
+ * does not have that header, the frame loses its offload, and the hook must complete its checksum. A hook that throws, or returns anything
+ * else, a promise too, drops the frame: `Flow.hookErrors` counts these, and the netback's `error` reports them (ERR_HOOK), once for each kind.
  */
 export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array;
 

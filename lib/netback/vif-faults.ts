@@ -5,7 +5,7 @@ import type { VifId } from './types.js';
 import type { VifSight } from './vif-node.js';
 import { named } from './vif-parts.js';
 
-/** What is wrong with a vif now, and what is wrong of that which others wrote into its nodes. */
+/** The present faults of a vif. Judges what the hotplug script, the guest and the toolstack wrote into its nodes. */
 export class VifFaults extends Faults {
   readonly #id: VifId;
 
@@ -14,25 +14,25 @@ export class VifFaults extends Faults {
     this.#id = id;
   }
 
-  /** @returns what was thrown as an error whose message names the vif. */
+  /** @returns an error whose message names the vif and has that of `thrown`. */
   named(thrown: unknown): VifdError {
     return named(this.#id, thrown);
   }
 
-  /** Begins a fault, or ends it where there is no message. */
+  /** Begins the fault `kind`; ends it if there is no message. */
   heed(kind: string, code: VifdErrorCode, message: string | undefined): void {
     if (message === undefined) this.end(kind);
     else this.begin(kind, new VifdError(code, `${this.#id}: ${message}`, { vif: this.#id }));
   }
 
-  /** What the hotplug script and the guest reported. */
+  /** Begins or ends the faults of the hotplug script and of the guest's state. */
   heedSight({ hotplugError, strange }: VifSight): void {
     const failed = hotplugError === undefined ? undefined : `the hotplug script failed: ${hotplugError}`;
     this.heed('hotplug', 'ERR_STATE', failed);
     this.heed('state', 'ERR_PROTOCOL', strange);
   }
 
-  /** @returns the toolstack's rate; undefined: no limit, since there is none or it cannot be read. */
+  /** Begins or ends the fault of an unreadable `rate`. @returns the toolstack's rate; undefined: no limit, as none or an unreadable one was given. */
   rateOf(text: string | undefined): Rate | undefined {
     const rate = parseRate(text);
     const wrong = rate !== undefined && 'wrong' in rate;

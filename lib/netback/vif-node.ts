@@ -4,7 +4,7 @@ import type { Store, StoreView, StoreWatch } from '../xen/types.js';
 import { FRONTEND_KEYS, type Handshake, MULTICAST_KEY } from './handshake.js';
 import { KnownKeys } from './known-keys.js';
 import { isOfBackend, OFFER_KEY, type Offer, readServable } from './offer.js';
-import { isDenied, isRemoved } from './removed.js';
+import { isDenied, isRemoved } from './removed-node.js';
 import type { VifAddress, VifInfo } from './types.js';
 import { watchFrom } from './watch-from.js';
 
@@ -27,7 +27,7 @@ export interface VifSight {
   readonly online: boolean;
   /** The toolstack names a hotplug script, which sets the interface up. */
   readonly hasScript: boolean;
-  /** The hotplug script is done, or none is waited for (`Hotplug`). */
+  /** vifd need not wait for a hotplug script (any more): see `Hotplug`. */
   readonly plugged: boolean;
   readonly hotplugError: string | undefined;
   /** What the toolstack allows the guest to send; see `parseRate`. */
@@ -50,7 +50,7 @@ const WATCHED_KEYS = ['state', MULTICAST_KEY];
 /** The guest's states in which it waits for Connected. */
 const CONNECTING: ReadonlySet<XenbusState> = new Set([XenbusState.Initialised, XenbusState.Connected]);
 
-/** What is read of a node when it is found. */
+/** The keys of a node that are read when it is found. */
 const INFO_KEYS = ['frontend', 'mac', 'bridge', 'mtu', 'state'] as const;
 
 /** A vif's nodes in the store: reading them as one picture, again only where they changed, and writing our state. */
@@ -67,7 +67,7 @@ export class VifNode {
   #info: VifInfo;
   /** Our state, as it was read or written last. */
   #own: string | undefined;
-  /** The store was away, or the node is missing: a node that is there again is the same vif. */
+  /** The store was away, or the node is missing: a node that the next look finds is the same vif. */
   #expected = false;
   readonly #watches = new Map<string, StoreWatch>();
   #closed = false;
@@ -90,7 +90,7 @@ export class VifNode {
   }
 
   /**
-   * What was read stays known for the first look: a change meanwhile must lead to another call.
+   * Reads the node. The first look uses what was read, so the caller must call again after a change meanwhile.
    * @returns undefined when the node is not (yet, or any more) a vif.
    */
   static async find(store: Store, path: string, address: VifAddress): Promise<VifNode | undefined> {
@@ -108,12 +108,12 @@ export class VifNode {
     return new VifNode(store, known, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
   }
 
-  /** As the last look has read it: a toolstack may write the keys one by one. */
+  /** What the last look read: a toolstack may write the keys one by one. */
   get info(): VifInfo {
     return this.#info;
   }
 
-  /** The store was away: a node that is there again, even if it was made anew, is the same vif. */
+  /** Call it when the store is back: a node that is there then is the same vif, even if it was made anew. */
   storeReturned(): void {
     this.#expected = true;
   }
@@ -134,7 +134,7 @@ export class VifNode {
     const frontendChanged = isIn(`${this.frontendPath}/state`, changed);
     // A guest has other rings only after it has changed its state: its keys are read once for each change of that.
     if (frontendChanged) this.forgetGuest();
-    // The MAC is for show alone: it is read again only where there was none yet.
+    // Only `vifd show` and hooks use the MAC: a later change leads to no look.
     if (changed === `${this.path}/mac` && this.#info.mac !== '') return 'nothing';
     const known = this.#known.forget(changed) || frontendChanged;
     if (frontendChanged || changed === `${this.path}/online`) this.#forgetStates();
@@ -154,7 +154,7 @@ export class VifNode {
     this.#known.forget(this.frontendPath);
   }
 
-  /** @returns undefined when the node is gone, or is another vif's by now. */
+  /** @returns undefined when the node is gone, or belongs to another vif by now. */
   async look(): Promise<VifSight | undefined> {
     try {
       return await this.#look();
@@ -202,8 +202,8 @@ export class VifNode {
   }
 
   /**
-   * Whether another vif has taken the place of this one between two looks: a toolstack makes each node with Initialising, and what was
-   * offered went with the node before. An administrator may write Initialising too, and the offer stays then.
+   * Tells whether another vif took the place of this one between two looks. A toolstack makes each node with Initialising, and without
+   * the offer that the old node had. Where an administrator writes Initialising, the offer stays.
    */
   async #isAnother(own: XenbusState): Promise<boolean> {
     if (own !== XenbusState.Initialising || this.#own === undefined) return false;
@@ -236,7 +236,7 @@ export class VifNode {
   }
 
   /**
-   * Watches what a connected guest may change, unless it is watched. Resolves then: a read from then on misses nothing.
+   * Watches what a connected guest may change, if that is not watched yet. Once it resolves, a read misses no change.
    * @throws VifdError ERR_STORE, with E2BIG for the quota of watches; watches that were made stay, and the next call makes the others.
    */
   async watch(onChange: (path: string) => void): Promise<void> {
@@ -260,8 +260,8 @@ export class VifNode {
   }
 
   /**
-   * Writes our state. @param seen given, only if our state is still that of this look: a toolstack may have asked for the vif's end
-   * meanwhile, or made the node anew, and its event leads to another look.
+   * Writes our state. @param seen if given, writes only while our state is still that of this look: a toolstack may have asked for the
+   * vif's end meanwhile, or made the node anew; its event leads to another look.
    */
   async setState(state: XenbusState, seen?: VifSight): Promise<void> {
     if (await this.#change((view) => view.write(`${this.path}/state`, `${state}`), seen))
@@ -270,7 +270,7 @@ export class VifNode {
 
   /**
    * Writes the offer and InitWait in one transaction. Does not write InitWait again where it is: guests watch our state.
-   * @returns false where our state is not that of this look any more.
+   * @returns false if our state is no longer that of this look; then nothing is written.
    */
   async advertise(offer: Offer, queues: number, seen: VifSight): Promise<boolean> {
     const written = await this.#change(async (view) => {
@@ -303,15 +303,15 @@ export class VifNode {
 }
 
 /**
- * Whether a hotplug script is waited for before our state becomes Connected, by the key `hotplug-status`, as in Linux's netback
- * (connect and hotplug_status_changed in xenbus.c, with commit 2afeec08ab5c of 2021). libxl writes it empty, and the script writes
- * `connected` or `error`. A key that is absent when the guest connects is not waited for: the netbacks of Linux 5.13 to 5.16 and of
- * XenServer delete it at the first connect. Once a script is waited for, a removal of the key does not end that.
+ * Decides by `hotplug-status` whether vifd waits for a hotplug script before it writes Connected, as Linux's netback does (connect and
+ * hotplug_status_changed in xenbus.c, with commit 2afeec08ab5c of 2021). libxl writes the key empty, and the script writes `connected` or
+ * `error`. vifd does not wait for a key that is absent when the guest connects: the netbacks of Linux 5.13 to 5.16 and of XenServer delete
+ * it at the first connection. A removal of the key while vifd waits does not end the wait.
  */
 class Hotplug {
   #awaited = false;
 
-  /** @param connecting the guest has connected, and our state is not Connected yet. */
+  /** @param connecting the guest has connected, and our state is not Connected yet. @returns whether vifd need not wait. */
   isDone(status: string | undefined, connecting: boolean): boolean {
     if (!connecting || status === 'connected') this.#awaited = false;
     else if (status !== undefined) this.#awaited = true;

@@ -15,9 +15,9 @@ export class VifPort {
   #port: Port | undefined;
   #opening: Promise<Port> | undefined;
   #following: Disposable | undefined;
-  /** As vifd has set it; undefined: not yet, or the port has no link. */
+  /** What vifd set last; undefined: nothing yet, or the port has no link. */
   #link: 'up' | 'down' | undefined;
-  /** Nothing that would outlive the process is left. */
+  /** Nothing of the port is left that would outlive the process. */
   #removed = false;
   /** Frames that earlier ports of this vif dropped. */
   #droppedBefore = 0;
@@ -40,14 +40,14 @@ export class VifPort {
     return { port: this.#port?.name, link: this.#link, portDropped: this.dropped };
   }
 
-  /** Takes the link of the port that is open up or down. @returns whether it is so now. */
+  /** Takes the open port's link up or down. @returns whether it is so now. */
   setLink(up: boolean): boolean {
     const done = this.#port?.setCarrier?.(up) === true;
     if (done) this.#link = up ? 'up' : 'down';
     return done;
   }
 
-  /** No guest is connected: what the host sends is for nobody. */
+  /** Takes the link down, since no guest is connected. */
   noGuest(): void {
     if (this.#link !== 'down') this.setLink(false);
   }
@@ -75,8 +75,8 @@ export class VifPort {
   }
 
   /**
-   * Takes away what would outlive the process: the vif is gone for good. A process that was killed while the vif was removed has
-   * left a port that this one may never have opened.
+   * Takes away what would outlive the process: the vif is gone for good. This includes a port that this process never opened, since a
+   * process that was killed during the removal left it.
    */
   async remove(): Promise<void> {
     const port = this.#forget();

@@ -38,7 +38,7 @@ export class Vif implements VifInfo {
   #offered = false;
   /** The node was seen since the store was connected to: from then on its absence is a removal. */
   #seen = true;
-  /** `accept` is to be called again: also after the first look, for a vif that is to be attached to once and released. */
+  /** The next look calls `accept`: also the first look, for a vif that vifd attaches to once and releases. */
   #doubted = true;
   #ended = false;
   #rateText: string | undefined;
@@ -157,7 +157,7 @@ export class Vif implements VifInfo {
     this.poke();
   }
 
-  /** Begins with what was read when the node was found. Resolves when that is done, or put off. */
+  /** Makes the first look, with what was read when the node was found. Resolves when it has acted, or has put that off. */
   begin(): Promise<void> {
     return this.#looks.poke();
   }

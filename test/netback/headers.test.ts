@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { HostCall } from '../../lib/xen/model/faults.js';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
 import { Random } from '../../lib/xen/model/random.js';
-import { type CutFrame, cutSlots, headersFrame, KINDS } from './cut-frames.js';
+import { type CutFrame, cutSlots, headersFrame, KINDS } from './cut-headers.js';
 import { modelMachine, simMachine, simMissing } from './machine.js';
 import { type RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';
@@ -38,7 +38,7 @@ async function begin(
   await world.start(payload, [guest]);
 }
 
-/** Sends the frame with each of the cuts. @returns the cuts with which not it, or not its offloads, reached the port. */
+/** Sends the frame with each of the cuts. @returns the cuts with which the frame or its offloads did not reach the port. */
 async function lost(frame: CutFrame, cuts: readonly (readonly number[])[], gsoBytes: number) {
   const bad: string[] = [];
   const most = Math.max(...cuts.map((ends) => ends.length)) + 2;
@@ -74,12 +74,12 @@ function kindOf(frame: CutFrame, gsoBytes: number): number {
   return gsoBytes === 0 ? 0 : frame.version === 4 ? 1 : 4;
 }
 
-/** Every cut, or each `step`th, from an empty first slot to some bytes behind the headers. */
+/** @returns every `step`th cut, from an empty first slot to some bytes behind the headers. */
 function singleCuts({ headersEnd }: CutFrame, step: number): number[][] {
   return Array.from({ length: Math.ceil((headersEnd + 20) / step) }, (_, i) => [i * step]);
 }
 
-/** Some of the pairs, and cuts into up to 19 slots, empty ones among them. */
+/** @returns some pairs of cuts, and cuts into up to 19 slots, some of them empty. */
 function severalCuts({ headersEnd }: CutFrame, seed: number): number[][] {
   const random = new Random(seed);
   const place = () => random.below(headersEnd + 20);

@@ -1,11 +1,11 @@
-/** Frames from a guest's slots, out of its pages into a tap, and through the kernel's bridge out of another tap. */
+/** Frames that go out of a guest's pages into a tap, over a bridge of the kernel, and out of another tap. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PayloadMode } from '../../lib/netback/types.js';
 import { tap } from '../../lib/ports/tap.js';
 import { type End, EVERYTHING, openEnd, type Received, receive } from '../ports/frames.js';
 import { arena, makeTap, withTaps } from '../tap-network.js';
-import { type CutFrame, cutSlots, headersFrame, KINDS } from './cut-frames.js';
+import { type CutFrame, cutSlots, headersFrame, KINDS } from './cut-headers.js';
 import { simMachine, simMissing } from './machine.js';
 import type { RawGuest, TxSlot } from './raw-guest.js';
 import { World } from './world.js';
@@ -25,7 +25,7 @@ async function begin(payload: PayloadMode): Promise<void> {
   await world.start(payload, [guest], { port });
 }
 
-/** Publishes the slots. @returns what comes out of the other tap: `count` frames, if they come. */
+/** Publishes the slots. @returns the frames that come out of the other tap, once there are `count` or time is up. */
 async function through(slots: readonly TxSlot[], count: number): Promise<Received[]> {
   const answered = guest.tx[2]!;
   guest.send(slots);
@@ -97,7 +97,7 @@ function tests(): void {
     expect(world.netback.vifs.get('vif7.0')!.stats.fromGuest).toMatchObject({ frames: 4, dropped: 0 });
   });
 
-  it('pass with empty slots whose grants are none', async () => {
+  it('pass with empty slots whose grants are invalid', async () => {
     await begin('map');
     const frame = headersFrame({ version: 4, protocol: 'udp', payload: 2000 });
     const slots = cutSlots(guest, frame, [0, 10, 10, 1000, 1000, 2042], 0).map((slot, i) =>

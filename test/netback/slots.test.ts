@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { TX_FLAG_CSUM_BLANK, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
-import { cutSlots, headersFrame } from './cut-frames.js';
+import { cutSlots, headersFrame } from './cut-headers.js';
 import { MACHINES, modelMachine } from './machine.js';
 import { RawControl } from './raw-control.js';
 import { type RawGuest, TestPort, type TxSlot } from './raw-guest.js';
@@ -57,7 +57,7 @@ describe.each(CASES)('slots of frames from the guest, %s', (_name, payload, writ
     return Uint8Array.from(Buffer.concat(pieces));
   }
 
-  /** Until all is answered, or the vif has stopped. */
+  /** Waits until all slots have responses, or the vif has stopped. */
   async function settle(): Promise<void> {
     await world.settle();
     const vif = world.netback.vifs.get(VIF)!;
@@ -263,7 +263,7 @@ describe.each(CASES)('slots of frames from the guest, %s', (_name, payload, writ
     expect([state(), statuses()]).toEqual(['connected', Array(slots.length + 2).fill(0)]);
   });
 
-  it('with bytes and a grant that is none are answered with an error, their frame alone, and stop the vif', async () => {
+  it('with bytes and an invalid grant cost their frame alone an error, and stop the vif', async () => {
     await begin();
     guest.send([
       { page: 1, size: 60, flags: MORE },

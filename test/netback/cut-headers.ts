@@ -1,4 +1,4 @@
-/** Frames whose headers are cut over slots: how guests may send them (XSA-423). */
+/** Frames from guests whose headers are cut over slots, as guests may send them (XSA-423). */
 import {
   EXTRA_TYPE_GSO,
   GSO_TYPE_TCPV4,
@@ -28,7 +28,7 @@ export interface CutFrame {
   readonly headersEnd: number;
 }
 
-/** A frame with the sum of the pseudo header for a checksum. */
+/** @returns a frame whose checksum is partial: the sum of the pseudo header. */
 export function headersFrame(headers: Headers): CutFrame {
   const {
     version,
@@ -80,7 +80,7 @@ function ipv4(bytes: Uint8Array, ip: number, ipBytes: number, protocol: number):
   return [ip + 12, ip + 20];
 }
 
-/** As `ipv4`. */
+/** @returns where the addresses are. */
 function ipv6(
   bytes: Uint8Array,
   ip: number,
@@ -141,7 +141,7 @@ export function cutSlots(
   const slots: TxSlot[] = [];
   let start = 0;
   for (const [i, end] of ends.entries()) {
-    // Anywhere in the page, and so that the last one ends with it.
+    // A slot may begin anywhere in its page; the last one ends with its page.
     const offset = i + 1 === ends.length ? 4096 - (end - start) : (i * 37) & 0x3fe;
     guest.pages.bytes.set(frame.bytes.subarray(start, end), (page + i) * 4096 + offset);
     const own = i === 0 ? TX_FLAG_CSUM_BLANK | (gsoBytes > 0 ? TX_FLAG_EXTRA_INFO : 0) : 0;

@@ -6,14 +6,14 @@ import { vnetWord, writeVnet } from './offload.js';
 const { VNET_FLAG_NEEDS_CSUM } = ports;
 const { locateChecksum, TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES } = checksum;
 
-/** A hook has made a new frame of this one, with a checksum of its own. */
+/** The new frame does not have the header of the old one: the hook made another frame, with a checksum of its own. */
 const NOWHERE = -1;
 
 /**
- * Keeps the offload with a frame whose bytes a hook replaces: csum_start moves with the TCP or UDP header, as when a hook adds or
- * removes a tag or a tunnel. A frame in which that header is not found has no offload any more.
- * @param offset of the frame, which still has its `before` bytes.
- * @param bytes what replaces them, `after` of them.
+ * Keeps the offload with a frame whose bytes a hook replaces: moves csum_start with the TCP or UDP header, as when the hook adds or
+ * removes a tag or a tunnel. Clears the offload of a frame in which that header is not found.
+ * @param offset of the frame, which still has its `before` old bytes.
+ * @param bytes the new bytes, `after` of them.
  */
 export function moveOffload(
   arena: Arena,
@@ -34,7 +34,7 @@ export function moveOffload(
     writeVnet(words, offset, 0, 0, 0);
     return;
   }
-  // hdr_len, which says where the payload begins, moves likewise.
+  // hdr_len, the offset of the payload, moves as far.
   const headers = first >>> 16 === 0 ? 0 : Math.max(0, (first >>> 16) + moved - csumStart);
   writeVnet(words, offset, (first & 0xffff) | (headers << 16), (second & 0xffff) | (moved << 16), third);
 }
