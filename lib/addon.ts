@@ -179,11 +179,11 @@ export interface NativeTap {
   /** -EINVAL of a kernel before Linux 5.0. */
   setCarrier(on: boolean): number;
   /**
-   * @returns which of the kernel's features are switched on by `ethtool -K`, a bit for each by its number; empty where it does not say, as
-   * of a device in another network namespace.
+   * @returns which of the kernel's features `ethtool -K` has switched on, a bit for each by its number; empty where the kernel does not
+   * report them, as for a device in another network namespace.
    */
   features(): Uint32Array;
-  /** Switches them as `features` had them. */
+  /** Switches the features on and off as `words`, which `features` returned, has them. @returns 0 or -errno. */
   setFeatures(words: Uint32Array): number;
   /**
    * Bounds the memory of the frames that wait in all queues of the device together, for `ms` from now on, by a BPF program
@@ -270,7 +270,7 @@ export interface NativeTapOptions {
   readonly mapped: unknown;
   /** TUN_F_* (linux/if_tun.h). */
   readonly offloads: number;
-  /** The same reader as an earlier process's. */
+  /** The reader is that of an earlier process. */
   readonly resumed: boolean;
   /** Complete partial checksums of frames that are read. */
   readonly completeV4: boolean;

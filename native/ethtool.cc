@@ -25,7 +25,7 @@ constexpr struct {
 };
 constexpr char kScatterGather[] = "tx-scatter-gather";
 
-// `command` begins with its number, and is answered in place. 0 or -errno.
+// `command` begins with its number, and the kernel writes its response into it. 0 or -errno.
 int Ask(const std::string& name, void* command) {
   ifreq request = InterfaceRequest(name);
   request.ifr_data = static_cast<char*>(command);
@@ -52,7 +52,7 @@ uint32_t FeatureCount(const std::string& name) {
   return Ask(name, command.data()) == 0 && command->sset_mask != 0 ? command->data[0] : 0;
 }
 
-// By number; empty where the kernel does not say.
+// The names of the features, in the order of their numbers; none where the kernel does not report them.
 std::vector<std::string> FeatureNames(const std::string& name) {
   const uint32_t count = FeatureCount(name);
   Command<ethtool_gstrings> command(ETHTOOL_GSTRINGS, size_t{count} * ETH_GSTRING_LEN);
@@ -67,7 +67,7 @@ std::vector<std::string> FeatureNames(const std::string& name) {
   return names;
 }
 
-// The kernel's own list, which is one for all devices and is asked for once.
+// The kernel's list of features. It is the same for all devices, so this process asks for it once.
 const std::vector<std::string>& KnownFeatures(const std::string& name) {
   static std::vector<std::string> names;
   if (names.empty()) names = FeatureNames(name);
@@ -107,7 +107,7 @@ uint32_t QueuesOf(const std::string& name) {
 void SettleCarrier(const std::string& name) {
   ethtool_value link{};
   link.cmd = ETHTOOL_GLINK;
-  // No error is one: the kernel acts by itself then, later.
+  // An error does no harm: the kernel then acts by itself, later.
   Ask(name, &link);
 }
 

@@ -54,7 +54,7 @@ void GrantBatch::Choose(bool whole_span) {
     uint32_t* op = Op(i);
     const bool fits = Fits(op, whole_span ? SpanLength(op) : op[OP_HEAD]);
     SetStatus(op, fits ? GNTST_OKAY : GNTST_BAD_COPY_ARG);
-    // An empty span needs no page: mapping it would fail where copying, which is nothing to Linux's gntdev, does not.
+    // An empty span needs no page. Its grant need not exist: mapping it could fail, while Linux's gntdev copies an empty span without a look.
     if (fits && SpanLength(op) > 0) chosen_.push_back(i);
   }
 }

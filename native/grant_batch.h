@@ -47,7 +47,7 @@ class GrantBatch {
   // Whether the operation's span is inside a page, and what of it is to be moved inside the span and the arena.
   bool Fits(const uint32_t* op, uint32_t moved) const;
   void FillSegment(const uint32_t* op, bool to_guest, CopySegment* segment) const;
-  // Checks every operation's place and sets its status; the good ones that are not empty are listed in `chosen_`.
+  // Checks the place of every operation and sets its status; lists the good ones that are not empty in `chosen_`.
   void Choose(bool whole_span);
   void MoveByMapping(bool to_guest, bool whole_span);
   // Finds the pages of the chosen ones, `staged_` first; lists in `to_map_` those that are not there.

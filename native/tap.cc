@@ -70,7 +70,7 @@ const char* Create(TapDevice* tap, const std::string& name, bool multi_queue) {
     errno = EBUSY;
     return "TUNSETIFF";
   }
-  // Kernels before 6.2 do not know IFF_NO_CARRIER, and have switched it on.
+  // Kernels before 6.2 do not know IFF_NO_CARRIER, and have switched the carrier on.
   SetCarrier(tap, false);
   return SetHeaderSize(tap->fd);
 }
@@ -192,8 +192,8 @@ bool TapDevice::IsHere() const {
   return !known || (its.st_dev == own.st_dev && its.st_ino == own.st_ino);
 }
 
-// TUNSETOFFLOAD sets the driver's own limit and, with it, overwrites what is wanted (tun.c, set_offload). So what is wanted is put
-// back afterwards: it remains what an administrator has made of it, whatever each reader takes.
+// TUNSETOFFLOAD sets the driver's own limit, and also overwrites wanted_features (tun.c, set_offload). So this function writes
+// wanted_features back: they stay as the administrator set them, whatever each reader takes.
 int TapDevice::SetOffloads(uint32_t takes, bool resumed) {
   if (const int error = Refresh(); error < 0) return error;
   const bool here = IsHere();
@@ -201,10 +201,10 @@ int TapDevice::SetOffloads(uint32_t takes, bool resumed) {
   if (has.has_value()) {
     uint32_t expected = takes & has->wanted;
     if ((expected & TUN_F_CSUM) == 0 || !has->scatter_gather) expected &= TUN_F_CSUM;
-    // For a moment the kernel would give the reader what is switched off.
+    // Nothing has to change, and TUNSETOFFLOAD would for a moment have the kernel leave to the reader what is switched off.
     if (resumed && has->active == expected) return 0;
   } else if (!here && (resumed || asked_ == takes)) {
-    // In another network namespace nothing can be read: what was asked for before stands.
+    // In another network namespace nothing can be read, so what this or an earlier process set stands.
     return 0;
   }
   if (ioctl(fd, TUNSETOFFLOAD, static_cast<unsigned long>(takes)) < 0) return -errno;

@@ -23,14 +23,14 @@ struct TapDevice {
   ~TapDevice();
   // Asks for the name anew. 0 or -errno: -EBADFD once the device is deleted.
   int Refresh();
-  // Whether the device is in the network namespace that this process is in. Before Linux 5.2 the kernel does not say: yes.
+  // Whether the device is in this process's network namespace. Linux before 5.2 does not tell: then true.
   bool IsHere() const;
-  // Has the kernel leave to the reader what the reader takes (TUN_F_*) and nobody has switched off. `resumed`: an earlier process
-  // served the same reader. 0 or -errno.
+  // Has the kernel leave to the reader those offloads that the reader takes (TUN_F_*), without those that `ethtool -K` has switched off.
+  // `resumed`: an earlier process served the same reader. 0 or -errno.
   int SetOffloads(uint32_t takes, bool resumed);
 
  private:
-  // What the kernel was asked for last by this process.
+  // The offloads that this process set last.
   std::optional<uint32_t> asked_;
 };
 

@@ -21,7 +21,7 @@ using namespace layout;
 
 namespace {
 
-// A guest's frame has at most 19 slots of data (lib/protocol/netif.ts, FRAME_SLOTS_SENT_MAX); a port of another's may have more.
+// A guest's frame has at most 19 slots of data (lib/protocol/netif.ts, FRAME_SLOTS_SENT_MAX); another user of the addon may give more.
 constexpr uint32_t PIECES_MAX = 64;
 
 // VIFD_IO_URING=0 is for kernels whose io_uring is not trusted, and for comparing.
@@ -215,9 +215,9 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     }
   }
 
-  // Pieces of a frame of which only the first OP_HEAD bytes of each operation are in the arena: those were checked, and the
-  // guest can change the pages behind them. They are in one piece: an operation has none if one before it has fewer than its
-  // span. Returns how many pieces, or -errno.
+  // Lists the pieces of a frame of which only the first OP_HEAD bytes of each operation are in the arena. Those bytes were checked; the
+  // guest can still change its pages. The bytes in the arena are one piece, so an operation has none there if an earlier one has fewer
+  // than its span. Returns how many pieces, or -errno.
   int Gather(const uint32_t* frame, iovec* pieces) {
     const uint32_t operations = frame[FRAME_OP_COUNT];
     if (mapped_ == nullptr || operations >= PIECES_MAX) return -EINVAL;

@@ -21,7 +21,7 @@ export type Admission = 'goes' | 'refused' | 'full';
 /** A network outside of all lives, as behind a tap: known frames come out, and what goes in is noted. */
 export interface Network {
   readonly generator: Generator;
-  /** False: nothing is sent to the port. It outlives the process, as a tap's whose descriptor is kept. */
+  /** False: the network sends nothing to the port. It outlives the process, like the link of a tap whose descriptor the service manager keeps. */
   linkUp: boolean;
   take(bytes: Uint8Array, start: number, length: number): void;
   /** Frames that were read, and must not be lost from then on. */

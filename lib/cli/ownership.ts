@@ -29,7 +29,7 @@ export interface OwnershipParts {
 /** What the toolstack writes of a vif's interface. */
 interface Plug {
   readonly script: string | undefined;
-  /** pending: the hotplug script has not run, or failed. unknown: no status tells. */
+  /** pending: the hotplug script has not ended, or failed. unknown: the node has no `hotplug-status`. */
   readonly status: 'done' | 'pending' | 'unknown';
   readonly vifname: string | undefined;
 }
@@ -174,7 +174,7 @@ export class Ownership {
     if (bridge !== undefined) return 'bridged';
     if (status === 'pending') return 'script';
     if (script === undefined) return 'bridged';
-    // A backend before may have deleted the status (Linux 5.13 to 5.16), or the toolstack's script writes it only at its end.
+    // An earlier backend may have deleted the status (Linux 5.13 to 5.16), or the script writes it only at its end.
     if (status === 'unknown') return 'nothing';
     return BRIDGING.test(script) ? 'bridged' : 'up';
   }

@@ -34,7 +34,7 @@ export async function createVif(store: Store, options: VifOptions): Promise<VifP
   const ofBackend = backendKeys(options, frontendPath);
   await store.transaction(async (view) => {
     await view.rm(libxlPath);
-    // libxl keeps a copy of the backend's keys, which it need not trust the backend for.
+    // libxl keeps its own copy of the backend's keys, which no backend can change.
     const copied = { frontend: frontendPath, backend: backendPath, ...ofBackend };
     for (const [key, value] of Object.entries(copied)) await view.write(`${libxlPath}/${key}`, value);
     await view.rm(frontendPath);
@@ -60,7 +60,7 @@ export interface RemoveOptions {
   /** How long to wait for the backend each time, in ms; default 10 s, as libxl. */
   readonly timeoutMs?: number;
   /**
-   * Take the guest's end away at once, as libxl does when the whole domain is destroyed. Default: only when the backend has not responded, as
+   * Remove the frontend's node at once, as libxl does when it destroys the domain. Default: only after the backend has not responded, as
    * `xl network-detach` does.
    */
   readonly force?: boolean;
@@ -68,10 +68,9 @@ export interface RemoveOptions {
 
 /**
  * Removes a vif as libxl does (libxl_device.c, libxl__initiate_device_generic_remove). It asks the backend to close, with `online` 0 and
- * `state` 5 in one transaction, and waits. A backend that does not respond is asked once more, in a transaction that also removes the
- * frontend's node. Then both nodes and libxl's own go, and all folders that are empty without them (libxl__device_destroy). The node of a
- * driver domain's backend is removed there, by `xl devd`: libxl waits for that too, and without force leaves all as it is where that does
- * not happen.
+ * `state` 5 in one transaction, and waits. If the backend does not respond, libxl asks once more, in a transaction that also removes the
+ * frontend's node. Then it removes both nodes, its own node, and all folders that are empty without them (libxl__device_destroy). In a driver
+ * domain `xl devd` removes the backend's node: libxl waits for that too, and without force leaves all nodes alone if that does not happen.
  * @returns whether the vif is gone, and the backend closed it in time.
  */
 export async function removeVif(

@@ -34,8 +34,8 @@ const ENOTCONN = 107;
 /**
  * Two ports in this process: what is written into one is read from the other. Frames are copied, with their
  * virtio_net_hdr; one that the reader does not take as it is gets its checksum completed, or is cut into segments.
- * What is sent to an end that nobody has open, or whose link is down since no guest is connected there, is dropped and counted by
- * the sender (ENOTCONN). An end's link is up until it is taken down.
+ * The pair drops frames to an end that is not open or whose link is down; the sender gets the status ENOTCONN and counts them. An end's
+ * link is up until `setCarrier(false)`.
  */
 export function pair(): [Port, Port] {
   const first = new PairPort('pair:a');
@@ -51,7 +51,7 @@ class PairPort implements Port {
   peer!: PairPort;
   /** Whoever reads here. */
   io: PairIo | undefined;
-  /** Frames are taken from the other end. */
+  /** The end takes frames from the other end. */
   linkUp = true;
   #closed = false;
 

@@ -13,7 +13,7 @@ export type TapExpectation = 'bridged' | 'up' | 'script' | 'nothing';
 /** How a tap's interface was set up last. Outlives the port: a device that was deleted is made anew so, and goes on as it was. */
 export interface TapMemory {
   settings?: { readonly name: string; readonly alias: string; readonly link: LinkSettings };
-  /** What was switched on by `ethtool -K`, for NativeTap.setFeatures. */
+  /** The features that `ethtool -K` had switched on, for NativeTap.setFeatures. */
   features?: Uint32Array;
   /** It was seen up: from then on down is a fault. */
   wasUp?: boolean;

@@ -27,6 +27,9 @@ const QUEUES_MAX = 256;
  * A tap device, made at once. Frames cross with their virtio_net_hdr: the kernel is handed, and hands over, frames
  * with partial checksums and of up to 64 KiB, as far as the port's reader takes them.
  *
+ * The tap begins without a carrier, and the kernel drops what the host sends to it. `Netback` calls `setCarrier(true)` once a guest is
+ * connected; a program that uses the tap without `Netback` calls it itself.
+ *
  * Each read needs FRAME_BYTES_MAX of free arena, since the length of the next frame is not known beforehand: an arena
  * for n frames has that much at its end.
  * @throws VifdError ERR_ARGUMENT or ERR_TAP.

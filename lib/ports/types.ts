@@ -19,11 +19,11 @@ export interface Port extends AsyncDisposable {
    */
   open(batches: PortBatches, options: PortOptions): PortIo;
   /**
-   * Takes the link of the host's side down, and up again: while it is down nothing is sent to the port. A new port begins with its link
-   * down; one that outlived a process has it as that process left it. The backend takes it up when it has attached to a guest, and
-   * down while none is connected, while the vif is stopped and while the guest takes no frames; it leaves the link alone when it
-   * detaches, since the guest stays connected.
-   * @returns whether it did; a kernel may have no way to.
+   * Takes the link of the host's side up or down: while it is down the host sends nothing to the port. A new port begins with its link
+   * down (an end of a `pair`: up); a port that outlived a process has its link as that process left it. The backend takes the link up
+   * when it has attached to a guest, and down while none is connected, while the vif is stopped and while the guest takes no frames. It
+   * leaves the link alone when it detaches, since the guest stays connected.
+   * @returns whether the link changed or was so already; false where the kernel has no way to switch it.
    */
   setCarrier?(on: boolean): boolean;
   /**
@@ -60,7 +60,7 @@ export interface PortOptions {
   readonly checksumV6: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
-  /** The same reader as an earlier process's, so that nothing has to change. */
+  /** The reader is that of an earlier process, so the host's offloads stay as they are. */
   readonly resumed?: boolean;
   /** Left out: the only one. */
   readonly queue?: QueuePlace;
@@ -76,8 +76,8 @@ export interface QueuePlace {
 
 export interface PortIo {
   /**
-   * Sends `writes.count` frames; a frame of length 0 is passed over. One that nobody can receive (a pair's other end has no guest) has
-   * the status ENOTCONN, which is counted as dropped and is no fault of the port's.
+   * Sends `writes.count` frames; a frame of length 0 is passed over. A frame without a receiver (a pair's other end has no
+   * guest) gets the status ENOTCONN: the backend counts it as dropped, and reports no fault.
    * @returns how many were dealt with: fewer when the host's side is full. Each has its `status`.
    */
   write(): number;
@@ -95,9 +95,12 @@ export const VNET_FLAG_DATA_VALID = 2;
 export const VNET_GSO_NONE = 0;
 export const VNET_GSO_TCPV4 = 1;
 export const VNET_GSO_TCPV6 = 4;
-/** UDP in datagrams of gso_size bytes of payload. netif has no such kind, and no port of vifd's own offers it: a port's frames are segmented. */
+/**
+ * UDP in datagrams of gso_size bytes of payload. netif has no such kind, and vifd's own ports do not offer it; the backend segments such
+ * frames of a port of your own.
+ */
 export const VNET_GSO_UDP_L4 = 5;
-/** With one of TCP's: the first segment has CWR (RFC 3168), and no other may. */
+/** Added to one of TCP's: the first segment has CWR (RFC 3168), and no other may have it. */
 export const VNET_GSO_ECN = 0x80;
 
 /** Longest frame that crosses: a GSO frame is an Ethernet header, at most one VLAN tag, and a 64 KiB datagram. */
@@ -126,9 +129,9 @@ export const FRAME_LENGTH = 1;
 /** Writing out of a mapped GrantBatch: first operation that holds the frame's bytes. */
 export const FRAME_FIRST_OP = 2;
 /**
- * Operations of the frame; 0: all bytes are in the arena. Otherwise OP_HEAD of each says how many of its bytes are there: from
- * FRAME_OFFSET on, one operation's behind the other's, until an operation has fewer than its span. All other bytes of the frame
- * are in the mapped pages alone.
+ * Operations of the frame; 0: all bytes are in the arena. Otherwise OP_HEAD of each operation is how many of its bytes are there. They
+ * lie from FRAME_OFFSET on, one operation's behind the other's, up to the first operation with fewer bytes than its span. All other
+ * bytes of the frame are in the mapped pages alone.
  */
 export const FRAME_OP_COUNT = 3;
 /** Out: 0, or the errno of this frame. */

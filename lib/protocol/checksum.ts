@@ -16,8 +16,9 @@ export const UDP_HEADER_BYTES = 8;
 const USUAL_TRANSPORT = 34;
 
 /**
- * Finds the transport checksum of TCP or UDP over IPv4 or IPv6, behind up to two VLAN tags and any extension headers.
- * @param start of the frame in `bytes`; `length` of its bytes that may be read. HEADERS_BYTES suffice for all that Linux's netback sends.
+ * Finds the transport checksum of TCP or UDP over IPv4 or IPv6, behind up to two VLAN tags and up to 32 extension headers.
+ * @param start of the frame in `bytes`; `length`: how many of its bytes may be read. HEADERS_BYTES suffice for each frame that Linux's
+ *   netback sends.
  * @returns csumStart | csumOffset << 16 as virtio_net_hdr counts them (from the frame's start), or 0.
  */
 export function locateChecksum(bytes: Uint8Array, start: number, length: number): number {
@@ -27,9 +28,9 @@ export function locateChecksum(bytes: Uint8Array, start: number, length: number)
 }
 
 /**
- * Finds the checksum as Linux's netfront does (skb_checksum_setup in net/core/skbuff.c), which drops a frame with a partial
- * checksum in which it finds none: behind no tag, and no extension header that it does not know. Stricter than that: all headers are in
- * the first 256 bytes of the frame, which it has at hand (RX_COPY_THRESHOLD in xen-netfront.c).
+ * Finds the checksum where Linux's netfront does (skb_checksum_setup in net/core/skbuff.c): in an untagged frame, behind extension headers
+ * that Linux knows. A netfront that finds none drops a frame with a partial checksum. Stricter than Linux: all headers must be in the
+ * first 256 bytes of the frame, which netfront copies into its linear part (RX_COPY_THRESHOLD in xen-netfront.c).
  * @returns as locateChecksum.
  */
 export function locateAsNetfront(bytes: Uint8Array, start: number, length: number): number {
@@ -39,7 +40,7 @@ export function locateAsNetfront(bytes: Uint8Array, start: number, length: numbe
   if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6) return UNKNOWN;
   const where = locateBehind(bytes, start, looked, ETHERNET_BYTES, type, CHAIN_NETFRONT);
   if (type === ETHERTYPE_IPV4 || where === UNKNOWN) return where;
-  // It follows the chain as far as the payload's length says, which is 0 for a datagram of more than 64 KiB.
+  // Linux follows the chain to the end of the payload by its length field, which is 0 for a datagram of more than 64 KiB.
   const end = ETHERNET_BYTES + IPV6_HEADER_BYTES + be16(bytes, start + ETHERNET_BYTES + 4);
   return (where & 0xffff) <= end ? where : UNKNOWN;
 }
@@ -57,7 +58,7 @@ function locateBehind(
   return placeOf(transport & 0xffff, transport >>> 16, length);
 }
 
-/** @returns as locateChecksum; 0 for a header that is not in the `length` bytes. */
+/** @returns as locateChecksum; 0 for a header that ends beyond `length`. */
 function placeOf(transport: number, protocol: number, length: number): number {
   if (protocol === PROTOCOL_TCP)
     return transport + TCP_HEADER_BYTES > length ? UNKNOWN : transport | (TCP_CHECKSUM_OFFSET << 16);
@@ -83,9 +84,9 @@ export function locateUsualChecksum(words: Uint32Array, start: number, length: n
 }
 
 /**
- * Whether the lengths in a frame's IP header leave the checksum inside the datagram, and the datagram inside the frame. What
- * is behind the datagram is padding. A length of 0 says nothing: with GSO some frontends leave it so, as IPv6 does beyond 64 KiB.
- * @param network as networkHeader gives it; `where` as locateChecksum does.
+ * Tells whether the length in a frame's IP header leaves the TCP or UDP header inside the datagram, and the datagram inside the frame.
+ * Bytes behind the datagram are padding. A length of 0 passes: some frontends leave it so with GSO, and IPv6 has 0 beyond 64 KiB.
+ * @param network what networkHeader returned; `where` what locateChecksum returned.
  */
 export function lengthsHold(
   bytes: Uint8Array,
@@ -104,7 +105,7 @@ export function lengthsHold(
 }
 
 /**
- * @param length of its bytes that may be read, `frameBytes` those of the whole frame.
+ * @param length how many of its bytes may be read; `frameBytes`: how many the whole frame has.
  * @returns bytes from the frame's start to the end of its TCP header; 0 when that is shorter than a TCP header can be or is
  *   not in the frame.
  */
@@ -135,7 +136,7 @@ export function writePseudoChecksum(
   writePseudoOf(bytes, start, network & 0xffff, network >>> 16 === ETHERTYPE_IPV4, where, frameBytes);
 }
 
-/** `writePseudoChecksum` for a frame whose IP header at `ip` is known. */
+/** Does what `writePseudoChecksum` does, for a frame whose IP header is at `ip`. */
 export function writePseudoOf(
   bytes: Uint8Array,
   start: number,
@@ -154,7 +155,7 @@ export function writePseudoOf(
 }
 
 /**
- * Makes a partial checksum, which counts a transport length of `before`, that of `after` bytes.
+ * Changes a partial checksum over a transport length of `before` bytes into one over `after` bytes.
  * @param at where it stands in `bytes`.
  */
 export function adjustPseudoChecksum(bytes: Uint8Array, at: number, before: number, after: number): void {
@@ -164,7 +165,7 @@ export function adjustPseudoChecksum(bytes: Uint8Array, at: number, before: numb
 /**
  * Completes a partial checksum over [csumStart, frameBytes), for a reader that cannot do it itself.
  * UDP's zero means "none", so a computed zero is sent as all ones.
- * @returns false if its place is not in the frame, which stays as it was.
+ * @returns false if the checksum's place is not in the frame; the frame stays as it was.
  */
 export function completeChecksum(
   bytes: Uint8Array,

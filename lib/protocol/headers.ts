@@ -11,9 +11,9 @@ const ETHERNET_BYTES = 14;
 export const IPV4_HEADER_BYTES = 20;
 export const IPV6_HEADER_BYTES = 40;
 
-/** Linux's netfront and netback look for headers in so many bytes from the IP header on (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
+/** In how many bytes from the IP header on Linux's netfront and netback look for headers (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
 export const NETWORK_HEADERS_BYTES = 256;
-/** Bytes in which the headers of nearly all frames are: behind an Ethernet header and two VLAN tags. A multiple of 8. */
+/** Bytes of a frame that hold all its headers in nearly all cases: an Ethernet header, two VLAN tags and NETWORK_HEADERS_BYTES. A multiple of 8. */
 export const HEADERS_BYTES = 280;
 
 // IANA, "IPv6 Extension Header Types".
@@ -29,21 +29,21 @@ const SHIM6 = 140;
 /** Fragment offset and the flag "more fragments"; the two bits between them are reserved (RFC 8200 section 4.5). */
 const FRAGMENT_MASK = 0xfff9;
 
-/** Which IPv6 extension headers a walk passes over. Hashing: hop-by-hop, routing and destination options, 8 at most. */
+/** Which IPv6 extension headers a walk passes over. For hashing: at most 8 of hop-by-hop, routing and destination options. */
 export const CHAIN_HASHED = 0;
-/** Those of Linux's skb_checksum_setup: also authentication, and the fragment header of a datagram that is whole (as Windows sends it). */
+/** As in Linux's skb_checksum_setup: also authentication, and the fragment header of a whole datagram (as Windows sends it). */
 export const CHAIN_NETFRONT = 1;
-/** Each that may stand in front of TCP or UDP: also mobility, HIP and Shim6. */
+/** All that may stand in front of TCP or UDP: also mobility, HIP and Shim6. */
 export const CHAIN_LEGAL = 2;
 
 const CHAIN_HASHED_MAX = 8;
-/** Bounds the walk. An extension header has 8 bytes at least, so this many fill NETWORK_HEADERS_BYTES. */
+/** Bounds the walk. An extension header has at least 8 bytes, so this many fill NETWORK_HEADERS_BYTES. */
 const CHAIN_MAX = NETWORK_HEADERS_BYTES / 8;
 
-/** The headers are not there, or not of a kind that is known. */
+/** The headers are not there, or of an unknown kind. */
 export const UNKNOWN = 0;
 
-/** @returns offset of the IP header | ethertype << 16 (as an int32), or 0. Two VLAN tags are passed over. */
+/** Passes over up to two VLAN tags. @returns offset of the IP header | ethertype << 16 (as an int32), or 0. */
 export function networkHeader(bytes: Uint8Array, start: number, length: number): number {
   let offset = ETHERNET_BYTES - 2;
   for (let tags = 0; tags <= VLAN_TAGS_MAX; tags++) {
@@ -57,9 +57,10 @@ export function networkHeader(bytes: Uint8Array, start: number, length: number):
 }
 
 /**
- * @param ip offset of the IP header, `type` its ethertype: as networkHeader gives them.
+ * Finds the header behind the IP header and those extension headers that `chain` passes over.
+ * @param ip offset of the IP header, `type` its ethertype: both from networkHeader.
  * @param chain CHAIN_*.
- * @returns offset of the transport header | protocol << 16, or 0. An extension header that is not passed over stands for it.
+ * @returns offset of the header | its protocol << 16, or 0. It may be an extension header that `chain` does not pass over.
  */
 export function transportHeader(
   bytes: Uint8Array,
@@ -112,7 +113,7 @@ export function extensionOf(bytes: Uint8Array, at: number, next: number, chain: 
     case DESTINATION:
       return (bytes[at + 1] + 1) * 8;
     case AUTHENTICATION:
-      // In units of 4 bytes, less 2 (RFC 4302 section 2.2).
+      // The field counts units of 4 bytes, less 2 (RFC 4302 section 2.2).
       return chain === CHAIN_HASHED ? 0 : (bytes[at + 1] + 2) * 4;
     case FRAGMENT:
       return chain === CHAIN_HASHED || (be16(bytes, at + 2) & FRAGMENT_MASK) !== 0 ? 0 : 8;

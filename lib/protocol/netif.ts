@@ -58,7 +58,8 @@ export const GSO_TYPE_TCPV6 = 2;
 export const FRAME_SLOTS_MAX = 18;
 /**
  * Slots of data, the first included, of the longest frame that Linux's netback sends. It counts the slots after the first
- * (netback.c, xenvif_count_requests): 18 of them are sent (XEN_NETBK_LEGACY_SLOTS_MAX), 19 and 20 are answered with an error.
+ * (netback.c, xenvif_count_requests): it sends a frame with 18 of them (XEN_NETBK_LEGACY_SLOTS_MAX), and responds to 19 and 20 with an
+ * error.
  */
 export const FRAME_SLOTS_SENT_MAX = 19;
 /** Slots of data, the first included, from which on Linux's netback stops the vif: 21 after the first (netback.c, fatal_skb_slots). */

@@ -1,4 +1,4 @@
-/** Cutting a TCP or UDP frame of up to 64 KiB into frames of a given payload, as a network card with TSO or USO does. */
+/** Cuts a TCP or UDP frame of up to 64 KiB into frames of a given payload, as a network card with TSO or USO does. */
 import * as checksum from './checksum.js';
 import * as headers from './headers.js';
 
@@ -8,7 +8,7 @@ const { TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, UDP_HEADER_BYTES } = checksum;
 const { CHAIN_LEGAL, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_HEADER_BYTES, IPV6_HEADER_BYTES } = headers;
 const { be16, extensionOf, PROTOCOL_TCP, PROTOCOL_UDP } = headers;
 
-// linux/if_ether.h; 0x9100 is an older tag of providers.
+// linux/if_ether.h; 0x9100 is an older tag of network providers.
 const TAGS: readonly number[] = [0x8100, 0x88a8, 0x9100];
 const ETHERTYPE_MPLS = 0x8847;
 const ETHERTYPE_MPLS_MULTICAST = 0x8848;
@@ -18,20 +18,20 @@ const PPP_IPV6 = 0x0057;
 const PROTOCOL_IPV4 = 4;
 const PROTOCOL_IPV6 = 41;
 const PROTOCOL_GRE = 47;
-/** GRE's checksum and sequence number (RFC 2784, RFC 2890) differ from segment to segment: Linux has the sender segment before it adds them. */
+/** GRE's checksum and sequence number (RFC 2784, RFC 2890) differ from segment to segment: a Linux sender segments before it adds them. */
 const GRE_CHECKSUM_OR_SEQUENCE = 0x9000;
 
 /** TCP flags (RFC 9293, RFC 3168): a segment but the last has neither, a segment but the first has no CWR. */
 const TCP_FIN_PSH = 0x01 | 0x08;
 const TCP_CWR = 0x80;
 
-/** IP headers in IP headers, as deep as Linux's own tunnels are by default (ip6_tunnel's encapsulation limit). */
+/** How many IP headers may be nested: as many as in Linux's own tunnels by default (ip6_tunnel's encapsulation limit). */
 const LAYERS_MAX = 4;
 const NO_HEADER = -1;
 
-/** How a frame is cut, and the segments. One object serves one frame after the other. */
+/** Plans how a frame is cut, and writes its segments. One object serves one frame after the other. */
 export class Segments {
-  /** Each segment has so many bytes in front of its payload. */
+  /** Bytes in front of the payload of each segment. */
   headerBytes = 0;
   payloadBytes = 0;
   count = 0;
@@ -46,12 +46,12 @@ export class Segments {
   /** The IP header in front of the TCP or UDP header, or NO_HEADER. */
   #ip = NO_HEADER;
   #isIpv4 = false;
-  /** Fields of 16 bits that hold a length, each with the place that it is counted from. */
+  /** By two: the offset of a field of 16 bits that holds a length, and the offset from which that length counts. */
   readonly #lengths = new Uint16Array(2 * (3 * LAYERS_MAX + 2));
   #lengthCount = 0;
   readonly #ipv4s = new Uint16Array(LAYERS_MAX + 1);
   #ipv4Count = 0;
-  /** Of tunnels, with a checksum: place of the UDP header, of its IP header, and whether that is IPv4. */
+  /** By three, for tunnels over UDP with a checksum: offsets of the UDP header and of its IP header, and 1 for IPv4 or 0 for IPv6. */
   readonly #udps = new Uint16Array(3 * LAYERS_MAX);
   #udpCount = 0;
 
@@ -60,10 +60,10 @@ export class Segments {
   }
 
   /**
-   * What cutting the frame will give, without doing it: so that its size can be judged first.
-   * @param csumStart as in virtio_net_hdr, with `csumOffset`: the segments are cut behind the TCP or UDP header there, behind whatever
-   *   tags, tunnels and extension headers. Both 0: the frame has a complete checksum, and its headers are looked for.
-   * @returns false for a frame whose headers contradict it, or that cannot be cut (a tunnel with a sequence number).
+   * Works out the segments of a frame without writing them, so that the caller can judge their size first.
+   * @param csumStart as in virtio_net_hdr, with `csumOffset`: names the TCP or UDP header, behind any tags, tunnels and extension
+   *   headers. Both 0: the frame has a complete checksum, and `plan` looks for the header.
+   * @returns false for a frame that its headers contradict, or that cannot be cut (a tunnel with a sequence number).
    */
   plan(
     bytes: Uint8Array,
@@ -88,16 +88,16 @@ export class Segments {
     return true;
   }
 
-  /** Bytes of segment `index`. */
+  /** @returns bytes of segment `index`, its headers included. */
   bytesOf(index: number): number {
     const from = index * this.#gsoBytes;
     return this.headerBytes + Math.min(this.#gsoBytes, this.payloadBytes - from);
   }
 
   /**
-   * Writes segment `index` of the frame that was planned to `into`, at `at`, with complete checksums. Both may be one memory,
-   * in which they must not overlap.
-   * @returns its length.
+   * Writes segment `index` of the planned frame to `into`, at `at`, with complete checksums. `bytes` and `into` may be the same memory,
+   * if frame and segment do not overlap.
+   * @returns the segment's length.
    */
   write(bytes: Uint8Array, index: number, into: Uint8Array, at: number): number {
     const { headerBytes } = this;
@@ -130,7 +130,7 @@ export class Segments {
     return this.#csumOffset === UDP_CHECKSUM_OFFSET && end <= this.#length ? end : 0;
   }
 
-  /** Each segment is a datagram of its own: length, identification, and with them the header's checksum, differ. */
+  /** Mends the IP headers: each segment is a datagram with its own length, identification and header checksum. */
   #fixNetwork(into: Uint8Array, at: number, length: number, index: number): void {
     for (let i = 0; i < this.#lengthCount; i++)
       put16(into, at + this.#lengths[2 * i], length - this.#lengths[2 * i + 1]);
@@ -150,14 +150,14 @@ export class Segments {
       if (index < this.count - 1) into[header + 13] &= ~TCP_FIN_PSH;
       if (index > 0) into[header + 13] &= ~TCP_CWR;
     } else put16(into, header + 4, length - csumStart);
-    // The partial checksum knows the final destination, which behind a routing header is not that of the IP header.
+    // The partial checksum covers the final destination, which a routing header names in place of the IP header.
     if (this.#partial)
       adjustPseudoChecksum(into, header + csumOffset, this.#length - csumStart, length - csumStart);
     else writePseudoOf(into, at, this.#ip, this.#isIpv4, csumStart | (csumOffset << 16), length);
     completeChecksum(into, at, length, csumStart, csumOffset);
   }
 
-  /** Finds what differs from segment to segment in front of the TCP or UDP header. */
+  /** Finds the fields in front of the TCP or UDP header that differ from segment to segment. @returns false if the frame cannot be cut. */
   #walk(bytes: Uint8Array): boolean {
     this.#lengthCount = 0;
     this.#ipv4Count = 0;
@@ -171,13 +171,13 @@ export class Segments {
       at = next;
       if (at >>> 16 === 0) break;
     }
-    // What lies between is not looked into: of a tunnel, or an extension header that is not known. It is the same in each segment.
+    // The bytes between, of a tunnel or an unknown extension header, are copied unread: they are the same in each segment.
     at &= 0xffff;
     if (at < end) this.#lookBack(bytes, at);
     return at <= end && (this.#partial || this.#ip !== NO_HEADER);
   }
 
-  /** @returns where the network header begins | its ethertype << 16; 0 for one that is not known. */
+  /** @returns where the network header begins | its ethertype << 16, which is 0 for one that is not known. */
   #walkEthernet(bytes: Uint8Array): number {
     const [start, end] = [this.#start, this.#csumStart];
     let at = 12;
@@ -191,7 +191,7 @@ export class Segments {
       return typed(at + 8, protocol === PPP_IPV4 ? 4 : protocol === PPP_IPV6 ? 6 : 0);
     }
     if (type === ETHERTYPE_MPLS || type === ETHERTYPE_MPLS_MULTICAST) {
-      // RFC 3032: the lowest bit of the third byte says which label is the last.
+      // RFC 3032: the lowest bit of the third byte marks the last label.
       while (at + 4 < end && (bytes[start + at + 2] & 1) === 0) at += 4;
       return typed(at + 4, bytes[start + at + 4] >>> 4);
     }
@@ -199,7 +199,7 @@ export class Segments {
   }
 
   /**
-   * Notes an IP header and what is behind it, up to the next IP header.
+   * Notes the lengths of an IP header and of the headers behind it, up to the next IP header.
    * @returns where the next one begins | its ethertype << 16, which is 0 if there is none; -1 for a frame that cannot be cut.
    */
   #walkIp(bytes: Uint8Array, ip: number, type: number): number {
@@ -228,7 +228,7 @@ export class Segments {
     return (gre & GRE_CHECKSUM_OR_SEQUENCE) === 0 ? at : -1;
   }
 
-  /** Of VXLAN, GENEVE and the like. */
+  /** Notes a UDP header that carries a tunnel (VXLAN, GENEVE). @returns where its payload begins. */
   #walkUdp(bytes: Uint8Array, at: number): number {
     this.#addLength(at + 4, at);
     if (be16(bytes, this.#start + at + 6) !== 0) {
@@ -240,7 +240,7 @@ export class Segments {
     return at + UDP_HEADER_BYTES;
   }
 
-  /** Finds an IP header right in front of the TCP or UDP header, at or behind `from`: the one inside a tunnel. */
+  /** Notes the IP header inside a tunnel: one right in front of the TCP or UDP header, not before `from`. */
   #lookBack(bytes: Uint8Array, from: number): void {
     const [start, end, length] = [this.#start, this.#csumStart, this.#length];
     const protocol = this.#csumOffset === TCP_CHECKSUM_OFFSET ? PROTOCOL_TCP : PROTOCOL_UDP;
@@ -279,7 +279,7 @@ export class Segments {
   }
 }
 
-/** @param version 4, 6, or another for what is not known. */
+/** @param version 4, 6, or another number for an unknown header. @returns `at` | its ethertype << 16. */
 function typed(at: number, version: number): number {
   const type = version === 4 ? ETHERTYPE_IPV4 : version === 6 ? ETHERTYPE_IPV6 : 0;
   return (at | (type << 16)) >>> 0;

@@ -44,7 +44,7 @@ const GSO = 2;
 const FRAME_WORDS = 3;
 const REFUSED = 1 << 31;
 
-/** What a slot of a whole frame is: nothing to fetch (extra info, empty, or of a frame that is refused), or data. */
+/** What a slot of a whole frame is: nothing to fetch (extra info, empty, or of a refused frame), or data. */
 export const ROLE_NONE = 0;
 export const ROLE_DATA = 1;
 /** The first slot of a frame; it holds data, or its share of the frame is empty. */
@@ -81,9 +81,9 @@ export class TxFrames {
   readonly roles: Uint8Array;
   readonly #words: Uint32Array;
   #unusable = false;
-  /** Of the frame that was begun: slots after the first that hold bytes. */
+  /** Slots after the first that hold bytes, of the frame that `begin` began. */
   #filled = 0;
-  /** For `parseTx`, of the frame that was begun: why its last GSO extra is impossible. */
+  /** For `parseTx`: why the last GSO extra of the frame that `begin` began is impossible. */
   gsoFault: TxFault | undefined;
 
   /** @param capacity slots, and so frames, that a batch can have; at most 256. */
@@ -111,8 +111,8 @@ export class TxFrames {
   }
 
   /**
-   * Slots of the frame that hold bytes: those that take a grant operation. An empty slot takes none, and its grant need not
-   * exist (XSA-448; Linux's netback answers it okay without a look at its grant).
+   * @returns how many slots of the frame hold bytes: those that take a grant operation. An empty slot takes none, and its grant need
+   * not exist (XSA-448; Linux's netback responds okay to it without a look at its grant).
    */
   filledCount(index: number): number {
     return (this.#words[index * FRAME_WORDS + PLACE] >>> 24) & 0x7f;
@@ -222,12 +222,12 @@ export class TxFrames {
     return this.#unusable;
   }
 
-  /** For `parseTx`: `count` slots after the first, of the frame that was begun, hold bytes. */
+  /** For `parseTx`: records that `count` slots after the first hold bytes. */
   fill(count: number): void {
     this.#filled = count;
   }
 
-  /** For `parseTx`: what is known of frame `index` when it ends; `share` is how many bytes its first slot holds. */
+  /** For `parseTx`: records frame `index` when it ends. @param share how many bytes its first slot holds. */
   end(index: number, firstSlot: number, slotCount: number, extraCount: number, share: number): void {
     const filled = this.#filled + (share > 0 ? 1 : 0);
     this.#words[index * FRAME_WORDS + PLACE] =
@@ -293,11 +293,11 @@ function readFrame(
   }
   const share = slots[at + 2] >>> 16;
   if (!frames.spoiled && crossesPage(slots, first)) {
-    // Linux answers a frame whose first slot has fewer bytes than an Ethernet header with an error before it looks at its page.
+    // Linux responds with an error to a frame whose first slot has fewer bytes than an Ethernet header, before it looks at its page.
     if (share >= FRAME_BYTES_MIN) return stop(frames, 'slot crosses a page');
     frames.spoil();
   }
-  // Linux looks at neither for a frame that it has found another error in.
+  // Linux looks neither at the page nor at the GSO extra of a frame in which it has found another error.
   if (!frames.spoiled && frames.gsoFault !== undefined) return stop(frames, frames.gsoFault);
   frames.end(index, first, used, extras, share);
   return used;
@@ -317,7 +317,7 @@ function readFragments(
   let flags = TX_FLAG_MORE_DATA;
   while ((flags & TX_FLAG_MORE_DATA) !== 0) {
     const slot = from + used;
-    // With the first and this one.
+    // `used` counts neither the first slot nor this one.
     if (used + 2 >= FRAME_SLOTS_FATAL) return stop(frames, 'frame has too many slots');
     if (slot >= count) return INCOMPLETE;
     if (crossesPage(slots, slot)) return stop(frames, 'slot crosses a page');

@@ -138,8 +138,8 @@ export const OP_STATUS = 4;
 /**
  * Many grant operations in one crossing to native code. The caller fills `ops`, calls one method
  * without arguments and reads a status per operation; nothing here throws for what a guest did.
- * An operation that reaches outside the page or the arena gets GNTST_bad_copy_arg (-10). One whose span is empty uses no grant: its
- * reference is not looked at, nothing is mapped, and its status is 0 (as in Linux's gntdev.c, gntdev_grant_copy_seg).
+ * An operation that reaches outside the page or the arena gets GNTST_bad_copy_arg (-10). An operation with an empty span uses no grant: the batch
+ * ignores its reference, maps nothing, and sets its status to 0 (as in Linux's gntdev.c, gntdev_grant_copy_seg).
  */
 export interface GrantBatch extends Disposable {
   readonly capacity: number;
