@@ -4,7 +4,7 @@ import { Session } from './traffic.js';
 
 /** What passed over the two connections of `exchange`. */
 export interface Exchanged {
-  /** That went there and came back. */
+  /** Bytes that went to the guest and came back. */
   readonly bytes: number;
   readonly lines: number;
   /** The longest time without a line. */
@@ -12,19 +12,19 @@ export interface Exchanged {
 }
 
 const CHUNK_BYTES = 8192;
-/** How much may be under way: an echo that is not read stops its writer. */
+/** How many bytes may be under way: an echo that is not read stops its writer. */
 const AHEAD_BYTES = 256 * 1024;
 const PERIOD = 251;
 const PATIENCE_MS = 30_000;
 const LOOK_MS = 500;
-/** Before and after what happens during an exchange. */
+/** How long an exchange lasts before and after `then`. */
 const BEFORE_MS = 3000;
 const AFTER_MS = 4000;
 
 /**
- * TCP to a guest that runs `serve`, until `isOver`: a session of lines, and as many bytes as pass each way, over connections of their
- * own. Each byte that comes back is compared.
- * @param patienceMs how long the last lines may take.
+ * Exchanges TCP with a guest that runs `serve`, until `isOver`: lines over one connection, and over another as many bytes as pass. Compares
+ * each byte that comes back.
+ * @param patienceMs how long the last lines and bytes may take.
  * @throws when a connection broke, a line is missing or a byte is wrong.
  */
 export async function exchange(
@@ -40,8 +40,8 @@ export async function exchange(
 }
 
 /**
- * `exchange` with each address at once, while `then` happens.
- * @param note gets what passed.
+ * Runs `exchange` with all addresses at once, while `then` runs.
+ * @param note gets a sentence on what passed over each.
  */
 export async function exchangeDuring(
   addresses: readonly string[],
@@ -51,7 +51,7 @@ export async function exchangeDuring(
 ): Promise<void> {
   let isOver = false;
   const exchanges = Promise.all(addresses.map((address) => exchange(address, () => isOver, patienceMs)));
-  // Awaited below: a rejection before that is no unhandled one.
+  // It is awaited below; until then a rejection must not count as unhandled.
   exchanges.catch(() => undefined);
   try {
     await sleep(BEFORE_MS);
@@ -107,7 +107,7 @@ async function echo(address: string, isOver: () => boolean, patienceMs: number):
   }
 }
 
-/** A chunk's bytes depend on where it begins: what is lost, repeated or in another order shows. */
+/** @returns a chunk whose bytes depend on its position, so that lost, repeated and reordered bytes show. */
 function chunkAt(position: number): Buffer {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   for (let i = 0; i < CHUNK_BYTES; i++) {

@@ -1,7 +1,7 @@
 import { exchange } from './echo.js';
 
 /**
- * `exchange` from the domain in which it is started: `node endpoint.js ADDRESS SECONDS`. Prints the counts as JSON, and ends with 1 if
+ * Runs `exchange` from the domain in which it is started: `node endpoint.js ADDRESS SECONDS`. Prints the counts as JSON, and ends with 1 if
  * a connection broke or a byte is wrong.
  */
 const [address = '', seconds = '10'] = process.argv.slice(2);

@@ -15,7 +15,7 @@ interface IperfReport {
   readonly end: { readonly sum_received?: { readonly bytes: number; readonly bits_per_second: number } };
 }
 
-/** Where traffic goes: a guest, or one more address of it. */
+/** Where traffic goes: a guest, by its first or another of its addresses. */
 export type Peer = Pick<Guest, 'name' | 'address'>;
 
 /** One TCP stream to or from the guest. @returns Mbit/s received. */
@@ -102,8 +102,9 @@ export class Session implements Disposable {
   }
 
   /**
-   * @param patienceMs how long the last lines may take: after a long silence TCP's next try may be as long in coming.
-   * @throws when the connection did not live until now, or a line is missing.
+   * Ends the session.
+   * @param patienceMs how long the last lines may take: after a long silence TCP waits as long again before its next try.
+   * @throws if the connection broke before, or a line is missing.
    */
   async end(patienceMs = 30_000): Promise<void> {
     clearInterval(this.#timer);

@@ -2,15 +2,15 @@ import type { Guest } from './guest.js';
 import { must } from './process.js';
 import type { Peer } from './traffic.js';
 
-/** The number of a VLAN, and the third number of its addresses, outermost tag first. */
+/** The numbers of the VLANs, outermost tag first; each is also the third number of its addresses. */
 const TAGS = [100, 200] as const;
 
 /**
- * A trunk to a guest: VLAN interfaces over dom0's bridge and over the guest's eth0, `eth0.100` with one tag and `eth0.100.200` with two.
+ * A VLAN trunk to a guest: VLAN interfaces over dom0's bridge and over the guest's eth0, `eth0.100` with one tag and `eth0.100.200` with two.
  * Both ends load 8021q. The bridge does not look at tags, which is its default.
  */
 export class Trunk {
-  /** The guest at the end of no tag, of one and of two. */
+  /** The guest by its addresses behind no tag, one tag and two tags. */
   readonly peers: readonly Peer[];
   readonly #guest: Guest;
 
@@ -40,14 +40,14 @@ export class Trunk {
     return trunk;
   }
 
-  /** Both ends are as they were before. The interface with two tags goes with the one below it. */
+  /** Removes the interfaces of both ends. The interface with two tags goes with the one below it. */
   async close(): Promise<void> {
     await must('ip', 'link', 'delete', `xenbr0.${TAGS[0]}`);
     await this.#guest.exec(`/bin/ip link delete eth0.${TAGS[0]}`);
   }
 }
 
-/** Lines of shell. `ip` by its path: busybox's `sh` would run its own. */
+/** @returns lines of shell that make the VLAN interfaces. They name `ip` by its path: busybox's `sh` would run its own. */
 function vlansOver(lowest: string, addressOf: (tag: number) => string): string {
   let below = lowest;
   const lines = TAGS.flatMap((tag) => {
@@ -60,6 +60,6 @@ function vlansOver(lowest: string, addressOf: (tag: number) => string): string {
     below = name;
     return made;
   });
-  // Those of a test that failed.
+  // A failed test may have left its interfaces.
   return [`/bin/ip link delete ${lowest}.${TAGS[0]} 2>/dev/null || true`, ...lines].join('; ');
 }

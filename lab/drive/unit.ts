@@ -104,8 +104,9 @@ export class UnitVifd extends Vifd {
   }
 
   /**
-   * systemd would start the next process at once: this one is killed while its unit is told to stop. With SIGTERM systemd sends SIGCONT,
-   * on which a process that SIGSTOP stopped would detach in an orderly way; one in a frozen cgroup takes no signal but SIGKILL.
+   * Kills the unit's process without a restart. Since systemd would start the next process at once, it kills while systemd stops the unit.
+   * With SIGTERM systemd also sends SIGCONT, so a process that SIGSTOP stopped would detach in an orderly way; a process in a frozen
+   * cgroup takes no signal but SIGKILL.
    */
   async #killForGood(): Promise<void> {
     const pid = Number(await unitProperty('MainPID'));

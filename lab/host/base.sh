@@ -7,7 +7,7 @@ readonly DOM0_PACKAGES="xen-utils-$XEN,xenstore-utils,iproute2,ethtool,tcpdump,i
 busybox-static,strace,ca-certificates,systemd"
 # What QEMU's netback is linked to.
 readonly PEER_PACKAGES=qemu-system-xen
-# The guests' other kernel, which bookworm's users install from bookworm-security, and the modules that guests load.
+# The other kernel of guests, which users of bookworm install from bookworm-security, and the modules that guests load.
 readonly NEWER_KERNEL=6.12
 readonly NEWER_MODULES='*/drivers/net/xen-netfront.ko* */net/8021q/* */net/802/* */net/llc/*'
 
@@ -74,7 +74,7 @@ unpack_kernel() {
   cp "$part/unpacked/boot/vmlinuz-$kernel" "$part/vmlinuz"
 }
 
-# Of it only what guests load: to unpack all and to list what its modules need takes twenty seconds.
+# Unpacks only what guests load of the newer kernel: all of it, with the list of what its modules need, takes twenty seconds.
 unpack_newer_kernel() {
   local part=$1 deb kernel
   for deb in "$part"/debs/newer/*.deb; do

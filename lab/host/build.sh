@@ -15,7 +15,7 @@ say() { echo "lab: $*" >&2; }
 # pack_initrd DIR FILE
 pack_initrd() { (cd "$1" && find . | cpio -o -H newc --quiet | gzip -1) >"$2"; }
 
-# The files of kernel modules and of what they need, in the order in which to load them: modules_of MODULES NAME...
+# modules_of MODULES NAME...: prints the files of kernel modules and of what they need, in the order in which to load them.
 modules_of() {
   local modules=$1 name
   shift
@@ -24,7 +24,7 @@ modules_of() {
   done | awk '!seen[$0]++'
 }
 
-# copy_modules MODULES ROOT NAME...: they and what they need, with the lists that modprobe goes by.
+# copy_modules MODULES ROOT NAME...: copies modules and what they need, and the lists that modprobe reads.
 copy_modules() {
   local modules=$1 root=$2 kernel file
   shift 2
@@ -34,12 +34,12 @@ copy_modules() {
   for file in $(modules_of "$modules" "$@"); do
     (cd "$modules" && cp --parents "${file#"$modules/"}" "$root")
   done
-  # The kernel could unpack them itself, but a guest's modprobe is busybox's.
+  # The kernel could unpack modules itself, but a guest's modprobe is busybox's, which does not ask it to.
   find "$root/lib/modules/$kernel" -name '*.ko.xz' -exec busybox unxz {} +
   depmod -b "$root" "$kernel"
 }
 
-# kernel_of MODULES: the version of the one kernel in it.
+# kernel_of MODULES: prints the version of the one kernel there.
 kernel_of() { basename "$1"/lib/modules/*; }
 
 for part in base root guest; do

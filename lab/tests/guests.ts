@@ -6,9 +6,9 @@ import { must, run } from '../drive/process.js';
 import { iperf, ping, serve } from '../drive/traffic.js';
 import { type Dom0, Skip, type Test } from './harness.js';
 
-/** The kernel that bookworm's users have from bookworm-security; guests have dom0's, 6.1, otherwise. */
+/** The kernel that users of bookworm have from bookworm-security. Other guests boot dom0's, 6.1. */
 const NEWER_KERNEL = '6.12';
-/** How long a guest with hardware virtualisation may take to start: the emulator emulates that too. */
+/** How long a guest may take to start with hardware virtualisation, which the emulator emulates too. */
 export const WAIT_S = 400;
 
 interface Kind {
@@ -17,7 +17,7 @@ interface Kind {
   readonly kernel?: string;
 }
 
-/** Kinds of guests. The last of their boot, as they may take minutes to start. */
+/** Kinds of guests. These tests are the last of their boot, as such guests may take minutes to start. */
 export const guestTests: Test[] = [
   {
     name: `a PV guest of Linux ${NEWER_KERNEL}: TCP both ways over a kill, each byte as it was sent`,
@@ -59,7 +59,11 @@ async function meets(dom0: Dom0, kind: Kind): Promise<void> {
   await must('xl', 'destroy', guest.name);
 }
 
-/** The emulator's nested paging fails a guest now and then: it resets while it boots, and xl starts it again, as another domain. */
+/**
+ * Starts a guest of this kind. The emulator's nested paging fails a guest now and then: the guest resets while it boots, and xl starts it
+ * again as another domain.
+ * @throws Skip if the guest only reset, or the images lack its kernel.
+ */
 export async function startGuest({ type, kernel }: Kind): Promise<Guest> {
   if (kernel !== undefined && !existsSync(`/lab/guest-vmlinuz-${kernel}`))
     throw new Skip(`the mirror had no linux-image-${kernel}-amd64 when the images were built`);

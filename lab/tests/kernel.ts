@@ -17,7 +17,7 @@ export const kernelTests: Test[] = [
     name: 'in the same boot: stops, kills and updates of vifd',
     boot: 'beside',
     run: async (dom0) => {
-      // By itself (--only, --again) it has no test before it that did so.
+      // Run alone (--only, --again), no earlier test has held the driver back.
       await holdDriverBack();
       await restarts(dom0, 'g2', 1);
     },

@@ -33,7 +33,7 @@ export async function heldBy({ store, vifd }: Dom0, domid: number): Promise<Reco
   };
 }
 
-/** The interfaces, or the journals, of a domain's vifs. */
+/** @returns the names of the interfaces, or journals, of a domain's vifs. */
 function filesOf(folder: string, domid: number): string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder).filter((name) => name.startsWith(`vif${domid}.`));

@@ -10,7 +10,7 @@ import { startGuest, WAIT_S } from './guests.js';
 import type { Dom0, Test } from './harness.js';
 import { assertNothingLeft } from './leftovers.js';
 
-/** A guest that is written to a file or moved comes back as another domain, with the same addresses: its connections go on. */
+/** A guest that is saved or migrated comes back as another domain with the same addresses, and its connections must survive. */
 export const saveTests: Test[] = [
   {
     name: 'xl save -c under iperf, and a kill: the guest runs on, no reset',
@@ -38,12 +38,12 @@ export const saveTests: Test[] = [
   },
 ];
 
-/** On dom0's disk: the guest's memory is a tenth of dom0's. */
+/** On dom0's disk, which has room: a guest's memory is a tenth of dom0's. */
 const FOLDER = '/var/tmp/saved';
-/** TCP tries again after 0.2 s, and after twice as long each time: after a minute's silence the next may be a minute away. */
+/** TCP retries after 0.2 s, and each time after twice as long: after a minute's silence the next try may be a minute away. */
 const PATIENCE_MS = 120_000;
 
-/** The guest stands still while it is written; nothing is connected anew. */
+/** Saves a guest that runs on. It stands still while it is written, and its vif stays connected. */
 async function checkpoint(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   await serve(guest);
@@ -102,13 +102,14 @@ async function savedAndRestored(dom0: Dom0, killed: 'before' | 'meanwhile'): Pro
 }
 
 /**
- * Without ssh: xl gives what it would tell ssh to a shell instead. The guest's memory is sent while it runs, for which Xen has to know what
- * the guest writes meanwhile; of a PV guest Debian's does not ("Failed to enable logdirty": it is built without CONFIG_SHADOW_PAGING).
+ * Migrates a guest to the host that it is on. `-s ''` has xl run the receiver in a shell, not over ssh. The guest runs while its memory is
+ * sent, so Xen must track its writes. Debian's Xen cannot do that for PV guests ("Failed to enable logdirty": it is built without
+ * CONFIG_SHADOW_PAGING).
  */
 async function migrated(dom0: Dom0): Promise<void> {
   if (!dom0.vifd.running) await dom0.vifd.start();
   const guest = await startGuest({ type: 'pvh' });
-  // xenconsoled names the new domain's log after the name that it has at first.
+  // xenconsoled names the log of the new domain after the domain's first name.
   const logs = '/var/log/xen/console';
   await must('ln', '-sfn', `guest-${guest.name}.log`, `${logs}/guest-${guest.name}--incoming.log`);
   await movedUnderTcp(dom0, guest, async () => {
@@ -123,7 +124,7 @@ async function migrated(dom0: Dom0): Promise<void> {
   await must('xl', 'destroy', guest.name);
 }
 
-/** `move` ends the domain, and starts the guest as another. */
+/** Runs `move`, which ends the domain and starts the guest as another one, under TCP; then kills vifd once more. */
 async function movedUnderTcp(dom0: Dom0, before: Guest, move: () => Promise<void>): Promise<void> {
   await serve(before);
   await ping(before);

@@ -8,7 +8,7 @@ import { xl } from '../drive/xl.js';
 import type { Dom0, Test } from './harness.js';
 import { heldBy } from './leftovers.js';
 
-/** What the toolstack does to a guest whose connections go on meanwhile. */
+/** What the toolstack does to a guest whose connections must survive it. */
 export const toolstackTests: Test[] = [
   {
     name: 'xl pause, a kill and xl unpause under TCP: no reset, each byte as it was sent',
@@ -24,7 +24,7 @@ export const toolstackTests: Test[] = [
 ];
 
 const PAUSE_MS = 2000;
-/** The second vif's addresses: a network of its own on the same bridge. */
+/** dom0's address for the second vif, in a network of its own on the same bridge. */
 const ENDPOINT = '10.77.1.1/24';
 const ROUNDS = 4;
 
@@ -43,7 +43,7 @@ async function paused(dom0: Dom0): Promise<void> {
   });
 }
 
-/** libxl gives the new vif the number of the one before, and does not wait for anything between. */
+/** Attaches and detaches a second vif. libxl gives the new vif the number of the old one, and does not wait between the two. */
 async function secondVif(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   const vif = `vif${guest.domid}.1`;
@@ -56,7 +56,7 @@ async function secondVif(dom0: Dom0): Promise<void> {
       await until('the guest has eth1', async () => (await guest.exec('ls /sys/class/net')).includes('eth1'));
       await guest.exec(`/bin/ip addr add ${peer.address}/24 dev eth1; /bin/ip link set eth1 up`);
       await ping(peer);
-      // In every other round while nobody serves, or in the middle of the removal.
+      // In every other round a kill leaves the vif unserved before, or in the middle of, its removal.
       const killing = round % 2 === 1 ? kill(dom0) : undefined;
       await run('xl', 'network-detach', guest.name, '1');
       if (round < ROUNDS - 1) await must('xl', 'network-attach', guest.name, 'bridge=xenbr0');
@@ -76,7 +76,7 @@ async function secondVif(dom0: Dom0): Promise<void> {
   await must('ip', 'addr', 'del', ENDPOINT, 'dev', 'xenbr0');
 }
 
-/** TCP to eth0, over which `then` happens. The guest must not notice. */
+/** Runs `then` under TCP to eth0. The guest must not notice. */
 async function underTcp(dom0: Dom0, guest: Guest, then: () => Promise<void>): Promise<void> {
   await serve(guest);
   await ping(guest);

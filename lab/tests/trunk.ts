@@ -8,8 +8,8 @@ import { healthOf } from '../drive/witness.js';
 import { type Dom0, inBothModes, type Test } from './harness.js';
 
 /**
- * netif cannot say where a checksum is, and Linux's netfront finds it behind no tag: it drops a tagged frame with an open checksum, and
- * counts an error. The kernel gives such frames to a tap that has its offloads on.
+ * TCP over VLAN tags. netif cannot express where a checksum is, and Linux's netfront does not find it behind a tag: it drops a tagged frame
+ * with a partial checksum, and counts an error. The kernel gives such frames to a tap with offloads.
  */
 export const trunkTests: Test[] = inBothModes([
   {
@@ -42,7 +42,7 @@ async function trunk(dom0: Dom0): Promise<void> {
   await trunk.close();
 }
 
-/** At both ends of the vif. Of netfront's, checksums of IPv4 are always left open. */
+/** Switches offloads at both ends of the vif. netfront leaves checksums of IPv4 partial whatever is set. */
 async function setOffloads(guest: Guest, state: 'on' | 'off'): Promise<void> {
   await must('ethtool', '-K', guest.vif, ...['tx', 'tso', 'gso'].flatMap((feature) => [feature, state]));
   await guest.exec(`ethtool -K eth0 tx ${state} sg ${state} tso ${state} gso ${state} gro ${state}`);
@@ -54,7 +54,7 @@ async function setOffloads(guest: Guest, state: 'on' | 'off'): Promise<void> {
   isSet(await guest.exec('ethtool -k eth0'), 'tcp-segmentation-offload');
 }
 
-/** TCP over all of the trunk at once, while `then` happens. @throws when a connection broke or a byte is wrong. */
+/** Exchanges TCP over no tag, one and two at once, while `then` runs. @throws if a connection broke or a byte is wrong. */
 export async function exchangeOverTrunk(dom0: Dom0, trunk: Trunk, then: () => Promise<void>): Promise<void> {
   for (const peer of trunk.peers) await ping(peer);
   const addresses = trunk.peers.map(({ address }) => address);
