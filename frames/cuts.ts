@@ -4,15 +4,15 @@ import type { Random } from './random.js';
 export type CutKind = 'whole' | 'one cut' | 'two cuts' | 'many cuts';
 export const CUT_KINDS: readonly CutKind[] = ['whole', 'one cut', 'two cuts', 'many cuts'];
 
-/** Bytes that a slot holds at most: a page. */
+/** How many bytes a slot holds at most: a page. */
 const SLOT_BYTES_MAX = 4096;
-/** What a Linux guest uses at most (XEN_NETIF_NR_SLOTS_MIN). */
+/** How many slots a Linux guest uses at most (XEN_NETIF_NR_SLOTS_MIN). */
 const SLOTS_MAX = 18;
 
 /** Bytes of each slot. */
 export type Pieces = readonly number[];
 
-/** @param cuts offsets in the frame; between them a slot has a page at most. */
+/** @param cuts offsets in the frame where slots end; a piece of more than a page takes several slots. */
 export function piecesOf(bytes: number, cuts: readonly number[]): number[] {
   const inside = cuts.filter((cut) => cut > 0 && cut < bytes);
   const ends = [...new Set([...inside, bytes])].sort((a, b) => a - b);
@@ -32,7 +32,7 @@ export function singleCuts(bytes: number, headerBytes: number): number[] {
   return Array.from({ length: Math.max(0, last) }, (_, index) => index + 1);
 }
 
-/** Two cuts, the first in the headers, the second mostly, too. */
+/** Two cuts: the first in the headers, and mostly the second too. */
 export function pairOfCuts(bytes: number, headerBytes: number, random: Random): number[] {
   const end = Math.min(bytes, headerBytes + 3);
   return [
@@ -41,12 +41,12 @@ export function pairOfCuts(bytes: number, headerBytes: number, random: Random): 
   ];
 }
 
-/** As many cuts as slots are left, most of them in the headers. */
+/** As many cuts as there are slots left, most of them in the headers. */
 export function manyCuts(bytes: number, headerBytes: number, random: Random): number[] {
   const spare = SLOTS_MAX - piecesOf(bytes, []).length;
   const end = Math.min(bytes, headerBytes + 3);
   const count = Math.min(random.between(3, 17), spare);
-  // A cut in the middle of a page's worth of bytes costs one slot, as any other.
+  // Each cut costs one slot.
   return Array.from({ length: Math.max(0, count) }, () => 1 + random.below(Math.max(1, end - 1)));
 }
 

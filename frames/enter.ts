@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { GUARD } from '../lib/demo/children.js';
 import { whyNoScapy } from './references/scapy.js';
 
-/** Set in the process that runs inside of the namespaces. */
+/** This variable is set in the process inside the namespaces. */
 const INSIDE = 'VIFD_FRAMES_INSIDE';
 const PROGRAM = fileURLToPath(new URL('main.js', import.meta.url));
-/** /sys shows the interfaces of the namespace that it was mounted in; shared memory of our own vanishes with us. */
+/** A mounted /sys shows the interfaces of the namespace in which it was mounted. Shared memory of our own vanishes with this process. */
 const MOUNTS =
   'mount -t sysfs sysfs /sys && { test ! -d /dev/shm || mount -t tmpfs tmpfs /dev/shm; } && ip link set lo up && exec "$@"';
 const BUILT = ['build/Release/vifd.node', 'build/Release/xensim/libxengnttab.so.1'];
@@ -16,7 +16,7 @@ export function isInside(): boolean {
   return process.env[INSIDE] === '1';
 }
 
-/** @returns what the table needs and this machine has not, in a sentence; undefined when it has everything. */
+/** @returns what the table needs and this machine lacks, as a sentence; undefined if it lacks nothing. */
 export function whatIsMissing(): string | undefined {
   if (!existsSync('/dev/net/tun'))
     return 'there is no /dev/net/tun: `modprobe tun`, or in a container `--device /dev/net/tun`';
@@ -40,13 +40,13 @@ export function whatIsMissing(): string | undefined {
   return `namespaces, bridges or taps cannot be made here (${why}): run it as root on a host, or in a container with \`--privileged\``;
 }
 
-/** Root as it is, another user as root of a user namespace. */
+/** A user other than root becomes root of a user namespace. */
 function unshare(...command: string[]): [string, ...string[]] {
   const privileges = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
   return ['unshare', '--net', '--mount', ...privileges, ...command];
 }
 
-/** Runs this program again in namespaces of its own: bridges and taps vanish with it. @returns its exit code. */
+/** Runs this program again in namespaces of its own, so that bridges and taps vanish with it. @returns its exit code. */
 export function enterNamespaces(args: readonly string[]): Promise<number> {
   const [command, ...rest] = unshare('sh', '-c', MOUNTS, 'sh', ...GUARD, process.execPath, PROGRAM, ...args);
   const child = spawn(command, rest, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });

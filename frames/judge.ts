@@ -7,7 +7,7 @@ import { allSame, type Reference } from './references/reference.js';
 import { GSO_ECN, GSO_NONE, vnetOf } from './references/vnet.js';
 import { verdictFromGuest, verdictToGuest } from './verdicts.js';
 
-/** What is wrong with what became of a frame; undefined: nothing is. */
+/** What is wrong with the result for a frame. */
 export interface Wrong {
   readonly what: string;
   readonly expected?: Uint8Array;
@@ -17,28 +17,28 @@ export interface Wrong {
 export function judgeFromGuest({ out, port, refused }: Sent, reference: Reference): Wrong | undefined {
   const { variant, kernel } = reference;
   const verdict = verdictFromGuest(variant.form);
-  if (refused) return { what: 'the guest got an error as response', expected: variant.frame };
+  if (refused) return { what: 'the guest got an error as its response', expected: variant.frame };
   const came = port !== undefined || out.length > 0;
   if (verdict === 'dropped') {
     if (!came) return undefined;
     return {
-      what: 'passed on, though its headers contradict what it asks for',
+      what: 'vifd passed it on, though its headers contradict its offload',
       ...gotOf(port?.frame ?? out[0]),
     };
   }
   if (verdict === 'either' && !came) return undefined;
   const wrong = compare(kernel, out);
   if (wrong !== undefined || kernel.length > 0 || port === undefined) return wrong;
-  // The kernel puts nothing out of such a frame: what it was given is compared.
+  // The kernel puts nothing out for such a frame, so compare what vifd gave to its port.
   const expected = vnetOf(variant);
   const { flags, gso, segment, start, offset } = port.vnet;
   const isRight =
     flags === expected.flags && (gso & ~GSO_ECN) === expected.gso && segment === expected.segment;
   if (!isRight || start !== expected.start || offset !== expected.offset)
-    return { what: `the port was told ${JSON.stringify(port.vnet)}, not ${JSON.stringify(expected)}` };
+    return { what: `the port got the header ${JSON.stringify(port.vnet)}, not ${JSON.stringify(expected)}` };
   return same(port.frame, variant.open)
     ? undefined
-    : { what: 'the port was given other bytes', expected: variant.open, got: port.frame };
+    : { what: 'the port got other bytes', expected: variant.open, got: port.frame };
 }
 
 export function judgeToGuest(
@@ -58,7 +58,7 @@ export function judgeToGuest(
   return compare(variant.expected, got);
 }
 
-/** Where the host's kernel is between, it may refuse to segment what vifd itself can. */
+/** Tells whether a frame may be lost: netif cannot express it, or the host's kernel, which is in between, cannot segment it. */
 function mayVanish(
   form: Reference['variant']['form'],
   kernel: readonly Uint8Array[],

@@ -1,7 +1,7 @@
 /**
  * The table of frames: headers x tags x cuts over slots x payload mode x protocol, in both directions, each frame compared with
- * what the kernel and scapy make of it. Ends with 0 only if there is no difference and no empty cell; with 1 otherwise, 2 for
- * options that cannot be used, 77 where the machine lacks what it needs.
+ * what the kernel and scapy make of it. Ends with 0 if there is no difference and no empty cell, with 1 otherwise; with 2 for bad
+ * options, and with 77 if the machine lacks what the table needs.
  */
 import { CommanderError } from 'commander';
 import { enterNamespaces, isInside, whatIsMissing } from './enter.js';
@@ -12,7 +12,7 @@ import { runTable } from './run.js';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
-/** As automake has it for a test that was skipped. */
+/** automake's exit code of a skipped test. */
 const EXIT_SKIPPED = 77;
 
 async function main(args: readonly string[]): Promise<number> {

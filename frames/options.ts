@@ -2,16 +2,16 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 
 export interface FramesOptions {
   readonly seed: number;
-  /** Headers that stand for their kind, and a few of their cuts. */
+  /** Tries only headers that stand for their kind, and a few of their cuts. */
   readonly quick: boolean;
-  /** Forms whose name contains it. */
+  /** Tries only forms whose name contains this text. */
   readonly only: string | undefined;
   readonly json: boolean;
 }
 
 const SEED_MAX = 0xffffffff;
 
-/** @throws CommanderError, after it has said what is wrong; also for --help. */
+/** @throws CommanderError for --help, and for bad options; commander has printed the message then. */
 export function parseOptions(args: readonly string[]): FramesOptions {
   const program = new Command('npm run frames --')
     .description(
@@ -19,17 +19,17 @@ export function parseOptions(args: readonly string[]): FramesOptions {
         'comes out with what the kernel and scapy make of them',
     )
     .addOption(
-      new Option('--seed <n>', 'what sizes, options and pairs of cuts are drawn from')
+      new Option('--seed <n>', 'seed from which sizes, options and pairs of cuts are drawn')
         .default(1)
         .argParser(seed),
     )
     .option(
       '--quick',
-      'headers that stand for their kind, and a few of their cuts: what `npm test` runs',
+      'tries only headers that stand for their kind, and a few of their cuts, as `npm test` does',
       false,
     )
-    .option('--only <text>', 'forms whose name (headers | tags | protocol) contains the text')
-    .option('--json', 'one JSON object', false)
+    .option('--only <text>', 'tries only forms whose name (headers | tags | protocol) contains the text')
+    .option('--json', 'prints one JSON object in place of the table', false)
     .allowExcessArguments(false)
     .exitOverride();
   return {

@@ -13,13 +13,13 @@ export interface Extent {
   readonly seed: number;
 }
 
-/** Pairs of cuts, and frames of many slots, of each small variant. */
+/** How many pairs of cuts, and how many frames of many slots, are tried of each small variant. */
 const PAIRS = 3;
 const MANY = 2;
-/** Single cuts of the short form. */
+/** How many single cuts the short form tries. */
 const QUICK_CUTS = 3;
 
-/** Sizes that a form is drawn in: all kinds of cuts are tried on small ones. */
+/** @returns the sizes in which a form is drawn. Small ones have all kinds of cuts tried. */
 export function sizesOf(form: Form, { quick }: Extent): Size[] {
   const { protocol, tags, headers } = form;
   if (protocol.broken !== undefined) return ['small'];
@@ -49,13 +49,13 @@ export function toGuestCell({ headers, tags, protocol }: Form, guest: GuestKind,
   };
 }
 
-/** The short form tries the kernel's tap with the first guest and the last alone: each is a device of its own. */
+/** @returns the ports to try with a guest. The short form tries taps only with the first and the last guest: each is a device of its own. */
 export function portsFor(guest: GuestKind, { quick }: Extent): ToGuestPort[] {
   const hasTap = !quick || guest === GUESTS[0] || guest === GUESTS.at(-1);
   return TO_GUEST_PORTS.filter((port) => port !== 'tap' || hasTap);
 }
 
-/** Makes every cell that a run of this extent has to fill. */
+/** Adds every cell that a run of this extent must fill. */
 export function expectCells(tally: Tally, forms: readonly Form[], extent: Extent): void {
   for (const form of forms) {
     for (const mode of FROM_GUEST_MODES)
@@ -71,7 +71,7 @@ export interface CutFrame {
   readonly pieces: readonly number[];
 }
 
-/** The ways in which a variant is cut over slots. */
+/** @returns the ways in which a variant is cut over slots. */
 export function cutsOf(variant: Variant, size: Size, mode: FromGuestMode, extent: Extent): CutFrame[] {
   const { frame, headerBytes } = variant;
   const random = new Random(seedOf(variant.seed, mode));
@@ -89,7 +89,7 @@ export function cutsOf(variant: Variant, size: Size, mode: FromGuestMode, extent
   return made.filter(({ pieces }) => fits(pieces));
 }
 
-/** Whether a guest can be sent this variant at all: without scatter-gather a frame has one page. */
+/** Tells whether this variant can go to a guest at all: without scatter-gather a frame has at most a page. */
 export function isFor(variant: Variant, guest: GuestKind): boolean {
   const longest = Math.max(...variant.expected.map(({ length }) => length));
   return guest.takes.scatterGather || longest <= PAGE_BYTES;

@@ -1,4 +1,4 @@
-/** Numbers from a seed: the same ones for the same seed, everywhere (mulberry32). */
+/** Draws numbers from a seed: the same ones for the same seed on each machine (mulberry32). */
 export class Random {
   #state: number;
 
@@ -25,7 +25,7 @@ export class Random {
   }
 }
 
-/** A seed for one thing of many, so that leaving others out does not change it (FNV-1a). */
+/** @returns a seed for one thing of many, so that it stays the same when others are left out (FNV-1a). */
 export function seedOf(seed: number, name: string): number {
   let hash = (0x811c9dc5 ^ seed) >>> 0;
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193) >>> 0;

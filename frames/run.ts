@@ -25,7 +25,7 @@ import { Scapy } from './references/scapy.js';
 import { Progress } from './report/progress.js';
 import { type Cell, Tally } from './report/tally.js';
 
-/** Forms whose references are made at a time, while the frames of those before cross. */
+/** For how many forms references are made at a time, while the frames of the forms before pass through vifd. */
 const FORMS_AT_A_TIME = 24;
 
 interface Sized {
@@ -33,7 +33,7 @@ interface Sized {
   readonly reference: Reference;
 }
 
-/** Sends all frames and judges them. Runs in namespaces of its own. @throws Error where the table itself cannot go on. */
+/** Sends all frames and judges them, in namespaces of its own. @throws Error if no form matches, or vifd stops a guest. */
 export async function runTable(options: FramesOptions): Promise<Tally> {
   silence();
   const tally = new Tally();
@@ -50,7 +50,7 @@ export async function runTable(options: FramesOptions): Promise<Tally> {
     const references = await next;
     const following = parts[index + 1];
     if (following !== undefined) next = referencesOf(following, options, scapy, kernel, tally);
-    // Its failure is that of the turn that waits for it.
+    // The next turn awaits it and fails with it; until then a rejection must not count as unhandled.
     next.catch(() => {});
     await table.send(references);
     await table.deliver(references);
@@ -91,7 +91,7 @@ async function referencesOf(
   return references.map((reference, index) => ({ size: variants[index].size, reference }));
 }
 
-/** Every backend that frames go through, all at once. */
+/** All backends that frames go through, open at once. */
 class Table implements AsyncDisposable {
   readonly #extent: Extent;
   readonly #tally: Tally;
@@ -159,7 +159,7 @@ class Table implements AsyncDisposable {
         const { name, seed } = variant;
         if (wrong !== undefined) this.#tally.differ({ where: cell, name, seed, pieces, ...wrong });
       }
-      // Into a tap, the kernel may drop what vifd has sent.
+      // Not for a tap: there the kernel may drop frames that vifd has sent.
       const counted = run.dropped - before;
       if (run.seesPort && counted !== vanished)
         this.#tally.differ({

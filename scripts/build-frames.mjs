@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The program to run, as a file URL's path. Ends the process when it cannot be compiled. */
+/** Compiles the table. @returns the path of the program to run. Ends the process if the compiler fails. */
 export function buildFrames() {
   rmSync(`${root}build/frames`, { recursive: true, force: true });
   const args = ['-p', 'frames/tsconfig.json'];

@@ -1,5 +1,5 @@
 // npm run frames -- [--quick] [--seed N] [--only TEXT] [--json]
-// Builds what is needed, then compares frames of all kinds with the kernel and scapy. See frames/main.ts.
+// Builds vifd and the table, then runs the table: it compares vifd's frames with the kernel's and scapy's. See frames/main.ts.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { buildFrames } from './build-frames.mjs';

@@ -2,7 +2,7 @@ import { HEADERS, type Headers, type Layer } from './headers.js';
 import { PROTOCOLS, type Protocol } from './protocols.js';
 import { TAGS, type Tags } from './tags.js';
 
-/** What is the same for all frames of a cell in both directions: headers x tags x protocol. */
+/** Headers x tags x protocol: what the frames of a cell have in common, in both directions. */
 export interface Form {
   readonly headers: Headers;
   readonly tags: Tags;
@@ -25,18 +25,18 @@ export function nameOf({ headers, tags, protocol }: Form): string {
   return `${headers.name} | ${tags.name} | ${protocol.name}`;
 }
 
-/** The IP version of the transport header's datagram. */
+/** @returns the IP version of the transport header's datagram. */
 export function innerVersion({ headers }: Form): 4 | 6 {
   return headers.inner ?? (headers.place === 'tunnel' ? 4 : headers.version);
 }
 
-/** All layers of the frame. @param tcpOptions bytes. */
+/** @returns all layers of the frame. @param tcpOptions bytes of TCP options. */
 export function layersOf({ headers, tags, protocol }: Form, transport: Record<string, number>): Layer[] {
   return [['eth', {}], ...tags.layers, ...headers.layers, [protocol.transport, transport]];
 }
 
 /**
- * Which layer's checksum is open. netif has no csum_start: a guest's csum_blank means the outermost transport header, a port's
+ * Returns the layer whose checksum is open. netif has no csum_start: a guest's csum_blank means the outermost transport header, a port's
  * csum_start the innermost.
  */
 export function openLayer(layers: readonly Layer[], direction: Direction): number {

@@ -1,13 +1,13 @@
-/** A header as frames/references/build_frames.py knows it: its name, and what it is made with. */
+/** A header for frames/references/build_frames.py: its name and its arguments. */
 export type Layer = readonly [name: string, args: Readonly<Record<string, number>>];
 
 /** How a guest's Linux, or vifd for it, may treat the transport header behind these headers. */
 export type Place =
   /** Linux finds it (skb_checksum_setup): an open checksum can be left to a guest. */
   | 'found'
-  /** Linux does not: the checksum has to be complete before the frame reaches a guest. */
+  /** Linux does not find it: the checksum must be complete before the frame reaches a guest. */
   | 'hidden'
-  /** The headers wrap a second frame or datagram; the transport header meant is the inner one. */
+  /** The headers wrap a second frame or datagram, with the transport header that is meant. */
   | 'tunnel'
   /** A part of a datagram: it has no checksum of its own. */
   | 'fragment';
@@ -18,9 +18,9 @@ export interface Headers {
   /** What stands between the Ethernet header (and tags) and the transport header. */
   readonly layers: readonly Layer[];
   readonly place: Place;
-  /** The version of the innermost IP header; left out: `version`. */
+  /** The version of the innermost IP header; default: `version`. */
   readonly inner?: 4 | 6;
-  /** In the short form. */
+  /** The short form has these headers. */
   readonly quick?: true;
 }
 

@@ -1,13 +1,13 @@
-/** What a frame asks for: which transport header it has, and which offload. */
+/** A frame's transport header and offload. */
 export interface Protocol {
   readonly name: string;
   readonly transport: 'tcp' | 'udp';
   readonly open: boolean;
   /** The IP version that the GSO type names; 0: no segmentation. */
   readonly gso: 0 | 4 | 6;
-  /** How the frame's own headers contradict what it asks for. */
+  /** How the frame's headers contradict its offload. */
   readonly broken?: 'data offset' | 'length' | 'transport';
-  /** A guest alone asks for it: no port would. */
+  /** Only guests send such frames, no port does. */
   readonly fromGuestOnly?: true;
 }
 

@@ -3,16 +3,16 @@ import type { Built, Scapy } from '../references/scapy.js';
 import { type Direction, type Form, FROM_GUEST, layersOf, nameOf, openLayer } from './forms.js';
 import type { Layer } from './headers.js';
 
-/** One frame of a form: all that is drawn has been drawn. */
+/** One frame of a form, with all that was drawn for it. */
 export interface Variant {
   readonly form: Form;
   readonly direction: Direction;
-  /** What it is called in a report: the form, and what was drawn. */
+  /** Its name in a report: the form, and what was drawn. */
   readonly name: string;
   readonly seed: number;
-  /** As its sender hands it over. */
+  /** The frame as its sender hands it over. */
   readonly frame: Uint8Array;
-  /** The same frame with its checksum open, which is what the kernel segments and completes. */
+  /** The same frame with its checksum open, for the kernel to complete and segment. */
   readonly open: Uint8Array;
   /** Bytes of all headers. */
   readonly headerBytes: number;
@@ -21,13 +21,13 @@ export interface Variant {
   readonly offset: number;
   /** Payload of a segment; 0: no segmentation. */
   readonly segment: number;
-  /** The guest leaves the checksum open; otherwise a GSO frame has it complete. */
+  /** The guest leaves the checksum open; false: its GSO frame has a complete one. */
   readonly blank: boolean;
   /** What comes out in the end, as scapy builds it. */
   readonly expected: readonly Uint8Array[];
 }
 
-/** How large the frames of a form are: `small` ones have every cut of their headers tried. */
+/** How large the frames of a form are. Of `small` ones every cut of the headers is tried. */
 export type Size = 'small' | 'middle' | 'large';
 
 const IP_BYTES_MAX = 65535;
@@ -88,7 +88,7 @@ function drawSize(size: Size, random: Random): { segment: number; payload: numbe
   return { segment: 0, payload: size === 'large' ? IP_BYTES_MAX : payload[size]() };
 }
 
-/** A multiple of the segment, or one byte more or less; none at all, or up to 64 KiB. */
+/** Draws the payload's length: a multiple of the segment's, or one byte more or less; 0, or up to 64 KiB. */
 function drawSegments(size: Size, random: Random, room: number): { segment: number; payload: number } {
   const segment = random.of(size === 'large' ? LARGE_SEGMENTS : SMALL_SEGMENTS);
   if (size === 'large') return { segment, payload: random.of([room, room - 1, room - 777]) };
@@ -106,7 +106,7 @@ function withIds(layers: readonly Layer[], random: Random): Layer[] {
   });
 }
 
-/** A guest whose frame has an open checksum means the outermost, which is then not left out. */
+/** A guest's csum_blank means the outermost checksum, so that one is present in a frame with an open checksum. */
 function outer([name, args]: Layer, { protocol }: Form, direction: Direction): Layer {
   return [name, direction === FROM_GUEST && protocol.open ? { ...args, none: 0 } : args];
 }
@@ -134,7 +134,7 @@ function bytesOfLayer([name, args]: Layer): number {
   return (FIXED_BYTES[name] ?? 0) + (args.bytes ?? 0);
 }
 
-/** Makes the frame contradict itself, as its form says. */
+/** Makes the frame contradict its offload in the way that its form names. */
 function broken(form: Form, frame: Uint8Array, { start, offset }: Built, random: Random): Uint8Array {
   const bytes = frame.slice();
   if (form.protocol.broken === 'length') {

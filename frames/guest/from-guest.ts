@@ -15,11 +15,11 @@ export type FromGuestMode = (typeof FROM_GUEST_MODES)[number];
 /** What became of a frame. */
 export interface Sent {
   readonly sending: Sending;
-  /** Out of the kernel, segmented and completed. */
+  /** The frames that came out of the kernel, segmented and completed. */
   readonly out: readonly Uint8Array[];
-  /** What the port was given, where the port is ours. */
+  /** What the port got, if the port is ours. */
   readonly port?: { readonly frame: Uint8Array; readonly vnet: Vnet };
-  /** A response that was an error. */
+  /** The guest got an error as its response. */
   readonly refused: boolean;
 }
 
@@ -27,12 +27,12 @@ const DOMID = 7;
 const VIF = 'vif7.0';
 const SLOTS_OF_A_BATCH = 240;
 const BYTES_OF_A_BATCH = 400_000;
-/** Into a tap at once: what becomes of it waits in the outlet, whose queue vifd bounds. */
+/** How many bytes go into a tap at once: the result waits in the outlet, whose queue vifd bounds. */
 const BYTES_INTO_A_TAP = 100_000;
 const SEGMENTS_INTO_A_TAP = 600;
 const RESPONSE_ERROR = -1;
 
-/** A guest that sends, a backend that serves it, and what its frames become. */
+/** A guest that sends frames, a backend that serves it, and an outlet for the results. */
 export class FromGuestRun implements AsyncDisposable {
   readonly #world: World;
   readonly #guest: RawGuest;
@@ -73,23 +73,23 @@ export class FromGuestRun implements AsyncDisposable {
     this.#outlet = outlet;
   }
 
-  /** Frames that vifd has dropped so far, and counted. */
+  /** How many frames vifd has counted as dropped so far. */
   get dropped(): number {
     return this.#world.netback.vifs.get(VIF)?.stats.fromGuest.dropped ?? 0;
   }
 
-  /** Whether it is known what vifd has given to its port. */
+  /** Tells whether the port is ours, and shows what vifd gave to it. */
   get seesPort(): boolean {
     return this.#outlet === undefined;
   }
 
-  /** Why vifd no longer serves the guest. */
+  /** Why vifd no longer serves the guest; undefined while it does. */
   get broken(): string | undefined {
     const vif = this.#world.netback.vifs.get(VIF);
     return vif?.state === 'connected' ? undefined : (vif?.reason ?? vif?.state ?? 'the vif is gone');
   }
 
-  /** How many of the sendings, from the first on, fit into one `send`. */
+  /** @returns how many of the sendings, from the first on, fit into one `send`. */
   room(sendings: readonly Sending[]): number {
     let [slots, bytes, segments, count] = [0, 0, 0, 0];
     const direct = this.#mode === 'map into a tap';
@@ -106,7 +106,7 @@ export class FromGuestRun implements AsyncDisposable {
     return count;
   }
 
-  /** Sends all at once. */
+  /** Sends all at once. @returns what became of each. */
   async send(sendings: readonly Sending[], random: Random): Promise<Sent[]> {
     const guest = this.#guest;
     const slots: TxSlot[] = [];

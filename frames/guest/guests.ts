@@ -1,10 +1,10 @@
 import type { Takes } from '../references/netfront.js';
 
-/** A guest with what it has agreed to. */
+/** A kind of guest, and what it takes. */
 export interface GuestKind {
   readonly name: string;
   readonly takes: Takes;
-  /** Of its directory in the store, besides those of a guest that takes all. */
+  /** Keys of its directory in the store that differ from those of a guest that takes everything. */
   readonly keys: Readonly<Record<string, string>>;
 }
 

@@ -12,7 +12,7 @@ const TURN_MS = 2;
 
 export { modelMachine };
 
-/** The addon over xensim: the real tap takes bytes straight out of the guest's pages there. */
+/** The addon over xensim, where a real tap takes bytes straight out of the guest's pages. */
 export function xensimMachine(): Machine {
   const directory = mkdtempSync(join('/dev/shm', 'vifd-frames-'));
   const store = new ModelStore();
@@ -38,7 +38,7 @@ export function xensimMachine(): Machine {
   };
 }
 
-/** Settles until `holds`, for as long as a slow machine may need. */
+/** Settles until `holds` returns true. @throws Error after a time that is enough for a slow machine. */
 export async function settledUntil(machine: Machine, what: string, holds: () => boolean): Promise<void> {
   const endMs = performance.now() + PATIENCE_MS;
   while (!holds()) {

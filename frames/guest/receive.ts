@@ -1,7 +1,7 @@
 import type { RawGuest } from '../../test/netback/raw-guest.js';
 import type { FromBackend } from '../references/netfront.js';
 
-/** xen/io/netif.h and ring.h, as the guest reads them. */
+/** Values of xen/io/netif.h and ring.h, as the guest reads them. */
 const DATA_VALIDATED = 1;
 const CSUM_BLANK = 2;
 const MORE_DATA = 4;
@@ -13,10 +13,10 @@ const RING_SLOTS = 256;
 const HEADER_WORDS = 16;
 const RSP_PROD = 2;
 
-/** A guest that receives: posts all of its pages, and takes whole frames out of them. */
+/** The receiving side of a guest: posts all pages, and takes whole frames out of them. */
 export class Receiver {
   readonly #guest: RawGuest;
-  /** Index in the ring of the next response to be looked at. */
+  /** Index in the ring of the next response to read. */
   #next: number;
 
   constructor(guest: RawGuest) {
@@ -25,7 +25,7 @@ export class Receiver {
     this.#post(RING_SLOTS);
   }
 
-  /** Frames whose last slot has come. Their buffers are posted again. */
+  /** @returns the frames whose last slot has come, and posts their buffers again. */
   take(): FromBackend[] {
     const frames: FromBackend[] = [];
     const begin = this.#next;
@@ -42,7 +42,7 @@ export class Receiver {
   #post(count: number): void {
     if (count === 0) return;
     const from = this.#guest.rx[REQ_PROD];
-    // The page of a slot is that of its number, so that a response tells where the data is.
+    // Slot n has page n, so that a response's index is that of its page.
     this.#guest.post(
       Array.from({ length: count }, (_, i) => this.#guest.ref(((from + i) >>> 0) % RING_SLOTS)),
     );

@@ -4,7 +4,7 @@ import type { Variant } from '../forms/variants.js';
 import { mark } from '../marks.js';
 import type { Random } from '../random.js';
 
-/** xen/io/netif.h, as the guest writes it. */
+/** Values of xen/io/netif.h, as the guest writes them. */
 const CSUM_BLANK = 1;
 const DATA_VALIDATED = 2;
 const MORE_DATA = 4;
@@ -23,7 +23,7 @@ export function slotsOf({ variant, pieces }: Sending): number {
   return pieces.length + (variant.segment > 0 ? 1 : 0);
 }
 
-/** Writes the frame into the guest's pages from `page` on, one a slot, and says what goes into the ring. */
+/** Writes the frame into the guest's pages from `page` on, one page for each slot. @returns what goes into the ring. */
 export function layOut(guest: RawGuest, sending: Sending, page: number, random: Random): TxSlot[] {
   const { variant, pieces, mark: number } = sending;
   const { frame, form, segment, blank } = variant;

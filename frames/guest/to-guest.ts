@@ -32,10 +32,10 @@ export interface Delivered {
 
 const DOMID = 7;
 const VIF = 'vif7.0';
-/** The frame behind a batch: once it is there, all that will come has come. */
+/** The mark of the frame behind a batch: once the guest has it, no other frame of the batch will come. */
 const LAST = 0xffffffff;
 
-/** A backend that serves a guest, and a host's side that sends to it. */
+/** A backend that serves a guest, and a host's side that sends frames to that guest. */
 export class ToGuestRun implements AsyncDisposable {
   readonly #world: World;
   readonly #receiver: Receiver;
@@ -69,7 +69,7 @@ export class ToGuestRun implements AsyncDisposable {
     this.#end = end;
   }
 
-  /** Frames that vifd has dropped so far, and counted. */
+  /** How many frames vifd has counted as dropped so far. */
   get dropped(): number {
     return this.#world.netback.vifs.get(VIF)?.stats.toGuest.dropped ?? 0;
   }
@@ -107,7 +107,7 @@ export class ToGuestRun implements AsyncDisposable {
   }
 }
 
-/** A frame of no protocol (0x88b5 is for experiments). */
+/** @returns a frame of an ethertype for experiments (0x88b5). */
 function lastFrame(): Offloaded {
   const frame = new Uint8Array(60);
   frame.set([0x00, 0x16, 0x3e, 0, 0, 7]);
@@ -117,9 +117,9 @@ function lastFrame(): Offloaded {
 }
 
 interface HostSide {
-  /** The port that vifd has; undefined: one of the tests' own. */
+  /** Makes vifd's port; undefined: the port is a TestPort. */
   readonly made: (() => Port) | undefined;
-  /** Once vifd has its port open. */
+  /** Call it once vifd has opened its port. @returns a function that sends frames. */
   readonly put: () => (frames: readonly Offloaded[]) => void;
   readonly end: () => Promise<void>;
 }

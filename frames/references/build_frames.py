@@ -33,7 +33,7 @@ for protocol, layer in ((6, TCP), (17, UDP)):
     bind_layers(AH, layer, nh=protocol)
 
 TO, FROM = "00:16:3e:00:00:07", "02:00:00:00:00:01"
-# RFC 5237, IANA's protocol numbers; 253 is for experiments and known to no stack.
+# IANA's protocol numbers (RFC 5237); 253 is for experiments, and no stack knows it.
 NUMBERS = {"hbh": 0, "ip4": 4, "tcp": 6, "udp": 17, "ip6": 41, "route": 43, "frag": 44, "gre": 47, "ah": 51, "dest": 60,
            "unknown": 253}
 ETHERTYPES = {"ip4": 0x0800, "ip6": 0x86DD, "q": 0x8100, "ad": 0x88A8, "eth": 0x6558, "other": 0x88B5}
@@ -42,7 +42,7 @@ FIN, PSH, CWR = 0x01, 0x08, 0x80
 
 
 def layer_of(name, args, after):
-    """The scapy layer of one header, and its length."""
+    """Returns the scapy layer of one header, and its length."""
     size = args.get("bytes", 0)
     number = NUMBERS.get(after, 59)
     kind = ETHERTYPES.get(after, 0x88B5)
@@ -88,9 +88,9 @@ def layer_of(name, args, after):
 
 
 def pseudo_sum(ip, number, size):
-    """What stands in an open checksum: the sum of the pseudo header."""
+    """Returns the value of an open checksum: the sum of the pseudo header."""
     if isinstance(ip, IP):
-        # scapy takes the length from a dissected header where there is one, which counts headers in between, too.
+        # From a dissected IP header scapy would take its length, which also counts extension headers.
         header = in4_pseudoheader(number, IP(src=ip.src, dst=ip.dst), size)
     else:
         header = bytes(in6_pseudoheader(number, ip, size))
@@ -98,7 +98,7 @@ def pseudo_sum(ip, number, size):
 
 
 def compose(layers, payload):
-    """The frame's bytes with all checksums right, and for each layer (name, start, its nearest IP layer)."""
+    """Returns the frame's bytes with all checksums right, and for each layer (name, start, its nearest IP layer)."""
     chain, places, start, network = [], [], 0, None
     strangers = []
     for index, (name, args) in enumerate(layers):
@@ -107,17 +107,17 @@ def compose(layers, payload):
         if name in ("ip4", "ip6"):
             network = layer
         places.append((name, start, network))
-        # scapy computes no checksum for a transport header behind a layer that it does not take for IP.
+        # scapy computes no checksum for a transport header behind a layer other than IP.
         if name in CHECKSUM_AT and layers[index - 1][0] in ("ah", "unknown"):
             strangers.append(index)
         chain.append(layer)
         start += size
     if payload:
         chain.append(Raw(payload))
-    # Not by `/`, which copies all layers so far.
+    # The operator `/` would copy all layers so far.
     for under, over in zip(chain, chain[1:]):
         under.add_payload(over)
-    # Without it scapy builds a copy of each layer first.
+    # Otherwise scapy first builds a copy of each layer.
     for layer in chain:
         layer.explicit = 1
     frame = bytearray(bytes(chain[0]))
@@ -153,7 +153,7 @@ def build(request):
 
 
 def segments(layers, payload, size):
-    """What a frame with segmentation offload becomes, each segment built by scapy as a frame of its own."""
+    """Returns the segments of a frame with segmentation offload. scapy builds each as a frame of its own."""
     pieces = [payload[at:at + size] for at in range(0, len(payload), size)] or [b""]
     found = []
     for index, piece in enumerate(pieces):
@@ -175,7 +175,7 @@ def segments(layers, payload, size):
 
 
 def dissect(text):
-    """The names of a frame's layers, and the first checksum or length in it that is wrong."""
+    """Returns the names of a frame's layers, and the first wrong checksum or length in it."""
     packet = Ether(bytes.fromhex(text))
     names, wrong, network, whole = [], None, None, True
     layer = packet

@@ -6,19 +6,19 @@ import { markOf } from '../marks.js';
 import { MTU_MAX, makeBridge, stopLearning } from '../network.js';
 import { bytesOfVnet, type Vnet } from './vnet.js';
 
-/** A frame for the kernel, with what its sender says of it. */
+/** A frame for the kernel, with its sender's vnet header. */
 export interface Offloaded {
   readonly frame: Uint8Array;
   readonly vnet: Vnet;
 }
 
-/** Bytes of frames that cross at a time: less than vifd lets wait in a tap, headers of segments included. */
+/** Bytes of a batch of frames, with the headers of their segments less than vifd lets wait in a tap. */
 const BATCH_BYTES = 200_000;
-/** A segment of 64 bytes costs the kernel a buffer of its own. */
+/** Bounds small segments: each costs the kernel a buffer of its own. */
 const BATCH_SEGMENTS = 600;
 const BATCH_FRAMES = 250;
 
-/** A tap that takes no offloads: what comes out has been segmented and completed by the kernel. */
+/** A tap that takes no offloads: the kernel has segmented and completed each frame that comes out. */
 export class Outlet implements AsyncDisposable {
   readonly #port: Port;
   readonly #end: End;
@@ -30,7 +30,7 @@ export class Outlet implements AsyncDisposable {
     this.#port.setCarrier?.(true);
   }
 
-  /** All that waits, in order. */
+  /** @returns all frames that wait, in order. */
   take(): Uint8Array[] {
     const taken: Uint8Array[] = [];
     for (;;) {
@@ -69,7 +69,7 @@ export class Inlet implements AsyncDisposable {
   }
 }
 
-/** The kernel as a reference: into one tap, over a bridge, out of another that takes no offloads. */
+/** The kernel as a reference: frames go into one tap, over a bridge, and out of another tap, which takes no offloads. */
 export class Kernel implements AsyncDisposable {
   readonly #inlet: Inlet;
   readonly #outlet: Outlet;
@@ -80,7 +80,7 @@ export class Kernel implements AsyncDisposable {
     this.#outlet = new Outlet(`${name}-out`, `${name}-br`);
   }
 
-  /** @returns by the frames' marks, what came out of each; a frame that the kernel refuses has no entry. */
+  /** @returns what came out of each frame, by its mark; a frame that the kernel refuses has no entry. */
   pass(frames: readonly Offloaded[]): Map<number, Uint8Array[]> {
     const out = new Map<number, Uint8Array[]>();
     for (const batch of batchesOf(frames)) {
@@ -96,7 +96,7 @@ export class Kernel implements AsyncDisposable {
   }
 }
 
-/** Adds frames to what is known of their marks. */
+/** Adds frames to those of the same mark. */
 export function group(frames: readonly Uint8Array[], into: Map<number, Uint8Array[]>): void {
   for (const frame of frames) {
     const of = markOf(frame);
@@ -106,7 +106,7 @@ export function group(frames: readonly Uint8Array[], into: Map<number, Uint8Arra
   }
 }
 
-/** Cuts a list so that what each part becomes fits where it waits. */
+/** Splits a list into batches whose segments fit into the queue of the outlet. */
 export function* batchesOf<T extends Offloaded>(frames: readonly T[]): Generator<T[]> {
   let batch: T[] = [];
   let bytes = 0;

@@ -1,7 +1,7 @@
 /** Where Linux finds a frame's TCP or UDP header. */
 export interface Found {
   readonly start: number;
-  /** Of the checksum, behind `start`. */
+  /** Where the checksum is, counted from `start`. */
   readonly offset: number;
   readonly protocol: 'tcp' | 'udp';
   readonly version: 4 | 6;
@@ -12,7 +12,7 @@ export interface Found {
 const ETHERNET = 14;
 const IPV4 = 0x0800;
 const IPV6 = 0x86dd;
-/** What netfront has of a frame in its linear part, and to what length skb_checksum_setup pulls it for IPv6. */
+/** How many bytes of a frame netfront has in its linear part, and to what length skb_checksum_setup extends it for IPv6. */
 const PULLED = 256;
 const TRANSPORTS: Readonly<Record<number, { protocol: 'tcp' | 'udp'; offset: number; header: number }>> = {
   6: { protocol: 'tcp', offset: 16, header: 20 },
@@ -22,7 +22,7 @@ const [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION] = [0, 43, 44,
 
 /**
  * Follows skb_checksum_setup of net/core/skbuff.c (Linux 6.12): untagged IPv4 and IPv6 only, no fragments, TCP and UDP.
- * @returns why it gives up, in a few words, where it does.
+ * @returns where the header is; or, in a few words, why Linux gives up.
  */
 export function findTransport(frame: Uint8Array): Found | string {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
@@ -54,7 +54,7 @@ function inIpv6(view: DataView): Found | string {
   return 'a chain of headers beyond the datagram';
 }
 
-/** @returns the extension header's length; 0 when it is none; or what is wrong with it. */
+/** @returns the length of the extension header; 0 for any other header; or what is wrong with it. */
 function lengthOf(view: DataView, at: number, kind: number): number | string {
   if (![HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION].includes(kind)) return 0;
   if (at + 8 > limitOf(view)) return 'headers beyond 256 bytes';

@@ -1,7 +1,7 @@
 import { type Found, findTransport } from './linux.js';
 import { completed, segmented } from './offloads.js';
 
-/** What a guest's netfront is told of a frame: flags of its first slot, and its GSO extra. */
+/** A frame as a guest's netfront gets it: its bytes, the flags of its first slot, and its GSO extra. */
 export interface FromBackend {
   readonly bytes: Uint8Array;
   readonly csumBlank: boolean;
@@ -13,7 +13,7 @@ export interface FromBackend {
   readonly slots: number;
 }
 
-/** What a guest has agreed to. */
+/** What a guest takes. */
 export interface Takes {
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
@@ -22,21 +22,21 @@ export interface Takes {
   readonly scatterGather: boolean;
 }
 
-/** A frame that the guest's Linux loses, and why; or the frames that its stack has in the end. */
+/** Why Linux in the guest loses a frame; or the frames that its stack gets in the end. */
 export type Arrived = { readonly lost: string } | { readonly frames: readonly Uint8Array[] };
 
 /** Slots of data that Linux's netfront takes (xennet_get_responses: XEN_NETIF_NR_SLOTS_MIN, and one if the first is short). */
 const SLOTS_MAX = 18;
 
 /**
- * Does with a frame what Linux's netfront and its stack do (drivers/net/xen-netfront.c: xennet_set_skb_gso, checksum_setup;
+ * Treats a frame as Linux's netfront and its stack do (drivers/net/xen-netfront.c: xennet_set_skb_gso, checksum_setup;
  * net/core/skbuff.c: skb_checksum_setup): it finds the transport header, completes or segments there, or drops the frame.
  */
 export function arrive(frame: FromBackend, takes: Takes): Arrived {
   const refused = notAgreed(frame, takes);
   if (refused !== undefined) return { lost: refused };
   const { bytes, gso, segment } = frame;
-  // A GSO frame without csum_blank is mended one by one (xennet_rx: rx_gso_checksum_fixup): right, and slow.
+  // netfront mends a GSO frame without csum_blank (rx_gso_checksum_fixup): that works, but is slow.
   if (gso === 0 && !frame.csumBlank) return { frames: [bytes] };
   if (gso !== 0 && !frame.dataValidated) return { lost: 'GSO without data_validated: Windows is unusable' };
   const found: Found | string = findTransport(bytes);

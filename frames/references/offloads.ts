@@ -1,6 +1,6 @@
 import type { Found } from './linux.js';
 
-/** One's complement sum of 16-bit words (RFC 1071), folded; of an odd number of bytes the last is padded. */
+/** @returns the folded one's complement sum of 16-bit words (RFC 1071). An odd last byte is padded with 0. */
 function sumOf(view: DataView, from: number, end: number, start = 0): number {
   let sum = start;
   let at = from;
@@ -14,7 +14,7 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** @returns the frame with the checksum completed that begins with what stands in it. UDP has all ones for 0 (RFC 768). */
+/** @returns the frame with its partial checksum completed. UDP has all ones in place of 0 (RFC 768). */
 export function completed(frame: Uint8Array, start: number, offset: number): Uint8Array {
   const bytes = frame.slice();
   const view = viewOf(bytes);
@@ -25,7 +25,7 @@ export function completed(frame: Uint8Array, start: number, offset: number): Uin
 
 const [FIN, PSH, CWR] = [0x01, 0x08, 0x80];
 
-/** @returns what segmenting gives: TCP over IPv4 or IPv6, as found; each segment is a datagram of its own. */
+/** @returns the segments of a frame of TCP over IPv4 or IPv6; each is a datagram of its own. */
 export function segmented(
   frame: Uint8Array,
   { start, offset, version, ip }: Found,

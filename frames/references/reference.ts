@@ -6,14 +6,14 @@ import { arrive } from './netfront.js';
 import type { Scapy } from './scapy.js';
 import { GSO_NONE, vnetOf } from './vnet.js';
 
-/** A variant, and what becomes of it. */
+/** A variant, and what must become of it. */
 export interface Reference {
   readonly variant: Variant;
-  /** What the kernel makes of it; empty where it refuses it (it segments no TCP behind AH or a fragment header). */
+  /** What the kernel makes of the variant; empty where it refuses the frame (it segments no TCP behind AH or a fragment header). */
   readonly kernel: readonly Uint8Array[];
 }
 
-/** The references contradict each other: the table itself is wrong, or one of them is. */
+/** Two references that contradict each other: one of them, or the table itself, is wrong. */
 export interface Disagreement {
   readonly variant: Variant;
   readonly what: string;
@@ -22,10 +22,10 @@ export interface Disagreement {
 }
 
 const EVERYTHING = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true, scatterGather: true };
-/** Segments of one frame that scapy dissects: the first, the second and the last. */
+/** Which segments of a frame scapy dissects: the first, the second and the last. */
 const DISSECTED = [0, 1, -1];
 
-/** Has the kernel complete and segment each variant, and scapy dissect what came out, and compares them. */
+/** Has the kernel complete and segment each variant and scapy dissect the result, and compares both with scapy's own frames. */
 export async function refer(
   variants: readonly Variant[],
   kernel: Kernel,
@@ -43,7 +43,7 @@ export async function refer(
   for (const { variant, kernel: got } of references) {
     const { expected, form } = variant;
     if (form.protocol.broken !== undefined) continue;
-    // The kernel has no segmentation for some chains, and none for a type that contradicts the headers.
+    // The kernel cannot segment behind some chains, and does not for a type that contradicts the headers.
     const mayRefuse = vnetOf(variant).gso !== GSO_NONE;
     if (!(got.length === 0 && mayRefuse) && !allSame(expected, got))
       onDisagreement({ variant, what: 'the kernel and scapy differ', expected, got });
@@ -60,7 +60,7 @@ export async function refer(
   return references;
 }
 
-/** What the guest's Linux would have of the frame, were it handed over as it is; undefined: another is meant, or it has no way. */
+/** @returns what Linux in a guest makes of the frame if it gets it whole; undefined where vifd must not pass it on so. */
 function modelled(variant: Variant): readonly Uint8Array[] | undefined {
   const { form, open, segment } = variant;
   const { protocol, headers, tags } = form;

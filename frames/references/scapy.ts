@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { GUARD } from '../../lib/demo/children.js';
 import type { Layer } from '../forms/headers.js';
 
-/** Debian's, which python3-scapy is for; another Python before it in PATH has no scapy. */
+/** Debian's Python, for which python3-scapy is installed. Another Python in PATH may have no scapy. */
 const PYTHON = '/usr/bin/python3';
 const PROGRAM = fileURLToPath(new URL('build_frames.py', import.meta.url));
-/** Requests that wait in the pipe at a time. */
+/** How many requests may wait in the pipe. */
 const WAITING_MAX = 32;
 
 export interface BuildRequest {
@@ -15,13 +15,13 @@ export interface BuildRequest {
   readonly payload: Uint8Array;
   /** The layer whose checksum is open; undefined: all are complete. */
   readonly open: number | undefined;
-  /** Payload of a segment; 0: none are asked for. */
+  /** Bytes of payload in a segment; 0 asks for no segments. */
   readonly segment: number;
 }
 
 export interface Built {
   readonly complete: Uint8Array;
-  /** With the sum of the pseudo header alone in the checksum of the open layer. */
+  /** The frame with only the sum of the pseudo header in the checksum of the open layer. */
   readonly open: Uint8Array;
   /** Where the open layer begins, and where its checksum is in it. */
   readonly start: number;
@@ -30,13 +30,13 @@ export interface Built {
 }
 
 export interface Dissected {
-  /** As `Ethernet/802.1Q/IP/TCP/Raw`. */
+  /** The layers' names, such as `Ethernet/802.1Q/IP/TCP/Raw`. */
   readonly layers: string;
   /** The first checksum or length that is wrong. */
   readonly wrong: string | null;
 }
 
-/** @returns what this machine lacks, in a sentence; undefined when it has all. */
+/** @returns what this machine lacks, as a sentence; undefined if it lacks nothing. */
 export function whyNoScapy(): string | undefined {
   const { status } = spawnSync(PYTHON, ['-c', 'import scapy.config'], { stdio: 'ignore' });
   return status === 0
@@ -44,7 +44,7 @@ export function whyNoScapy(): string | undefined {
     : `scapy is missing for ${PYTHON}: \`apt-get install -y --no-install-recommends python3-scapy\``;
 }
 
-/** One Python that builds and dissects frames with scapy. */
+/** A Python process that builds and dissects frames with scapy. */
 export class Scapy implements Disposable {
   readonly #child: ChildProcess;
   readonly #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void }[] = [];
@@ -99,7 +99,7 @@ export class Scapy implements Disposable {
     return answer;
   }
 
-  /** Writes what may be under way. More would fill both pipes. */
+  /** Writes as many requests as may be under way. More would fill both pipes. */
   #pour(): void {
     let underWay = this.#waiting.length - this.#queue.length;
     while (underWay < WAITING_MAX && this.#queue.length > 0) {

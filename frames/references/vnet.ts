@@ -1,6 +1,6 @@
 import type { Variant } from '../forms/variants.js';
 
-/** linux/virtio_net.h, written down here once more: the table must not depend on what it judges. */
+/** Values of linux/virtio_net.h, written down here once more: the table must not depend on the code that it judges. */
 export const NEEDS_CSUM = 1;
 export const DATA_VALID = 2;
 export const GSO_NONE = 0;
@@ -21,11 +21,11 @@ export interface Vnet {
 
 export const NO_OFFLOAD: Vnet = { flags: 0, gso: GSO_NONE, headerBytes: 0, segment: 0, start: 0, offset: 0 };
 
-/** The header that says what `variant.open` is, as a sender that knows its own frame writes it. */
+/** @returns the vnet header of `variant.open`, as a sender that knows its own frame writes it. */
 export function vnetOf({ form, frame, start, offset, segment, headerBytes }: Variant): Vnet {
   const { gso, open } = form.protocol;
   if (!open) return frame.length % 2 === 0 ? NO_OFFLOAD : { ...NO_OFFLOAD, flags: DATA_VALID };
-  // What is one segment is no GSO frame: Linux takes it so, too (virtio_net_hdr_to_skb), where its headers can be segmented at all.
+  // A frame of one segment needs no GSO: Linux drops it too (virtio_net_hdr_to_skb), if it can segment behind these headers at all.
   const isSegmented = gso !== 0 && frame.length - headerBytes > segment;
   const kind = !isSegmented ? GSO_NONE : gso === 4 ? GSO_TCPV4 : GSO_TCPV6;
   const headers = kind === GSO_NONE ? 0 : headerBytes;
@@ -45,7 +45,7 @@ export function bytesOfVnet({ flags, gso, headerBytes, segment, start, offset }:
   return bytes;
 }
 
-/** The three words that TestPort takes. */
+/** @returns the header as the three words that TestPort takes. */
 export function wordsOfVnet(vnet: Vnet): readonly number[] {
   const view = new DataView(bytesOfVnet(vnet).buffer);
   return [0, 4, 8].map((at) => view.getUint32(at, true));

@@ -1,11 +1,11 @@
 import { firstDifference } from '../marks.js';
 import type { Difference } from './tally.js';
 
-/** Bytes that are printed before and behind the first difference of a long frame. */
+/** How many bytes are printed before and behind the first difference of a long frame. */
 const AROUND = 96;
 const SHORT = 256;
 
-/** One difference, so that it can be looked at and run again. @param mark how the byte where they part is shown. */
+/** @returns one difference as text, with the command that shows it again. @param mark highlights the first byte that differs. */
 export function describe(difference: Difference, seed: number, mark: (text: string) => string): string {
   const { where, name, pieces, what, expected, got } = difference;
   const place =
@@ -36,7 +36,7 @@ function bytesOf(bytes: Uint8Array, apart: number, mark: (text: string) => strin
   return `${text}${apart === bytes.length ? mark('[end]') : ''}${rest > 0 ? ` (${rest} more)` : ''}, ${bytes.length} bytes`;
 }
 
-/** The form alone, of a variant's name. */
+/** @returns the name of a variant's form. */
 function formOf(name: string): string {
   return name.split(' | ').slice(0, 3).join(' | ');
 }

@@ -1,7 +1,7 @@
 import { hexOf } from '../references/scapy.js';
 import type { Result } from './table.js';
 
-/** One object: every cell with its counts, and the differences with their bytes. */
+/** Writes one JSON object: every cell with its counts, and differences with their bytes. */
 export function writeJson({ tally, seed, seconds }: Result): void {
   const differences = tally.differences.map(({ expected, got, ...rest }) => ({
     ...rest,

@@ -1,8 +1,8 @@
 const EVERY_MS = 200;
-/** Where lines stay: a log. */
+/** Where stderr is not a terminal, and lines stay. */
 const EVERY_PLAIN_MS = 15_000;
 
-/** What is under way, on stderr: one line drawn over itself; where that is not a terminal, a line now and then. */
+/** Draws on stderr what is under way: on a terminal one line over itself, else a line now and then. */
 export class Progress {
   readonly #drawn = process.stderr.isTTY === true;
   #lastMs = performance.now();

@@ -3,7 +3,7 @@ import { FROM_GUEST, TO_GUEST } from '../forms/forms.js';
 import { describe } from './difference.js';
 import { type Count, type Difference, kindOf, type Tally } from './tally.js';
 
-/** Of so many kinds of differences one is printed with its bytes; the table counts them all. */
+/** For how many kinds of differences one is printed with its bytes; the table counts all. */
 const EXPLAINED_MAX = 12;
 
 export interface Result {
@@ -48,7 +48,7 @@ export function writeTable({ tally, seed, seconds }: Result): void {
 
 type Axis = 'headers' | 'tags' | 'protocol' | 'how' | 'through';
 
-/** Frames of each pair of values, and their differences behind a `!`. */
+/** @returns lines with the frames of each pair of values, and their differences behind a `!`. */
 function grid(
   counts: readonly Count[],
   rows: Axis,

@@ -1,6 +1,6 @@
 import type { Direction } from '../forms/forms.js';
 
-/** Where a frame is counted. `how`: the payload mode, or the guest; `through`: the cut, or the port. */
+/** The cell of the table that counts a frame. `how`: the payload mode, or the guest; `through`: the kind of cut, or the port. */
 export interface Cell {
   readonly direction: Direction;
   readonly headers: string;
@@ -17,21 +17,21 @@ export interface Count extends Cell {
   dropped: number;
 }
 
-/** A frame that did not become what it should. */
+/** A frame that did not become what it must. */
 export interface Difference {
   readonly where: Cell | 'references';
-  /** The form and what was drawn, and the seed that it was drawn from. */
+  /** The form and what was drawn for it. */
   readonly name: string;
   readonly seed: number;
-  /** Bytes of each slot; undefined: nothing was cut. */
+  /** Bytes of each slot; undefined for frames to the guest. */
   readonly pieces?: readonly number[];
   readonly what: string;
-  /** The first frame that differs, of those that were expected and of those that came; undefined: there is none. */
+  /** The first frame that differs, among the expected ones and among those that came; undefined where there is none. */
   readonly expected?: Uint8Array;
   readonly got?: Uint8Array;
 }
 
-/** So many differences of a kind are remembered with their bytes; the rest is counted. */
+/** How many differences of a kind are kept with their bytes; the others are only counted. */
 const REMEMBERED_OF_A_KIND = 3;
 
 export class Tally {
@@ -41,7 +41,7 @@ export class Tally {
   differing = 0;
   readonly #kinds = new Map<string, number>();
 
-  /** Makes a cell that must not stay empty. */
+  /** Adds a cell that must not stay empty. */
   expect(cell: Cell): void {
     this.#count(cell);
   }
@@ -76,7 +76,7 @@ export class Tally {
   }
 }
 
-/** Differences of one kind are mostly one fault: they have all but sizes, cuts and tags in common. */
+/** @returns the kind of a difference. Differences of a kind mostly have one cause: they have all but sizes, cuts and tags in common. */
 export function kindOf({ where, name, what }: Difference): string {
   const [headers, , protocol] = name.split(' | ');
   const place = where === 'references' ? where : `${where.direction} | ${where.how}`;
