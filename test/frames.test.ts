@@ -11,7 +11,7 @@ import { Tally } from '../frames/report/tally.js';
 import { verdictFromGuest, verdictToGuest } from '../frames/verdicts.js';
 
 const EXIT_SKIPPED = 77;
-/** The compiler's time on a machine that has other work. */
+/** How long the compiler may take on a busy machine. */
 const BUILD_MS = 120_000;
 const missing = ['dist/index.js', 'build/Release/vifd.node'].find((file) => !existsSync(file));
 

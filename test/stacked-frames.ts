@@ -1,8 +1,8 @@
 import * as fc from 'fast-check';
 
 /**
- * Frames made of layers, from the outermost to TCP or UDP. Each is written from its description alone, checksums and lengths
- * included, so that the segments of a frame can be made without the frame: nothing of lib/ is used.
+ * Frames made of layers, from the outermost to TCP or UDP. Each is written from its description alone, with checksums and lengths, so
+ * that the segments of a frame are made without the frame. Nothing of lib/ is used.
  */
 export type Layer =
   | { readonly kind: 'tag'; readonly type: number }
@@ -75,7 +75,7 @@ export function stacked(layers: readonly Layer[], payload: readonly number[], wa
   };
 }
 
-/** The segments that the frame of these layers and this payload is to be cut into. */
+/** @returns the segments into which the frame of these layers and this payload must be cut. */
 export function segmentsOf(
   layers: readonly Layer[],
   payload: readonly number[],
@@ -130,7 +130,7 @@ function body(
       const carried = [8, 0, 0, 0, 0, 0, 5, 0, ...MACS, ...be16(ethertypeOf(next!)), ...inner([])];
       const header = [...be16(4000), ...be16(4789), ...be16(carried.length + 8)];
       if (layer.checksum !== true) return [...header, 0, 0, ...carried];
-      // As it is once the partial checksum inside is complete (Linux's local checksum offload).
+      // The outer checksum is the one that is right once the inner one is complete (Linux's local checksum offload).
       const rest = body(layers, at + 1, payload, { ...wanted, checksum: 'complete' }, []);
       const whole = [...carried.slice(0, 22), ...rest];
       return [...header, ...be16(finished(17, pseudo, [...header, 0, 0, ...whole], 6)), ...carried];

@@ -18,9 +18,9 @@ const LIBRARIES = 'build/Release/xensim';
 const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
 export const NODE = '/local/domain/0/backend/vif/7/0';
 export const GUEST_MAC = '00:16:3e:00:00:07';
-/** What is reported, is reported within a second; the machine may be busy. */
+/** How long a report may take: vifd reports within a second, but the machine may be busy. */
 export const SOON = { timeout: 4000 };
-/** A program starts; on a busy machine. */
+/** How long a program may take to start on a busy machine. */
 export const START_MS = 15_000;
 
 type Line = Record<string, unknown> & { readonly event: string };
@@ -133,9 +133,9 @@ function linksWorld() {
   const send = async (frames = 1): Promise<void> => {
     for (let i = 0; i < frames; i++) await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
   };
-  /** Frames that the guest's end has handed to its network. */
+  /** How many frames the guest's end has handed to its network. */
   const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
-  /** Whether frames of the host reach the guest. */
+  /** Tells whether frames of the host reach the guest. */
   async function reaches(): Promise<boolean> {
     const before = came();
     for (let round = 0; round < 200 && came() === before; round++) {
@@ -144,7 +144,7 @@ function linksWorld() {
     }
     return came() > before;
   }
-  /** As `vifd show` has it; undefined where no vifd responds. */
+  /** What `vifd show` prints; undefined where no vifd responds. */
   const shown = (folder = 'j'): VifDetails | undefined => {
     const args = [CLI, 'show', '--json', '--journal', join(directory, folder)];
     const { stdout } = spawnSync(process.execPath, args, {

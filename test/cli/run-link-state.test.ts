@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { interfaces } from '../../lib/host/interfaces.js';
 import { GUEST_MAC, type LinksWorld, NODE, SOON, START_MS, withLinks } from './links-world.js';
 
-/** Sends each frame that it is told from one interface towards another: prints how many bytes of each came there. */
+/** A program that sends given frames from one interface towards another, and prints how many bytes of each arrived. */
 const PASSES = `
 import json, socket, sys
 def opened(name):
@@ -166,7 +166,7 @@ function tests(world: LinksWorld): void {
     await waiting();
     expect(link('vif7.0')?.mtu).toBe(1400);
     const guest = await connect();
-    // As Linux's netback, which leaves the key to the hotplug script, and that runs once.
+    // Linux's netback too leaves the key to the hotplug script, which runs once.
     await world.store.write(`${NODE}/mtu`, '1300');
     await sleep(300);
     expect(link('vif7.0')?.mtu).toBe(1400);

@@ -78,7 +78,7 @@ function tests(world: LinksWorld): void {
     const first = vifd(['--bridge', 'br0']);
     await connect();
     await first.end('SIGKILL');
-    // As libxl asks for it, after which it waits for Closed.
+    // libxl asks so, and then waits for Closed.
     await world.store.write(`${NODE}/online`, '0');
     await world.store.write(`${NODE}/state`, '5');
     vifd();

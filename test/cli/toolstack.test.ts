@@ -15,7 +15,7 @@ const CLI = 'dist/vifd.cjs';
 const LIBRARIES = 'build/Release/xensim';
 const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
 const GUEST = 7;
-/** On a busy machine. */
+/** How long a test may take on a busy machine. */
 const PATIENT = { timeout: 60_000, interval: 20 };
 const TEST_MS = 240_000;
 
@@ -42,7 +42,7 @@ class Host {
     return this;
   }
 
-  /** What libxl makes of a driver domain and of a guest with one vif. */
+  /** Writes what libxl writes for a driver domain and for a guest with one vif. */
   async addVif(options: Partial<VifOptions> = {}): Promise<void> {
     const { backendDomid } = this;
     const own = `/local/domain/${backendDomid}`;
@@ -65,7 +65,7 @@ class Host {
     const vifd = this.#start([CLI, 'run', ...options], this.backendDomid);
     createInterface(vifd.stdout!).on('line', (line) => {
       const { event, message, code } = JSON.parse(line);
-      // The first is reported in a user namespace, the second on a machine so busy that the store has no turn for half a second.
+      // vifd reports the first in a user namespace, the second on a machine so busy that the store gets no turn for half a second.
       if (event === 'error' && !['ERR_TAP_LIMIT', 'ERR_STORE_GONE'].includes(code)) this.errors.push(message);
     });
     return vifd;

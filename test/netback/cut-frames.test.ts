@@ -13,7 +13,7 @@ const LAYERS: readonly Layer[] = [{ kind: 'tag', type: 0x8100 }, { kind: 'ip4' }
 const GSO_BYTES = 1000;
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-/** A tagged GSO frame of so many bytes of payload, and what the guest is to get of it. */
+/** @returns a tagged GSO frame with so many bytes of payload, and the segments that the guest must get. */
 function tagged(bytes: number, seed = 1, gsoBytes = GSO_BYTES) {
   const payload = payloadOf(bytes, seed);
   const { frame, csumStart } = stacked(LAYERS, payload, { checksum: 'partial' });
@@ -64,7 +64,7 @@ describe.each(MACHINES)('a frame that is delivered as segments, on %s', (_name, 
     expect(stats()).toMatchObject({ frames: 11, bytes, dropped: 0, errors: 0 });
   });
 
-  it('goes on with the next process where an orderly stop left it: nothing is lost or repeated', async () => {
+  it('continues with the next process where an orderly stop left it: nothing is lost or repeated', async () => {
     await world.start('copy', [guest]);
     const { frame, header, segments } = tagged(9000);
     port().put(frame, header);
@@ -90,7 +90,7 @@ describe.each(MACHINES)('a frame that is delivered as segments, on %s', (_name, 
   });
 });
 
-/** Each round reads what the one before it has left, which takes a machine that settles: the model. */
+/** Each round reads what the round before has left, so the machine must settle in between: the model does. */
 describe('a frame that is delivered as segments', () => {
   it.each([1448, 200, 30_000])(
     'of 64 KiB fills batch after batch: segments of %i bytes',
@@ -121,7 +121,7 @@ describe('a frame that is delivered as segments', () => {
   );
 });
 
-/** What the model cannot look at is in shared memory: it is killed before and after each store there, too. */
+/** The model does not see stores into shared memory: the test kills the process before and after each of those, too. */
 describe('a process that is killed while it delivers segments', () => {
   it('at any step loses none: those of one batch come again at most, in their order', async () => {
     let step = 1;
@@ -177,7 +177,7 @@ describe('a process that is killed while it delivers segments', () => {
     await post(12);
     const got = frames(guest);
     expect(errors).toEqual([]);
-    // A kill before the batch was kept loses what was being read, which comes from the port no more.
+    // A kill before the batch is in the journal loses the frames that were just read: the port does not give them again.
     if (got.length === 0) return killed;
     const expected = [...segments, hex(plain(9))];
     const places = got.map((one) => expected.indexOf(one));

@@ -99,7 +99,7 @@ describe.each(MACHINES)('offloads for a guest that takes all, on %s', (_machine,
     return frame;
   }
 
-  /** Frames that the guest has, with the flags of their first slots. */
+  /** @returns the frames that the guest has, with the flags of their first slots. */
   function frames(): Array<{ flags: number; bytes: string }> {
     const got: Array<{ flags: number; bytes: string }> = [];
     const pieces: Uint8Array[] = [];

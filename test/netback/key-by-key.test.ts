@@ -24,7 +24,7 @@ const order: fc.Arbitrary<Order> = fc.record({
   script: fc.boolean(),
 });
 
-/** Resolves when all is written and has been looked at. */
+/** Resolves when all keys are written and vifd has looked at them. */
 async function write(world: ToolstackWorld, { picks, pauses, guestAfter, script }: Order) {
   const [back, front] = [world.node(GUEST), world.frontend(GUEST)];
   const left: [string, string][] = [

@@ -154,7 +154,7 @@ describe('offloads', () => {
     );
   });
 
-  /** What a guest says of its frame and what the frame is contradict each other. */
+  /** The guest asks for an offload that its frame's headers contradict. */
   describe('from the guest that contradict the headers', () => {
     const set =
       (at: number, ...bytes: number[]) =>

@@ -52,7 +52,7 @@ const create = () =>
   });
 const both = () => [world.node(GUEST, 1), world.frontend(GUEST, 1)];
 
-/** How a toolstack ends a vif and begins the next; the next one is there when it resolves. */
+/** How a toolstack ends a vif and begins the next, which is there once this resolves. */
 const WAYS: [string, (turn: number) => Promise<void>][] = [
   [
     'is detached in order and attached at once',
@@ -122,7 +122,7 @@ describe.each(WAYS)('a second vif that %s', (_how, again) => {
         traffic();
         await again(turn);
         await world.hypervisor.settle();
-        // What goes beyond the guest's budget of looks waits.
+        // Looks beyond the guest's budget wait.
         await world.hypervisor.advance(1000);
         expect(await world.state(GUEST, 1)).toBe('2');
       }

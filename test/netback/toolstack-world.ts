@@ -12,7 +12,7 @@ export class ToolstackWorld {
   readonly backendDomid: number;
   readonly hypervisor = new ModelHypervisor();
   readonly toolstack = this.hypervisor.open(0);
-  /** Of each vif, the ports that were opened, the last one last. */
+  /** The ports that were opened for each vif, the last one last. */
   readonly ports = new Map<VifId, TestPort[]>();
   readonly errors: string[] = [];
   readonly gone: VifId[] = [];
@@ -35,7 +35,7 @@ export class ToolstackWorld {
     return this.toolstack.store;
   }
 
-  /** As libxl makes a driver domain: it may read its own folder, and owns the one of its backends. */
+  /** Makes the folders of a driver domain, as libxl does: the domain may read its own folder, and owns that of its backends. */
   async makeFolders(): Promise<void> {
     const own = `/local/domain/${this.backendDomid}`;
     await this.#folder(own, { domid: 0, access: 'none' }, { domid: this.backendDomid, access: 'read' });
@@ -75,7 +75,7 @@ export class ToolstackWorld {
     await this.hypervisor.settle();
   }
 
-  /** What libxl makes of each domain, and its guest may read. */
+  /** Makes the folder that libxl makes for each domain, which its guest may read. */
   async makeGuest(domid: number): Promise<void> {
     for (const end of ['', '/device'])
       await this.#folder(
@@ -89,7 +89,7 @@ export class ToolstackWorld {
     return new RawGuest(this.hypervisor.open(domid), this.backendDomid);
   }
 
-  /** A new connection of the guest, in one transaction. */
+  /** Begins a new connection of the guest, in one transaction. */
   async connect(domid: number, handle = 0): Promise<RawGuest> {
     const guest = await this.guest(domid);
     const front = this.frontend(domid, handle);
@@ -129,7 +129,7 @@ export class ToolstackWorld {
     await this.hypervisor.settle();
   }
 
-  /** libxl's removal, for as long as it waits. @returns whether the backend closed the vif in time. */
+  /** Removes a vif as libxl does, and waits as long. @returns whether the backend closed the vif in time. */
   async remove(domid: number, handle = 0, options: RemoveOptions = {}): Promise<boolean> {
     const { backendDomid } = this;
     const removed = removeVif(this.store, this.toolstack.clock, { domid, handle, backendDomid }, options);

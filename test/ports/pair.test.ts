@@ -109,7 +109,7 @@ describe('a pair of ports', () => {
     expect(b.wakeUps).toBe(1);
   });
 
-  it('drops frames while nobody has the other end open, and forgets what nobody read', () => {
+  it('drops frames while the other end is not open, and forgets frames that were not read', () => {
     const [a, b] = pair();
     const writer = openEnd(a, arena);
     expect(send(writer, [{ frame: plainFrame(60, 0) }])).toBe(1);

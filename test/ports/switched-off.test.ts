@@ -27,7 +27,7 @@ function ethtool(...args: string[]): string {
   return execFileSync('ethtool', args, { encoding: 'utf8' });
 }
 
-/** As `ethtool -k` has it. */
+/** @returns what `ethtool -k` prints. */
 function feature(name: string, device = 'tb'): string | undefined {
   return new RegExp(`^\\s*${name}: (\\w+)`, 'm').exec(ethtool('-k', device))?.[1];
 }
@@ -43,7 +43,7 @@ async function arrivesAs(reader: End, sender: End, count: number): Promise<numbe
   return lengths;
 }
 
-/** Whether a frame with an open checksum arrives with it. */
+/** Tells whether a frame with an open checksum arrives with it open. */
 async function arrivesOpen(reader: End, sender: End): Promise<boolean> {
   send(sender, [{ frame: tcpFrame(100, 5), header: tcpHeader(0) }]);
   for (let round = 0; round < 400; round++) {
@@ -63,7 +63,7 @@ withTaps(import.meta.url, () => {
       if (link !== undefined) interfaces().remove(link.index);
     });
 
-    /** A process, or a connection, that ends in a kill is no other than this to the device. */
+    /** Opens the tap as a new process or connection does, runs `work` with its reader, and closes it: to the device, that is what a kill does. */
     async function reading<T>(
       asked: Partial<PortOptions>,
       work: (reader: End) => Promise<T> | T,
@@ -80,7 +80,7 @@ withTaps(import.meta.url, () => {
     }
 
     it.each([[false], [true]])(
-      'stays off, and on what was not, for a reader that was served before: %s',
+      'stays off, and what was on stays on, for a reader that was served before: %s',
       async (resumed) => {
         const from = sender();
         expect(await reading({}, (reader) => arrivesAs(reader, from, 1))).toEqual(WHOLE);
@@ -145,7 +145,7 @@ withTaps(import.meta.url, () => {
     it('switches nothing on that the reader does not take', async () => {
       const from = sender();
       await reading(NOTHING, async (reader) => {
-        // It says that it cannot, since nothing changes.
+        // ethtool reports a failure, since nothing changes.
         spawnSync('ethtool', ['-K', 'tb', 'tx', 'on', 'tso', 'on']);
         expect(await arrivesAs(reader, from, 3)).toEqual(SEGMENTED);
         expect(await arrivesOpen(reader, from)).toBe(false);

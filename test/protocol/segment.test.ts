@@ -23,7 +23,7 @@ import {
 const KNOWN = [HOP_BY_HOP, ROUTING, DESTINATION, FRAGMENT, AUTHENTICATION, MOBILITY, SHIM6];
 
 const ip = fc.oneof(ip4, ip6Of(KNOWN), ip6Of([DESTINATION, EXPERIMENT]));
-/** Of a tunnel: what is behind an unknown extension header is not looked into, nor where a routing header leads. */
+/** Headers in a tunnel: `Segments` does not look behind an unknown extension header, nor where a routing header leads. */
 const outerIp = fc.oneof(ip4, ip6Of([HOP_BY_HOP, DESTINATION, FRAGMENT, AUTHENTICATION, MOBILITY]));
 const links = fc.oneof(
   fc.constant<Layer[]>([]),
@@ -62,7 +62,7 @@ function isUnknown(layer: Layer): boolean {
 
 const AT = 20_000;
 
-/** All segments, by way of memory that holds other things too. */
+/** @returns all segments, written within a larger memory. */
 function cut(
   frame: Uint8Array,
   csumStart: number,

@@ -36,7 +36,7 @@ type Verdict = 'sent' | 'error' | 'fatal';
 
 const GOOD_GSO = GSO_TYPE_TCPV4 | (1448 << 16);
 
-/** A frame whose first slot holds what the others do not. */
+/** @returns a frame whose first slot holds the bytes that the others do not. */
 function frame(sizes: readonly number[], gso?: number): Frame {
   const size = sizes.reduce((sum, one) => sum + one, 0);
   return { size, pieces: sizes.map((one) => ({ size: one })), ...(gso === undefined ? {} : { gso }) };
@@ -69,7 +69,7 @@ function verdictOf(frames: TxFrames): Verdict {
   return frames.refused(0) ? 'error' : 'sent';
 }
 
-/** What Linux does, step by step in its order. */
+/** @returns Linux's verdict, found step by step in Linux's order. */
 function linux({ size, pieces, gso }: Frame): Verdict {
   const rest = pieces.slice(1);
   let isDropped = false;
@@ -108,7 +108,7 @@ describe('slots of a frame', () => {
         expect([frames.count, frames.slots]).toEqual([0, 0]);
         continue;
       }
-      // Extras are not counted, and are answered NULL whatever becomes of the frame.
+      // Extras do not count, and their response is NULL whatever becomes of the frame.
       const status = verdict === 'sent' ? RSP_OKAY : RSP_ERROR;
       const statuses = Array.from(frames.responses.subarray(0, frames.slots), (word) => word >> 16);
       const extras = gso === undefined ? [] : [RSP_NULL];
@@ -206,7 +206,7 @@ describe('slots of a frame', () => {
           return;
         }
         seen[expected]++;
-        // A frame with a short first slot is not answered before its GSO extra is looked at.
+        // Linux looks at the GSO extra of a frame with a short first slot before it responds.
         if (expected === 'error' && isShort && frames.fault?.startsWith('GSO')) return;
         expect(verdictOf(frames)).toBe(expected);
       }),

@@ -20,8 +20,8 @@ import {
 } from './contract-world.js';
 
 /**
- * A guest may send empty slots, whose grants need not exist (XSA-448). Linux's gntdev makes no copy of an empty segment, and so
- * looks at no grant; a map of one would fail.
+ * A guest may send empty slots, whose grants need not exist (XSA-448). Linux's gntdev copies nothing for an empty segment, and does not
+ * look at its grant; mapping such a grant would fail.
  */
 function emptyTest(world: World, move: (batch: GrantBatch) => void): void {
   const { shared, refs, arena, batch } = granted(world, 2, 'write', 9);
@@ -36,7 +36,7 @@ function emptyTest(world: World, move: (batch: GrantBatch) => void): void {
     { ref: dead, offset: 4096, length: 0, arena: 32 },
     { ref: alive, length: 0, arena: 48 },
     { ref: alive, offset: 8, length: 64, arena: 64, head: 64 },
-    // Their places are looked at all the same.
+    // The batch checks their places all the same.
     { ref: alive, offset: 4097, length: 0, arena: 0 },
     { ref: alive, length: 0, arena: end + 1 },
     { ref: dead, length: 1, arena: 0, head: 1 },
@@ -47,7 +47,7 @@ function emptyTest(world: World, move: (batch: GrantBatch) => void): void {
   expect(found[8]).toBeLessThan(0);
   expect(batch.ops[OPS_FAILED]).toBe(3);
   expect(slice(arena.bytes, 64, 64)).toEqual(slice(shared.bytes, PAGE_SIZE + 8, 64));
-  // Where only empty operations are of a grant, nothing of it is mapped.
+  // A grant that only empty operations name is not mapped.
   fill(batch, [{ ref: alive, length: 0, arena: 0 }]);
   move(batch);
   expect([statuses(batch), batch.ops[OPS_FAILED]]).toEqual([[0], 0]);
