@@ -12,7 +12,8 @@ export type Layer =
   | { readonly kind: 'ip6'; readonly chain?: readonly Extension[] }
   | { readonly kind: 'vxlan'; readonly checksum?: boolean }
   | { readonly kind: 'gre'; readonly flags?: number }
-  | { readonly kind: 'tcp'; readonly options?: number }
+  /** Default flags: all that differ between segments. */
+  | { readonly kind: 'tcp'; readonly options?: number; readonly flags?: number }
   | { readonly kind: 'udp' };
 
 /** Type of an IPv6 extension header, and its length in units of its own. */
@@ -160,9 +161,9 @@ function transportOf(
   const protocol = protocolOf(layer);
   const place = layer.kind === 'tcp' ? 16 : 6;
   const options = layer.kind === 'tcp' ? (layer.options ?? 0) : 0;
-  // FIN, PSH and CWR are set in the whole frame.
-  const flags =
-    segment === undefined ? TCP_FLAGS : TCP_FLAGS & ~(segment.index > 0 ? 0x80 : 0) & ~(segment.last ? 0 : 9);
+  // The first segment alone has CWR, the last alone FIN and PSH.
+  const set = (layer.kind === 'tcp' ? layer.flags : undefined) ?? TCP_FLAGS;
+  const flags = segment === undefined ? set : set & ~(segment.index > 0 ? 0x80 : 0) & ~(segment.last ? 0 : 9);
   const header =
     layer.kind === 'tcp'
       ? [

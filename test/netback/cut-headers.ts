@@ -7,6 +7,7 @@ import {
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
+import { DESTINATION, type Layer, payloadOf, stacked } from '../stacked-frames.js';
 import type { RawGuest, TxSlot } from './raw-guest.js';
 
 export interface Headers {
@@ -28,84 +29,22 @@ export interface CutFrame {
   readonly headersEnd: number;
 }
 
+/** The types of two tags, the outer one first; a single tag has the inner type. */
+const TAG_TYPES = [0x88a8, 0x8100];
+const ACK_PSH = 0x18;
+
 /** @returns a frame whose checksum is partial: the sum of the pseudo header. */
 export function headersFrame(headers: Headers): CutFrame {
-  const {
-    version,
-    protocol,
-    tags = 0,
-    ipOptions = 0,
-    tcpOptions = 0,
-    extensions = [],
-    payload = 300,
-  } = headers;
-  const ip = 14 + 4 * tags;
-  const ipBytes = version === 4 ? 20 + ipOptions : 40 + extensions.reduce((sum, bytes) => sum + bytes, 0);
-  const csumStart = ip + ipBytes;
-  const headersEnd = csumStart + (protocol === 'tcp' ? 20 + tcpOptions : 8);
-  const bytes = new Uint8Array(headersEnd + payload).map((_, i) => (i < headersEnd ? 0 : (i * 7 + 3) & 0xff));
-  const view = new DataView(bytes.buffer);
-  bytes.set([0x02, 0, 0, 0, 0, 9, 0x02, 0, 0, 0, 0, 7]);
-  for (let tag = 0; tag < tags; tag++) {
-    view.setUint16(12 + 4 * tag, tags - tag === 2 ? 0x88a8 : 0x8100);
-    view.setUint16(14 + 4 * tag, 5 + tag);
-  }
-  view.setUint16(ip - 2, version === 4 ? 0x0800 : 0x86dd);
-  const number = protocol === 'tcp' ? 6 : 17;
-  const addresses = version === 4 ? ipv4(bytes, ip, ipBytes, number) : ipv6(bytes, ip, extensions, number);
-  if (protocol === 'tcp') {
-    view.setUint16(csumStart, 1000);
-    view.setUint16(csumStart + 2, 2000);
-    view.setUint16(csumStart + 12, (((20 + tcpOptions) / 4) << 12) | 0x18);
-    bytes.fill(1, csumStart + 20, headersEnd);
-  } else {
-    view.setUint16(csumStart + 4, bytes.length - csumStart);
-  }
-  let sum = number + bytes.length - csumStart;
-  for (let at = addresses[0]; at < addresses[1]; at += 2) sum += view.getUint16(at);
-  view.setUint16(csumStart + (protocol === 'tcp' ? 16 : 6), fold(sum));
-  return { bytes, version, csumStart, headersEnd };
-}
-
-/** @returns where the addresses are. */
-function ipv4(bytes: Uint8Array, ip: number, ipBytes: number, protocol: number): [number, number] {
-  const view = new DataView(bytes.buffer);
-  bytes[ip] = 0x40 | (ipBytes / 4);
-  view.setUint16(ip + 2, bytes.length - ip);
-  bytes.set([0x40, 0, 64, protocol, 0, 0, 10, 9, 8, 1, 10, 9, 8, 2], ip + 6);
-  bytes.fill(1, ip + 20, ip + ipBytes);
-  let sum = 0;
-  for (let at = ip; at < ip + ipBytes; at += 2) sum += view.getUint16(at);
-  view.setUint16(ip + 10, ~fold(sum) & 0xffff);
-  return [ip + 12, ip + 20];
-}
-
-/** @returns where the addresses are. */
-function ipv6(
-  bytes: Uint8Array,
-  ip: number,
-  extensions: readonly number[],
-  protocol: number,
-): [number, number] {
-  const OPTIONS = 60;
-  bytes[ip] = 0x60;
-  new DataView(bytes.buffer).setUint16(ip + 4, bytes.length - ip - 40);
-  bytes.set([extensions.length > 0 ? OPTIONS : protocol, 64, 0xfd], ip + 6);
-  bytes.set([1, 0xfd], ip + 23);
-  bytes[ip + 39] = 2;
-  let at = ip + 40;
-  for (const [i, length] of extensions.entries()) {
-    // PadN over all of it.
-    bytes.set([i + 1 < extensions.length ? OPTIONS : protocol, length / 8 - 1, 1, length - 4], at);
-    at += length;
-  }
-  return [ip + 8, ip + 40];
-}
-
-function fold(sum: number): number {
-  let folded = sum;
-  while (folded > 0xffff) folded = (folded & 0xffff) + (folded >>> 16);
-  return folded;
+  const { version, protocol, tags = 0, extensions = [], payload = 300 } = headers;
+  const layers: Layer[] = [
+    ...TAG_TYPES.slice(TAG_TYPES.length - tags).map((type) => ({ kind: 'tag', type }) as const),
+    version === 4
+      ? { kind: 'ip4', options: headers.ipOptions ?? 0 }
+      : { kind: 'ip6', chain: extensions.map((bytes) => [DESTINATION, bytes / 8 - 1] as const) },
+    protocol === 'tcp' ? { kind: 'tcp', options: headers.tcpOptions ?? 0, flags: ACK_PSH } : { kind: 'udp' },
+  ];
+  const { frame, csumStart, headerBytes } = stacked(layers, payloadOf(payload), { checksum: 'partial' });
+  return { bytes: frame, version, csumStart, headersEnd: headerBytes };
 }
 
 const chain = (extensions: readonly number[]): Headers => ({ version: 6, protocol: 'tcp', extensions });

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { HEADERS_BYTES } from '../../lib/protocol/headers.js';
 import type { HostCall } from '../../lib/xen/model/faults.js';
 import { ModelHypervisor } from '../../lib/xen/model/index.js';
 import { Random } from '../../lib/xen/model/random.js';
@@ -108,15 +109,19 @@ describe('headers of frames that are written out of the pages', () => {
   afterEach(() => world.close());
 
   it.each([
-    ['of 280 bytes at most, are what was judged, and the payload is the page', [66], 280],
-    ['cut three times, too', [3, 40, 60], 280],
-    ['that are longer than 280 bytes, are what was judged, as all of the frame is', [66], 5322],
+    [
+      `of at most ${HEADERS_BYTES} bytes, are what was judged, and the payload is the page`,
+      [66],
+      HEADERS_BYTES,
+    ],
+    ['cut three times, too', [3, 40, 60], HEADERS_BYTES],
+    [`of more than ${HEADERS_BYTES} bytes, are what was judged, as all of the frame is`, [66], 5322],
   ] as const)('%s', async (_name, cuts, judged) => {
     await begin('map', true);
     const frame = headersFrame({
       ...{ version: 6, protocol: 'tcp', payload: 5000 },
-      extensions: judged === 280 ? [] : [104, 104],
-      tcpOptions: judged === 280 ? 12 : 40,
+      extensions: judged === HEADERS_BYTES ? [] : [104, 104],
+      tcpOptions: judged === HEADERS_BYTES ? 12 : 40,
     });
     const ends = [...cuts, 4000];
     port.onWrite = () => guest.pages.bytes.fill(0xee);
