@@ -46,7 +46,7 @@ export abstract class Vifd {
     return run(program, ...first, ...args);
   }
 
-  /** All that it has reported, but that it had no processor for a while: on a busy host the emulator has none for all of dom0. */
+  /** All errors that vifd has reported, except that it had no processor for a while: on a busy host all of dom0 gets none. */
   errors(): string[] {
     const errors = this.events.filter(({ event }) => event === 'error');
     return errors.map(({ message }) => message ?? '?').filter((message) => !NO_PROCESSOR.test(message));

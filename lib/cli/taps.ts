@@ -77,8 +77,8 @@ export class Taps {
   }
 
   /**
-   * Removes the tap that an earlier process made for a vif that has gone, if there is one and no other process has it open. Only one whose
-   * alias says so: nobody asked for a tap here.
+   * Removes the tap that an earlier process made for a vif that is gone. Leaves alone a tap whose alias does not name the vif, which vifd
+   * did not make, and one that another process has open.
    */
   async removeLeft(vif: string): Promise<void> {
     if (findMarkedTap(vif) === undefined) return;

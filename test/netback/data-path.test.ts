@@ -79,7 +79,7 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
 
   it('of many slots and GSO from the guest cross as one, extras answered NULL', async () => {
     const frame = tcpFrame(10_000);
-    // PSH and ACK: with CWR the tap is told of ECN.
+    // PSH and ACK without CWR, so that the vnet header has no ECN bit.
     frame[47] = 0x18;
     paint(frame);
     const flags = TX_FLAG_CSUM_BLANK | TX_FLAG_DATA_VALIDATED | TX_FLAG_EXTRA_INFO | TX_FLAG_MORE_DATA;

@@ -233,7 +233,7 @@ describe('the life of a vif', () => {
 
   it('is attached to and released at once when it is accepted as found, and not to be served on', async () => {
     world = await World.open();
-    // As by `vifd release` after a kill: what the killed process left undone is done, once.
+    // `vifd release` after a kill does so: vifd does once what the killed process left undone.
     let found = 0;
     const accept = (_vif: unknown, serving: boolean) => !serving && found++ === 0;
     await world.start('copy', [await world.guest(7)], { accept });
