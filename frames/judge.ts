@@ -3,7 +3,7 @@ import type { GuestKind } from './guest/guests.js';
 import type { Delivered, ToGuestPort } from './guest/to-guest.js';
 import { same } from './marks.js';
 import { arrive, type FromBackend } from './references/netfront.js';
-import { allSame, type Reference } from './references/reference.js';
+import { allSame, firstApart, type Reference } from './references/reference.js';
 import { GSO_ECN, GSO_NONE, vnetOf } from './references/vnet.js';
 import { verdictFromGuest, verdictToGuest } from './verdicts.js';
 
@@ -80,13 +80,12 @@ function toldOf({ csumBlank, dataValidated, gso, segment, slots }: FromBackend):
 
 function compare(expected: readonly Uint8Array[], got: readonly Uint8Array[]): Wrong | undefined {
   if (allSame(expected, got)) return undefined;
-  const at = expected.findIndex((frame, index) => got[index] === undefined || !same(frame, got[index]));
-  const index = at < 0 ? expected.length : at;
+  const { index, frames } = firstApart(expected, got);
   const what =
     expected.length === got.length
       ? `frame ${index + 1} of ${expected.length} differs`
       : `${got.length} frames came, not ${expected.length}; the first that differs is number ${index + 1}`;
-  return { what, ...(expected[index] && { expected: expected[index] }), ...gotOf(got[index]) };
+  return { what, ...frames };
 }
 
 function gotOf(frame: Uint8Array | undefined): { got?: Uint8Array } {

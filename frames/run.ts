@@ -5,7 +5,6 @@ import { GUESTS, type GuestKind } from './guest/guests.js';
 import type { Sending } from './guest/slots.js';
 import { type Delivery, type ToGuestPort, ToGuestRun } from './guest/to-guest.js';
 import { judgeFromGuest, judgeToGuest } from './judge.js';
-import { same } from './marks.js';
 import { silence } from './network.js';
 import type { FramesOptions } from './options.js';
 import {
@@ -20,7 +19,7 @@ import {
 } from './plan.js';
 import { Random } from './random.js';
 import { Kernel } from './references/kernel.js';
-import { type Reference, refer } from './references/reference.js';
+import { firstApart, type Reference, refer } from './references/reference.js';
 import { Scapy } from './references/scapy.js';
 import { Progress } from './report/progress.js';
 import { type Cell, Tally } from './report/tally.js';
@@ -81,12 +80,8 @@ async function referencesOf(
     variants.map(({ variant }) => variant),
     kernel,
     scapy,
-    ({ variant: { name, seed }, what, expected, got }) => {
-      const at = expected.findIndex((frame, index) => got[index] === undefined || !same(frame, got[index]));
-      const [first, second] = [expected[Math.max(0, at)], got[Math.max(0, at)]];
-      const bytes = { ...(first && { expected: first }), ...(second && { got: second }) };
-      tally.differ({ where: 'references', name, seed, what, ...bytes });
-    },
+    ({ variant: { name, seed }, what, expected, got }) =>
+      tally.differ({ where: 'references', name, seed, what, ...firstApart(expected, got).frames }),
   );
   return references.map((reference, index) => ({ size: variants[index].size, reference }));
 }

@@ -88,6 +88,20 @@ async function dissect(
   });
 }
 
+/** The first of two lists of frames that differ: its index, and the frame of each list that has one there. */
+export interface Apart {
+  readonly index: number;
+  readonly frames: { readonly expected?: Uint8Array; readonly got?: Uint8Array };
+}
+
+/** @returns where two lists of frames that are not all the same part. */
+export function firstApart(expected: readonly Uint8Array[], got: readonly Uint8Array[]): Apart {
+  const at = expected.findIndex((frame, index) => got[index] === undefined || !same(frame, got[index]));
+  const index = at < 0 ? expected.length : at;
+  const [first, second] = [expected[index], got[index]];
+  return { index, frames: { ...(first && { expected: first }), ...(second && { got: second }) } };
+}
+
 export function allSame(one: readonly Uint8Array[], other: readonly Uint8Array[]): boolean {
   return one.length === other.length && one.every((frame, index) => same(frame, other[index]));
 }

@@ -63,7 +63,7 @@ const INEXPRESSIBLE: ReadonlyArray<readonly [string, readonly Layer[]]> = [
   ['IPv6 in IPv4', [IP4, IP6, TCP]],
   ['PPPoE', [{ kind: 'pppoe' }, IP4, TCP]],
   ['MPLS', [{ kind: 'mpls', labels: 2 }, IP4, TCP]],
-  ['an extension header that nobody knows', [ip6(EXPERIMENT), TCP]],
+  ['an unknown extension header', [ip6(EXPERIMENT), TCP]],
   ['a mobility header', [ip6(MOBILITY), TCP]],
   ['headers of more than 256 bytes', [ip6(...Array(23).fill(DESTINATION)), TCP]],
 ];

@@ -37,7 +37,7 @@ describe.each([
     await world.addVif(8);
   });
 
-  describe.each(ofBackend)('lets go of a vif when %s is removed', (path, isOfAll) => {
+  describe.each(ofBackend)('detaches a vif when %s is removed', (path, isOfAll) => {
     async function expectGone(): Promise<void> {
       // What is tried again is tried again meanwhile.
       await world.hypervisor.advance(5000);

@@ -148,7 +148,7 @@ function setUpTests(): void {
     expect(() => tap({ name: 'vif7.2', mtu: 12 })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
   });
 
-  it('begins with its link down, which is taken up and down again, and goes on meanwhile', async () => {
+  it('begins with its link down, takes it up and down again, and takes frames meanwhile', async () => {
     const carrier = () => readFileSync('/sys/class/net/vif7.5/carrier', 'utf8').trim();
     const port = makeTap({ name: 'vif7.5', up: true });
     expect(carrier()).toBe('0');
@@ -156,7 +156,7 @@ function setUpTests(): void {
     expect(carrier()).toBe('1');
     expect(port.setCarrier?.(false)).toBe(true);
     expect(carrier()).toBe('0');
-    // It is no less used: what the guest sends is taken.
+    // Frames from the guest still go in.
     expect(send(end, [{ frame: plainFrame(60, 1) }])).toBe(1);
     expect(statusOf(end, 0)).toBe(0);
     expect(port.setCarrier?.(true)).toBe(true);
