@@ -6,7 +6,7 @@ import { BACKEND, cxxLoop, GUEST, XENSIM, xensimMachine } from './machines.js';
 import { batchesOf, type Cell, type Effort, type Found, measure } from './measure.js';
 
 /**
- * From the guest into a tap: one for each loop, alike. Run in a network namespace of its own, so that nobody else
+ * From the guest into a tap: one for each loop, alike. Run in a network namespace of its own, so that no other program
  * sees the frames; the namespace's stack receives each and drops it as meant for another host.
  */
 export async function measureTap(effort: Effort): Promise<Found[]> {
@@ -16,6 +16,8 @@ export async function measureTap(effort: Effort): Promise<Found[]> {
   const cxx = cxxLoop({ directory: XENSIM, domid: GUEST, txRef, rxRef, tap: 'bench-cxx' });
   await using copyPort = tap({ name: 'bench-copy', up: true });
   await using mapPort = tap({ name: 'bench-map', up: true });
+  // As while a guest is connected, and as the C++ loop's tap.
+  for (const port of [copyPort, mapPort]) port.setCarrier?.(true);
   const native = new TypeScriptLoop(machine.backend, guest, 'copy', copyPort);
   const map = new TypeScriptLoop(machine.backend, guest, 'map', mapPort);
   const cells = FRAMES.flatMap((frame) =>
