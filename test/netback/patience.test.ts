@@ -93,13 +93,13 @@ describe.each([
     expect(dropped()).toBe(6);
     const stalls = host.errors.filter((error) => /takes no frames for 60 s: its link is down/.test(error));
     expect(stalls).toHaveLength(tells ? 1 : 0);
-    expect(host.port?.carriers).toEqual(tells ? [true, false] : [true]);
+    expect(host.port?.carriers).toEqual(tells ? [false, true, false] : [false, true]);
     post(2);
     host.port?.put(new Uint8Array(9000));
     await host.run(40);
     expect(guest.rings.rxResponses()).toHaveLength(3);
     expect(dropped()).toBe(6);
-    expect(host.port?.carriers).toEqual(tells ? [true, false, true] : [true]);
+    expect(host.port?.carriers).toEqual(tells ? [false, true, false, true] : [false, true]);
     expect(host.recovered).toEqual(tells ? [0] : []);
   });
 });
