@@ -69,7 +69,7 @@ export class Attachment {
   #released = false;
   /** The rings of the connection that this process has begun. */
   #begun: string | undefined;
-  /** The vif was Connected when vifd found it, and the guest has not closed since. Known without journals only. */
+  /** The vif was Connected when vifd found it, and the guest has not closed since. */
   #served: boolean;
   #journal: ConnectionJournals | undefined;
   /** Of the connection that is served, or was until its port was lost; no other attempt to attach goes on. */
@@ -82,7 +82,7 @@ export class Attachment {
   constructor(parts: AttachmentParts) {
     this.#parts = parts;
     this.#admitted = parts.wasConnected;
-    this.#served = parts.wasConnected && parts.journals === undefined;
+    this.#served = parts.wasConnected;
     this.#failures = new Allowance(parts.xen.clock, FAILURES_AT_ONCE, FAILURE_EVERY_MS);
     this.#again = new Backoff(parts.xen.clock, () => {
       this.#resting = false;
@@ -279,7 +279,8 @@ export class Attachment {
       rate: this.#rate,
       port,
       setLink: (up) => this.#parts.port.setLink(up),
-      isKnown: this.#served || this.#begun === this.#rings,
+      isKnown: this.#begun === this.#rings,
+      foundConnected: this.#served,
       journals: this.#openJournals(settings),
       payload,
       hooks,

@@ -31,6 +31,8 @@ export interface ConnectionParts {
   readonly setLink: (up: boolean) => boolean;
   /** This process knows that the frames in the port were sent to this connection. */
   readonly isKnown: boolean;
+  /** The vif was Connected when vifd found it: an earlier process served this connection, or the one before it. */
+  readonly foundConnected: boolean;
   readonly journals: ConnectionJournals;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
@@ -155,9 +157,12 @@ export class Connection {
    * guest's previous connection.
    */
   start(): void {
-    const { journals, isKnown } = this.#parts;
-    const { fresh } = journals.vif;
-    if (!this.resumed && !isKnown && fresh[0] === 1) for (const queue of this.queues) queue.dropOld();
+    const { journals, isKnown, foundConnected } = this.#parts;
+    const { fresh, ignored } = journals.vif;
+    // Without the connection's own journal, as when that was damaged, only another connection's tells that this one is new.
+    const isServed = foundConnected && ignored !== 'foreign';
+    const isNew = !this.resumed && !isKnown && !isServed;
+    if (isNew && fresh[0] === 1) for (const queue of this.queues) queue.dropOld();
     fresh[0] = 0;
     this.#stalls.begin();
     this.#control?.start();
