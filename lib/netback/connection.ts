@@ -159,7 +159,7 @@ export class Connection {
   start(): void {
     const { journals, isKnown, foundConnected } = this.#parts;
     const { fresh, ignored } = journals.vif;
-    // Without the connection's own journal, as when that was damaged, only another connection's tells that this one is new.
+    // A Connected vif was served by an earlier process. Its guest has a new connection since only if the journal is another connection's.
     const isServed = foundConnected && ignored !== 'foreign';
     const isNew = !this.resumed && !isKnown && !isServed;
     if (isNew && fresh[0] === 1) for (const queue of this.queues) queue.dropOld();

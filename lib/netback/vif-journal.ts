@@ -53,7 +53,9 @@ export function readVifJournal(
   const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
   const names = Uint32Array.of(domid, handle, queues.length, ...rings);
   const wasThere = isJournal(words, MAGIC);
-  const ignored = claimJournal(words, MAGIC, names);
+  const claimed = claimJournal(words, MAGIC, names);
+  // Noise is no other connection's journal.
+  const ignored = claimed === 'foreign' && !wasThere ? 'damaged' : claimed;
   const found = wordsIn(words);
   if (!wasThere || ignored !== undefined) found.fresh[0] = 1;
   if (isSoundHash(found.hash, queues.length)) return { ...found, ignored };

@@ -359,8 +359,8 @@ export class Vif implements VifInfo {
     if (!sight.online) await this.#port.remove();
     if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed, sight);
     if (!sight.online || sight.frontend !== XenbusState.Closed) return;
-    // The guest may have closed while no vifd ran: its tap has kept its carrier if somebody kept its descriptor. Last, since a guest
-    // waits for Closed, and a port may not open.
+    // If the guest closed while no vifd ran and the service manager kept the tap's descriptor, the tap still has its carrier. The port is
+    // opened last because the guest waits for Closed, and opening can fail.
     await this.#port.open();
     this.#port.noGuest();
   }

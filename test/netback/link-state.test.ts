@@ -119,7 +119,7 @@ describe('the link of a vif', () => {
     expect(port().carriers).toEqual([false, true, false]);
   });
 
-  it('waits for no port before its guest is told that it has closed: the port may not open', async () => {
+  it('is Closed for a guest that closed while no process ran, even if its port cannot be opened', async () => {
     await begin();
     await join();
     world.kill();
@@ -173,6 +173,7 @@ describe('the link of a vif', () => {
     ['with a journal', true, true],
     ['without a journal, before its guest had any frame', false, false],
     ['without a journal', false, true],
+    ['with a damaged journal, before its guest had any frame', 'damaged', false],
   ])('keeps what waits for a connection that a next process resumes: %s', async (_what, journals, moved) => {
     world = await World.open();
     if (!journals) world.journals = undefined as never;
@@ -185,6 +186,7 @@ describe('the link of a vif', () => {
     world.kill();
     port().put(frame(2));
     port().put(frame(3));
+    if (journals === 'damaged') world.journals.open('vif7.0', VIF_JOURNAL_BYTES).bytes.fill(0xa5);
     await world.start('copy');
     guest.post([guest.ref(10), guest.ref(11)]);
     await world.settle();
