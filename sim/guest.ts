@@ -43,6 +43,8 @@ interface Connection {
   readonly fromGuest: readonly Stream[];
   front: Netfront | undefined;
   program: ControlProgram | undefined;
+  /** A process attached to it. */
+  attached: boolean;
 }
 
 /** A guest with an oracle for a frontend, its vif, and the network behind it. */
@@ -125,10 +127,23 @@ export class SimGuest {
     for (const queue of this.#queues) {
       generators[queue].more(fromGuest);
       ports[queue].announce();
-      this.#networks[queue].generator.more(toGuest);
-      this.#networks[queue].port?.announce();
+      this.#send(queue, toGuest);
     }
     this.#current.program?.next();
+  }
+
+  /** The host sends frames. Those that the port takes for a connection which no process has attached to yet are for nobody. */
+  #send(queue: number, frames: number): void {
+    const network = this.#networks[queue];
+    network.send(frames);
+    if (network.linkUp && !this.#current.attached) this.toGuest[queue].excuseBelow(network.offered);
+    network.port?.announce();
+  }
+
+  /** A process attached to the guest's connection. */
+  attached(vif: Vif): void {
+    this.served.add(vif);
+    this.#current.attached = true;
   }
 
   /** Nothing waits on either side. */
@@ -146,8 +161,11 @@ export class SimGuest {
       const closed = await settled(hypervisor, front.close(), CLOSE_MS);
       if (!closed) this.faults.push(`${this.vif}: the guest cannot close`);
     } else hypervisor.kill(xen);
-    // What was on its way to the guest is for nobody now.
-    for (const queue of this.#queues) this.toGuest[queue].excuseBelow(this.#networks[queue].generator.sent);
+    // What was on its way to the guest is for nobody now. With the link down nothing is on its way but what was read.
+    for (const queue of this.#queues) {
+      const { linkUp, offered, generator } = this.#networks[queue];
+      this.toGuest[queue].excuseBelow(linkUp ? offered : generator.sent);
+    }
     if (how === 'closes' && front !== undefined) this.#connect();
     else await this.create();
   }
@@ -228,6 +246,7 @@ export class SimGuest {
       fromGuest,
       front: undefined,
       program: undefined,
+      attached: false,
     };
     this.connections.push(connection);
     const { splitChannels, scatterGather, buffersMax, ringStart, control } = plan;
@@ -280,6 +299,8 @@ class HostNetwork implements Network {
   readonly generator: Generator;
   linkUp = false;
   port: SimPort | undefined;
+  /** Frames that the host has sent so far, or sends once the link is up. */
+  offered = 0;
   readonly #guest: SimGuest;
   readonly #lifeNow: () => number;
   readonly #full: () => boolean;
@@ -296,6 +317,11 @@ class HostNetwork implements Network {
     this.#lifeNow = lifeNow;
     this.#full = everyNth(faults.portFullEvery || undefined);
     this.#refuses = everyNth(faults.portRefusesEvery || undefined);
+  }
+
+  send(frames: number): void {
+    this.offered += frames;
+    this.generator.more(frames);
   }
 
   take(bytes: Uint8Array, start: number, length: number): void {

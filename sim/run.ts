@@ -164,7 +164,7 @@ export class Run {
         {
           error: complain,
           attached: (vif) => {
-            this.guests.find((guest) => guest.vif === vif.id)?.served.add(vif);
+            this.guests.find((guest) => guest.vif === vif.id)?.attached(vif);
             onAttached();
           },
         },
