@@ -1,16 +1,19 @@
 import type { FrameBatch } from '../ports/types.js';
 import * as ports from '../ports/types.js';
 import * as checksum from '../protocol/checksum.js';
+import * as netif from '../protocol/netif.js';
 import { Segments } from '../protocol/segment.js';
 import type { FlowCounters } from './counters.js';
+import type { Deliverable } from './delivery.js';
 import type { FrontendSettings } from './handshake.js';
 import { CUT } from './held.js';
-import { planOf, vnetWord, writeVnet } from './offload.js';
+import { planOf, rxFlagsOf, rxGsoOf, vnetWord, writeVnet } from './offload.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_STATUS, FRAME_WORDS, FRAMES_HEADER_WORDS } = ports;
 const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE } = ports;
-const { VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = ports;
+const { VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_HEADER_BYTES } = ports;
+const { GSO_TYPE_NONE, RX_FLAG_DATA_VALIDATED } = netif;
 const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
 const { TCP_CHECKSUM_OFFSET } = checksum;
 
@@ -60,9 +63,11 @@ export class Conform {
     this.#takes = takes;
   }
 
-  run(frames: FrameBatch, counters: FlowCounters): void {
+  /** Runs once for each frame that was read, and decodes its offload. One loop with few calls: it is hot. */
+  run({ frames, gsos, flags }: Deliverable, counters: FlowCounters): void {
     const { block, count, arena } = frames;
     const words = arena.u32;
+    const { checksumV4 } = this.#takes;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
@@ -72,12 +77,20 @@ export class Conform {
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
       const first = vnetWord(words, offset, 0);
-      if ((first & (VNET_FLAG_NEEDS_CSUM | 0xff00)) === 0) continue;
       const kind = (first >>> 8) & 0xff;
+      flags[i] = rxFlagsOf(first);
+      gsos[i] = GSO_TYPE_NONE;
       if (kind === VNET_GSO_NONE) {
-        if (this.#takesChecksum(frames, offset, bytes) || complete(frames, offset, bytes)) continue;
+        if ((first & VNET_FLAG_NEEDS_CSUM) === 0) continue;
+        if (checksumV4 && isUsual(words, offset, bytes)) continue;
+        if (this.#takesChecksum(frames, offset, bytes)) continue;
+        flags[i] = RX_FLAG_DATA_VALIDATED;
+        if (complete(frames, offset, bytes)) continue;
       } else {
-        if (this.#takesGso(frames, offset, bytes, kind)) continue;
+        if (this.#takesGso(frames, offset, bytes, kind)) {
+          gsos[i] = rxGsoOf(first, vnetWord(words, offset, 1));
+          continue;
+        }
         if (this.#canCut(frames, offset, bytes)) {
           block[at + FRAME_FIRST_OP] = CUT;
           continue;
@@ -115,6 +128,14 @@ export class Conform {
   #canCut({ arena }: FrameBatch, offset: number, bytes: number): boolean {
     return planOf(this.#segments, arena, offset, bytes) && this.#segments.count <= SEGMENTS_MAX;
   }
+}
+
+/** Tells whether csum_start and csum_offset name the checksum of the frame that nearly all are: TCP or UDP over IPv4, untagged. */
+function isUsual(words: Uint32Array, offset: number, bytes: number): boolean {
+  if (offset % 4 !== 0) return false;
+  const where = locateUsualChecksum(words, offset, bytes);
+  const at = (offset - VNET_HEADER_BYTES) >>> 2;
+  return where !== 0 && where === ((words[at + 1] >>> 16) | (words[at + 2] << 16));
 }
 
 /** @returns where a frontend finds the checksum: csumStart | csumOffset << 16, or 0. */

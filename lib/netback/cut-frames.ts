@@ -1,5 +1,6 @@
 import type { FrameBatch as Batch } from '../ports/types.js';
 import * as ports from '../ports/types.js';
+import { GSO_TYPE_NONE, RX_FLAG_DATA_VALIDATED } from '../protocol/netif.js';
 import { rxSlotsNeeded } from '../protocol/rx.js';
 import { Segments } from '../protocol/segment.js';
 import { type Arena, PAGE_SIZE } from '../xen/types.js';
@@ -7,11 +8,11 @@ import { READ_BYTES, SEGMENTS_END, TO_GUEST_FRAMES } from './batches.js';
 import type { GuestCapabilities } from './conform.js';
 import type { Deliverable } from './delivery.js';
 import type { Held } from './held.js';
-import { planOf, writeVnet } from './offload.js';
+import { planOf } from './offload.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FrameBatch } = ports;
-const { VNET_FLAG_DATA_VALID, VNET_HEADER_BYTES } = ports;
+const { VNET_HEADER_BYTES } = ports;
 
 /** Segments lie at multiples of this, or at the beginning of a page, so that a page of the guest's gets its bytes from one of ours. */
 const ALIGN = 64;
@@ -25,6 +26,9 @@ const NO_ROOM = 0;
 export class CutFrames implements Deliverable {
   /** The segments that were made last. */
   readonly frames: Batch;
+  /** Segments have no GSO, and complete checksums. */
+  readonly gsos = new Uint32Array(TO_GUEST_FRAMES).fill(GSO_TYPE_NONE);
+  readonly flags = new Uint8Array(TO_GUEST_FRAMES).fill(RX_FLAG_DATA_VALIDATED);
   readonly hashTypes = new Uint8Array(TO_GUEST_FRAMES);
   readonly hashValues = new Uint32Array(TO_GUEST_FRAMES);
   readonly #capabilities: GuestCapabilities;
@@ -64,7 +68,6 @@ export class CutFrames implements Deliverable {
       const offset = placeOf(cursor, bytes);
       if (offset === NO_ROOM) break;
       this.#segments.write(arena.bytes, done + made, arena.bytes, offset);
-      writeVnet(arena.u32, offset, VNET_FLAG_DATA_VALID, 0, 0);
       const at = FRAMES_HEADER_WORDS + made * FRAME_WORDS;
       block[at + FRAME_OFFSET] = offset;
       block[at + FRAME_LENGTH] = bytes;

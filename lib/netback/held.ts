@@ -5,6 +5,7 @@ import type { BackRing } from '../protocol/ring.js';
 import * as xen from '../xen/types.js';
 import { READ_BYTES, TO_GUEST_FRAMES } from './batches.js';
 import type { HashState } from './hash.js';
+import { rxFlagsOf, rxGsoOf, vnetWord } from './offload.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_ALIGN, FRAMES_COUNT, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_PHASE, FRAMES_START } = ports;
@@ -29,6 +30,9 @@ export class Held {
   readonly frames: FrameBatch;
   /** Frames [next, frames.count) are held. Those of length 0 were dropped or are another queue's now. */
   next = 0;
+  /** As for a Deliverable. */
+  readonly gsos = new Uint32Array(TO_GUEST_FRAMES);
+  readonly flags = new Uint8Array(TO_GUEST_FRAMES);
   /** By frame: HASH_TYPE_* of which the guest is told, and the hash. As they were when it was read. */
   readonly hashTypes = new Uint8Array(TO_GUEST_FRAMES);
   readonly hashValues = new Uint32Array(TO_GUEST_FRAMES);
@@ -50,7 +54,10 @@ export class Held {
     block[FRAMES_PHASE] = 0;
     // What an earlier life had read from the port and not delivered comes first.
     if (ring.kept === NONE_KEPT) this.#begin();
-    else this.next = ring.kept;
+    else {
+      this.next = ring.kept;
+      for (let i = this.next; i < frames.count; i++) this.#describe(i);
+    }
   }
 
   get empty(): boolean {
@@ -160,6 +167,8 @@ export class Held {
     block[at + FRAME_FIRST_OP] = from.frames.block[source + FRAME_FIRST_OP];
     block[at + FRAME_OP_COUNT] = 0;
     block[at + FRAME_STATUS] = 0;
+    this.gsos[place] = from.gsos[index];
+    this.flags[place] = from.flags[index];
     this.hashTypes[place] = from.hashTypes[index];
     this.hashValues[place] = from.hashValues[index];
     this.#end = offset + bytes;
@@ -169,6 +178,15 @@ export class Held {
     this.#afterStore?.();
     if (begins) this.#ring.keep(0);
     return true;
+  }
+
+  /** Decodes the offload of a frame that an earlier process read. */
+  #describe(index: number): void {
+    const { arena, block } = this.frames;
+    const offset = block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_OFFSET];
+    const first = vnetWord(arena.u32, offset, 0);
+    this.gsos[index] = rxGsoOf(first, vnetWord(arena.u32, offset, 1));
+    this.flags[index] = rxFlagsOf(first);
   }
 
   #begin(): void {

@@ -8,7 +8,8 @@ import type { Arena } from '../xen/types.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } = ports;
 const { VNET_GSO_ECN, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4 } = ports;
-const { lengthsHold, locateChecksum, locateUsualChecksum, tcpHeaderEnd, writePseudoChecksum } = checksum;
+const { lengthsHold, locateChecksum, locateUsualChecksum, usualLengthHolds } = checksum;
+const { tcpHeaderEnd, writePseudoChecksum } = checksum;
 const { TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET } = checksum;
 const { ETHERTYPE_IPV4, ETHERTYPE_IPV6, networkHeader } = headers;
 const { GSO_TYPE_NONE, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6 } = netif;
@@ -22,8 +23,6 @@ const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED, TX_FLAG_CSUM_BLANK, TX_FLAG_
 /** How many bytes of a frame must be readable for `describeFromGuest`. */
 export const { HEADERS_BYTES } = headers;
 
-/** The network header of the frame that `locateUsualChecksum` finds. */
-const USUAL_NETWORK = 14 | (ETHERTYPE_IPV4 << 16);
 /** TCP's flags, in its header; CWR (RFC 3168). */
 const TCP_FLAGS = 13;
 const TCP_CWR = 0x80;
@@ -48,12 +47,32 @@ export function describeFromGuest(
     writeVnet(words, offset, (flags & TX_FLAG_DATA_VALIDATED) !== 0 ? VNET_FLAG_DATA_VALID : 0, 0, 0);
     return true;
   }
-  const bytes = arena.bytes;
-  const usual = offset % 4 === 0 ? locateUsualChecksum(words, offset, readable) : 0;
-  const where = usual === 0 ? locateChecksum(bytes, offset, readable) : usual;
-  if (where === 0) return false;
-  const network = usual === 0 ? networkHeader(bytes, offset, readable) : USUAL_NETWORK;
-  if (!lengthsHold(bytes, offset, size, network, where)) return false;
+  if (gso === GSO_TYPE_NONE && offset % 4 === 0) {
+    const where = locateUsualChecksum(words, offset, readable);
+    if (where !== 0 && usualLengthHolds(words, offset, size, where)) {
+      const at = (offset - VNET_HEADER_BYTES) >>> 2;
+      words[at] = VNET_FLAG_NEEDS_CSUM;
+      words[at + 1] = where << 16;
+      words[at + 2] = where >>> 16;
+      return true;
+    }
+  }
+  return describeOffload(arena, offset, size, readable, flags, gso);
+}
+
+/** Does what `describeFromGuest` does, for frames other than those that it knows at a glance. */
+function describeOffload(
+  arena: Arena,
+  offset: number,
+  size: number,
+  readable: number,
+  flags: number,
+  gso: number,
+): boolean {
+  const { bytes, u32: words } = arena;
+  const network = networkHeader(bytes, offset, readable);
+  const where = locateChecksum(bytes, offset, readable);
+  if (where === 0 || !lengthsHold(bytes, offset, size, network, where)) return false;
   const csumStart = where & 0xffff;
   let kind = VNET_GSO_NONE;
   let headersEnd = 0;
@@ -105,9 +124,11 @@ export function vnetWord(words: Uint32Array, offset: number, index: number): num
   return offset % 4 === 0 ? words[at] : (words[at] >>> 16) | (words[at + 1] << 16);
 }
 
-/** @returns RX_FLAG_* for a frame whose vnet header lies in front of `offset`. */
-export function rxFlagsOf(words: Uint32Array, offset: number): number {
-  const first = vnetWord(words, offset, 0);
+/** For a GSO kind that netif has no word for: UDP's. */
+export const GSO_UNNAMED = 0xffffffff;
+
+/** @returns RX_FLAG_* for a frame. @param first word of its vnet header. */
+export function rxFlagsOf(first: number): number {
   const flags = first & 0xff;
   // Frames with a partial checksum are trusted by definition; Windows is slow without data_validated on GSO, partial
   // checksum or not, and Linux mends such frames one by one (mirage-net-xen #122, #123).
@@ -116,13 +137,13 @@ export function rxFlagsOf(words: Uint32Array, offset: number): number {
   return segmented || (flags & VNET_FLAG_DATA_VALID) !== 0 ? RX_FLAG_DATA_VALIDATED : 0;
 }
 
-/** @returns GSO_TYPE_* | segment size << 16 of a frame for the guest, or -1 for a kind that netif has no word for (UDP). */
-export function rxGsoOf(words: Uint32Array, offset: number): number {
-  const kind = (vnetWord(words, offset, 0) >>> 8) & 0xff & ~VNET_GSO_ECN;
+/** @returns GSO_TYPE_* | segment size << 16 of a frame for the guest, or GSO_UNNAMED. @param first and second word of its vnet header. */
+export function rxGsoOf(first: number, second: number): number {
+  const kind = (first >>> 8) & 0xff & ~VNET_GSO_ECN;
   if (kind === VNET_GSO_NONE) return GSO_TYPE_NONE;
-  const size = vnetWord(words, offset, 1) << 16;
+  const size = second << 16;
   if (kind === VNET_GSO_TCPV4) return (GSO_TYPE_TCPV4 | size) >>> 0;
-  return kind === VNET_GSO_TCPV6 ? (GSO_TYPE_TCPV6 | size) >>> 0 : -1;
+  return kind === VNET_GSO_TCPV6 ? (GSO_TYPE_TCPV6 | size) >>> 0 : GSO_UNNAMED;
 }
 
 /**

@@ -236,7 +236,7 @@ export class ToGuest implements Steered {
     if (read === 0) return false;
     if (this.#multicast.active) this.#multicast.run(held.frames, this.counters);
     if (this.#hooks.active) this.#runHooks(read);
-    this.#capabilities.conform.run(held.frames, this.counters);
+    this.#capabilities.conform.run(held, this.counters);
     held.hash(this.#hash);
     held.keep(this.#seat?.active === true);
     return true;

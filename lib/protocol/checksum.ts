@@ -14,6 +14,8 @@ export const TCP_HEADER_BYTES = 20;
 export const UDP_HEADER_BYTES = 8;
 /** Behind an Ethernet header and an IPv4 header without options. */
 const USUAL_TRANSPORT = 34;
+/** The length field of that IPv4 header. */
+const USUAL_LENGTH = 16;
 
 /**
  * Finds the transport checksum of TCP or UDP over IPv4 or IPv6, behind up to two VLAN tags and up to 32 extension headers.
@@ -102,6 +104,22 @@ export function lengthsHold(
   const end = ip + (isIpv4 ? 0 : IPV6_HEADER_BYTES) + length;
   const headerBytes = where >>> 16 === TCP_CHECKSUM_OFFSET ? TCP_HEADER_BYTES : UDP_HEADER_BYTES;
   return end <= frameBytes && end >= (where & 0xffff) + headerBytes;
+}
+
+/**
+ * `lengthsHold` for a frame in which `locateUsualChecksum` found `where`.
+ * @returns false for any other frame, and where the length is 0: ask `lengthsHold`.
+ */
+export function usualLengthHolds(
+  words: Uint32Array,
+  start: number,
+  frameBytes: number,
+  where: number,
+): boolean {
+  const word = words[(start + USUAL_LENGTH) >>> 2];
+  const end = ETHERNET_BYTES + (((word & 0xff) << 8) | ((word >>> 8) & 0xff));
+  const headerBytes = where >>> 16 === TCP_CHECKSUM_OFFSET ? TCP_HEADER_BYTES : UDP_HEADER_BYTES;
+  return end <= frameBytes && end >= USUAL_TRANSPORT + headerBytes;
 }
 
 /**
