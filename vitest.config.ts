@@ -8,11 +8,11 @@ export default defineConfig({
       { find: /^vifd$/, replacement: fileURLToPath(new URL('./lib/index.ts', import.meta.url)) },
       {
         find: /^vifd\/model$/,
-        replacement: fileURLToPath(new URL('./lib/xen/model/index.ts', import.meta.url)),
+        replacement: fileURLToPath(new URL('./lib/testing/model/index.ts', import.meta.url)),
       },
       {
         find: /^vifd\/netfront$/,
-        replacement: fileURLToPath(new URL('./lib/netfront/index.ts', import.meta.url)),
+        replacement: fileURLToPath(new URL('./lib/testing/netfront/index.ts', import.meta.url)),
       },
     ],
   },

@@ -1,12 +1,12 @@
+import { GSO_TYPE_NONE, GSO_TYPE_TCPV4 } from '../lib/protocol/netif.js';
+import { rxSlotsNeeded } from '../lib/protocol/rx.js';
 import {
   VNET_FLAG_NEEDS_CSUM,
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
   VNET_HEADER_BYTES,
-} from '../lib/ports/types.js';
-import { GSO_TYPE_NONE, GSO_TYPE_TCPV4 } from '../lib/protocol/netif.js';
-import { rxSlotsNeeded } from '../lib/protocol/rx.js';
-import { PAGE_SIZE } from '../lib/xen/types.js';
+} from '../lib/protocol/vnet.js';
+import { PAGE_SIZE } from '../lib/xen/seam.js';
 
 /** A frame as a Linux guest's TCP sends and receives it: IPv4 with a checksum that is still to be completed. */
 export interface BenchFrame {

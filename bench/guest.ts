@@ -15,7 +15,7 @@ import {
   TX_RING_SIZE,
   TX_SLOT_WORDS,
 } from '../lib/protocol/netif.js';
-import type { SharedPages, Shares } from '../lib/xen/types.js';
+import type { SharedPages, Shares } from '../lib/xen/seam.js';
 import type { BenchFrame } from './frames.js';
 
 /**

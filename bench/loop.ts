@@ -1,16 +1,17 @@
-import { newBatches } from '../lib/netback/batches.js';
-import { Conform } from '../lib/netback/conform.js';
-import { FlowCounters } from '../lib/netback/counters.js';
-import { CREDIT_WORDS, Credit } from '../lib/netback/credit.js';
-import { CreditTurns } from '../lib/netback/credit-turns.js';
-import { FromGuest } from '../lib/netback/from-guest.js';
-import { HASH_WORDS, HashState } from '../lib/netback/hash.js';
-import { Hooks } from '../lib/netback/hooks.js';
-import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/multicast.js';
-import { Patience } from '../lib/netback/patience.js';
-import type { PumpResult } from '../lib/netback/pump.js';
-import { ToGuest } from '../lib/netback/to-guest.js';
-import type { PayloadMode } from '../lib/netback/types.js';
+import { newBatches } from '../lib/netback/frames/batch-memory.js';
+import { Conform } from '../lib/netback/frames/conform.js';
+import { FlowCounters } from '../lib/netback/frames/counters.js';
+import { Hooks } from '../lib/netback/frames/hooks.js';
+import { CREDIT_WORDS, Credit } from '../lib/netback/guest/credit.js';
+import { CreditTurns } from '../lib/netback/guest/credit-turns.js';
+import { HASH_WORDS, HashState } from '../lib/netback/guest/hash.js';
+import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/guest/multicast.js';
+import { FromGuest } from '../lib/netback/queue/from-guest.js';
+import { Patience } from '../lib/netback/queue/patience.js';
+import { ToGuest } from '../lib/netback/queue/to-guest.js';
+import { BackRing } from '../lib/netback/ring/back-ring.js';
+import type { PumpResult } from '../lib/netback/ring/turns.js';
+import type { PayloadMode } from '../lib/netback/settings.js';
 import {
   FRAME_BYTES_MAX,
   FRAME_LENGTH,
@@ -20,14 +21,13 @@ import {
   FRAMES_PHASE,
   type FrameBatch,
   frameAt,
-  type Port,
-  type PortIo,
-  VNET_HEADER_BYTES,
-} from '../lib/ports/types.js';
+} from '../lib/ports/frame-batch.js';
+import type { Port, PortIo } from '../lib/ports/port.js';
 import { RING_REQ_PROD } from '../lib/protocol/netif.js';
-import { BackRing, RX_RING, TX_RING } from '../lib/protocol/ring.js';
+import { RX_RING, TX_RING } from '../lib/protocol/ring.js';
+import { VNET_HEADER_BYTES } from '../lib/protocol/vnet.js';
 import { systemClock } from '../lib/xen/native/clock.js';
-import type { Grants, Mapping, StagedGrants } from '../lib/xen/types.js';
+import type { Grants, Mapping, StagedGrants } from '../lib/xen/seam.js';
 import type { BenchGuest } from './guest.js';
 import { GUEST } from './machines.js';
 

@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { ModelHypervisor } from '../lib/xen/model/index.js';
+import { ModelHypervisor } from '../lib/testing/model/index.js';
 import { XenGrants } from '../lib/xen/native/grants.js';
 import { loadLibraries, openGrantDevice, openShareDevice } from '../lib/xen/native/libraries.js';
 import { XenShares } from '../lib/xen/native/shares.js';
-import type { Grants, Shares } from '../lib/xen/types.js';
+import type { Grants, Shares } from '../lib/xen/seam.js';
 
 export const BACKEND = 0;
 export const GUEST = 7;

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { GUARD } from '../lib/demo/children.js';
+import { GUARD } from '../demo/children.js';
 
 /** Set for the process that runs in the namespaces. */
 const INSIDE = 'VIFD_BENCH_INSIDE';

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { GUARD } from '../lib/demo/children.js';
+import { GUARD } from '../demo/children.js';
 
 /** Set in the process that runs inside of the namespaces. */
 const INSIDE = 'VIFD_FAULTS_INSIDE';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 /** A call that reports a fault, reports its end, or schedules a retry. */
 export interface Site {
-  /** Below lib/, e.g. `netback/vif.ts`. */
+  /** Below lib/, e.g. `netback/vif/vif.ts`. */
   readonly file: string;
   readonly line: number;
   readonly kind: 'report' | 'end' | 'retry';

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { GUARD } from '../lib/demo/children.js';
+import { GUARD } from '../demo/children.js';
 import { whyNoScapy } from './references/scapy.js';
 
 /** This variable is set in the process inside the namespaces. */

@@ -95,12 +95,12 @@ export interface XenLibraries {
 /** One handle on /dev/xen/gntdev. It closes when the last mapping made with it is gone. */
 export interface NativeGrants {
   map(domid: number, refs: Uint32Array, write: boolean): NativeMapping | number;
-  /** @param ops OPS_HEADER_WORDS + capacity * OP_WORDS words (lib/xen/types.ts). Pinned, as is the arena. */
+  /** @param ops OPS_HEADER_WORDS + capacity * OP_WORDS words (lib/xen/seam.ts). Pinned, as is the arena. */
   batch(domid: number, ops: Uint32Array, arena: Uint8Array, staged?: unknown): NativeBatch;
   staged(domid: number): NativeStaged;
 }
 
-/** See StagedGrants in lib/xen/types.ts. */
+/** See StagedGrants in lib/xen/seam.ts. */
 export interface NativeStaged {
   /** @returns 0 or -errno; none is mapped then. */
   add(refs: Uint32Array, write: boolean): number;
@@ -116,7 +116,7 @@ export interface NativeStaged {
 /** Pages of another domain. Writing to pages mapped for reading is a SIGSEGV. */
 export type NativeMapping = NativePages;
 
-/** See GrantBatch in lib/xen/types.ts. */
+/** See GrantBatch in lib/xen/seam.ts. */
 export interface NativeBatch {
   copyFromGuest(): void;
   copyToGuest(): void;

@@ -1,4 +1,4 @@
-import type { Clock } from './xen/types.js';
+import type { Clock } from './xen/seam.js';
 
 /** While a guest is cut off, something is tried again at least this often. */
 const MOST_MS = 1000;

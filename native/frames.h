@@ -1,4 +1,4 @@
-// One side of a tap's traffic: a FrameBatch of lib/ports/types.ts, pinned, its places checked before use.
+// One side of a tap's traffic: a FrameBatch of lib/ports/frame-batch.ts, pinned, its places checked before use.
 #pragma once
 
 #include <napi.h>

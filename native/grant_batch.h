@@ -1,4 +1,4 @@
-// Many grant operations in one call: lib/xen/types.ts, GrantBatch.
+// Many grant operations in one call: lib/xen/seam.ts, GrantBatch.
 #pragma once
 
 #include <napi.h>

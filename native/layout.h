@@ -1,5 +1,5 @@
-// The words of the blocks that TypeScript and this addon share. The same figures stand in lib/xen/types.ts and
-// lib/ports/types.ts; test/native/layout.test.ts compares them through addon.layout().
+// The words of the blocks that TypeScript and this addon share. The same figures stand in lib/xen/seam.ts and
+// lib/ports/frame-batch.ts; test/native/layout.test.ts compares them through addon.layout().
 #pragma once
 
 #include <cstdint>

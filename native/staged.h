@@ -1,4 +1,4 @@
-// Grants of one domain that stay mapped: lib/xen/types.ts, StagedGrants.
+// Grants of one domain that stay mapped: lib/xen/seam.ts, StagedGrants.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,4 @@
-// Frames in and out of a tap, a batch a call: lib/ports/types.ts, PortIo.
+// Frames in and out of a tap, a batch a call: lib/ports/port.ts, PortIo.
 #pragma once
 
 #include <napi.h>

@@ -4,11 +4,12 @@
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { buildLab, pack } from './build-lab.mjs';
+import { setUpPrograms } from './build-programs.mjs';
+import { pack } from './pack-lab.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
-buildLab();
+setUpPrograms('lab');
 pack();
 const { status } = spawnSync(process.execPath, ['build/lab/lab/bench/main.js', ...process.argv.slice(2)], {
   stdio: 'inherit',

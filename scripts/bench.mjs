@@ -2,7 +2,7 @@
 // Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. The named ones: their folders.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { buildBench } from './build-bench.mjs';
+import { setUpPrograms } from './build-programs.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
@@ -11,9 +11,7 @@ function run(command, args, stdio = 'inherit') {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-// Standard output is for the result alone: it may be JSON.
-run(process.execPath, ['scripts/setup.mjs'], ['inherit', 2, 2]);
-const programs = buildBench();
+const programs = setUpPrograms('bench');
 const [first, ...rest] = process.argv.slice(2);
 const own = ['gap', 'soak', 'neighbours', 'store'].includes(first);
 const args = own ? rest : process.argv.slice(2);

@@ -1,21 +1,6 @@
 // npm run sim -- [--seeds N] [--seed S] [--kills N] [--no-exhaustive] [--json]
 // Builds what is needed, then kills the backend on the model of Xen, again and again. See sim/main.ts.
-import { spawnSync } from 'node:child_process';
-import { rmSync, symlinkSync } from 'node:fs';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
+import { setUpPrograms } from './build-programs.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-
-function run(command, args) {
-  // Standard output is for the result alone: it may be JSON.
-  const { status } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
-  if (status !== 0) process.exit(status ?? 1);
-}
-
-run(process.execPath, ['scripts/setup.mjs']);
-rmSync(`${root}build/sim`, { recursive: true, force: true });
-run('node_modules/.bin/tsc', ['-p', 'sim/tsconfig.json']);
-// The compiler puts lib beside what imports it. What runs is dist, which is what users run.
-rmSync(`${root}build/sim/lib`, { recursive: true });
-symlinkSync('../../dist', `${root}build/sim/lib`);
-await import(pathToFileURL(`${root}build/sim/sim/main.js`).href);
+await import(pathToFileURL(`${setUpPrograms('sim')}main.js`).href);

@@ -11,7 +11,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { buildLab, pack } from './build-lab.mjs';
+import { setUpPrograms } from './build-programs.mjs';
+import { pack } from './pack-lab.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
@@ -69,7 +70,7 @@ const BOOTS = [
 
 /** What is tested, whatever is committed meanwhile. */
 const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
-buildLab();
+setUpPrograms('lab');
 const { chooseTests, recordGreens } = await import('../build/lab/lab/tests/choose.js');
 
 const main = 'build/lab/lab/tests/main.js';

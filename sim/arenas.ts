@@ -1,5 +1,5 @@
-import { ModelArena } from '../lib/xen/model/memory.js';
-import { type Arena, PAGE_SIZE } from '../lib/xen/types.js';
+import { ModelArena } from '../lib/testing/model/memory.js';
+import { type Arena, PAGE_SIZE } from '../lib/xen/seam.js';
 
 /**
  * Arenas that go from run to run: a life has more than a megabyte of them, and new memory for each cost a third of the

@@ -1,4 +1,4 @@
-import { Random } from '../lib/xen/model/random.js';
+import { Random } from '../lib/testing/model/random.js';
 import type { ControlPlan } from './programs.js';
 import {
   type FaultPlan,

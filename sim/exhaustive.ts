@@ -1,5 +1,5 @@
-import type { PayloadMode } from '../lib/netback/types.js';
-import { runScenario } from './run.js';
+import type { PayloadMode } from '../lib/netback/settings.js';
+import { runScenario } from './run-scenario.js';
 import { type GuestPlan, type LifePlan, NO_FAULTS, plainScenario, type Scenario } from './scenario.js';
 import { Tally } from './tally.js';
 

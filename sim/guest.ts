@@ -1,10 +1,10 @@
-import type { Vif } from '../lib/netback/vif.js';
-import { createVif, Generator, ManyQueues, Netfront } from '../lib/netfront/index.js';
-import { readTag, type TrafficTag } from '../lib/netfront/traffic-frames.js';
-import type { Port } from '../lib/ports/types.js';
+import type { Vif } from '../lib/netback/vif/vif.js';
+import type { Port } from '../lib/ports/port.js';
 import { RSP_OKAY } from '../lib/protocol/netif.js';
-import { everyNth } from '../lib/xen/model/faults.js';
-import type { ModelHypervisor, ModelXen } from '../lib/xen/model/index.js';
+import { everyNth } from '../lib/testing/model/faults.js';
+import type { ModelHypervisor, ModelXen } from '../lib/testing/model/index.js';
+import { createVif, Generator, ManyQueues, Netfront } from '../lib/testing/netfront/index.js';
+import { readTag, type TrafficTag } from '../lib/testing/netfront/traffic-frames.js';
 import type { ArenaPool } from './arenas.js';
 import { type Admission, type Network, SimPort } from './port.js';
 import { ControlProgram } from './programs.js';

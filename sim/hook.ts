@@ -1,5 +1,5 @@
-import type { VifHook } from '../lib/netback/types.js';
-import { VNET_HEADER_BYTES } from '../lib/ports/types.js';
+import type { VifHook } from '../lib/netback/frames/frame.js';
+import { VNET_HEADER_BYTES } from '../lib/protocol/vnet.js';
 import type { SimGuest } from './guest.js';
 import type { HookPlan } from './scenario.js';
 import { framesOf } from './stream.js';

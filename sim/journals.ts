@@ -1,7 +1,7 @@
+import { isJournalOf, type Journals } from '../lib/durable/journal.js';
 import { VifdError } from '../lib/errors.js';
-import { isJournalOf, type Journals } from '../lib/netback/journal.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../lib/netback/queue-journal.js';
-import type { Random } from '../lib/xen/model/random.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../lib/netback/state/queue-journal.js';
+import type { Random } from '../lib/testing/model/random.js';
 import type { ArenaPool } from './arenas.js';
 import type { Harm } from './scenario.js';
 

@@ -1,5 +1,4 @@
-import { TO_GUEST_FRAMES } from '../lib/netback/batches.js';
-import { BATCH_SLOTS } from '../lib/netback/pump.js';
+import { BATCH_SLOTS, TO_GUEST_FRAMES } from '../lib/netback/frames/batch-memory.js';
 import type { SimGuest } from './guest.js';
 import type { LifeRecord, Run } from './run.js';
 import type { Stream } from './stream.js';

@@ -1,16 +1,7 @@
-import type { Generator } from '../lib/netfront/generator.js';
-import {
-  FRAME_LENGTH,
-  FRAME_OFFSET,
-  FRAME_STATUS,
-  FRAMES_ERRNO,
-  frameAt,
-  type Port,
-  type PortBatches,
-  type PortIo,
-  type PortOptions,
-} from '../lib/ports/types.js';
-import { ModelKilled } from '../lib/xen/model/index.js';
+import { FRAME_LENGTH, FRAME_OFFSET, FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../lib/ports/frame-batch.js';
+import type { Port, PortBatches, PortIo, PortOptions } from '../lib/ports/port.js';
+import { ModelKilled } from '../lib/testing/model/index.js';
+import type { Generator } from '../lib/testing/netfront/generator.js';
 
 /** errno-base.h */
 const EIO = 5;

@@ -1,5 +1,5 @@
-import { type HashSetUp, type Netfront, setUpHash } from '../lib/netfront/index.js';
 import { HASH_TYPES } from '../lib/protocol/control.js';
+import { type HashSetUp, type Netfront, setUpHash } from '../lib/testing/netfront/index.js';
 
 /** What a guest asks for by its control ring. */
 export type ControlPlan = 'none' | 'hash' | 'staged';

@@ -1,15 +1,13 @@
 import { VifdError } from '../lib/errors.js';
 import { Netback } from '../lib/netback/netback.js';
-import { ModelHypervisor, ModelKilled, type ModelXen } from '../lib/xen/model/index.js';
-import { Random } from '../lib/xen/model/random.js';
+import { ModelHypervisor, ModelKilled, type ModelXen } from '../lib/testing/model/index.js';
+import { Random } from '../lib/testing/model/random.js';
 import { ArenaPool } from './arenas.js';
 import { guestOfSeed, SimGuest } from './guest.js';
 import { hookOf } from './hook.js';
 import { SimJournals } from './journals.js';
-import { judge, type Outcome } from './judge.js';
 import { type LifePlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
 import { settled } from './settled.js';
-import { withoutStrays } from './strays.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
 
@@ -26,7 +24,7 @@ const LAST_LIFE: LifePlan = {
 const REST_MS = 10_000;
 
 /** For one run at a time: a run that waits for another one would share memory with it. */
-const arenas = new ArenaPool();
+export const arenas = new ArenaPool();
 
 /** How a life went. */
 export interface LifeRecord {
@@ -44,21 +42,6 @@ export interface Complaint {
   readonly code: string;
   readonly vif: string | undefined;
   readonly message: string;
-}
-
-/** Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run. */
-export async function runScenario(scenario: Scenario): Promise<Outcome> {
-  const run = new Run(scenario);
-  // Most errors here are answers of the store; a stack for each would cost a tenth of the time.
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = 0;
-  await withoutStrays(
-    () => run.all(),
-    (what) => run.faults.push(what),
-  );
-  Error.stackTraceLimit = stackTraceLimit;
-  arenas.reclaim();
-  return judge(run);
 }
 
 export class Run {

@@ -1,4 +1,4 @@
-import type { PayloadMode } from '../lib/netback/types.js';
+import type { PayloadMode } from '../lib/netback/settings.js';
 import type { ControlPlan } from './programs.js';
 
 /** Of a guest, at most. */

@@ -1,6 +1,6 @@
-import { TrafficFrames } from '../lib/netfront/index.js';
-import type { TrafficTag } from '../lib/netfront/traffic-frames.js';
-import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } from '../lib/ports/types.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } from '../lib/protocol/vnet.js';
+import { TrafficFrames } from '../lib/testing/netfront/index.js';
+import type { TrafficTag } from '../lib/testing/netfront/traffic-frames.js';
 
 const known = new Map<string, TrafficFrames>();
 

@@ -1,6 +1,6 @@
 import { drawScenario } from './draw.js';
 import { replayOf } from './options.js';
-import { runScenario } from './run.js';
+import { runScenario } from './run-scenario.js';
 import { Tally } from './tally.js';
 
 export interface Swarm {

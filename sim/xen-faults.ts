@@ -1,6 +1,6 @@
-import { everyNth } from '../lib/xen/model/faults.js';
-import type { ModelXen } from '../lib/xen/model/index.js';
-import type { Store, StoreView, Xen } from '../lib/xen/types.js';
+import { everyNth } from '../lib/testing/model/faults.js';
+import type { ModelXen } from '../lib/testing/model/index.js';
+import type { Store, StoreView, Xen } from '../lib/xen/seam.js';
 import type { ArenaPool } from './arenas.js';
 import { mortal } from './port.js';
 import type { FaultPlan } from './scenario.js';

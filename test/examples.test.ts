@@ -3,8 +3,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { countFrames } from '../examples/count-frames.js';
 import { firewall } from '../examples/firewall.js';
 import { joinGuests } from '../examples/two-guests.js';
-import { createVif, Netfront, TrafficPort } from '../lib/netfront/index.js';
-import { ModelHypervisor } from '../lib/xen/model/index.js';
+import { ModelHypervisor } from '../lib/testing/model/index.js';
+import { createVif, Netfront, TrafficPort } from '../lib/testing/netfront/index.js';
 import { RawGuest, TestPort } from './netback/raw-guest.js';
 
 const EXAMPLE_LINES_MAX = 60;

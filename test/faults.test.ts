@@ -12,8 +12,8 @@ describe.skipIf(missing !== undefined)('the table of faults', () => {
   let program: string;
 
   beforeAll(async () => {
-    const { buildFaults } = await import(`${process.cwd()}/scripts/build-faults.mjs`);
-    program = buildFaults();
+    const { buildPrograms } = await import(`${process.cwd()}/scripts/build-programs.mjs`);
+    program = `${buildPrograms('faults')}main.js`;
   });
 
   const run = (...args: string[]) => {
@@ -68,7 +68,7 @@ describe.skipIf(missing !== undefined)('the calls that are taken out of vifd', (
   it('are reports, their ends, and retries', () => {
     const files = (kind: string) =>
       new Set(sites.filter((site) => site.kind === kind).map(({ file }) => file));
-    for (const kind of ['report', 'end', 'retry']) expect(files(kind)).toContain('netback/vif.ts');
+    for (const kind of ['report', 'end', 'retry']) expect(files(kind)).toContain('netback/vif/vif.ts');
     // A loop that waits for its next try.
     expect(sites.find(({ file, kind }) => file === 'xen/store/client.ts' && kind === 'retry')?.awaited).toBe(
       true,

@@ -19,8 +19,8 @@ describe.skipIf(missing !== undefined)('the table of frames', () => {
   let program: string;
 
   beforeAll(async () => {
-    const { buildFrames } = await import(`${process.cwd()}/scripts/build-frames.mjs`);
-    program = buildFrames();
+    const { buildPrograms } = await import(`${process.cwd()}/scripts/build-programs.mjs`);
+    program = `${buildPrograms('frames')}main.js`;
   }, BUILD_MS);
 
   const run = (...args: string[]) => {

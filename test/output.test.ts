@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Output } from '../lib/output.js';
+import { Output } from '../lib/daemon/output.js';
 
 const EAGAIN = -11;
 const EPIPE = -32;
@@ -76,7 +76,7 @@ describe('the output', () => {
   });
 });
 
-const built = 'dist/output.js';
+const built = 'dist/daemon/output.js';
 describe.skipIf(!existsSync(built))('a process that logs', () => {
   const program = `const { Output } = await import('./${built}');
     const output = new Output(2, String);

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { makeRuntimeDirectory } from '../lib/runtime-directory.js';
+import { makeRuntimeDirectory } from '../lib/host/runtime-directory.js';
 
 const SOMEONE = 12_345;
 const isRoot = process.getuid?.() === 0;

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { VifdError } from '../lib/errors.js';
-import { ServiceManager } from '../lib/service-manager.js';
+import { ServiceManager } from '../lib/host/service-manager.js';
 import { systemClock } from '../lib/xen/native/clock.js';
 import { Datagrams, whyNoDatagrams } from './datagrams.js';
 import { whyNoAddon } from './native/reason.js';

@@ -46,6 +46,6 @@ describe('the systemd unit', () => {
   it('keeps the journals over restarts and stops, where `vifd run` has them', () => {
     expect(values('RuntimeDirectory')).toEqual(['vifd']);
     expect(values('RuntimeDirectoryPreserve')).toEqual(['yes']);
-    expect(readFileSync('lib/cli/run-options.ts', 'utf8')).toContain("JOURNAL_DIRECTORY = '/run/vifd'");
+    expect(readFileSync('lib/daemon/run-options.ts', 'utf8')).toContain("JOURNAL_DIRECTORY = '/run/vifd'");
   });
 });

@@ -1,9 +1,9 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { command } from '../../lib/demo/children.js';
-import { BRIDGE, HOST_ADDRESS, Machine } from '../../lib/demo/machine.js';
-import { createVif, Netfront } from '../../lib/netfront/index.js';
+import { command } from '../../demo/children.js';
+import { BRIDGE, HOST_ADDRESS, Machine } from '../../demo/machine.js';
+import { createVif, Netfront } from '../../lib/testing/netfront/index.js';
 import { openXen } from '../../lib/xen/native/open.js';
 import { datagramFrame, isDatagramTo } from './datagram.js';
 import { bareEndMs, bareStartMs, Lives } from './lives.js';

@@ -5,12 +5,9 @@ import {
   FRAME_STATUS,
   FRAMES_START,
   frameAt,
-  type Port,
-  type PortBatches,
-  type PortIo,
-  type PortOptions,
-  VNET_HEADER_BYTES,
-} from '../../lib/ports/types.js';
+} from '../../lib/ports/frame-batch.js';
+import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
+import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
 
 /** A guest's port that gives the same frame at each tick, and tells of every frame that comes. */
 export class TickerPort implements Port {

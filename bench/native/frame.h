@@ -1,4 +1,4 @@
-// Frames in an arena, and where they go to and come from: the C++ side's lib/ports/types.ts.
+// Frames in an arena, and where they go to and come from: the C++ side's lib/ports/frame-batch.ts.
 #pragma once
 
 #include <cstdint>

@@ -23,7 +23,7 @@ class FromGuest {
   Result Pump();
 
  private:
-  // The same as in lib/netback/from-guest.ts: batches of one size have caches of one size.
+  // The same as in lib/netback/queue/from-guest.ts: batches of one size have caches of one size.
   static constexpr uint32_t kBatchSlots = 128;
   static constexpr uint32_t kTurnBatches = 8;
 

@@ -20,7 +20,7 @@ class ToGuest {
   enum class Result { kIdle, kMore, kBroken };
   Result Pump();
 
-  // As in lib/netback/to-guest.ts.
+  // As in lib/netback/queue/to-guest.ts.
   static constexpr uint32_t kBatchFrames = 64;
   static constexpr uint32_t kReadBytes = 8 * (kFrameBytesMax + 64) + kBatchFrames * 2048;
 

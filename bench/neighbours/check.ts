@@ -2,7 +2,7 @@
  * The bench's attacks in short, for the tests: `check.js [MODE...]`. Each attacks for a second beside a victim that is pinged; then an
  * ordinary guest uses the attacker's vif. Prints a Checked as a line of JSON for each mode. Ends with 77 where it cannot make namespaces.
  */
-import { preflight } from '../../lib/demo/preflight.js';
+import { preflight } from '../../demo/preflight.js';
 import { inOwnNamespaces, isInside } from '../own-namespaces.js';
 import { ATTACKS, type Attack } from './attacks/index.js';
 import type { Tally } from './messages.js';

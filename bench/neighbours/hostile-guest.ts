@@ -13,7 +13,7 @@ import {
   TX_SLOT_WORDS,
 } from '../../lib/protocol/netif.js';
 import { frontendVifPath, XenbusState } from '../../lib/protocol/xenbus.js';
-import { type EventChannel, PAGE_SIZE, type SharedPages, type Xen } from '../../lib/xen/types.js';
+import { type EventChannel, PAGE_SIZE, type SharedPages, type Xen } from '../../lib/xen/seam.js';
 
 const PAGE_WORDS = RING_PAGE_BYTES / 4;
 /** Pages that it grants for payload, keys and lists of grants. */

@@ -2,7 +2,7 @@
  * The victim as a process: `victim.js DOMID BACKEND STORE LIBRARIES`. Echoes datagrams; sends a message to its parent
  * when it is connected, and ends when its backend breaks the protocol.
  */
-import { Netfront } from '../../lib/netfront/index.js';
+import { Netfront } from '../../lib/testing/netfront/index.js';
 import { openXen } from '../../lib/xen/native/open.js';
 import { EchoPort } from './echo-port.js';
 

@@ -1,17 +1,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Child, command, GUARD } from '../../demo/children.js';
+import { ownMounts } from '../../demo/machine.js';
+import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../demo/programs.js';
+import { promised } from '../../demo/wait.js';
 import { Daemon } from '../../faults/world/daemon.js';
 import { ip, knowNeighbour, makeBridge } from '../../faults/world/host.js';
-import { Child, command, GUARD } from '../../lib/demo/children.js';
-import { ownMounts } from '../../lib/demo/machine.js';
-import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
-import { promised } from '../../lib/demo/wait.js';
-import { createVif, removeVif } from '../../lib/netfront/index.js';
 import { backendVifRoot, frontendVifPath, XenbusState } from '../../lib/protocol/xenbus.js';
+import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Store } from '../../lib/xen/types.js';
 import { Conversation } from './conversation.js';
 import type { PingOrder, RoundTrips } from './messages.js';
 import {
@@ -27,7 +27,7 @@ import {
   VICTIM,
 } from './plan.js';
 
-const STORE_PROGRAM = fileURLToPath(new URL('../../lib/xen/model/store/serve.js', import.meta.url));
+const STORE_PROGRAM = fileURLToPath(new URL('../../lib/testing/xenstored/serve.js', import.meta.url));
 /** An attacker that was killed does not close its vif: the toolstack goes on without it. */
 const REMOVE_TIMEOUT_MS = 1000;
 /** Pings until V8 has compiled most of what a ping runs, in all four processes. */

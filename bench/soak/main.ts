@@ -3,9 +3,9 @@
  * at random instants in one run. Fails when a connection is reset, a byte differs, or a frontend finds a violation.
  */
 import { parseArgs } from 'node:util';
-import { Child, parseEvent } from '../../lib/demo/children.js';
-import { DEMO_PROGRAM } from '../../lib/demo/programs.js';
-import { isClean, type Summary } from '../../lib/demo/summary.js';
+import { Child, parseEvent } from '../../demo/children.js';
+import { DEMO_PROGRAM } from '../../demo/programs.js';
+import { isClean, type Summary } from '../../demo/summary.js';
 import { where } from '../where.js';
 import { progressLine, report, soakText, writeDocs } from './report.js';
 

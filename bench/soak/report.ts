@@ -1,5 +1,5 @@
-import { sparkline } from '../../lib/demo/draw.js';
-import type { Summary } from '../../lib/demo/summary.js';
+import { sparkline } from '../../demo/draw.js';
+import type { Summary } from '../../demo/summary.js';
 import { align, factsTable, writeSection } from '../docs.js';
 
 export interface SoakReport {

@@ -1,15 +1,15 @@
 /**
  * `npm run bench -- store [--json] [--write-docs]`: how many requests xenstored gets from `vifd run` for what happens to a vif, in a
- * driver domain on the model: counts, and so the same in each run. Includes the keys that say who serves the vif (cli/ownership.ts).
+ * driver domain on the model: counts, and so the same in each run. Includes the keys that say who serves the vif (daemon/ownership.ts).
  */
 import { parseArgs } from 'node:util';
-import { Ownership } from '../../lib/cli/ownership.js';
+import { Ownership } from '../../lib/daemon/ownership.js';
 import { Netback } from '../../lib/netback/netback.js';
-import { createVif } from '../../lib/netfront/index.js';
-import { Netfront } from '../../lib/netfront/netfront.js';
 import { pair } from '../../lib/ports/pair.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import { StoreSession } from '../../lib/xen/model/store/session.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import { Netfront } from '../../lib/testing/netfront/netfront.js';
+import { StoreSession } from '../../lib/testing/xenstored/session.js';
 import { align, writeSection } from '../docs.js';
 
 const BACKEND = 1;

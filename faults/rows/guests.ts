@@ -1,4 +1,4 @@
-import type { Child } from '../../lib/demo/children.js';
+import type { Child } from '../../demo/children.js';
 import { COPY, type Row } from '../row.js';
 import { until } from '../world/until.js';
 

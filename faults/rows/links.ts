@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Child, command, enter, GUARD } from '../../demo/children.js';
+import { promised } from '../../demo/wait.js';
 import { addon } from '../../lib/addon.js';
-import { Child, command, enter, GUARD } from '../../lib/demo/children.js';
-import { promised } from '../../lib/demo/wait.js';
 import { COPY, type Row } from '../row.js';
 import { ip } from '../world/host.js';
 import { NEIGHBOUR_BRIDGE, VICTIM_BRIDGE, type World } from '../world/world.js';

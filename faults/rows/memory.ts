@@ -1,5 +1,5 @@
-import { FROM_GUEST_ARENA_BYTES } from '../../lib/netback/batches.js';
-import { PAGE_SIZE } from '../../lib/xen/types.js';
+import { FROM_GUEST_ARENA_BYTES } from '../../lib/netback/frames/batch-memory.js';
+import { PAGE_SIZE } from '../../lib/xen/seam.js';
 import { COPY, MAP, NO_JOURNAL, type Row } from '../row.js';
 import { ip } from '../world/host.js';
 import type { World } from '../world/world.js';

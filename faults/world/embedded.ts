@@ -5,10 +5,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { eventLog } from '../../lib/cli/run-log.js';
+import { eventLog } from '../../lib/daemon/run-log.js';
+import { takeRunLock } from '../../lib/host/run-lock.js';
 import { journalFiles, Netback, openXen, tap } from '../../lib/index.js';
-import type { FrameHook, VifInfo } from '../../lib/netback/types.js';
-import { takeRunLock } from '../../lib/run-lock.js';
+import type { FrameHook } from '../../lib/netback/frames/frame.js';
+import type { VifInfo } from '../../lib/netback/vif-info.js';
 
 const VICTIM = 'vif7.0';
 const HANG_MS = 500;

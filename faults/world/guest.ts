@@ -1,9 +1,9 @@
-import { Child, command, enter, GUARD, parseEvent } from '../../lib/demo/children.js';
-import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../lib/demo/programs.js';
-import { promised } from '../../lib/demo/wait.js';
-import { createVif, removeVif } from '../../lib/netfront/index.js';
+import { Child, command, enter, GUARD, parseEvent } from '../../demo/children.js';
+import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../demo/programs.js';
+import { promised } from '../../demo/wait.js';
+import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
-import type { Store } from '../../lib/xen/types.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { type BridgePlan, knowNeighbour } from './host.js';
 import { Pings } from './pings.js';
 import { until } from './until.js';

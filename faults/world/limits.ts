@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { command } from '../../lib/demo/children.js';
+import { command } from '../../demo/children.js';
 
 const HIGH = 1024;
 

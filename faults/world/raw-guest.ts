@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openXen } from '../../lib/index.js';
-import type { EventChannel } from '../../lib/xen/types.js';
+import type { EventChannel } from '../../lib/xen/seam.js';
 
 const PAGE_WORDS = 1024;
 const [TX, RX, DATA] = [0, 1, 2];

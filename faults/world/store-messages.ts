@@ -1,4 +1,4 @@
-import type { Permission } from '../../lib/xen/types.js';
+import type { Permission } from '../../lib/xen/seam.js';
 
 export interface StoredNode {
   readonly path: string;

@@ -6,11 +6,11 @@
  * `node store-program.js VIFD_SOCKET TOOLS_SOCKET [SOCKET=DOMID]...`, with an IPC channel for `StoreCommand`.
  */
 
-import { StoreServer } from '../../lib/xen/model/store/server.js';
-import type { SessionEvents, StoreSession } from '../../lib/xen/model/store/session.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { StoreServer } from '../../lib/testing/xenstored/server.js';
+import type { SessionEvents, StoreSession } from '../../lib/testing/xenstored/session.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
+import type { Permission } from '../../lib/xen/seam.js';
 import { storeError } from '../../lib/xen/store/wire.js';
-import type { Permission } from '../../lib/xen/types.js';
 import type { Refusal, StoreCommand, StoredNode, StoreState } from './store-messages.js';
 
 type Operation = (...args: unknown[]) => unknown;

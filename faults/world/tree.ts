@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { BACKEND_PROGRAM } from '../../lib/demo/programs.js';
+import { BACKEND_PROGRAM } from '../../demo/programs.js';
 
 /** Which compiled vifd a world runs. */
 export interface Tree {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
-import { Child, GUARD } from '../../lib/demo/children.js';
-import { promised } from '../../lib/demo/wait.js';
+import { Child, GUARD } from '../../demo/children.js';
+import { promised } from '../../demo/wait.js';
 import type { Refusal, StoreCommand, StoredNode, StoreState } from './store-messages.js';
 
 const PROGRAM = fileURLToPath(new URL('store-program.js', import.meta.url));

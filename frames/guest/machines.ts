@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { modelStoreClient } from '../../lib/xen/model/store/client.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { modelStoreClient } from '../../lib/testing/xenstored/client.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { openXen } from '../../lib/xen/native/open.js';
-import type { Xen } from '../../lib/xen/types.js';
+import type { Xen } from '../../lib/xen/seam.js';
 import { type Machine, modelMachine } from '../../test/netback/machine.js';
 
 /** The simulated Xen's libraries, relative to the project. */

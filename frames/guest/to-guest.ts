@@ -1,6 +1,6 @@
 import { pair } from '../../lib/ports/pair.js';
+import type { Port } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
-import type { Port } from '../../lib/ports/types.js';
 import { NativeArena } from '../../lib/xen/native/arena.js';
 import type { RawGuest } from '../../test/netback/raw-guest.js';
 import { World } from '../../test/netback/world.js';

@@ -1,5 +1,5 @@
+import type { Port } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
-import type { Port } from '../../lib/ports/types.js';
 import { NativeArena } from '../../lib/xen/native/arena.js';
 import { type End, NOTHING, openEnd, receive, send } from '../../test/ports/frames.js';
 import { markOf } from '../marks.js';

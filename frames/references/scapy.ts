@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { GUARD } from '../../lib/demo/children.js';
+import { GUARD } from '../../demo/children.js';
 import type { Layer } from '../forms/headers.js';
 
 /** Debian's Python, for which python3-scapy is installed. Another Python in PATH may have no scapy. */
 const PYTHON = '/usr/bin/python3';
-const PROGRAM = fileURLToPath(new URL('build_frames.py', import.meta.url));
+const PROGRAM = resolve('frames/references/build_frames.py');
 /** How many requests may wait in the pipe. */
 const WAITING_MAX = 32;
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { PayloadMode } from '../../lib/netback/types.js';
+import type { PayloadMode } from '../../lib/netback/settings.js';
 import type { Guest } from '../drive/guest.js';
 import { must, until } from '../drive/process.js';
 import { installUnit, UnitVifd } from '../drive/unit.js';

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import type { PayloadMode } from '../../lib/netback/types.js';
+import type { PayloadMode } from '../../lib/netback/settings.js';
 import { type Done, must, run, until } from './process.js';
 
 export interface VifdEvent {
@@ -53,7 +53,7 @@ export abstract class Vifd {
   }
 }
 
-/** lib/cli/run-log.ts. */
+/** lib/daemon/run-log.ts. */
 const NO_PROCESSOR = /^vifd did not run for \d+ ms/;
 
 type Child = ReturnType<typeof spawn>;

@@ -1,4 +1,4 @@
-import type { Store, StoreWatch } from '../../lib/xen/types.js';
+import type { Store, StoreWatch } from '../../lib/xen/seam.js';
 import type { Guest } from './guest.js';
 
 /** Writes down each state that a vif's two ends show, from now on. */

@@ -1,5 +1,5 @@
-import type { PayloadMode } from '../../lib/netback/types.js';
-import type { Store } from '../../lib/xen/types.js';
+import type { PayloadMode } from '../../lib/netback/settings.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { Guest } from '../drive/guest.js';
 import type { Vifd } from '../drive/vifd.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import type { Store } from '../../lib/xen/types.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { must, run, until } from '../drive/process.js';
 import type { Vifd } from '../drive/vifd.js';
 import type { Dom0 } from './harness.js';

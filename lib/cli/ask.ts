@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ask, type Question } from '../daemon/query.js';
 import { VifdError } from '../errors.js';
-import { runLockHolder } from '../run-lock.js';
-import { ask, type Question } from './query.js';
+import { runLockHolder } from '../host/run-lock.js';
 
 const PAUSE_MS = 100;
 const PATIENCE_MS = 3000;

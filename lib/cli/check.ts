@@ -1,13 +1,13 @@
 import { Command } from 'commander';
+import { JOURNAL_DIRECTORY } from '../daemon/run-options.js';
 import { jsonLine } from '../text.js';
+import type { Check, CheckOptions } from './checks/check-result.js';
 import { kernelDriverCheck } from './checks/driver.js';
 import { bridgesCheck, hotplugCheck, rightsCheck } from './checks/network.js';
 import { runtimeCheck } from './checks/runtime.js';
-import type { Check, CheckOptions } from './checks/types.js';
 import { deviceCheck, xenChecks } from './checks/xen.js';
 import { EXIT_NOT_READY } from './exit.js';
 import { librariesOption, storeOption } from './options.js';
-import { JOURNAL_DIRECTORY } from './run-options.js';
 import { table } from './table.js';
 
 export function checkCommand(): Command {

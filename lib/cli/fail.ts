@@ -1,7 +1,7 @@
+import { isJournald } from '../daemon/journald.js';
 import { VifdError } from '../errors.js';
 import { jsonLine, printable } from '../text.js';
 import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_NOT_RUNNING, EXIT_USAGE } from './exit.js';
-import { isJournald } from './journald.js';
 
 /** A service manager starts the next process at once (`RestartSec=0` in systemd/vifd.service), to keep gaps short. */
 const NEXT_START_MS = 1000;

@@ -1,26 +1,26 @@
 import { accessSync, constants } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import { VifMark, type VifName } from '../daemon/mark.js';
+import { openXenFor, saysWhenLost, type XenOptions } from '../daemon/open-xen.js';
+import { ownershipIn } from '../daemon/ownership.js';
+import { Taps } from '../daemon/taps.js';
 import { VifdError } from '../errors.js';
+import { journalFiles } from '../host/journal-files.js';
 import { HostLinks } from '../host/links.js';
-import { journalFiles } from '../journal-files.js';
+import { runLockHolder, takeRunLock } from '../host/run-lock.js';
 import { Netback } from '../netback/netback.js';
-import type { VifAddress, VifInfo } from '../netback/types.js';
+import type { VifAddress, VifInfo } from '../netback/vif-info.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
-import { runLockHolder, takeRunLock } from '../run-lock.js';
 import { jsonLine, printable, shown } from '../text.js';
+import type { Store } from '../xen/seam.js';
 import { openStore } from '../xen/store/client.js';
 import { ownDomid } from '../xen/store/own-domid.js';
-import type { Store } from '../xen/types.js';
 import { EXIT_FAILED } from './exit.js';
 import type { Handed, HandoverParts } from './handover.js';
 import { XenNetbackControl } from './kernel-control.js';
-import { VifMark, type VifName } from './mark.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
-import { ownershipIn } from './ownership.js';
-import { Taps } from './taps.js';
 import { parseVif } from './vif-argument.js';
-import { openXenFor, saysWhenLost, type XenOptions } from './xen.js';
 
 /** What the two verbs differ in. */
 export interface HandoverVerb {

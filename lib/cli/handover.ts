@@ -1,12 +1,12 @@
+import { readForeign } from '../daemon/foreign.js';
+import { type Mark, VifMark, type VifName } from '../daemon/mark.js';
+import { TAP_MAC } from '../daemon/ownership.js';
 import { VifdError } from '../errors.js';
 import type { LinkSettings, Links } from '../host/links.js';
-import { Offer, readServable } from '../netback/offer.js';
+import { Offer, readServable } from '../netback/vif/offer.js';
 import { backendVifPath, frontendVifPath, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
-import type { Store } from '../xen/types.js';
-import { readForeign } from './foreign.js';
+import type { Store } from '../xen/seam.js';
 import type { KernelControl } from './kernel-control.js';
-import { type Mark, VifMark, type VifName } from './mark.js';
-import { TAP_MAC } from './ownership.js';
 
 /** What a change of a vif's owner touches. */
 export interface HandoverParts {

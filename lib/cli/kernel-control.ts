@@ -1,6 +1,6 @@
 import { closeSync, constants, existsSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { VifdError } from '../errors.js';
-import { type BusVif, type KernelDriver, nameOf, XenNetback } from './kernel-driver.js';
+import { type BusVif, type KernelDriver, nameOf, XenNetback } from '../host/kernel-driver.js';
 import { runProgram } from './program.js';
 
 /** The kernel's driver, as it is told what to do. Apart from `XenNetback`: a daemon that starts needs no programs. */

@@ -1,13 +1,13 @@
 import { Command } from 'commander';
+import { readForeign } from '../daemon/foreign.js';
+import { saysWhenLost } from '../daemon/open-xen.js';
 import { backendVifRoot, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
 import { jsonLine, shown } from '../text.js';
+import type { Store } from '../xen/seam.js';
 import { openStore } from '../xen/store/client.js';
 import { ownDomid } from '../xen/store/own-domid.js';
-import type { Store } from '../xen/types.js';
-import { readForeign } from './foreign.js';
 import { storeOption } from './options.js';
 import { table } from './table.js';
-import { saysWhenLost } from './xen.js';
 
 interface VifRow {
   readonly vif: string;

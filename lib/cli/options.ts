@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
-import { JOURNAL_DIRECTORY } from './run-options.js';
+import { JOURNAL_DIRECTORY } from '../daemon/run-options.js';
 
 export function storeOption(): Option {
   return new Option('--store <socket>', 'xenstored socket').env('XENSTORED_PATH');

@@ -1,10 +1,10 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { QUEUES_MAX } from '../netback/handshake.js';
+import { run } from '../daemon/run.js';
+import { defaultQueues, PAYLOADS, parseQueues, type RunOptions } from '../daemon/run-options.js';
+import { QUEUES_MAX } from '../netback/settings.js';
 import { isInterfaceName } from '../ports/tap-options.js';
 import { pauseIfManaged } from './fail.js';
 import { journalOption, librariesOption, storeOption } from './options.js';
-import { run } from './run.js';
-import { defaultQueues, PAYLOADS, parseQueues, type RunOptions } from './run-options.js';
 
 export function runCommand(): Command {
   return new Command('run')

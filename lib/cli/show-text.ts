@@ -1,3 +1,4 @@
+import type { Flow } from '../netback/frames/counters.js';
 import type {
   ConnectionDetails,
   Negotiated,
@@ -5,7 +6,6 @@ import type {
   QueueDetails,
   VifDetails,
 } from '../netback/show.js';
-import type { Flow } from '../netback/types.js';
 import { printable, shown } from '../text.js';
 import { table } from './table.js';
 

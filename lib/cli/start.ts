@@ -2,9 +2,10 @@
  * `vifd run` and nothing else: what scripts/bundle.mjs makes one file of, since loading the modules one by one takes
  * longer than all the rest of a start. Every gap after a kill is mostly a start.
  */
+
+import { run } from '../daemon/run.js';
+import { parseRunOptions } from '../daemon/run-options.js';
 import { fail, pauseIfManaged } from './fail.js';
-import { run } from './run.js';
-import { parseRunOptions } from './run-options.js';
 
 /** @returns false, having done nothing, for arguments that are not plainly `run` with good options. */
 export function start([verb, ...args]: readonly string[]): boolean {

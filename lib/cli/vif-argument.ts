@@ -1,5 +1,5 @@
+import type { VifName } from '../daemon/mark.js';
 import { VifdError } from '../errors.js';
-import type { VifName } from './mark.js';
 
 /** A vif as xl and ip(8) print it. @param or what may be given besides. @throws VifdError ERR_ARGUMENT. */
 export function parseVif(text: string, or = ''): VifName {

@@ -1,19 +1,21 @@
 import { EventEmitter } from 'node:events';
 import { Backoff } from '../backoff.js';
+import type { Journals } from '../durable/journal.js';
 import { retried, VifdError, vifdErrorOf } from '../errors.js';
-import type { Port } from '../ports/types.js';
-import type { StoreWatch, Xen } from '../xen/types.js';
-import { type Admission, Directory, type DirectoryParts } from './directory.js';
-import { Faults } from './faults.js';
-import { GuestBudgets } from './guest-budget.js';
-import { QUEUES_MAX } from './handshake.js';
-import type { Journals } from './journal.js';
-import { type Feature, Offer } from './offer.js';
-import type { PayloadMode, VifAddress, VifHook, VifId, VifInfo } from './types.js';
-import { Vif } from './vif.js';
-import { VifNode } from './vif-node.js';
-import type { AttachedHow, DetachReason } from './vif-parts.js';
-import { watchFrom } from './watch-from.js';
+import type { Port } from '../ports/port.js';
+import type { StoreWatch, Xen } from '../xen/seam.js';
+import { Faults } from './faults/present-faults.js';
+import type { VifHook } from './frames/frame.js';
+import { GuestBudgets } from './guest/guest-budget.js';
+import type { PayloadMode } from './settings.js';
+import { QUEUES_MAX } from './settings.js';
+import { type Admission, Directory, type DirectoryParts } from './vif/directory.js';
+import { type Feature, Offer } from './vif/offer.js';
+import { Vif } from './vif/vif.js';
+import { VifNode } from './vif/vif-node.js';
+import type { AttachedHow, DetachReason } from './vif/vif-parts.js';
+import { watchFrom } from './vif/watch-from.js';
+import type { VifAddress, VifId, VifInfo } from './vif-info.js';
 
 export interface NetbackOptions {
   readonly xen: Xen;
@@ -335,7 +337,7 @@ export class Netback implements AsyncDisposable {
   }
 
   #create(node: VifNode): Vif {
-    return new Vif({
+    const vif: Vif = new Vif({
       xen: this.#options.xen,
       node,
       payload: this.#options.payload ?? 'copy',
@@ -347,13 +349,14 @@ export class Netback implements AsyncDisposable {
       openPort: this.#options.port,
       removeLeftPort: (vif) => this.#options.removeLeftPort?.(vif),
       accepts: (vif) => this.#accepts(vif, true),
-      onAttached: (vif, how) => this.#emit('attached', vif, how),
-      onDetached: (vif, why) => this.#emit('detached', vif, why),
-      onRecovered: (vif, queue) => this.#emit('recovered', vif, queue),
-      onError: (error, vif) => this.#report(error, vif),
-      onMended: (error, vif) => this.#emit('mended', error, vif),
-      onGone: (vif) => this.#gone(vif),
+      onAttached: (how) => this.#emit('attached', vif, how),
+      onDetached: (why) => this.#emit('detached', vif, why),
+      onRecovered: (queue) => this.#emit('recovered', vif, queue),
+      onError: (error) => this.#report(error, vif),
+      onMended: (error) => this.#emit('mended', error, vif),
+      onGone: () => this.#gone(vif),
     });
+    return vif;
   }
 
   /** The vif has ended; a new one of the same name may be there already. */

@@ -1,10 +1,11 @@
 import type { VifdError, VifdErrorCode } from '../errors.js';
 import * as control from '../protocol/control.js';
-import type { RingIndices } from '../protocol/ring.js';
-import type { Rate } from './credit.js';
-import type { FrontendSettings, QueueSettings } from './handshake.js';
-import type { HashState } from './hash.js';
-import type { PayloadMode, VifInfo, VifState, VifStats } from './types.js';
+import type { VifStats } from './frames/counters.js';
+import type { Rate } from './guest/credit.js';
+import type { HashState } from './guest/hash.js';
+import type { RingIndices } from './ring/back-ring.js';
+import type { FrontendSettings, PayloadMode, QueueSettings } from './settings.js';
+import type { VifInfo, VifState } from './vif-info.js';
 
 /** What `vifd show` asks a running vifd for. */
 export interface NetbackDetails {

@@ -1,5 +1,5 @@
 import { VifdError } from '../errors.js';
-import type { HostFaultListener } from './host-faults.js';
+import type { HostFaultListener } from './faults/host-faults.js';
 
 /** What has to be done to let go of things, in the order in which they were taken. */
 export type Undo = Array<() => void>;

@@ -1,7 +1,14 @@
 import { VifdError } from '../errors.js';
 import { completeChecksum } from '../protocol/checksum.js';
 import { Segments } from '../protocol/segment.js';
-import { FrameQueue, fillFrom } from './queue.js';
+import {
+  VNET_FLAG_DATA_VALID,
+  VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_ECN,
+  VNET_GSO_NONE,
+  VNET_GSO_TCPV4,
+  VNET_HEADER_BYTES,
+} from '../protocol/vnet.js';
 import {
   FRAME_BYTES_MAX,
   FRAME_LENGTH,
@@ -11,17 +18,9 @@ import {
   FRAMES_ERRNO,
   type FrameBatch,
   frameAt,
-  type Port,
-  type PortBatches,
-  type PortIo,
-  type PortOptions,
-  VNET_FLAG_DATA_VALID,
-  VNET_FLAG_NEEDS_CSUM,
-  VNET_GSO_ECN,
-  VNET_GSO_NONE,
-  VNET_GSO_TCPV4,
-  VNET_HEADER_BYTES,
-} from './types.js';
+} from './frame-batch.js';
+import type { Port, PortBatches, PortIo, PortOptions } from './port.js';
+import { FrameQueue, fillFrom } from './queue.js';
 
 /** What waits between the two ends: about a tap's own queue of full-sized frames. */
 const QUEUE_BYTES = 1 << 20;

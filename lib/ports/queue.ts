@@ -1,3 +1,4 @@
+import { VNET_HEADER_BYTES } from '../protocol/vnet.js';
 import {
   FRAME_BYTES_MAX,
   FRAME_FIRST_OP,
@@ -14,8 +15,7 @@ import {
   FRAMES_START,
   type FrameBatch,
   frameAt,
-  VNET_HEADER_BYTES,
-} from './types.js';
+} from './frame-batch.js';
 
 /** Frames on their way, in order, in a ring of bytes. What does not fit is refused, not grown for. */
 export class FrameQueue {

@@ -2,7 +2,7 @@ import type { NativeTap } from '../addon.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import { type Interface, interfaces } from '../host/interfaces.js';
 import { type LinkSettings, macBytes, settingsOf } from '../host/links.js';
-import type { PortTrouble } from './types.js';
+import type { PortTrouble } from './port.js';
 
 /**
  * The state that a tap's interface should have. bridged: in a bridge and up. up: up. script: any, since its hotplug script has not ended

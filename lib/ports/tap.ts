@@ -9,11 +9,11 @@ import {
 import { VifdError } from '../errors.js';
 import { type Interface, interfaces } from '../host/interfaces.js';
 import { applySettings, type LinkSettings } from '../host/links.js';
-import type { GrantBatch } from '../xen/types.js';
+import type { GrantBatch } from '../xen/seam.js';
+import type { Port, PortBatches, PortIo, PortOptions, PortTrouble } from './port.js';
 import { TapLimit } from './tap-limit.js';
 import { type MadeDevice, TapFollower } from './tap-link.js';
 import { requireValid, type TapOptions } from './tap-options.js';
-import type { Port, PortBatches, PortIo, PortOptions, PortTrouble } from './types.js';
 
 // linux/if_tun.h
 const TUN_F_CSUM = 1;

@@ -16,8 +16,8 @@ describe.skipIf(missing !== undefined)('a vifd that one guest attacks', () => {
   it('keeps another guest connected, its log short, and the vif usable, whatever the attack', {
     timeout: TIMEOUT_MS,
   }, async (context) => {
-    const { buildBench } = await import(`${process.cwd()}/scripts/build-bench.mjs`);
-    const program = `${buildBench()}neighbours/check.js`;
+    const { buildPrograms } = await import(`${process.cwd()}/scripts/build-programs.mjs`);
+    const program = `${buildPrograms('bench')}neighbours/check.js`;
     const { status, stdout, stderr } = spawnSync(process.execPath, [program], {
       encoding: 'utf8',
       timeout: TIMEOUT_MS,

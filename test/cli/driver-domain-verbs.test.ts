@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createVif } from '../../lib/netfront/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Store } from '../../lib/xen/types.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -38,7 +38,7 @@ function runTests(): void {
       VIFD_XEN_LIBRARIES: LIBRARIES,
     };
     const sockets = ['0', '1', '7'].map((domid) => `${socket}.${domid}=${domid}`);
-    await once(start(['dist/xen/model/store/serve.js', ...sockets]).stdout!, 'data');
+    await once(start(['dist/testing/xenstored/serve.js', ...sockets]).stdout!, 'data');
     store = await openStore({ path: `${socket}.0` });
     // As libxl makes a domain: its nodes are dom0's, and only it may read them.
     for (const domid of [1, 7]) {
@@ -52,7 +52,7 @@ function runTests(): void {
       await store.write(`${home}/name`, `name-of-${domid}`);
     }
     await createVif(store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07', backendDomid: 1 });
-    start(['dist/netfront/guest.js', '--domid', '7', '--backend', '1', '--store', `${socket}.7`], {
+    start(['dist/testing/netfront/guest.js', '--domid', '7', '--backend', '1', '--store', `${socket}.7`], {
       XENSIM_DOMID: '7',
     });
     start([CLI, 'run', '--json', ...journal()]);

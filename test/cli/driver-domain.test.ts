@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createVif } from '../../lib/netfront/index.js';
-import { Netfront } from '../../lib/netfront/netfront.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import { Netfront } from '../../lib/testing/netfront/netfront.js';
 import { openXen } from '../../lib/xen/native/open.js';
+import type { Store, Xen } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Store, Xen } from '../../lib/xen/types.js';
 import { TestPort } from '../netback/raw-guest.js';
 import { inOwnNetwork } from '../own-network.js';
 
@@ -87,7 +87,7 @@ class DriverDomain {
   async open(...quotas: string[]): Promise<void> {
     const sockets = [0, BACKEND, ...this.domids].map((domid) => `${this.#socket(domid)}=${domid}`);
     const options = quotas.flatMap((quota) => ['--quota', quota]);
-    const serve = this.#start(['dist/xen/model/store/serve.js', ...options, ...sockets]);
+    const serve = this.#start(['dist/testing/xenstored/serve.js', ...options, ...sockets]);
     await until(() => serve.of('ready').length > 0, 'the store listens');
     this.store = await openStore({ path: this.#socket(0) });
     const folder = (path: string, domid: number, access: 'none' | 'read', owner = domid) =>

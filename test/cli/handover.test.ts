@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { adopt, type Handed, type HandoverParts, release } from '../../lib/cli/handover.js';
-import type { VifName } from '../../lib/cli/mark.js';
+import type { VifName } from '../../lib/daemon/mark.js';
 import { FRONT, HandoverWorld, Killed, NODE, SET_UP, VIF } from './handover-world.js';
 
 const VERBS = { adopt, release };

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createVif } from '../../lib/netfront/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Store } from '../../lib/xen/types.js';
 import { inOwnNetwork } from '../own-network.js';
 import { isLimited } from '../tap-network.js';
 
@@ -144,7 +144,7 @@ function runTests(): void {
     ip('neighbour', 'add', '10.7.0.2', 'lladdr', GUEST_MAC, 'dev', 'br0', 'nud', 'permanent');
     execFileSync('sh', ['-c', 'for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $f; done']);
     const serve = new Program(
-      [process.execPath, 'dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`],
+      [process.execPath, 'dist/testing/xenstored/serve.js', `${socket}=0`, `${socket}.7=7`],
       env,
     );
     await serve.until(0, 'ready');
@@ -153,7 +153,7 @@ function runTests(): void {
     guest = new Program(
       [
         process.execPath,
-        'dist/netfront/guest.js',
+        'dist/testing/netfront/guest.js',
         '--domid',
         '7',
         '--store',

@@ -13,9 +13,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { XenNetbackControl } from '../../lib/cli/kernel-control.js';
-import { Ownership } from '../../lib/cli/ownership.js';
-import type { VifInfo } from '../../lib/netback/types.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { Ownership } from '../../lib/daemon/ownership.js';
+import type { VifInfo } from '../../lib/netback/vif-info.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 
 const vif: VifInfo = { id: 'vif3.0', domid: 3, handle: 0, mac: '', bridge: undefined, mtu: undefined };
 

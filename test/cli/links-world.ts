@@ -8,9 +8,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from 'vitest
 import { interfaces } from '../../lib/host/interfaces.js';
 import { type LinkSettings, settingsOf } from '../../lib/host/links.js';
 import type { VifDetails } from '../../lib/netback/show.js';
-import { createVif } from '../../lib/netfront/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Store } from '../../lib/xen/types.js';
 import { inOwnNetwork } from '../own-network.js';
 
 export const CLI = 'dist/vifd.cjs';
@@ -89,7 +89,7 @@ function linksWorld() {
     const socket = join(directory, 'store');
     env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
     serve = new Program(
-      [process.execPath, 'dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`],
+      [process.execPath, 'dist/testing/xenstored/serve.js', `${socket}=0`, `${socket}.7=7`],
       env,
     );
     await serve.until('ready');
@@ -124,7 +124,7 @@ function linksWorld() {
   /** A guest whose own interface is `eth0`. */
   async function connect(more: readonly string[] = []): Promise<Program> {
     const front = ['--domid', '7', '--store', `${directory}/store.7`, '--tap', 'eth0', ...more];
-    guest = new Program([process.execPath, 'dist/netfront/guest.js', ...front], env);
+    guest = new Program([process.execPath, 'dist/testing/netfront/guest.js', ...front], env);
     await guest.until('connected');
     return guest;
   }

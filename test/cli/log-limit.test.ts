@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { type LeftOut, LogLimit } from '../../lib/cli/log-limit.js';
+import { type LeftOut, LogLimit } from '../../lib/daemon/log-limit.js';
 
 class Log {
   nowMs = 0;

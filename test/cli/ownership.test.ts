@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { Ownership } from '../../lib/cli/ownership.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { Ownership } from '../../lib/daemon/ownership.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 
 const NODE = '/local/domain/0/backend/vif/7/0';
 

@@ -3,16 +3,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { answering } from '../../lib/cli/answers.js';
-import { PatientLock } from '../../lib/cli/patient-lock.js';
-import { ask } from '../../lib/cli/query.js';
+import { answering } from '../../lib/daemon/answers.js';
+import { PatientLock } from '../../lib/daemon/patient-lock.js';
+import { ask } from '../../lib/daemon/query.js';
+import { runLockHolder } from '../../lib/host/run-lock.js';
 import type { Netback } from '../../lib/netback/netback.js';
-import { runLockHolder } from '../../lib/run-lock.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
-import type { Clock } from '../../lib/xen/types.js';
+import type { Clock } from '../../lib/xen/seam.js';
 import { whyNoAddon } from '../native/reason.js';
 
-const MODULE = new URL('../../dist/run-lock.js', import.meta.url).href;
+const MODULE = new URL('../../dist/host/run-lock.js', import.meta.url).href;
 
 /** Longer than between two looks, and the first second of a life, in which no question is accepted. */
 const PATIENCE = { timeout: 4000 };

@@ -4,9 +4,9 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } f
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createVif } from '../../lib/netfront/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Store } from '../../lib/xen/types.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -61,7 +61,7 @@ function runTests(): void {
     directory = mkdtempSync('/dev/shm/vifd-test-');
     const socket = join(directory, 'store');
     env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
-    serve = spawn(process.execPath, ['dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`], {
+    serve = spawn(process.execPath, ['dist/testing/xenstored/serve.js', `${socket}=0`, `${socket}.7=7`], {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     });

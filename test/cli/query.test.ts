@@ -3,7 +3,7 @@ import { createConnection, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ask, type QueryServer, type Question, serveQueries } from '../../lib/cli/query.js';
+import { ask, type QueryServer, type Question, serveQueries } from '../../lib/daemon/query.js';
 import { VifdError } from '../../lib/errors.js';
 
 describe('asking a running vifd', () => {

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { isJournald } from '../../lib/cli/journald.js';
-import { withManager } from '../../lib/cli/manager-log.js';
-import { type EventLog, eventLog } from '../../lib/cli/run-log.js';
-import { servedText, statusText } from '../../lib/cli/served.js';
+import { isJournald } from '../../lib/daemon/journald.js';
+import { withManager } from '../../lib/daemon/manager-log.js';
+import { type EventLog, eventLog } from '../../lib/daemon/run-log.js';
+import { servedText, statusText } from '../../lib/daemon/served.js';
 import { VifdError } from '../../lib/errors.js';
+import type { ServiceManager } from '../../lib/host/service-manager.js';
 import type { Netback } from '../../lib/netback/netback.js';
-import type { Vif } from '../../lib/netback/vif.js';
-import type { ServiceManager } from '../../lib/service-manager.js';
+import type { Vif } from '../../lib/netback/vif/vif.js';
 
 function vifOf(id: string, state: string, reason?: string): Vif {
   return { id, state, reason, queueStats: [], stats: {} } as unknown as Vif;

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { runCommand } from '../../lib/cli/run-command.js';
-import { parseRunOptions } from '../../lib/cli/run-options.js';
+import { parseRunOptions } from '../../lib/daemon/run-options.js';
 
 /** What commander makes of the same arguments; undefined where it complains or helps. */
 function byCommander(args: readonly string[]): unknown {

@@ -3,9 +3,9 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createVif } from '../../lib/netfront/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Store } from '../../lib/xen/types.js';
 import { Datagrams, whyNoDatagrams } from '../datagrams.js';
 import { inOwnNetwork } from '../own-network.js';
 
@@ -65,12 +65,12 @@ function runTests(): void {
     directory = mkdtempSync('/dev/shm/vifd-test-');
     const socket = join(directory, 'store');
     env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
-    serve = new Program(['dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`], env);
+    serve = new Program(['dist/testing/xenstored/serve.js', `${socket}=0`, `${socket}.7=7`], env);
     await serve.until('ready');
     store = await openStore({ path: socket });
     await createVif(store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' });
     guest = new Program(
-      ['dist/netfront/guest.js', '--domid', '7', '--store', `${socket}.7`, '--send', '60,1514,65000'],
+      ['dist/testing/netfront/guest.js', '--domid', '7', '--store', `${socket}.7`, '--send', '60,1514,65000'],
       env,
     );
   });

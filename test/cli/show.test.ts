@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { showAllText, showText } from '../../lib/cli/show-text.js';
-import { HASH_WORDS, HashState } from '../../lib/netback/hash.js';
+import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
 import { hashDetailsOf, type VifDetails } from '../../lib/netback/show.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4, HASH_TYPE_IPV6_TCP } from '../../lib/protocol/control.js';
 import { EXTRA_TYPE_MCAST_ADD, TX_FLAG_EXTRA_INFO } from '../../lib/protocol/netif.js';

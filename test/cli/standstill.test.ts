@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { watchStandstill } from '../../lib/cli/standstill.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { watchStandstill } from '../../lib/daemon/standstill.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 
 it('a process that did not run for more than a second is told of it, once, and not of a shorter wait', async () => {
   const hypervisor = new ModelHypervisor();

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createVif } from '../../lib/netfront/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import { formatPermission } from '../../lib/xen/store/wire.js';
-import type { Store } from '../../lib/xen/types.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -100,7 +100,7 @@ function tests(): void {
   const links = () => execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' });
   const journals = () => readdirSync(join(directory, 'journal')).filter((name) => name.startsWith('vif'));
   const serve = async (...args: string[]) => {
-    daemon = node('dist/xen/model/store/serve.js', ...args);
+    daemon = node('dist/testing/xenstored/serve.js', ...args);
     await daemon.until('ready');
   };
   /** The guest's own connection to the store stays away: it is not what is tested. */
@@ -108,7 +108,7 @@ function tests(): void {
   const startGuest = async (domid: number) => {
     const at = `${socket}.${domid}`;
     const args = ['--domid', `${domid}`, '--tap', 'eth0', '--mac', MAC, '--store', at];
-    const started = start('unshare', ['-n', process.execPath, 'dist/netfront/guest.js', ...args]);
+    const started = start('unshare', ['-n', process.execPath, 'dist/testing/netfront/guest.js', ...args]);
     await started.until('connected');
     const up = `ip addr add 10.77.0.${domid}/24 dev eth0 && ip link set eth0 up`;
     execFileSync('nsenter', ['-t', `${started.process.pid}`, '-n', 'sh', '-c', up]);

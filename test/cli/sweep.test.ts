@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { sweep } from '../../lib/cli/sweep.js';
+import { sweep } from '../../lib/daemon/sweep.js';
 import { VifdError } from '../../lib/errors.js';
 
 describe('what vifs leave that go while no vifd runs', () => {

@@ -4,11 +4,16 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createVif, type RemoveOptions, removeVif, type VifOptions } from '../../lib/netfront/toolstack.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
+import {
+  createVif,
+  type RemoveOptions,
+  removeVif,
+  type VifOptions,
+} from '../../lib/testing/netfront/toolstack.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
+import type { Permission, Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Permission, Store } from '../../lib/xen/types.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -36,7 +41,7 @@ class Host {
   async open(): Promise<this> {
     const domids = new Set([0, this.backendDomid, GUEST]);
     const sockets = [...domids].map((domid) => `${this.#socket(domid)}=${domid}`);
-    this.#start(['dist/xen/model/store/serve.js', ...sockets], 0);
+    this.#start(['dist/testing/xenstored/serve.js', ...sockets], 0);
     await vi.waitFor(() => expect(existsSync(this.#socket(GUEST))).toBe(true), PATIENT);
     this.store = await openStore({ path: this.#socket(0) });
     return this;
@@ -80,7 +85,7 @@ class Host {
       '--store',
       this.#socket(GUEST),
     ];
-    return this.#start(['dist/netfront/guest.js', ...options, '--send', '60,1514'], GUEST);
+    return this.#start(['dist/testing/netfront/guest.js', ...options, '--send', '60,1514'], GUEST);
   }
 
   async end(program: ChildProcess): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { runScenario } from '../../sim/run.js';
+import { runScenario } from '../../sim/run-scenario.js';
 import { plainScenario } from '../../sim/scenario.js';
 
 /** Each burst: fewer frames than one queue holds, more than it has buffers for. */

@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { BackRing } from '../../lib/protocol/ring.js';
+import type { BackRing } from '../../lib/netback/ring/back-ring.js';
+import { RX_RING } from '../../lib/protocol/ring.js';
 import type { GuestPlan, Scenario } from '../../sim/scenario.js';
 
 /**
@@ -19,12 +20,12 @@ type Mutation =
 
 const mutation = vi.hoisted(() => ({ now: 'none' as string }));
 
-vi.mock('../../lib/protocol/ring.js', async (load) => {
-  const real = await load<typeof import('../../lib/protocol/ring.js')>();
+vi.mock('../../lib/netback/ring/back-ring.js', async (load) => {
+  const real = await load<typeof import('../../lib/netback/ring/back-ring.js')>();
   class MutantRing extends real.BackRing {
     override publish(...[responses, count, firstKept]: Parameters<BackRing['publish']>): boolean {
       const { responseWords } = this.shape;
-      const toGuest = this.shape === real.RX_RING;
+      const toGuest = this.shape === RX_RING;
       if (mutation.now === 'publishes in mid-frame' && count > 1) {
         const half = count >> 1;
         const notify = super.publish(responses.subarray(0, half * responseWords), half);
@@ -48,8 +49,8 @@ vi.mock('../../lib/protocol/ring.js', async (load) => {
   return { ...real, BackRing: MutantRing };
 });
 
-vi.mock('../../lib/protocol/redo.js', async (load) => {
-  const real = await load<typeof import('../../lib/protocol/redo.js')>();
+vi.mock('../../lib/durable/redo.js', async (load) => {
+  const real = await load<typeof import('../../lib/durable/redo.js')>();
   class MutantLog extends real.RedoLog {
     readonly #all: Uint32Array;
 
@@ -79,7 +80,7 @@ vi.mock('../../lib/protocol/redo.js', async (load) => {
   return { ...real, RedoLog: MutantLog };
 });
 
-const { runScenario } = await import('../../sim/run.js');
+const { runScenario } = await import('../../sim/run-scenario.js');
 const { plainScenario } = await import('../../sim/scenario.js');
 
 /** Frames of one and of many slots, both ways; to a guest that is slow to take them. */

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { runScenario } from '../../sim/run.js';
+import { runScenario } from '../../sim/run-scenario.js';
 import { type LifePlan, NO_FAULTS, PLAIN_GUEST } from '../../sim/scenario.js';
 
 const LIVES = 40;

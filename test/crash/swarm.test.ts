@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { drawScenario } from '../../sim/draw.js';
 import { parseOptions, replayOf } from '../../sim/options.js';
 import { reportJson, reportText } from '../../sim/report.js';
-import { runScenario } from '../../sim/run.js';
+import { runScenario } from '../../sim/run-scenario.js';
 import { runSwarm } from '../../sim/swarm.js';
 import { Tally } from '../../sim/tally.js';
 

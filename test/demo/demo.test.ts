@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
-import { preflight } from '../../lib/demo/preflight.js';
-import type { Summary } from '../../lib/demo/summary.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { preflight } from '../../demo/preflight.js';
+import type { Summary } from '../../demo/summary.js';
 
-const program = fileURLToPath(new URL('../../dist/demo/main.js', import.meta.url));
+const program = fileURLToPath(new URL('../../build/demo/demo/main.js', import.meta.url));
 
 interface Outcome {
   readonly code: number | null;
@@ -51,6 +51,11 @@ function expectClean({ code, lines, stderr }: Outcome, restarts: number): Summar
 
 const verdict = await preflight();
 const namespaces = verdict.ok ? 'namespaces' : `namespaces (skipped here: ${verdict.because})`;
+
+beforeAll(async () => {
+  const { buildPrograms } = await import(`${process.cwd()}/scripts/build-programs.mjs`);
+  buildPrograms('demo');
+});
 
 describe('the demo', () => {
   test.each(['copy', 'map'])('on the model, payload %s: nobody notices the restarts', async (payload) => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { BLOCK_BYTES, fillBlock, PatternChecker } from '../../lib/demo/pattern.js';
+import { BLOCK_BYTES, fillBlock, PatternChecker } from '../../demo/pattern.js';
 
 const STREAM = 3;
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { machineMs } from '../../lib/demo/clock.js';
-import { killLine, sparkline } from '../../lib/demo/draw.js';
-import { Recorder } from '../../lib/demo/recorder.js';
+import { machineMs } from '../../demo/clock.js';
+import { killLine, sparkline } from '../../demo/draw.js';
+import { Recorder } from '../../demo/recorder.js';
 
 describe('gaps', () => {
   test('belong to the restarts whose time they reach into, and the longest counts', () => {

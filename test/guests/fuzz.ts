@@ -1,5 +1,5 @@
 import { XenbusState } from '../../lib/protocol/xenbus.js';
-import { Random } from '../../lib/xen/model/random.js';
+import { Random } from '../../lib/testing/model/random.js';
 import { withoutStrays } from '../../sim/strays.js';
 import { ScriptedGuest } from './guest.js';
 import { Host } from './host.js';

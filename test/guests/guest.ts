@@ -1,6 +1,6 @@
-import { StateWatch } from '../../lib/netfront/index.js';
 import { XenbusState } from '../../lib/protocol/xenbus.js';
-import type { ModelXen } from '../../lib/xen/model/index.js';
+import type { ModelXen } from '../../lib/testing/model/index.js';
+import { StateWatch } from '../../lib/testing/netfront/index.js';
 import { RawGuest } from '../netback/raw-guest.js';
 import { DOMID, type Host } from './host.js';
 

@@ -1,9 +1,9 @@
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
-import type { Vif } from '../../lib/netback/vif.js';
-import { createVif, StateWatch, type VifPaths } from '../../lib/netfront/index.js';
+import type { Vif } from '../../lib/netback/vif/vif.js';
 import type { XenbusState } from '../../lib/protocol/xenbus.js';
-import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/xen/model/index.js';
+import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/model/index.js';
+import { createVif, StateWatch, type VifPaths } from '../../lib/testing/netfront/index.js';
 import { settled } from '../../sim/settled.js';
 import { TestPort } from '../netback/raw-guest.js';
 

@@ -7,7 +7,15 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -46,12 +54,16 @@ if (process.env.VIFD_RECORD_NETWORK === undefined) {
 
 const libraries = join(build, 'build/Release/xensim');
 const program = join(build, 'dist/vifd.cjs');
-const from = (module) => import(join(build, 'dist', module));
+/** Of the places that a module had in one commit or another, the build has one. */
+const from = (...places) => {
+  const files = places.map((place) => join(build, 'dist', place));
+  return import(files.find((file) => existsSync(file)) ?? files[0]);
+};
 const { openXen } = await from('xen/native/open.js');
 const { openStore } = await from('xen/store/client.js');
-const { createVif } = await from('netfront/toolstack.js');
-const { ModelHypervisor, ModelKilled } = await from('xen/model/index.js');
-const { journalFiles } = await from('journal-files.js');
+const { createVif } = await from('testing/netfront/toolstack.js', 'netfront/toolstack.js');
+const { ModelHypervisor, ModelKilled } = await from('testing/model/index.js', 'xen/model/index.js');
+const { journalFiles } = await from('host/journal-files.js', 'journal-files.js');
 const { Netback } = await from('netback/netback.js');
 
 const [DOMID, HANDLE, MAC] = [7, 0, '00:16:3e:00:00:07'];
@@ -141,7 +153,9 @@ class Processes {
       VIFD_XEN_LIBRARIES: libraries,
     };
     world.env = { ...process.env, ...env };
-    await world.#spawn(['dist/xen/model/store/serve.js', `${socket}=0`, `${socket}.7=7`], 'ready');
+    const stores = ['dist/testing/xenstored/serve.js', 'dist/xen/model/store/serve.js'];
+    const store = stores.find((file) => existsSync(join(build, file))) ?? stores[0];
+    await world.#spawn([store, `${socket}=0`, `${socket}.7=7`], 'ready');
     world.store = await openStore({ path: socket });
     await createVif(world.store, { domid: DOMID, handle: HANDLE, mac: MAC });
     if (setUp.rate !== undefined) await world.store.write(`${BACKEND}/rate`, setUp.rate);
@@ -542,7 +556,7 @@ class QuietPort {
   async [Symbol.asyncDispose]() {}
 }
 
-const { frameAt, FRAME_LENGTH, FRAME_OFFSET } = await from('ports/types.js');
+const { frameAt, FRAME_LENGTH, FRAME_OFFSET } = await from('ports/frame-batch.js', 'ports/types.js');
 
 function frameWords(_reads, index) {
   if (FRAME_OFFSET !== 0 || FRAME_LENGTH !== 1) throw new Error('frames are laid out otherwise');
@@ -627,15 +641,15 @@ async function byModel(name, setUp, scene) {
   rmSync(directory, { recursive: true });
 }
 
-// Where a journal of version 7 has what the scenes look for, in words (lib/netback/queue-journal.ts, vif-journal.ts).
-const { QUEUE_JOURNAL_BYTES } = await from('netback/queue-journal.js');
-const { RedoLog } = await from('protocol/redo.js');
-const { FrameBatch } = await from('ports/types.js');
-const { MULTICAST_WORDS } = await from('netback/multicast.js');
-const { CREDIT_WORDS } = await from('netback/credit.js');
-const { HASH_WORDS } = await from('netback/hash.js');
-const { STAGING_WORDS } = await from('netback/staging.js');
-const { TO_GUEST_FRAMES } = await from('netback/batches.js');
+// Where a journal of version 7 has what the scenes look for, in words (lib/netback/state/queue-journal.ts, vif-journal.ts).
+const { QUEUE_JOURNAL_BYTES } = await from('netback/state/queue-journal.js', 'netback/queue-journal.js');
+const { RedoLog } = await from('durable/redo.js', 'protocol/redo.js');
+const { FrameBatch } = await from('ports/frame-batch.js', 'ports/types.js');
+const { MULTICAST_WORDS } = await from('netback/guest/multicast.js', 'netback/multicast.js');
+const { CREDIT_WORDS } = await from('netback/guest/credit.js', 'netback/credit.js');
+const { HASH_WORDS } = await from('netback/guest/hash.js', 'netback/hash.js');
+const { STAGING_WORDS } = await from('netback/guest/staging.js', 'netback/staging.js');
+const { TO_GUEST_FRAMES } = await from('netback/frames/batch-memory.js', 'netback/batches.js');
 const HEAD = 16;
 const TX_LOG = RedoLog.words(128, 1);
 const AT_TO_GUEST = HEAD + TX_LOG + FrameBatch.words(128);

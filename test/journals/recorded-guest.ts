@@ -6,8 +6,8 @@ import {
   RX_FLAG_EXTRA_INFO,
   RX_SLOT_WORDS,
 } from '../../lib/protocol/netif.js';
-import type { ModelXen } from '../../lib/xen/model/index.js';
-import { type EventChannel, PAGE_SIZE, type SharedPages } from '../../lib/xen/types.js';
+import type { ModelXen } from '../../lib/testing/model/index.js';
+import { type EventChannel, PAGE_SIZE, type SharedPages } from '../../lib/xen/seam.js';
 import type { Recorded } from './recorded.js';
 
 const BUFFERS = 128;

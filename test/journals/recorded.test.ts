@@ -1,26 +1,26 @@
 import { describe, expect, it } from 'vitest';
+import { NONE_KEPT } from '../../lib/durable/redo.js';
 import type { VifdError } from '../../lib/errors.js';
-import { type ConnectionJournals, VifJournals } from '../../lib/netback/connection-journals.js';
-import { Credit } from '../../lib/netback/credit.js';
-import type { FrontendSettings } from '../../lib/netback/handshake.js';
-import { HashState } from '../../lib/netback/hash.js';
-import { MulticastFilter } from '../../lib/netback/multicast.js';
+import { Credit } from '../../lib/netback/guest/credit.js';
+import { HashState } from '../../lib/netback/guest/hash.js';
+import { MulticastFilter } from '../../lib/netback/guest/multicast.js';
+import { Staging } from '../../lib/netback/guest/staging.js';
 import { Netback } from '../../lib/netback/netback.js';
-import type { JournalSide } from '../../lib/netback/queue-journal.js';
-import { Staging } from '../../lib/netback/staging.js';
-import { ManyQueues } from '../../lib/netfront/index.js';
-import { FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/types.js';
+import type { FrontendSettings } from '../../lib/netback/settings.js';
+import { type ConnectionJournals, VifJournals } from '../../lib/netback/state/connection-journals.js';
+import type { JournalSide } from '../../lib/netback/state/queue-journal.js';
+import { FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
 import { RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
-import { NONE_KEPT } from '../../lib/protocol/redo.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import type { Access, Grants } from '../../lib/xen/types.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { ManyQueues } from '../../lib/testing/netfront/index.js';
+import type { Access, Grants } from '../../lib/xen/seam.js';
 import { TestPort } from '../netback/raw-guest.js';
 import { indexOf, Recorded, type RecordedFrame } from './recorded.js';
 import { RecordedGuest } from './recorded-guest.js';
 
 const COMMIT = '7952fb1';
 const { commit, states } = indexOf(COMMIT);
-/** Where every journal has its version (lib/netback/journal.ts). */
+/** Where every journal has its version (lib/durable/journal.ts). */
 const VERSION_WORD = 1;
 
 const VIF = { id: 'vif7.0', domid: 7, handle: 0 } as const;

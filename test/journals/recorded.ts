@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
-import type { QueueSettings } from '../../lib/netback/handshake.js';
-import { type Journals, memoryJournals } from '../../lib/netback/journal.js';
-import type { PayloadMode } from '../../lib/netback/types.js';
+import { type Journals, memoryJournals } from '../../lib/durable/journal.js';
+import type { PayloadMode, QueueSettings } from '../../lib/netback/settings.js';
 
 interface Index {
   readonly commit: string;

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { eventIn } from '../../lab/drive/log-lines.js';
-import { eventLog } from '../../lib/cli/run-log.js';
+import { eventLog } from '../../lib/daemon/run-log.js';
 import { VifdError } from '../../lib/errors.js';
 import type { Netback } from '../../lib/netback/netback.js';
-import type { Vif } from '../../lib/netback/vif.js';
+import type { Vif } from '../../lib/netback/vif/vif.js';
 
 /** What a unit's log says, as journald hands it on: the level in front of a line becomes its priority. */
 function entriesOf(log: (say: ReturnType<typeof eventLog>) => void) {

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon, errnoName, type NativePages, type XenLibraries } from '../../lib/addon.js';
 import { openXen } from '../../lib/xen/native/open.js';
 import { probeLibraries } from '../../lib/xen/native/probe.js';
-import { OP_ARENA, OP_SPAN, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } from '../../lib/xen/types.js';
+import { OP_ARENA, OP_SPAN, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } from '../../lib/xen/seam.js';
 import { whyNoAddon } from './reason.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

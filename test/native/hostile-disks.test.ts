@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
-import { journalFiles } from '../../lib/journal-files.js';
+import { journalFiles } from '../../lib/host/journal-files.js';
 import { inOwnNetwork } from '../own-network.js';
 import { inDirectory, serve } from './journal-world.js';
 

@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { journalFiles } from '../../lib/journal-files.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/queue-journal.js';
+import { journalFiles } from '../../lib/host/journal-files.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 import { FRAMES, inDirectory, JOURNAL, serve } from './journal-world.js';
 
 describe('a vif whose journal cannot be had is served all the same, and it is said in one line', () => {

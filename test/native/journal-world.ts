@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect } from 'vitest';
+import type { Journals } from '../../lib/durable/journal.js';
 import type { VifdError } from '../../lib/errors.js';
-import type { Journals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
-import { createVif, Netfront, TrafficPort } from '../../lib/netfront/index.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { createVif, Netfront, TrafficPort } from '../../lib/testing/netfront/index.js';
 
 /** Each way, in each life. */
 export const FRAMES = 300;

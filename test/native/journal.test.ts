@@ -11,9 +11,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { journalFiles } from '../../lib/journal-files.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/queue-journal.js';
-import { NONE_KEPT } from '../../lib/protocol/redo.js';
+import { NONE_KEPT } from '../../lib/durable/redo.js';
+import { journalFiles } from '../../lib/host/journal-files.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 
 const identity = { domid: 7, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };
 /** In words: the state of the log that is first in the file. */

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { runLockHolder, takeRunLock } from '../../lib/run-lock.js';
+import { runLockHolder, takeRunLock } from '../../lib/host/run-lock.js';
 import { whyNoAddon } from './reason.js';
 
-const MODULE = new URL('../../dist/run-lock.js', import.meta.url).href;
+const MODULE = new URL('../../dist/host/run-lock.js', import.meta.url).href;
 
 describe.skipIf(whyNoAddon())('a runtime directory', () => {
   let directory: string;

@@ -1,7 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon, type NativeTap } from '../../lib/addon.js';
-import { FRAME_BYTES_MAX, FRAME_LENGTH, FRAMES_END, FrameBatch, frameAt } from '../../lib/ports/types.js';
+import {
+  FRAME_BYTES_MAX,
+  FRAME_LENGTH,
+  FRAMES_END,
+  FrameBatch,
+  frameAt,
+} from '../../lib/ports/frame-batch.js';
 import { type End, openEnd, plainFrame, send, tcpFrame, tcpHeader } from '../ports/frames.js';
 import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 

@@ -2,9 +2,9 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { journalFiles } from '../../lib/journal-files.js';
-import { VifJournals } from '../../lib/netback/connection-journals.js';
-import type { FrontendSettings, QueueSettings } from '../../lib/netback/handshake.js';
+import { journalFiles } from '../../lib/host/journal-files.js';
+import type { FrontendSettings, QueueSettings } from '../../lib/netback/settings.js';
+import { VifJournals } from '../../lib/netback/state/connection-journals.js';
 
 const QUEUES: readonly QueueSettings[] = [0, 1, 2].map((queue) => ({
   txRingRef: 8 + 2 * queue,

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import { CTRL_RING_SIZE } from '../../lib/protocol/control.js';
 import { RING_HEADER_WORDS } from '../../lib/protocol/netif.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import { Random } from '../../lib/xen/model/random.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { Random } from '../../lib/testing/model/random.js';
 import { frameOf, IPV4_VECTORS } from '../protocol/hash-vectors.js';
 import { RawControl } from './raw-control.js';
 import { RawGuest, TestPort } from './raw-guest.js';

@@ -1,11 +1,11 @@
 import { expect } from 'vitest';
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
-import { setUpHash } from '../../lib/netfront/hash.js';
-import { createVif, Netfront } from '../../lib/netfront/index.js';
-import { stageGrants, unstageGrants } from '../../lib/netfront/staged.js';
 import { HASH_TYPES } from '../../lib/protocol/control.js';
-import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/xen/model/index.js';
+import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/model/index.js';
+import { setUpHash } from '../../lib/testing/netfront/hash.js';
+import { createVif, Netfront } from '../../lib/testing/netfront/index.js';
+import { stageGrants, unstageGrants } from '../../lib/testing/netfront/staged.js';
 import { frameOf, IPV4_VECTORS, RSS_KEY } from '../protocol/hash-vectors.js';
 import { TestPort } from './raw-guest.js';
 

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
-import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4 } from '../../lib/ports/types.js';
 import { RX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
-import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/xen/model/index.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4 } from '../../lib/protocol/vnet.js';
+import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/model/index.js';
 import { type Layer, payloadOf, segmentsOf, stacked } from '../stacked-frames.js';
 import { MACHINES } from './machine.js';
 import { RawGuest, TestPort } from './raw-guest.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type Admission, Directory, type VifPlace } from '../../lib/netback/directory.js';
-import type { Store } from '../../lib/xen/types.js';
+import { type Admission, Directory, type VifPlace } from '../../lib/netback/vif/directory.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { TestClock, turns } from '../store/fake-daemon.js';
 
 const ROOT = '/local/domain/0/backend/vif';

@@ -1,10 +1,10 @@
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback, type NetbackOptions } from '../../lib/netback/netback.js';
-import type { VifId } from '../../lib/netback/types.js';
-import { createVif } from '../../lib/netfront/index.js';
-import { Netfront } from '../../lib/netfront/netfront.js';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
-import type { Quota } from '../../lib/xen/model/store/quota.js';
+import type { VifId } from '../../lib/netback/vif-info.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import { Netfront } from '../../lib/testing/netfront/netfront.js';
+import type { Quota } from '../../lib/testing/xenstored/quota.js';
 import { TestPort } from './raw-guest.js';
 
 export const BACKEND = 5;

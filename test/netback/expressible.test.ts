@@ -1,15 +1,15 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { pair } from '../../lib/ports/pair.js';
+import type { Port } from '../../lib/ports/port.js';
+import * as netif from '../../lib/protocol/netif.js';
 import {
-  type Port,
   VNET_FLAG_NEEDS_CSUM,
   VNET_GSO_ECN,
   VNET_GSO_TCPV4,
   VNET_GSO_TCPV6,
   VNET_GSO_UDP_L4,
-} from '../../lib/ports/types.js';
-import * as netif from '../../lib/protocol/netif.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+} from '../../lib/protocol/vnet.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { openEnd, send } from '../ports/frames.js';
 import {
   AUTHENTICATION,

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Backoff } from '../../lib/backoff.js';
 import { VifdError } from '../../lib/errors.js';
-import { Faults } from '../../lib/netback/faults.js';
+import { Faults } from '../../lib/netback/faults/present-faults.js';
 import { Netback } from '../../lib/netback/netback.js';
-import type { Port, PortTrouble } from '../../lib/ports/types.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import type { Port, PortTrouble } from '../../lib/ports/port.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { modelMachine } from './machine.js';
 import { RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';

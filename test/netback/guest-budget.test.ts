@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Allowance } from '../../lib/netback/allowance.js';
-import { createVif } from '../../lib/netfront/toolstack.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import type { Clock, Xen } from '../../lib/xen/types.js';
+import { Allowance } from '../../lib/netback/guest/allowance.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { createVif } from '../../lib/testing/netfront/toolstack.js';
+import type { Clock, Xen } from '../../lib/xen/seam.js';
 import { modelMachine } from './machine.js';
 import { RawControl } from './raw-control.js';
 import { type RawGuest, TestPort } from './raw-guest.js';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { HASH_WORDS, HashState } from '../../lib/netback/hash.js';
+import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { fillToeplitz } from '../../lib/protocol/toeplitz.js';
 

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ANY_QUEUE, HASH_WORDS, HashState, isSoundHash } from '../../lib/netback/hash.js';
+import { ANY_QUEUE, HASH_WORDS, HashState, isSoundHash } from '../../lib/netback/guest/hash.js';
 import {
   HASH_ALGORITHM_NONE,
   HASH_ALGORITHM_TOEPLITZ,

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { HEADERS_BYTES } from '../../lib/protocol/headers.js';
-import type { HostCall } from '../../lib/xen/model/faults.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import { Random } from '../../lib/xen/model/random.js';
+import type { HostCall } from '../../lib/testing/model/faults.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { Random } from '../../lib/testing/model/random.js';
 import { type CutFrame, cutSlots, headersFrame, KINDS } from './cut-headers.js';
 import { modelMachine, simMachine, simMissing } from './machine.js';
 import { type RawGuest, TestPort } from './raw-guest.js';

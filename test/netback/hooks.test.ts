@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { FrameHook } from '../../lib/netback/types.js';
-import type { Vif } from '../../lib/netback/vif.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import type { FrameHook } from '../../lib/netback/frames/frame.js';
+import type { Vif } from '../../lib/netback/vif/vif.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { modelMachine } from './machine.js';
 import type { RawGuest } from './raw-guest.js';
 import { World } from './world.js';

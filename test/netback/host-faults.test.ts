@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { hostFault } from '../../lib/errors.js';
-import type { FrameBatch, PortBatches, PortIo, PortOptions } from '../../lib/ports/types.js';
-import { FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../../lib/ports/types.js';
-import type { HostCall } from '../../lib/xen/model/faults.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import type { FrameBatch } from '../../lib/ports/frame-batch.js';
+import { FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../../lib/ports/frame-batch.js';
+import type { PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
+import type { HostCall } from '../../lib/testing/model/faults.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { modelMachine } from './machine.js';
 import { type RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { RING_REQ_PROD, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { MACHINES, modelMachine, simMissing } from './machine.js';
 import type { RawGuest, TxSlot } from './raw-guest.js';
 import { World } from './world.js';

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RING_RSP_PROD, TX_FLAG_CSUM_BLANK, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
-import { ModelKilled } from '../../lib/xen/model/index.js';
+import { ModelKilled } from '../../lib/testing/model/index.js';
 import { MACHINES } from './machine.js';
 import type { RawGuest } from './raw-guest.js';
 import { World } from './world.js';

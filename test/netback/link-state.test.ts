@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { VifdError } from '../../lib/errors.js';
-import { newVifJournal, VIF_JOURNAL_BYTES } from '../../lib/netback/vif-journal.js';
+import { newVifJournal, VIF_JOURNAL_BYTES } from '../../lib/netback/state/vif-journal.js';
 import { pair } from '../../lib/ports/pair.js';
-import { type PortTrouble, VNET_HEADER_BYTES } from '../../lib/ports/types.js';
+import type { PortTrouble } from '../../lib/ports/port.js';
+import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import { type RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';

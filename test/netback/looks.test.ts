@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Allowance } from '../../lib/netback/allowance.js';
-import { Looks } from '../../lib/netback/looks.js';
+import { Allowance } from '../../lib/netback/guest/allowance.js';
+import { Looks } from '../../lib/netback/vif/looks.js';
 import { TestClock, turns } from '../store/fake-daemon.js';
 
 describe('looks', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { LoopShares } from '../../lib/netback/loop-shares.js';
-import type { Clock } from '../../lib/xen/types.js';
+import { LoopShares } from '../../lib/netback/ring/loop-shares.js';
+import type { Clock } from '../../lib/xen/seam.js';
 
 /** A loop whose time passes only while jobs run. */
 class TestLoop {

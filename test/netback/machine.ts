@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
-import { modelStoreClient } from '../../lib/xen/model/store/client.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
+import { modelStoreClient } from '../../lib/testing/xenstored/client.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { openXen } from '../../lib/xen/native/open.js';
-import type { Xen } from '../../lib/xen/types.js';
+import type { Xen } from '../../lib/xen/seam.js';
 
 /** What a test of the backend runs on: domains, and a way to wait until nothing moves any more. */
 export interface Machine {

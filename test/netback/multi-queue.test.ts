@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { removeVif } from '../../lib/netfront/index.js';
 import { RING_REQ_PROD } from '../../lib/protocol/netif.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { removeVif } from '../../lib/testing/netfront/index.js';
 import { MACHINES, modelMachine } from './machine.js';
 import { FRAMES, QueuesWorld } from './queues-world.js';
 

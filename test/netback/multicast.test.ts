@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FlowCounters } from '../../lib/netback/counters.js';
-import { MULTICAST_MAX, MULTICAST_WORDS, MulticastFilter } from '../../lib/netback/multicast.js';
-import { FRAME_LENGTH, FRAME_OFFSET, FrameBatch, frameAt } from '../../lib/ports/types.js';
+import { FlowCounters } from '../../lib/netback/frames/counters.js';
+import { MULTICAST_MAX, MULTICAST_WORDS, MulticastFilter } from '../../lib/netback/guest/multicast.js';
+import { FRAME_LENGTH, FRAME_OFFSET, FrameBatch, frameAt } from '../../lib/ports/frame-batch.js';
 import {
   EXTRA_FLAG_MORE,
   EXTRA_TYPE_MCAST_ADD,

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Feature } from '../../lib/netback/offer.js';
+import type { Feature } from '../../lib/netback/vif/offer.js';
 import type { RawGuest } from './raw-guest.js';
 import { World } from './world.js';
 

@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { completeChecksum, locateChecksum, writePseudoChecksum } from '../../lib/protocol/checksum.js';
+import * as netif from '../../lib/protocol/netif.js';
 import {
   VNET_FLAG_DATA_VALID,
   VNET_FLAG_NEEDS_CSUM,
   VNET_GSO_ECN,
   VNET_GSO_TCPV4,
   VNET_GSO_TCPV6,
-} from '../../lib/ports/types.js';
-import { completeChecksum, locateChecksum, writePseudoChecksum } from '../../lib/protocol/checksum.js';
-import * as netif from '../../lib/protocol/netif.js';
+} from '../../lib/protocol/vnet.js';
 import type { RawGuest } from './raw-guest.js';
 import { World } from './world.js';
 

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
+import { memoryJournals } from '../../lib/durable/journal.js';
 import type { VifdError } from '../../lib/errors.js';
-import { memoryJournals } from '../../lib/netback/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
 import {
   createVif,
@@ -8,8 +8,8 @@ import {
   Netfront,
   type NetfrontOptions,
   TrafficPort,
-} from '../../lib/netfront/index.js';
-import type { Xen } from '../../lib/xen/types.js';
+} from '../../lib/testing/netfront/index.js';
+import type { Xen } from '../../lib/xen/seam.js';
 import type { Machine } from './machine.js';
 
 /** Frames of `send`, in each queue and direction. */

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { CREDIT_WORDS, Credit, parseRate } from '../../lib/netback/credit.js';
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { memoryJournals } from '../../lib/durable/journal.js';
+import { CREDIT_WORDS, Credit, parseRate } from '../../lib/netback/guest/credit.js';
 import { Netback } from '../../lib/netback/netback.js';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
 import { RawGuest, TestPort } from './raw-guest.js';
 
 const BACKEND = '/local/domain/0/backend/vif/7/0';

@@ -6,7 +6,7 @@ import {
   RING_RSP_EVENT,
   RING_RSP_PROD,
 } from '../../lib/protocol/netif.js';
-import type { EventChannel, SharedPages, Xen } from '../../lib/xen/types.js';
+import type { EventChannel, SharedPages, Xen } from '../../lib/xen/seam.js';
 
 const SLOT_WORDS = 4;
 const MASK = CTRL_RING_SIZE - 1;

@@ -4,11 +4,8 @@ import {
   FRAME_OFFSET,
   FRAME_OP_COUNT,
   frameAt,
-  type Port,
-  type PortBatches,
-  type PortIo,
-  type PortOptions,
-} from '../../lib/ports/types.js';
+} from '../../lib/ports/frame-batch.js';
+import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
 import {
   RING_HEADER_WORDS,
   RING_REQ_EVENT,
@@ -19,7 +16,7 @@ import {
   TX_SLOT_WORDS,
 } from '../../lib/protocol/netif.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
-import type { ModelGrantBatch } from '../../lib/xen/model/batch.js';
+import type { ModelGrantBatch } from '../../lib/testing/model/batch.js';
 import {
   type EventChannel,
   type GrantBatch,
@@ -28,7 +25,7 @@ import {
   OPS_HEADER_WORDS,
   type SharedPages,
   type Xen,
-} from '../../lib/xen/types.js';
+} from '../../lib/xen/seam.js';
 
 const PAGES = 256;
 

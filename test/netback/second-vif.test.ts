@@ -1,6 +1,6 @@
 /** A second vif of a guest is removed and made anew, again and again, while frames pass in the first. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { createVif } from '../../lib/netfront/toolstack.js';
+import { createVif } from '../../lib/testing/netfront/toolstack.js';
 import type { RawGuest } from './raw-guest.js';
 import { ToolstackWorld } from './toolstack-world.js';
 

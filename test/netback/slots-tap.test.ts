@@ -1,7 +1,7 @@
 /** Frames that go out of a guest's pages into a tap, over a bridge of the kernel, and out of another tap. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { PayloadMode } from '../../lib/netback/types.js';
+import type { PayloadMode } from '../../lib/netback/settings.js';
 import { tap } from '../../lib/ports/tap.js';
 import { type End, EVERYTHING, openEnd, type Received, receive } from '../ports/frames.js';
 import { arena, makeTap, withTaps } from '../tap-network.js';

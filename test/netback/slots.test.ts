@@ -9,7 +9,7 @@ import { World } from './world.js';
 const MORE = TX_FLAG_MORE_DATA;
 const VIF = 'vif7.0';
 const ADD_GREF_MAPPING = 9;
-/** Of a batch: lib/netback/pump.ts. */
+/** Of a batch: lib/netback/frames/batch-memory.ts. */
 const BATCH_SLOTS = 128;
 
 const CASES = [

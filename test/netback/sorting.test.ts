@@ -1,21 +1,17 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { READ_BYTES, TO_GUEST_FRAMES } from '../../lib/netback/batches.js';
-import { FlowCounters } from '../../lib/netback/counters.js';
-import { HASH_WORDS, HashState } from '../../lib/netback/hash.js';
-import { Held } from '../../lib/netback/held.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/queue-journal.js';
-import { type Seat, type Steered, Steering } from '../../lib/netback/steering.js';
-import {
-  FRAME_BYTES_MAX,
-  FRAME_LENGTH,
-  FRAME_OFFSET,
-  frameAt,
-  VNET_HEADER_BYTES,
-} from '../../lib/ports/types.js';
+import { READ_BYTES, TO_GUEST_FRAMES } from '../../lib/netback/frames/batch-memory.js';
+import { FlowCounters } from '../../lib/netback/frames/counters.js';
+import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
+import { Held } from '../../lib/netback/queue/held.js';
+import { type Seat, type Steered, Steering } from '../../lib/netback/queue/steering.js';
+import { BackRing } from '../../lib/netback/ring/back-ring.js';
+import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
+import { FRAME_BYTES_MAX, FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
-import { BackRing, RX_RING } from '../../lib/protocol/ring.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import { RX_RING } from '../../lib/protocol/ring.js';
+import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { RSS_KEY } from '../protocol/hash-vectors.js';
 
 const QUEUES = 3;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isSoundStaging, STAGED_MAX, STAGING_WORDS, Staging } from '../../lib/netback/staging.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import type { Access } from '../../lib/xen/types.js';
+import { isSoundStaging, STAGED_MAX, STAGING_WORDS, Staging } from '../../lib/netback/guest/staging.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import type { Access } from '../../lib/xen/seam.js';
 import { frameOf, IPV4_VECTORS } from '../protocol/hash-vectors.js';
 import { MACHINES, modelMachine } from './machine.js';
 import { RawControl } from './raw-control.js';

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DRAIN_MS } from '../../lib/netback/patience.js';
-import { setUpHash } from '../../lib/netfront/index.js';
+import { DRAIN_MS } from '../../lib/netback/queue/patience.js';
 import { HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import type { Xen } from '../../lib/xen/types.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { setUpHash } from '../../lib/testing/netfront/index.js';
+import type { Xen } from '../../lib/xen/seam.js';
 import { modelMachine } from './machine.js';
 import { QueuesWorld } from './queues-world.js';
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VifdError } from '../../lib/errors.js';
 import { Netback } from '../../lib/netback/netback.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import type { Store, Xen } from '../../lib/xen/types.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import type { Store, Xen } from '../../lib/xen/seam.js';
 import { modelMachine } from './machine.js';
 import { type RawGuest, TestPort } from './raw-guest.js';
 import { World } from './world.js';

@@ -1,10 +1,10 @@
 /** A look reads only what a change names. It must find what one that reads everything would. */
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { VifNode } from '../../lib/netback/vif-node.js';
+import { VifNode } from '../../lib/netback/vif/vif-node.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
-import type { Store, StoreView } from '../../lib/xen/types.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import type { Store, StoreView } from '../../lib/xen/seam.js';
 import { modelMachine } from './machine.js';
 import type { RawGuest } from './raw-guest.js';
 import { World } from './world.js';

@@ -1,7 +1,7 @@
 /** How many requests xenstored gets for what happens to a vif: each costs its one thread, and a guest that connects waits for them. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import type { Netfront } from '../../lib/netfront/netfront.js';
-import { StoreSession } from '../../lib/xen/model/store/session.js';
+import type { Netfront } from '../../lib/testing/netfront/netfront.js';
+import { StoreSession } from '../../lib/testing/xenstored/session.js';
 import { BACKEND, DriverDomain } from './driver-domain-world.js';
 
 const GUEST = 7;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6 } from '../../lib/ports/types.js';
 import { RX_FLAG_CSUM_BLANK, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6 } from '../../lib/protocol/vnet.js';
 import { EVERYTHING, NOTHING, openEnd, receive, send } from '../ports/frames.js';
 import { DESTINATION, type Layer, payloadOf, stacked } from '../stacked-frames.js';
 import { arena, makeTap, withTaps } from '../tap-network.js';

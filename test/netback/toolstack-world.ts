@@ -1,10 +1,15 @@
-import { memoryJournals } from '../../lib/netback/journal.js';
+import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback, type NetbackOptions } from '../../lib/netback/netback.js';
-import type { VifId } from '../../lib/netback/types.js';
-import { createVif, type RemoveOptions, removeVif, type VifOptions } from '../../lib/netfront/toolstack.js';
+import type { VifId } from '../../lib/netback/vif-info.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
-import type { Permission, Store } from '../../lib/xen/types.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
+import {
+  createVif,
+  type RemoveOptions,
+  removeVif,
+  type VifOptions,
+} from '../../lib/testing/netfront/toolstack.js';
+import type { Permission, Store } from '../../lib/xen/seam.js';
 import { RawGuest, TestPort } from './raw-guest.js';
 
 /** A backend in dom0 or in a driver domain, and a toolstack that does to its vifs what toolstacks do. */

@@ -1,9 +1,10 @@
+import { type Journals, memoryJournals } from '../../lib/durable/journal.js';
 import type { VifdError } from '../../lib/errors.js';
-import { type Journals, memoryJournals } from '../../lib/netback/journal.js';
 import { Netback, type NetbackOptions } from '../../lib/netback/netback.js';
-import type { PayloadMode, VifId } from '../../lib/netback/types.js';
-import type { AttachedHow } from '../../lib/netback/vif-parts.js';
-import type { Xen } from '../../lib/xen/types.js';
+import type { PayloadMode } from '../../lib/netback/settings.js';
+import type { AttachedHow } from '../../lib/netback/vif/vif-parts.js';
+import type { VifId } from '../../lib/netback/vif-info.js';
+import type { Xen } from '../../lib/xen/seam.js';
 import { type Machine, modelMachine } from './machine.js';
 import { RawGuest, TestPort } from './raw-guest.js';
 

@@ -8,16 +8,16 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createVif } from '../../lib/netfront/index.js';
-import { StoreServer } from '../../lib/xen/model/store/server.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { createVif } from '../../lib/testing/netfront/index.js';
+import { StoreServer } from '../../lib/testing/xenstored/server.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { openXen } from '../../lib/xen/native/open.js';
+import type { Xen } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import type { Xen } from '../../lib/xen/types.js';
 import { LoopBackend } from './loop-backend.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const GUEST = join(ROOT, 'dist/netfront/guest.js');
+const GUEST = join(ROOT, 'dist/testing/netfront/guest.js');
 const LIBRARIES = join(ROOT, 'build/Release/xensim');
 const built = [GUEST, join(ROOT, 'build/Release/vifd.node'), join(LIBRARIES, 'libxengnttab.so.1')].every(
   (path) => existsSync(path),

@@ -3,13 +3,14 @@
  * it trusts the guest.
  */
 
+import { BackRing } from '../../lib/netback/ring/back-ring.js';
 import {
   RX_FLAG_CSUM_BLANK,
   RX_FLAG_DATA_VALIDATED,
   TX_FLAG_CSUM_BLANK,
   TX_FLAG_DATA_VALIDATED,
 } from '../../lib/protocol/netif.js';
-import { BackRing, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
+import { RX_RING, TX_RING } from '../../lib/protocol/ring.js';
 import { answerRx, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
 import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
@@ -27,7 +28,7 @@ import {
   OPS_HEADER_WORDS,
   PAGE_SIZE,
   type Xen,
-} from '../../lib/xen/types.js';
+} from '../../lib/xen/seam.js';
 
 interface Held {
   readonly bytes: Uint8Array;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createVif, Netfront, type NetfrontOptions, TrafficPort } from '../../lib/netfront/index.js';
 import { frontendVifPath } from '../../lib/protocol/xenbus.js';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
+import { createVif, Netfront, type NetfrontOptions, TrafficPort } from '../../lib/testing/netfront/index.js';
 import { LoopBackend } from './loop-backend.js';
 
 const GUEST = 7;

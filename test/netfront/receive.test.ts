@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { ALL_FEATURES } from '../../lib/netfront/features.js';
-import { TrafficFrames } from '../../lib/netfront/traffic-frames.js';
 import {
   RX_FLAG_CSUM_BLANK,
   RX_FLAG_DATA_VALIDATED,
   RX_FLAG_EXTRA_INFO,
   RX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
+import { ALL_FEATURES } from '../../lib/testing/netfront/features.js';
+import { TrafficFrames } from '../../lib/testing/netfront/traffic-frames.js';
 import { answerRx, type ReceiveRig, receiveRig } from './rig.js';
 
 const CHECKSUM = RX_FLAG_CSUM_BLANK | RX_FLAG_DATA_VALIDATED;

@@ -1,15 +1,18 @@
 /** Half a frontend on memory of the test's own, and a backend's hand in its ring: for what no honest backend does. */
-import { ALL_FEATURES } from '../../lib/netfront/features.js';
-import { HashOracle } from '../../lib/netfront/hash-oracle.js';
-import { Xorshift } from '../../lib/netfront/random.js';
-import { Receive, type ReceiveOptions } from '../../lib/netfront/receive.js';
-import { type TrafficOptions, TrafficPort } from '../../lib/netfront/traffic.js';
-import { Transmit } from '../../lib/netfront/transmit.js';
-import { Violations } from '../../lib/netfront/violations.js';
-import type { FrameBatch, Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/types.js';
-import { FRAME_LENGTH, FRAME_OFFSET, frameAt, VNET_HEADER_BYTES } from '../../lib/ports/types.js';
+
+import type { FrameBatch } from '../../lib/ports/frame-batch.js';
+import { FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
+import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
 import { RING_HEADER_WORDS, RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
-import { type Arena, PAGE_SIZE, type SharedPages, type Shares } from '../../lib/xen/types.js';
+import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
+import { ALL_FEATURES } from '../../lib/testing/netfront/features.js';
+import { HashOracle } from '../../lib/testing/netfront/hash-oracle.js';
+import { Xorshift } from '../../lib/testing/netfront/random.js';
+import { Receive, type ReceiveOptions } from '../../lib/testing/netfront/receive.js';
+import { type TrafficOptions, TrafficPort } from '../../lib/testing/netfront/traffic.js';
+import { Transmit } from '../../lib/testing/netfront/transmit.js';
+import { Violations } from '../../lib/testing/netfront/violations.js';
+import { type Arena, PAGE_SIZE, type SharedPages, type Shares } from '../../lib/xen/seam.js';
 
 export class FakePages implements SharedPages {
   readonly pages: number;

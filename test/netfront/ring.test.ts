@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { FrontRing, RESPONSES_IMPOSSIBLE } from '../../lib/netfront/ring.js';
 import {
   RING_HEADER_WORDS,
   RING_REQ_EVENT,
@@ -10,6 +9,7 @@ import {
   TX_RING_SIZE,
   TX_SLOT_WORDS,
 } from '../../lib/protocol/netif.js';
+import { FrontRing, RESPONSES_IMPOSSIBLE } from '../../lib/testing/netfront/ring.js';
 import { type FakePages, FakeShares } from './rig.js';
 
 const NEAR_WRAP = 2 ** 32 - 3;

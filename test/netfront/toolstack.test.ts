@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { createVif, removeVif } from '../../lib/netfront/index.js';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
+import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 
 const GUEST = 7;
 const FRONTEND = '/local/domain/7/device/vif/2';

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { Checker, CheckerPort, GeneratorPort, TrafficFrames, Violations } from '../../lib/netfront/index.js';
 import {
   FRAME_LENGTH,
   FRAME_OFFSET,
@@ -7,8 +6,15 @@ import {
   FRAMES_MORE,
   FrameBatch,
   frameAt,
-} from '../../lib/ports/types.js';
+} from '../../lib/ports/frame-batch.js';
 import { completeChecksum } from '../../lib/protocol/checksum.js';
+import {
+  Checker,
+  CheckerPort,
+  GeneratorPort,
+  TrafficFrames,
+  Violations,
+} from '../../lib/testing/netfront/index.js';
 
 const START = 16;
 

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Checker } from '../../lib/netfront/checker.js';
 import {
   RSP_DROPPED,
   RSP_ERROR,
@@ -10,6 +9,7 @@ import {
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
+import { Checker } from '../../lib/testing/netfront/checker.js';
 import { answerTx, type TransmitRig, transmitRig, txRequest } from './rig.js';
 
 /** Takes one frame off the ring as an honest backend does. @returns the index behind it. */

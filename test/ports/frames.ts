@@ -7,15 +7,11 @@ import {
   FRAMES_START,
   FrameBatch,
   frameAt,
-  type Port,
-  type PortIo,
-  type PortOptions,
-  VNET_FLAG_NEEDS_CSUM,
-  VNET_GSO_TCPV4,
-  VNET_HEADER_BYTES,
-} from '../../lib/ports/types.js';
+} from '../../lib/ports/frame-batch.js';
+import type { Port, PortIo, PortOptions } from '../../lib/ports/port.js';
 import { completeChecksum, locateChecksum, writePseudoChecksum } from '../../lib/protocol/checksum.js';
-import type { Arena } from '../../lib/xen/types.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
+import type { Arena } from '../../lib/xen/seam.js';
 
 /** One end of a port with batches, as a backend has it. */
 export interface End {

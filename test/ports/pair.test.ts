@@ -1,16 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { FRAME_OP_COUNT, FRAMES_END, FRAMES_MORE, frameAt } from '../../lib/ports/frame-batch.js';
 import { pair } from '../../lib/ports/pair.js';
+import type { PortOptions } from '../../lib/ports/port.js';
 import { FrameQueue } from '../../lib/ports/queue.js';
-import {
-  FRAME_OP_COUNT,
-  FRAMES_END,
-  FRAMES_MORE,
-  frameAt,
-  type PortOptions,
-  VNET_FLAG_DATA_VALID,
-} from '../../lib/ports/types.js';
-import type { Arena } from '../../lib/xen/types.js';
+import { VNET_FLAG_DATA_VALID } from '../../lib/protocol/vnet.js';
+import type { Arena } from '../../lib/xen/seam.js';
 import {
   type End,
   EVERYTHING,

@@ -2,9 +2,9 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { interfaces } from '../../lib/host/interfaces.js';
+import type { PortOptions } from '../../lib/ports/port.js';
 import type { TapMemory } from '../../lib/ports/tap-link.js';
 import type { TapOptions } from '../../lib/ports/tap-options.js';
-import type { PortOptions } from '../../lib/ports/types.js';
 import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 import {
   type End,

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { NativeTap } from '../../lib/addon.js';
 import { interfaces } from '../../lib/host/interfaces.js';
-import type { Port } from '../../lib/ports/types.js';
+import type { Port } from '../../lib/ports/port.js';
 import { arena, isLimited, makeTap, withTaps } from '../tap-network.js';
 import { type End, EVERYTHING, openEnd, receive, type Sent, send, tcpFrame, tcpHeader } from './frames.js';
 
@@ -129,7 +129,7 @@ function limitTests(): void {
 /** A program that opens a tap of so many queues and reads none, as for a guest without buffers; calls of libc fail as by its argument. */
 const CHILD = `
 import { tap } from './dist/ports/tap.js';
-import { FrameBatch } from './dist/ports/types.js';
+import { FrameBatch } from './dist/ports/frame-batch.js';
 import { NativeArena } from './dist/xen/native/arena.js';
 const count = Number(process.argv[1]);
 const said = (error) => console.log(error?.message ?? 'mended');

@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { interfaces } from '../../lib/host/interfaces.js';
 import { type LinkSettings, settingsOf } from '../../lib/host/links.js';
+import type { Port, PortTrouble } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
 import type { TapMemory } from '../../lib/ports/tap-link.js';
 import type { TapOptions } from '../../lib/ports/tap-options.js';
-import type { Port, PortTrouble } from '../../lib/ports/types.js';
 import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 import { EVERYTHING, openEnd, plainFrame, send, statusOf } from './frames.js';
 

@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import type { Port } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
-import type { Port } from '../../lib/ports/types.js';
 import { arena, makeTap, withTaps } from '../tap-network.js';
 import { type End, EVERYTHING, openEnd, receive, send, tcpFrame } from './frames.js';
 

@@ -5,7 +5,6 @@ import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { tap } from '../../lib/ports/tap.js';
 import {
   FRAME_FIRST_OP,
   FRAME_LENGTH,
@@ -17,9 +16,9 @@ import {
   FRAMES_MORE,
   FrameBatch,
   frameAt,
-  type Port,
-  type PortOptions,
-} from '../../lib/ports/types.js';
+} from '../../lib/ports/frame-batch.js';
+import type { Port, PortOptions } from '../../lib/ports/port.js';
+import { tap } from '../../lib/ports/tap.js';
 import { openXen } from '../../lib/xen/native/open.js';
 import {
   OP_ARENA,
@@ -31,7 +30,7 @@ import {
   OPS_HEADER_WORDS,
   PAGE_SIZE,
   type Store,
-} from '../../lib/xen/types.js';
+} from '../../lib/xen/seam.js';
 import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 import {
   type End,

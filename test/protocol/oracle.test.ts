@@ -7,13 +7,14 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { FrontRing } from '../../lib/netfront/ring.js';
+import { BackRing, RING_BROKEN } from '../../lib/netback/ring/back-ring.js';
 import * as control from '../../lib/protocol/control.js';
 import * as netif from '../../lib/protocol/netif.js';
-import { BackRing, RING_BROKEN, type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
+import { type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
 import { answerRx, refuseRx } from '../../lib/protocol/rx.js';
 import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
-import type { SharedPages } from '../../lib/xen/types.js';
+import { FrontRing } from '../../lib/testing/netfront/ring.js';
+import type { SharedPages } from '../../lib/xen/seam.js';
 
 const oracle = ['Release', 'Debug', 'asan']
   .map((build) => fileURLToPath(new URL(`../../build/${build}/ring_oracle`, import.meta.url)))

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { BackRing, RING_BROKEN } from '../../lib/netback/ring/back-ring.js';
 import { CTRL_RING } from '../../lib/protocol/control.js';
 import {
   RING_HEADER_WORDS,
@@ -8,7 +9,7 @@ import {
   RING_RSP_EVENT,
   RING_RSP_PROD,
 } from '../../lib/protocol/netif.js';
-import { BackRing, RING_BROKEN, type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
+import { type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
 
 /** Near both places where a sloppy index would break: 2^31 and 2^32. */
 const index = fc.oneof(

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VifdError } from '../../lib/errors.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { StoreClient } from '../../lib/xen/store/client.js';
 import { hindranceOf } from '../../lib/xen/store/hindrance.js';
 import { MessageType } from '../../lib/xen/store/wire.js';

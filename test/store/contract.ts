@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Store } from '../../lib/xen/types.js';
+import type { Store } from '../../lib/xen/seam.js';
 
 export interface StoreWorld extends AsyncDisposable {
   /** A new connection to the one store. */

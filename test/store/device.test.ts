@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it, vi } from 'vitest';
-import { answer, errnoToAnswer } from '../../lib/xen/model/store/requests.js';
-import type { StoreSession } from '../../lib/xen/model/store/session.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { answer, errnoToAnswer } from '../../lib/testing/xenstored/requests.js';
+import type { StoreSession } from '../../lib/testing/xenstored/session.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { StoreClient } from '../../lib/xen/store/client.js';
+import { connectFirst } from '../../lib/xen/store/connect.js';
 import { connectDevice, type DeviceIo } from '../../lib/xen/store/device.js';
-import { connectFirst } from '../../lib/xen/store/transport.js';
 import {
   encodeMessage,
   encodeStrings,

@@ -1,6 +1,7 @@
-import { answer, errnoToAnswer } from '../../lib/xen/model/store/requests.js';
-import type { StoreSession } from '../../lib/xen/model/store/session.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { answer, errnoToAnswer } from '../../lib/testing/xenstored/requests.js';
+import type { StoreSession } from '../../lib/testing/xenstored/session.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
+import type { Clock } from '../../lib/xen/seam.js';
 import type { Transport, TransportHandlers } from '../../lib/xen/store/transport.js';
 import {
   encodeMessage,
@@ -10,7 +11,6 @@ import {
   MessageType,
   PAYLOAD_MAX,
 } from '../../lib/xen/store/wire.js';
-import type { Clock } from '../../lib/xen/types.js';
 
 /** Lets all that is under way happen: promises, and what waits for the next turns of the event loop. */
 export async function turns(count = 4): Promise<void> {

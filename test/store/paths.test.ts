@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectFirst } from '../../lib/xen/store/transport.js';
+import { connectFirst } from '../../lib/xen/store/connect.js';
 
 describe('the paths at which xenstored is looked for', () => {
   let directory: string;

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { StoreClient } from '../../lib/xen/store/client.js';
 import { MessageType } from '../../lib/xen/store/wire.js';
 import { FakeDaemon, TestClock, turns } from './fake-daemon.js';

@@ -21,7 +21,7 @@ beforeAll(async () => {
   await writeFile(join(directory, 'package.json'), '{"type":"module"}');
   const options =
     '--ignoreConfig --target es2022 --lib es2023,esnext.disposable --module node20 --types node --strict --skipLibCheck';
-  const files = ['--rootDir', 'lib', '--outDir', directory, 'lib/xen/model/store/serve.ts'];
+  const files = ['--rootDir', 'lib', '--outDir', directory, 'lib/testing/xenstored/serve.ts'];
   await run('node_modules/.bin/tsc', [...options.split(' '), ...files], { cwd: root });
 }, 60_000);
 
@@ -40,7 +40,7 @@ afterAll(async () => {
 });
 
 async function serve(...endpoints: string[]): Promise<{ child: ChildProcess; ready: string }> {
-  const program = join(directory, 'xen/model/store/serve.js');
+  const program = join(directory, 'testing/xenstored/serve.js');
   const child = spawn(process.execPath, [program, ...endpoints], { stdio: ['ignore', 'pipe', 'inherit'] });
   children.push(child);
   const [line] = await once(child.stdout!, 'data');
@@ -80,7 +80,7 @@ describe('the store as a program', () => {
   });
 
   it('says how it is called', async () => {
-    const program = join(directory, 'xen/model/store/serve.js');
+    const program = join(directory, 'testing/xenstored/serve.js');
     await expect(run(process.execPath, [program])).rejects.toMatchObject({ code: 2, stderr: /Usage/ });
     await expect(run(process.execPath, [program, '/a=x'])).rejects.toMatchObject({ code: 2 });
   });

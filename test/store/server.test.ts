@@ -1,6 +1,6 @@
 import { createConnection, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { StoreServer } from '../../lib/xen/model/store/server.js';
+import { StoreServer } from '../../lib/testing/xenstored/server.js';
 import {
   decodeStrings,
   encodeMessage,

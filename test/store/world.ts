@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { modelStoreClient } from '../../lib/xen/model/store/client.js';
-import { StoreServer } from '../../lib/xen/model/store/server.js';
-import { ModelStore } from '../../lib/xen/model/store/store.js';
+import { modelStoreClient } from '../../lib/testing/xenstored/client.js';
+import { StoreServer } from '../../lib/testing/xenstored/server.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { type OpenStoreOptions, openStore, type StoreClient } from '../../lib/xen/store/client.js';
 import type { StoreWorld } from './contract.js';
 

@@ -7,7 +7,7 @@ import {
   OPS_FAILED,
   OPS_HEADER_WORDS,
   PAGE_SIZE,
-} from '../../lib/xen/types.js';
+} from '../../lib/xen/seam.js';
 import {
   fill,
   GNTST_bad_copy_arg,

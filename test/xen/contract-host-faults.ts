@@ -1,7 +1,7 @@
 /** What a host that is short of something does to calls: no guest's fault, and tried again. */
 import { constants } from 'node:os';
 import { expect, test } from 'vitest';
-import { OPS_ERRNO, OPS_FAILED, PAGE_SIZE } from '../../lib/xen/types.js';
+import { OPS_ERRNO, OPS_FAILED, PAGE_SIZE } from '../../lib/xen/seam.js';
 import { fill, granted, paint, slice, statuses, type World } from './contract-world.js';
 
 const { ENOMEM, ENOSPC } = constants.errno;

@@ -1,6 +1,6 @@
 /** The contract of Grants and Shares, but for batches. */
 import { expect, test } from 'vitest';
-import { PAGE_SIZE } from '../../lib/xen/types.js';
+import { PAGE_SIZE } from '../../lib/xen/seam.js';
 import { fill, granted, slice, statuses, type World } from './contract-world.js';
 
 export function arenaTests(world: World): void {

@@ -6,7 +6,7 @@ import {
   type GrantBatch,
   PAGE_SIZE,
   type StagedGrants,
-} from '../../lib/xen/types.js';
+} from '../../lib/xen/seam.js';
 import { fill, granted, paint, slice, statuses, type World } from './contract-world.js';
 
 interface Staging {

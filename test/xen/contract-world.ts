@@ -1,5 +1,5 @@
 /** What the files of the contract have in common. */
-import type { HostCall } from '../../lib/xen/model/faults.js';
+import type { HostCall } from '../../lib/testing/model/faults.js';
 import {
   type Arena,
   type GrantBatch,
@@ -14,7 +14,7 @@ import {
   PAGE_SIZE,
   type SharedPages,
   type Xen,
-} from '../../lib/xen/types.js';
+} from '../../lib/xen/seam.js';
 
 export interface World {
   readonly backend: Xen;

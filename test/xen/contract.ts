@@ -1,11 +1,11 @@
 /**
- * What `Xen` promises (lib/xen/types.ts), as tests. The model and the native addon both have to pass them, so that
+ * What `Xen` promises (lib/xen/seam.ts), as tests. The model and the native addon both have to pass them, so that
  * whatever is proven on the model can be said of the real thing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
-import type { HostCall } from '../../lib/xen/model/faults.js';
-import type { Xen } from '../../lib/xen/types.js';
+import type { HostCall } from '../../lib/testing/model/faults.js';
+import type { Xen } from '../../lib/xen/seam.js';
 import { copyTests, mapBatchTests } from './contract-batches.js';
 import { domainTests } from './contract-domains.js';
 import { bindTests, deliveryTests } from './contract-events.js';

@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { type LifeOptions, ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/xen/model/index.js';
+import {
+  type LifeOptions,
+  ModelHypervisor,
+  ModelKilled,
+  type ModelXen,
+} from '../../lib/testing/model/index.js';
 import {
   OP_HEAD,
   OP_REF,
@@ -9,7 +14,7 @@ import {
   OPS_COUNT,
   OPS_HEADER_WORDS,
   PAGE_SIZE,
-} from '../../lib/xen/types.js';
+} from '../../lib/xen/seam.js';
 
 const GNTST_EAGAIN = -12;
 

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ModelHypervisor, type ModelXen } from '../../lib/xen/model/index.js';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
 
 describe.each([undefined, 5])('the model’s xenstored that stops and starts (seed %s)', (seed) => {
   let hypervisor: ModelHypervisor;

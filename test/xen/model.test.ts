@@ -1,6 +1,6 @@
 import { describe } from 'vitest';
-import type { HostCall } from '../../lib/xen/model/faults.js';
-import { ModelHypervisor } from '../../lib/xen/model/index.js';
+import type { HostCall } from '../../lib/testing/model/faults.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { storeContract } from '../store/contract.js';
 import { type XenPair, xenContract } from './contract.js';
 

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe } from 'vitest';
-import type { HostCall } from '../../lib/xen/model/faults.js';
+import type { HostCall } from '../../lib/testing/model/faults.js';
 import { openXen } from '../../lib/xen/native/open.js';
-import type { Store, Xen } from '../../lib/xen/types.js';
+import type { Store, Xen } from '../../lib/xen/seam.js';
 import { type XenPair, xenContract } from './contract.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

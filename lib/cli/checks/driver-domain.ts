@@ -1,6 +1,6 @@
-import type { StoreView } from '../../xen/types.js';
+import type { StoreView } from '../../xen/seam.js';
+import type { Check } from './check-result.js';
 import { namesIn, readText } from './files.js';
-import type { Check } from './types.js';
 
 /** Checks what a driver domain needs beyond a dom0. `domid` is this domain's, and not 0. */
 export async function driverDomainChecks(

@@ -1,5 +1,5 @@
+import type { Check } from './check-result.js';
 import { namesIn, readText } from './files.js';
-import type { Check } from './types.js';
 
 /** Whether the kernel's xen-netback is in the way, and what it serves. */
 export function kernelDriverCheck(root: string): Check {

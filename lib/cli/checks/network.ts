@@ -1,6 +1,6 @@
 import { accessSync, constants } from 'node:fs';
+import type { Check } from './check-result.js';
 import { namesIn, readText } from './files.js';
-import type { Check } from './types.js';
 
 /** linux/capability.h; CAP_SYS_ADMIN stands for CAP_BPF. */
 const CAP_NET_ADMIN = 12n;

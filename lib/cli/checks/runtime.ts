@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Check } from './check-result.js';
 import { errnoOf } from './files.js';
-import type { Check } from './types.js';
 
 /** f_type of statfs(2), linux/magic.h. */
 const TMPFS_MAGIC = 0x01021994;

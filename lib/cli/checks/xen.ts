@@ -1,9 +1,9 @@
 import { type LibrariesFound, probeLibraries } from '../../xen/native/probe.js';
 import { openStore } from '../../xen/store/client.js';
 import { ownDomid } from '../../xen/store/own-domid.js';
+import type { Check, CheckOptions } from './check-result.js';
 import { driverDomainChecks } from './driver-domain.js';
 import { openError, readText } from './files.js';
-import type { Check, CheckOptions } from './types.js';
 
 /** The hypervisor, and the ways to it. */
 export async function xenChecks(options: CheckOptions): Promise<Check[]> {

@@ -1,6 +1,6 @@
 import { addon, errnoName, type NativePages } from '../../addon.js';
 import { hostFault } from '../../errors.js';
-import type { OwnArena } from '../types.js';
+import type { OwnArena } from '../seam.js';
 
 /** Memory of this process whose address native code may keep: it never moves. */
 export class NativeArena implements OwnArena {

@@ -1,6 +1,6 @@
 import { errnoName, type NativeBatch, type NativeGrants, requirePinnable } from '../../addon.js';
 import { hostFault, VifdError } from '../../errors.js';
-import { type BatchOptions, type GrantBatch, OP_WORDS, OPS_HEADER_WORDS } from '../types.js';
+import { type BatchOptions, type GrantBatch, OP_WORDS, OPS_HEADER_WORDS } from '../seam.js';
 import type { LateEnds } from './late-ends.js';
 import { NativeStagedGrants } from './staged.js';
 

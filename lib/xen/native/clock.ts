@@ -1,4 +1,4 @@
-import type { Clock } from '../types.js';
+import type { Clock } from '../seam.js';
 
 /** Monotonic. From `process`: loading perf_hooks costs 6 ms of each start (Node 20). */
 export const systemClock: Clock = {

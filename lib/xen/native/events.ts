@@ -1,7 +1,7 @@
 import { errnoName, type NativeEvents, type XenLibraries } from '../../addon.js';
 import { Backoff } from '../../backoff.js';
 import { hostFault, VifdError } from '../../errors.js';
-import type { ChannelFaultListener, EventChannel, Events } from '../types.js';
+import type { ChannelFaultListener, EventChannel, Events } from '../seam.js';
 import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
 import { isGuestFault } from './errno.js';

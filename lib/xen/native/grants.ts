@@ -9,7 +9,7 @@ import {
   type OwnArena,
   PAGE_SIZE,
   type StagedGrants,
-} from '../types.js';
+} from '../seam.js';
 import { NativeArena } from './arena.js';
 import { NativeGrantBatch } from './batch.js';
 import { requireCount, requireDomid } from './check.js';

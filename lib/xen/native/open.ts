@@ -1,8 +1,8 @@
 import type { XenLibraries } from '../../addon.js';
 import type { VifdError } from '../../errors.js';
+import type { Store, Xen } from '../seam.js';
 import { openStore } from '../store/client.js';
 import { ownDomid } from '../store/own-domid.js';
-import type { Store, Xen } from '../types.js';
 import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
 import type { XenEvents } from './events.js';

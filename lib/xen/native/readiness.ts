@@ -1,7 +1,7 @@
 import { addon, errnoName } from '../../addon.js';
 import { VifdError } from '../../errors.js';
 import type { ConnectDescriptor } from '../store/descriptor.js';
-import type { PolledFd, Readiness } from '../store/device.js';
+import type { PolledFd, Readiness } from '../store/readiness.js';
 
 /** What the addon does for a store's connection. */
 export const storeIo: { readonly readiness: Readiness; readonly connectSocket: ConnectDescriptor } = {

@@ -1,6 +1,6 @@
 import { errnoName, type NativeSharedPages, type NativeShares } from '../../addon.js';
 import { hostFault, VifdError } from '../../errors.js';
-import { type Access, PAGE_SIZE, type SharedPages, type Shares } from '../types.js';
+import { type Access, PAGE_SIZE, type SharedPages, type Shares } from '../seam.js';
 import { requireCount, requireDomid } from './check.js';
 
 const PAGES_MAX = 65_536;

@@ -1,6 +1,6 @@
 import { errnoName, type NativeGrants, type NativeStaged } from '../../addon.js';
 import { hostFault, VifdError } from '../../errors.js';
-import type { Access, StagedGrants } from '../types.js';
+import type { Access, StagedGrants } from '../seam.js';
 import { isGuestFault } from './errno.js';
 import type { LateEnds } from './late-ends.js';
 

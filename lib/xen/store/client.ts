@@ -1,13 +1,14 @@
 import { VifdError } from '../../errors.js';
-import type { Clock, Store, StoreWatch } from '../types.js';
+import type { Clock, Store, StoreWatch } from '../seam.js';
+import { connectFirst, storePaths } from './connect.js';
 import { Connection, LOST, type Request, send, sendOnce } from './connection.js';
 import type { ConnectDescriptor } from './descriptor.js';
-import type { Readiness } from './device.js';
 import { errnoOr, hindranceOf, isAbsence, START_XENSTORED } from './hindrance.js';
 import { PENDING_MAX, StoreOperations } from './operations.js';
+import type { Readiness } from './readiness.js';
 import { idleClock, Pauses, wallClock } from './retry.js';
 import { beginWithinQuota, type OpenTransaction } from './transaction.js';
-import { connectFirst, errnoOf, storePaths, type Transport } from './transport.js';
+import { errnoOf, type Transport } from './transport.js';
 import { SILENT_MS, Watchdog } from './watchdog.js';
 import { type ClientWatch, ClientWatches } from './watches.js';
 import {

@@ -3,7 +3,7 @@
  * for the first time, costs a start as much as all else that is done with the store.
  */
 import { closeSync, readSync, writeSync } from 'node:fs';
-import type { PolledFd, Readiness } from './device.js';
+import type { PolledFd, Readiness } from './readiness.js';
 import { errnoOf, type Transport, type TransportHandlers } from './transport.js';
 import { PAYLOAD_MAX } from './wire.js';
 

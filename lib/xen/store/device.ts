@@ -9,6 +9,7 @@
  */
 import { close, constants, open, readSync, write } from 'node:fs';
 import { promisify } from 'node:util';
+import type { PolledFd, Readiness } from './readiness.js';
 import type { Transport, TransportHandlers } from './transport.js';
 import {
   encodeMessage,
@@ -18,14 +19,6 @@ import {
   MessageDecoder,
   MessageType,
 } from './wire.js';
-
-/** Calls `onReadable` whenever `fd` may be readable, spuriously if need be, until disposed. */
-export type Readiness = (fd: number, onReadable: () => void) => PolledFd;
-
-export interface PolledFd extends Disposable {
-  /** Something was sent: an answer is due. */
-  hurry(): void;
-}
 
 /** The calls that the device needs; a test hands in others. */
 export interface DeviceIo {

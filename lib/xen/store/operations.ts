@@ -1,5 +1,5 @@
 import { AtMost } from '../../at-most.js';
-import type { Store, StoreView } from '../types.js';
+import type { Store, StoreView } from '../seam.js';
 import { type OpenTransaction, runTransaction } from './transaction.js';
 import { storeView, type Talk } from './view.js';
 import { MessageType, storeError } from './wire.js';

@@ -1,5 +1,5 @@
 import { VifdError } from '../../errors.js';
-import type { StoreView } from '../types.js';
+import type { StoreView } from '../seam.js';
 
 /** Domains have numbers below it: DOMID_FIRST_RESERVED (xen.h). */
 const DOMIDS = 0x7ff0;

@@ -1,4 +1,4 @@
-import type { Clock } from '../types.js';
+import type { Clock } from '../seam.js';
 
 export interface PauseOptions {
   readonly clock: Clock;

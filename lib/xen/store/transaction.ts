@@ -1,5 +1,5 @@
 import { VifdError } from '../../errors.js';
-import type { Clock, StoreView } from '../types.js';
+import type { Clock, StoreView } from '../seam.js';
 import { Pauses } from './retry.js';
 import { storeView, type Talk } from './view.js';
 import { isStoreError, MessageType, storeError } from './wire.js';

@@ -1,5 +1,5 @@
 import { VifdError } from '../../errors.js';
-import type { Permission, StoreView } from '../types.js';
+import type { Permission, StoreView } from '../seam.js';
 import {
   decodeStrings,
   encodeStrings,

@@ -1,4 +1,4 @@
-import type { Clock } from '../types.js';
+import type { Clock } from '../seam.js';
 
 /** What a watchdog sees of a connection. Requests are numbered in the order of sending, from 1. */
 export interface Guarded {

@@ -3,7 +3,7 @@
  * No I/O. The client and the model's server read and write the same messages with this code.
  */
 import { VifdError } from '../../errors.js';
-import type { Permission } from '../types.js';
+import type { Permission } from '../seam.js';
 
 /** struct xsd_sockmsg: type, req_id, tx_id, len; each a little-endian u32 on x86 and arm. */
 export const HEADER_BYTES = 16;

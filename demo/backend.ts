@@ -1,0 +1,117 @@
+import { Child, GUARD, parseEvent } from './children.js';
+import { DemoError } from './error.js';
+import { BRIDGE, type Machine } from './machine.js';
+import type { Payload } from './options.js';
+import { BACKEND_PROGRAM, STANDBY_PROGRAM } from './programs.js';
+import type { Ending } from './recorder.js';
+import { promised, within } from './wait.js';
+
+export interface BackendParts {
+  readonly machine: Machine;
+  readonly payload: Payload;
+  readonly standby: boolean;
+  /** Vifs that each life has to attach to. */
+  readonly vifs: readonly string[];
+  readonly signal: AbortSignal;
+  /** The backend says that something is wrong. `code` is one of VifdErrorCode. */
+  readonly onComplaint: (message: string, code: string) => void;
+  /** It ended, and nobody had asked it to. */
+  readonly fail: (error: DemoError) => void;
+}
+
+/** One `vifd run` after the other. */
+export class Backend implements AsyncDisposable {
+  readonly #parts: BackendParts;
+  #payload: Payload;
+  #life: Child | undefined;
+  /** Loaded, and waiting for its turn. */
+  #spare: Child | undefined;
+  #ending = false;
+  #onAttached: (vif: string) => void = () => undefined;
+  /** What this life complained of last, for a message. */
+  #lastError = '';
+
+  constructor(parts: BackendParts) {
+    this.#parts = parts;
+    this.#payload = parts.payload;
+  }
+
+  /** Starts a life. Resolves when it serves every vif. */
+  async start(): Promise<void> {
+    const attached = promised();
+    const waiting = new Set(this.#parts.vifs);
+    this.#ending = false;
+    this.#lastError = '';
+    this.#onAttached = (vif) => {
+      waiting.delete(vif);
+      if (waiting.size === 0) attached.keep();
+    };
+    const spare = this.#spare;
+    this.#spare = undefined;
+    const life = spare ?? (await this.#load());
+    this.#life = life;
+    if (this.#parts.standby) life.send({ go: true });
+    life.ended.then((how) => {
+      if (this.#life !== life || this.#ending) return;
+      this.#parts.fail(new DemoError(`the backend ended by itself (${how}): ${life.lastWords}`));
+    });
+    await within(attached.done, {
+      what: () => `the backend's attaching${this.#lastError}`,
+      signal: this.#parts.signal,
+    });
+    if (this.#parts.standby) this.#spare = await this.#load();
+  }
+
+  async restart(ending: Ending, payload = this.#payload): Promise<void> {
+    this.#payload = payload;
+    this.#ending = true;
+    await this.#life?.end(ending);
+    await this.start();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending = true;
+    await this.#life?.end('SIGKILL');
+    await this.#spare?.end('SIGKILL');
+  }
+
+  #load(): Promise<Child> {
+    const { machine, standby } = this.#parts;
+    const { env, options } = machine.programIn(0);
+    return Child.start({
+      name: 'the backend',
+      command: [
+        ...GUARD,
+        process.execPath,
+        standby ? STANDBY_PROGRAM : BACKEND_PROGRAM,
+        ...[
+          'run',
+          '--json',
+          '--bridge',
+          BRIDGE,
+          '--payload',
+          this.#payload,
+          '--journal',
+          machine.journalDirectory,
+        ],
+        ...options,
+      ],
+      env,
+      onLine: (line) => {
+        const vif = this.#follow(line);
+        if (vif !== undefined) this.#onAttached(vif);
+      },
+      ...(standby ? { onMessage: () => undefined } : {}),
+    });
+  }
+
+  /** @returns the vif that was attached, if that is what the line says. */
+  #follow(line: string): string | undefined {
+    const said = parseEvent(line);
+    if (said?.event === 'error') {
+      this.#lastError = ` (${said.message})`;
+      this.#parts.onComplaint(String(said.message), String(said.code));
+    }
+    return said?.event === 'attached' ? String(said.vif) : undefined;
+  }
+}

@@ -1,0 +1,61 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+
+export interface DemoOptions {
+  readonly seconds: number;
+  readonly guests: number;
+  readonly payload: 'map' | 'copy';
+  readonly json: boolean;
+  /** So many SIGKILLs at random instants, payload modes in turn, in place of a restart every second. */
+  readonly kills?: number;
+  /** The next life of the backend is loaded while the last one serves. */
+  readonly standby: boolean;
+  /** Instead of finding out. */
+  readonly world?: 'namespaces' | 'model';
+}
+
+export type Payload = DemoOptions['payload'];
+
+const SECONDS_MIN = 3;
+const SECONDS_MAX = 86_400;
+const GUESTS_MAX = 32;
+const KILLS_MAX = 100_000;
+
+/** @throws CommanderError, after it has said what is wrong; also for --help. */
+export function parseOptions(args: readonly string[]): DemoOptions {
+  const program = new Command('npm run demo --')
+    .description('kills the backend again and again, every second, and shows that connections stay up')
+    .addOption(
+      new Option('--seconds <n>', 'how long')
+        .default(20)
+        .argParser((text) => wholeNumber(text, SECONDS_MIN, SECONDS_MAX)),
+    )
+    .addOption(
+      new Option('--guests <n>', 'how many guests')
+        .default(2)
+        .argParser((text) => wholeNumber(text, 1, GUESTS_MAX)),
+    )
+    .addOption(
+      new Option('--payload <mode>', 'how frames cross: copy them, or map the guest pages')
+        .choices(['copy', 'map'])
+        .default('copy'),
+    )
+    .addOption(
+      new Option(
+        '--kills <n>',
+        'SIGKILL so often, at random instants and payload modes in turn, whatever it takes',
+      )
+        .argParser((text) => wholeNumber(text, 1, KILLS_MAX))
+        .conflicts(['seconds', 'payload', 'world']),
+    )
+    .option('--standby', 'load the next backend while the last one serves', false)
+    .option('--json', 'one JSON object a line; the last is the summary', false)
+    .addOption(new Option('--world <kind>', 'for tests').choices(['namespaces', 'model']).hideHelp())
+    .exitOverride();
+  return program.parse([...args], { from: 'user' }).opts<DemoOptions>();
+}
+
+function wholeNumber(text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+  throw new InvalidArgumentError(`Give a whole number from ${least} to ${most}.`);
+}

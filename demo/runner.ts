@@ -1,0 +1,101 @@
+import { machineMs, sleepUntil } from './clock.js';
+import type { Comparison } from './comparison.js';
+import type { Display } from './display.js';
+import type { DemoOptions } from './options.js';
+import type { Ending, Recorder } from './recorder.js';
+import { type Summary, summarize } from './summary.js';
+import type { World } from './world.js';
+
+const RESTART_EVERY_MS = 1000;
+/**
+ * Restarts come a little before or after the full second: TCP tries again after 200, 600, 1400, 3000 ms, and a strict
+ * beat could meet each of these with the backend away.
+ */
+const OFFBEAT_MS = [0, 130, -90, 60, -140, 100, -40];
+/** Undisturbed at first: what the gaps have to be compared with. */
+const QUIET_MS = 1000;
+/** Before the end, so that the last restart's gap is over. */
+const TAIL_MS = 700;
+
+const PAYLOADS = ['map', 'copy'] as const;
+const SHORT_LIVES = 0.1;
+const SHORT_LIFE_MS = 50;
+const LIFE_MS_MIN = 300;
+const LIFE_MS_MAX = 1000;
+
+export interface RunParts {
+  readonly options: DemoOptions;
+  readonly world: World;
+  readonly kind: 'namespaces' | 'model';
+  readonly because: string | undefined;
+  readonly recorder: Recorder;
+  readonly display: Display;
+  /** Aborted when people want it to end. */
+  readonly signal: AbortSignal;
+}
+
+/** The demo, from the first byte to the summary. */
+export async function runDemo(parts: RunParts): Promise<Summary> {
+  const { options, world, recorder, display, signal } = parts;
+  recorder.begin();
+  display.begin(recorder);
+  let comparison: Comparison | undefined;
+  try {
+    await (options.kills === undefined ? restartEverySecond(parts) : killAtRandom(parts, options.kills));
+    if (!signal.aborted) await world.finish();
+  } finally {
+    display.end();
+  }
+  const broken = recorder.resets > 0 || recorder.violations > 0;
+  const compares = options.kills === undefined && !signal.aborted && !broken;
+  if (compares && world.compare !== undefined) {
+    display.say('no restarts now: iperf3 through vifd and without it, 3 s each');
+    comparison = await world.compare();
+  }
+  return summarize(recorder, {
+    options,
+    world: parts.kind,
+    because: parts.because,
+    interrupted: signal.aborted,
+    comparison,
+  });
+}
+
+async function restartEverySecond({ options, world, recorder, signal }: RunParts): Promise<void> {
+  const endMs = machineMs() + options.seconds * 1000;
+  let nextMs = machineMs() + QUIET_MS;
+  for (let turn = 0; nextMs <= endMs - TAIL_MS && !signal.aborted; turn++) {
+    await sleepUntil(nextMs + (OFFBEAT_MS[turn % OFFBEAT_MS.length] ?? 0), signal);
+    if (signal.aborted) return;
+    const ending: Ending = turn % 2 === 0 ? 'SIGTERM' : 'SIGKILL';
+    const restart = recorder.restarting(ending);
+    await world.restart(ending);
+    restart.attachMs = machineMs() - restart.atMs;
+    // One that took longer than a second does not make the next ones come in a burst.
+    nextMs = Math.max(nextMs + RESTART_EVERY_MS, machineMs());
+  }
+  await sleepUntil(endMs, signal);
+}
+
+/** Kills until it is enough, or until a guest is cut off: what comes after that says nothing. */
+async function killAtRandom({ world, recorder, signal }: RunParts, kills: number): Promise<void> {
+  await sleepUntil(machineMs() + QUIET_MS, signal);
+  for (let kill = 0; kill < kills && !signal.aborted; kill++) {
+    await sleepUntil(machineMs() + lifeMs(), signal);
+    if (signal.aborted || recorder.resets > 0 || recorder.violations > 0) return;
+    const restart = recorder.restarting('SIGKILL');
+    await world.restart('SIGKILL', PAYLOADS[kill % PAYLOADS.length]);
+    restart.attachMs = machineMs() - restart.atMs;
+  }
+  await sleepUntil(machineMs() + QUIET_MS, signal);
+}
+
+/**
+ * One life in ten ends while it attaches and mends what the last one left. The others live until TCP has found its way
+ * again: nobody holds the tap while no backend runs, so what the host sends then is lost, and with a kill every 350 ms a
+ * sender that doubles its patience starves.
+ */
+function lifeMs(): number {
+  if (Math.random() < SHORT_LIVES) return SHORT_LIFE_MS * Math.random();
+  return LIFE_MS_MIN + (LIFE_MS_MAX - LIFE_MS_MIN) * Math.random();
+}

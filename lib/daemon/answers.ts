@@ -1,0 +1,83 @@
+import { rmSync } from 'node:fs';
+import { VifdError } from '../errors.js';
+import type { Netback } from '../netback/netback.js';
+import { faultOf, type NetbackDetails } from '../netback/show.js';
+import type { VifId } from '../netback/vif-info.js';
+import { systemClock } from '../xen/native/clock.js';
+import { Insist } from './insist.js';
+import { LOOK_MS, type PatientLock } from './patient-lock.js';
+import { type QueryServer, type Question, serveQueries } from './query.js';
+import type { EventLog } from './run-log.js';
+
+/** The first second of a life is a gap in its guests' network: nobody is answered before it is over. */
+const ANSWERS_FROM_MS = 1000;
+
+/**
+ * Answers other programs' questions until it is disposed of. Where there can be no socket guests are served all the same: that is
+ * reported, and the socket is tried again until it is there. So it is when it is deleted later.
+ * @param lock while it does not stand, a socket that is there may be another vifd's.
+ */
+export function answering(
+  directory: string,
+  netback: Netback,
+  lock: Pick<PatientLock, 'stands'>,
+  log: Pick<EventLog, 'error' | 'mended'>,
+): AsyncDisposable {
+  let server: QueryServer | undefined;
+  let serving: Promise<void> | undefined;
+  const insist = new Insist(systemClock, log, async () => {
+    const before = server;
+    server = undefined;
+    if (before !== undefined) {
+      rmSync(before.path, { force: true, recursive: true });
+      await before[Symbol.asyncDispose]();
+      // Reported first, and made at the next try.
+      throw socketGone(before.path);
+    }
+    server = await serveQueries(
+      directory,
+      (question) => answer(netback, question),
+      (error) => {
+        server = undefined;
+        insist.fail(error);
+      },
+    );
+  });
+  const later = setTimeout(() => {
+    serving = insist.run();
+  }, ANSWERS_FROM_MS).unref();
+  const looking = setInterval(() => {
+    if (server?.stands === false && lock.stands) serving = insist.run();
+  }, LOOK_MS).unref();
+  return {
+    async [Symbol.asyncDispose]() {
+      clearTimeout(later);
+      clearInterval(looking);
+      insist[Symbol.dispose]();
+      await serving;
+      await server?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function socketGone(path: string): VifdError {
+  const message = `The socket ${path} was deleted while vifd runs, and \`vifd show\` does not work: it is made again.`;
+  return new VifdError('ERR_QUERY', message);
+}
+
+function answer(netback: Netback, question: Question): NetbackDetails | Promise<void> {
+  if (question.ask === 'detach') return netback.forget(question.vif as VifId);
+  return show(netback, question.vif);
+}
+
+/** @throws VifdError ERR_NO_VIF. */
+function show({ vifs, faults: errors }: Netback, vif: string | undefined): NetbackDetails {
+  const faults = errors.map(faultOf);
+  if (vif === undefined) return { faults, vifs: [...vifs.values()].map((one) => one.show()) };
+  const found = vifs.get(vif as VifId);
+  if (found === undefined) {
+    const message = `${vif} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
+    throw new VifdError('ERR_NO_VIF', message, { vif });
+  }
+  return { faults, vifs: [found.show()] };
+}

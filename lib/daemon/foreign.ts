@@ -1,0 +1,15 @@
+import { VifdError } from '../errors.js';
+import type { StoreView } from '../xen/seam.js';
+
+/**
+ * Returns the value of another domain's node; undefined where it is missing, and where this domain may not read it (EACCES). A driver
+ * domain may not read a guest's name; and for a node that was removed below one that it may not read, xenstored responds EACCES.
+ */
+export async function readForeign(store: Pick<StoreView, 'read'>, path: string): Promise<string | undefined> {
+  try {
+    return await store.read(path);
+  } catch (error) {
+    if (error instanceof VifdError && error.errno === 'EACCES') return undefined;
+    throw error;
+  }
+}

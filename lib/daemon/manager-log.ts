@@ -1,0 +1,54 @@
+import type { ServiceManager } from '../host/service-manager.js';
+import type { Netback } from '../netback/netback.js';
+import type { EventLog } from './run-log.js';
+import { statusText } from './served.js';
+
+/** A guest that toggles its state changes the status no more often than this. */
+const STATUS_MS = 100;
+
+/**
+ * The log that reports to a service manager too: when vifd is ready, how many vifs are attached, what is wrong now, and that
+ * vifd ends.
+ */
+export function withManager(log: EventLog, manager: ServiceManager): EventLog {
+  let serving: Netback | undefined;
+  let told = '';
+  let timer: NodeJS.Timeout | undefined;
+  const tell = () => {
+    timer = undefined;
+    if (serving === undefined) return;
+    const status = statusText(serving);
+    if (status !== told) manager.status(status);
+    told = status;
+  };
+  // Later: listeners run in the middle of what they report.
+  const changed = () => {
+    timer ??= setTimeout(tell, STATUS_MS).unref();
+  };
+  const following = <Args extends unknown[]>(listener: (...args: Args) => void) => {
+    return (...args: Args) => {
+      listener(...args);
+      changed();
+    };
+  };
+  return {
+    ...log,
+    ready: (netback) => {
+      log.ready(netback);
+      serving = netback;
+      told = statusText(netback);
+      manager.ready(told);
+    },
+    attached: following(log.attached),
+    detached: following(log.detached),
+    error: following(log.error),
+    mended: following(log.mended),
+    recovered: following(log.recovered),
+    stopping: () => {
+      log.stopping();
+      serving = undefined;
+      clearTimeout(timer);
+      manager.stopping('detaching; guests stay connected');
+    },
+  };
+}

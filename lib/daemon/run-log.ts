@@ -1,0 +1,173 @@
+import type { VifdErrorCode } from '../errors.js';
+import type { Netback, NetbackListeners } from '../netback/netback.js';
+import { jsonLine, printable } from '../text.js';
+import { systemClock } from '../xen/native/clock.js';
+import { isJournald } from './journald.js';
+import { LogLimit } from './log-limit.js';
+import { Output } from './output.js';
+import { isNotServed, servedText } from './served.js';
+
+export interface EventLog extends Omit<NetbackListeners, 'gone'>, Disposable {
+  ready(netback: Netback): void;
+  /** A vif that went while no vifd ran. */
+  swept(vif: string): void;
+  stopping(): void;
+  /** The process did not run for so long. */
+  late(lateMs: number): void;
+}
+
+export type Level = 'error' | 'warning' | 'info';
+
+/** With their numbers for syslog(3), as journald reads them at the beginning of a line (sd-daemon(3)). */
+const PRIORITIES: Record<Level, number> = { error: 3, warning: 4, info: 6 };
+
+/** What costs no guest its network: it is served all the same, or for its own doing is not. */
+const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
+  'ERR_HOOK',
+  'ERR_JOURNAL',
+  'ERR_PACED',
+  'ERR_QUERY',
+  'ERR_SERVICE_MANAGER',
+  'ERR_STALLED',
+  'ERR_TAP_LIMIT',
+]);
+
+/** A line for people has so many characters at most; the message of a JSON line too. */
+const LINE_MAX = 1000;
+
+interface Line {
+  readonly level: Level;
+  readonly vif?: string | undefined;
+  /** Lines of one kind are limited together; without a kind a line is always written. */
+  readonly kind?: string;
+  readonly text: string;
+  readonly event: Record<string, unknown>;
+}
+
+export interface LogOptions {
+  readonly json: boolean;
+  readonly output?: Pick<Output, 'line' | typeof Symbol.dispose>;
+  /** Monotonic ms. */
+  readonly now?: () => number;
+  /** Whether journald reads the lines for people. */
+  readonly journald?: boolean;
+}
+
+/**
+ * The log of `vifd run`: sentences on stderr for people, or one JSON object a line on stdout for programs. Each vif's lines are
+ * limited (`LogLimit`), a line holds no control characters, and who reads slowly delays nothing (`Output`).
+ */
+export function eventLog({ json, now = systemClock.now, ...options }: LogOptions): EventLog {
+  const prefixed = !json && (options.journald ?? isJournald(2));
+  const asLine = ({ level, text, event }: Line): string => {
+    if (json) return jsonLine({ schemaVersion: 1, timeMs: Date.now(), level, ...event });
+    return `${prefixed ? `<${PRIORITIES[level]}>` : ''}${cut(printable(text))}`;
+  };
+  const lost = (lines: number): string =>
+    asLine({
+      level: 'warning',
+      text: `${lines} lines were lost: who reads this log was too slow, or gone`,
+      event: { event: 'lost', lines },
+    });
+  const output = options.output ?? new Output(json ? 1 : 2, lost);
+  const limit = new LogLimit(now, ({ vif, lines, ms, last }) => {
+    const text = `${vif ?? 'vifd'}: ${lines} lines left out in ${Math.ceil(ms / 1000)} s; the last: ${last}`;
+    output.line(asLine({ level: 'warning', text, event: { event: 'left-out', vif, lines, ms, last } }));
+  });
+  const say = (line: Line) => {
+    const { vif, kind, text } = line;
+    if (kind === undefined || limit.admits(vif, kind, cut(printable(text)))) output.line(asLine(line));
+  };
+  return {
+    ready: (netback) => {
+      const { vifs } = netback;
+      say({
+        level: 'info',
+        text: servedText(netback),
+        event: {
+          event: 'ready',
+          vifs: [...vifs.keys()],
+          notServed: [...vifs.values()].filter(isNotServed).map(({ id, reason }) => ({ vif: id, reason })),
+          faults: netback.faults.map(({ code, message }) => ({ code, message })),
+        },
+      });
+    },
+    swept: (vif) =>
+      say({
+        level: 'info',
+        vif,
+        kind: 'swept',
+        text: `${vif} is gone: its tap and journal were removed`,
+        event: { event: 'swept', vif },
+      }),
+    late: (lateMs) =>
+      say({
+        level: 'warning',
+        kind: 'late',
+        text:
+          `vifd did not run for ${Math.round(lateMs)} ms, and its guests waited: it was stopped or frozen, or the host had no ` +
+          'processor for it. Nothing is to be done if that was meant; else look at the load of the host.',
+        event: { event: 'late', lateMs },
+      }),
+    stopping: () =>
+      say({ level: 'info', text: 'detaching; guests stay connected', event: { event: 'stopping' } }),
+    attached: (vif, { resumed, attachMs }) =>
+      say({
+        level: 'info',
+        vif: vif.id,
+        kind: 'attached',
+        text: `${vif.id} ${resumed ? 'attached again' : 'attached'} in ${attachMs.toFixed(1)} ms`,
+        event: { event: 'attached', vif: vif.id, resumed, attachMs },
+      }),
+    detached: (vif, why) =>
+      say({
+        level: 'info',
+        vif: vif.id,
+        kind: `detached ${why}`,
+        text: `${vif.id} detached: ${why}`,
+        event: { event: 'detached', vif: vif.id, why, stats: vif.stats },
+      }),
+    recovered: (vif, queue) =>
+      say({
+        level: 'info',
+        vif: vif.id,
+        kind: 'recovered',
+        text: `${vif.id} takes frames again${vif.queueStats.length > 1 ? ` by queue ${queue}` : ''}`,
+        event: { event: 'recovered', vif: vif.id, queue },
+      }),
+    mended: (error, vif) => {
+      const { code } = error;
+      const message = cut(error.message);
+      const id = vif?.id ?? error.vif;
+      const text = id !== undefined && message.startsWith(`${id}: `) ? message.slice(id.length + 2) : message;
+      say({
+        level: 'info',
+        vif: id,
+        kind: `mended ${code}`,
+        text: `${id === undefined ? '' : `${id}: `}mended: ${text}`,
+        event: { event: 'mended', vif: id, code, message },
+      });
+    },
+    error: (error, vif) => {
+      const { code } = error;
+      const message = cut(error.message);
+      const level = WARNINGS.has(code) ? 'warning' : 'error';
+      say({
+        level,
+        // A vif that is not served yet has no object, but a name.
+        vif: vif?.id ?? error.vif,
+        kind: code,
+        text: message,
+        event: { event: 'error', vif: vif?.id ?? error.vif, code, message },
+      });
+    },
+    [Symbol.dispose]: () => {
+      limit[Symbol.dispose]();
+      output[Symbol.dispose]();
+    },
+  };
+}
+
+function cut(text: string): string {
+  return text.length <= LINE_MAX ? text : `${text.slice(0, LINE_MAX)}…`;
+}

@@ -1,0 +1,97 @@
+import type { VifdError } from '../errors.js';
+import { journalFiles } from '../host/journal-files.js';
+import { inheritedDescriptors, ServiceManager } from '../host/service-manager.js';
+import { Netback } from '../netback/netback.js';
+import { systemClock } from '../xen/native/clock.js';
+import { answering } from './answers.js';
+import { Insist } from './insist.js';
+import { withManager } from './manager-log.js';
+import { openXenFor } from './open-xen.js';
+import { endProcess } from './output.js';
+import { ownershipIn } from './ownership.js';
+import { PatientLock } from './patient-lock.js';
+import { eventLog } from './run-log.js';
+import type { RunOptions } from './run-options.js';
+import { watchStandstill } from './standstill.js';
+import { stopSignal } from './stop-signal.js';
+import { sweep } from './sweep.js';
+import { Taps } from './taps.js';
+
+/** SIGTERM ends a start that has not come to its end by then. */
+const HANGING_START_MS = 500;
+
+/** `vifd run`. After an orderly stop it ends the process, and does not return. */
+export async function run(options: RunOptions): Promise<void> {
+  const stop = stopSignal();
+  using plain = eventLog({ json: options.json === true });
+  let started = false;
+  // A start that waits for a store or a device that hangs: what is attached by then goes on as after a kill.
+  stop.then(() => setTimeout(() => started || endProcess(0), HANGING_START_MS).unref());
+  const manager = ServiceManager.find({
+    clock: systemClock,
+    onError: (error) => plain.error(error, undefined),
+    onMended: (error) => plain.mended(error, undefined),
+  });
+  const log = manager === undefined ? plain : withManager(plain, manager);
+  const { payload, journal, bridge, queues } = options;
+  const taps = new Taps({
+    manager,
+    kept: inheritedDescriptors(),
+    multiQueue: queues > 1,
+    onError: (error) => log.error(error, undefined),
+    onMended: (error) => log.mended(error, undefined),
+  });
+  let silent: VifdError | undefined;
+  await using xen = await openXenFor(options, (error) => {
+    silent = error;
+    log.error(error, undefined);
+    manager?.status(error.message);
+  });
+  if (silent !== undefined) log.mended(silent, undefined);
+  using lock = journal === false ? undefined : new PatientLock(journal, xen.clock, log);
+  const ownership = ownershipIn(xen, (how) => taps.open(how));
+  const journals = journal === false ? undefined : journalFiles(journal);
+  await using netback = await Netback.open(
+    {
+      xen,
+      port: (vif) => ownership.port(vif, bridge),
+      removeLeftPort: (vif) => taps.removeLeft(vif),
+      accept: (vif, serving) => ownership.accept(vif, serving),
+      payload,
+      queues,
+      ...(journals && { journals }),
+    },
+    ownership.listening(log),
+  );
+  ownership.onChange = () => void netback.look().catch((error) => log.error(error, undefined));
+  // Those who are still there come first.
+  if (journal !== false && journals !== undefined) {
+    const { store, domid } = xen;
+    const parts = {
+      ...{ store, domid, directory: journal, journals },
+      removeTap: (name: string) => taps.remove(name),
+      domainExists: (guest: number) => xen.domainExists?.(guest),
+      onKept: (error: VifdError) => log.error(error, undefined),
+    };
+    // What is left over harms no guest that is served.
+    const sweeping = new Insist(xen.clock, log, async () => {
+      for (const vif of await sweep(parts)) log.swept(vif);
+    });
+    await sweeping.run();
+  }
+  let answers: AsyncDisposable | undefined;
+  lock?.whenTaken((directory, taken) => {
+    answers = answering(directory, netback, taken, log);
+  });
+  started = true;
+  log.ready(netback);
+  using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));
+  await stop;
+  log.stopping();
+  await answers?.[Symbol.asyncDispose]();
+  await netback[Symbol.asyncDispose]();
+  plain[Symbol.dispose]();
+  // All is written, and guests have everything of theirs. What is left the kernel gives back faster: Node's own end takes its heap
+  // apart and waits for its threads, and no next process starts meanwhile.
+  endProcess(0);
+}

@@ -1,0 +1,23 @@
+import type { Clock } from '../xen/seam.js';
+
+const LOOK_MS = 250;
+/** As long as this a busy host may keep a process from running without a reason to look into. */
+const LATE_MS = 1000;
+
+/**
+ * Tells when this process did not run for a while (SIGSTOP, a frozen cgroup, a paused domain, a host without a free processor):
+ * its guests waited, and what came for them beyond their taps' queues was lost.
+ * @param onLate gets the monotonic ms that passed without a turn of the event loop.
+ */
+export function watchStandstill(clock: Clock, onLate: (lateMs: number) => void): Disposable {
+  let lastMs = clock.now();
+  let timer = clock.after(LOOK_MS, look);
+  function look(): void {
+    const nowMs = clock.now();
+    const lateMs = nowMs - lastMs - LOOK_MS;
+    lastMs = nowMs;
+    timer = clock.after(LOOK_MS, look);
+    if (lateMs >= LATE_MS) onLate(lateMs);
+  }
+  return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
+}

@@ -1,0 +1,131 @@
+import type { VifdError } from '../errors.js';
+import type { ServiceManager } from '../host/service-manager.js';
+import { aliasFor, findMarkedTap, findTap } from '../host/vif-taps.js';
+import type { Port } from '../ports/port.js';
+import { tap } from '../ports/tap.js';
+import type { TapMemory } from '../ports/tap-link.js';
+import type { TapOptions } from '../ports/tap-options.js';
+
+export interface TapsOptions {
+  /** Keeps descriptors while no vifd runs. */
+  readonly manager: ServiceManager | undefined;
+  /** What it kept of an earlier process, by the names that they were given; each is taken out when it is used. */
+  readonly kept: Map<string, number>;
+  /** Whether taps are made to have several queues. */
+  readonly multiQueue: boolean;
+  /** Called when the first tap gets short queues (TapOptions.onShortQueues). */
+  readonly onError?: (error: VifdError) => void;
+  /** Called when no tap has short queues any more, with the error that was reported. */
+  readonly onMended?: (error: VifdError) => void;
+}
+
+/** How the tap of a vif is to be. `name`: what it is called now; default: as it was called last, or else as the vif. */
+export type VifTapOptions = Omit<TapOptions, 'name'> & { readonly vif: string; readonly name?: string };
+
+/**
+ * The taps of `vifd run`. While a process has a descriptor of a tap, the kernel queues what is sent to it (4 MiB, see TapLimit);
+ * without one, such frames are lost and the tap has no carrier.
+ */
+export class Taps {
+  readonly #options: TapsOptions;
+  /** Of each vif whose tap was opened: a device that is deleted is made anew as it was. */
+  readonly #memories = new Map<string, TapMemory>();
+  /** By vif: why its tap has short queues. */
+  readonly #short = new Map<string, VifdError>();
+  #reported: VifdError | undefined;
+
+  constructor(options: TapsOptions) {
+    this.#options = options;
+  }
+
+  open(how: VifTapOptions): Port {
+    const { manager, multiQueue } = this.#options;
+    const { vif } = how;
+    const memory = this.#memories.get(vif) ?? {};
+    this.#short.delete(vif);
+    const port = tap({
+      ...how,
+      name: how.name ?? memory.settings?.name ?? vif,
+      alias: aliasFor(vif),
+      memory,
+      multiQueue,
+      descriptors: this.#takeKept(vif),
+      onShortQueues: (error) => this.#onShortQueues(vif, error),
+      ...(manager && {
+        onOpened: (descriptor, queue) => manager.keep(keptName(vif, queue), descriptor),
+        onClosed: (queue) => manager.forget(keptName(vif, queue)),
+      }),
+    });
+    this.#reportShort();
+    this.#memories.set(vif, memory);
+    const remove = port.remove?.bind(port);
+    port.remove = async () => {
+      this.#memories.delete(vif);
+      this.#onShortQueues(vif, undefined);
+      await remove?.();
+    };
+    return port;
+  }
+
+  /**
+   * Removes the tap of a vif that has gone.
+   * @throws VifdError ERR_TAP, with EBUSY when another process has it open.
+   */
+  async remove(vif: string): Promise<void> {
+    const name = findTap(vif)?.name;
+    await this.open({ vif, ...(name === undefined ? {} : { name }) }).remove?.();
+  }
+
+  /**
+   * Removes the tap that an earlier process made for a vif that is gone. Leaves alone a tap whose alias does not name the vif, which vifd
+   * did not make, and one that another process has open.
+   */
+  async removeLeft(vif: string): Promise<void> {
+    if (findMarkedTap(vif) === undefined) return;
+    await this.remove(vif).catch((error: VifdError) => {
+      if (error.errno !== 'EBUSY') throw error;
+    });
+  }
+
+  #onShortQueues(vif: string, error: VifdError | undefined): void {
+    if (error === undefined) this.#short.delete(vif);
+    else this.#short.set(vif, error);
+    this.#reportShort();
+  }
+
+  /** Reports once for all taps: a kernel that refuses the program for one refuses it for all. */
+  #reportShort(): void {
+    const { onError, onMended } = this.#options;
+    const [error] = this.#short.values();
+    const before = this.#reported;
+    if ((before === undefined) === (error === undefined)) return;
+    this.#reported = error;
+    if (error !== undefined) onError?.(error);
+    else if (before !== undefined) onMended?.(before);
+  }
+
+  /** By queue. */
+  #takeKept(vif: string): (number | undefined)[] {
+    const { kept } = this.#options;
+    const descriptors: (number | undefined)[] = [];
+    for (const [key, descriptor] of kept) {
+      const queue = keptQueue(vif, key);
+      if (queue === undefined) continue;
+      descriptors[queue] = descriptor;
+      kept.delete(key);
+    }
+    return Array.from(descriptors);
+  }
+}
+
+/** The first queue's has the vif's name, as when there were no others. */
+function keptName(vif: string, queue: number): string {
+  return queue === 0 ? vif : `${vif}.q${queue}`;
+}
+
+/** @returns which queue of the vif's tap a descriptor of this name is of; undefined when it is another vif's. */
+function keptQueue(vif: string, key: string): number | undefined {
+  if (key === vif) return 0;
+  const queue = key.startsWith(`${vif}.q`) ? key.slice(vif.length + 2) : '';
+  return /^[1-9][0-9]{0,2}$/.test(queue) ? Number(queue) : undefined;
+}

@@ -1,0 +1,168 @@
+import type { FrameBatch } from '../../ports/frame-batch.js';
+import * as batch from '../../ports/frame-batch.js';
+import * as checksum from '../../protocol/checksum.js';
+import * as netif from '../../protocol/netif.js';
+import { Segments } from '../../protocol/segment.js';
+import * as vnet from '../../protocol/vnet.js';
+import type { FrontendSettings } from '../settings.js';
+import type { FlowCounters } from './counters.js';
+import type { Deliverable } from './deliverable.js';
+import { CUT } from './deliverable.js';
+import { planOf, rxFlagsOf, rxGsoOf, vnetWord, writeVnet } from './offload.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_STATUS, FRAME_WORDS, FRAMES_HEADER_WORDS } = batch;
+const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE } = vnet;
+const { VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_HEADER_BYTES } = vnet;
+const { GSO_TYPE_NONE, RX_FLAG_DATA_VALIDATED } = netif;
+const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
+const { TCP_CHECKSUM_OFFSET } = checksum;
+
+/** The first byte of the IP header of an untagged frame; its high half is the version. */
+const VERSION_AT = 14;
+/** Bounds what a segment size of a few bytes costs. Linux's TCP sends segments of at least 48 bytes (TCP_MIN_SND_MSS). */
+export const SEGMENTS_MAX = 2048;
+
+/** What a guest takes of what its backend could leave to it. */
+export interface Takes {
+  readonly checksumV4: boolean;
+  readonly checksumV6: boolean;
+  readonly gsoV4: boolean;
+  readonly gsoV6: boolean;
+}
+
+/** The guest's capabilities that frames are made to fit. */
+export interface GuestCapabilities {
+  readonly scatterGather: boolean;
+  readonly conform: Conform;
+  /** Bytes that it wants free at the beginning of each page, for its XDP programs. It changes its mind while connected. */
+  xdpHeadroom: number;
+}
+
+/** A segmented frame has several slots and a partial checksum: who does not take these does not take it either. */
+export function takesOf(settings: FrontendSettings): Takes {
+  const { scatterGather, checksumV4, checksumV6, gsoV4, gsoV6 } = settings;
+  return {
+    checksumV4,
+    checksumV6,
+    gsoV4: gsoV4 && scatterGather && checksumV4,
+    gsoV6: gsoV6 && scatterGather && checksumV6,
+  };
+}
+
+/**
+ * Changes frames that were read so that netif can express them and the guest can take them. netif has no csum_start: a frontend
+ * finds the checksum by itself, and drops a frame in which it finds none. So a partial checksum or GSO goes to the guest only if
+ * csum_start names the TCP or UDP header that Linux's netfront finds. `run` completes all other checksums, and marks all other GSO
+ * frames for delivery as segments (`CutFrames`), whatever port or hook they come from.
+ */
+export class Conform {
+  readonly #takes: Takes;
+  readonly #segments = new Segments();
+
+  constructor(takes: Takes) {
+    this.#takes = takes;
+  }
+
+  /** Runs once for each frame that was read, and decodes its offload. One loop with few calls: it is hot. */
+  run({ frames, gsos, flags }: Deliverable, counters: FlowCounters): void {
+    const { block, count, arena } = frames;
+    const words = arena.u32;
+    const { checksumV4 } = this.#takes;
+    for (let i = 0; i < count; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
+      // So far the port used these words; from now on they belong to the pending frame.
+      block[at + FRAME_FIRST_OP] = 0;
+      block[at + FRAME_STATUS] = 0;
+      if (bytes === 0) continue;
+      const offset = block[at + FRAME_OFFSET];
+      const first = vnetWord(words, offset, 0);
+      const kind = (first >>> 8) & 0xff;
+      flags[i] = rxFlagsOf(first);
+      gsos[i] = GSO_TYPE_NONE;
+      if (kind === VNET_GSO_NONE) {
+        if ((first & VNET_FLAG_NEEDS_CSUM) === 0) continue;
+        if (checksumV4 && isUsual(words, offset, bytes)) continue;
+        if (this.#takesChecksum(frames, offset, bytes)) continue;
+        flags[i] = RX_FLAG_DATA_VALIDATED;
+        if (complete(frames, offset, bytes)) continue;
+      } else {
+        if (this.#takesGso(frames, offset, bytes, kind)) {
+          gsos[i] = rxGsoOf(first, vnetWord(words, offset, 1));
+          continue;
+        }
+        if (this.#canCut(frames, offset, bytes)) {
+          block[at + FRAME_FIRST_OP] = CUT;
+          continue;
+        }
+      }
+      // Its headers contradict its offload.
+      block[at + FRAME_LENGTH] = 0;
+      counters.dropped++;
+    }
+  }
+
+  #takesChecksum(frames: FrameBatch, offset: number, bytes: number): boolean {
+    if (locate(frames, offset, bytes) !== placeOf(frames, offset)) return false;
+    return isIpv6(frames, offset) ? this.#takes.checksumV6 : this.#takes.checksumV4;
+  }
+
+  /**
+   * Tells whether the guest can take a GSO frame whole. `kind` must be one of netif's, without VNET_GSO_ECN: that bit means that only
+   * the first segment has CWR (linux/virtio_net.h), and a guest that segments without knowing it may repeat CWR.
+   */
+  #takesGso(frames: FrameBatch, offset: number, bytes: number, kind: number): boolean {
+    const { arena } = frames;
+    const { gsoV4, gsoV6 } = this.#takes;
+    if (!((kind === VNET_GSO_TCPV4 && gsoV4) || (kind === VNET_GSO_TCPV6 && gsoV6))) return false;
+    if ((vnetWord(arena.u32, offset, 1) & 0xffff) === 0) return false;
+    const where = locate(frames, offset, bytes);
+    if (where >>> 16 !== TCP_CHECKSUM_OFFSET || isIpv6(frames, offset) !== (kind === VNET_GSO_TCPV6))
+      return false;
+    // For a GSO frame with a complete checksum netfront makes the partial one itself.
+    const isPartial = (vnetWord(arena.u32, offset, 0) & VNET_FLAG_NEEDS_CSUM) !== 0;
+    if (isPartial && where !== placeOf(frames, offset)) return false;
+    return tcpHeaderEnd(arena.bytes, offset, bytes, where & 0xffff) !== 0;
+  }
+
+  #canCut({ arena }: FrameBatch, offset: number, bytes: number): boolean {
+    return planOf(this.#segments, arena, offset, bytes) && this.#segments.count <= SEGMENTS_MAX;
+  }
+}
+
+/** Tells whether csum_start and csum_offset name the checksum of the frame that nearly all are: TCP or UDP over IPv4, untagged. */
+function isUsual(words: Uint32Array, offset: number, bytes: number): boolean {
+  if (offset % 4 !== 0) return false;
+  const where = locateUsualChecksum(words, offset, bytes);
+  const at = (offset - VNET_HEADER_BYTES) >>> 2;
+  return where !== 0 && where === ((words[at + 1] >>> 16) | (words[at + 2] << 16));
+}
+
+/** @returns where a frontend finds the checksum: csumStart | csumOffset << 16, or 0. */
+function locate({ arena }: FrameBatch, offset: number, bytes: number): number {
+  return (
+    (offset % 4 === 0 && locateUsualChecksum(arena.u32, offset, bytes)) ||
+    locateAsNetfront(arena.bytes, offset, bytes)
+  );
+}
+
+/** @returns where the vnet header has the checksum: csumStart | csumOffset << 16. */
+function placeOf({ arena }: FrameBatch, offset: number): number {
+  return (vnetWord(arena.u32, offset, 1) >>> 16) | (vnetWord(arena.u32, offset, 2) << 16);
+}
+
+/** Tells the IP version of a frame whose checksum a frontend finds. */
+function isIpv6({ arena }: FrameBatch, offset: number): boolean {
+  return arena.bytes[offset + VERSION_AT] >>> 4 === 6;
+}
+
+/** Completes the checksum. @returns false if its place is not in the frame. */
+function complete({ arena }: FrameBatch, offset: number, length: number): boolean {
+  const words = arena.u32;
+  const csumStart = vnetWord(words, offset, 1) >>> 16;
+  const csumOffset = vnetWord(words, offset, 2) & 0xffff;
+  if (!completeChecksum(arena.bytes, offset, length, csumStart, csumOffset)) return false;
+  writeVnet(words, offset, VNET_FLAG_DATA_VALID, 0, 0);
+  return true;
+}

@@ -1,0 +1,230 @@
+import { VifdError } from '../../errors.js';
+import {
+  FRAME_BYTES_MAX,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  type FrameBatch,
+  frameAt,
+} from '../../ports/frame-batch.js';
+import {
+  VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_NONE,
+  VNET_GSO_TCPV4,
+  VNET_GSO_TCPV6,
+  VNET_GSO_UDP_L4,
+  VNET_HEADER_BYTES,
+} from '../../protocol/vnet.js';
+import type { Clock } from '../../xen/seam.js';
+import type { FlowCounters } from './counters.js';
+import type { Direction, FlowHash, Frame, FrameHook, HashedOver, Offload } from './frame.js';
+import { moveOffload } from './moved-offload.js';
+import { vnetWord } from './offload.js';
+import { CheckedHook, frameLength, longFault } from './verdicts.js';
+
+/** Bytes at the end of an arena that the frames of a batch leave free for `Hooks`. */
+export const SPILL_BYTES = 2 * 65536;
+/** Room for a vnet header before a frame, and the alignment that its words need. */
+const SPILL_PHASE = 16;
+
+/** TCP's retransmission timer starts at 200 ms: what takes longer than half of that is seen by guests. */
+const SLOW_MS = 100;
+
+/**
+ * The hooks of one vif. They run between payload and port, on bytes that the guest cannot change any more:
+ * what a hook passed is what is sent.
+ */
+export class Hooks {
+  #chain: readonly CheckedHook[] = [];
+  readonly #clock: Clock;
+  readonly #onError: (error: VifdError) => void;
+  /** The last batch took too long, which was reported. */
+  #slow = false;
+
+  /** @param onError gets ERR_HOOK, once for each hook and kind of fault. */
+  constructor(clock: Clock, onError: (error: VifdError) => void) {
+    this.#clock = clock;
+    this.#onError = onError;
+  }
+
+  get active(): boolean {
+    return this.#chain.length > 0;
+  }
+
+  /** @param name of the program's own function, where `hook` only wraps it. */
+  add(hook: FrameHook, name = hook.name): Disposable {
+    const added = new CheckedHook(hook, name, this.#clock, this.#onError);
+    // A new list: a hook may remove itself while the list is gone through.
+    this.#chain = [...this.#chain, added];
+    return {
+      [Symbol.dispose]: () => {
+        this.#chain = this.#chain.filter((one) => one !== added);
+      },
+    };
+  }
+
+  /** Shows every frame of the batch to every hook; a dropped frame gets length 0. */
+  run(frames: FrameBatch, direction: Direction, counters: FlowCounters, hashes?: Hashes): void {
+    const beganMs = this.#clock.now();
+    this.#runEach(frames, direction, counters, hashes);
+    this.#judgeTime(this.#clock.now() - beganMs, frames.count);
+  }
+
+  /** Hooks run inline: while they do, no guest of this process is served. */
+  #judgeTime(tookMs: number, frames: number): void {
+    const slow = tookMs >= SLOW_MS;
+    if (slow && !this.#slow) {
+      const message =
+        `Hooks took ${Math.round(tookMs)} ms for ${frames} ${frames === 1 ? 'frame' : 'frames'}, while all guests of this ` +
+        'process waited: let hooks return at once, and do what takes long elsewhere, on a copy of the frame.';
+      this.#onError(new VifdError('ERR_HOOK', message));
+    }
+    this.#slow = slow;
+  }
+
+  #runEach(frames: FrameBatch, direction: Direction, counters: FlowCounters, hashes?: Hashes): void {
+    const block = frames.block;
+    const spill = new Spill(frames);
+    for (let i = 0; i < frames.count; i++) {
+      const at = frameAt(i);
+      if (block[at + FRAME_LENGTH] === 0) continue;
+      const fate = this.#show(new BorrowedFrame(frames, i, hashes), frames, at, direction, spill);
+      if (fate === 'pass') continue;
+      block[at + FRAME_LENGTH] = 0;
+      if (fate === 'drop') counters.filtered++;
+      else counters.hookErrors++;
+    }
+  }
+
+  #show(frame: Frame, frames: FrameBatch, at: number, direction: Direction, spill: Spill): Fate {
+    for (const checked of this.#chain) {
+      const { hook } = checked;
+      let verdict: unknown;
+      try {
+        verdict = hook(frame, direction);
+      } catch (error) {
+        checked.threw(error);
+        return 'error';
+      }
+      checked.worked();
+      if (verdict === 'pass') continue;
+      if (verdict === 'drop') return 'drop';
+      const length = frameLength(verdict);
+      if (typeof length !== 'number') {
+        checked.refuse(verdict, length);
+        return 'error';
+      }
+      if (!replace(frames, at, verdict as Uint8Array, length, spill)) {
+        checked.refuse(verdict, longFault(length));
+        return 'error';
+      }
+    }
+    return 'pass';
+  }
+}
+
+/** What the hooks made of a frame; `error`: one of them gave no verdict. */
+type Fate = 'pass' | 'drop' | 'error';
+
+/** Puts other bytes in a frame's place, or in the spill area when they are longer. @returns false when that is full. */
+function replace(frames: FrameBatch, at: number, bytes: Uint8Array, length: number, spill: Spill): boolean {
+  const { block, arena } = frames;
+  if (length > FRAME_BYTES_MAX) return false;
+  const to = length > block[at + FRAME_LENGTH] ? spill.take(length) : block[at + FRAME_OFFSET];
+  if (to < 0) return false;
+  moveOffload(arena, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH], bytes, length);
+  if (length > block[at + FRAME_LENGTH]) {
+    const from = block[at + FRAME_OFFSET];
+    arena.bytes.copyWithin(to - VNET_HEADER_BYTES, from - VNET_HEADER_BYTES, from);
+    block[at + FRAME_OFFSET] = to;
+  }
+  arena.bytes.set(bytes, block[at + FRAME_OFFSET]);
+  block[at + FRAME_LENGTH] = length;
+  return true;
+}
+
+/** The arena's tail, where frames go that a hook made longer. Empty again with every batch. */
+class Spill {
+  readonly #end: number;
+  #next: number;
+
+  constructor(frames: FrameBatch) {
+    this.#end = frames.arena.bytes.length;
+    this.#next = this.#end - SPILL_BYTES;
+  }
+
+  take(bytes: number): number {
+    const at = this.#next + SPILL_PHASE;
+    if (at + bytes > this.#end) return -1;
+    this.#next = (at + bytes + 63) & ~63;
+    return at;
+  }
+}
+
+/** By frame: the hash that its sender gave with it. */
+interface Hashes {
+  /** HASH_TYPE_*, or 0. */
+  readonly hashTypes: Uint8Array;
+  readonly hashValues: Uint32Array;
+}
+
+class BorrowedFrame implements Frame {
+  readonly #frames: FrameBatch;
+  readonly #index: number;
+  readonly #hashes: Hashes | undefined;
+
+  constructor(frames: FrameBatch, index: number, hashes: Hashes | undefined) {
+    this.#frames = frames;
+    this.#index = index;
+    this.#hashes = hashes;
+  }
+
+  get bytes(): Uint8Array {
+    const { arena } = this.#frames;
+    const offset = this.#word(FRAME_OFFSET);
+    return arena.bytes.subarray(offset, offset + this.#word(FRAME_LENGTH));
+  }
+
+  get offload(): Offload {
+    return readOffload(this.#frames.arena.u32, this.#word(FRAME_OFFSET));
+  }
+
+  get hash(): FlowHash | undefined {
+    const type = this.#hashes?.hashTypes[this.#index] ?? 0;
+    const value = this.#hashes?.hashValues[this.#index] ?? 0;
+    return type === 0 ? undefined : { over: HASHED_OVER[31 - Math.clz32(type)] as HashedOver, value };
+  }
+
+  copy(): Frame {
+    return keptFrame(this.bytes.slice(), this.offload, this.hash);
+  }
+
+  #word(field: number): number {
+    return this.#frames.block[frameAt(this.#index) + field];
+  }
+}
+
+/** By the number of the HASH_TYPE_*'s bit. */
+const HASHED_OVER: readonly HashedOver[] = ['ipv4', 'ipv4-tcp', 'ipv6', 'ipv6-tcp'];
+
+function keptFrame(bytes: Uint8Array, offload: Offload, hash: FlowHash | undefined): Frame {
+  return { bytes, offload, hash, copy: () => keptFrame(bytes.slice(), offload, hash) };
+}
+
+const GSO_TYPES: ReadonlyMap<number, Offload['gsoType']> = new Map([
+  [VNET_GSO_TCPV4, 'tcp4'],
+  [VNET_GSO_TCPV6, 'tcp6'],
+  [VNET_GSO_UDP_L4, 'udp'],
+]);
+
+/** Decodes the vnet header in front of `offset`. */
+function readOffload(words: Uint32Array, offset: number): Offload {
+  const [first, second, third] = [0, 1, 2].map((index) => vnetWord(words, offset, index));
+  const partial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
+  const kind = (first >>> 8) & 0x7f;
+  return {
+    csumStart: partial ? second >>> 16 : 0,
+    csumOffset: partial ? third & 0xffff : 0,
+    gsoType: GSO_TYPES.get(kind) ?? 'none',
+    gsoSize: kind === VNET_GSO_NONE ? 0 : second & 0xffff,
+  };
+}

@@ -1,0 +1,63 @@
+import * as checksum from '../../protocol/checksum.js';
+import * as vnet from '../../protocol/vnet.js';
+import type { Arena } from '../../xen/seam.js';
+import { vnetWord, writeVnet } from './offload.js';
+
+const { VNET_FLAG_NEEDS_CSUM } = vnet;
+const { locateChecksum, TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES } = checksum;
+
+/** The new frame does not have the header of the old one: the hook made another frame, with a checksum of its own. */
+const NOWHERE = -1;
+
+/**
+ * Keeps the offload with a frame whose bytes a hook replaces: moves csum_start with the TCP or UDP header, as when the hook adds or
+ * removes a tag or a tunnel. Clears the offload of a frame in which that header is not found.
+ * @param offset of the frame, which still has its `before` old bytes.
+ * @param bytes the new bytes, `after` of them.
+ */
+export function moveOffload(
+  arena: Arena,
+  offset: number,
+  before: number,
+  bytes: Uint8Array,
+  after: number,
+): void {
+  const words = arena.u32;
+  const first = vnetWord(words, offset, 0);
+  if ((first & VNET_FLAG_NEEDS_CSUM) === 0) return;
+  const second = vnetWord(words, offset, 1);
+  const third = vnetWord(words, offset, 2);
+  const csumStart = second >>> 16;
+  const moved = placeOf(arena.bytes, offset, csumStart, third & 0xffff, before, bytes, after);
+  if (moved === csumStart) return;
+  if (moved === NOWHERE) {
+    writeVnet(words, offset, 0, 0, 0);
+    return;
+  }
+  // hdr_len, the offset of the payload, moves as far.
+  const headers = first >>> 16 === 0 ? 0 : Math.max(0, (first >>> 16) + moved - csumStart);
+  writeVnet(words, offset, (first & 0xffff) | (headers << 16), (second & 0xffff) | (moved << 16), third);
+}
+
+/** @returns where the header with the checksum is in the new frame, or NOWHERE. */
+function placeOf(
+  old: Uint8Array,
+  offset: number,
+  csumStart: number,
+  csumOffset: number,
+  before: number,
+  bytes: Uint8Array,
+  after: number,
+): number {
+  const count = csumOffset === TCP_CHECKSUM_OFFSET ? TCP_HEADER_BYTES : csumOffset + 2;
+  if (csumStart + count > before) return NOWHERE;
+  const shifted = csumStart + after - before;
+  for (const place of [shifted, csumStart]) {
+    if (place < 0 || place + count > after) continue;
+    let same = 0;
+    while (same < count && bytes[place + same] === old[offset + csumStart + same]) same++;
+    if (same === count) return place;
+  }
+  const where = locateChecksum(bytes, 0, after);
+  return where >>> 16 === csumOffset && where !== 0 ? where & 0xffff : NOWHERE;
+}

@@ -1,0 +1,154 @@
+import { VifdError } from '../../errors.js';
+import { printable, quoted, shown } from '../../text.js';
+import type { Clock } from '../../xen/seam.js';
+import type { FrameHook } from './frame.js';
+
+/** Ethernet: two addresses and a type. Nothing shorter is a frame. */
+const FRAME_BYTES_MIN = 14;
+const MESSAGE_MAX = 200;
+/** A hook that fails for some frames only is reported this often at most: what it fails on may come from a guest. */
+const THROWN_AGAIN_MS = 1000;
+
+const MAY_RETURN = `'pass', 'drop' or a Uint8Array of ${FRAME_BYTES_MIN} to 65536 bytes`;
+
+// The getters see the array itself: not what a Proxy, a subclass or another realm's constructor makes of it.
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
+const kindOf: (this: unknown) => string | undefined = getter(typedArray, Symbol.toStringTag);
+const lengthOf: (this: unknown) => number = getter(typedArray, 'length');
+const bufferOf: (this: unknown) => ArrayBufferLike = getter(typedArray, 'buffer');
+
+function getter<T>(of: object, key: string | symbol): (this: unknown) => T {
+  return Object.getOwnPropertyDescriptor(of, key)?.get as (this: unknown) => T;
+}
+
+/** What a hook returned instead of a verdict: a short name for its kind, and words for a message. */
+interface Fault {
+  readonly kind: string;
+  readonly returned: string;
+}
+
+/** Returns the array's true length when a hook may return it as a frame, and why not otherwise. */
+export function frameLength(verdict: unknown): number | Fault {
+  const kind = kindOf.call(verdict);
+  if (kind !== 'Uint8Array') return faultOf(verdict, kind);
+  const length = lengthOf.call(verdict);
+  const buffer = bufferOf.call(verdict) as ArrayBuffer & { resizable?: boolean; detached?: boolean };
+  if (!(buffer instanceof ArrayBuffer))
+    return { kind: 'shared', returned: 'an array over memory that other threads can change' };
+  if (buffer.resizable === true)
+    return { kind: 'resizable', returned: 'an array over a buffer that can shrink' };
+  if (length < FRAME_BYTES_MIN) return { kind: 'short', returned: bytesText(length) };
+  return length;
+}
+
+/** What is wrong with a frame that is too long, or for which the batch has no room. */
+export function longFault(length: number): Fault {
+  return { kind: 'long', returned: `${bytesText(length)}, which is more than a batch has room for` };
+}
+
+function bytesText(length: number): string {
+  return length === 0
+    ? 'an array that is empty or detached'
+    : `an array of ${length} ${length === 1 ? 'byte' : 'bytes'}`;
+}
+
+function faultOf(verdict: unknown, array: string | undefined): Fault {
+  if (array !== undefined) return { kind: array, returned: `a ${array}` };
+  if (typeof verdict === 'string') return { kind: 'text', returned: quoted(verdict, 32) };
+  if (typeof verdict !== 'object' && typeof verdict !== 'function')
+    return { kind: typeof verdict, returned: printable(String(verdict)).slice(0, 32) };
+  if (verdict === null) return { kind: 'null', returned: 'null' };
+  if (isArray(verdict)) return { kind: 'array', returned: 'an array that is no Uint8Array' };
+  return { kind: 'object', returned: typeof verdict === 'function' ? 'a function' : 'an object' };
+}
+
+function isArray(value: unknown): boolean {
+  try {
+    return Array.isArray(value);
+  } catch {
+    // A Proxy that was revoked.
+    return false;
+  }
+}
+
+/** One hook of a vif: runs it, and reports once for each kind of fault. */
+export class CheckedHook {
+  readonly #name: string;
+  readonly #clock: Clock;
+  readonly #onError: (error: VifdError) => void;
+  readonly #reported = new Set<string>();
+  /** It has thrown, was reported, and has not worked since. */
+  #throwing = false;
+  #thrownMs = Number.NEGATIVE_INFINITY;
+
+  /** @param name of the function, as the program has it. */
+  constructor(
+    readonly hook: FrameHook,
+    name: string,
+    clock: Clock,
+    onError: (error: VifdError) => void,
+  ) {
+    this.#name = name === '' ? 'A hook without a name' : `Hook ${shown(name)}`;
+    this.#clock = clock;
+    this.#onError = onError;
+  }
+
+  worked(): void {
+    this.#throwing = false;
+  }
+
+  /** The hook returned no verdict, and the frame is dropped. */
+  refuse(verdict: unknown, fault: Fault): void {
+    const promised = isThenable(verdict);
+    if (promised) this.#settle(verdict);
+    const { kind, returned } = promised ? { kind: 'promise', returned: 'a promise' } : fault;
+    const remedy = promised ? ' A hook cannot be async: it returns its verdict at once.' : '';
+    this.#once(kind, `returned ${returned} instead of ${MAY_RETURN}: such frames are dropped.${remedy}`);
+  }
+
+  /** The hook threw, and the frame is dropped. Reported again once it has worked, a second later at the soonest. */
+  threw(cause: unknown): void {
+    if (this.#throwing) return;
+    const now = this.#clock.now();
+    if (now - this.#thrownMs < THROWN_AGAIN_MS) return;
+    this.#throwing = true;
+    this.#thrownMs = now;
+    this.#report(`threw: ${reasonOf(cause)}. The frame is dropped, as is each for which it throws.`, cause);
+  }
+
+  /** What an async hook rejects with must neither end the process nor go unreported. */
+  #settle(verdict: PromiseLike<unknown>): void {
+    Promise.resolve(verdict).catch((cause: unknown) =>
+      this.#once('rejection', `returned a promise, which was rejected: ${reasonOf(cause)}.`, cause),
+    );
+  }
+
+  #once(kind: string, what: string, cause?: unknown): void {
+    if (this.#reported.has(kind)) return;
+    this.#reported.add(kind);
+    this.#report(what, cause);
+  }
+
+  #report(what: string, cause: unknown): void {
+    this.#onError(new VifdError('ERR_HOOK', `${this.#name} ${what}`, { cause }));
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  try {
+    return typeof (value as { then?: unknown }).then === 'function';
+  } catch {
+    // A getter that throws: no promise that anything could wait for.
+    return false;
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  try {
+    const text = cause instanceof Error ? cause.message : String(cause);
+    return printable(text.slice(0, MESSAGE_MAX));
+  } catch {
+    return 'a value that cannot be shown';
+  }
+}

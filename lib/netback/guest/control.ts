@@ -1,0 +1,208 @@
+import { RedoLog } from '../../durable/redo.js';
+import { VifdError } from '../../errors.js';
+import {
+  answerControl,
+  CTRL_REQUEST_WORDS,
+  CTRL_RESPONSE_WORDS,
+  CTRL_RING,
+  CTRL_RING_SIZE,
+} from '../../protocol/control.js';
+import type { EventChannel, Xen } from '../../xen/seam.js';
+import type { HostFaultListener } from '../faults/host-faults.js';
+import { BackRing, RING_BROKEN } from '../ring/back-ring.js';
+import type { PumpResult } from '../ring/turns.js';
+import { Worker, type WorkerParts } from '../ring/turns.js';
+import type { ControlSettings } from '../settings.js';
+import { type Undo, undoAll } from '../undo.js';
+import { ControlRequests } from './control-requests.js';
+import type { GuestBudget } from './guest-budget.js';
+import { GuestPage } from './guest-page.js';
+import type { HashState } from './hash.js';
+import type { Staging } from './staging.js';
+
+/** The ring's index in front of 0. */
+const LAST_INDEX = 0xffffffff;
+
+/** Requests are answered one by one, so the log never has more than one response. */
+export const CONTROL_LOG_WORDS = RedoLog.words(1, CTRL_RESPONSE_WORDS);
+
+export interface ControlParts {
+  readonly xen: Xen;
+  readonly domid: number;
+  readonly settings: ControlSettings;
+  /** CONTROL_LOG_WORDS of the journal's memory: a kill while a request is answered is mended there. */
+  readonly log: Uint32Array;
+  /** One word of the journal's memory: 1 once so many were answered that `rsp_prod` has come round to 0. */
+  readonly wrapped: Uint32Array;
+  readonly hash: HashState;
+  readonly budget: GuestBudget;
+  /** Undefined for a queue that the guest does not have. */
+  readonly stagingOf: (queue: number) => Staging | undefined;
+  /** The guest broke the protocol. */
+  readonly onStop: (reason: string) => void;
+  readonly onFailure: WorkerParts['onFailure'];
+  /** A listener for one part of the connection. */
+  readonly hostFaultsOf: (part: string) => HostFaultListener;
+}
+
+/**
+ * Serves a guest's control ring. Each request is carried out and answered before the next is looked at: what a life that
+ * is killed had not answered is carried out again by the next one, and what it had is not.
+ */
+export class Control {
+  readonly #ring: BackRing;
+  readonly #budget: GuestBudget;
+  readonly #requests: ControlRequests;
+  readonly #worker: Worker;
+  readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
+  readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
+  readonly #undo: Undo = [];
+  readonly #hostFaultsOf: ControlParts['hostFaultsOf'];
+  readonly #answered: number;
+  readonly #wrapped: Uint32Array;
+  readonly #afterStore: (() => void) | undefined;
+  #channel: EventChannel | undefined;
+  #masked = false;
+
+  /**
+   * Attaches to the ring, wherever it stands.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
+   */
+  constructor(parts: ControlParts) {
+    const { xen, domid, settings, budget } = parts;
+    this.#budget = budget;
+    this.#wrapped = parts.wrapped;
+    this.#hostFaultsOf = parts.hostFaultsOf;
+    this.#afterStore = xen.step?.bind(xen, 'store to the journal');
+    try {
+      const mapping = xen.grants.map(domid, [settings.ringRef], 'write');
+      this.#undo.push(() => mapping.unmap());
+      const step = xen.step?.bind(xen, 'store to shared memory');
+      const log = new RedoLog(parts.log, CTRL_RESPONSE_WORDS);
+      this.#ring = new BackRing(mapping.page(0), CTRL_RING, log, step);
+      if (!this.#ring.attach()) throw beyond(domid);
+      this.#answered = this.#ring.responsesPublished;
+      const page = new GuestPage(xen.grants, domid);
+      this.#undo.push(() => page[Symbol.dispose]());
+      this.#requests = new ControlRequests({ hash: parts.hash, stagingOf: parts.stagingOf, page });
+      this.#worker = new Worker({
+        pump: () => this.#pump(),
+        clock: xen.clock,
+        share: budget.loop,
+        onIdle: () => this.#unmask(),
+        onStop: parts.onStop,
+        onFailure: parts.onFailure,
+        onHostFault: parts.hostFaultsOf('control ring'),
+      });
+      this.#undo.push(() => this.#worker.end());
+      const onEvent = () => {
+        this.#masked = true;
+        this.#worker.wake();
+      };
+      this.#channel = xen.events.bind(domid, settings.port, onEvent, parts.hostFaultsOf('control channel'));
+      const channel = this.#channel;
+      this.#undo.push(() => channel.close());
+    } catch (error) {
+      this.detach();
+      throw error;
+    }
+  }
+
+  /** How far earlier lives have answered; 0 when there were none, and once in 2^32 requests (see `wrapped`). */
+  get answered(): number {
+    return this.#answered;
+  }
+
+  /** An earlier life of this connection has answered 2^32 requests or more. */
+  get wrapped(): boolean {
+    return this.#wrapped[0] === 1;
+  }
+
+  /** No earlier life has served this connection: what stands in the journal is of another one, with the same names. */
+  begin(): void {
+    this.#wrapped[0] = 0;
+  }
+
+  /** Begins to answer. The guest may have waited for an earlier life's event. */
+  start(): void {
+    this.#channel?.notify();
+    this.#worker.start();
+  }
+
+  detach(): void {
+    this.#channel = undefined;
+    undoAll(this.#undo, this.#hostFaultsOf('control ring'));
+  }
+
+  /** Serves at most a ring of requests, and no longer than the guest's slice lasts; rounds that find none count too. */
+  #pump(): PumpResult {
+    let heard = false;
+    let result: PumpResult = 'more';
+    for (let round = 0; round < CTRL_RING_SIZE; round++) {
+      if (round > 0 && this.#budget.loop.over) break;
+      const waiting = this.#ring.waiting();
+      if (waiting === RING_BROKEN) {
+        result = { stop: 'control ring: req_prod is beyond the ring' };
+        break;
+      }
+      if (waiting > 0) {
+        const served = this.#tryServe();
+        if (typeof served === 'object') {
+          result = served;
+          break;
+        }
+        heard = served || heard;
+      } else if (!this.#ring.arm()) {
+        result = 'idle';
+        break;
+      }
+    }
+    if (heard) this.#channel?.notify();
+    return result;
+  }
+
+  /** netif.h has no status for "later": a request that the host has no memory for waits in the ring, and is carried out again. */
+  #tryServe(): boolean | { readonly fault: VifdError } | { readonly waitMs: number } {
+    this.#ring.copy(1, this.#request);
+    const grants = this.#requests.grantsOf(this.#request);
+    const waitMs = grants === 0 ? 0 : this.#budget.staged.takeMs(grants);
+    if (waitMs > 0) return { waitMs };
+    try {
+      return this.#serve();
+    } catch (error) {
+      if (error instanceof VifdError && error.code === 'ERR_HOST') return { fault: error };
+      throw error;
+    }
+  }
+
+  /** @returns whether the guest asked to be notified. @throws VifdError ERR_HOST; the request is still to be carried out. */
+  #serve(): boolean {
+    const status = this.#requests.execute(this.#request, this.#ring.responsesPublished);
+    this.#ring.take(1);
+    answerControl(this.#request, status, this.#requests.data, this.#response);
+    if (this.#ring.responsesPublished === LAST_INDEX) this.#noteWrap();
+    const heard = this.#ring.publish(this.#response, 1);
+    this.#requests.settle();
+    return heard;
+  }
+
+  /** Before the answer: the next life must not take a ring at 0 for one that has just begun. */
+  #noteWrap(): void {
+    this.#wrapped[0] = 1;
+    this.#afterStore?.();
+  }
+
+  /** Late, so that a guest that storms gets one event for a turn's work (XSA-332). */
+  #unmask(): void {
+    if (!this.#masked) return;
+    this.#masked = false;
+    this.#channel?.unmask();
+  }
+}
+
+function beyond(domid: number): VifdError {
+  return new VifdError(
+    'ERR_PROTOCOL',
+    `cannot attach to the control ring of domain ${domid}: req_prod - rsp_prod exceeds the ring`,
+  );
+}

@@ -1,0 +1,110 @@
+import { FRAME_LENGTH, FRAME_OFFSET, type FrameBatch, frameAt } from '../../ports/frame-batch.js';
+import type { FlowCounters } from '../frames/counters.js';
+
+/** As Linux's netback (common.h, XEN_NETBK_MCAST_MAX). */
+export const MULTICAST_MAX = 64;
+
+// Layout in words: which places are taken (two words of bits), whether the list is whole, then two words an address.
+const TAKEN = 0;
+const WHOLE = 2;
+const ADDRESSES = 3;
+export const MULTICAST_WORDS = ADDRESSES + MULTICAST_MAX * 2;
+
+/**
+ * The multicast addresses that a guest wants frames of, as it told us by extra info (netif.h, "multicast control"). They
+ * lie in the journal's memory: the kernel's driver forgets them when it is bound anew, and with control requested an empty
+ * list loses all multicast. Each change is one store of bits, after the address it is about.
+ */
+export class MulticastFilter {
+  /** The guest asks for filtering (`request-multicast-control`). */
+  requested = false;
+  readonly #words: Uint32Array;
+
+  /** @param words MULTICAST_WORDS of them. No content of theirs is wrong. */
+  constructor(words: Uint32Array) {
+    this.#words = words;
+  }
+
+  /** The connection is served from its beginning, so nothing was told to anybody else. */
+  begin(): void {
+    this.#words.fill(0);
+    this.#words[WHOLE] = 1;
+  }
+
+  /** Frames are to be filtered. Not by a list of which another backend has been told a part. */
+  get active(): boolean {
+    return this.requested && this.#words[WHOLE] === 1;
+  }
+
+  get size(): number {
+    let size = 0;
+    for (let place = 0; place < MULTICAST_MAX; place++) if (this.#isTaken(place)) size++;
+    return size;
+  }
+
+  /** As people write them. */
+  addresses(): string[] {
+    const addresses: string[] = [];
+    for (let place = 0; place < MULTICAST_MAX; place++) {
+      if (!this.#isTaken(place)) continue;
+      const at = ADDRESSES + place * 2;
+      const bytes = new Uint8Array(Uint32Array.of(this.#words[at], this.#words[at + 1]).buffer);
+      const six = [bytes[0], bytes[1], ...bytes.subarray(4)];
+      addresses.push(six.map((byte) => byte.toString(16).padStart(2, '0')).join(':'));
+    }
+    return addresses;
+  }
+
+  /**
+   * @param high the address's first two bytes, `low` the other four, both little-endian.
+   * @returns false when the list is full.
+   */
+  add(high: number, low: number): boolean {
+    if (this.#find(high, low) >= 0) return true;
+    for (let place = 0; place < MULTICAST_MAX; place++) {
+      if (this.#isTaken(place)) continue;
+      this.#words[ADDRESSES + place * 2] = high;
+      this.#words[ADDRESSES + place * 2 + 1] = low;
+      Atomics.or(this.#words, TAKEN + (place >>> 5), 1 << (place & 31));
+      return true;
+    }
+    return false;
+  }
+
+  /** Removing what is not there is no error, as in Linux. */
+  remove(high: number, low: number): void {
+    const place = this.#find(high, low);
+    if (place >= 0) Atomics.and(this.#words, TAKEN + (place >>> 5), ~(1 << (place & 31)));
+  }
+
+  /** Takes frames that the guest does not want out of a batch: their length becomes 0. */
+  run(frames: FrameBatch, counters: FlowCounters): void {
+    const { block, count, arena } = frames;
+    for (let i = 0; i < count; i++) {
+      const at = frameAt(i);
+      if (block[at + FRAME_LENGTH] === 0 || this.#wants(arena.bytes, block[at + FRAME_OFFSET])) continue;
+      block[at + FRAME_LENGTH] = 0;
+      counters.filtered++;
+    }
+  }
+
+  /** Unicast and broadcast always; the frame begins at `at` with the destination. */
+  #wants(bytes: Uint8Array, at: number): boolean {
+    if ((bytes[at] & 1) === 0) return true;
+    const high = bytes[at] | (bytes[at + 1] << 8);
+    const low = (bytes[at + 2] | (bytes[at + 3] << 8) | (bytes[at + 4] << 16) | (bytes[at + 5] << 24)) >>> 0;
+    return (high === 0xffff && low === 0xffffffff) || this.#find(high, low) >= 0;
+  }
+
+  #find(high: number, low: number): number {
+    for (let place = 0; place < MULTICAST_MAX; place++) {
+      const at = ADDRESSES + place * 2;
+      if (this.#words[at + 1] === low && this.#words[at] === high && this.#isTaken(place)) return place;
+    }
+    return -1;
+  }
+
+  #isTaken(place: number): boolean {
+    return (this.#words[TAKEN + (place >>> 5)] & (1 << (place & 31))) !== 0;
+  }
+}

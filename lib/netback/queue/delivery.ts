@@ -1,0 +1,212 @@
+import type { VifdError } from '../../errors.js';
+import * as batch from '../../ports/frame-batch.js';
+import * as netif from '../../protocol/netif.js';
+import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../protocol/rx.js';
+import type { GrantBatch } from '../../xen/seam.js';
+import * as xen from '../../xen/seam.js';
+import { batchFault, isForeignFault } from '../faults/data-path-faults.js';
+import { BATCH_SLOTS } from '../frames/batch-memory.js';
+import type { GuestCapabilities } from '../frames/conform.js';
+import type { FlowCounters } from '../frames/counters.js';
+import type { Deliverable } from '../frames/deliverable.js';
+import { CUT } from '../frames/deliverable.js';
+import * as offload from '../frames/offload.js';
+import type { BackRing } from '../ring/back-ring.js';
+import type { PayloadMode } from '../settings.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_HEADER_WORDS, FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
+const { GSO_UNNAMED } = offload;
+const { RSP_ERROR, RX_SLOT_WORDS } = netif;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
+const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
+
+/** undefined: the guest has the frames. stop: the guest has them, and broke the protocol. fault: the host's call failed, and the guest has none. */
+export type Delivered = { readonly stop: string } | { readonly fault: VifdError } | undefined;
+
+/** Tells whether the frames left the queue: the ring has their responses. */
+export function isTaken(ended: Delivered | unknown): boolean {
+  return ended === undefined || (typeof ended === 'object' && ended !== null && 'stop' in ended);
+}
+
+/** Puts frames into the buffers of the guest's RX ring: one call for the payload, then the responses. */
+export class Delivery {
+  readonly #ring: BackRing;
+  readonly #grants: GrantBatch;
+  readonly #payload: PayloadMode;
+  readonly #capabilities: GuestCapabilities;
+  readonly #counters: FlowCounters;
+  readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
+  readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
+  /** Slots that the frames of the last `fit` take. */
+  used = 0;
+  /** Of the frames at hand. */
+  #described = 0;
+  #describedBytes = 0;
+
+  constructor(parts: {
+    ring: BackRing;
+    grants: GrantBatch;
+    payload: PayloadMode;
+    capabilities: GuestCapabilities;
+    counters: FlowCounters;
+  }) {
+    this.#ring = parts.ring;
+    this.#grants = parts.grants;
+    this.#payload = parts.payload;
+    this.#capabilities = parts.capabilities;
+    this.#counters = parts.counters;
+  }
+
+  /**
+   * Finds how many frames from `first` on `slots` slots have room for, up to one that is delivered as segments. One loop: it is hot.
+   * @returns the first frame that is left; `used` has the slots of those before it.
+   */
+  fit(batch: Deliverable, first: number, slots: number): number {
+    const { gsos, hashTypes } = batch;
+    const { block, count } = batch.frames;
+    // Of a page; with a headroom each frame has an extra.
+    const plainBytes = this.#capabilities.xdpHeadroom === 0 ? PAGE_SIZE : 0;
+    let used = 0;
+    let end = first;
+    for (; end < count; end++) {
+      const at = FRAMES_HEADER_WORDS + end * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
+      if (bytes === 0) continue;
+      if (block[at + FRAME_FIRST_OP] === CUT) break;
+      const isPlain = bytes <= plainBytes && (gsos[end] | hashTypes[end]) === 0;
+      const needed = isPlain ? 1 : this.slotsOf(batch, end);
+      if (used + needed > slots) break;
+      used += needed;
+    }
+    this.used = used;
+    return end;
+  }
+
+  /** Slots that a frame takes. One that the guest cannot take is dropped: 0, as for one that is gone. */
+  slotsOf({ frames, gsos, hashTypes }: Deliverable, index: number): number {
+    const { block } = frames;
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    const bytes = block[at + FRAME_LENGTH];
+    if (bytes === 0) return 0;
+    const { scatterGather, xdpHeadroom } = this.#capabilities;
+    const gso = gsos[index];
+    // A guest without scatter-gather takes one page a frame, extras aside; netif has no name for some GSO kinds.
+    if (gso === GSO_UNNAMED || (!scatterGather && rxPagesNeeded(bytes, xdpHeadroom) > 1)) {
+      block[at + FRAME_LENGTH] = 0;
+      this.#counters.dropped++;
+      return 0;
+    }
+    return rxSlotsNeeded(bytes, gso, xdpHeadroom, hashTypes[index]);
+  }
+
+  /**
+   * Delivers frames [first, end) of `batch`, which take `used` slots that the ring has.
+   * @param firstKept index of the first pending frame after that, for the ring's log.
+   */
+  run(
+    batch: Deliverable,
+    first: number,
+    end: number,
+    used: number,
+    firstKept: number,
+    notify: () => void,
+  ): Delivered {
+    this.#ring.copy(used, this.#requests);
+    this.#describe(batch, first, end);
+    if (this.#payload === 'copy') this.#grants.copyToGuest();
+    else this.#grants.mapToGuest();
+    const { ops } = this.#grants;
+    // The frames stay pending.
+    if (ops[OPS_ERRNO] !== 0) return { fault: batchFault('Putting frames into the guest', ops[OPS_ERRNO]) };
+    this.#ring.take(used);
+    const counters = this.#counters;
+    counters.batches++;
+    counters.frames += this.#described;
+    counters.bytes += this.#describedBytes;
+    const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(batch, first, end);
+    if (this.#ring.publish(this.#responses, used, firstKept)) notify();
+    return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
+  }
+
+  /** Writes an operation for each page of frames [first, end), and responses that are right if no operation fails. */
+  #describe(batch: Deliverable, first: number, end: number): void {
+    const { gsos, flags, hashTypes, hashValues } = batch;
+    const { block } = batch.frames;
+    const ops = this.#grants.ops;
+    const requests = this.#requests;
+    const headroom = this.#capabilities.xdpHeadroom;
+    const room = PAGE_SIZE - headroom;
+    let op = OPS_HEADER_WORDS;
+    let next = 0;
+    let frames = 0;
+    let sum = 0;
+    for (let i = first; i < end; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
+      if (bytes === 0) continue;
+      const offset = block[at + FRAME_OFFSET];
+      const gso = gsos[i];
+      const hashType = hashTypes[i];
+      const value = hashValues[i];
+      answerRx(requests, next, bytes, flags[i], gso, this.#responses, headroom, hashType, value);
+      const firstSlot = next;
+      for (let done = 0; done < bytes; done += room) {
+        const length = Math.min(room, bytes - done);
+        ops[op + OP_REF] = requests[next * RX_SLOT_WORDS + 1];
+        ops[op + OP_SPAN] = headroom | (length << 16);
+        ops[op + OP_ARENA] = offset + done;
+        ops[op + OP_HEAD] = length;
+        op += OP_WORDS;
+        next = rxSlotAfter(next, firstSlot, gso, headroom, hashType);
+      }
+      frames++;
+      sum += bytes;
+    }
+    ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
+    this.#described = frames;
+    this.#describedBytes = sum;
+  }
+
+  /** Responds with an error for each of frames [first, end) that had a failed operation. @returns a reason to stop, or undefined. */
+  #refuseFailed({ frames, gsos, hashTypes }: Deliverable, first: number, end: number): string | undefined {
+    const { block } = frames;
+    const headroom = this.#capabilities.xdpHeadroom;
+    let reason: string | undefined;
+    let slot = 0;
+    let op = 0;
+    for (let i = first; i < end; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const bytes = block[at + FRAME_LENGTH];
+      if (bytes === 0) continue;
+      const slots = rxSlotsNeeded(bytes, gsos[i], headroom, hashTypes[i]);
+      const pages = rxPagesNeeded(bytes, headroom);
+      const status = this.#worstStatus(op, pages);
+      if (status !== 0) this.#refuse(slot, slots, bytes);
+      if (isForeignFault(status)) reason = `bad grant reference in a receive buffer (status ${status})`;
+      op += pages;
+      slot += slots;
+    }
+    return reason;
+  }
+
+  /** Replaces the responses that `#describe` wrote for a frame, and uncounts it. */
+  #refuse(first: number, slots: number, bytes: number): void {
+    for (let slot = first; slot < first + slots; slot++) {
+      refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
+    }
+    this.#counters.errors++;
+    this.#counters.frames--;
+    this.#counters.bytes -= bytes;
+  }
+
+  /** @returns the first status among `count` operations that is not 0; 0 if none is. */
+  #worstStatus(first: number, count: number): number {
+    const ops = this.#grants.ops;
+    for (let op = first; op < first + count; op++) {
+      const status = ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_STATUS] | 0;
+      if (status !== 0) return status;
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,111 @@
+import * as batch from '../../ports/frame-batch.js';
+import * as netif from '../../protocol/netif.js';
+import { ROLE_DATA, ROLE_NONE, ROLE_REFUSED, type TxFrames } from '../../protocol/tx.js';
+import * as xen from '../../xen/seam.js';
+import * as batches from '../frames/batch-memory.js';
+import { HEADERS_BYTES } from '../frames/offload.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_WORDS } = batch;
+const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT } = batch;
+const { TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
+const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
+const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
+
+/**
+ * Lays the frames out in the arena and writes an operation for each slot that holds bytes. One loop with few calls: it is hot.
+ * @param slots a private copy of the requests that `parsed` is of.
+ * @returns how many bytes the frames have.
+ */
+export function layOutFromGuest(
+  parsed: TxFrames,
+  slots: Uint32Array,
+  block: Uint32Array,
+  ops: Uint32Array,
+): number {
+  const { roles, slots: count } = parsed;
+  let frame = FRAMES_HEADER_WORDS - FRAME_WORDS;
+  let op = OPS_HEADER_WORDS;
+  let place = 0;
+  let slack = PHASE_BYTES;
+  let bytes = 0;
+  for (let slot = 0; slot < count; slot++) {
+    const role = roles[slot];
+    if (role === NONE) continue;
+    const from = slot * TX_SLOT_WORDS;
+    const length = role === REFUSED ? 0 : slots[from + 2] >>> 16;
+    if (role === DATA) {
+      block[frame + FRAME_LENGTH] += length;
+    } else {
+      frame += FRAME_WORDS;
+      place = ((place + FRAME_ALIGN - 1) & -FRAME_ALIGN) + FRAME_PHASE;
+      const pad = padding(parsed, slots, slot, place, length);
+      if (pad <= slack) {
+        place += pad;
+        slack -= pad;
+      }
+      block[frame + FRAME_OFFSET] = place;
+      block[frame + FRAME_LENGTH] = length;
+      if (length === 0) continue;
+    }
+    ops[op + OP_REF] = slots[from];
+    ops[op + OP_SPAN] = (slots[from + 1] & 0xffff) | (length << 16);
+    ops[op + OP_ARENA] = place;
+    op += OP_WORDS;
+    place += length;
+    bytes += length;
+  }
+  ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
+  block[FRAMES_COUNT] = parsed.count;
+  return bytes;
+}
+
+/**
+ * Writes how many bytes of each operation are copied into the arena: all, or, where the port writes out of the guest's pages
+ * (`headersOnly`), only those of the first HEADERS_BYTES of each frame. A frame's headers may lie in any number of slots (XSA-423);
+ * in the arena they lie in one piece.
+ */
+export function layOutHeads(
+  parsed: TxFrames,
+  block: Uint32Array,
+  ops: Uint32Array,
+  headersOnly: boolean,
+): void {
+  let op = 0;
+  for (let i = 0; i < parsed.count; i++) {
+    if (parsed.refused(i)) continue;
+    const size = parsed.size(i);
+    const count = parsed.filledCount(i);
+    const isWhole = !headersOnly || size <= HEADERS_BYTES;
+    const frame = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+    block[frame + FRAME_FIRST_OP] = op;
+    block[frame + FRAME_OP_COUNT] = isWhole ? 0 : count;
+    let left = isWhole ? size : HEADERS_BYTES;
+    for (const end = op + count; op < end; op++) {
+      const at = OPS_HEADER_WORDS + op * OP_WORDS;
+      const length = ops[at + OP_SPAN] >>> 16;
+      const head = length < left ? length : left;
+      ops[at + OP_HEAD] = head;
+      left -= head;
+    }
+  }
+}
+
+/**
+ * How much further on a frame should lie, so that no slot's bytes cross a page of the arena: such a slot is two copies
+ * for Xen (1.9 a segment without, 1.0 with). A long frame gets its second slot's offset in the page; the others mostly
+ * begin at a page.
+ */
+function padding(parsed: TxFrames, words: Uint32Array, slot: number, place: number, length: number): number {
+  const flags = words[slot * TX_SLOT_WORDS + 1] >>> 16;
+  if ((flags & TX_FLAG_MORE_DATA) === 0) {
+    const inPage = place & (PAGE_SIZE - 1);
+    return inPage + length > PAGE_SIZE ? PAGE_SIZE - inPage : 0;
+  }
+  const { roles, slots } = parsed;
+  let next = slot + 1;
+  while (next < slots && roles[next] === NONE) next++;
+  const second = next < slots ? words[next * TX_SLOT_WORDS + 1] & 0xfffe : 0;
+  return (second - length - place) & (PAGE_SIZE - 2);
+}

@@ -1,0 +1,229 @@
+import { NONE_KEPT } from '../../durable/redo.js';
+import type { FrameBatch } from '../../ports/frame-batch.js';
+import * as batch from '../../ports/frame-batch.js';
+import * as vnet from '../../protocol/vnet.js';
+import * as xen from '../../xen/seam.js';
+import { READ_BYTES, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
+import { CUT } from '../frames/deliverable.js';
+import { rxFlagsOf, rxGsoOf, vnetWord } from '../frames/offload.js';
+import type { HashState } from '../guest/hash.js';
+import type { BackRing } from '../ring/back-ring.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_ALIGN, FRAMES_COUNT, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_PHASE, FRAMES_START } = batch;
+const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS, FRAME_WORDS } = batch;
+const { VNET_HEADER_BYTES } = vnet;
+const { PAGE_SIZE } = xen;
+
+/** The word of the block's header that ports leave alone: how many of the frames may be another queue's. */
+const UNSORTED = FRAMES_HEADER_WORDS - 1;
+/** `#end` was not looked for in this batch. */
+const UNKNOWN = -1;
+
+/**
+ * The frames that were read for one queue of a guest and have no buffers yet: one batch at most. The ring's log keeps
+ * them: should this life end, the next one delivers them.
+ */
+export class Held {
+  readonly frames: FrameBatch;
+  /** Frames [next, frames.count) are held. Those of length 0 were dropped or are another queue's now. */
+  next = 0;
+  /** As for a Deliverable. */
+  readonly gsos = new Uint32Array(TO_GUEST_FRAMES);
+  readonly flags = new Uint8Array(TO_GUEST_FRAMES);
+  /** By frame: HASH_TYPE_* of which the guest is told, and the hash. As they were when it was read. */
+  readonly hashTypes = new Uint8Array(TO_GUEST_FRAMES);
+  readonly hashValues = new Uint32Array(TO_GUEST_FRAMES);
+  readonly #ring: BackRing;
+  readonly #afterStore: (() => void) | undefined;
+  /** Where the batch's last frame ends in the arena, of those below READ_BYTES. */
+  #end = UNKNOWN;
+
+  /** @param afterStore runs after each store that counts: where a simulation kills. */
+  constructor(frames: FrameBatch, ring: BackRing, afterStore?: () => void) {
+    this.frames = frames;
+    this.#ring = ring;
+    this.#afterStore = afterStore;
+    const { block } = frames;
+    block[FRAMES_START] = 0;
+    block[FRAMES_END] = READ_BYTES;
+    // What goes into one of the guest's pages then comes out of one of ours: for Xen one copy, and not two.
+    block[FRAMES_ALIGN] = PAGE_SIZE;
+    block[FRAMES_PHASE] = 0;
+    // What an earlier life had read from the port and not delivered comes first.
+    if (ring.kept === NONE_KEPT) this.#begin();
+    else {
+      this.next = ring.kept;
+      for (let i = this.next; i < frames.count; i++) this.#describe(i);
+    }
+  }
+
+  get empty(): boolean {
+    return this.next === this.frames.count;
+  }
+
+  get size(): number {
+    return this.frames.count - this.next;
+  }
+
+  /** Frames that are held and to be delivered. */
+  get left(): number {
+    const { count } = this.frames;
+    let left = 0;
+    for (let i = this.next; i < count; i++) if (!this.isGone(i)) left++;
+    return left;
+  }
+
+  /** The first so many of the batch may be another queue's. They were read by this life, or by one that was killed at sorting. */
+  get unsorted(): number {
+    return Math.min(this.frames.block[UNSORTED], this.frames.count);
+  }
+
+  /** Hashes what is held, if the guest wants that. */
+  hash(hash: HashState): void {
+    const { arena, block, count } = this.frames;
+    if (!hash.active) {
+      this.hashTypes.fill(0);
+      return;
+    }
+    for (let i = this.next; i < count; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      this.hashTypes[i] = hash.look(arena.bytes, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]);
+      this.hashValues[i] = hash.value;
+    }
+  }
+
+  /** A batch was read: the log keeps it. @param unsorted some of it may be another queue's. */
+  keep(unsorted: boolean): void {
+    const { block, count } = this.frames;
+    this.next = 0;
+    this.#end = UNKNOWN;
+    block[UNSORTED] = unsorted ? count : 0;
+    this.#ring.keep(0);
+  }
+
+  /** None of the batch is another queue's any more. */
+  sorted(): void {
+    this.frames.block[UNSORTED] = 0;
+    this.#afterStore?.();
+    if (this.left === 0) this.clear();
+  }
+
+  /** Nothing is held. */
+  clear(): void {
+    // First: what is read next takes the place of what was kept.
+    this.#ring.keepNone();
+    this.#begin();
+  }
+
+  isGone(index: number): boolean {
+    return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] === 0;
+  }
+
+  /** Tells whether the guest gets the frame as segments. */
+  isCut(index: number): boolean {
+    return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_FIRST_OP] === CUT;
+  }
+
+  /** @returns how many segments of the frame the guest has. */
+  segmentsDone(index: number): number {
+    return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS];
+  }
+
+  /** Records how many segments of the frame the guest has. After a kill before this store the next process delivers the last ones again. */
+  deliveredSegments(index: number, count: number): void {
+    Atomics.store(this.frames.block, FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS, count);
+    this.#afterStore?.();
+  }
+
+  /** The frame is not to be delivered here. */
+  remove(index: number): void {
+    this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
+    this.#afterStore?.();
+  }
+
+  /**
+   * Holds a copy of another queue's frame behind all others. It is whole, and the log keeps it, when this returns: who had
+   * it may forget it then, and a life that is killed in between leaves it in both.
+   * @returns false when there is no room.
+   */
+  append(from: Held, index: number): boolean {
+    const { block, arena, capacity } = this.frames;
+    const begins = this.empty;
+    const place = begins ? 0 : this.frames.count;
+    if (place >= capacity) return false;
+    const source = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    const bytes = from.frames.block[source + FRAME_LENGTH];
+    const offset = pageBehind(begins ? 0 : this.#endOf(place));
+    if (offset + bytes > READ_BYTES) return false;
+    const start = from.frames.block[source + FRAME_OFFSET] - VNET_HEADER_BYTES;
+    copyBytes(from.frames.arena, start, arena, offset - VNET_HEADER_BYTES, bytes + VNET_HEADER_BYTES);
+    if (begins) this.#begin();
+    const at = FRAMES_HEADER_WORDS + place * FRAME_WORDS;
+    block[at + FRAME_OFFSET] = offset;
+    block[at + FRAME_LENGTH] = bytes;
+    block[at + FRAME_FIRST_OP] = from.frames.block[source + FRAME_FIRST_OP];
+    block[at + FRAME_OP_COUNT] = 0;
+    block[at + FRAME_STATUS] = 0;
+    this.gsos[place] = from.gsos[index];
+    this.flags[place] = from.flags[index];
+    this.hashTypes[place] = from.hashTypes[index];
+    this.hashValues[place] = from.hashValues[index];
+    this.#end = offset + bytes;
+    this.#afterStore?.();
+    // The frame is there by this one store. With nothing held before, the log says so after it.
+    Atomics.store(block, FRAMES_COUNT, place + 1);
+    this.#afterStore?.();
+    if (begins) this.#ring.keep(0);
+    return true;
+  }
+
+  /** Decodes the offload of a frame that an earlier process read. */
+  #describe(index: number): void {
+    const { arena, block } = this.frames;
+    const offset = block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_OFFSET];
+    const first = vnetWord(arena.u32, offset, 0);
+    this.gsos[index] = rxGsoOf(first, vnetWord(arena.u32, offset, 1));
+    this.flags[index] = rxFlagsOf(first);
+  }
+
+  #begin(): void {
+    const { block } = this.frames;
+    block[FRAMES_COUNT] = 0;
+    block[UNSORTED] = 0;
+    this.next = 0;
+    this.#end = UNKNOWN;
+  }
+
+  /** What a hook made longer lies beyond READ_BYTES, where nothing is appended. */
+  #endOf(count: number): number {
+    if (this.#end !== UNKNOWN) return this.#end;
+    const { block } = this.frames;
+    let end = 0;
+    for (let i = 0; i < count; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      const offset = block[at + FRAME_OFFSET];
+      if (offset < READ_BYTES) end = Math.max(end, offset + block[at + FRAME_LENGTH]);
+    }
+    return end;
+  }
+}
+
+/** As a port lays them out: the first page behind `end` with room for the vnet header in front. */
+function pageBehind(end: number): number {
+  return (end + VNET_HEADER_BYTES + PAGE_SIZE - 1) & -PAGE_SIZE;
+}
+
+/** By words, without a view. Some ports lay frames at odd multiples of 2. `at` is a multiple of 4, with room up to the next. */
+function copyBytes(from: xen.Arena, start: number, to: xen.Arena, at: number, count: number): void {
+  if (start % 4 === 0) {
+    const source = from.u32;
+    const target = to.u32;
+    const first = start >>> 2;
+    const into = at >>> 2;
+    const words = (count + 3) >>> 2;
+    for (let i = 0; i < words; i++) target[into + i] = source[first + i];
+  } else {
+    for (let i = 0; i < count; i++) to.bytes[at + i] = from.bytes[start + i];
+  }
+}

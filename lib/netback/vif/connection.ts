@@ -1,0 +1,283 @@
+import { VifdError } from '../../errors.js';
+import type { Port } from '../../ports/port.js';
+import type { Clock, Xen } from '../../xen/seam.js';
+import { type HostFaultListener, HostFaults } from '../faults/host-faults.js';
+import { Conform, type GuestCapabilities, takesOf } from '../frames/conform.js';
+import type { QueueCounters, VifStats } from '../frames/counters.js';
+import type { Hooks } from '../frames/hooks.js';
+import { Control } from '../guest/control.js';
+import { Credit, type Rate } from '../guest/credit.js';
+import { CreditTurns } from '../guest/credit-turns.js';
+import type { GuestBudget } from '../guest/guest-budget.js';
+import { HashState } from '../guest/hash.js';
+import { MulticastFilter } from '../guest/multicast.js';
+import { Queue } from '../queue/queue.js';
+import { QueueRings } from '../queue/queue-rings.js';
+import { Steering } from '../queue/steering.js';
+import type { FrontendSettings, PayloadMode } from '../settings.js';
+import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from '../show.js';
+import type { ConnectionJournals } from '../state/connection-journals.js';
+import { type Undo, undoAll } from '../undo.js';
+import { Stalls } from './stalls.js';
+
+export interface ConnectionParts {
+  readonly xen: Xen;
+  readonly domid: number;
+  readonly settings: FrontendSettings;
+  readonly rate: Rate | undefined;
+  readonly port: Port;
+  /** Takes the port's link up or down. @returns whether it is so now. */
+  readonly setLink: (up: boolean) => boolean;
+  /** This process knows that the frames in the port were sent to this connection. */
+  readonly isKnown: boolean;
+  /** The vif was Connected when vifd found it: an earlier process served this connection, or the one before it. */
+  readonly foundConnected: boolean;
+  readonly journals: ConnectionJournals;
+  readonly payload: PayloadMode;
+  readonly hooks: Hooks;
+  readonly budget: GuestBudget;
+  readonly counters: (queue: number) => QueueCounters;
+  /** The guest broke the protocol in one queue; nothing was let go of yet. */
+  readonly onStop: (reason: string) => void;
+  /** A call of the host's own fails, for no fault of the guest, and is tried again; undefined: all works again. */
+  readonly onHostFault: HostFaultListener;
+  /** The connection cannot go on, for no fault of the guest: its memory is gone, or the data path has a mistake. */
+  readonly onFailure: (error: VifdError) => void;
+  /** The guest takes no frames by a queue; it goes on by itself when it does. With all queues stalled the link is down. */
+  readonly onStall: (queue: number, linkDown: boolean) => void;
+  /** It takes frames by that queue again. */
+  readonly onRecovery: (queue: number) => void;
+}
+
+/** A connected guest: its queues, and what they have in common. It exists while attached. */
+export class Connection {
+  readonly multicast: MulticastFilter;
+  /** How the guest wants frames hashed. */
+  readonly hash: HashState;
+  readonly queues: readonly Queue[];
+  /** An earlier life of the backend has served this connection. */
+  readonly resumed: boolean;
+  readonly #rings: QueueRings[] = [];
+  /** Undefined for a guest without a control ring. */
+  readonly #control: Control | undefined;
+  readonly #steering: Steering | undefined;
+  readonly #credit: Credit;
+  readonly #turns: CreditTurns;
+  readonly #stalls: Stalls;
+  readonly #clock: Clock;
+  readonly #capabilities: GuestCapabilities;
+  readonly #parts: ConnectionParts;
+  readonly #attachedMs: number;
+  readonly #hostFaults: HostFaults;
+
+  /**
+   * Attaches to all queues, or to none. The journals are the connection's from then on.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
+   */
+  constructor(parts: ConnectionParts) {
+    const { settings, journals } = parts;
+    const { scatterGather, xdpHeadroom } = settings;
+    this.#parts = parts;
+    this.#hostFaults = new HostFaults(parts.onHostFault);
+    this.#clock = parts.xen.clock;
+    this.#attachedMs = this.#clock.now();
+    this.#capabilities = { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) };
+    this.#credit = new Credit(journals.vif.credit);
+    this.#credit.limit(parts.rate, this.#clock.now());
+    this.#turns = new CreditTurns(this.#credit);
+    this.#stalls = new Stalls(parts.setLink, settings.queues.length);
+    this.multicast = new MulticastFilter(journals.vif.multicast);
+    this.multicast.requested = settings.multicastControl;
+    const queues: Queue[] = [];
+    this.queues = queues;
+    const step = parts.xen.step?.bind(parts.xen, 'store to the journal');
+    this.hash = new HashState(journals.vif.hash, settings.queues.length, step);
+    try {
+      this.#control = this.#attachControl(parts);
+      for (let index = 0; index < settings.queues.length; index++)
+        this.#rings.push(this.#named(index, () => this.#attachRings(parts, index)));
+      this.resumed = this.#rings.some(({ served }) => served) || (this.#control?.answered ?? 0) !== 0;
+      if (!this.resumed) this.#control?.begin();
+      // Nobody was told of anything yet.
+      if (this.#answered === undefined) this.hash.begin();
+      // Who has a control ring may choose the queue of each frame.
+      const chooses = settings.control !== undefined && settings.queues.length > 1;
+      this.#steering = chooses ? new Steering(this.hash, this.#clock) : undefined;
+      for (let index = 0; index < settings.queues.length; index++)
+        queues.push(this.#named(index, () => this.#attach(parts, index)));
+    } catch (error) {
+      this.detach();
+      throw error;
+    }
+    if (!this.resumed) this.multicast.begin();
+    const { resumes } = journals.vif;
+    resumes[0] = this.resumed ? resumes[0] + 1 : 0;
+  }
+
+  /** What the guest may send from now on, by all queues together. */
+  set rate(rate: Rate | undefined) {
+    this.#credit.limit(rate, this.#clock.now());
+    for (const queue of this.queues) queue.hurry();
+  }
+
+  /** Bytes that the guest wants free in front of frames, from the next frame on. */
+  set xdpHeadroom(bytes: number) {
+    this.#capabilities.xdpHeadroom = bytes;
+  }
+
+  /** @param stats of each queue. */
+  show(stats: readonly VifStats[]): ConnectionDetails {
+    const { settings, journals, payload } = this.#parts;
+    const { rate } = this.#credit;
+    const leftBytes = this.#credit.available(this.#clock.now());
+    return {
+      attachedMs: this.#clock.now() - this.#attachedMs,
+      resumes: journals.vif.resumes[0],
+      payload,
+      journal: journals.queues.every((journal) => journal !== undefined),
+      negotiated: negotiatedOf(settings),
+      xdpHeadroom: this.#capabilities.xdpHeadroom,
+      rate: rate && { ...rate, leftBytes },
+      multicast: {
+        requested: this.multicast.requested,
+        filtering: this.multicast.active,
+        addresses: this.multicast.addresses(),
+      },
+      hash: this.#control && hashDetailsOf(this.hash),
+      queues: this.queues.flatMap((queue, index) => {
+        const shown = queue.show();
+        return shown === undefined ? [] : [{ ...shown, stats: stats[index] }];
+      }),
+    };
+  }
+
+  /**
+   * Begins to move frames. Before that it drops the frames that were sent to the port before this connection: to no guest, or to the
+   * guest's previous connection.
+   */
+  start(): void {
+    const { journals, isKnown, foundConnected } = this.#parts;
+    const { fresh, ignored } = journals.vif;
+    // A Connected vif was served by an earlier process. Its guest has a new connection since only if the journal is another connection's.
+    const isServed = foundConnected && ignored !== 'foreign';
+    const isNew = !this.resumed && !isKnown && !isServed;
+    if (isNew && fresh[0] === 1) for (const queue of this.queues) queue.dropOld();
+    fresh[0] = 0;
+    this.#stalls.begin();
+    this.#control?.start();
+    for (const queue of this.queues) queue.start();
+  }
+
+  /** Without a journal nothing is lost by attaching anew: no frame waits for the guest, and no grant is staged. */
+  get quiet(): boolean {
+    return this.queues.every((queue) => {
+      const shown = queue.show();
+      return shown === undefined || (shown.heldFrames === 0 && shown.stagedGrants === 0);
+    });
+  }
+
+  /** Lets go of the guest, which stays connected, and of all memory: nothing looks at the pages any more. */
+  detach(): void {
+    const { journals } = this.#parts;
+    this.#hostFaults.clear();
+    // The last first.
+    const undo: Undo = [() => journals.close()];
+    for (const rings of this.#rings) undo.push(() => rings[Symbol.dispose]());
+    for (const queue of this.queues) undo.push(() => queue.detach());
+    undo.push(() => this.#control?.detach());
+    undoAll(undo, this.#hostFaults.of('detaching'));
+  }
+
+  /** How far earlier lives have answered control requests; undefined: none was ever answered. */
+  get #answered(): number | undefined {
+    if (this.#control === undefined) return undefined;
+    const { answered, wrapped } = this.#control;
+    return answered !== 0 || wrapped ? answered : undefined;
+  }
+
+  #attachControl({
+    xen,
+    domid,
+    settings,
+    journals,
+    budget,
+    onStop,
+    onFailure,
+  }: ConnectionParts): Control | undefined {
+    const { control } = settings;
+    if (control === undefined) return undefined;
+    const stagingOf = (queue: number) => this.queues[queue]?.staging;
+    const { control: log, controlWrapped: wrapped } = journals.vif;
+    return new Control({
+      xen,
+      domid,
+      settings: control,
+      log,
+      wrapped,
+      hash: this.hash,
+      budget,
+      stagingOf,
+      onStop,
+      onFailure,
+      hostFaultsOf: (part) => this.#hostFaults.of(part),
+    });
+  }
+
+  #attachRings({ xen, domid, settings, journals }: ConnectionParts, index: number): QueueRings {
+    return new QueueRings({
+      xen,
+      domid,
+      settings: settings.queues[index],
+      journal: journals.queues[index],
+      onFault: this.#hostFaults.of(`rings ${index}`),
+    });
+  }
+
+  #attach(parts: ConnectionParts, index: number): Queue {
+    const { settings, journals } = parts;
+    return new Queue({
+      ...parts,
+      ...parts.counters(index),
+      share: parts.budget.loop,
+      rings: this.#rings[index],
+      place: { index, count: settings.queues.length },
+      resumed: this.resumed,
+      journal: journals.queues[index],
+      multicast: this.multicast,
+      hash: this.hash,
+      steering: this.#steering,
+      answered: this.#answered,
+      credit: this.#turns.of(index),
+      capabilities: this.#capabilities,
+      stalls: {
+        onStall: () => parts.onStall(index, this.#stalls.add(index)),
+        onRecovery: () => {
+          this.#stalls.remove(index);
+          parts.onRecovery(index);
+        },
+      },
+      onStop: (reason) => parts.onStop(`${this.#nameOf(index)}${reason}`),
+      hostFaultsOf: (part) => this.#hostFaults.of(`queue ${index} ${part}`),
+    });
+  }
+
+  /** Runs what concerns a queue: an error says which. */
+  #named<T>(index: number, run: () => T): T {
+    try {
+      return run();
+    } catch (error) {
+      const name = this.#nameOf(index);
+      if (name === '' || !(error instanceof VifdError)) throw error;
+      const { code, errno } = error;
+      throw new VifdError(code, `${name}${error.message}`, {
+        cause: error,
+        ...(errno === undefined ? {} : { errno }),
+      });
+    }
+  }
+
+  /** In front of what is said of a queue; with one queue it goes without saying. */
+  #nameOf(index: number): string {
+    return this.#parts.settings.queues.length > 1 ? `queue ${index}: ` : '';
+  }
+}

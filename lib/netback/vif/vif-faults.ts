@@ -1,0 +1,42 @@
+import { VifdError, type VifdErrorCode } from '../../errors.js';
+import { type FaultListener, Faults } from '../faults/present-faults.js';
+import { parseRate, type Rate } from '../guest/credit.js';
+import type { VifId } from '../vif-info.js';
+import { named } from './vif-errors.js';
+import type { VifSight } from './vif-node.js';
+
+/** The present faults of a vif. Judges what the hotplug script, the guest and the toolstack wrote into its nodes. */
+export class VifFaults extends Faults {
+  readonly #id: VifId;
+
+  constructor(id: VifId, listener: FaultListener) {
+    super(listener);
+    this.#id = id;
+  }
+
+  /** @returns an error whose message names the vif and has that of `thrown`. */
+  named(thrown: unknown): VifdError {
+    return named(this.#id, thrown);
+  }
+
+  /** Begins the fault `kind`; ends it if there is no message. */
+  heed(kind: string, code: VifdErrorCode, message: string | undefined): void {
+    if (message === undefined) this.end(kind);
+    else this.begin(kind, new VifdError(code, `${this.#id}: ${message}`, { vif: this.#id }));
+  }
+
+  /** Begins or ends the faults of the hotplug script and of the guest's state. */
+  heedSight({ hotplugError, strange }: VifSight): void {
+    const failed = hotplugError === undefined ? undefined : `the hotplug script failed: ${hotplugError}`;
+    this.heed('hotplug', 'ERR_STATE', failed);
+    this.heed('state', 'ERR_PROTOCOL', strange);
+  }
+
+  /** Begins or ends the fault of an unreadable `rate`. @returns the toolstack's rate; undefined: no limit, as none or an unreadable one was given. */
+  rateOf(text: string | undefined): Rate | undefined {
+    const rate = parseRate(text);
+    const wrong = rate !== undefined && 'wrong' in rate;
+    this.heed('rate', 'ERR_STATE', wrong ? rate.wrong : undefined);
+    return wrong ? undefined : rate;
+  }
+}

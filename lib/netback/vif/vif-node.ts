@@ -1,0 +1,351 @@
+import { parseXenbusState, XenbusState } from '../../protocol/xenbus.js';
+import { quoted } from '../../text.js';
+import type { Store, StoreView, StoreWatch } from '../../xen/seam.js';
+import type { VifAddress, VifInfo } from '../vif-info.js';
+import { FRONTEND_KEYS, type Handshake, MULTICAST_KEY } from './handshake.js';
+import { KnownKeys } from './known-keys.js';
+import { isOfBackend, OFFER_KEY, type Offer, readServable } from './offer.js';
+import { isDenied, isRemoved } from './removed-node.js';
+import { watchFrom } from './watch-from.js';
+
+/** Our states in which a guest that is connected is served. */
+const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
+  XenbusState.InitWait,
+  XenbusState.Connected,
+  XenbusState.Reconfigured,
+]);
+
+/** What the store says of a vif at one moment. */
+export interface VifSight {
+  readonly own: XenbusState;
+  /** Our state is one in which a guest that is connected is served. */
+  readonly connectable: boolean;
+  readonly frontend: XenbusState;
+  /** A sentence about the guest's state, where it is none of XenbusState. */
+  readonly strange: string | undefined;
+  /** The toolstack wants the device to stay. */
+  readonly online: boolean;
+  /** The toolstack names a hotplug script, which sets the interface up. */
+  readonly hasScript: boolean;
+  /** vifd need not wait for a hotplug script (any more): see `Hotplug`. */
+  readonly plugged: boolean;
+  readonly hotplugError: string | undefined;
+  /** What the toolstack allows the guest to send; see `parseRate`. */
+  readonly rate: string | undefined;
+}
+
+/** As ports/tap.ts takes them: IPv4's least, and a tap's most. */
+const MTU_MIN = 68;
+const MTU_MAX = 65_521;
+
+/** What a change in the store calls for: nothing; a look at the vif; or, 'all', also a call of `accept`, whether to serve it still. */
+export type Concern = 'nothing' | 'look' | 'all';
+
+/** `vifd run` writes it when it has attached (daemon/mark.ts). `vifd adopt` and `release` change other keys along with it. */
+const ATTACHED_KEY = 'vifd/attached';
+
+/** These keys and not the whole frontend: a guest could write there without end (XSA-349). */
+const WATCHED_KEYS = ['state', MULTICAST_KEY];
+
+/** The guest's states in which it waits for Connected. */
+const CONNECTING: ReadonlySet<XenbusState> = new Set([XenbusState.Initialised, XenbusState.Connected]);
+
+/** The keys of a node that are read when it is found. */
+const INFO_KEYS = ['frontend', 'mac', 'bridge', 'mtu', 'state'] as const;
+
+/** A vif's nodes in the store: reading them as one picture, again only where they changed, and writing our state. */
+export class VifNode {
+  readonly path: string;
+  readonly frontendPath: string;
+  /** Our state was Connected when the node was found: an earlier process served the vif, and its guest waits. */
+  readonly wasConnected: boolean;
+  readonly #store: Store;
+  readonly #known: KnownKeys;
+  /** Keys that are read together when one of them changed: a toolstack's transaction changes several. */
+  readonly #states: readonly string[];
+  readonly #hotplug = new Hotplug();
+  #info: VifInfo;
+  /** Our state, as it was read or written last. */
+  #own: string | undefined;
+  /** The store was away, or the node is missing: a node that the next look finds is the same vif. */
+  #expected = false;
+  readonly #watches = new Map<string, StoreWatch>();
+  #closed = false;
+
+  private constructor(
+    store: Store,
+    known: KnownKeys,
+    path: string,
+    frontendPath: string,
+    info: VifInfo,
+    wasConnected: boolean,
+  ) {
+    this.#store = store;
+    this.#known = known;
+    this.path = path;
+    this.frontendPath = frontendPath;
+    this.#info = info;
+    this.wasConnected = wasConnected;
+    this.#states = [`${path}/state`, `${path}/online`, `${frontendPath}/state`];
+  }
+
+  /**
+   * Reads the node. The first look uses what was read, so the caller must call again after a change meanwhile.
+   * @returns undefined when the node is not (yet, or any more) a vif.
+   */
+  static async find(store: Store, path: string, address: VifAddress): Promise<VifNode | undefined> {
+    const known = new KnownKeys(store);
+    const keys = await Promise.all(INFO_KEYS.map((key) => known.read(`${path}/${key}`))).catch(
+      async (error) => {
+        if (await isRemoved(store, path, error)) return [];
+        throw error;
+      },
+    );
+    const [frontend, mac, bridge, mtu, state] = keys;
+    // A node without a state counts as gone (`look`): the vif would end as soon as it is served, and be found again.
+    if (frontend === undefined || frontend === '' || state === undefined) return undefined;
+    const info = infoOf(address, mac, bridge, mtu);
+    return new VifNode(store, known, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
+  }
+
+  /** What the last look read: a toolstack may write the keys one by one. */
+  get info(): VifInfo {
+    return this.#info;
+  }
+
+  /** Call it when the store is back: a node that is there then is the same vif, even if it was made anew. */
+  storeReturned(): void {
+    this.#expected = true;
+  }
+
+  /**
+   * Forgets what a change may have made wrong, so that the next look reads it.
+   * @param changed the path that a watch reported; undefined: anything may have changed.
+   */
+  note(changed: string | undefined): Concern {
+    if (changed === undefined || isIn(this.path, changed)) {
+      this.#known.forgetAll();
+      return 'all';
+    }
+    if (changed === `${this.path}/state`) {
+      this.#known.forget(changed);
+      return 'look';
+    }
+    const frontendChanged = isIn(`${this.frontendPath}/state`, changed);
+    // A guest has other rings only after it has changed its state: its keys are read once for each change of that.
+    if (frontendChanged) this.forgetGuest();
+    // Only `vifd show` and hooks use the MAC: a later change leads to no look.
+    if (changed === `${this.path}/mac` && this.#info.mac !== '') return 'nothing';
+    const known = this.#known.forget(changed) || frontendChanged;
+    if (frontendChanged || changed === `${this.path}/online`) this.#forgetStates();
+    // The two are one report: an old reason with a new status would be wrong.
+    if (changed === `${this.path}/hotplug-status`) this.#known.forget(`${this.path}/hotplug-error`);
+    if (!isIn(changed, this.path)) return known ? 'look' : 'nothing';
+    const key = changed.slice(this.path.length + 1);
+    return key === ATTACHED_KEY || isOfBackend(key) ? 'nothing' : 'all';
+  }
+
+  #forgetStates(): void {
+    for (const path of this.#states) this.#known.forget(path);
+  }
+
+  /** Forgets what the guest wrote: its keys are read again when it connects. */
+  forgetGuest(): void {
+    this.#known.forget(this.frontendPath);
+  }
+
+  /** @returns undefined when the node is gone, or belongs to another vif by now. */
+  async look(): Promise<VifSight | undefined> {
+    try {
+      return await this.#look();
+    } catch (error) {
+      if (!(await isRemoved(this.#store, this.path, error))) throw error;
+      this.#expected = true;
+      return undefined;
+    }
+  }
+
+  async #look(): Promise<VifSight | undefined> {
+    const read = (key: string) => this.#known.read(`${this.path}/${key}`);
+    const [, ...others] = this.#states;
+    // After a write of our own, nothing but our state is read.
+    if (this.#known.hasAny(others) && (await read('state')) !== this.#own) this.#forgetStates();
+    const states = Promise.all([read('state'), read('online'), this.#readFrontendState()]);
+    const rest = Promise.all([read('script'), read('hotplug-status'), read('rate')]);
+    const about = Promise.all([read('mac'), read('bridge'), read('mtu')]);
+    // Asked for after the guest's state, so that they are no older than it, and before its reply: a round trip less when we attach.
+    this.#known.expect(this.frontendPath, FRONTEND_KEYS);
+    const [[ownText, online, frontendText], [script, hotplug, rate], [mac, bridge, mtu]] = await Promise.all([
+      states,
+      rest,
+      about,
+    ]);
+    const expected = this.#expected;
+    this.#expected = ownText === undefined;
+    if (ownText === undefined) return undefined;
+    const [own, frontend] = [parseXenbusState(ownText), parseXenbusState(frontendText)];
+    if (!expected && (await this.#isAnother(own))) return undefined;
+    this.#own = ownText;
+    this.#info = infoOf(this.#info, mac, bridge, mtu);
+    const connecting = own === XenbusState.InitWait && CONNECTING.has(frontend);
+    return {
+      own,
+      connectable: CONNECTABLE.has(own),
+      frontend,
+      strange: strangeState(frontendText),
+      online: online !== '0',
+      hasScript: script !== undefined && script !== '',
+      plugged: this.#hotplug.isDone(hotplug, connecting),
+      hotplugError: hotplug === 'error' ? wordsOf(await read('hotplug-error')) : undefined,
+      rate,
+    };
+  }
+
+  /**
+   * Tells whether another vif took the place of this one between two looks. A toolstack makes each node with Initialising, and without
+   * the offer that the old node had. Where an administrator writes Initialising, the offer stays.
+   */
+  async #isAnother(own: XenbusState): Promise<boolean> {
+    if (own !== XenbusState.Initialising || this.#own === undefined) return false;
+    if (parseXenbusState(this.#own) === XenbusState.Initialising) return false;
+    return (await this.#store.read(`${this.path}/${OFFER_KEY}`)) === undefined;
+  }
+
+  /**
+   * In a driver domain xenstored responds EACCES for a node that is gone, where all its parents that this domain could read are gone too,
+   * and for a node that its guest has made unreadable. Linux too takes both for a guest that is gone (xenbus_read_driver_state).
+   */
+  async #readFrontendState(): Promise<string | undefined> {
+    try {
+      return await this.#known.read(`${this.frontendPath}/state`);
+    } catch (error) {
+      if (isDenied(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Reads the guest's state again. @returns whether it is still the one of a look. */
+  async isStill({ frontend }: VifSight): Promise<boolean> {
+    this.#known.forget(`${this.frontendPath}/state`);
+    return parseXenbusState(await this.#readFrontendState()) === frontend;
+  }
+
+  /** What the guest wrote. @param offer given, a guest to whom another backend offered more is refused. */
+  readGuest(offer: Offer | undefined): Promise<Handshake> {
+    return readServable(this.#known, this.frontendPath, this.path, offer);
+  }
+
+  /**
+   * Watches what a connected guest may change, if that is not watched yet. Once it resolves, a read misses no change.
+   * @throws VifdError ERR_STORE, with E2BIG for the quota of watches; watches that were made stay, and the next call makes the others.
+   */
+  async watch(onChange: (path: string) => void): Promise<void> {
+    const missing = WATCHED_KEYS.filter((key) => !this.#watches.has(key));
+    const made = await Promise.allSettled(
+      missing.map(async (key) => {
+        const watch = await watchFrom(this.#store, `${this.frontendPath}/${key}`, onChange);
+        this.#watches.set(key, watch);
+      }),
+    );
+    if (this.#closed) await this.unwatch();
+    for (const one of made) if (one.status === 'rejected') throw one.reason;
+  }
+
+  /** Ends all watches, for good. */
+  async unwatch(): Promise<void> {
+    this.#closed = true;
+    const watches = [...this.#watches.values()];
+    this.#watches.clear();
+    await Promise.all(watches.map((watch) => watch.close()));
+  }
+
+  /**
+   * Writes our state. @param seen if given, writes only while our state is still that of this look: a toolstack may have asked for the
+   * vif's end meanwhile, or made the node anew; its event leads to another look.
+   */
+  async setState(state: XenbusState, seen?: VifSight): Promise<void> {
+    if (await this.#change((view) => view.write(`${this.path}/state`, `${state}`), seen))
+      this.#onWritten(state);
+  }
+
+  /**
+   * Writes the offer and InitWait in one transaction. Does not write InitWait again where it is: guests watch our state.
+   * @returns false if our state is no longer that of this look; then nothing is written.
+   */
+  async advertise(offer: Offer, queues: number, seen: VifSight): Promise<boolean> {
+    const written = await this.#change(async (view) => {
+      await offer.advertise(view, this.path, queues);
+      if (seen.own !== XenbusState.InitWait)
+        await view.write(`${this.path}/state`, `${XenbusState.InitWait}`);
+    }, seen);
+    if (written) this.#onWritten(XenbusState.InitWait);
+    return written;
+  }
+
+  #onWritten(state: XenbusState): void {
+    this.#own = `${state}`;
+    this.#known.forget(`${this.path}/state`);
+  }
+
+  /** Writes a key of ours, unless the node has gone meanwhile: a write would bring back a part of it. @returns whether it did. */
+  write(key: string, value: string): Promise<boolean> {
+    return this.#change((view) => view.write(`${this.path}/${key}`, value));
+  }
+
+  #change(body: (view: StoreView) => Promise<void>, seen?: VifSight): Promise<boolean> {
+    return this.#store.transaction(async (view) => {
+      const own = await view.read(`${this.path}/state`);
+      if (own === undefined || (seen !== undefined && parseXenbusState(own) !== seen.own)) return false;
+      await body(view);
+      return true;
+    });
+  }
+}
+
+/**
+ * Decides by `hotplug-status` whether vifd waits for a hotplug script before it writes Connected, as Linux's netback does (connect and
+ * hotplug_status_changed in xenbus.c, with commit 2afeec08ab5c of 2021). libxl writes the key empty, and the script writes `connected` or
+ * `error`. vifd does not wait for a key that is absent when the guest connects: the netbacks of Linux 5.13 to 5.16 and of XenServer delete
+ * it at the first connection. A removal of the key while vifd waits does not end the wait.
+ */
+class Hotplug {
+  #awaited = false;
+
+  /** @param connecting the guest has connected, and our state is not Connected yet. @returns whether vifd need not wait. */
+  isDone(status: string | undefined, connecting: boolean): boolean {
+    if (!connecting || status === 'connected') this.#awaited = false;
+    else if (status !== undefined) this.#awaited = true;
+    return status === 'connected' || (status === undefined && !this.#awaited);
+  }
+}
+
+/** Whether a path is a node or one below it. */
+function isIn(path: string, node: string): boolean {
+  return path === node || path.startsWith(`${node}/`);
+}
+
+function infoOf(
+  { id, domid, handle }: VifAddress,
+  mac: string | undefined,
+  bridge: string | undefined,
+  mtu: string | undefined,
+): VifInfo {
+  return { id, domid, handle, mac: mac ?? '', bridge, mtu: mtuOf(mtu) };
+}
+
+function strangeState(text: string | undefined): string | undefined {
+  if (text === undefined || /^[0-8]$/.test(text)) return undefined;
+  return `its guest's state is ${quoted(text)}, no state of xenbus: it counts as gone until its guest connects again`;
+}
+
+/** A script's last words may be a sentence or two. */
+function wordsOf(error: string | undefined): string {
+  return error === undefined ? 'no reason given' : quoted(error, 200);
+}
+
+/** @returns undefined for what can be no MTU: the host's side then has its default. */
+function mtuOf(text: string | undefined): number | undefined {
+  if (text === undefined || !/^[0-9]{2,5}$/.test(text)) return undefined;
+  const mtu = Number(text);
+  return mtu >= MTU_MIN && mtu <= MTU_MAX ? mtu : undefined;
+}

@@ -1,0 +1,400 @@
+import { Backoff } from '../../backoff.js';
+import { retried, type VifdError } from '../../errors.js';
+import type { Port, PortTrouble } from '../../ports/port.js';
+import { XenbusState } from '../../protocol/xenbus.js';
+import type { VifStats } from '../frames/counters.js';
+import { VifCounters } from '../frames/counters.js';
+import type { Direction, FrameHook, FrameStream } from '../frames/frame.js';
+import { frameStream } from '../frames/frame-stream.js';
+import { Hooks } from '../frames/hooks.js';
+import { faultOf, type VifDetails } from '../show.js';
+import type { VifId, VifInfo, VifState } from '../vif-info.js';
+import { Attachment } from './attachment.js';
+import type { Handshake } from './handshake.js';
+import { Looks } from './looks.js';
+import { CARRIER_KEY } from './offer.js';
+import { ended } from './vif-errors.js';
+import { VifFaults } from './vif-faults.js';
+import type { VifSight } from './vif-node.js';
+import type { DetachReason, VifParts } from './vif-parts.js';
+import { VifPort } from './vif-port.js';
+
+/** One guest's network interface: its life in the store, its port and, while the guest is attached, its connection. */
+export class Vif implements VifInfo {
+  readonly id: VifId;
+  readonly domid: number;
+  readonly handle: number;
+  readonly #parts: VifParts;
+  readonly #counters = new VifCounters(() => this.#port.dropped);
+  readonly #hooks: Hooks;
+  /** While the guest is neither served nor stopped. */
+  #state: 'waiting' | 'closed' | 'detached' = 'waiting';
+  readonly #port: VifPort;
+  /** The bridge that the toolstack named when the port was opened. */
+  #bridgeOfPort: string | undefined;
+  readonly #faults: VifFaults;
+  /** Looks again after something failed that is not the guest's fault. */
+  readonly #retry: Backoff;
+  readonly #looks: Looks;
+  readonly #attachment: Attachment;
+  /** What the node offers is ours. */
+  #offered = false;
+  /** The node was seen since the store was connected to: from then on its absence is a removal. */
+  #seen = true;
+  /** The next look calls `accept`: also the first look, for a vif that vifd attaches to once and releases. */
+  #doubted = true;
+  #ended = false;
+  #rateText: string | undefined;
+
+  constructor(parts: VifParts) {
+    const { info } = parts.node;
+    this.#parts = parts;
+    this.id = info.id;
+    this.domid = info.domid;
+    this.handle = info.handle;
+    this.#faults = new VifFaults(info.id, {
+      onBegin: parts.onError,
+      onEnd: parts.onMended,
+    });
+    this.#looks = new Looks(parts.xen.clock, parts.budget.looks, () => this.#follow());
+    this.#retry = new Backoff(parts.xen.clock, () => void this.poke());
+    this.#port = new VifPort({
+      open: () => {
+        this.#bridgeOfPort = this.bridge;
+        return parts.openPort(this);
+      },
+      removeLeft: () => parts.removeLeftPort(this.id),
+      onTrouble: (trouble) => this.#onTrouble(trouble),
+    });
+    this.#hooks = new Hooks(parts.xen.clock, (error) => parts.onError(this.#faults.named(error)));
+    this.#attachment = new Attachment({
+      vif: info,
+      xen: parts.xen,
+      journals: parts.journals,
+      payload: parts.payload,
+      port: this.#port,
+      faults: this.#faults,
+      hooks: this.#hooks,
+      budget: parts.budget,
+      wasConnected: parts.node.wasConnected,
+      counters: this.#counters,
+      onAttached: parts.onAttached,
+      onDetached: parts.onDetached,
+      onRecovered: parts.onRecovered,
+      onError: parts.onError,
+      onAdmission: () => void this.poke(),
+    });
+    const { hook } = parts;
+    if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);
+  }
+
+  get mac(): string {
+    return this.#parts.node.info.mac;
+  }
+
+  get bridge(): string | undefined {
+    return this.#parts.node.info.bridge;
+  }
+
+  get mtu(): number | undefined {
+    return this.#parts.node.info.mtu;
+  }
+
+  get state(): VifState {
+    if (this.#attachment.connection !== undefined) return 'connected';
+    return this.#attachment.reason === undefined || this.#state === 'detached' ? this.#state : 'stopped';
+  }
+
+  /** Why the vif is stopped, or else what is wrong with it. */
+  get reason(): string | undefined {
+    return this.#attachment.reason ?? this.#faults.all[0]?.message;
+  }
+
+  /** What is wrong now, for no fault of the guest: reported when it began, and retried. */
+  get faults(): readonly VifdError[] {
+    return this.#faults.all;
+  }
+
+  get stats(): VifStats {
+    return this.#counters.sum;
+  }
+
+  /** Of each queue that the guest has, or had. */
+  get queueStats(): readonly VifStats[] {
+    return this.#counters.queues;
+  }
+
+  get port(): Port | undefined {
+    return this.#port.current;
+  }
+
+  /** All that is known of it, as plain data. */
+  show(): VifDetails {
+    const { id, domid, handle, mac, bridge, mtu, state, reason, stats } = this;
+    const connection = this.#attachment.connection?.show(this.queueStats);
+    const faults = this.faults.map(faultOf);
+    const port = this.#port.show();
+    return { id, domid, handle, mac, bridge, mtu, state, reason, faults, ...port, stats, connection };
+  }
+
+  /** Tells the guest whether its link is up. For its information: frames move all the same. @throws VifdError as `close`. */
+  async setCarrier(up: boolean): Promise<void> {
+    if (this.#ended) throw ended(this.id);
+    await this.#parts.node.write(CARRIER_KEY, up ? '1' : '0');
+  }
+
+  /** Runs `hook` inline on every frame until the result is disposed. See FrameHook. */
+  hook(hook: FrameHook): Disposable {
+    return this.#hooks.add(hook);
+  }
+
+  /** Copies of the frames that pass. At most `limit` wait to be read (default 1024); later ones are not copied, but counted. */
+  frames(options: { direction?: Direction; signal?: AbortSignal; limit?: number } = {}): FrameStream {
+    return frameStream(this.#hooks, options);
+  }
+
+  /** The store was away: what it had of the vif may be gone, which is no removal. */
+  storeReturned(): void {
+    this.#seen = false;
+    this.#parts.node.storeReturned();
+    this.poke();
+  }
+
+  /** Makes the first look, with what was read when the node was found. Resolves when it has acted, or has put that off. */
+  begin(): Promise<void> {
+    return this.#looks.poke();
+  }
+
+  /**
+   * Call it when something changed in the store: looks, and acts. Resolves when that is done, or put off.
+   * @param changed the path that changed, which alone is read again; undefined: everything is.
+   */
+  poke(changed?: string): Promise<void> {
+    const concern = this.#parts.node.note(changed);
+    if (concern === 'nothing') return this.#looks.settled();
+    this.#doubted ||= concern === 'all';
+    return this.#looks.poke();
+  }
+
+  /** Detaches and leaves the guest connected; the port stays for the next process. At once: the store may be away. */
+  async detach(): Promise<void> {
+    this.#stop();
+    this.#attachment.release('shutdown');
+    this.#state = 'detached';
+    await this.#port.close();
+    await this.#looks.settled();
+    // What was opened meanwhile.
+    await this.#port.close();
+    await this.#parts.node.unwatch();
+  }
+
+  /** Ends without the store: the guest's domain is gone, or an operator forgets the vif. */
+  async abandon(): Promise<void> {
+    if (!this.#ended) await this.#leave('guest-gone', 'closed');
+  }
+
+  /** Tells the guest that the device goes away. The only call that does. @throws VifdError ERR_STATE once detached. */
+  async close(): Promise<void> {
+    if (this.#ended) throw ended(this.id);
+    await this.#looks.settled();
+    if (this.#ended) return;
+    this.#endConnection();
+    this.#state = 'closed';
+    await this.#parts.node.setState(XenbusState.Closing);
+  }
+
+  async #follow(): Promise<void> {
+    const onChange = (changed: string) => void this.poke(changed);
+    const watching = await this.#reported('watch', () => this.#parts.node.watch(onChange));
+    const done = await this.#reported('serve', () => this.#act());
+    // After the step: what a killed life left undone is done by attaching, and only then may another go on.
+    const kept = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
+    // Where the node is missing it is looked for again: no watch tells that the domain is gone.
+    if (watching && done && kept && !this.#faults.has('node')) this.#retry.reset();
+  }
+
+  #stop(): void {
+    this.#ended = true;
+    this.#retry.cancel();
+    this.#looks.end();
+  }
+
+  /** Runs `work`; what it throws is the vif's fault of this kind until it succeeds, and is tried again. */
+  async #reported(kind: string, work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+    } catch (error) {
+      // Calls that waited for the store end with it.
+      if (this.#ended) return false;
+      this.#faults.begin(kind, this.#faults.named(retried(error)));
+      this.#retry.again();
+      return false;
+    }
+    this.#faults.end(kind);
+    return true;
+  }
+
+  async #act(): Promise<void> {
+    const sight = await this.#parts.node.look();
+    if (this.#ended) return;
+    const there = sight !== undefined && (this.#seen || sight.frontend !== XenbusState.Unknown);
+    if (there) {
+      this.#seen = true;
+      this.#faults.end('node');
+      await this.#step(sight);
+    } else if (this.#seen || this.#parts.xen.domainExists?.(this.domid) === false) {
+      await this.#leave('guest-gone', 'closed');
+    } else {
+      const remedy = `Write the node again, destroy the domain, or run \`vifd detach ${this.id}\`.`;
+      const what = 'xenstored came back without its node; the guest stays attached';
+      this.#faults.heed('node', 'ERR_NODE_GONE', `${what}. ${remedy}`);
+      this.#retry.again();
+    }
+  }
+
+  /** What happened to the port, at whatever moment. */
+  #onTrouble(trouble: PortTrouble | undefined): void {
+    if (this.#ended) return;
+    if (trouble === undefined) this.#faults.end('port');
+    else this.#faults.begin('port', this.#faults.named(trouble.error));
+    if (trouble?.lost !== true) return;
+    // The journal stays: attaching to the new port goes on where this connection ends.
+    this.#attachment.release('port-lost');
+    const closed = this.#reported('port close', () => this.#port.close());
+    closed.then(() => this.#attachment.attachAgain()).then(() => this.poke());
+  }
+
+  /** The table of docs/design.md, "Life of a vif". */
+  async #step(sight: VifSight): Promise<void> {
+    this.#faults.heedSight(sight);
+    this.#limit(sight.rate);
+    // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
+    const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;
+    if (ending && !sight.online) return this.#closed(sight);
+    switch (sight.frontend) {
+      case XenbusState.Unknown:
+        return this.#closed(sight);
+      case XenbusState.Initialising:
+        return this.#expect(sight);
+      case XenbusState.Initialised:
+      case XenbusState.Connected:
+        return this.#connect(sight);
+      case XenbusState.Closing:
+        this.#endConnection();
+        this.#state = 'closed';
+        if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
+        return this.#parts.node.setState(XenbusState.Closing, sight);
+      case XenbusState.Closed:
+        return this.#closed(sight);
+      case XenbusState.Reconfiguring:
+        return this.#reconfigure(sight);
+      default:
+        return;
+    }
+  }
+
+  /** The guest's keys were those of the connection that ends. */
+  #endConnection(): void {
+    const { connection, reason } = this.#attachment;
+    if (connection !== undefined || reason !== undefined) this.#parts.node.forgetGuest();
+    this.#attachment.end('guest-closed');
+  }
+
+  /** The toolstack may change the rate at any time. */
+  #limit(text: string | undefined): void {
+    if (text === this.#rateText) return;
+    this.#rateText = text;
+    this.#attachment.rate = this.#faults.rateOf(text);
+  }
+
+  /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
+  async #expect(sight: VifSight): Promise<void> {
+    this.#endConnection();
+    this.#state = 'waiting';
+    // A toolstack that writes key by key may name the bridge last: a tap that no script puts into it is made anew there. One that an
+    // earlier process made stays: it may have been set up since.
+    const opened = this.#port.current !== undefined;
+    if (opened && !sight.hasScript && this.bridge !== this.#bridgeOfPort) await this.#port.remove();
+    const port = await this.#port.open();
+    this.#port.noGuest();
+    const { node, offer } = this.#parts;
+    if (sight.own === XenbusState.InitWait && this.#offered) return;
+    this.#offered = await node.advertise(offer, this.#queuesFor(port), sight);
+  }
+
+  /** What the guest wrote. A guest that this process has made no offer negotiated with another backend, whose offer is compared with ours. */
+  #readGuest(): Promise<Handshake> {
+    const { node, offer } = this.#parts;
+    const foreign = this.#attachment.connection === undefined && !this.#offered;
+    return node.readGuest(foreign ? offer : undefined);
+  }
+
+  async #connect(sight: VifSight): Promise<void> {
+    // Not every guest waits for InitWait: mini-os and MirageOS say Connected at once, MirageOS from Closed too.
+    if (sight.own === XenbusState.Initialising || sight.own === XenbusState.Closed)
+      return this.#expect(sight);
+    if (!sight.connectable) return;
+    const handshake = await this.#readGuest();
+    // Its keys were read after its state. A guest that has left that state meanwhile has broken nothing; its event leads to another look.
+    if (!handshake.ok && !(await this.#parts.node.isStill(sight))) return;
+    await this.#attachment.serve(handshake);
+    const plugged = sight.own === XenbusState.InitWait && sight.plugged;
+    const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
+    if ((plugged || reconfigured) && this.#attachment.connection !== undefined)
+      await this.#parts.node.setState(XenbusState.Connected, sight);
+  }
+
+  /** The guest has other wishes, and waits for our answer; frames move all the while. */
+  async #reconfigure(sight: VifSight): Promise<void> {
+    await this.#connect(sight);
+    const handshake = await this.#readGuest();
+    const { connection } = this.#attachment;
+    if (connection !== undefined && handshake.ok) connection.xdpHeadroom = handshake.settings.xdpHeadroom;
+    // Our own write leads here again.
+    if (sight.own !== XenbusState.Reconfigured) await this.#parts.node.setState(XenbusState.Reconfigured);
+  }
+
+  async #closed(sight: VifSight): Promise<void> {
+    this.#endConnection();
+    this.#state = 'closed';
+    this.#port.noGuest();
+    // The port goes first: libxl takes Closed for "nothing is left".
+    if (!sight.online) await this.#port.remove();
+    if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed, sight);
+    if (!sight.online || sight.frontend !== XenbusState.Closed) return;
+    // If the guest closed while no vifd ran and the service manager kept the tap's descriptor, the tap still has its carrier. The port is
+    // opened last because the guest waits for Closed, and opening can fail.
+    await this.#port.open();
+    this.#port.noGuest();
+  }
+
+  /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
+  async #releaseUnlessAccepted(): Promise<void> {
+    if (!this.#doubted) return;
+    this.#doubted = false;
+    const accepted = await this.#parts.accepts(this).catch((error) => {
+      this.#doubted = true;
+      throw error;
+    });
+    if (!accepted) await this.#leave('released', 'detached');
+  }
+
+  async #leave(why: DetachReason, state: 'closed' | 'detached'): Promise<void> {
+    this.#stop();
+    this.#attachment.end(why);
+    this.#state = state;
+    try {
+      await this.#port.remove();
+      await this.#parts.node.unwatch();
+    } catch (error) {
+      this.#parts.onError(this.#faults.named(error));
+    } finally {
+      this.#parts.onGone();
+    }
+  }
+
+  /** How many queues a new connection may have. */
+  #queuesFor({ queuesMax = 1 }: Port): number {
+    return Math.min(queuesMax, this.#parts.queues);
+  }
+}

@@ -1,0 +1,72 @@
+import type { Arena } from '../xen/seam.js';
+
+/** Longest frame that crosses: a GSO frame is an Ethernet header, at most one VLAN tag, and a 64 KiB datagram. */
+export const FRAME_BYTES_MAX = 65535 + 18;
+
+/**
+ * Layout of FrameBatch.block: header words, then FRAME_WORDS each. native/layout.h has the same figures.
+ */
+export const FRAMES_COUNT = 0;
+/** Reading: where in the arena frames may be put, bytes, [start, end). */
+export const FRAMES_START = 1;
+export const FRAMES_END = 2;
+/** Reading: a frame is put at a multiple of `align`, plus `phase`; its header lies in front. align is a power of two. */
+export const FRAMES_ALIGN = 3;
+export const FRAMES_PHASE = 4;
+/** Out, reading: 1 when frames may still wait (space or capacity ended the batch). */
+export const FRAMES_MORE = 5;
+/** Out: errno that ended the batch, or of a frame that has one as its status; 0 when there is none. Reading, EAGAIN is no error. */
+export const FRAMES_ERRNO = 6;
+export const FRAMES_HEADER_WORDS = 8;
+
+export const FRAME_WORDS = 5;
+/** Offset in the arena of the frame's first byte; its vnet header lies in the VNET_HEADER_BYTES before. At a multiple of 2. */
+export const FRAME_OFFSET = 0;
+export const FRAME_LENGTH = 1;
+/** Writing out of a mapped GrantBatch: first operation that holds the frame's bytes. */
+export const FRAME_FIRST_OP = 2;
+/**
+ * Operations of the frame; 0: all bytes are in the arena. Otherwise OP_HEAD of each operation is how many of its bytes are there. They
+ * lie from FRAME_OFFSET on, one operation's behind the other's, up to the first operation with fewer bytes than its span. All other
+ * bytes of the frame are in the mapped pages alone.
+ */
+export const FRAME_OP_COUNT = 3;
+/** Out: 0, or the errno of this frame. */
+export const FRAME_STATUS = 4;
+
+/** A batch of frames as structure of arrays; shared with native code, so that a batch crosses in one call. */
+export class FrameBatch {
+  readonly capacity: number;
+  readonly arena: Arena;
+  readonly block: Uint32Array;
+
+  /** @param block `FrameBatch.words(capacity)` of them; default: memory of its own. */
+  constructor(
+    arena: Arena,
+    capacity: number,
+    block: Uint32Array = new Uint32Array(FrameBatch.words(capacity)),
+  ) {
+    this.arena = arena;
+    this.capacity = capacity;
+    this.block = block;
+    this.block[FRAMES_ALIGN] = 64;
+    this.block[FRAMES_PHASE] = 16;
+  }
+
+  static words(capacity: number): number {
+    return FRAMES_HEADER_WORDS + capacity * FRAME_WORDS;
+  }
+
+  get count(): number {
+    return this.block[FRAMES_COUNT];
+  }
+
+  set count(frames: number) {
+    this.block[FRAMES_COUNT] = frames;
+  }
+}
+
+/** First word of frame `index` in a FrameBatch's block. */
+export function frameAt(index: number): number {
+  return FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+}

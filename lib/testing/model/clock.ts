@@ -1,0 +1,114 @@
+import { performance } from 'node:perf_hooks';
+import type { Clock } from '../../xen/seam.js';
+import type { Life } from './life.js';
+import type { RunQueue } from './queue.js';
+
+interface Timer {
+  readonly dueMs: number;
+  readonly life: Life;
+  readonly fire: () => void;
+  readonly forget: () => void;
+}
+
+/** What a process that was killed asks for does not happen. */
+const NEVER: Disposable = { [Symbol.dispose]: () => {} };
+
+/** Time that passes only by `advance`. */
+export class VirtualTime {
+  readonly #queue: RunQueue;
+  /** In the order of their making. */
+  readonly #timers = new Set<Timer>();
+  #nowMs = 0;
+
+  constructor(queue: RunQueue) {
+    this.#queue = queue;
+  }
+
+  /** The clock as one life sees it. */
+  clockOf(life: Life): Clock {
+    return {
+      now: () => this.#nowMs,
+      after: (delayMs, fire) => this.#after(life, delayMs, fire),
+    };
+  }
+
+  /** Lets time pass. Everything settles at each moment at which a timer fires. */
+  async advance(ms: number): Promise<void> {
+    const endMs = this.#nowMs + ms;
+    await this.#queue.settle();
+    for (let due = this.#nextDueMs(); due <= endMs; due = this.#nextDueMs()) {
+      this.#nowMs = due;
+      for (const timer of this.#timers) if (timer.dueMs <= due) this.#queueFiring(timer);
+      await this.#queue.settle();
+    }
+    this.#nowMs = endMs;
+  }
+
+  #after(life: Life, delayMs: number, fire: () => void): Disposable {
+    if (!life.alive) return NEVER;
+    const release = life.hold({ letGo: () => this.#timers.delete(timer) });
+    const timer: Timer = {
+      dueMs: this.#nowMs + Math.max(0, delayMs),
+      life,
+      fire,
+      forget: () => {
+        this.#timers.delete(timer);
+        release();
+      },
+    };
+    this.#timers.add(timer);
+    if (delayMs <= 0) this.#queueFiring(timer);
+    return { [Symbol.dispose]: timer.forget };
+  }
+
+  /** The timer stays known until it fires, so that disposal cancels it even then. */
+  #queueFiring(timer: Timer): void {
+    this.#queue.push({
+      life: timer.life,
+      lane: timer,
+      what: 'timer',
+      run: () => {
+        if (!this.#timers.has(timer)) return;
+        timer.forget();
+        timer.fire();
+      },
+    });
+  }
+
+  #nextDueMs(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const timer of this.#timers) next = Math.min(next, timer.dueMs);
+    return next;
+  }
+}
+
+/** The machine's own monotonic clock, for programs that run on the model. */
+export function realClockOf(life: Life): Clock {
+  return {
+    now: () => performance.now(),
+    after: (delayMs, fire) => {
+      if (!life.alive) return NEVER;
+      const cancel = later(delayMs, () => {
+        withdraw();
+        life.run(fire);
+      });
+      const withdraw = life.hold({ letGo: cancel });
+      return {
+        [Symbol.dispose]: () => {
+          cancel();
+          withdraw();
+        },
+      };
+    },
+  };
+}
+
+/** @returns what cancels it. Without a delay it is the event loop's next turn: a timer takes a millisecond at least. */
+function later(delayMs: number, fire: () => void): () => void {
+  if (delayMs <= 0) {
+    const immediate = setImmediate(fire).unref();
+    return () => clearImmediate(immediate);
+  }
+  const timeout = setTimeout(fire, delayMs).unref();
+  return () => clearTimeout(timeout);
+}

@@ -1,0 +1,155 @@
+import type { VifdError } from '../../errors.js';
+import type { Permission, Store, StoreView, StoreWatch } from '../../xen/seam.js';
+import type { Life } from './life.js';
+import type { RunQueue } from './queue.js';
+
+/** A view of the store that ends with a life: what is asked for afterwards is not done, and never answered with data. */
+class GatedView implements StoreView {
+  readonly #life: Life;
+  readonly #inner: StoreView;
+
+  constructor(life: Life, inner: StoreView) {
+    this.#life = life;
+    this.#inner = inner;
+  }
+
+  read(path: string): Promise<string | undefined> {
+    return this.ask('store.read', () => this.#inner.read(path));
+  }
+
+  write(path: string, value: string): Promise<void> {
+    return this.#change(`store.write ${path}`, () => this.#inner.write(path, value));
+  }
+
+  list(path: string): Promise<string[]> {
+    return this.ask('store.list', () => this.#inner.list(path));
+  }
+
+  mkdir(path: string): Promise<void> {
+    return this.#change(`store.mkdir ${path}`, () => this.#inner.mkdir(path));
+  }
+
+  rm(path: string): Promise<void> {
+    return this.#change(`store.rm ${path}`, () => this.#inner.rm(path));
+  }
+
+  getPermissions(path: string): Promise<Permission[]> {
+    return this.ask('store.getPermissions', () => this.#inner.getPermissions(path));
+  }
+
+  setPermissions(path: string, permissions: readonly Permission[]): Promise<void> {
+    return this.#change(`store.setPermissions ${path}`, () => this.#inner.setPermissions(path, permissions));
+  }
+
+  /** @throws ModelKilled, whatever the answer is, when the life ended meanwhile. */
+  protected async ask<T>(what: string, question: () => Promise<T>): Promise<T> {
+    this.#life.check(what);
+    try {
+      return await question();
+    } finally {
+      this.#life.check(what);
+    }
+  }
+
+  async #change(what: string, change: () => Promise<void>): Promise<void> {
+    this.#life.step(what);
+    await this.ask(what, change);
+  }
+}
+
+/** The store as one life sees it. Its watches come through the run queue, in order. */
+export class GatedStore extends GatedView implements Store {
+  readonly #life: Life;
+  readonly #inner: Store;
+  readonly #queue: RunQueue;
+  readonly #late: boolean;
+  readonly #withdraw: () => void;
+
+  constructor(options: { life: Life; inner: Store; queue: RunQueue; watchesLate: boolean }) {
+    super(options.life, options.inner);
+    this.#life = options.life;
+    this.#inner = options.inner;
+    this.#queue = options.queue;
+    this.#late = options.watchesLate;
+    // Disposal drops watches and open transactions at once; only its promise is for later.
+    this.#withdraw = options.life.hold({ letGo: () => void options.inner[Symbol.asyncDispose]() });
+  }
+
+  transaction<T>(body: (view: StoreView) => Promise<T>, attempts?: number): Promise<T> {
+    const gated = async (view: StoreView): Promise<T> => {
+      const result = await body(new GatedView(this.#life, view));
+      this.#life.step('store.commit');
+      return result;
+    };
+    return this.ask('store.transaction', () => this.#inner.transaction(gated, attempts));
+  }
+
+  async watch(path: string, onChange: (path: string) => void): Promise<StoreWatch> {
+    const watch = new GatedWatch(this.#life, path);
+    const queueChange = (changed: string): void => {
+      const run = (): void => {
+        if (watch.open) onChange(changed);
+      };
+      this.#queue.push({ life: this.#life, lane: this, what: `watch of ${path}`, late: this.#late, run });
+    };
+    try {
+      watch.inner = await this.ask('store.watch', () => this.#inner.watch(path, queueChange));
+    } catch (error) {
+      await watch.close();
+      throw error;
+    }
+    return watch;
+  }
+
+  /** In the lane of the watches: it comes before those that fire after it. */
+  onConnection(listener: (lost: VifdError | undefined) => void): Disposable {
+    let open = true;
+    const inner = this.#inner.onConnection((lost) => {
+      const run = (): void => {
+        if (open) listener(lost);
+      };
+      const what = lost === undefined ? 'the store is back' : 'the store is lost';
+      this.#queue.push({ life: this.#life, lane: this, what, run });
+    });
+    return {
+      [Symbol.dispose]: () => {
+        open = false;
+        inner[Symbol.dispose]();
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#life.alive) return;
+    this.#withdraw();
+    await this.#inner[Symbol.asyncDispose]();
+  }
+}
+
+class GatedWatch implements StoreWatch {
+  inner: StoreWatch | undefined;
+  open = true;
+  readonly #life: Life;
+  readonly #withdraw: () => void;
+
+  constructor(life: Life, path: string) {
+    this.#life = life;
+    this.#withdraw = life.hold({
+      letGo: () => {
+        this.open = false;
+      },
+      leak: () => `watch of ${path}`,
+    });
+  }
+
+  async close(): Promise<void> {
+    if (!this.open) return;
+    this.open = false;
+    this.#withdraw();
+    if (this.#life.alive) await this.inner?.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

@@ -1,0 +1,136 @@
+import { VifdError } from '../../errors.js';
+import type { Access, BatchOptions, Grants, Mapping, OwnArena } from '../../xen/seam.js';
+import { ModelGrantBatch } from './batch.js';
+import type { HostOf } from './faults.js';
+import type { Life } from './life.js';
+import { type Allocation, type Grant, type GrantTables, ModelArena } from './memory.js';
+import { ModelStagedGrants } from './staged.js';
+
+export class ModelGrants implements Grants {
+  readonly #life: Life;
+  readonly #tables: GrantTables;
+  readonly #fails: () => boolean;
+  readonly #host: HostOf;
+
+  constructor(life: Life, tables: GrantTables, fails: () => boolean, host: HostOf) {
+    this.#life = life;
+    this.#tables = tables;
+    this.#fails = fails;
+    this.#host = host;
+  }
+
+  map(domid: number, refs: readonly number[], access: Access): Mapping {
+    this.#life.check('grants.map');
+    if (refs.length === 0)
+      throw new VifdError('ERR_ARGUMENT', 'no grant references to map: give at least one');
+    this.#life.step('grants.map');
+    this.#host.check('map', `Mapping ${refs.length} pages of domain ${domid}`);
+    const grants: Grant[] = [];
+    const refused: string[] = [];
+    for (const ref of refs) {
+      const grant = this.#tables.find(domid, ref, this.#life.domid, access);
+      if (typeof grant === 'number') refused.push(`${ref} (status ${grant})`);
+      else grants.push(grant);
+    }
+    if (refused.length > 0) {
+      throw new VifdError(
+        'ERR_XEN_GRANT',
+        `domain ${domid} has not granted domain ${this.#life.domid} the right to ${access}: ` +
+          `reference ${refused.join(', ')}`,
+      );
+    }
+    return new ModelMapping(this.#life, this.#tables, domid, grants);
+  }
+
+  arena(bytes: number): OwnArena {
+    this.#life.check('grants.arena');
+    this.#host.check('arena', `Allocating ${bytes} bytes`);
+    return new ModelArena(bytes);
+  }
+
+  staged(domid: number): ModelStagedGrants {
+    this.#life.check('grants.staged');
+    return new ModelStagedGrants(this.#life, this.#tables, domid, this.#host);
+  }
+
+  batch({ domid, capacity, arena, staged }: BatchOptions): ModelGrantBatch {
+    this.#life.check('grants.batch');
+    if (!Number.isInteger(capacity) || capacity < 1) {
+      throw new VifdError(
+        'ERR_ARGUMENT',
+        `a batch for ${capacity} operations is not possible: give at least 1`,
+      );
+    }
+    return new ModelGrantBatch({
+      life: this.#life,
+      tables: this.#tables,
+      domid,
+      capacity,
+      arena,
+      staged: staged instanceof ModelStagedGrants ? staged : undefined,
+      fails: this.#fails,
+      host: this.#host,
+    });
+  }
+}
+
+/**
+ * Unlike natively, its views also become empty when somebody else unmaps a page of the same allocation; `page` then
+ * gives a new one. So a frontend keeps each ring in an allocation of its own, apart from payload. And a page mapped
+ * for reading can be written here, where the native one faults.
+ */
+class ModelMapping implements Mapping {
+  readonly #life: Life;
+  readonly #tables: GrantTables;
+  readonly #granter: number;
+  readonly #withdraw: () => void;
+  readonly #viewed = new Set<Allocation>();
+  #grants: readonly Grant[];
+
+  constructor(life: Life, tables: GrantTables, granter: number, grants: readonly Grant[]) {
+    this.#life = life;
+    this.#tables = tables;
+    this.#granter = granter;
+    this.#grants = grants;
+    for (const grant of grants) grant.mapped += 1;
+    this.#withdraw = life.hold({ letGo: () => this.#release(), leak: () => `mapped grants ${this.#refs()}` });
+  }
+
+  get mapped(): boolean {
+    return this.#grants.length > 0;
+  }
+
+  page(index: number): Uint8Array {
+    this.#life.check('mapping.page');
+    if (!this.mapped)
+      throw new VifdError('ERR_STATE', 'the mapping has ended: its pages cannot be seen any more');
+    const grant = this.#grants[index];
+    if (grant === undefined) {
+      throw new VifdError('ERR_ARGUMENT', `there is no page ${index}: ${this.#grants.length} are mapped`);
+    }
+    this.#viewed.add(grant.allocation);
+    return grant.allocation.page(grant.page);
+  }
+
+  unmap(): void {
+    if (!this.mapped) return;
+    this.#life.step('grants.unmap');
+    this.#withdraw();
+    this.#release();
+  }
+
+  [Symbol.dispose](): void {
+    this.unmap();
+  }
+
+  #refs(): string {
+    return this.#grants.map((grant) => grant.ref).join(', ');
+  }
+
+  #release(): void {
+    for (const allocation of this.#viewed) allocation.move();
+    for (const grant of this.#grants) this.#tables.release(this.#granter, grant);
+    this.#viewed.clear();
+    this.#grants = [];
+  }
+}

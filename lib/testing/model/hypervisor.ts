@@ -1,0 +1,89 @@
+import { VifdError } from '../../errors.js';
+import { modelStoreClient } from '../xenstored/client.js';
+import type { Quota } from '../xenstored/quota.js';
+import { ModelStore } from '../xenstored/store.js';
+import { realClockOf, VirtualTime } from './clock.js';
+import { EventPorts } from './events.js';
+import { everyNth, type ModelFaults } from './faults.js';
+import { GrantTables } from './memory.js';
+import { RunQueue } from './queue.js';
+import { Random } from './random.js';
+import { type LifeOptions, type Machine, ModelXen } from './xen.js';
+
+export interface ModelOptions {
+  /** Decides grant references, ports, and in which order events arrive. Without it events arrive as they were sent. */
+  readonly seed?: number;
+  /** For programs: events arrive by themselves and the clock is the machine's. Default: only `settle` moves things. */
+  readonly autorun?: boolean;
+  /** How many callbacks `settle` runs before it gives up. Default 100 000. */
+  readonly stepsMax?: number;
+  readonly faults?: ModelFaults;
+  /** What the store allows a domain other than dom0. Default: xenstored's quotas. */
+  readonly quota?: Partial<Quota>;
+}
+
+/**
+ * Xen in one process, in TypeScript alone: any number of domains with grant tables, event channels and the store.
+ * The same seed and the same calls give the same run. No time passes and nothing is delivered but by `settle` and
+ * `advance`, unless `autorun` is set.
+ */
+export class ModelHypervisor {
+  /** The store of all domains, for who serves it to other processes or plays the toolstack. */
+  readonly store: ModelStore;
+  readonly #machine: Machine;
+  readonly #time: VirtualTime | undefined;
+
+  constructor(options: ModelOptions = {}) {
+    const { seed, autorun = false, stepsMax = 100_000, faults = {}, quota = {} } = options;
+    this.store = new ModelStore({ quota });
+    const order = seed === undefined ? undefined : new Random(seed);
+    const numbers = new Random(~(seed ?? 0));
+    const queue = new RunQueue({ random: order, autorun, stepsMax });
+    const time = autorun ? undefined : new VirtualTime(queue);
+    this.#time = time;
+    this.#machine = {
+      queue,
+      tables: new GrantTables(numbers, (domid) => this.store.isIntroduced(domid)),
+      ports: new EventPorts(queue, numbers, faults.strayEventEvery),
+      watchesLate: faults.watchesLate ?? false,
+      grantFails: everyNth(faults.grantFailsEvery),
+      hostFails: faults.host,
+      clockOf: (life) => time?.clockOf(life) ?? realClockOf(life),
+      // From its first process until the toolstack releases it.
+      hasDomain: (domid) => this.store.isIntroduced(domid),
+      storeOf: (domid) => modelStoreClient(this.store, domid),
+    };
+  }
+
+  /** Begins a life of a process in domain `domid`; a domain comes into being with its first. Lives may overlap. */
+  open(domid: number, options: LifeOptions = {}): ModelXen {
+    if (!Number.isInteger(domid) || domid < 0 || domid >= 0x7ff0) {
+      throw new VifdError('ERR_ARGUMENT', `${domid} is not a domain id: give a whole number in [0, 32752)`);
+    }
+    this.#machine.tables.addDomain(domid);
+    this.#machine.ports.addDomain(domid);
+    if (!this.store.isIntroduced(domid)) this.store.introduce(domid);
+    return new ModelXen(this.#machine, domid, options);
+  }
+
+  /** Ends a life as SIGKILL does. */
+  kill(xen: ModelXen): void {
+    xen.kill();
+  }
+
+  /**
+   * Runs until nothing waits: events, watches, due timers, and the promises that they lead to. Does not wait for
+   * files, sockets or the machine's timers.
+   * @throws ERR_STATE when `stepsMax` callbacks were not enough; whatever a callback throws.
+   */
+  settle(): Promise<void> {
+    return this.#machine.queue.settle();
+  }
+
+  /** Lets virtual time pass and settles at every moment at which a timer fires. */
+  async advance(ms: number): Promise<void> {
+    if (this.#time === undefined)
+      throw new VifdError('ERR_STATE', 'the clock is real in autorun mode: wait instead');
+    await this.#time.advance(ms);
+  }
+}

@@ -1,0 +1,8 @@
+/** A hypervisor in pure TypeScript: for tests that must be deterministic, and for machines without Xen. */
+
+export type { ModelStore } from '../xenstored/store.js';
+export { ModelGrantBatch } from './batch.js';
+export type { ModelFaults } from './faults.js';
+export { ModelHypervisor, type ModelOptions } from './hypervisor.js';
+export { ModelKilled, type OnStep } from './life.js';
+export type { LifeOptions, ModelXen } from './xen.js';

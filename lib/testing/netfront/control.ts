@@ -1,0 +1,182 @@
+import { VifdError } from '../../errors.js';
+import { CTRL_REQUEST_WORDS, CTRL_RING_SIZE, CTRL_SUCCESS } from '../../protocol/control.js';
+import type { Clock, EventChannel, Events, SharedPages, Shares } from '../../xen/seam.js';
+import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
+import type { ViolationKind, Violations } from './violations.js';
+
+/** How long Windows waits for an answer before it gives up (xenvif, controller.c). */
+export const CONTROL_TIMEOUT_MS = 5000;
+
+export interface ControlFrontOptions {
+  readonly shares: Shares;
+  readonly events: Events;
+  readonly backendDomid: number;
+  readonly clock: Clock;
+  readonly violations: Violations;
+  /** Where the ring's indices start. */
+  readonly ringStart: number;
+  /** How long to wait for an answer. Default: CONTROL_TIMEOUT_MS. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface ControlAnswer {
+  /** CTRL_*. */
+  readonly status: number;
+  readonly data: number;
+}
+
+interface Waiting {
+  readonly id: number;
+  readonly type: number;
+  readonly timer: Disposable;
+  readonly settle: (answer: ControlAnswer) => void;
+}
+
+/** The guest's end of the control ring: asks, and checks that each request is answered once. */
+export class ControlFront {
+  /** Pages that a request can name. */
+  readonly page: SharedPages;
+  readonly #options: ControlFrontOptions;
+  readonly #ringPage: SharedPages;
+  readonly #ring: FrontRing;
+  readonly #ringRef: number;
+  readonly #channel: EventChannel;
+  /** In the order in which they were asked: the backend answers in order. */
+  readonly #waiting: Waiting[] = [];
+  #nextId = 0x7ff0;
+  #pageFree: Promise<unknown> = Promise.resolve();
+  #ended = false;
+
+  constructor(options: ControlFrontOptions) {
+    const { shares, backendDomid, ringStart } = options;
+    this.#options = options;
+    this.#ringPage = shares.allocate(1);
+    this.page = shares.allocate(1);
+    this.#ring = new FrontRing({
+      page: this.#ringPage,
+      size: CTRL_RING_SIZE,
+      slotWords: CTRL_REQUEST_WORDS,
+      start: ringStart,
+    });
+    this.#ringRef = this.#ringPage.grant(0, backendDomid, 'write');
+    this.#channel = options.events.bindUnbound(backendDomid, () => this.#onEvent());
+  }
+
+  /** What the store has to say of it. */
+  get keys(): ReadonlyArray<readonly [string, number]> {
+    return [
+      ['ctrl-ring-ref', this.#ringRef],
+      ['event-channel-ctrl', this.#channel.port],
+    ];
+  }
+
+  /** Requests that were not answered yet. */
+  get outstanding(): number {
+    return this.#waiting.length;
+  }
+
+  /**
+   * Asks for something.
+   * @throws VifdError ERR_STATE when the backend does not answer in time.
+   */
+  request(type: number, first = 0, second = 0, third = 0): Promise<ControlAnswer> {
+    if (this.#ended) return Promise.reject(new VifdError('ERR_STATE', 'the control ring is gone'));
+    this.#ring.refresh();
+    if (this.#ring.free === 0) return Promise.reject(new VifdError('ERR_STATE', 'the control ring is full'));
+    const id = this.#nextId;
+    this.#nextId = (id + 1) & 0xffff;
+    const at = this.#ring.at(this.#ring.produce());
+    this.#ring.words.set([id | (type << 16), first, second, third], at);
+    const answer = this.#answerTo(id, type);
+    if (this.#ring.push()) this.#channel.notify();
+    return answer;
+  }
+
+  /** As `request`, with `words` in a page that the backend may use for as long as the request stands. */
+  requestWithPage(
+    type: number,
+    words: ArrayLike<number>,
+    data: (ref: number) => readonly [number, number?, number?],
+  ): Promise<ControlAnswer> {
+    // There is one page: one request after the other.
+    const answer = this.#pageFree.then(() => this.#requestWithPage(type, words, data));
+    this.#pageFree = answer.catch(() => undefined);
+    return answer;
+  }
+
+  async #requestWithPage(
+    type: number,
+    words: ArrayLike<number>,
+    data: (ref: number) => readonly [number, number?, number?],
+  ): Promise<ControlAnswer> {
+    const { backendDomid } = this.#options;
+    this.page.u32.fill(0);
+    this.page.u32.set(words);
+    const ref = this.page.grant(0, backendDomid, 'write');
+    try {
+      return await this.request(type, ...data(ref));
+    } finally {
+      if (!this.page.end(ref)) this.#violation('grant-in-use', 0, `reference ${ref}`);
+    }
+  }
+
+  dispose(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    // Nobody hears an answer any more, nor that there was none.
+    for (const { timer } of this.#waiting.splice(0)) timer[Symbol.dispose]();
+    this.#channel.close();
+    this.#ringPage.end(this.#ringRef);
+    this.#ringPage[Symbol.dispose]();
+    this.page[Symbol.dispose]();
+  }
+
+  #answerTo(id: number, type: number): Promise<ControlAnswer> {
+    const { clock, timeoutMs = CONTROL_TIMEOUT_MS } = this.#options;
+    return new Promise((resolve, reject) => {
+      const late = () =>
+        reject(new VifdError('ERR_STATE', `control request ${type} was not answered in ${timeoutMs} ms`));
+      const timer = clock.after(timeoutMs, late);
+      this.#waiting.push({ id, type, timer, settle: resolve });
+    });
+  }
+
+  #onEvent(): void {
+    if (this.#ended) return;
+    this.#ring.refresh();
+    do this.#collect();
+    while (this.#ring.arm() && this.#ring.responses() !== RESPONSES_IMPOSSIBLE);
+    this.#channel.unmask();
+  }
+
+  #collect(): void {
+    const ring = this.#ring;
+    const count = ring.responses();
+    if (count === RESPONSES_IMPOSSIBLE) {
+      const complaint = ring.complaint();
+      if (complaint !== undefined) this.#violation('responses-beyond-requests', 0, complaint);
+      return;
+    }
+    for (let i = 0; i < count; i++) this.#take(ring.consumed + i);
+    ring.consume(count);
+  }
+
+  #take(index: number): void {
+    const [head, status, data] = this.#ring.words.subarray(this.#ring.at(index));
+    const asked = this.#waiting.shift();
+    const expected = asked === undefined ? undefined : (asked.id | (asked.type << 16)) >>> 0;
+    if (head !== expected)
+      this.#violation('wrong-id', this.#ring.slot(index), `id and type ${head}, the request had ${expected}`);
+    asked?.timer[Symbol.dispose]();
+    asked?.settle({ status: status as number, data: data as number });
+  }
+
+  #violation(kind: ViolationKind, slot: number, detail: string): void {
+    this.#options.violations.add(kind, 'control', slot, detail);
+  }
+}
+
+/** @returns whether all went well. */
+export function succeeded({ status }: ControlAnswer): boolean {
+  return status === CTRL_SUCCESS;
+}

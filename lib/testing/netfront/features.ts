@@ -1,0 +1,101 @@
+import type { StoreView } from '../../xen/seam.js';
+
+/** What a frontend can take from its backend, by the names of netif.h. */
+export interface FrontFeatures {
+  /** Frames over several slots. */
+  readonly sg: boolean;
+  readonly gsoV4: boolean;
+  readonly gsoV6: boolean;
+  /** Frames whose checksum is left to us. Over IPv4 it is on unless refused, over IPv6 off unless offered. */
+  readonly checksumV4: boolean;
+  readonly checksumV6: boolean;
+}
+
+/** What Linux's xen-netfront offers. */
+export const ALL_FEATURES: FrontFeatures = {
+  sg: true,
+  gsoV4: true,
+  gsoV6: true,
+  checksumV4: true,
+  checksumV6: true,
+};
+
+export interface BackendFeatures {
+  readonly copy: boolean;
+  readonly sg: boolean;
+  readonly gsoV4: boolean;
+  readonly gsoV6: boolean;
+  readonly checksumV6: boolean;
+  readonly splitChannels: boolean;
+  readonly control: boolean;
+  /** Undefined when the backend does not speak of queues. */
+  readonly queuesMax: number | undefined;
+}
+
+export async function readBackendFeatures(store: StoreView, backendPath: string): Promise<BackendFeatures> {
+  const number = async (key: string) => Number((await store.read(`${backendPath}/${key}`)) ?? '0');
+  const queues = await store.read(`${backendPath}/multi-queue-max-queues`);
+  return {
+    copy: (await number('feature-rx-copy')) === 1,
+    sg: (await number('feature-sg')) === 1,
+    gsoV4: (await number('feature-gso-tcpv4')) === 1,
+    gsoV6: (await number('feature-gso-tcpv6')) === 1,
+    checksumV6: (await number('feature-ipv6-csum-offload')) === 1,
+    splitChannels: (await number('feature-split-event-channels')) === 1,
+    control: (await number('feature-ctrl-ring')) === 1,
+    queuesMax: queues === undefined ? undefined : Number(queues),
+  };
+}
+
+/** How to reach a queue of this frontend. */
+export interface QueueKeys {
+  readonly txRingRef: number;
+  readonly rxRingRef: number;
+  /** One channel for both rings, or one for each. */
+  readonly eventChannels: readonly [number] | readonly [number, number];
+}
+
+/** Writes everything that the backend reads when it connects. */
+export async function writeFrontendKeys(
+  view: StoreView,
+  frontendPath: string,
+  features: FrontFeatures,
+  backend: BackendFeatures,
+  queues: readonly QueueKeys[],
+  control: ReadonlyArray<readonly [string, number]> = [],
+): Promise<void> {
+  const keys: (readonly [string, number])[] = [
+    ...control,
+    ['request-rx-copy', 1],
+    ['feature-rx-notify', 1],
+    ['feature-sg', Number(features.sg)],
+    ['feature-gso-tcpv4', Number(features.gsoV4)],
+    ['feature-gso-tcpv6', Number(features.gsoV6)],
+    ['feature-ipv6-csum-offload', Number(features.checksumV6)],
+    ['feature-no-csum-offload', Number(!features.checksumV4)],
+  ];
+  if (backend.queuesMax !== undefined) keys.push(['multi-queue-num-queues', queues.length]);
+  // What an earlier connection left would contradict this one.
+  const stale = control.length === 0 ? [...QUEUE_KEYS, 'ctrl-ring-ref', 'event-channel-ctrl'] : QUEUE_KEYS;
+  for (const key of stale) await view.rm(`${frontendPath}/${key}`);
+  for (const folder of await view.list(frontendPath))
+    if (folder.startsWith('queue-')) await view.rm(`${frontendPath}/${folder}`);
+  // netif.h: with one queue its keys are at the top.
+  queues.forEach((queue, index) => {
+    const folder = queues.length === 1 ? '' : `queue-${index}/`;
+    for (const [key, value] of keysOf(queue)) keys.push([`${folder}${key}`, value]);
+  });
+  for (const [key, value] of keys) await view.write(`${frontendPath}/${key}`, String(value));
+}
+
+const QUEUE_KEYS = ['tx-ring-ref', 'rx-ring-ref', 'event-channel', 'event-channel-tx', 'event-channel-rx'];
+
+function keysOf({ txRingRef, rxRingRef, eventChannels }: QueueKeys): [string, number][] {
+  const [first, second] = eventChannels;
+  const rings: [string, number][] = [
+    ['tx-ring-ref', txRingRef],
+    ['rx-ring-ref', rxRingRef],
+  ];
+  if (second === undefined) return [...rings, ['event-channel', first]];
+  return [...rings, ['event-channel-tx', first], ['event-channel-rx', second]];
+}

@@ -1,0 +1,105 @@
+import {
+  FRAME_BYTES_MAX,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAME_OP_COUNT,
+  FRAME_STATUS,
+  FRAMES_ALIGN,
+  FRAMES_END,
+  FRAMES_ERRNO,
+  FRAMES_MORE,
+  FRAMES_PHASE,
+  FRAMES_START,
+  type FrameBatch,
+  frameAt,
+} from '../../ports/frame-batch.js';
+import type { PortOptions } from '../../ports/port.js';
+import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
+import { TRAFFIC_BYTES_MAX, TRAFFIC_BYTES_MIN, TRAFFIC_MTU_BYTES, TrafficFrames } from './traffic-frames.js';
+
+export interface GeneratorOptions {
+  readonly seed: number;
+  /** Lengths of the frames in turn, 54 to 65535 bytes; longer than `mtuBytes` is GSO. */
+  readonly sizes: readonly number[];
+  /** Default 1514. Up to here frames are plain, over however many slots: jumbo frames. */
+  readonly mtuBytes?: number;
+  /** How many frames there are at first; `more` adds to them. Default: without end. */
+  readonly frames?: number;
+  /** Number of the first frame. Default 0. */
+  readonly first?: number;
+  /** Leaves the checksum to the next. Default: when the reader can take it. GSO frames always do. */
+  readonly partialChecksum?: boolean;
+}
+
+/** Fills batches with numbered frames. */
+export class Generator {
+  readonly #options: GeneratorOptions;
+  readonly #mtuBytes: number;
+  readonly #frames: TrafficFrames;
+  #next: number;
+  #end: number;
+  #bytes = 0;
+
+  constructor(options: GeneratorOptions) {
+    this.#options = options;
+    this.#mtuBytes = options.mtuBytes ?? TRAFFIC_MTU_BYTES;
+    this.#frames = new TrafficFrames(options.seed, this.#mtuBytes);
+    this.#next = options.first ?? 0;
+    this.#end = this.#next + (options.frames ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** Frames made so far. */
+  get sent(): number {
+    return this.#next - (this.#options.first ?? 0);
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get ready(): boolean {
+    return this.#next < this.#end;
+  }
+
+  more(frames: number): void {
+    this.#end += frames;
+  }
+
+  /** As `PortIo.read`: puts frames where the batch says, until space, capacity or frames end. */
+  fill(batch: FrameBatch, reader: PortOptions): number {
+    const { block } = batch;
+    const { bytes } = batch.arena;
+    const align = block[FRAMES_ALIGN];
+    const phase = block[FRAMES_PHASE];
+    let from = block[FRAMES_START];
+    let count = 0;
+    while (count < batch.capacity && this.ready) {
+      const start = ((from + VNET_HEADER_BYTES + align - 1 - phase) & -align) + phase;
+      // A tap does not know a frame's length before it reads it, so the longest has to fit.
+      if (start + FRAME_BYTES_MAX > block[FRAMES_END]) break;
+      const length = this.#length(reader);
+      const partial = this.#options.partialChecksum ?? reader.checksumV4;
+      this.#frames.write(bytes, start, length, this.#next >>> 0, partial && reader.checksumV4);
+      const at = frameAt(count);
+      block[at + FRAME_OFFSET] = start;
+      block[at + FRAME_LENGTH] = length;
+      block[at + FRAME_OP_COUNT] = 0;
+      block[at + FRAME_STATUS] = 0;
+      count += 1;
+      from = start + length;
+      this.#next += 1;
+      this.#bytes += length;
+    }
+    batch.count = count;
+    block[FRAMES_ERRNO] = 0;
+    block[FRAMES_MORE] = this.ready ? 1 : 0;
+    return count;
+  }
+
+  #length(reader: PortOptions): number {
+    const { sizes } = this.#options;
+    const wanted = sizes[this.#next % sizes.length] ?? TRAFFIC_BYTES_MIN;
+    const most = reader.gsoV4 ? TRAFFIC_BYTES_MAX : this.#mtuBytes;
+    return Math.max(TRAFFIC_BYTES_MIN, Math.min(wanted, most));
+  }
+}

@@ -1,0 +1,48 @@
+import {
+  CTRL_SET_HASH_ALGORITHM,
+  CTRL_SET_HASH_FLAGS,
+  CTRL_SET_HASH_KEY,
+  CTRL_SET_HASH_MAPPING,
+  CTRL_SET_HASH_MAPPING_SIZE,
+  HASH_ALGORITHM_TOEPLITZ,
+} from '../../protocol/control.js';
+import { type ControlAnswer, type ControlFront, succeeded } from './control.js';
+
+/** What a guest tells its backend of hashing. */
+export interface HashSetUp {
+  /** HASH_TYPE_* as bits. */
+  readonly types: number;
+  readonly key: Uint8Array;
+  /** Queues by hash, modulo its length; none: by the remainder. */
+  readonly mapping?: readonly number[];
+}
+
+/**
+ * Sets up hashing. What the hash is of comes last, so that no frame is hashed by a key that is not there yet.
+ * @returns whether the backend took it all.
+ */
+export async function setUpHash(control: ControlFront, { types, key, mapping }: HashSetUp): Promise<boolean> {
+  const answers: ControlAnswer[] = [await setHashKey(control, key)];
+  if (mapping !== undefined) {
+    answers.push(await control.request(CTRL_SET_HASH_MAPPING_SIZE, mapping.length));
+    answers.push(await setHashMapping(control, mapping));
+  }
+  answers.push(await control.request(CTRL_SET_HASH_ALGORITHM, HASH_ALGORITHM_TOEPLITZ));
+  answers.push(await control.request(CTRL_SET_HASH_FLAGS, types));
+  return answers.every(succeeded);
+}
+
+export function setHashKey(control: ControlFront, key: Uint8Array): Promise<ControlAnswer> {
+  const padded = new Uint8Array(Math.ceil(key.length / 4) * 4);
+  padded.set(key);
+  const words = new Uint32Array(padded.buffer);
+  return control.requestWithPage(CTRL_SET_HASH_KEY, words, (ref) => [ref, key.length]);
+}
+
+export function setHashMapping(
+  control: ControlFront,
+  queues: readonly number[],
+  offset = 0,
+): Promise<ControlAnswer> {
+  return control.requestWithPage(CTRL_SET_HASH_MAPPING, queues, (ref) => [ref, queues.length, offset]);
+}

@@ -1,0 +1,344 @@
+import { VifdError } from '../../errors.js';
+import type { Port } from '../../ports/port.js';
+import { frontendVifPath, XenbusState } from '../../protocol/xenbus.js';
+import type { Shares, Xen } from '../../xen/seam.js';
+import { ControlFront } from './control.js';
+import {
+  ALL_FEATURES,
+  type BackendFeatures,
+  type FrontFeatures,
+  readBackendFeatures,
+  writeFrontendKeys,
+} from './features.js';
+import { FrontQueue } from './front-queue.js';
+import { HashOracle } from './hash-oracle.js';
+import { readIfThere, StateWatch } from './state-watch.js';
+import { type DirectionStats, type StatsOf, sumOfStats } from './stats.js';
+import { type Violation, Violations } from './violations.js';
+
+const CLOSE_TIMEOUT_MS = 5000;
+
+export interface NetfrontOptions {
+  readonly xen: Xen;
+  /** The guest that this frontend is of. Default: xen.domid. */
+  readonly domid?: number;
+  readonly backendDomid?: number;
+  readonly handle: number;
+  /** Frames read out of it go to the backend; frames from the backend are written into it. */
+  readonly port: Port;
+  /** What to offer; what is left out is offered. */
+  readonly features?: Partial<FrontFeatures>;
+  /** How many queues to ask for; the backend may offer fewer. The port needs as many. Default 1. */
+  readonly queues?: number;
+  /** An event channel for each ring. Default: when the backend offers it. */
+  readonly splitChannels?: boolean;
+  /** A control ring, where the backend offers it. Default false, as Linux. */
+  readonly control?: boolean;
+  /** How long control requests wait for an answer. Default: as Windows. */
+  readonly controlTimeoutMs?: number;
+  /** Aborts connecting. */
+  readonly signal?: AbortSignal;
+  /** Decides ids. */
+  readonly seed?: number;
+  /** Grants stand as long as the pages: faster, but "grant still in use" is not checked. Default false. */
+  readonly keepGrants?: boolean;
+  /** Responses have to stand in the slots of their requests, as vifd promises. False for Linux's netback. Default true. */
+  readonly inOrder?: boolean;
+  /** Where the indices of both rings start. Default 0, as Linux. */
+  readonly ringStart?: number;
+  /** Longest frame without GSO that the backend may send. */
+  readonly frameBytesMax?: number;
+  /** How many empty buffers wait for the backend at most: few make a guest that is slow to take frames. */
+  readonly buffersMax?: number;
+  /** Told the status of each frame to the backend, counted from 0 in each queue, as its response comes. Only with `inOrder`. */
+  readonly onAnswered?: (frame: number, status: number, queue: number) => void;
+  readonly closeTimeoutMs?: number;
+  readonly onViolation?: (violation: Violation) => void;
+}
+
+export interface NetfrontStats {
+  readonly fromGuest: StatsOf<DirectionStats>;
+  readonly toGuest: StatsOf<DirectionStats>;
+  readonly violations: number;
+}
+
+/** Why a frontend is over. */
+export type CloseReason = 'closed by us' | 'closed by the backend' | 'the backend is gone';
+
+/**
+ * The guest's end of a vif: what Linux's xen-netfront does, and an oracle for what the backend does. It keeps its
+ * rings and channels when the backend dies; a new life of the backend finds everything where it was.
+ */
+export class Netfront implements AsyncDisposable {
+  readonly violations: Violations;
+  /** What the backend offered when we connected. */
+  readonly backendFeatures: BackendFeatures;
+  /** The control ring, if there is one. */
+  readonly control: ControlFront | undefined;
+  /** Judges the hashes that come with frames; tell it what the backend is told. */
+  readonly hash = new HashOracle();
+  /** Resolves when the vif is over, whoever ended it. */
+  readonly closed: Promise<CloseReason>;
+  readonly #options: NetfrontOptions;
+  readonly #backend: StateWatch;
+  readonly #statePath: string;
+  readonly #queues: readonly FrontQueue[];
+  #announceClosed!: (reason: CloseReason) => void;
+  #closing: Promise<void> | undefined;
+
+  /**
+   * Connects as Linux does: waits for InitWait, sets up the rings, tells the backend of them and says Connected (4).
+   * Resolves then; `connected` waits for the backend to have said the same.
+   */
+  static async connect(options: NetfrontOptions): Promise<Netfront> {
+    const { xen, handle, signal } = options;
+    const { shares } = xen;
+    if (shares === undefined) {
+      throw new VifdError(
+        'ERR_XEN_UNAVAILABLE',
+        'a frontend needs memory to grant, and this Xen offers none',
+      );
+    }
+    const domid = options.domid ?? xen.domid;
+    const frontendPath = frontendVifPath(domid, handle);
+    const backendPath = await readIfThere(xen.store, `${frontendPath}/backend`);
+    if (backendPath === undefined) {
+      throw new VifdError(
+        'ERR_STATE',
+        `there is no vif at ${frontendPath}: the toolstack (createVif) makes it first`,
+      );
+    }
+    const backend = await StateWatch.open(xen.store, `${backendPath}/state`);
+    let front: Netfront | undefined;
+    try {
+      await restart(xen, `${frontendPath}/state`, backend, signal);
+      await backend.until([XenbusState.InitWait], { clock: xen.clock, signal });
+      const features = await readBackendFeatures(xen.store, backendPath);
+      if (!features.copy) throw new VifdError('ERR_STATE', `${backendPath} does not offer feature-rx-copy`);
+      front = new Netfront(options, shares, backend, features, frontendPath);
+      await front.#publish(frontendPath);
+      return front;
+    } catch (error) {
+      if (front !== undefined) front.#release();
+      await backend.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: NetfrontOptions,
+    shares: Shares,
+    backend: StateWatch,
+    backendFeatures: BackendFeatures,
+    frontendPath: string,
+  ) {
+    const { xen } = options;
+    this.#options = options;
+    this.#backend = backend;
+    this.#statePath = `${frontendPath}/state`;
+    this.backendFeatures = backendFeatures;
+    this.violations = new Violations(options.onViolation);
+    this.closed = new Promise((resolve) => {
+      this.#announceClosed = resolve;
+    });
+    const queues = Math.min(options.queues ?? 1, backendFeatures.queuesMax ?? 1);
+    const { frameBytesMax, buffersMax, onAnswered } = options;
+    const common = {
+      ...{ xen, shares, frameBytesMax, buffersMax, onAnswered },
+      backendDomid: options.backendDomid ?? 0,
+      split: options.splitChannels ?? backendFeatures.splitChannels,
+      violations: this.violations,
+      features: this.features,
+      hash: this.hash,
+      seed: options.seed ?? 1,
+      keepGrants: options.keepGrants ?? false,
+      inOrder: options.inOrder ?? true,
+      ringStart: options.ringStart ?? 0,
+    };
+    this.#queues = Array.from({ length: queues }, (_, index) => new FrontQueue({ ...common, index }));
+    if (options.control === true && backendFeatures.control)
+      this.control = new ControlFront({
+        ...common,
+        clock: xen.clock,
+        events: xen.events,
+        timeoutMs: options.controlTimeoutMs,
+      });
+  }
+
+  /** What this frontend offers. */
+  get features(): FrontFeatures {
+    return { ...ALL_FEATURES, ...this.#options.features };
+  }
+
+  get backendState(): XenbusState {
+    return this.#backend.state;
+  }
+
+  /** Requests to the backend that it has not answered. */
+  get outstanding(): number {
+    return this.#queues.reduce((sum, { transmit }) => sum + transmit.outstanding, 0);
+  }
+
+  get stats(): NetfrontStats {
+    return {
+      fromGuest: sumOfStats(this.#queues.map(({ transmit }) => transmit.stats)),
+      toGuest: sumOfStats(this.#queues.map(({ receive }) => receive.stats)),
+      violations: this.violations.total,
+    };
+  }
+
+  /** Of each queue. */
+  get queueStats(): readonly Omit<NetfrontStats, 'violations'>[] {
+    return this.#queues.map(({ transmit, receive }) => ({
+      fromGuest: { ...transmit.stats },
+      toGuest: { ...receive.stats },
+    }));
+  }
+
+  /** Resolves when the backend says Connected. */
+  async connected(options: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
+    await this.#backend.until([XenbusState.Connected], { clock: this.#options.xen.clock, ...options });
+  }
+
+  /**
+   * Has the backend keep all buffers mapped: with `control` and `keepGrants`. Frames move without the hypervisor then.
+   * @returns whether it does.
+   */
+  async stage(): Promise<boolean> {
+    const { control } = this;
+    if (control === undefined) return false;
+    const staged = await Promise.all(this.#queues.map((queue) => queue.stage(control)));
+    return staged.every((taken) => taken);
+  }
+
+  /** Ends what `stage` began. @returns how many buffers the backend has let go of. */
+  async unstage(): Promise<number> {
+    const { control } = this;
+    if (control === undefined) return 0;
+    const counts = await Promise.all(this.#queues.map((queue) => queue.unstage(control)));
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /**
+   * Looks at all rings and the port now, event or not. Nothing needs it; a test may use it in place of an event
+   * that a broken backend did not send.
+   */
+  pump(): void {
+    for (const queue of this.#queues) queue.pump();
+  }
+
+  /** Says Closing, then Closed, as a guest that removes its driver; waits for the backend in between. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#closeOrderly();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  // ---- connecting ------------------------------------------------------------------------------
+
+  async #publish(frontendPath: string): Promise<void> {
+    const { xen, port } = this.#options;
+    const queues = this.#queues.map((queue) => queue.keys());
+    await xen.store.transaction((view) =>
+      writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queues, this.control?.keys),
+    );
+    const { sg, gsoV4, gsoV6, checksumV6 } = this.backendFeatures;
+    const takes = { checksumV4: true, checksumV6, gsoV4: sg && gsoV4, gsoV6: sg && gsoV6 && checksumV6 };
+    this.#queues.forEach((queue, index) => {
+      queue.start(port, { ...takes, queue: { index, count: queues.length } });
+    });
+    port.setCarrier?.(true);
+    this.#backend.onChange(() => this.#onBackendState());
+    await xen.store.write(this.#statePath, String(XenbusState.Connected));
+    this.pump();
+    this.#onBackendState();
+  }
+
+  // ---- running ---------------------------------------------------------------------------------
+
+  #onBackendState(): void {
+    const { state } = this.#backend;
+    // InitWait while we are connected is a new life of the backend that has not attached yet: nothing to do.
+    const over: readonly XenbusState[] = [XenbusState.Closing, XenbusState.Closed, XenbusState.Unknown];
+    if (this.#closing !== undefined || !over.includes(state)) return;
+    this.#closing = this.#followClosing(state);
+  }
+
+  // ---- closing ---------------------------------------------------------------------------------
+
+  async #closeOrderly(): Promise<void> {
+    const { store } = this.#options.xen;
+    for (const { transmit } of this.#queues) transmit.stop();
+    try {
+      await store.write(this.#statePath, String(XenbusState.Closing));
+      await this.#backendReaches([XenbusState.Closing, XenbusState.Closed, XenbusState.Unknown]);
+      await store.write(this.#statePath, String(XenbusState.Closed));
+      await this.#backendReaches([XenbusState.Closed, XenbusState.InitWait, XenbusState.Unknown]);
+    } finally {
+      await this.#finish('closed by us');
+    }
+  }
+
+  async #followClosing(state: XenbusState): Promise<void> {
+    for (const { transmit } of this.#queues) transmit.stop();
+    const gone = state === XenbusState.Unknown;
+    try {
+      // Without a backend our own node is being removed as well; writing would bring it back.
+      if (!gone) {
+        await this.#options.xen.store.write(this.#statePath, String(XenbusState.Closed));
+        await this.#backendReaches([XenbusState.Closed, XenbusState.Unknown]);
+      }
+    } catch {
+      // The store is gone, too: what is left is to let go of our own.
+    } finally {
+      await this.#finish(gone ? 'the backend is gone' : 'closed by the backend');
+    }
+  }
+
+  /** Waits, but not for ever: the backend may be dead. */
+  async #backendReaches(states: readonly XenbusState[]): Promise<void> {
+    const { closeTimeoutMs = CLOSE_TIMEOUT_MS, xen } = this.#options;
+    try {
+      await this.#backend.until(states, { clock: xen.clock, timeoutMs: closeTimeoutMs });
+    } catch (error) {
+      if (!(error instanceof VifdError && error.code === 'ERR_STATE')) throw error;
+    }
+  }
+
+  async #finish(reason: CloseReason): Promise<void> {
+    this.#release();
+    await this.#backend.close();
+    this.#announceClosed(reason);
+  }
+
+  #release(): void {
+    this.control?.dispose();
+    for (const queue of this.#queues) queue.release();
+  }
+}
+
+/**
+ * Brings a vif that an earlier frontend used back to its beginning (Linux does so after kexec): the backend closes,
+ * then waits anew.
+ */
+async function restart(
+  xen: Xen,
+  statePath: string,
+  backend: StateWatch,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { clock, store } = xen;
+  const own = await store.read(statePath);
+  if (own === String(XenbusState.Initialising)) return;
+  const inUse: readonly XenbusState[] = [XenbusState.Initialised, XenbusState.Connected, XenbusState.Closing];
+  if (inUse.includes(backend.state)) {
+    await store.write(statePath, String(XenbusState.Closing));
+    await backend.until([XenbusState.Closing, XenbusState.Closed], { clock, signal });
+    await store.write(statePath, String(XenbusState.Closed));
+    await backend.until([XenbusState.Closed, XenbusState.InitWait], { clock, signal });
+  }
+  await store.write(statePath, String(XenbusState.Initialising));
+}

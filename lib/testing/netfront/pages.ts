@@ -1,0 +1,106 @@
+import { VifdError } from '../../errors.js';
+import { type Access, PAGE_SIZE, type SharedPages } from '../../xen/seam.js';
+
+const NO_REF = -1;
+
+export interface PageRingOptions {
+  readonly pool: SharedPages;
+  readonly backendDomid: number;
+  readonly access: Access;
+  /** Grants stand for as long as the pages do, instead of from request to response: faster, and checks less. */
+  readonly keepGrants: boolean;
+}
+
+/** Grants of single pages of a pool, ended when the response came, or kept. */
+export class PageGrants {
+  readonly pool: SharedPages;
+  readonly #options: PageRingOptions;
+  /** By page: the grant that stands, or NO_REF. Used when grants are kept. */
+  readonly #kept: Int32Array;
+
+  constructor(options: PageRingOptions) {
+    this.pool = options.pool;
+    this.#options = options;
+    this.#kept = new Int32Array(options.pool.pages).fill(NO_REF);
+  }
+
+  grant(page: number): number {
+    const { backendDomid, access, keepGrants } = this.#options;
+    if (!keepGrants) return this.pool.grant(page, backendDomid, access);
+    if (this.#kept[page] === NO_REF) this.#kept[page] = this.pool.grant(page, backendDomid, access);
+    return this.#kept[page] as number;
+  }
+
+  /** Of all pages. Only where grants are kept. */
+  all(): number[] {
+    if (!this.#options.keepGrants)
+      throw new VifdError(
+        'ERR_ARGUMENT',
+        'grants that end with a request cannot be named before: keepGrants',
+      );
+    return Array.from({ length: this.pool.pages }, (_, page) => this.grant(page));
+  }
+
+  /** @returns false when the backend still has the page mapped. The grant then stays for ever. */
+  end(ref: number): boolean {
+    return this.#options.keepGrants || this.pool.end(ref);
+  }
+}
+
+/**
+ * Pages of a pool in the order in which frames fill them. Pages may be let go of in any order; they become free again
+ * in the order in which they were taken, so that what is free is one run (or two, around the end).
+ */
+export class PageRing {
+  readonly #pages: number;
+  /** How many slots use a page: the end of one frame may share it with the beginning of the next. */
+  readonly #uses: Uint8Array;
+  /** Both count up for ever; their difference is what is in use or waits for an older page. */
+  #head = 0;
+  #tail = 0;
+
+  constructor(pages: number) {
+    this.#pages = pages;
+    this.#uses = new Uint8Array(pages);
+  }
+
+  /**
+   * Finds a contiguous run of free pages, at least `atLeast` long. Passes over the rest of the pool where the run at
+   * its end is too short.
+   * @returns its first page, or -1.
+   */
+  area(atLeast: number): number {
+    this.#advance();
+    const atHead = this.#head % this.#pages;
+    const free = this.#pages - (this.#head - this.#tail);
+    const toEnd = this.#pages - atHead;
+    if (toEnd >= atLeast) return free >= atLeast ? atHead : -1;
+    if (free - toEnd < atLeast) return -1;
+    this.#head += toEnd;
+    return 0;
+  }
+
+  /** Length of the run that `area` found. */
+  run(): number {
+    const atHead = this.#head % this.#pages;
+    return Math.min(this.#pages - (this.#head - this.#tail), this.#pages - atHead);
+  }
+
+  /** Takes pages up to, and without, byte `end` of the pool; `end` lies in the run that `area` found. */
+  takeUpTo(end: number): void {
+    const endPage = Math.ceil(end / PAGE_SIZE);
+    this.#head += endPage - (this.#head % this.#pages);
+  }
+
+  use(page: number): void {
+    this.#uses[page] = (this.#uses[page] as number) + 1;
+  }
+
+  release(page: number): void {
+    this.#uses[page] = (this.#uses[page] as number) - 1;
+  }
+
+  #advance(): void {
+    while (this.#tail < this.#head && this.#uses[this.#tail % this.#pages] === 0) this.#tail += 1;
+  }
+}

@@ -1,0 +1,140 @@
+import { FRAMES_MORE } from '../../ports/frame-batch.js';
+import type { Port, PortBatches, PortIo, PortOptions } from '../../ports/port.js';
+import { Checker, type CheckerCounts, type CheckerOptions } from './checker.js';
+import { Generator, type GeneratorOptions } from './generator.js';
+
+export interface TrafficOptions {
+  readonly name?: string;
+  /** Frames that are read out of the port. */
+  readonly generate?: GeneratorOptions;
+  /** What is expected of frames that are written into it. Without it they are counted and forgotten. */
+  readonly check?: CheckerOptions;
+  /** Runs `onReadable` soon, and not at once. Default: queueMicrotask. */
+  readonly defer?: (run: () => void) => void;
+}
+
+/**
+ * A port with no network behind it: known frames come out, and what goes in is checked. For both ends of a vif, in
+ * tests and where there are no rights for a tap. May be opened again, by the next life of a backend; the numbers
+ * go on.
+ */
+export class TrafficPort implements Port {
+  readonly name: string;
+  readonly writesMapped = false;
+  readonly generator: Generator | undefined;
+  readonly checker: Checker | undefined;
+  readonly #defer: (run: () => void) => void;
+  #current: TrafficIo | undefined;
+  #framesWritten = 0;
+
+  constructor(options: TrafficOptions) {
+    this.name = options.name ?? 'traffic';
+    this.generator = options.generate === undefined ? undefined : new Generator(options.generate);
+    this.checker = options.check === undefined ? undefined : new Checker(options.check);
+    this.#defer = options.defer ?? queueMicrotask;
+  }
+
+  /** Frames written into the port. */
+  get framesWritten(): number {
+    return this.#framesWritten;
+  }
+
+  open(batches: PortBatches, options: PortOptions): PortIo {
+    this.#current?.close();
+    this.#current = new TrafficIo(this, batches, options, this.#defer, (frames) => {
+      this.#framesWritten += frames;
+    });
+    return this.#current;
+  }
+
+  /** Adds frames to those that the generator has left, and tells the reader. */
+  send(frames: number): void {
+    this.generator?.more(frames);
+    this.#current?.announce();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#current?.close();
+    return Promise.resolve();
+  }
+}
+
+class TrafficIo implements PortIo {
+  readonly #port: TrafficPort;
+  readonly #batches: PortBatches;
+  readonly #options: PortOptions;
+  readonly #defer: (run: () => void) => void;
+  readonly #onWritten: (frames: number) => void;
+  #wanted = false;
+  #open = true;
+
+  constructor(
+    port: TrafficPort,
+    batches: PortBatches,
+    options: PortOptions,
+    defer: (run: () => void) => void,
+    onWritten: (frames: number) => void,
+  ) {
+    this.#port = port;
+    this.#batches = batches;
+    this.#options = options;
+    this.#defer = defer;
+    this.#onWritten = onWritten;
+  }
+
+  write(): number {
+    const { writes } = this.#batches;
+    this.#onWritten(writes.count);
+    return this.#port.checker?.takeBatch(writes) ?? writes.count;
+  }
+
+  read(): number {
+    const { reads } = this.#batches;
+    if (this.#port.generator !== undefined) return this.#port.generator.fill(reads, this.#options);
+    reads.count = 0;
+    reads.block[FRAMES_MORE] = 0;
+    return 0;
+  }
+
+  wantReadable(): void {
+    this.#wanted = true;
+    this.announce();
+  }
+
+  announce(): void {
+    if (!this.#wanted || this.#port.generator?.ready !== true) return;
+    this.#defer(() => {
+      if (!this.#wanted || !this.#open) return;
+      this.#wanted = false;
+      this.#options.onReadable();
+    });
+  }
+
+  close(): void {
+    this.#open = false;
+  }
+}
+
+/** A port that known frames come out of. What is written into it is counted. */
+export class GeneratorPort extends TrafficPort {
+  override readonly generator: Generator;
+
+  constructor(options: GeneratorOptions & { readonly name?: string }) {
+    super({ name: options.name ?? 'generator' });
+    this.generator = new Generator(options);
+  }
+}
+
+/** A port that checks what is written into it. Nothing comes out of it. */
+export class CheckerPort extends TrafficPort {
+  override readonly checker: Checker;
+
+  constructor(options: CheckerOptions & { readonly name?: string }) {
+    super({ name: options.name ?? 'checker' });
+    this.checker = new Checker(options);
+  }
+
+  get counts(): CheckerCounts {
+    return this.checker.counts;
+  }
+}

@@ -1,0 +1,91 @@
+import { VifdError } from '../../errors.js';
+import { DEFAULT_QUOTA, type Quota } from './quota.js';
+import { type SessionEvents, StoreSession } from './session.js';
+import { LiveTable } from './transactions.js';
+import { WatchTable } from './watches.js';
+
+/**
+ * A xenstored without sockets: the tree, its watches, and which domains it knows. It is synchronous and has neither
+ * timers nor I/O. `modelStoreClient` makes the seam's `Store` of it in the same process; `StoreServer` serves it to
+ * others.
+ */
+export class ModelStore {
+  readonly quota: Quota;
+  /** For sessions. */
+  table = new LiveTable();
+  readonly watches = new WatchTable();
+  readonly #sessions = new Set<StoreSession>();
+  readonly #introduced = new Set<number>([0]);
+  readonly #waiting = new Set<() => void>();
+  #running = true;
+
+  constructor(options: { quota?: Partial<Quota> } = {}) {
+    this.quota = { ...DEFAULT_QUOTA, ...options.quota };
+  }
+
+  /** A connection for a domain. The store need not know the domain, so that a socket can come first. */
+  connect(domid: number, events: SessionEvents): StoreSession {
+    if (!this.#running) throw new VifdError('ERR_STATE', "The model's xenstored is stopped: start it first.");
+    const session = new StoreSession(this, domid, events);
+    this.#sessions.add(session);
+    return session;
+  }
+
+  /** For sessions: forgets one. */
+  disconnect(session: StoreSession): void {
+    this.#sessions.delete(session);
+  }
+
+  /** False between `stop` and `start`: sessions cannot be opened. */
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /** As if xenstored was killed: every connection ends, with its watches and transactions. Idempotent. */
+  stop(): void {
+    this.#running = false;
+    for (const session of [...this.#sessions]) session.lose();
+  }
+
+  /**
+   * As if xenstored was started again: who waits connects again. @param contents 'lost': the tree is as in a new store.
+   * Idempotent.
+   */
+  start(contents: 'kept' | 'lost' = 'kept'): void {
+    if (this.#running) return;
+    if (contents === 'lost') this.table = new LiveTable();
+    this.#running = true;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const connect of waiting) connect();
+  }
+
+  /** Calls `connect` once, at the next `start`. @returns what takes that back. */
+  onceStarted(connect: () => void): () => void {
+    this.#waiting.add(connect);
+    return () => this.#waiting.delete(connect);
+  }
+
+  isIntroduced(domid: number): boolean {
+    return this.#introduced.has(domid);
+  }
+
+  /** A domain is there. Watches on `@introduceDomain` fire. */
+  introduce(domid: number): void {
+    this.#introduced.add(domid);
+    this.watches.fireSpecial('@introduceDomain');
+  }
+
+  /**
+   * A domain has gone: its connections end, with their watches and transactions; its nodes stay, for the toolstack to
+   * remove. Watches on `@releaseDomain` fire. @returns false when the store did not know it.
+   */
+  release(domid: number): boolean {
+    if (!this.#introduced.delete(domid)) return false;
+    for (const session of [...this.#sessions]) {
+      if (session.domid === domid) session.release();
+    }
+    this.watches.fireSpecial('@releaseDomain');
+    return true;
+  }
+}
