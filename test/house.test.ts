@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
@@ -112,33 +112,14 @@ function roomOf(file: string): string {
   return path in LIB ? path : dirname(path);
 }
 
-function importsOf(file: string): string[] {
-  return [...textOf(file).matchAll(/^(?:import|export) [^;]*?from '(\.[^']+)'/gms)].map((match) =>
-    relative(root, resolve(root, dirname(file), match[1])).replace(/\.js$/, '.ts'),
-  );
+interface Graph {
+  importsIn(root: string, folders: readonly string[]): Map<string, string[]>;
+  circlesOf(arrows: ReadonlyMap<string, readonly string[]>): string[][];
 }
 
-/** @returns the circles among nodes that are joined by arrows: each as the nodes of it (Tarjan's components). */
-function circlesOf(arrows: ReadonlyMap<string, readonly string[]>): string[][] {
-  const order = new Map<string, number>();
-  const lowest = new Map<string, number>();
-  const path: string[] = [];
-  const circles: string[][] = [];
-  const visit = (node: string): void => {
-    order.set(node, order.size);
-    lowest.set(node, order.get(node)!);
-    path.push(node);
-    for (const to of arrows.get(node) ?? []) {
-      if (!order.has(to)) visit(to);
-      if (path.includes(to)) lowest.set(node, Math.min(lowest.get(node)!, lowest.get(to)!));
-    }
-    if (lowest.get(node) !== order.get(node)) return;
-    const component = path.splice(path.indexOf(node));
-    if (component.length > 1) circles.push(component);
-  };
-  for (const node of arrows.keys()) if (!order.has(node)) visit(node);
-  return circles;
-}
+const { importsIn, circlesOf }: Graph = await import(`${root}scripts/house/graph.mjs`);
+const imports = importsIn(root, ['lib', ...Object.keys(PROGRAMS)]);
+const importsOf = (file: string) => imports.get(file) ?? [];
 
 const lib = sources('lib', /\.ts$/);
 const programs = Object.keys(PROGRAMS).flatMap((folder) => sources(folder, /\.ts$/));
@@ -172,7 +153,7 @@ describe('the house', () => {
   });
 
   it('has no circle of files, in lib/ or in the programs beside it', () => {
-    expect(circlesOf(new Map([...lib, ...programs].map((file) => [file, importsOf(file)])))).toEqual([]);
+    expect(circlesOf(imports)).toEqual([]);
   });
 
   it('lets each program use lib/, and of the other programs only what is listed', () => {
