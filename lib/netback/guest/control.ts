@@ -7,13 +7,13 @@ import {
   CTRL_RING,
   CTRL_RING_SIZE,
 } from '../../protocol/control.js';
+import { UndoStack } from '../../undo.js';
 import type { EventChannel, Xen } from '../../xen/seam.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
 import { BackRing, RING_BROKEN } from '../ring/back-ring.js';
 import type { PumpResult } from '../ring/turns.js';
 import { Worker, type WorkerParts } from '../ring/turns.js';
 import type { ControlSettings } from '../settings.js';
-import { type Undo, undoAll } from '../undo.js';
 import { ControlRequests } from './control-requests.js';
 import type { GuestBudget } from './guest-budget.js';
 import { GuestPage } from './guest-page.js';
@@ -56,8 +56,7 @@ export class Control {
   readonly #worker: Worker;
   readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
   readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
-  readonly #undo: Undo = [];
-  readonly #hostFaultsOf: ControlParts['hostFaultsOf'];
+  readonly #undo: UndoStack;
   readonly #answered: number;
   readonly #wrapped: Uint32Array;
   readonly #afterStore: (() => void) | undefined;
@@ -72,18 +71,18 @@ export class Control {
     const { xen, domid, settings, budget } = parts;
     this.#budget = budget;
     this.#wrapped = parts.wrapped;
-    this.#hostFaultsOf = parts.hostFaultsOf;
+    this.#undo = new UndoStack(parts.hostFaultsOf('control ring'));
     this.#afterStore = xen.step?.bind(xen, 'store to the journal');
     try {
       const mapping = xen.grants.map(domid, [settings.ringRef], 'write');
-      this.#undo.push(() => mapping.unmap());
+      this.#undo.defer(() => mapping.unmap());
       const step = xen.step?.bind(xen, 'store to shared memory');
       const log = new RedoLog(parts.log, CTRL_RESPONSE_WORDS);
       this.#ring = new BackRing(mapping.page(0), CTRL_RING, log, step);
       if (!this.#ring.attach()) throw beyond(domid);
       this.#answered = this.#ring.responsesPublished;
       const page = new GuestPage(xen.grants, domid);
-      this.#undo.push(() => page[Symbol.dispose]());
+      this.#undo.defer(() => page[Symbol.dispose]());
       this.#requests = new ControlRequests({ hash: parts.hash, stagingOf: parts.stagingOf, page });
       this.#worker = new Worker({
         pump: () => this.#pump(),
@@ -94,17 +93,17 @@ export class Control {
         onFailure: parts.onFailure,
         onHostFault: parts.hostFaultsOf('control ring'),
       });
-      this.#undo.push(() => this.#worker.end());
+      this.#undo.defer(() => this.#worker.end());
       const onEvent = () => {
         this.#masked = true;
         this.#worker.wake();
       };
       this.#channel = xen.events.bind(domid, settings.port, onEvent, parts.hostFaultsOf('control channel'));
       const channel = this.#channel;
-      this.#undo.push(() => channel.close());
+      this.#undo.defer(() => channel.close());
     } catch (error) {
-      this.detach();
-      throw error;
+      this.#channel = undefined;
+      throw this.#undo.after(error);
     }
   }
 
@@ -131,7 +130,7 @@ export class Control {
 
   detach(): void {
     this.#channel = undefined;
-    undoAll(this.#undo, this.#hostFaultsOf('control ring'));
+    this.#undo[Symbol.dispose]();
   }
 
   /** Serves at most a ring of requests, and no longer than the guest's slice lasts; rounds that find none count too. */

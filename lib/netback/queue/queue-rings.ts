@@ -1,12 +1,12 @@
 import type { RedoLog } from '../../durable/redo.js';
 import { VifdError } from '../../errors.js';
 import { type RingShape, RX_RING, TX_RING } from '../../protocol/ring.js';
+import { UndoStack } from '../../undo.js';
 import type { Xen } from '../../xen/seam.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
 import { BackRing } from '../ring/back-ring.js';
 import type { QueueSettings } from '../settings.js';
 import type { QueueJournal } from '../state/queue-journal.js';
-import { type Undo, undoAll } from '../undo.js';
 
 export interface QueueRingsParts {
   readonly xen: Xen;
@@ -24,14 +24,13 @@ export class QueueRings implements Disposable {
   readonly toGuest: BackRing;
   /** An earlier life of the backend has served them: frontends begin rings at 0. */
   readonly served: boolean;
-  readonly #undo: Undo = [];
-  readonly #onFault: HostFaultListener;
+  readonly #undo: UndoStack;
 
   /** @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then. */
   constructor(parts: QueueRingsParts) {
     const { settings, journal, domid } = parts;
     this.settings = settings;
-    this.#onFault = parts.onFault;
+    this.#undo = new UndoStack(parts.onFault);
     try {
       const txPage = this.#map(parts, settings.txRingRef);
       const rxPage = this.#map(parts, settings.rxRingRef);
@@ -43,18 +42,17 @@ export class QueueRings implements Disposable {
       if (!this.toGuest.attach()) throw beyond('to-guest', domid);
       this.served = this.fromGuest.responsesPublished !== 0 || this.toGuest.responsesPublished !== 0;
     } catch (error) {
-      this[Symbol.dispose]();
-      throw error;
+      throw this.#undo.after(error);
     }
   }
 
   [Symbol.dispose](): void {
-    undoAll(this.#undo, this.#onFault);
+    this.#undo[Symbol.dispose]();
   }
 
   #map({ xen, domid }: QueueRingsParts, ref: number): Uint8Array {
     const mapping = xen.grants.map(domid, [ref], 'write');
-    this.#undo.push(() => mapping.unmap());
+    this.#undo.defer(() => mapping.unmap());
     return mapping.page(0);
   }
 }

@@ -1,5 +1,6 @@
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import type { Port, PortIo, QueuePlace } from '../../ports/port.js';
+import { UndoStack } from '../../undo.js';
 import type { EventChannel, Xen } from '../../xen/seam.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
 import { type Batches, newBatches } from '../frames/batch-memory.js';
@@ -17,7 +18,6 @@ import { Worker, type WorkerParts } from '../ring/turns.js';
 import type { FrontendSettings, PayloadMode, QueueSettings } from '../settings.js';
 import type { QueueDetails } from '../show.js';
 import type { QueueJournal } from '../state/queue-journal.js';
-import { type Undo, undoAll } from '../undo.js';
 import { FromGuest } from './from-guest.js';
 import { Patience, type StallListener } from './patience.js';
 import type { QueueRings } from './queue-rings.js';
@@ -63,7 +63,7 @@ export class Queue {
   readonly #settings: QueueSettings;
   /** Grants that the guest keeps mapped for this queue; undefined for a guest without a control ring. */
   readonly staging: Staging | undefined;
-  readonly #undo: Undo = [];
+  readonly #undo: UndoStack;
   readonly #hostFaultsOf: QueueParts['hostFaultsOf'];
   readonly #fromGuest: Worker;
   readonly #toGuest: Worker;
@@ -81,9 +81,10 @@ export class Queue {
   constructor(parts: QueueParts) {
     this.#settings = parts.rings.settings;
     this.#hostFaultsOf = parts.hostFaultsOf;
+    this.#undo = new UndoStack(parts.hostFaultsOf('detaching'));
     this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.stalls);
     this.staging = newStaging(parts);
-    this.#undo.push(() => this.staging?.[Symbol.dispose]());
+    this.#undo.defer(() => this.staging?.[Symbol.dispose]());
     try {
       if (parts.answered === undefined) this.staging?.begin();
       else this.staging?.resume(parts.answered);
@@ -95,11 +96,11 @@ export class Queue {
       const notify = this.#bind(parts);
       this.#fromGuest = this.#worker(parts, 'from-guest', () => pumps.fromGuest.pump(notify.tx));
       this.#toGuest = this.#worker(parts, 'to-guest', () => pumps.toGuest.pump(notify.rx));
-      this.#undo.push(() => this.#fromGuest.end());
-      this.#undo.push(() => this.#toGuest.end());
+      this.#undo.defer(() => this.#fromGuest.end());
+      this.#undo.defer(() => this.#toGuest.end());
     } catch (error) {
-      this.#release();
-      throw error;
+      this.#end();
+      throw this.#undo.after(error);
     }
   }
 
@@ -141,8 +142,8 @@ export class Queue {
 
   /** Lets go of the guest, which stays connected. All that was taken has been answered: pumps end at frame boundaries. */
   detach(): void {
-    if (this.#detached) return;
-    this.#release();
+    this.#end();
+    this.#undo[Symbol.dispose]();
   }
 
   #attach(parts: QueueParts): { fromGuest: FromGuest; toGuest: ToGuest } {
@@ -160,7 +161,7 @@ export class Queue {
       counters: parts.fromGuest,
       onPortFault: parts.hostFaultsOf('writing'),
     });
-    for (const batch of fromGuest.batches) this.#undo.push(() => batch[Symbol.dispose]());
+    for (const batch of fromGuest.batches) this.#undo.defer(() => batch[Symbol.dispose]());
     const toGuest = new ToGuest({
       ...common,
       ring: rings.toGuest,
@@ -172,7 +173,7 @@ export class Queue {
       steering: parts.steering,
       afterStore: parts.xen.step?.bind(parts.xen, 'store to shared memory'),
     });
-    this.#undo.push(() => toGuest.grants[Symbol.dispose]());
+    this.#undo.defer(() => toGuest.grants[Symbol.dispose]());
     this.#show = () => ({
       fromGuest: rings.fromGuest.indices(),
       toGuest: rings.toGuest.indices(),
@@ -186,7 +187,7 @@ export class Queue {
     if (journal !== undefined)
       return { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
     const batches = newBatches((bytes) => xen.grants.arena(bytes));
-    this.#undo.push(() => batches.end());
+    this.#undo.defer(() => batches.end());
     return batches;
   }
 
@@ -204,7 +205,7 @@ export class Queue {
         },
       },
     );
-    this.#undo.push(() => io.close());
+    this.#undo.defer(() => io.close());
     return io;
   }
 
@@ -232,7 +233,7 @@ export class Queue {
     };
     const channel = parts.xen.events.bind(parts.domid, port, onEvent, this.#hostFaultsOf(`channel ${bit}`));
     this.#channels.push(channel);
-    this.#undo.push(() => channel.close());
+    this.#undo.defer(() => channel.close());
     return channel;
   }
 
@@ -245,10 +246,9 @@ export class Queue {
     this.#masked = 0;
   }
 
-  #release(): void {
+  #end(): void {
     this.#detached = true;
     this.#show = undefined;
-    undoAll(this.#undo, this.#hostFaultsOf('detaching'));
   }
 }
 

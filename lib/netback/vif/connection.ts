@@ -1,5 +1,6 @@
 import { VifdError } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
+import { UndoStack } from '../../undo.js';
 import type { Clock, Xen } from '../../xen/seam.js';
 import { type HostFaultListener, HostFaults } from '../faults/host-faults.js';
 import { Conform, type GuestCapabilities, takesOf } from '../frames/conform.js';
@@ -17,7 +18,6 @@ import { Steering } from '../queue/steering.js';
 import type { FrontendSettings, PayloadMode } from '../settings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from '../show.js';
 import type { ConnectionJournals } from '../state/connection-journals.js';
-import { type Undo, undoAll } from '../undo.js';
 import { Stalls } from './stalls.js';
 
 export interface ConnectionParts {
@@ -181,11 +181,11 @@ export class Connection {
     const { journals } = this.#parts;
     this.#hostFaults.clear();
     // The last first.
-    const undo: Undo = [() => journals.close()];
-    for (const rings of this.#rings) undo.push(() => rings[Symbol.dispose]());
-    for (const queue of this.queues) undo.push(() => queue.detach());
-    undo.push(() => this.#control?.detach());
-    undoAll(undo, this.#hostFaults.of('detaching'));
+    using undo = new UndoStack(this.#hostFaults.of('detaching'));
+    undo.defer(() => journals.close());
+    for (const rings of this.#rings) undo.use(rings);
+    for (const queue of this.queues) undo.defer(() => queue.detach());
+    undo.defer(() => this.#control?.detach());
   }
 
   /** How far earlier lives have answered control requests; undefined: none was ever answered. */

@@ -1,5 +1,6 @@
 import type { XenLibraries } from '../../addon.js';
 import type { VifdError } from '../../errors.js';
+import { AsyncUndoStack } from '../../undo.js';
 import type { Store, Xen } from '../seam.js';
 import { openStore } from '../store/client.js';
 import { ownDomid } from '../store/own-domid.js';
@@ -40,8 +41,8 @@ export interface OpenXenOptions {
  * @throws VifdError ERR_ADDON_MISSING or ERR_XEN_UNAVAILABLE, saying what is missing and what to do.
  */
 export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
-  const undo: (() => unknown)[] = [];
-  if (options.store !== undefined) undo.push(closing(options.store));
+  const undo = new AsyncUndoStack();
+  if (options.store !== undefined) undo.use(options.store);
   try {
     options.signal?.throwIfAborted();
     if (options.domid !== undefined) requireDomid(options.domid);
@@ -51,8 +52,7 @@ export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
     const domid = options.domid ?? (await domidIn(libraries, store));
     return new NativeXen({ ...devices, store, domid, libraries });
   } catch (error) {
-    for (const step of undo.reverse()) await step();
-    throw error;
+    throw await undo.after(error);
   }
 }
 
@@ -63,16 +63,15 @@ interface Devices {
   readonly shares: XenShares | undefined;
 }
 
-function openDevices(libraries: XenLibraries, undo: (() => unknown)[]): Devices {
+function openDevices(libraries: XenLibraries, undo: AsyncUndoStack): Devices {
   const late = new LateEnds();
   const grants = new XenGrants(openGrantDevice(libraries), late);
-  const events = openEventDevice(libraries, late);
-  undo.push(() => events[Symbol.dispose]());
+  const events = undo.use(openEventDevice(libraries, late));
   const shares = openShareDevice(libraries);
   return { late, grants, events, shares: shares && new XenShares(shares) };
 }
 
-async function openOwnStore(options: OpenXenOptions, undo: (() => unknown)[]): Promise<Store> {
+async function openOwnStore(options: OpenXenOptions, undo: AsyncUndoStack): Promise<Store> {
   const { storePath, onStoreSilent: onSilent, signal } = options;
   const store = await openStore({
     ...storeIo,
@@ -80,12 +79,7 @@ async function openOwnStore(options: OpenXenOptions, undo: (() => unknown)[]): P
     ...(onSilent === undefined ? {} : { onSilent }),
     ...(signal === undefined ? {} : { signal }),
   });
-  undo.push(closing(store));
-  return store;
-}
-
-function closing(store: Store): () => PromiseLike<void> {
-  return () => store[Symbol.asyncDispose]();
+  return undo.use(store);
 }
 
 /** In a simulated Xen a process is the domain that its environment names. */
