@@ -5,6 +5,9 @@ import {
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
   VNET_HEADER_BYTES,
+  vnetFirst,
+  vnetSecond,
+  writeVnetBytes,
 } from '../lib/protocol/vnet.js';
 import { PAGE_SIZE } from '../lib/xen/seam.js';
 
@@ -89,13 +92,11 @@ function tcpFrame(size: number): Uint8Array {
 
 function withVnetHeader(frameBytes: Uint8Array, gsoType: number, gsoSize: number): Uint8Array {
   const out = new Uint8Array(VNET_HEADER_BYTES + frameBytes.length);
-  const view = new DataView(out.buffer);
-  view.setUint8(0, VNET_FLAG_NEEDS_CSUM);
-  view.setUint8(1, gsoType === GSO_TYPE_NONE ? VNET_GSO_NONE : VNET_GSO_TCPV4);
-  view.setUint16(2, gsoType === GSO_TYPE_NONE ? 0 : HEADER_BYTES, true);
-  view.setUint16(4, gsoSize, true);
-  view.setUint16(6, TCP_AT, true);
-  view.setUint16(8, TCP_CHECKSUM, true);
+  const first =
+    gsoType === GSO_TYPE_NONE
+      ? vnetFirst(VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE, 0)
+      : vnetFirst(VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, HEADER_BYTES);
+  writeVnetBytes(out, 0, first, vnetSecond(gsoSize, TCP_AT), TCP_CHECKSUM);
   out.set(frameBytes, VNET_HEADER_BYTES);
   return out;
 }

@@ -32,6 +32,15 @@ export * from './ports/port.js';
 export { tap } from './ports/tap.js';
 export type { TapExpectation, TapMemory } from './ports/tap-link.js';
 export type { TapOptions } from './ports/tap-options.js';
-export * from './protocol/vnet.js';
+export {
+  VNET_FLAG_DATA_VALID,
+  VNET_FLAG_NEEDS_CSUM,
+  VNET_GSO_ECN,
+  VNET_GSO_NONE,
+  VNET_GSO_TCPV4,
+  VNET_GSO_TCPV6,
+  VNET_GSO_UDP_L4,
+  VNET_HEADER_BYTES,
+} from './protocol/vnet.js';
 export { openXen } from './xen/native/open.js';
 export type { Access, Arena, Clock, Events, Grants, Shares, Store, Xen } from './xen/seam.js';

@@ -1,4 +1,4 @@
-import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } from '../lib/protocol/vnet.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES, vnetWordOfBytes } from '../lib/protocol/vnet.js';
 import { TrafficFrames } from '../lib/testing/netfront/index.js';
 import type { TrafficTag } from '../lib/testing/netfront/traffic-frames.js';
 
@@ -70,7 +70,8 @@ export class Stream {
   /** @param queue that it came by. */
   take(bytes: Uint8Array, start: number, length: number, tag: TrafficTag, life: number, queue = 0): void {
     const { sequence } = tag;
-    const partial = (bytes[start - VNET_HEADER_BYTES] & VNET_FLAG_NEEDS_CSUM) !== 0;
+    const first = vnetWordOfBytes(bytes, start - VNET_HEADER_BYTES, 0);
+    const partial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
     const difference = this.#frames.difference(bytes, start, length, tag, partial);
     if (difference !== undefined) {
       this.damaged.push(`${this.name}: frame ${sequence} is damaged: ${difference}`);

@@ -9,6 +9,7 @@ import { Daemon } from '../../faults/world/daemon.js';
 import { ip, knowNeighbour, makeBridge } from '../../faults/world/host.js';
 import { backendVifRoot, frontendVifPath, XenbusState } from '../../lib/protocol/xenbus.js';
 import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
+import { AsyncUndoStack } from '../../lib/undo.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
@@ -46,7 +47,7 @@ export interface WorldOptions {
 export class NeighbourWorld implements AsyncDisposable {
   readonly #directory = mkdtempSync('/dev/shm/vifd-neighbours-');
   readonly #options: WorldOptions;
-  readonly #undo: (() => Promise<unknown>)[] = [];
+  readonly #undo = new AsyncUndoStack();
   readonly #daemons: Daemon[] = [];
   #toolstack!: Store;
   #victim!: Conversation;
@@ -114,8 +115,11 @@ export class NeighbourWorld implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const step of this.#undo.splice(0).reverse()) await step();
-    rmSync(this.#directory, { recursive: true, force: true });
+    try {
+      await this.#undo[Symbol.asyncDispose]();
+    } finally {
+      rmSync(this.#directory, { recursive: true, force: true });
+    }
   }
 
   async #start(): Promise<void> {
@@ -145,10 +149,10 @@ export class NeighbourWorld implements AsyncDisposable {
       ],
       onLine: () => ready.keep(),
     });
-    this.#undo.push(() => child.end('SIGKILL'));
+    this.#undo.defer(() => child.end('SIGKILL'));
     await ready.done;
     this.#toolstack = await openStore({ path: this.#socket(0) });
-    this.#undo.push(async () => this.#toolstack[Symbol.asyncDispose]());
+    this.#undo.use(this.#toolstack);
   }
 
   async #startDaemon(domid: number): Promise<void> {
@@ -171,7 +175,7 @@ export class NeighbourWorld implements AsyncDisposable {
       env: this.#environment(domid),
       onLine: () => undefined,
     });
-    this.#undo.push(() => daemon.stop());
+    this.#undo.defer(() => daemon.stop());
     this.#daemons.push(daemon);
     await daemon.ready();
   }
@@ -198,7 +202,7 @@ export class NeighbourWorld implements AsyncDisposable {
   async #program(name: string, [file, ...args]: string[], env: NodeJS.ProcessEnv): Promise<Conversation> {
     const path = fileURLToPath(new URL(file, import.meta.url));
     const conversation = await Conversation.start({ name, args: [path, ...args], env });
-    this.#undo.push(() => conversation[Symbol.asyncDispose]());
+    this.#undo.use(conversation);
     return conversation;
   }
 

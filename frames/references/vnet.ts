@@ -1,6 +1,9 @@
 import type { Variant } from '../forms/variants.js';
 
-/** Values of linux/virtio_net.h, written down here once more: the table must not depend on the code that it judges. */
+/**
+ * The vnet header once more, from linux/virtio_net.h: these values, and the codec below, do not use lib/protocol/vnet.ts on purpose, since
+ * the table must not depend on the code that it judges.
+ */
 export const NEEDS_CSUM = 1;
 export const DATA_VALID = 2;
 export const GSO_NONE = 0;

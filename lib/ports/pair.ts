@@ -4,10 +4,15 @@ import { Segments } from '../protocol/segment.js';
 import {
   VNET_FLAG_DATA_VALID,
   VNET_FLAG_NEEDS_CSUM,
-  VNET_GSO_ECN,
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
   VNET_HEADER_BYTES,
+  vnetCsumOffset,
+  vnetCsumStart,
+  vnetGsoBytes,
+  vnetGsoKind,
+  vnetWordOfBytes,
+  writeVnetBytes,
 } from '../protocol/vnet.js';
 import {
   FRAME_BYTES_MAX,
@@ -139,8 +144,8 @@ class PairIo implements PortIo {
 
   /** Queues a record, vnet header and frame, in a form that this end's reader can take. */
   #take(record: Uint8Array): number {
-    const flags = record[0];
-    const kind = record[1] & ~VNET_GSO_ECN;
+    const first = vnetWordOfBytes(record, 0, 0);
+    const kind = vnetGsoKind(first);
     const v4 = kind === VNET_GSO_NONE ? isIpv4(record) : kind === VNET_GSO_TCPV4;
     const checksum = v4 ? this.#options.checksumV4 : this.#options.checksumV6;
     const gso = v4 ? this.#options.gsoV4 : this.#options.gsoV6;
@@ -148,15 +153,10 @@ class PairIo implements PortIo {
     if (!this.#queue.hasRoom(record.length, 1)) return FULL;
     const copy = this.#queue.reserve(record.length);
     copy.set(record);
-    if ((flags & VNET_FLAG_NEEDS_CSUM) !== 0 && !checksum) {
-      const csumStart = get16(record, 6);
-      completeChecksum(
-        copy,
-        VNET_HEADER_BYTES,
-        record.length - VNET_HEADER_BYTES,
-        csumStart,
-        get16(record, 8),
-      );
+    if ((first & VNET_FLAG_NEEDS_CSUM) !== 0 && !checksum) {
+      const csumStart = vnetCsumStart(vnetWordOfBytes(record, 0, 1));
+      const csumOffset = vnetCsumOffset(vnetWordOfBytes(record, 0, 2));
+      completeChecksum(copy, VNET_HEADER_BYTES, record.length - VNET_HEADER_BYTES, csumStart, csumOffset);
       plainHeader(copy);
     }
     this.#queue.commit(record.length);
@@ -167,9 +167,11 @@ class PairIo implements PortIo {
   #takeSegments(record: Uint8Array): number {
     const plan = this.#segments;
     const frameBytes = record.length - VNET_HEADER_BYTES;
-    const isPartial = (record[0] & VNET_FLAG_NEEDS_CSUM) !== 0;
-    const [csumStart, csumOffset] = isPartial ? [get16(record, 6), get16(record, 8)] : [0, 0];
-    if (!plan.plan(record, VNET_HEADER_BYTES, frameBytes, csumStart, csumOffset, get16(record, 4)))
+    const isPartial = (vnetWordOfBytes(record, 0, 0) & VNET_FLAG_NEEDS_CSUM) !== 0;
+    const second = vnetWordOfBytes(record, 0, 1);
+    const csumStart = isPartial ? vnetCsumStart(second) : 0;
+    const csumOffset = isPartial ? vnetCsumOffset(vnetWordOfBytes(record, 0, 2)) : 0;
+    if (!plan.plan(record, VNET_HEADER_BYTES, frameBytes, csumStart, csumOffset, vnetGsoBytes(second)))
       return EINVAL;
     // A segment size of a few bytes makes a 64 KiB frame megabytes long: the guest chose it, so it is refused.
     const total = plan.totalBytes + plan.count * VNET_HEADER_BYTES;
@@ -199,8 +201,7 @@ class PairIo implements PortIo {
 const FULL = -1;
 
 function plainHeader(record: Uint8Array): void {
-  record.fill(0, 0, VNET_HEADER_BYTES);
-  record[0] = VNET_FLAG_DATA_VALID;
+  writeVnetBytes(record, 0, VNET_FLAG_DATA_VALID, 0, 0);
 }
 
 function isIpv4(record: Uint8Array): boolean {
@@ -208,8 +209,4 @@ function isIpv4(record: Uint8Array): boolean {
   const tagged = record[type] === 0x81 && record[type + 1] === 0;
   const at = tagged ? type + 4 : type;
   return record[at] === 0x08 && record[at + 1] === 0;
-}
-
-function get16(bytes: Uint8Array, at: number): number {
-  return bytes[at] | (bytes[at + 1] << 8);
 }

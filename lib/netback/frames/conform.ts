@@ -8,12 +8,14 @@ import type { FrontendSettings } from '../settings.js';
 import type { FlowCounters } from './counters.js';
 import type { Deliverable } from './deliverable.js';
 import { CUT } from './deliverable.js';
-import { planOf, rxFlagsOf, rxGsoOf, vnetWord, writeVnet } from './offload.js';
+import { rxFlagsOf, rxGsoOf } from './offload-to-guest.js';
+import { planOf } from './segment-plan.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_STATUS, FRAME_WORDS, FRAMES_HEADER_WORDS } = batch;
 const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE } = vnet;
-const { VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_HEADER_BYTES } = vnet;
+const { VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = vnet;
+const { vnetChecksum, vnetCsumOffset, vnetCsumStart, vnetGsoBytes, vnetGsoType, vnetWord, writeVnet } = vnet;
 const { GSO_TYPE_NONE, RX_FLAG_DATA_VALIDATED } = netif;
 const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
 const { TCP_CHECKSUM_OFFSET } = checksum;
@@ -78,7 +80,7 @@ export class Conform {
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
       const first = vnetWord(words, offset, 0);
-      const kind = (first >>> 8) & 0xff;
+      const kind = vnetGsoType(first);
       flags[i] = rxFlagsOf(first);
       gsos[i] = GSO_TYPE_NONE;
       if (kind === VNET_GSO_NONE) {
@@ -116,7 +118,7 @@ export class Conform {
     const { arena } = frames;
     const { gsoV4, gsoV6 } = this.#takes;
     if (!((kind === VNET_GSO_TCPV4 && gsoV4) || (kind === VNET_GSO_TCPV6 && gsoV6))) return false;
-    if ((vnetWord(arena.u32, offset, 1) & 0xffff) === 0) return false;
+    if (vnetGsoBytes(vnetWord(arena.u32, offset, 1)) === 0) return false;
     const where = locate(frames, offset, bytes);
     if (where >>> 16 !== TCP_CHECKSUM_OFFSET || isIpv6(frames, offset) !== (kind === VNET_GSO_TCPV6))
       return false;
@@ -135,8 +137,7 @@ export class Conform {
 function isUsual(words: Uint32Array, offset: number, bytes: number): boolean {
   if (offset % 4 !== 0) return false;
   const where = locateUsualChecksum(words, offset, bytes);
-  const at = (offset - VNET_HEADER_BYTES) >>> 2;
-  return where !== 0 && where === ((words[at + 1] >>> 16) | (words[at + 2] << 16));
+  return where !== 0 && where === vnetChecksum(vnetWord(words, offset, 1), vnetWord(words, offset, 2));
 }
 
 /** @returns where a frontend finds the checksum: csumStart | csumOffset << 16, or 0. */
@@ -149,7 +150,7 @@ function locate({ arena }: FrameBatch, offset: number, bytes: number): number {
 
 /** @returns where the vnet header has the checksum: csumStart | csumOffset << 16. */
 function placeOf({ arena }: FrameBatch, offset: number): number {
-  return (vnetWord(arena.u32, offset, 1) >>> 16) | (vnetWord(arena.u32, offset, 2) << 16);
+  return vnetChecksum(vnetWord(arena.u32, offset, 1), vnetWord(arena.u32, offset, 2));
 }
 
 /** Tells the IP version of a frame whose checksum a frontend finds. */
@@ -160,8 +161,8 @@ function isIpv6({ arena }: FrameBatch, offset: number): boolean {
 /** Completes the checksum. @returns false if its place is not in the frame. */
 function complete({ arena }: FrameBatch, offset: number, length: number): boolean {
   const words = arena.u32;
-  const csumStart = vnetWord(words, offset, 1) >>> 16;
-  const csumOffset = vnetWord(words, offset, 2) & 0xffff;
+  const csumStart = vnetCsumStart(vnetWord(words, offset, 1));
+  const csumOffset = vnetCsumOffset(vnetWord(words, offset, 2));
   if (!completeChecksum(arena.bytes, offset, length, csumStart, csumOffset)) return false;
   writeVnet(words, offset, VNET_FLAG_DATA_VALID, 0, 0);
   return true;

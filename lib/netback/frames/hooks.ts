@@ -13,12 +13,16 @@ import {
   VNET_GSO_TCPV6,
   VNET_GSO_UDP_L4,
   VNET_HEADER_BYTES,
+  vnetCsumOffset,
+  vnetCsumStart,
+  vnetGsoBytes,
+  vnetGsoKind,
+  vnetWord,
 } from '../../protocol/vnet.js';
 import type { Clock } from '../../xen/seam.js';
 import type { FlowCounters } from './counters.js';
 import type { Direction, FlowHash, Frame, FrameHook, HashedOver, Offload } from './frame.js';
 import { moveOffload } from './moved-offload.js';
-import { vnetWord } from './offload.js';
 import { CheckedHook, frameLength, longFault } from './verdicts.js';
 
 /** Bytes at the end of an arena that the frames of a batch leave free for `Hooks`. */
@@ -216,15 +220,15 @@ const GSO_TYPES: ReadonlyMap<number, Offload['gsoType']> = new Map([
   [VNET_GSO_UDP_L4, 'udp'],
 ]);
 
-/** Decodes the vnet header in front of `offset`. */
+/** @returns what a hook sees of the vnet header in front of `offset`. */
 function readOffload(words: Uint32Array, offset: number): Offload {
   const [first, second, third] = [0, 1, 2].map((index) => vnetWord(words, offset, index));
   const partial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
-  const kind = (first >>> 8) & 0x7f;
+  const kind = vnetGsoKind(first);
   return {
-    csumStart: partial ? second >>> 16 : 0,
-    csumOffset: partial ? third & 0xffff : 0,
+    csumStart: partial ? vnetCsumStart(second) : 0,
+    csumOffset: partial ? vnetCsumOffset(third) : 0,
     gsoType: GSO_TYPES.get(kind) ?? 'none',
-    gsoSize: kind === VNET_GSO_NONE ? 0 : second & 0xffff,
+    gsoSize: kind === VNET_GSO_NONE ? 0 : vnetGsoBytes(second),
   };
 }

@@ -1,9 +1,10 @@
 import * as checksum from '../../protocol/checksum.js';
 import * as vnet from '../../protocol/vnet.js';
 import type { Arena } from '../../xen/seam.js';
-import { vnetWord, writeVnet } from './offload.js';
 
 const { VNET_FLAG_NEEDS_CSUM } = vnet;
+const { vnetCsumOffset, vnetCsumStart, vnetFlags, vnetGsoBytes, vnetGsoType, vnetHeaderBytes } = vnet;
+const { vnetFirst, vnetSecond, vnetWord, writeVnet } = vnet;
 const { locateChecksum, TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES } = checksum;
 
 /** The new frame does not have the header of the old one: the hook made another frame, with a checksum of its own. */
@@ -27,16 +28,18 @@ export function moveOffload(
   if ((first & VNET_FLAG_NEEDS_CSUM) === 0) return;
   const second = vnetWord(words, offset, 1);
   const third = vnetWord(words, offset, 2);
-  const csumStart = second >>> 16;
-  const moved = placeOf(arena.bytes, offset, csumStart, third & 0xffff, before, bytes, after);
+  const csumStart = vnetCsumStart(second);
+  const moved = placeOf(arena.bytes, offset, csumStart, vnetCsumOffset(third), before, bytes, after);
   if (moved === csumStart) return;
   if (moved === NOWHERE) {
     writeVnet(words, offset, 0, 0, 0);
     return;
   }
   // hdr_len, the offset of the payload, moves as far.
-  const headers = first >>> 16 === 0 ? 0 : Math.max(0, (first >>> 16) + moved - csumStart);
-  writeVnet(words, offset, (first & 0xffff) | (headers << 16), (second & 0xffff) | (moved << 16), third);
+  const old = vnetHeaderBytes(first);
+  const headerBytes = old === 0 ? 0 : Math.max(0, old + moved - csumStart);
+  const moves = vnetFirst(vnetFlags(first), vnetGsoType(first), headerBytes);
+  writeVnet(words, offset, moves, vnetSecond(vnetGsoBytes(second), moved), third);
 }
 
 /** @returns where the header with the checksum is in the new frame, or NOWHERE. */

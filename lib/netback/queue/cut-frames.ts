@@ -8,7 +8,7 @@ import { type Arena, PAGE_SIZE } from '../../xen/seam.js';
 import { READ_BYTES, SEGMENTS_END, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
 import type { GuestCapabilities } from '../frames/conform.js';
 import type { Deliverable } from '../frames/deliverable.js';
-import { planOf } from '../frames/offload.js';
+import { planOf } from '../frames/segment-plan.js';
 import type { Held } from './held.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.

@@ -10,7 +10,7 @@ import type { GuestCapabilities } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Deliverable } from '../frames/deliverable.js';
 import { CUT } from '../frames/deliverable.js';
-import * as offload from '../frames/offload.js';
+import * as offload from '../frames/offload-to-guest.js';
 import type { BackRing } from '../ring/back-ring.js';
 import type { PayloadMode } from '../settings.js';
 

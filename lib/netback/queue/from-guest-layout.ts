@@ -1,13 +1,14 @@
 import * as batch from '../../ports/frame-batch.js';
+import * as headers from '../../protocol/headers.js';
 import * as netif from '../../protocol/netif.js';
 import { ROLE_DATA, ROLE_NONE, ROLE_REFUSED, type TxFrames } from '../../protocol/tx.js';
 import * as xen from '../../xen/seam.js';
 import * as batches from '../frames/batch-memory.js';
-import { HEADERS_BYTES } from '../frames/offload.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_WORDS } = batch;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT } = batch;
+const { HEADERS_BYTES } = headers;
 const { TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
 const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;

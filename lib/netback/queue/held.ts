@@ -5,14 +5,14 @@ import * as vnet from '../../protocol/vnet.js';
 import * as xen from '../../xen/seam.js';
 import { READ_BYTES, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
 import { CUT } from '../frames/deliverable.js';
-import { rxFlagsOf, rxGsoOf, vnetWord } from '../frames/offload.js';
+import { rxFlagsOf, rxGsoOf } from '../frames/offload-to-guest.js';
 import type { HashState } from '../guest/hash.js';
 import type { BackRing } from '../ring/back-ring.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_ALIGN, FRAMES_COUNT, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_PHASE, FRAMES_START } = batch;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS, FRAME_WORDS } = batch;
-const { VNET_HEADER_BYTES } = vnet;
+const { VNET_HEADER_BYTES, vnetWord } = vnet;
 const { PAGE_SIZE } = xen;
 
 /** The word of the block's header that ports leave alone: how many of the frames may be another queue's. */

@@ -5,7 +5,7 @@ import {
   type FrameBatch,
   frameAt,
 } from '../../ports/frame-batch.js';
-import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES, vnetWordOfBytes } from '../../protocol/vnet.js';
 import { readTag, TrafficFrames, type TrafficTag } from './traffic-frames.js';
 import type { Direction, Violations } from './violations.js';
 
@@ -89,7 +89,8 @@ export class Checker {
     }
     counts.frames += 1;
     counts.bytes += length;
-    const needsChecksum = (bytes[start - VNET_HEADER_BYTES] & 1) === 1;
+    const first = vnetWordOfBytes(bytes, start - VNET_HEADER_BYTES, 0);
+    const needsChecksum = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
     const difference = this.#frames.difference(bytes, start, length, tag, needsChecksum);
     if (difference !== undefined) {
       counts.damaged += 1;

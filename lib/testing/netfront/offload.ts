@@ -1,5 +1,3 @@
-/** What virtio_net_hdr and netif say of the same frame. */
-
 import {
   GSO_TYPE_NONE,
   GSO_TYPE_TCPV4,
@@ -14,19 +12,20 @@ import {
   VNET_GSO_TCPV6,
 } from '../../protocol/vnet.js';
 
-/** @param vnetType gso_type of a virtio_net_hdr in the low byte; its high bit says ECN and concerns nobody here. */
-export function gsoTypeOf(vnetType: number): number {
-  const type = vnetType & 0x7f;
-  if (type === VNET_GSO_TCPV4) return GSO_TYPE_TCPV4;
-  return type === VNET_GSO_TCPV6 ? GSO_TYPE_TCPV6 : GSO_TYPE_NONE;
+/** @returns GSO_TYPE_*, for which a frontend writes an extra slot. @param kind VNET_GSO_*, without VNET_GSO_ECN, which netif lacks. */
+export function gsoTypeOf(kind: number): number {
+  if (kind === VNET_GSO_TCPV4) return GSO_TYPE_TCPV4;
+  return kind === VNET_GSO_TCPV6 ? GSO_TYPE_TCPV6 : GSO_TYPE_NONE;
 }
 
+/** @returns TX_FLAG_* for VNET_FLAG_*. */
 export function checksumFlags(vnetFlags: number): number {
   if ((vnetFlags & VNET_FLAG_NEEDS_CSUM) !== 0) return TX_FLAG_CSUM_BLANK | TX_FLAG_DATA_VALIDATED;
   return (vnetFlags & VNET_FLAG_DATA_VALID) !== 0 ? TX_FLAG_DATA_VALIDATED : 0;
 }
 
-export function vnetGsoType(gsoType: number): number {
+/** @returns VNET_GSO_* for GSO_TYPE_*. */
+export function gsoKindOf(gsoType: number): number {
   if (gsoType === GSO_TYPE_TCPV4) return VNET_GSO_TCPV4;
   return gsoType === GSO_TYPE_TCPV6 ? VNET_GSO_TCPV6 : 0;
 }

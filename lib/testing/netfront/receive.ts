@@ -28,12 +28,18 @@ import {
   RX_RING_SIZE,
   RX_SLOT_WORDS,
 } from '../../protocol/netif.js';
-import { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } from '../../protocol/vnet.js';
+import {
+  VNET_FLAG_DATA_VALID,
+  VNET_FLAG_NEEDS_CSUM,
+  vnetFirst,
+  vnetSecond,
+  writeVnet,
+} from '../../protocol/vnet.js';
 import { type Arena, PAGE_SIZE, type SharedPages } from '../../xen/seam.js';
 import { copyBytes } from './copy.js';
 import type { FrontFeatures } from './features.js';
 import type { HashOracle } from './hash-oracle.js';
-import { isIpv6, vnetGsoType } from './offload.js';
+import { gsoKindOf, isIpv6 } from './offload.js';
 import { PageGrants } from './pages.js';
 import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
 import { DirectionStats } from './stats.js';
@@ -354,11 +360,9 @@ export class Receive {
         this.#violation('not-negotiated', slot, 'csum_blank without the offload');
       }
     }
-    const header = (start - VNET_HEADER_BYTES) >>> 2;
-    const words = arena.u32;
-    words[header] = vnetFlags | (vnetGsoType(this.#gsoType) << 8) | (headers << 16);
-    words[header + 1] = (gso ? this.#gsoSize : 0) | (where << 16);
-    words[header + 2] = where >>> 16;
+    const first = vnetFirst(vnetFlags, gsoKindOf(this.#gsoType), headers);
+    const second = vnetSecond(gso ? this.#gsoSize : 0, where & 0xffff);
+    writeVnet(arena.u32, start, first, second, where >>> 16);
     return true;
   }
 

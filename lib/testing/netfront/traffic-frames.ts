@@ -4,6 +4,9 @@ import {
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
   VNET_HEADER_BYTES,
+  vnetFirst,
+  vnetSecond,
+  writeVnetBytes,
 } from '../../protocol/vnet.js';
 import { Xorshift } from './random.js';
 
@@ -190,16 +193,12 @@ function patternStart(sequence: number): number {
 }
 
 function writeVnetHeader(bytes: Uint8Array, start: number, where: number, gso: boolean): void {
-  const at = start - VNET_HEADER_BYTES;
-  bytes.fill(0, at, start);
-  bytes[at] = where === 0 ? 0 : VNET_FLAG_NEEDS_CSUM;
-  bytes[at + 1] = gso ? VNET_GSO_TCPV4 : VNET_GSO_NONE;
-  if (gso) {
-    le16(bytes, at + 2, TRANSPORT + TCP_BYTES);
-    le16(bytes, at + 4, SEGMENT_BYTES);
-  }
-  le16(bytes, at + 6, where & 0xffff);
-  le16(bytes, at + 8, where >>> 16);
+  const flags = where === 0 ? 0 : VNET_FLAG_NEEDS_CSUM;
+  const first = gso
+    ? vnetFirst(flags, VNET_GSO_TCPV4, TRANSPORT + TCP_BYTES)
+    : vnetFirst(flags, VNET_GSO_NONE, 0);
+  const second = vnetSecond(gso ? SEGMENT_BYTES : 0, where & 0xffff);
+  writeVnetBytes(bytes, start - VNET_HEADER_BYTES, first, second, where >>> 16);
 }
 
 function writeIpv4(bytes: Uint8Array, at: number, length: number, protocol: number): void {
@@ -248,9 +247,4 @@ function put32(bytes: Uint8Array, at: number, value: number): void {
 
 function get32(bytes: Uint8Array, at: number): number {
   return ((bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0;
-}
-
-function le16(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
 }

@@ -23,7 +23,7 @@ import {
   TX_RING_SIZE,
   TX_SLOT_WORDS,
 } from '../../protocol/netif.js';
-import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
+import { vnetFlags, vnetGsoBytes, vnetGsoKind, vnetWord } from '../../protocol/vnet.js';
 import { type Clock, PAGE_SIZE, type SharedPages, type Shares } from '../../xen/seam.js';
 import { IdPool } from './ids.js';
 import { checksumFlags, gsoTypeOf } from './offload.js';
@@ -234,17 +234,17 @@ export class Transmit {
       this.stats.dropped += 1;
       return true;
     }
-    const header = (offset - VNET_HEADER_BYTES) >>> 2;
-    const u32 = this.#pool.u32;
-    const gso = gsoTypeOf((u32[header] as number) >>> 8);
+    const { u32 } = this.#pool;
+    const first = vnetWord(u32, offset, 0);
+    const gso = gsoTypeOf(vnetGsoKind(first));
     const chunks = ((offset + length - 1) >>> 12) - (offset >>> 12) + 1;
     const slots = gso === GSO_TYPE_NONE ? chunks : chunks + 1;
     if (this.#ring.free < slots || this.#ids.available < chunks) return false;
-    let flags = checksumFlags(u32[header] as number);
+    let flags = checksumFlags(vnetFlags(first));
     if (gso !== GSO_TYPE_NONE) flags |= TX_FLAG_EXTRA_INFO;
     this.#slotFrame[this.#ring.slot(this.#ring.produced)] = this.stats.frames;
     this.#writeData(offset, length, flags, chunks > 1);
-    if (gso !== GSO_TYPE_NONE) this.#writeGso(gso, (u32[header + 1] as number) & 0xffff);
+    if (gso !== GSO_TYPE_NONE) this.#writeGso(gso, vnetGsoBytes(vnetWord(u32, offset, 1)));
     this.#writeFragments(offset, length, chunks);
     this.stats.frames += 1;
     this.stats.bytes += length;
