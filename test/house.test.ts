@@ -25,7 +25,7 @@ const LIB: Record<string, readonly string[]> = {
   'netback/vif-info': [],
   'netback/settings': [],
   'netback/faults': ['errors'],
-  'netback/ring': ['backoff', 'durable', 'errors', 'protocol', 'xen', 'netback/faults'],
+  'netback/ring': ['backoff', 'durable', 'errors', 'protocol', 'undo', 'xen', 'netback/faults'],
   'netback/frames': [
     ...['errors', 'ports', 'protocol', 'text', 'xen'],
     ...['netback/settings', 'netback/vif-info'],

@@ -8,11 +8,11 @@ import {
   CTRL_RING_SIZE,
 } from '../../protocol/control.js';
 import { UndoStack } from '../../undo.js';
-import type { EventChannel, Xen } from '../../xen/seam.js';
-import type { HostFaultListener } from '../faults/host-faults.js';
-import { BackRing, RING_BROKEN } from '../ring/back-ring.js';
+import type { Xen } from '../../xen/seam.js';
+import { type BackRing, RING_BROKEN } from '../ring/back-ring.js';
+import { mapRing } from '../ring/mapped-ring.js';
+import { RingService, type RingServiceParts } from '../ring/ring-service.js';
 import type { PumpResult } from '../ring/turns.js';
-import { Worker, type WorkerParts } from '../ring/turns.js';
 import type { ControlSettings } from '../settings.js';
 import { ControlRequests } from './control-requests.js';
 import type { GuestBudget } from './guest-budget.js';
@@ -38,11 +38,9 @@ export interface ControlParts {
   readonly budget: GuestBudget;
   /** Undefined for a queue that the guest does not have. */
   readonly stagingOf: (queue: number) => Staging | undefined;
-  /** The guest broke the protocol. */
-  readonly onStop: (reason: string) => void;
-  readonly onFailure: WorkerParts['onFailure'];
-  /** A listener for one part of the connection. */
-  readonly hostFaultsOf: (part: string) => HostFaultListener;
+  readonly onStop: RingServiceParts['onStop'];
+  readonly onFailure: RingServiceParts['onFailure'];
+  readonly hostFaultsOf: RingServiceParts['hostFaultsOf'];
 }
 
 /**
@@ -53,56 +51,40 @@ export class Control {
   readonly #ring: BackRing;
   readonly #budget: GuestBudget;
   readonly #requests: ControlRequests;
-  readonly #worker: Worker;
+  readonly #service: RingService;
   readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
   readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
   readonly #undo: UndoStack;
   readonly #answered: number;
   readonly #wrapped: Uint32Array;
   readonly #afterStore: (() => void) | undefined;
-  #channel: EventChannel | undefined;
-  #masked = false;
 
   /**
    * Attaches to the ring, wherever it stands.
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
    */
   constructor(parts: ControlParts) {
-    const { xen, domid, settings, budget } = parts;
+    const { xen, domid, settings, budget, onStop, onFailure, hostFaultsOf } = parts;
     this.#budget = budget;
     this.#wrapped = parts.wrapped;
-    this.#undo = new UndoStack(parts.hostFaultsOf('control ring'));
+    this.#undo = new UndoStack(hostFaultsOf('ending the control ring'));
     this.#afterStore = xen.step?.bind(xen, 'store to the journal');
     try {
-      const mapping = xen.grants.map(domid, [settings.ringRef], 'write');
-      this.#undo.defer(() => mapping.unmap());
-      const step = xen.step?.bind(xen, 'store to shared memory');
       const log = new RedoLog(parts.log, CTRL_RESPONSE_WORDS);
-      this.#ring = new BackRing(mapping.page(0), CTRL_RING, log, step);
-      if (!this.#ring.attach()) throw beyond(domid);
+      const ring = { name: 'control', ref: settings.ringRef, shape: CTRL_RING };
+      this.#ring = mapRing({ xen, domid, ...ring, log }, this.#undo);
       this.#answered = this.#ring.responsesPublished;
-      const page = new GuestPage(xen.grants, domid);
-      this.#undo.defer(() => page[Symbol.dispose]());
+      const page = this.#undo.use(new GuestPage(xen.grants, domid));
       this.#requests = new ControlRequests({ hash: parts.hash, stagingOf: parts.stagingOf, page });
-      this.#worker = new Worker({
-        pump: () => this.#pump(),
-        clock: xen.clock,
-        share: budget.loop,
-        onIdle: () => this.#unmask(),
-        onStop: parts.onStop,
-        onFailure: parts.onFailure,
-        onHostFault: parts.hostFaultsOf('control ring'),
-      });
-      this.#undo.defer(() => this.#worker.end());
-      const onEvent = () => {
-        this.#masked = true;
-        this.#worker.wake();
+      const pump = {
+        name: 'control ring',
+        port: settings.port,
+        run: (notify: () => void) => this.#pump(notify),
       };
-      this.#channel = xen.events.bind(domid, settings.port, onEvent, parts.hostFaultsOf('control channel'));
-      const channel = this.#channel;
-      this.#undo.defer(() => channel.close());
+      this.#service = this.#undo.use(
+        new RingService({ xen, domid, pumps: [pump], share: budget.loop, onStop, onFailure, hostFaultsOf }),
+      );
     } catch (error) {
-      this.#channel = undefined;
       throw this.#undo.after(error);
     }
   }
@@ -124,17 +106,15 @@ export class Control {
 
   /** Begins to answer. The guest may have waited for an earlier life's event. */
   start(): void {
-    this.#channel?.notify();
-    this.#worker.start();
+    this.#service.start();
   }
 
   detach(): void {
-    this.#channel = undefined;
     this.#undo[Symbol.dispose]();
   }
 
   /** Serves at most a ring of requests, and no longer than the guest's slice lasts; rounds that find none count too. */
-  #pump(): PumpResult {
+  #pump(notify: () => void): PumpResult {
     let heard = false;
     let result: PumpResult = 'more';
     for (let round = 0; round < CTRL_RING_SIZE; round++) {
@@ -156,7 +136,7 @@ export class Control {
         break;
       }
     }
-    if (heard) this.#channel?.notify();
+    if (heard) notify();
     return result;
   }
 
@@ -190,18 +170,4 @@ export class Control {
     this.#wrapped[0] = 1;
     this.#afterStore?.();
   }
-
-  /** Late, so that a guest that storms gets one event for a turn's work (XSA-332). */
-  #unmask(): void {
-    if (!this.#masked) return;
-    this.#masked = false;
-    this.#channel?.unmask();
-  }
-}
-
-function beyond(domid: number): VifdError {
-  return new VifdError(
-    'ERR_PROTOCOL',
-    `cannot attach to the control ring of domain ${domid}: req_prod - rsp_prod exceeds the ring`,
-  );
 }

@@ -1,10 +1,9 @@
-import type { RedoLog } from '../../durable/redo.js';
-import { VifdError } from '../../errors.js';
-import { type RingShape, RX_RING, TX_RING } from '../../protocol/ring.js';
+import { RX_RING, TX_RING } from '../../protocol/ring.js';
 import { UndoStack } from '../../undo.js';
 import type { Xen } from '../../xen/seam.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
-import { BackRing } from '../ring/back-ring.js';
+import type { BackRing } from '../ring/back-ring.js';
+import { mapRing } from '../ring/mapped-ring.js';
 import type { QueueSettings } from '../settings.js';
 import type { QueueJournal } from '../state/queue-journal.js';
 
@@ -28,18 +27,14 @@ export class QueueRings implements Disposable {
 
   /** @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then. */
   constructor(parts: QueueRingsParts) {
-    const { settings, journal, domid } = parts;
+    const { xen, domid, settings, journal } = parts;
     this.settings = settings;
     this.#undo = new UndoStack(parts.onFault);
     try {
-      const txPage = this.#map(parts, settings.txRingRef);
-      const rxPage = this.#map(parts, settings.rxRingRef);
-      const ring = (page: Uint8Array, shape: RingShape, log: RedoLog | undefined) =>
-        new BackRing(page, shape, log, parts.xen.step?.bind(parts.xen, 'store to shared memory'));
-      this.fromGuest = ring(txPage, TX_RING, journal?.fromGuest.log);
-      this.toGuest = ring(rxPage, RX_RING, journal?.toGuest.log);
-      if (!this.fromGuest.attach()) throw beyond('from-guest', domid);
-      if (!this.toGuest.attach()) throw beyond('to-guest', domid);
+      const fromGuest = { name: 'from-guest', ref: settings.txRingRef, shape: TX_RING };
+      this.fromGuest = mapRing({ xen, domid, ...fromGuest, log: journal?.fromGuest.log }, this.#undo);
+      const toGuest = { name: 'to-guest', ref: settings.rxRingRef, shape: RX_RING };
+      this.toGuest = mapRing({ xen, domid, ...toGuest, log: journal?.toGuest.log }, this.#undo);
       this.served = this.fromGuest.responsesPublished !== 0 || this.toGuest.responsesPublished !== 0;
     } catch (error) {
       throw this.#undo.after(error);
@@ -49,17 +44,4 @@ export class QueueRings implements Disposable {
   [Symbol.dispose](): void {
     this.#undo[Symbol.dispose]();
   }
-
-  #map({ xen, domid }: QueueRingsParts, ref: number): Uint8Array {
-    const mapping = xen.grants.map(domid, [ref], 'write');
-    this.#undo.defer(() => mapping.unmap());
-    return mapping.page(0);
-  }
-}
-
-function beyond(direction: string, domid: number): VifdError {
-  return new VifdError(
-    'ERR_PROTOCOL',
-    `cannot attach to the ${direction} ring of domain ${domid}: req_prod - rsp_prod exceeds the ring`,
-  );
 }

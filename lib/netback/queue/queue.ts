@@ -1,20 +1,18 @@
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import type { Port, PortIo, QueuePlace } from '../../ports/port.js';
 import { UndoStack } from '../../undo.js';
-import type { EventChannel, Xen } from '../../xen/seam.js';
-import type { HostFaultListener } from '../faults/host-faults.js';
+import type { Xen } from '../../xen/seam.js';
 import { type Batches, newBatches } from '../frames/batch-memory.js';
 import { type GuestCapabilities, takesOf } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
-import type { Direction } from '../frames/frame.js';
 import type { Hooks } from '../frames/hooks.js';
 import type { CreditTurn } from '../guest/credit-turns.js';
 import type { HashState } from '../guest/hash.js';
 import type { MulticastFilter } from '../guest/multicast.js';
 import { forgetStaged, STAGING_WORDS, Staging } from '../guest/staging.js';
 import type { LoopShare } from '../ring/loop-shares.js';
-import type { PumpResult } from '../ring/turns.js';
-import { Worker, type WorkerParts } from '../ring/turns.js';
+import { RingService, type RingServiceParts } from '../ring/ring-service.js';
+import type { Turns } from '../ring/turns.js';
 import type { FrontendSettings, PayloadMode, QueueSettings } from '../settings.js';
 import type { QueueDetails } from '../show.js';
 import type { QueueJournal } from '../state/queue-journal.js';
@@ -49,11 +47,9 @@ export interface QueueParts {
   readonly capabilities: GuestCapabilities;
   readonly fromGuest: FlowCounters;
   readonly toGuest: FlowCounters;
-  /** The guest broke the protocol; the queue has let go of nothing yet. */
-  readonly onStop: (reason: string) => void;
-  readonly onFailure: WorkerParts['onFailure'];
-  /** A listener for one part of the connection. */
-  readonly hostFaultsOf: (part: string) => HostFaultListener;
+  readonly onStop: RingServiceParts['onStop'];
+  readonly onFailure: RingServiceParts['onFailure'];
+  readonly hostFaultsOf: RingServiceParts['hostFaultsOf'];
   readonly stalls: StallListener;
 }
 
@@ -64,14 +60,12 @@ export class Queue {
   /** Grants that the guest keeps mapped for this queue; undefined for a guest without a control ring. */
   readonly staging: Staging | undefined;
   readonly #undo: UndoStack;
-  readonly #hostFaultsOf: QueueParts['hostFaultsOf'];
-  readonly #fromGuest: Worker;
-  readonly #toGuest: Worker;
+  readonly #service: RingService;
+  /** Undefined until the rings are served: the port, which is opened before, may have frames. */
+  readonly #fromGuest: Turns | undefined;
+  readonly #toGuest: Turns | undefined;
   readonly #dropOld: () => void;
-  readonly #channels: EventChannel[] = [];
   #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'heldFrames'>) | undefined;
-  #masked = 0;
-  #detached = false;
 
   /**
    * Goes on where the rings stand, binds the event channels, and looks at both rings at once: what was sent before the
@@ -80,7 +74,6 @@ export class Queue {
    */
   constructor(parts: QueueParts) {
     this.#settings = parts.rings.settings;
-    this.#hostFaultsOf = parts.hostFaultsOf;
     this.#undo = new UndoStack(parts.hostFaultsOf('detaching'));
     this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.stalls);
     this.staging = newStaging(parts);
@@ -93,27 +86,23 @@ export class Queue {
       pumps.fromGuest.start(io, parts.port.writesMapped);
       pumps.toGuest.start(io, () => this.#toGuest?.rouseNext());
       this.#dropOld = () => dropFrames(io, pumps.toGuest.frames, parts.toGuest);
-      const notify = this.#bind(parts);
-      this.#fromGuest = this.#worker(parts, 'from-guest', () => pumps.fromGuest.pump(notify.tx));
-      this.#toGuest = this.#worker(parts, 'to-guest', () => pumps.toGuest.pump(notify.rx));
-      this.#undo.defer(() => this.#fromGuest.end());
-      this.#undo.defer(() => this.#toGuest.end());
+      this.#service = this.#undo.use(this.#serve(parts, pumps));
+      [this.#fromGuest, this.#toGuest] = this.#service.turns;
     } catch (error) {
-      this.#end();
       throw this.#undo.after(error);
     }
   }
 
-  #worker(parts: QueueParts, direction: Direction, pump: () => PumpResult): Worker {
-    const { share, onStop, onFailure } = parts;
-    return new Worker({
-      pump,
-      clock: parts.xen.clock,
-      share,
-      onIdle: () => this.#unmaskIfIdle(),
-      onStop,
-      onFailure,
-      onHostFault: this.#hostFaultsOf(direction),
+  #serve(parts: QueueParts, pumps: { fromGuest: FromGuest; toGuest: ToGuest }): RingService {
+    const { txPort, rxPort } = this.#settings;
+    const fromGuest = (notify: () => void) => pumps.fromGuest.pump(notify);
+    const toGuest = (notify: () => void) => pumps.toGuest.pump(notify);
+    return new RingService({
+      ...parts,
+      pumps: [
+        { name: 'from-guest', port: txPort, run: fromGuest },
+        { name: 'to-guest', port: rxPort, run: toGuest, eventsEndWaits: true },
+      ],
     });
   }
 
@@ -125,7 +114,7 @@ export class Queue {
 
   /** The guest may send something else from now on. */
   hurry(): void {
-    this.#fromGuest.hurry();
+    this.#fromGuest?.hurry();
   }
 
   /** Drops the frames that wait in the port, and counts them. No hook sees them. Call it before `start`. */
@@ -133,16 +122,14 @@ export class Queue {
     this.#dropOld();
   }
 
-  /** Begins to move frames. Both channels are notified once: the guest may have waited for an earlier life's event. */
+  /** Begins to move frames. */
   start(): void {
-    for (const channel of this.#channels) channel.notify();
-    this.#fromGuest.start();
-    this.#toGuest.start();
+    this.#service.start();
   }
 
   /** Lets go of the guest, which stays connected. All that was taken has been answered: pumps end at frame boundaries. */
   detach(): void {
-    this.#end();
+    this.#show = undefined;
     this.#undo[Symbol.dispose]();
   }
 
@@ -207,48 +194,6 @@ export class Queue {
     );
     this.#undo.defer(() => io.close());
     return io;
-  }
-
-  /** @returns how to notify the guest of responses in each ring. */
-  #bind(parts: QueueParts): { tx: () => void; rx: () => void } {
-    const { txPort, rxPort } = this.#settings;
-    if (txPort === rxPort) {
-      const channel = this.#channel(parts, txPort, () => {
-        this.#fromGuest.wake();
-        this.#toGuest.rouse();
-      });
-      return { tx: () => channel.notify(), rx: () => channel.notify() };
-    }
-    const tx = this.#channel(parts, txPort, () => this.#fromGuest.wake());
-    const rx = this.#channel(parts, rxPort, () => this.#toGuest.rouse());
-    return { tx: () => tx.notify(), rx: () => rx.notify() };
-  }
-
-  #channel(parts: QueueParts, port: number, wake: () => void): EventChannel {
-    const bit = 1 << this.#channels.length;
-    const onEvent = () => {
-      this.#masked |= bit;
-      wake();
-      this.#unmaskIfIdle();
-    };
-    const channel = parts.xen.events.bind(parts.domid, port, onEvent, this.#hostFaultsOf(`channel ${bit}`));
-    this.#channels.push(channel);
-    this.#undo.defer(() => channel.close());
-    return channel;
-  }
-
-  /** Events stay masked while we work (late EOI, XSA-332): a guest that storms gets one event for a turn's work. */
-  #unmaskIfIdle(): void {
-    if (this.#detached || !this.#fromGuest.idle || !this.#toGuest.idle) return;
-    for (let i = 0; i < this.#channels.length; i++) {
-      if ((this.#masked & (1 << i)) !== 0) this.#channels[i].unmask();
-    }
-    this.#masked = 0;
-  }
-
-  #end(): void {
-    this.#detached = true;
-    this.#show = undefined;
   }
 }
 

@@ -20,7 +20,7 @@ export type PumpResult =
 /** The first pause after a fault of the host's: what fails for a moment must not cost a guest more than that. */
 const FAULT_MS = 1;
 
-export interface WorkerParts {
+export interface TurnsParts {
   readonly pump: () => PumpResult;
   readonly clock: Clock;
   /** Its guest's, which bounds its turns. */
@@ -34,9 +34,9 @@ export interface WorkerParts {
   readonly onFailure: (error: VifdError) => void;
 }
 
-/** Runs one direction of a queue, or a control ring: again while work is left, within its guest's share of the loop. */
-export class Worker {
-  readonly #parts: WorkerParts;
+/** The turns of one pump: it has another while work is left, within its guest's share of the loop. */
+export class Turns {
+  readonly #parts: TurnsParts;
   readonly #clock: Clock;
   readonly #share: LoopShare;
   readonly #retry: Backoff;
@@ -53,7 +53,7 @@ export class Worker {
   #faulty = false;
   #ended = false;
 
-  constructor(parts: WorkerParts) {
+  constructor(parts: TurnsParts) {
     this.#parts = parts;
     this.#clock = parts.clock;
     this.#share = parts.share;
