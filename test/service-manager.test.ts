@@ -2,10 +2,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { VifdError } from '../lib/errors.js';
+import { NotifySocket, type NotifySocketParts } from '../lib/host/notify-socket.js';
 import { ServiceManager } from '../lib/host/service-manager.js';
+import { SystemdKeeper } from '../lib/host/systemd-keeper.js';
 import { systemClock } from '../lib/xen/native/clock.js';
 import { Datagrams, whyNoDatagrams } from './datagrams.js';
 import { whyNoAddon } from './native/reason.js';
+
+/** As `vifd run` finds it. */
+function find(parts: NotifySocketParts, env: NodeJS.ProcessEnv): ServiceManager | undefined {
+  const socket = NotifySocket.find(parts, env);
+  return socket && new ServiceManager(socket, env);
+}
 
 const why = whyNoDatagrams ?? whyNoAddon();
 
@@ -29,7 +37,7 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
   it.each(['path', 'abstract'])('hears of each step, at a socket with a name that is %s', async (kind) => {
     const socket = kind === 'path' ? join(directory, 'notify') : `@vifd-test-${process.pid}`;
     using datagrams = await Datagrams.bind(socket);
-    const manager = ServiceManager.find(fail, { NOTIFY_SOCKET: socket });
+    const manager = find(fail, { NOTIFY_SOCKET: socket });
     manager?.ready('2 vifs attached');
     manager?.status('1 vif attached');
     manager?.stopping('detaching');
@@ -45,7 +53,7 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
     const socket = join(directory, 'watchdog');
     using datagrams = await Datagrams.bind(socket);
     const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '40000', WATCHDOG_PID: `${process.pid}` };
-    const manager = ServiceManager.find(fail, env);
+    const manager = find(fail, env);
     await datagrams.until('WATCHDOG=1');
     manager?.stopping('');
     await datagrams.until('STOPPING');
@@ -58,7 +66,7 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
     const socket = join(directory, 'other');
     using datagrams = await Datagrams.bind(socket);
     const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '1000', WATCHDOG_PID: '1' };
-    const manager = ServiceManager.find(fail, env);
+    const manager = find(fail, env);
     await new Promise((resolve) => setTimeout(resolve, 50));
     manager?.ready('');
     await datagrams.until('READY');
@@ -66,16 +74,16 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
   });
 
   it('is not there without NOTIFY_SOCKET; one that does not listen is reported once', () => {
-    expect(ServiceManager.find(fail, {})).toBeUndefined();
+    expect(find(fail, {})).toBeUndefined();
     heard.length = 0;
     const env = { NOTIFY_SOCKET: join(directory, 'nobody') };
-    const manager = ServiceManager.find(hear, env);
+    const manager = find(hear, env);
     manager?.ready('');
     manager?.status('');
     expect(heard).toEqual(['ERR_SERVICE_MANAGER ENOENT']);
     manager?.stopping('');
     const long = { NOTIFY_SOCKET: `/${'x'.repeat(200)}` };
-    const another = ServiceManager.find(hear, long);
+    const another = find(hear, long);
     another?.ready('');
     another?.stopping('');
     expect(heard[1]).toBe('ERR_SERVICE_MANAGER EINVAL');
@@ -84,25 +92,26 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
   it('that comes late is told within a second what it missed, and that is reported as mended', async () => {
     heard.length = 0;
     const socket = join(directory, 'late');
-    const manager = ServiceManager.find(hear, { NOTIFY_SOCKET: socket });
-    manager?.ready('1 vif attached');
-    manager?.status('2 vifs attached');
-    manager?.forget('vif7.0');
+    const notify = NotifySocket.find(hear, { NOTIFY_SOCKET: socket })!;
+    const manager = new ServiceManager(notify, {});
+    manager.ready('1 vif attached');
+    manager.status('2 vifs attached');
+    new SystemdKeeper(notify, new Map()).forget('vif7.0');
     await new Promise((resolve) => setTimeout(resolve, 100));
     using datagrams = await Datagrams.bind(socket);
     await datagrams.until('FDSTOREREMOVE');
     expect(datagrams.received).toEqual(['READY=1;STATUS=2 vifs attached', 'FDSTOREREMOVE=1;FDNAME=vif7.0']);
     await expect.poll(() => heard).toEqual(['ERR_SERVICE_MANAGER ENOENT', 'mended ENOENT']);
     rmSync(socket);
-    manager?.status('1 vif attached');
+    manager.status('1 vif attached');
     expect(heard).toHaveLength(3);
-    manager?.stopping('');
+    manager.stopping('');
   });
 
   it('that listens again is reported too, and reported anew when it goes again', async () => {
     const socket = join(directory, 'again');
     const events: string[] = [];
-    const manager = ServiceManager.find(
+    const manager = find(
       {
         clock: systemClock,
         onError: ({ errno }) => events.push(`lost ${errno}`),

@@ -6,6 +6,7 @@ import { openXenFor, saysWhenLost, type XenOptions } from '../daemon/open-xen.js
 import { ownershipIn } from '../daemon/ownership.js';
 import { Taps } from '../daemon/taps.js';
 import { VifdError } from '../errors.js';
+import { NO_KEEPER } from '../host/descriptor-keeper.js';
 import { journalFiles } from '../host/journal-files.js';
 import { HostLinks } from '../host/links.js';
 import { runLockHolder, takeRunLock } from '../host/run-lock.js';
@@ -160,7 +161,7 @@ async function letGo(vif: VifName, options: HandoverOptions): Promise<void> {
   if (lock === undefined) return;
   await using xen = await openXenFor(options);
   // Whatever the guest has agreed on with whoever served it last.
-  const taps = new Taps({ manager: undefined, kept: new Map(), multiQueue: true });
+  const taps = new Taps({ keeper: NO_KEEPER, multiQueue: true });
   const ownership = ownershipIn(xen, (how) => taps.open(how));
   const accept = async (found: VifAddress, serving: boolean) =>
     found.id === vif.id && ownership.accept(found, serving);

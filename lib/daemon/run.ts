@@ -1,6 +1,8 @@
 import type { VifdError } from '../errors.js';
 import { journalFiles } from '../host/journal-files.js';
-import { inheritedDescriptors, ServiceManager } from '../host/service-manager.js';
+import { NotifySocket } from '../host/notify-socket.js';
+import { ServiceManager } from '../host/service-manager.js';
+import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
 import { Netback } from '../netback/netback.js';
 import { systemClock } from '../xen/native/clock.js';
 import { answering } from './answers.js';
@@ -27,16 +29,16 @@ export async function run(options: RunOptions): Promise<void> {
   let started = false;
   // A start that waits for a store or a device that hangs: what is attached by then goes on as after a kill.
   stop.then(() => setTimeout(() => started || endProcess(0), HANGING_START_MS).unref());
-  const manager = ServiceManager.find({
+  const socket = NotifySocket.find({
     clock: systemClock,
     onError: (error) => plain.error(error, undefined),
     onMended: (error) => plain.mended(error, undefined),
   });
+  const manager = socket && new ServiceManager(socket);
   const log = manager === undefined ? plain : withManager(plain, manager);
   const { payload, journal, bridge, queues } = options;
   const taps = new Taps({
-    manager,
-    kept: inheritedDescriptors(),
+    keeper: new SystemdKeeper(socket, inheritedDescriptors()),
     multiQueue: queues > 1,
     onError: (error) => log.error(error, undefined),
     onMended: (error) => log.mended(error, undefined),

@@ -1,16 +1,15 @@
 import type { VifdError } from '../errors.js';
-import type { ServiceManager } from '../host/service-manager.js';
+import type { DescriptorKeeper } from '../host/descriptor-keeper.js';
 import { aliasFor, findMarkedTap, findTap } from '../host/vif-taps.js';
+import { QUEUES_MAX } from '../netback/settings.js';
 import type { Port } from '../ports/port.js';
 import { tap } from '../ports/tap.js';
 import type { TapMemory } from '../ports/tap-link.js';
 import type { TapOptions } from '../ports/tap-options.js';
 
 export interface TapsOptions {
-  /** Keeps descriptors while no vifd runs. */
-  readonly manager: ServiceManager | undefined;
-  /** What it kept of an earlier process, by the names that they were given; each is taken out when it is used. */
-  readonly kept: Map<string, number>;
+  /** Keeps the descriptors of taps while no vifd runs. */
+  readonly keeper: DescriptorKeeper;
   /** Whether taps are made to have several queues. */
   readonly multiQueue: boolean;
   /** Called when the first tap gets short queues (TapOptions.onShortQueues). */
@@ -39,7 +38,7 @@ export class Taps {
   }
 
   open(how: VifTapOptions): Port {
-    const { manager, multiQueue } = this.#options;
+    const { keeper, multiQueue } = this.#options;
     const { vif } = how;
     const memory = this.#memories.get(vif) ?? {};
     this.#short.delete(vif);
@@ -51,10 +50,8 @@ export class Taps {
       multiQueue,
       descriptors: this.#takeKept(vif),
       onShortQueues: (error) => this.#onShortQueues(vif, error),
-      ...(manager && {
-        onOpened: (descriptor, queue) => manager.keep(keptName(vif, queue), descriptor),
-        onClosed: (queue) => manager.forget(keptName(vif, queue)),
-      }),
+      onOpened: (descriptor, queue) => keeper.keep(keptName(vif, queue), descriptor),
+      onClosed: (queue) => keeper.forget(keptName(vif, queue)),
     });
     this.#reportShort();
     this.#memories.set(vif, memory);
@@ -104,15 +101,13 @@ export class Taps {
     else if (before !== undefined) onMended?.(before);
   }
 
-  /** By queue. */
+  /** By queue; undefined where none was kept. */
   #takeKept(vif: string): (number | undefined)[] {
-    const { kept } = this.#options;
+    const { keeper } = this.#options;
     const descriptors: (number | undefined)[] = [];
-    for (const [key, descriptor] of kept) {
-      const queue = keptQueue(vif, key);
-      if (queue === undefined) continue;
-      descriptors[queue] = descriptor;
-      kept.delete(key);
+    for (let queue = 0; queue < QUEUES_MAX; queue++) {
+      const descriptor = keeper.take(keptName(vif, queue));
+      if (descriptor !== undefined) descriptors[queue] = descriptor;
     }
     return Array.from(descriptors);
   }
@@ -121,11 +116,4 @@ export class Taps {
 /** The first queue's has the vif's name, as when there were no others. */
 function keptName(vif: string, queue: number): string {
   return queue === 0 ? vif : `${vif}.q${queue}`;
-}
-
-/** @returns which queue of the vif's tap a descriptor of this name is of; undefined when it is another vif's. */
-function keptQueue(vif: string, key: string): number | undefined {
-  if (key === vif) return 0;
-  const queue = key.startsWith(`${vif}.q`) ? key.slice(vif.length + 2) : '';
-  return /^[1-9][0-9]{0,2}$/.test(queue) ? Number(queue) : undefined;
 }
