@@ -37,6 +37,22 @@ export interface Addon {
   openTap(name: string, descriptor: number | undefined, multiQueue: boolean): NativeTap | FailedTap;
   /** One datagram to a unix socket ('@' first: an abstract one), and a descriptor with it, without waiting. @returns 0 or -errno. */
   sendDatagram(path: string, text: string, descriptor?: number): number;
+  /** Returns a further descriptor of the same file, which children do not inherit; or -errno. */
+  duplicateDescriptor(fd: number): number;
+  /** Returns the two ends of a connection that keeps the bounds of messages (SOCK_SEQPACKET); or -errno. */
+  socketPair(): [number, number] | number;
+  /**
+   * Sends bytes, and duplicates of at most 253 descriptors with them, through a connected unix socket, without waiting.
+   * @returns how many bytes were sent: all, or fewer of a stream; or -errno.
+   */
+  sendMessage(fd: number, bytes: Uint8Array, descriptors: readonly number[]): number;
+  /**
+   * Receives a message of a unix socket into `bytes`, without waiting. A message that has more bytes or descriptors than there is
+   * room for is consumed and refused whole, and its descriptors are closed.
+   * @returns -EAGAIN when none has come, -EMSGSIZE for more bytes than `bytes` holds, -E2BIG for more than `descriptorsMax`
+   * descriptors, or for more than this process may open.
+   */
+  receiveMessage(fd: number, bytes: Uint8Array, descriptorsMax: number): ReceivedMessage | number;
   /** @returns how many of the bytes `fd` took without waiting, or -errno when it took none: -EAGAIN of a full pipe. */
   writeNow(fd: number, bytes: Uint8Array): number;
   /** _exit(2): at once, without exit handlers, and without taking the heap apart. */
@@ -49,6 +65,13 @@ export interface Addon {
   followLinks(): NativeLinkEvents | number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
   watch(fd: number, onReadable: () => void): (() => void) | number;
+}
+
+export interface ReceivedMessage {
+  /** How many bytes came. 0 with no descriptor: the other end was closed, or sent nothing. */
+  readonly bytes: number;
+  /** The receiver's own. A child does not inherit them. */
+  readonly descriptors: number[];
 }
 
 /** Memory that ends when it is unmapped, and not when the collector comes by. */

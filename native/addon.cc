@@ -2,6 +2,7 @@
 // the process's: the addon is loaded once for each worker thread, and every object keeps what it needs itself.
 #include <napi.h>
 
+#include "descriptors.h"
 #include "file_pages.h"
 #include "layout.h"
 #include "links.h"
@@ -36,6 +37,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
   exports["sendDatagram"] = Napi::Function::New(env, vifd::SendDatagram, "sendDatagram");
+  exports["duplicateDescriptor"] = Napi::Function::New(env, vifd::DuplicateDescriptor, "duplicateDescriptor");
+  exports["socketPair"] = Napi::Function::New(env, vifd::SocketPair, "socketPair");
+  exports["sendMessage"] = Napi::Function::New(env, vifd::SendMessage, "sendMessage");
+  exports["receiveMessage"] = Napi::Function::New(env, vifd::ReceiveMessage, "receiveMessage");
   exports["connectUnix"] = Napi::Function::New(env, vifd::ConnectUnix, "connectUnix");
   exports["writeNow"] = Napi::Function::New(env, vifd::WriteNow, "writeNow");
   exports["endProcess"] = Napi::Function::New(env, vifd::EndProcess, "endProcess");

@@ -6,8 +6,9 @@
 
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <string>
+
+#include "descriptors.h"
 
 namespace vifd {
 namespace {
@@ -29,16 +30,8 @@ int Send(std::string path, std::string text, int passed) {
   message.msg_namelen = length;
   message.msg_iov = &piece;
   message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof passed)] = {};
-  if (passed >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof passed);
-    memcpy(CMSG_DATA(header), &passed, sizeof passed);
-  }
+  DescriptorRoom room = {};
+  CarryDescriptors(&message, &room, &passed, passed >= 0 ? 1 : 0);
   // Not waiting: a manager that does not read must not stop the event loop.
   const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   const int error = sent < 0 ? -errno : 0;
