@@ -1,0 +1,72 @@
+import { closeSync } from 'node:fs';
+import { addon, errnoName } from '../addon.js';
+import { hostRemedy, VifdError } from '../errors.js';
+import type { DescriptorKeeper } from './descriptor-keeper.js';
+
+/**
+ * Keeps duplicates in this process: for one that outlives the processes that serve, and for tests. Each of those has a
+ * `DescriptorKeeper` of its own.
+ */
+export class LocalKeeper implements Disposable {
+  readonly #kept = new Map<string, number>();
+  readonly #onError: (error: VifdError) => void;
+
+  /** @param onError is called with ERR_STATE when a descriptor cannot be duplicated. */
+  constructor(onError: (error: VifdError) => void) {
+    this.#onError = onError;
+  }
+
+  get names(): string[] {
+    return [...this.#kept.keys()];
+  }
+
+  /** Returns the kept descriptor, which stays the keeper's; undefined where there is none. */
+  get(name: string): number | undefined {
+    return this.#kept.get(name);
+  }
+
+  /** Keeps a descriptor that is the keeper's from then on. */
+  own(name: string, descriptor: number): void {
+    this.forget(name);
+    this.#kept.set(name, descriptor);
+  }
+
+  forget(name: string): void {
+    const descriptor = this.#kept.get(name);
+    this.#kept.delete(name);
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+
+  /** A keeper for one process that serves: it gets what is kept now, and each once. */
+  forProcess(): DescriptorKeeper {
+    const left = new Set(this.names);
+    return {
+      take: (name) => {
+        const kept = left.delete(name) ? this.#kept.get(name) : undefined;
+        return kept === undefined ? undefined : this.#duplicate(name, kept);
+      },
+      keep: (name, descriptor) => {
+        const duplicate = this.#duplicate(name, descriptor);
+        if (duplicate !== undefined) this.own(name, duplicate);
+      },
+      forget: (name) => {
+        left.delete(name);
+        this.forget(name);
+      },
+    };
+  }
+
+  /** Closes everything that is kept. */
+  [Symbol.dispose](): void {
+    for (const name of this.names) this.forget(name);
+  }
+
+  #duplicate(name: string, descriptor: number): number | undefined {
+    const duplicate = addon().duplicateDescriptor(descriptor);
+    if (duplicate >= 0) return duplicate;
+    const errno = errnoName(duplicate);
+    const message = `The descriptor ${name} cannot be duplicated, so no later process gets it (${errno}): ${hostRemedy(errno)}.`;
+    this.#onError(new VifdError('ERR_STATE', message, { errno }));
+    return undefined;
+  }
+}
