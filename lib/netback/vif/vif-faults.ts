@@ -3,7 +3,7 @@ import { type FaultListener, Faults } from '../faults/present-faults.js';
 import { parseRate, type Rate } from '../guest/credit.js';
 import type { VifId } from '../vif-info.js';
 import { named } from './vif-errors.js';
-import type { VifSight } from './vif-node.js';
+import type { VifSnapshot } from './vif-node.js';
 
 /** The present faults of a vif. Judges what the hotplug script, the guest and the toolstack wrote into its nodes. */
 export class VifFaults extends Faults {
@@ -26,7 +26,7 @@ export class VifFaults extends Faults {
   }
 
   /** Begins or ends the faults of the hotplug script and of the guest's state. */
-  heedSight({ hotplugError, strange }: VifSight): void {
+  heedSnapshot({ hotplugError, strange }: VifSnapshot): void {
     const failed = hotplugError === undefined ? undefined : `the hotplug script failed: ${hotplugError}`;
     this.heed('hotplug', 'ERR_STATE', failed);
     this.heed('state', 'ERR_PROTOCOL', strange);

@@ -8,18 +8,9 @@ import { isOfBackend, OFFER_KEY, type Offer, readServable } from './offer.js';
 import { isDenied, isRemoved } from './removed-node.js';
 import { watchFrom } from './watch-from.js';
 
-/** Our states in which a guest that is connected is served. */
-const CONNECTABLE: ReadonlySet<XenbusState> = new Set([
-  XenbusState.InitWait,
-  XenbusState.Connected,
-  XenbusState.Reconfigured,
-]);
-
-/** What the store says of a vif at one moment. */
-export interface VifSight {
+/** What the store had of a vif at one moment. */
+export interface VifSnapshot {
   readonly own: XenbusState;
-  /** Our state is one in which a guest that is connected is served. */
-  readonly connectable: boolean;
   readonly frontend: XenbusState;
   /** A sentence about the guest's state, where it is none of XenbusState. */
   readonly strange: string | undefined;
@@ -155,7 +146,7 @@ export class VifNode {
   }
 
   /** @returns undefined when the node is gone, or belongs to another vif by now. */
-  async look(): Promise<VifSight | undefined> {
+  async look(): Promise<VifSnapshot | undefined> {
     try {
       return await this.#look();
     } catch (error) {
@@ -165,7 +156,7 @@ export class VifNode {
     }
   }
 
-  async #look(): Promise<VifSight | undefined> {
+  async #look(): Promise<VifSnapshot | undefined> {
     const read = (key: string) => this.#known.read(`${this.path}/${key}`);
     const [, ...others] = this.#states;
     // After a write of our own, nothing but our state is read.
@@ -190,7 +181,6 @@ export class VifNode {
     const connecting = own === XenbusState.InitWait && CONNECTING.has(frontend);
     return {
       own,
-      connectable: CONNECTABLE.has(own),
       frontend,
       strange: strangeState(frontendText),
       online: online !== '0',
@@ -225,7 +215,7 @@ export class VifNode {
   }
 
   /** Reads the guest's state again. @returns whether it is still the one of a look. */
-  async isStill({ frontend }: VifSight): Promise<boolean> {
+  async isStill({ frontend }: VifSnapshot): Promise<boolean> {
     this.#known.forget(`${this.frontendPath}/state`);
     return parseXenbusState(await this.#readFrontendState()) === frontend;
   }
@@ -263,7 +253,7 @@ export class VifNode {
    * Writes our state. @param seen if given, writes only while our state is still that of this look: a toolstack may have asked for the
    * vif's end meanwhile, or made the node anew; its event leads to another look.
    */
-  async setState(state: XenbusState, seen?: VifSight): Promise<void> {
+  async setState(state: XenbusState, seen?: VifSnapshot): Promise<void> {
     if (await this.#change((view) => view.write(`${this.path}/state`, `${state}`), seen))
       this.#onWritten(state);
   }
@@ -272,7 +262,7 @@ export class VifNode {
    * Writes the offer and InitWait in one transaction. Does not write InitWait again where it is: guests watch our state.
    * @returns false if our state is no longer that of this look; then nothing is written.
    */
-  async advertise(offer: Offer, queues: number, seen: VifSight): Promise<boolean> {
+  async advertise(offer: Offer, queues: number, seen: VifSnapshot): Promise<boolean> {
     const written = await this.#change(async (view) => {
       await offer.advertise(view, this.path, queues);
       if (seen.own !== XenbusState.InitWait)
@@ -292,7 +282,7 @@ export class VifNode {
     return this.#change((view) => view.write(`${this.path}/${key}`, value));
   }
 
-  #change(body: (view: StoreView) => Promise<void>, seen?: VifSight): Promise<boolean> {
+  #change(body: (view: StoreView) => Promise<void>, seen?: VifSnapshot): Promise<boolean> {
     return this.#store.transaction(async (view) => {
       const own = await view.read(`${this.path}/state`);
       if (own === undefined || (seen !== undefined && parseXenbusState(own) !== seen.own)) return false;

@@ -2,6 +2,8 @@ import type { Port, PortTrouble } from '../../ports/port.js';
 import type { VifDetails } from '../show.js';
 
 export interface VifPortParts {
+  /** The bridge that the toolstack names now. */
+  readonly bridge: () => string | undefined;
   readonly open: () => Port | Promise<Port>;
   /** Removes the port that an earlier process made and this one has not opened. */
   readonly removeLeft: () => void | Promise<void>;
@@ -13,6 +15,8 @@ export interface VifPortParts {
 export class VifPort {
   readonly #parts: VifPortParts;
   #port: Port | undefined;
+  /** The bridge that the toolstack named when the port was opened. */
+  #bridge: string | undefined;
   #opening: Promise<Port> | undefined;
   #following: Disposable | undefined;
   /** What vifd set last; undefined: nothing yet, or the port has no link. */
@@ -29,6 +33,11 @@ export class VifPort {
   /** Undefined while none is open. */
   get current(): Port | undefined {
     return this.#port;
+  }
+
+  /** The port is open, and the toolstack names another bridge now than when it was opened. */
+  get moved(): boolean {
+    return this.#port !== undefined && this.#parts.bridge() !== this.#bridge;
   }
 
   /** Frames for the guest that its ports dropped before they could be read. */
@@ -62,6 +71,7 @@ export class VifPort {
   }
 
   async #openNew(): Promise<Port> {
+    this.#bridge = this.#parts.bridge();
     const port = await this.#parts.open();
     this.#removed = false;
     this.#port = port;

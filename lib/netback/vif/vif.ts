@@ -10,12 +10,12 @@ import { Hooks } from '../frames/hooks.js';
 import { faultOf, type VifDetails } from '../show.js';
 import type { VifId, VifInfo, VifState } from '../vif-info.js';
 import { Attachment } from './attachment.js';
-import type { Handshake } from './handshake.js';
 import { Looks } from './looks.js';
 import { CARRIER_KEY } from './offer.js';
+import { StepRunner } from './step-runner.js';
+import { presentIn, stepOf } from './steps.js';
 import { ended } from './vif-errors.js';
 import { VifFaults } from './vif-faults.js';
-import type { VifSight } from './vif-node.js';
 import type { DetachReason, VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
@@ -27,18 +27,13 @@ export class Vif implements VifInfo {
   readonly #parts: VifParts;
   readonly #counters = new VifCounters(() => this.#port.dropped);
   readonly #hooks: Hooks;
-  /** While the guest is neither served nor stopped. */
-  #state: 'waiting' | 'closed' | 'detached' = 'waiting';
   readonly #port: VifPort;
-  /** The bridge that the toolstack named when the port was opened. */
-  #bridgeOfPort: string | undefined;
   readonly #faults: VifFaults;
   /** Looks again after something failed that is not the guest's fault. */
   readonly #retry: Backoff;
   readonly #looks: Looks;
   readonly #attachment: Attachment;
-  /** What the node offers is ours. */
-  #offered = false;
+  readonly #steps: StepRunner;
   /** The node was seen since the store was connected to: from then on its absence is a removal. */
   #seen = true;
   /** The next look calls `accept`: also the first look, for a vif that vifd attaches to once and releases. */
@@ -59,10 +54,8 @@ export class Vif implements VifInfo {
     this.#looks = new Looks(parts.xen.clock, parts.budget.looks, () => this.#follow());
     this.#retry = new Backoff(parts.xen.clock, () => void this.poke());
     this.#port = new VifPort({
-      open: () => {
-        this.#bridgeOfPort = this.bridge;
-        return parts.openPort(this);
-      },
+      bridge: () => this.bridge,
+      open: () => parts.openPort(this),
       removeLeft: () => parts.removeLeftPort(this.id),
       onTrouble: (trouble) => this.#onTrouble(trouble),
     });
@@ -84,7 +77,8 @@ export class Vif implements VifInfo {
       onError: parts.onError,
       onAdmission: () => void this.poke(),
     });
-    const { hook } = parts;
+    const { node, offer, queues, hook } = parts;
+    this.#steps = new StepRunner({ node, port: this.#port, attachment: this.#attachment, offer, queues });
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);
   }
 
@@ -101,8 +95,9 @@ export class Vif implements VifInfo {
   }
 
   get state(): VifState {
+    const { phase } = this.#steps;
     if (this.#attachment.connection !== undefined) return 'connected';
-    return this.#attachment.reason === undefined || this.#state === 'detached' ? this.#state : 'stopped';
+    return this.#attachment.reason === undefined || phase === 'detached' ? phase : 'stopped';
   }
 
   /** Why the vif is stopped, or else what is wrong with it. */
@@ -180,7 +175,7 @@ export class Vif implements VifInfo {
   async detach(): Promise<void> {
     this.#stop();
     this.#attachment.release('shutdown');
-    this.#state = 'detached';
+    this.#steps.phase = 'detached';
     await this.#port.close();
     await this.#looks.settled();
     // What was opened meanwhile.
@@ -198,9 +193,7 @@ export class Vif implements VifInfo {
     if (this.#ended) throw ended(this.id);
     await this.#looks.settled();
     if (this.#ended) return;
-    this.#endConnection();
-    this.#state = 'closed';
-    await this.#parts.node.setState(XenbusState.Closing);
+    await this.#steps.close(XenbusState.Closing);
   }
 
   async #follow(): Promise<void> {
@@ -235,21 +228,26 @@ export class Vif implements VifInfo {
   }
 
   async #act(): Promise<void> {
-    const sight = await this.#parts.node.look();
+    const { node, xen } = this.#parts;
+    const snapshot = await node.look();
     if (this.#ended) return;
-    const there = sight !== undefined && (this.#seen || sight.frontend !== XenbusState.Unknown);
-    if (there) {
-      this.#seen = true;
-      this.#faults.end('node');
-      await this.#step(sight);
-    } else if (this.#seen || this.#parts.xen.domainExists?.(this.domid) === false) {
-      await this.#leave('guest-gone', 'closed');
-    } else {
-      const remedy = `Write the node again, destroy the domain, or run \`vifd detach ${this.id}\`.`;
-      const what = 'xenstored came back without its node; the guest stays attached';
-      this.#faults.heed('node', 'ERR_NODE_GONE', `${what}. ${remedy}`);
-      this.#retry.again();
-    }
+    const [present, seen, { offered }] = [presentIn(snapshot, this.#seen), this.#seen, this.#steps];
+    const domainGone = present === undefined && !seen && xen.domainExists?.(this.domid) === false;
+    const step = stepOf(present, { seen, domainGone, offered });
+    if (step.do === 'end') return this.#leave('guest-gone', 'closed');
+    if (step.do === 'await the node' || present === undefined) return this.#awaitNode();
+    this.#seen = true;
+    this.#faults.end('node');
+    this.#faults.heedSnapshot(present);
+    this.#limit(present.rate);
+    await this.#steps.run(step, present);
+  }
+
+  #awaitNode(): void {
+    const remedy = `Write the node again, destroy the domain, or run \`vifd detach ${this.id}\`.`;
+    const what = 'xenstored came back without its node; the guest stays attached';
+    this.#faults.heed('node', 'ERR_NODE_GONE', `${what}. ${remedy}`);
+    this.#retry.again();
   }
 
   /** What happened to the port, at whatever moment. */
@@ -264,108 +262,11 @@ export class Vif implements VifInfo {
     closed.then(() => this.#attachment.attachAgain()).then(() => this.poke());
   }
 
-  /** The table of docs/design.md, "Life of a vif". */
-  async #step(sight: VifSight): Promise<void> {
-    this.#faults.heedSight(sight);
-    this.#limit(sight.rate);
-    // The toolstack wrote Closing into our own node and waits for Closed, whatever the guest does.
-    const ending = sight.own === XenbusState.Closing || sight.own === XenbusState.Closed;
-    if (ending && !sight.online) return this.#closed(sight);
-    switch (sight.frontend) {
-      case XenbusState.Unknown:
-        return this.#closed(sight);
-      case XenbusState.Initialising:
-        return this.#expect(sight);
-      case XenbusState.Initialised:
-      case XenbusState.Connected:
-        return this.#connect(sight);
-      case XenbusState.Closing:
-        this.#endConnection();
-        this.#state = 'closed';
-        if (sight.own === XenbusState.Closing || sight.own === XenbusState.Closed) return;
-        return this.#parts.node.setState(XenbusState.Closing, sight);
-      case XenbusState.Closed:
-        return this.#closed(sight);
-      case XenbusState.Reconfiguring:
-        return this.#reconfigure(sight);
-      default:
-        return;
-    }
-  }
-
-  /** The guest's keys were those of the connection that ends. */
-  #endConnection(): void {
-    const { connection, reason } = this.#attachment;
-    if (connection !== undefined || reason !== undefined) this.#parts.node.forgetGuest();
-    this.#attachment.end('guest-closed');
-  }
-
   /** The toolstack may change the rate at any time. */
   #limit(text: string | undefined): void {
     if (text === this.#rateText) return;
     this.#rateText = text;
     this.#attachment.rate = this.#faults.rateOf(text);
-  }
-
-  /** The guest has not connected: offer what we have. It may have rebooted without saying goodbye. */
-  async #expect(sight: VifSight): Promise<void> {
-    this.#endConnection();
-    this.#state = 'waiting';
-    // A toolstack that writes key by key may name the bridge last: a tap that no script puts into it is made anew there. One that an
-    // earlier process made stays: it may have been set up since.
-    const opened = this.#port.current !== undefined;
-    if (opened && !sight.hasScript && this.bridge !== this.#bridgeOfPort) await this.#port.remove();
-    const port = await this.#port.open();
-    this.#port.noGuest();
-    const { node, offer } = this.#parts;
-    if (sight.own === XenbusState.InitWait && this.#offered) return;
-    this.#offered = await node.advertise(offer, this.#queuesFor(port), sight);
-  }
-
-  /** What the guest wrote. A guest that this process has made no offer negotiated with another backend, whose offer is compared with ours. */
-  #readGuest(): Promise<Handshake> {
-    const { node, offer } = this.#parts;
-    const foreign = this.#attachment.connection === undefined && !this.#offered;
-    return node.readGuest(foreign ? offer : undefined);
-  }
-
-  async #connect(sight: VifSight): Promise<void> {
-    // Not every guest waits for InitWait: mini-os and MirageOS say Connected at once, MirageOS from Closed too.
-    if (sight.own === XenbusState.Initialising || sight.own === XenbusState.Closed)
-      return this.#expect(sight);
-    if (!sight.connectable) return;
-    const handshake = await this.#readGuest();
-    // Its keys were read after its state. A guest that has left that state meanwhile has broken nothing; its event leads to another look.
-    if (!handshake.ok && !(await this.#parts.node.isStill(sight))) return;
-    await this.#attachment.serve(handshake);
-    const plugged = sight.own === XenbusState.InitWait && sight.plugged;
-    const reconfigured = sight.own === XenbusState.Reconfigured && sight.frontend === XenbusState.Connected;
-    if ((plugged || reconfigured) && this.#attachment.connection !== undefined)
-      await this.#parts.node.setState(XenbusState.Connected, sight);
-  }
-
-  /** The guest has other wishes, and waits for our answer; frames move all the while. */
-  async #reconfigure(sight: VifSight): Promise<void> {
-    await this.#connect(sight);
-    const handshake = await this.#readGuest();
-    const { connection } = this.#attachment;
-    if (connection !== undefined && handshake.ok) connection.xdpHeadroom = handshake.settings.xdpHeadroom;
-    // Our own write leads here again.
-    if (sight.own !== XenbusState.Reconfigured) await this.#parts.node.setState(XenbusState.Reconfigured);
-  }
-
-  async #closed(sight: VifSight): Promise<void> {
-    this.#endConnection();
-    this.#state = 'closed';
-    this.#port.noGuest();
-    // The port goes first: libxl takes Closed for "nothing is left".
-    if (!sight.online) await this.#port.remove();
-    if (sight.own !== XenbusState.Closed) await this.#parts.node.setState(XenbusState.Closed, sight);
-    if (!sight.online || sight.frontend !== XenbusState.Closed) return;
-    // If the guest closed while no vifd ran and the service manager kept the tap's descriptor, the tap still has its carrier. The port is
-    // opened last because the guest waits for Closed, and opening can fail.
-    await this.#port.open();
-    this.#port.noGuest();
   }
 
   /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
@@ -382,7 +283,7 @@ export class Vif implements VifInfo {
   async #leave(why: DetachReason, state: 'closed' | 'detached'): Promise<void> {
     this.#stop();
     this.#attachment.end(why);
-    this.#state = state;
+    this.#steps.phase = state;
     try {
       await this.#port.remove();
       await this.#parts.node.unwatch();
@@ -391,10 +292,5 @@ export class Vif implements VifInfo {
     } finally {
       this.#parts.onGone();
     }
-  }
-
-  /** How many queues a new connection may have. */
-  #queuesFor({ queuesMax = 1 }: Port): number {
-    return Math.min(queuesMax, this.#parts.queues);
   }
 }
