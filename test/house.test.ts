@@ -64,8 +64,8 @@ const LIB: Record<string, readonly string[]> = {
   ],
   'cli/checks': ['xen', 'xen/native', 'xen/store'],
   cli: [
-    ...['cli/checks', 'daemon', 'errors', 'host', 'ports', 'protocol', 'text', 'version', 'xen', 'xen/store'],
-    ...['netback', 'netback/frames', 'netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
+    ...['cli/checks', 'daemon', 'errors', 'host', 'protocol', 'text', 'version', 'xen', 'xen/store'],
+    ...['netback', 'netback/frames', 'netback/show', 'netback/vif', 'netback/vif-info'],
   ],
   'testing/xenstored': ['errors', 'xen', 'xen/store'],
   'testing/model': ['errors', 'testing/xenstored', 'xen'],

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { OPTIONS } from '../lib/daemon/option-table.js';
 
 const UNIT = 'systemd/vifd.service';
 const absent = spawnSync('systemd-analyze', ['--version']).status !== 0;
@@ -46,6 +47,6 @@ describe('the systemd unit', () => {
   it('keeps the journals over restarts and stops, where `vifd run` has them', () => {
     expect(values('RuntimeDirectory')).toEqual(['vifd']);
     expect(values('RuntimeDirectoryPreserve')).toEqual(['yes']);
-    expect(readFileSync('lib/daemon/run-options.ts', 'utf8')).toContain("JOURNAL_DIRECTORY = '/run/vifd'");
+    expect(OPTIONS.journal.default?.()).toBe('/run/vifd');
   });
 });

@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { JOURNAL_DIRECTORY } from '../daemon/run-options.js';
 import { jsonLine } from '../text.js';
 import type { Check, CheckOptions } from './checks/check-result.js';
 import { kernelDriverCheck } from './checks/driver.js';
@@ -7,16 +6,16 @@ import { bridgesCheck, hotplugCheck, rightsCheck } from './checks/network.js';
 import { runtimeCheck } from './checks/runtime.js';
 import { deviceCheck, xenChecks } from './checks/xen.js';
 import { EXIT_NOT_READY } from './exit.js';
-import { librariesOption, storeOption } from './options.js';
+import { jsonOption, sharedOption } from './options.js';
 import { table } from './table.js';
 
 export function checkCommand(): Command {
   return new Command('check')
     .description('say what this domain lacks for `vifd run`, and what to do about it')
-    .option('--json', 'as JSON')
-    .option('--journal <dir>', 'where `vifd run` is to keep its journals', JOURNAL_DIRECTORY)
-    .addOption(storeOption())
-    .addOption(librariesOption())
+    .addOption(jsonOption())
+    .addOption(sharedOption('journal', 'where `vifd run` is to keep its journals'))
+    .addOption(sharedOption('store'))
+    .addOption(sharedOption('libraries'))
     .action(check);
 }
 

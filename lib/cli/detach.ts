@@ -1,15 +1,15 @@
 import { Command } from 'commander';
 import { jsonLine } from '../text.js';
 import { askPatiently } from './ask.js';
-import { journalOption } from './options.js';
+import { jsonOption, sharedOption } from './options.js';
 import { parseVif } from './vif-argument.js';
 
 export function detachCommand(): Command {
   return new Command('detach')
     .description('end a vif whose node xenstore has lost: the running vifd removes its tap and journal')
     .argument('<vif>', 'as vif1.0')
-    .option('--json', 'as JSON')
-    .addOption(journalOption())
+    .addOption(jsonOption())
+    .addOption(sharedOption('journal'))
     .action(detach);
 }
 

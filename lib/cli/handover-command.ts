@@ -20,7 +20,7 @@ import { ownDomid } from '../xen/store/own-domid.js';
 import { EXIT_FAILED } from './exit.js';
 import type { Handed, HandoverParts } from './handover.js';
 import { XenNetbackControl } from './kernel-control.js';
-import { journalOption, librariesOption, storeOption } from './options.js';
+import { jsonOption, sharedOption } from './options.js';
 import { parseVif } from './vif-argument.js';
 
 /** What the two verbs differ in. */
@@ -48,10 +48,10 @@ export function handoverCommand(verb: HandoverVerb): Command {
     .description(verb.description)
     .argument('[vif]', 'as vif1.0')
     .option('--all', 'each vif that this can be done with')
-    .option('--json', 'as JSON')
-    .addOption(journalOption())
-    .addOption(storeOption())
-    .addOption(librariesOption())
+    .addOption(jsonOption())
+    .addOption(sharedOption('journal'))
+    .addOption(sharedOption('store'))
+    .addOption(sharedOption('libraries'))
     .action((vif: string | undefined, options: HandoverOptions) => run(verb, vif, options));
 }
 

@@ -6,7 +6,7 @@ import { jsonLine, shown } from '../text.js';
 import type { Store } from '../xen/seam.js';
 import { openStore } from '../xen/store/client.js';
 import { ownDomid } from '../xen/store/own-domid.js';
-import { storeOption } from './options.js';
+import { jsonOption, sharedOption } from './options.js';
 import { table } from './table.js';
 
 interface VifRow {
@@ -22,8 +22,8 @@ export function listCommand(): Command {
   return new Command('list')
     .alias('ls')
     .description('show the vifs of this domain, as the store has them')
-    .option('--json', 'as JSON')
-    .addOption(storeOption())
+    .addOption(jsonOption())
+    .addOption(sharedOption('store'))
     .action(list);
 }
 

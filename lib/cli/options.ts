@@ -1,22 +1,40 @@
-import { InvalidArgumentError, Option } from 'commander';
-import { JOURNAL_DIRECTORY } from '../daemon/run-options.js';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { OPTION_ROWS, OPTIONS, type OptionRow } from '../daemon/option-table.js';
 
-export function storeOption(): Option {
-  return new Option('--store <socket>', 'xenstored socket').env('XENSTORED_PATH');
+type OptionName = keyof typeof OPTIONS;
+
+/**
+ * Returns a row of the option table for a verb that shares this option with `vifd run`.
+ * @param help what the option means to that verb; default: the same as to `vifd run`.
+ */
+export function sharedOption(name: OptionName, help: string = OPTIONS[name].help): Option {
+  return optionOf(name, { ...OPTIONS[name], help });
 }
 
-export function librariesOption(): Option {
-  return new Option('--libraries <dir>', 'where libxengnttab and libxenevtchn are').env('VIFD_XEN_LIBRARIES');
+/** For verbs that print one result, where `vifd run` prints events. */
+export function jsonOption(): Option {
+  return sharedOption('json', 'as JSON');
 }
 
-/** The runtime directory: `vifd run` has its journals and its lock there, and the other verbs look for it there. */
-export function journalOption(): Option {
-  return new Option('--journal <dir>', 'where journals lie: a tmpfs that outlives this process')
-    .argParser(directoryOf)
-    .default(JOURNAL_DIRECTORY);
+/** Adds each option of `vifd run`. */
+export function addRunOptions(command: Command): Command {
+  for (const [name, row] of OPTION_ROWS) {
+    command.addOption(optionOf(name, row));
+    if ('negation' in row) command.addOption(new Option(`--no-${name}`, row.negation));
+  }
+  return command;
 }
 
-function directoryOf(text: string): string {
-  if (text !== '') return text;
-  throw new InvalidArgumentError('Give the path of a directory.');
+function optionOf(name: string, row: OptionRow): Option {
+  if (!('shape' in row)) return new Option(`--${name}`, row.help);
+  const option = new Option(`--${name} ${row.shape}`, row.help);
+  if (row.choices !== undefined) option.choices(row.choices);
+  if (row.default !== undefined) option.default(row.default());
+  if (row.environment !== undefined) option.env(row.environment);
+  // After the choices, of which commander makes a parser too.
+  return option.argParser((text: string) => {
+    const value = row.parse(text);
+    if (value === undefined) throw new InvalidArgumentError(row.refusal);
+    return value;
+  });
 }

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { NetbackDetails } from '../netback/show.js';
 import { jsonLine } from '../text.js';
 import { askPatiently } from './ask.js';
-import { journalOption } from './options.js';
+import { jsonOption, sharedOption } from './options.js';
 import { showAllText } from './show-text.js';
 import { parseVif } from './vif-argument.js';
 
@@ -15,8 +15,8 @@ export function showCommand(): Command {
   return new Command('show')
     .description('show what was negotiated, ring indices and counters, asked of the running vifd')
     .argument('[vif]', 'as vif1.0; default all')
-    .option('--json', 'as JSON')
-    .addOption(journalOption())
+    .addOption(jsonOption())
+    .addOption(sharedOption('journal'))
     .action(show);
 }
 

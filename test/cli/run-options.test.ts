@@ -1,12 +1,16 @@
+import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { describe, expect, it } from 'vitest';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { runCommand } from '../../lib/cli/run-command.js';
+import { OPTION_ROWS } from '../../lib/daemon/option-table.js';
 import { parseRunOptions } from '../../lib/daemon/run-options.js';
 
 /** What commander makes of the same arguments; undefined where it complains or helps. */
-function byCommander(args: readonly string[]): unknown {
+function byCommander(args: readonly string[], written: string[] = []): unknown {
   let options: unknown;
-  const quiet = { writeErr: () => {}, writeOut: () => {} };
+  const write = (text: string) => void written.push(text);
+  const quiet = { writeErr: write, writeOut: write };
   const run = runCommand()
     .exitOverride()
     .configureOutput(quiet)
@@ -45,6 +49,9 @@ describe('the options of vifd run', () => {
     '-h',
     '--payload',
     '--payload telepathy',
+    '--payload telepathy --payload map',
+    '--toString',
+    '--no-json',
     '--colour',
     'vif7.0',
     '--bridge --json',
@@ -59,5 +66,150 @@ describe('the options of vifd run', () => {
   it('leaves contradictions to commander, where the last one counts', () => {
     expect(parseRunOptions(['--journal', '/j', '--no-journal'])).toBeUndefined();
     expect(byCommander(['--no-journal', '--journal', '/j'])).toMatchObject({ journal: '/j' });
+  });
+});
+
+const VARIABLES = OPTION_ROWS.flatMap(([, row]) => ('environment' in row ? [row.environment as string] : []));
+
+describe('both parsers of the options of vifd run', () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  /** Sets the variables that the table names, and unsets those without a text. */
+  function setEnvironment(texts: readonly (string | undefined)[]): void {
+    for (const [i, name] of VARIABLES.entries()) vi.stubEnv(name, texts[i]);
+  }
+
+  const flags = fc.constantFrom('--json', '--no-journal');
+  const goodValues: Record<string, fc.Arbitrary<string>> = {
+    payload: fc.constantFrom('copy', 'map'),
+    queues: fc.integer({ min: 1, max: 16 }).map(String),
+    bridge: fc.stringMatching(/^[a-z][a-z0-9.-]{0,14}$/),
+    journal: fc.stringMatching(/^\/[a-z/ ]{0,20}$/),
+    store: fc.stringMatching(/^[a-z/ ]{0,20}$/),
+    libraries: fc.stringMatching(/^[a-z/ ]{0,20}$/),
+  };
+  const pairOf = (values: fc.Arbitrary<string>, name: string) => values.map((text) => [`--${name}`, text]);
+  const goodPairs = fc.oneof(...Object.entries(goodValues).map(([name, values]) => pairOf(values, name)));
+  const anyName = fc.constantFrom(
+    ...OPTION_ROWS.map(([name]) => name),
+    'no-json',
+    'no-payload',
+    'colour',
+    '',
+  );
+  const anyText = fc.oneof(
+    fc.constantFrom(
+      '',
+      '0',
+      '17',
+      '03',
+      '1.5',
+      'map',
+      'telepathy',
+      'xen/br0',
+      '-',
+      '--',
+      '-h',
+      '--json',
+      'a b',
+    ),
+    ...Object.values(goodValues),
+  );
+  const environment = fc.tuple(
+    ...VARIABLES.map(() => fc.option(fc.constantFrom('/e', 'e e'), { nil: undefined })),
+  );
+
+  it('give the same for each line of plain and good options', () => {
+    const lines = fc.array(
+      fc.oneof(
+        flags.map((flag) => [flag]),
+        goodPairs,
+      ),
+      { maxLength: 8 },
+    );
+    fc.assert(
+      fc.property(lines, environment, (words, texts) => {
+        const args = words.flat();
+        fc.pre(!(args.includes('--journal') && args.includes('--no-journal')));
+        setEnvironment(texts);
+        const options = parseRunOptions(args);
+        expect(options).toBeDefined();
+        expect(options).toEqual(byCommander(args));
+      }),
+    );
+  });
+
+  it('agree on every other line: what the fast parser takes, commander takes as it is', () => {
+    const words = fc.oneof(
+      { weight: 6, arbitrary: goodPairs },
+      { weight: 2, arbitrary: flags.map((flag) => [flag]) },
+      { weight: 1, arbitrary: fc.tuple(anyName, anyText).map(([name, text]) => [`--${name}`, text]) },
+      { weight: 1, arbitrary: fc.tuple(anyName, anyText).map(([name, text]) => [`--${name}=${text}`]) },
+      { weight: 1, arbitrary: anyText.map((text) => [text]) },
+    );
+    let taken = 0;
+    let refused = 0;
+    fc.assert(
+      fc.property(fc.array(words, { maxLength: 4 }), environment, (line, texts) => {
+        const args = line.flat();
+        setEnvironment(texts);
+        const options = parseRunOptions(args);
+        const other = byCommander(args);
+        if (options !== undefined) expect(options).toEqual(other);
+        if (other === undefined) refused++;
+        else if (options !== undefined) taken++;
+      }),
+      { numRuns: 1000 },
+    );
+    // The lines are worth the name: neither all good nor all bad.
+    expect(taken).toBeGreaterThan(100);
+    expect(refused).toBeGreaterThan(100);
+  });
+
+  it('include a fast one that takes an empty variable for none, as the library does', () => {
+    setEnvironment(VARIABLES.map(() => ''));
+    expect(parseRunOptions([])).not.toHaveProperty('store');
+    expect(parseRunOptions([])).not.toHaveProperty('libraries');
+  });
+});
+
+describe('the option table', () => {
+  const help: string[] = [];
+  byCommander(['--help'], help);
+  const words = help.join('').replace(/\s+/g, ' ');
+
+  it.each(OPTION_ROWS)(
+    'has --%s, which help lists with its text, shape, default and variable',
+    (name, row) => {
+      expect(words).toContain(`--${name} ${'shape' in row ? `${row.shape} ` : ''}${row.help}`);
+      if (!('shape' in row)) return;
+      if (row.negation !== undefined) expect(words).toContain(`--no-${name} ${row.negation}`);
+      if (row.environment !== undefined) expect(words).toContain(`(env: ${row.environment})`);
+      if (row.default !== undefined) expect(words).toContain(`default: ${JSON.stringify(row.default())})`);
+      for (const choice of row.choices ?? []) expect(words).toContain(JSON.stringify(choice));
+    },
+  );
+
+  it('lists nothing in help that has no row', () => {
+    const listed = [...words.matchAll(/ --(?:no-)?([a-z]+)/g)].map(([, name]) => name);
+    expect(new Set(listed)).toEqual(new Set([...OPTION_ROWS.map(([name]) => name), 'help']));
+  });
+
+  it.each(OPTION_ROWS)('has --%s in the README', (name) => {
+    expect(readFileSync('README.md', 'utf8')).toContain(`--${name}`);
+  });
+
+  it.each([
+    ['payload', 'telepathy', 'Allowed choices are copy, map.'],
+    ['queues', '17', 'Give a whole number from 1 to 16.'],
+    ['bridge', 'xen/br0', 'Give 1 to 15 bytes without spaces, slashes, colons or %.'],
+    ['journal', '', 'Give the path of a directory.'],
+  ])('has the one message for --%s %j', (name, text, message) => {
+    const written: string[] = [];
+    expect(byCommander([`--${name}`, text], written)).toBeUndefined();
+    expect(written.join('')).toMatch(new RegExp(`^error: option '--${name} .*is invalid\\. `));
+    expect(written.join('')).toContain(`'${text}' is invalid. ${message}\n`);
   });
 });

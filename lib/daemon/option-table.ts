@@ -1,0 +1,111 @@
+import { availableParallelism } from 'node:os';
+import type { PayloadMode } from '../netback/settings.js';
+import { QUEUES_MAX } from '../netback/settings.js';
+import { isInterfaceName } from '../ports/tap-options.js';
+import type { XenOptions } from './open-xen.js';
+
+export interface RunOptions extends XenOptions {
+  readonly payload: PayloadMode;
+  readonly bridge?: string;
+  /** How many queues a guest may have. */
+  readonly queues: number;
+  readonly journal: string | false;
+  readonly json?: boolean;
+}
+
+/** An option without a value: `--NAME` sets it to true. */
+export interface FlagRow {
+  readonly help: string;
+}
+
+/** An option with a value: `--NAME VALUE`. */
+export interface ValueRow<T> {
+  readonly help: string;
+  /** What help shows in place of the value. */
+  readonly shape: string;
+  /** The environment variable that is read where the option is not given. An empty variable counts as none. */
+  readonly environment?: string;
+  /** A function, since the number of CPUs is one. Absent: the option has no value then. */
+  readonly default?: () => T;
+  /** Help lists these values. */
+  readonly choices?: readonly string[];
+  /** Help text of `--no-NAME`, which sets the option to false. Absent: there is no such flag. */
+  readonly negation?: string;
+  /** Returns undefined for a text that is no value. */
+  readonly parse: (text: string) => T | undefined;
+  /** What the user reads about a text that `parse` refuses. */
+  readonly refusal: string;
+}
+
+export type OptionRow = FlagRow | ValueRow<string | number>;
+
+type RowFor<T> = [T] extends [boolean] ? FlagRow : ValueRow<Exclude<T, false>>;
+/** Each option has a row: TypeScript refuses a table that lacks one. */
+type Table = { readonly [Name in keyof Required<RunOptions>]: RowFor<Required<RunOptions>[Name]> };
+
+/** The first is the default. */
+const PAYLOADS = ['copy', 'map'] as const satisfies readonly PayloadMode[];
+
+/** Any text is one, also an empty one: what cannot be opened is reported with its path. */
+const anyPath = {
+  parse: (text: string) => text,
+  refusal: 'Give a path.',
+};
+
+/**
+ * The options of `vifd run`, in the order in which help lists them. A row's name is the flag without its dashes, the property of
+ * `RunOptions`, and the key in a configuration file. The other verbs take the options that they share with `vifd run` from here.
+ */
+export const OPTIONS: Table = {
+  payload: {
+    help: 'how frames cross: copy them, or map the guest pages',
+    shape: '<mode>',
+    default: () => PAYLOADS[0],
+    choices: PAYLOADS,
+    parse: (text) => PAYLOADS.find((mode) => mode === text),
+    refusal: `Allowed choices are ${PAYLOADS.join(', ')}.`,
+  },
+  queues: {
+    help: 'queues that a guest may have (default: as many as there are CPUs, at most 8)',
+    shape: '<n>',
+    default: defaultQueues,
+    parse: parseQueues,
+    refusal: `Give a whole number from 1 to ${QUEUES_MAX}.`,
+  },
+  bridge: {
+    help: 'put taps into this bridge (for vifs without a hotplug script)',
+    shape: '<name>',
+    parse: (text) => (isInterfaceName(text) ? text : undefined),
+    refusal: 'Give 1 to 15 bytes without spaces, slashes, colons or %.',
+  },
+  /** The runtime directory: `vifd run` has its journals, lock and socket there, and the other verbs look for them there. */
+  journal: {
+    help: 'where journals lie: a tmpfs that outlives this process',
+    shape: '<dir>',
+    // The unit's runtime directory.
+    default: () => '/run/vifd',
+    negation: 'do without: a kill in the wrong instant may then cost a guest its device',
+    parse: (text) => text || undefined,
+    refusal: 'Give the path of a directory.',
+  },
+  json: { help: 'events as one JSON object a line' },
+  store: { help: 'xenstored socket', shape: '<socket>', environment: 'XENSTORED_PATH', ...anyPath },
+  libraries: {
+    help: 'where libxengnttab and libxenevtchn are',
+    shape: '<dir>',
+    environment: 'VIFD_XEN_LIBRARIES',
+    ...anyPath,
+  },
+};
+
+export const OPTION_ROWS = Object.entries(OPTIONS) as ReadonlyArray<readonly [string, OptionRow]>;
+
+/** Returns as many as Linux's xen-netback offers (netback_init). */
+function defaultQueues(): number {
+  return Math.min(8, availableParallelism());
+}
+
+function parseQueues(text: string): number | undefined {
+  const queues = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0;
+  return queues >= 1 && queues <= QUEUES_MAX ? queues : undefined;
+}
