@@ -60,7 +60,8 @@ const LIB: Record<string, readonly string[]> = {
   daemon: [
     ...['addon', 'backoff', 'durable', 'errors', 'host', 'ports', 'protocol', 'text'],
     ...['xen', 'xen/native'],
-    ...['netback', 'netback/faults', 'netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
+    ...['netback', 'netback/faults', 'netback/frames', 'netback/ring', 'netback/settings', 'netback/show'],
+    ...['netback/vif', 'netback/vif-info'],
   ],
   'cli/checks': ['xen', 'xen/native', 'xen/store'],
   cli: [

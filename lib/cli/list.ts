@@ -9,6 +9,7 @@ import { ownDomid } from '../xen/store/own-domid.js';
 import { jsonOption, sharedOption } from './options.js';
 import { table } from './table.js';
 
+/** What `vifd list --json` prints of a vif: docs/schemas/list.json describes it. */
 interface VifRow {
   readonly vif: string;
   readonly domain: string;

@@ -23,7 +23,8 @@ export function showCommand(): Command {
 async function show(name: string | undefined, { journal, json }: ShowOptions): Promise<void> {
   const vif = name === undefined ? undefined : parseVif(name).id;
   const details = await askPatiently<NetbackDetails>(journal, { ask: 'show', ...(vif && { vif }) });
+  const { faults, vifs } = details;
   process.stdout.write(
-    json === true ? `${jsonLine({ schemaVersion: 1, ...details })}\n` : showAllText(details),
+    json === true ? `${jsonLine({ schemaVersion: 1, faults, vifs })}\n` : showAllText(details),
   );
 }

@@ -1,9 +1,10 @@
 import { rmSync } from 'node:fs';
 import { VifdError } from '../errors.js';
 import type { Netback } from '../netback/netback.js';
-import { faultOf, type NetbackDetails } from '../netback/show.js';
+import type { NetbackDetails } from '../netback/show.js';
 import type { VifId } from '../netback/vif-info.js';
 import { systemClock } from '../xen/native/clock.js';
+import { detailsJson } from './details-json.js';
 import { Insist } from './insist.js';
 import { LOOK_MS, type PatientLock } from './patient-lock.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
@@ -71,13 +72,12 @@ function answer(netback: Netback, question: Question): NetbackDetails | Promise<
 }
 
 /** @throws VifdError ERR_NO_VIF. */
-function show({ vifs, faults: errors }: Netback, vif: string | undefined): NetbackDetails {
-  const faults = errors.map(faultOf);
-  if (vif === undefined) return { faults, vifs: [...vifs.values()].map((one) => one.show()) };
+function show({ vifs, faults }: Netback, vif: string | undefined): NetbackDetails {
+  if (vif === undefined) return detailsJson({ faults, vifs: [...vifs.values()].map((one) => one.show()) });
   const found = vifs.get(vif as VifId);
   if (found === undefined) {
     const message = `${vif} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
     throw new VifdError('ERR_NO_VIF', message, { vif });
   }
-  return { faults, vifs: [found.show()] };
+  return detailsJson({ faults, vifs: [found.show()] });
 }

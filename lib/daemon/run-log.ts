@@ -2,9 +2,11 @@ import type { VifdErrorCode } from '../errors.js';
 import type { Netback, NetbackListeners } from '../netback/netback.js';
 import { jsonLine, printable } from '../text.js';
 import { systemClock } from '../xen/native/clock.js';
+import { faultJson, statsJson } from './details-json.js';
 import { isJournald } from './journald.js';
 import { LogLimit } from './log-limit.js';
 import { Output } from './output.js';
+import type { RunEvent } from './run-event.js';
 import { isNotServed, servedText } from './served.js';
 
 export interface EventLog extends Omit<NetbackListeners, 'gone'>, Disposable {
@@ -41,12 +43,14 @@ interface Line {
   /** Lines of one kind are limited together; without a kind a line is always written. */
   readonly kind?: string;
   readonly text: string;
-  readonly event: Record<string, unknown>;
+  readonly event: RunEvent;
 }
 
 export interface LogOptions {
   readonly json: boolean;
   readonly output?: Pick<Output, 'line' | typeof Symbol.dispose>;
+  /** Writes bytes to a descriptor; default: the addon does. */
+  readonly write?: ConstructorParameters<typeof Output>[2];
   /** Monotonic ms. */
   readonly now?: () => number;
   /** Whether journald reads the lines for people. */
@@ -69,7 +73,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
       text: `${lines} lines were lost: who reads this log was too slow, or gone`,
       event: { event: 'lost', lines },
     });
-  const output = options.output ?? new Output(json ? 1 : 2, lost);
+  const output = options.output ?? new Output(json ? 1 : 2, lost, options.write);
   const limit = new LogLimit(now, ({ vif, lines, ms, last }) => {
     const text = `${vif ?? 'vifd'}: ${lines} lines left out in ${Math.ceil(ms / 1000)} s; the last: ${last}`;
     output.line(asLine({ level: 'warning', text, event: { event: 'left-out', vif, lines, ms, last } }));
@@ -88,7 +92,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
           event: 'ready',
           vifs: [...vifs.keys()],
           notServed: [...vifs.values()].filter(isNotServed).map(({ id, reason }) => ({ vif: id, reason })),
-          faults: netback.faults.map(({ code, message }) => ({ code, message })),
+          faults: netback.faults.map(faultJson),
         },
       });
     },
@@ -125,7 +129,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
         vif: vif.id,
         kind: `detached ${why}`,
         text: `${vif.id} detached: ${why}`,
-        event: { event: 'detached', vif: vif.id, why, stats: vif.stats },
+        event: { event: 'detached', vif: vif.id, why, stats: statsJson(vif.stats) },
       }),
     recovered: (vif, queue) =>
       say({

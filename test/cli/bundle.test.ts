@@ -51,7 +51,8 @@ describe.skipIf(missing !== undefined)('the bundles that vifd starts from', () =
   });
 
   it('leave commander out of the start of vifd run: it costs a tenth of it', () => {
-    const contains = (name: string) => readFileSync(`dist/${name}`, 'latin1').includes('InvalidArgumentError');
+    const contains = (name: string) =>
+      readFileSync(`dist/${name}`, 'latin1').includes('InvalidArgumentError');
     expect(BUNDLES.filter(contains)).toEqual(['verbs.bundle']);
   });
 

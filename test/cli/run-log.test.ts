@@ -5,11 +5,12 @@ import { type EventLog, eventLog } from '../../lib/daemon/run-log.js';
 import { servedText, statusText } from '../../lib/daemon/served.js';
 import { VifdError } from '../../lib/errors.js';
 import type { ServiceManager } from '../../lib/host/service-manager.js';
+import { VifCounters } from '../../lib/netback/frames/counters.js';
 import type { Netback } from '../../lib/netback/netback.js';
 import type { Vif } from '../../lib/netback/vif/vif.js';
 
 function vifOf(id: string, state: string, reason?: string): Vif {
-  return { id, state, reason, queueStats: [], stats: {} } as unknown as Vif;
+  return { id, state, reason, queueStats: [], stats: new VifCounters(() => 0).sum } as unknown as Vif;
 }
 
 function netbackOf(vifs: readonly Vif[], faults: readonly VifdError[] = []): Netback {

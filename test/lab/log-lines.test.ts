@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { eventIn } from '../../lab/drive/log-lines.js';
 import { eventLog } from '../../lib/daemon/run-log.js';
 import { VifdError } from '../../lib/errors.js';
+import { VifCounters } from '../../lib/netback/frames/counters.js';
 import type { Netback } from '../../lib/netback/netback.js';
 import type { Vif } from '../../lib/netback/vif/vif.js';
 
@@ -21,7 +22,7 @@ const vif = {
   id: 'vif7.0',
   state: 'connected',
   reason: undefined,
-  stats: {},
+  stats: new VifCounters(() => 0).sum,
   queueStats: [],
 } as unknown as Vif;
 const netback = { vifs: new Map([['vif7.0', vif]]), faults: [] } as unknown as Netback;

@@ -1,0 +1,102 @@
+import type { Flow, VifStats } from '../netback/frames/counters.js';
+import type { RingIndices } from '../netback/ring/back-ring.js';
+import type {
+  ConnectionDetails,
+  Fault,
+  HashDetails,
+  NetbackDetails,
+  QueueDetails,
+  VifDetails,
+} from '../netback/show.js';
+
+/**
+ * Returns what `vifd show --json` prints, field by field: docs/schemas/show.json describes it, and a field that an object of the netback has
+ * besides does not reach it. JSON leaves out what is undefined.
+ */
+export function detailsJson({ faults, vifs }: NetbackDetails): NetbackDetails {
+  return { faults: faults.map(faultJson), vifs: vifs.map(vifJson) };
+}
+
+/** Returns the counters of a vif or queue, as `vifd show` and the event `detached` have them. */
+export function statsJson({ fromGuest, toGuest }: VifStats): VifStats {
+  return { fromGuest: flowJson(fromGuest), toGuest: flowJson(toGuest) };
+}
+
+export function faultJson({ code, message }: Fault): Fault {
+  return { code, message };
+}
+
+function vifJson(vif: VifDetails): VifDetails {
+  return {
+    id: vif.id,
+    domid: vif.domid,
+    handle: vif.handle,
+    mac: vif.mac,
+    bridge: vif.bridge,
+    mtu: vif.mtu,
+    state: vif.state,
+    reason: vif.reason,
+    faults: vif.faults.map(faultJson),
+    port: vif.port,
+    link: vif.link,
+    portDropped: vif.portDropped,
+    stats: statsJson(vif.stats),
+    connection: vif.connection && connectionJson(vif.connection),
+  };
+}
+
+function connectionJson(connection: ConnectionDetails): ConnectionDetails {
+  const { negotiated, rate, multicast } = connection;
+  return {
+    attachedMs: connection.attachedMs,
+    resumes: connection.resumes,
+    payload: connection.payload,
+    journal: connection.journal,
+    negotiated: {
+      scatterGather: negotiated.scatterGather,
+      gsoV4: negotiated.gsoV4,
+      gsoV6: negotiated.gsoV6,
+      checksumV4: negotiated.checksumV4,
+      checksumV6: negotiated.checksumV6,
+      rxNotify: negotiated.rxNotify,
+      splitChannels: negotiated.splitChannels,
+      controlRing: negotiated.controlRing,
+    },
+    xdpHeadroom: connection.xdpHeadroom,
+    rate: rate && { bytes: rate.bytes, intervalMs: rate.intervalMs, leftBytes: rate.leftBytes },
+    multicast: {
+      requested: multicast.requested,
+      filtering: multicast.filtering,
+      addresses: multicast.addresses,
+    },
+    hash: connection.hash && hashJson(connection.hash),
+    queues: connection.queues.map(queueJson),
+  };
+}
+
+function hashJson({ algorithm, types, key, mapping }: HashDetails): HashDetails {
+  return { algorithm, types, key, mapping };
+}
+
+function queueJson(queue: QueueDetails): QueueDetails {
+  return {
+    txRingRef: queue.txRingRef,
+    rxRingRef: queue.rxRingRef,
+    txPort: queue.txPort,
+    rxPort: queue.rxPort,
+    fromGuest: indicesJson(queue.fromGuest),
+    toGuest: indicesJson(queue.toGuest),
+    heldFrames: queue.heldFrames,
+    stagedGrants: queue.stagedGrants,
+    stalled: queue.stalled,
+    stats: statsJson(queue.stats),
+  };
+}
+
+function indicesJson({ reqProd, reqCons, rspProd, reqEvent, rspEvent, size }: RingIndices): RingIndices {
+  return { reqProd, reqCons, rspProd, reqEvent, rspEvent, size };
+}
+
+function flowJson({ frames, bytes, filtered, dropped, errors, hookErrors, batches }: Flow): Flow {
+  return { frames, bytes, filtered, dropped, errors, hookErrors, batches };
+}

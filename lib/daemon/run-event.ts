@@ -1,0 +1,46 @@
+import type { VifdErrorCode } from '../errors.js';
+import type { VifStats } from '../netback/frames/counters.js';
+import type { Fault } from '../netback/show.js';
+import type { DetachReason } from '../netback/vif/vif-parts.js';
+
+/**
+ * What a line of `vifd run --json` reports, beside its `schemaVersion`, `timeMs` and `level`. docs/schemas/run-event.json describes the same
+ * for other programs. A vif that is undefined is left out: the event concerns the whole daemon.
+ */
+export type RunEvent =
+  | {
+      readonly event: 'ready';
+      readonly vifs: readonly string[];
+      readonly notServed: ReadonlyArray<{ readonly vif: string; readonly reason: string | undefined }>;
+      readonly faults: readonly Fault[];
+    }
+  | { readonly event: 'stopping' }
+  | { readonly event: 'swept'; readonly vif: string }
+  | { readonly event: 'late'; readonly lateMs: number }
+  | {
+      readonly event: 'attached';
+      readonly vif: string;
+      readonly resumed: boolean;
+      readonly attachMs: number;
+    }
+  | {
+      readonly event: 'detached';
+      readonly vif: string;
+      readonly why: DetachReason;
+      readonly stats: VifStats;
+    }
+  | { readonly event: 'recovered'; readonly vif: string; readonly queue: number }
+  | {
+      readonly event: 'error' | 'mended';
+      readonly vif: string | undefined;
+      readonly code: VifdErrorCode;
+      readonly message: string;
+    }
+  | {
+      readonly event: 'left-out';
+      readonly vif: string | undefined;
+      readonly lines: number;
+      readonly ms: number;
+      readonly last: string;
+    }
+  | { readonly event: 'lost'; readonly lines: number };
