@@ -7,7 +7,7 @@ import { CreditTurns } from '../lib/netback/guest/credit-turns.js';
 import { HASH_WORDS, HashState } from '../lib/netback/guest/hash.js';
 import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/guest/multicast.js';
 import { FromGuest } from '../lib/netback/queue/from-guest.js';
-import { Patience } from '../lib/netback/queue/patience.js';
+import { Patience } from '../lib/netback/queue/stall-timer.js';
 import { ToGuest } from '../lib/netback/queue/to-guest.js';
 import { BackRing } from '../lib/netback/ring/back-ring.js';
 import type { PumpResult } from '../lib/netback/ring/turns.js';

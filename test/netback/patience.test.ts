@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { READ_BYTES } from '../../lib/netback/frames/batch-memory.js';
-import { DRAIN_MS, STALL_MS } from '../../lib/netback/queue/patience.js';
+import { DRAIN_MS, STALL_MS } from '../../lib/netback/queue/stall-timer.js';
 import { ScriptedGuest } from '../guests/guest.js';
 import { Host } from '../guests/host.js';
 

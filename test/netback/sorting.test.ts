@@ -2,8 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { READ_BYTES, TO_GUEST_FRAMES } from '../../lib/netback/frames/batch-memory.js';
 import { FlowCounters } from '../../lib/netback/frames/counters.js';
 import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
-import { Held } from '../../lib/netback/queue/held.js';
-import { type Seat, type Steered, Steering } from '../../lib/netback/queue/steering.js';
+import { PendingFrames } from '../../lib/netback/queue/pending-frames.js';
+import { type Seat, type Steered, Steering } from '../../lib/netback/queue/sorting.js';
 import { BackRing } from '../../lib/netback/ring/back-ring.js';
 import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 import { FRAME_BYTES_MAX, FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
@@ -60,10 +60,10 @@ class Life {
       expect(journal.ignored).toBeUndefined();
       const ring = new BackRing(memory.pages[queue], RX_RING, journal.toGuest.log, step);
       expect(ring.attach()).toBe(true);
-      const held = new Held(journal.toGuest.frames, ring, step);
-      held.hash(this.hash);
+      const pending = new PendingFrames(journal.toGuest.frames, ring, step);
+      pending.hash(this.hash);
       const one: Omit<TestQueue, 'seat'> & { seat?: Seat } = {
-        ...{ held, counters: new FlowCounters(), able: true, waitedMs: 0, blocks: false, roused: 0 },
+        ...{ pending, counters: new FlowCounters(), able: true, waitedMs: 0, blocks: false, roused: 0 },
         rouse: () => void one.roused++,
       };
       one.seat = steering.join(one);
@@ -73,8 +73,8 @@ class Life {
 
   /** As a port reads frames for a queue. `lead` more bytes stand before each. */
   read(queue: number, numbers: readonly number[], { bytes = FRAME_BYTES, lead = 0, keep = true } = {}): void {
-    const { held } = this.queues[queue];
-    const { block, arena } = held.frames;
+    const { pending } = this.queues[queue];
+    const { block, arena } = pending.frames;
     let end = 0;
     numbers.forEach((number, i) => {
       const offset = Math.ceil((end + VNET_HEADER_BYTES) / 4096) * 4096 + lead;
@@ -83,10 +83,10 @@ class Life {
       block[frameAt(i) + FRAME_LENGTH] = bytes;
       end = offset + bytes;
     });
-    held.next = 0;
-    held.frames.count = numbers.length;
-    held.hash(this.hash);
-    if (keep) held.keep(true);
+    pending.next = 0;
+    pending.frames.count = numbers.length;
+    pending.hash(this.hash);
+    if (keep) pending.record(true);
   }
 
   /** The queue that a frame is for. */
@@ -106,9 +106,9 @@ class Life {
     return Array.from({ length: count }, () => numbers.next().value as number);
   }
 
-  /** The numbers of what a queue holds, each looked at to the last byte. */
-  held(queue: number): number[] {
-    const { frames, next } = this.queues[queue].held;
+  /** The numbers of a queue's pending frames, each looked at to the last byte. */
+  pending(queue: number): number[] {
+    const { frames, next } = this.queues[queue].pending;
     const { block, arena, count } = frames;
     const numbers: number[] = [];
     for (let i = next; i < count; i++) {
@@ -123,7 +123,7 @@ class Life {
   }
 
   all(): number[] {
-    return this.queues.flatMap((_, queue) => this.held(queue));
+    return this.queues.flatMap((_, queue) => this.pending(queue));
   }
 }
 
@@ -175,7 +175,7 @@ describe('sorting a batch into the queues that its frames are for', () => {
       expect(found.length - 25).toBeLessThanOrEqual(killed ? 1 : 0);
       for (const { seat } of next.queues) expect(seat.sort(true)).toBe(0);
       for (let queue = 0; queue < QUEUES; queue++) {
-        const there = next.held(queue).slice(queue === 1 ? 1 : 0);
+        const there = next.pending(queue).slice(queue === 1 ? 1 : 0);
         expect([...new Set(there)]).toEqual(numbers.filter((number) => next.queueOf(number) === queue));
         expect(there).toEqual(sorted(there));
       }
@@ -196,9 +196,9 @@ describe('sorting a batch into the queues that its frames are for', () => {
       const numbers = life.take(2, 2);
       life.read(0, numbers, { bytes, lead });
       expect(life.queues[0].seat.sort(true)).toBe(0);
-      expect(life.held(2)).toEqual(numbers);
-      expect(life.queues[0].held.empty).toBe(true);
-      life.queues[2].held.clear();
+      expect(life.pending(2)).toEqual(numbers);
+      expect(life.queues[0].pending.empty).toBe(true);
+      life.queues[2].pending.clear();
     }
   });
 
@@ -212,13 +212,13 @@ describe('sorting a batch into the queues that its frames are for', () => {
     life.read(0, mixed);
     const waitMs = from.seat.sort(true);
     expect(waitMs).toBeGreaterThan(0);
-    expect([life.held(0), life.held(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
+    expect([life.pending(0), life.pending(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
     // Whoever has room again lets those go first that wait for it.
     expect([full.seat.yields(), life.queues[1].seat.yields()]).toEqual([true, false]);
     await life.hypervisor.advance(waitMs);
     expect(from.seat.sort(true)).toBe(0);
-    expect([life.held(0), life.held(1)]).toEqual([[mixed[3]], [mixed[0], mixed[2]]]);
-    expect([full.counters.dropped, full.held.size]).toEqual([1, TO_GUEST_FRAMES]);
+    expect([life.pending(0), life.pending(1)]).toEqual([[mixed[3]], [mixed[0], mixed[2]]]);
+    expect([full.counters.dropped, full.pending.size]).toEqual([1, TO_GUEST_FRAMES]);
     expect(full.seat.yields()).toBe(false);
   });
 
@@ -229,11 +229,11 @@ describe('sorting a batch into the queues that its frames are for', () => {
     from.seat.sort(true);
     life.read(0, life.take(2, 3));
     expect(from.seat.sort(true)).toBeGreaterThan(0);
-    full.held.clear();
+    full.pending.clear();
     full.seat.tell();
     expect(from.roused).toBe(1);
     expect(from.seat.sort(true)).toBe(0);
-    expect([life.held(2), full.counters.dropped]).toEqual([life.take(2, 3), 0]);
+    expect([life.pending(2), full.counters.dropped]).toEqual([life.take(2, 3), 0]);
   });
 
   it('does not wait for a queue that takes nothing', () => {
@@ -244,11 +244,11 @@ describe('sorting a batch into the queues that its frames are for', () => {
     const most = Math.floor((READ_BYTES - 4096) / (17 * 4096));
     life.read(0, life.take(2, most), { bytes: longest });
     from.seat.sort(true);
-    expect(full.held.size).toBe(most);
+    expect(full.pending.size).toBe(most);
     Object.assign(full, { able: false, waitedMs: 1000 });
     life.read(0, life.take(2, 2), { bytes: longest });
     expect(from.seat.sort(true)).toBe(0);
-    expect([from.held.empty, full.counters.dropped, full.held.size]).toEqual([true, 2, most]);
+    expect([from.pending.empty, full.counters.dropped, full.pending.size]).toEqual([true, 2, most]);
   });
 
   it('leaves frames where they were read when the guest does not choose any more', () => {
@@ -256,7 +256,7 @@ describe('sorting a batch into the queues that its frames are for', () => {
     life.read(0, upTo(9));
     life.hash.setFlags(0);
     expect(life.queues[0].seat.sort(true)).toBe(0);
-    expect(life.held(0)).toEqual(upTo(9));
-    expect(life.queues[0].held.unsorted).toBe(0);
+    expect(life.pending(0)).toEqual(upTo(9));
+    expect(life.queues[0].pending.unsorted).toBe(0);
   });
 });

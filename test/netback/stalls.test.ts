@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
-import { DRAIN_MS, STALL_MS } from '../../lib/netback/queue/patience.js';
+import { DRAIN_MS, STALL_MS } from '../../lib/netback/queue/stall-timer.js';
 import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
 import { RING_REQ_EVENT, RING_REQ_PROD } from '../../lib/protocol/netif.js';
 import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DRAIN_MS } from '../../lib/netback/queue/patience.js';
+import { DRAIN_MS } from '../../lib/netback/queue/stall-timer.js';
 import { HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { setUpHash } from '../../lib/testing/netfront/index.js';

@@ -9,7 +9,7 @@ import { READ_BYTES, SEGMENTS_END, TO_GUEST_FRAMES } from '../frames/batch-memor
 import type { GuestCapabilities } from '../frames/conform.js';
 import type { Deliverable } from '../frames/deliverable.js';
 import { planOf } from '../frames/segment-plan.js';
-import type { Held } from './held.js';
+import type { PendingFrames } from './pending-frames.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FrameBatch } = batch;
@@ -46,22 +46,22 @@ export class CutFrames implements Deliverable {
   }
 
   /** @returns how many slots the next segment of a pending frame takes; 0 for a frame that cannot be cut. */
-  nextSlots(held: Held, index: number): number {
-    const done = held.segmentsDone(index);
-    if (!this.#plan(held, index) || done >= this.#segments.count) return 0;
+  nextSlots(pending: PendingFrames, index: number): number {
+    const done = pending.segmentsDone(index);
+    if (!this.#plan(pending, index) || done >= this.#segments.count) return 0;
     const { xdpHeadroom } = this.#capabilities;
-    return rxSlotsNeeded(this.#segments.bytesOf(done), 0, xdpHeadroom, held.hashTypes[index]);
+    return rxSlotsNeeded(this.#segments.bytesOf(done), 0, xdpHeadroom, pending.hashTypes[index]);
   }
 
   /**
    * Makes the next segments of a pending frame, at most `most`.
    * @returns how many; 0 if the frame cannot be cut.
    */
-  fill(held: Held, index: number, most: number): number {
+  fill(pending: PendingFrames, index: number, most: number): number {
     const { block, arena, capacity } = this.frames;
-    const done = held.segmentsDone(index);
+    const done = pending.segmentsDone(index);
     this.frames.count = 0;
-    if (!this.#plan(held, index) || !isFree(held)) return 0;
+    if (!this.#plan(pending, index) || !isFree(pending)) return 0;
     let cursor = READ_BYTES;
     let made = 0;
     while (made < Math.min(most, capacity) && done + made < this.#segments.count) {
@@ -72,8 +72,8 @@ export class CutFrames implements Deliverable {
       const at = FRAMES_HEADER_WORDS + made * FRAME_WORDS;
       block[at + FRAME_OFFSET] = offset;
       block[at + FRAME_LENGTH] = bytes;
-      this.hashTypes[made] = held.hashTypes[index];
-      this.hashValues[made] = held.hashValues[index];
+      this.hashTypes[made] = pending.hashTypes[index];
+      this.hashValues[made] = pending.hashValues[index];
       cursor = offset + bytes;
       made++;
     }
@@ -81,8 +81,8 @@ export class CutFrames implements Deliverable {
     return made;
   }
 
-  #plan(held: Held, index: number): boolean {
-    const { arena, block } = held.frames;
+  #plan(pending: PendingFrames, index: number): boolean {
+    const { arena, block } = pending.frames;
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
     return planOf(this.#segments, arena, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]);
   }
@@ -98,7 +98,7 @@ function placeOf(cursor: number, bytes: number): number {
 }
 
 /** Tells whether no pending frame lies where segments are made: the journal of an earlier vifd may have frames up to SEGMENTS_END. */
-function isFree({ frames, next }: Held): boolean {
+function isFree({ frames, next }: PendingFrames): boolean {
   const { block, count } = frames;
   for (let i = next; i < count; i++) {
     const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;

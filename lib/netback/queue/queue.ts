@@ -17,9 +17,9 @@ import type { FrontendSettings, PayloadMode, QueueSettings } from '../settings.j
 import type { QueueDetails } from '../show.js';
 import type { QueueJournal } from '../state/queue-journal.js';
 import { FromGuest } from './from-guest.js';
-import { Patience, type StallListener } from './patience.js';
 import type { QueueRings } from './queue-rings.js';
-import type { Steering } from './steering.js';
+import type { Steering } from './sorting.js';
+import { Patience, type StallListener } from './stall-timer.js';
 import { ToGuest } from './to-guest.js';
 
 export interface QueueParts {
@@ -164,7 +164,7 @@ export class Queue {
     this.#show = () => ({
       fromGuest: rings.fromGuest.indices(),
       toGuest: rings.toGuest.indices(),
-      heldFrames: toGuest.held.size,
+      heldFrames: toGuest.pending.size,
     });
     return { fromGuest, toGuest };
   }

@@ -17,9 +17,9 @@ import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
 import { CutFrames } from './cut-frames.js';
 import { Delivery, isTaken } from './delivery.js';
-import { Held } from './held.js';
-import type { Patience } from './patience.js';
-import type { Seat, Steered, Steering } from './steering.js';
+import { PendingFrames } from './pending-frames.js';
+import type { Seat, Steered, Steering } from './sorting.js';
+import type { Patience } from './stall-timer.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_ERRNO } = batch;
@@ -28,10 +28,10 @@ const TURN_BATCHES = 8;
 
 /**
  * Takes frames from a port and puts them into the buffers of the guest's RX ring. Frames that were read and
- * do not fit yet are held (at most one batch), and nothing more is read until they are delivered.
+ * do not fit yet are pending (at most one batch), and nothing more is read until they are delivered.
  */
 export class ToGuest implements Steered {
-  readonly held: Held;
+  readonly pending: PendingFrames;
   readonly counters: FlowCounters;
   readonly grants: GrantBatch;
   readonly #ring: BackRing;
@@ -71,10 +71,10 @@ export class ToGuest implements Steered {
     steering?: Steering | undefined;
     /** Ends a turn when the guest's slice is used up; undefined: only the number of batches does. */
     share?: LoopShare | undefined;
-    /** Runs after each store to what is held: where a simulation kills. */
+    /** Runs after each store to what is pending: where a simulation kills. */
     afterStore?: (() => void) | undefined;
   }) {
-    this.held = new Held(parts.frames, parts.ring, parts.afterStore);
+    this.pending = new PendingFrames(parts.frames, parts.ring, parts.afterStore);
     const { arena } = parts.frames;
     const { domid, staged } = parts;
     this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
@@ -89,7 +89,7 @@ export class ToGuest implements Steered {
     this.#patience = parts.patience;
     this.#share = parts.share;
     this.#seat = parts.steering?.join(this);
-    this.held.hash(parts.hash);
+    this.pending.hash(parts.hash);
   }
 
   /** @param rouse has this queue pumped soon: for other queues of the guest. */
@@ -99,12 +99,12 @@ export class ToGuest implements Steered {
   }
 
   get frames(): FrameBatch {
-    return this.held.frames;
+    return this.pending.frames;
   }
 
   get able(): boolean {
     const waiting = this.#ring.waiting();
-    return waiting > 0 && (this.held.empty || waiting >= this.#slotsOf(this.held.next));
+    return waiting > 0 && (this.pending.empty || waiting >= this.#slotsOf(this.pending.next));
   }
 
   get waitedMs(): number {
@@ -112,7 +112,7 @@ export class ToGuest implements Steered {
   }
 
   get blocks(): boolean {
-    return this.held.empty ? this.#offered : this.#patience.lapsed;
+    return this.pending.empty ? this.#offered : this.#patience.lapsed;
   }
 
   rouse(): void {
@@ -134,39 +134,39 @@ export class ToGuest implements Steered {
       const filled = this.#fill(waiting);
       if (filled === 'again') continue;
       if (filled !== undefined) return filled;
-      if (waiting === 0 || waiting < this.#slotsOf(this.held.next)) {
+      if (waiting === 0 || waiting < this.#slotsOf(this.pending.next)) {
         if (!this.#ring.arm()) return this.#wait();
         continue;
       }
       const ended = this.#deliver(Math.min(waiting, BATCH_SLOTS), notify);
       if (ended !== undefined) return ended;
-      if (this.held.empty) this.#seat?.tell();
+      if (this.pending.empty) this.#seat?.tell();
     }
     return 'more';
   }
 
   /**
-   * Sees to it that frames are held if the guest has buffers, and that they are this queue's.
+   * Sees to it that frames are pending if the guest has buffers, and that they are this queue's.
    * @returns how the turn ends, or that it begins again.
    */
   #fill(waiting: number): PumpResult | 'again' | undefined {
-    const { held } = this;
+    const { pending } = this;
     const seat = this.#seat;
     if (seat === undefined)
-      return waiting > 0 && held.empty && !this.#read() ? this.#unread(waiting) : undefined;
-    if (held.unsorted === 0) {
+      return waiting > 0 && pending.empty && !this.#read() ? this.#unread(waiting) : undefined;
+    if (pending.unsorted === 0) {
       // For want of buffers it reads for the others alone.
-      if (!held.empty || (waiting === 0 && !seat.wanted)) return undefined;
+      if (!pending.empty || (waiting === 0 && !seat.wanted)) return undefined;
       if (seat.yields()) return 'more';
       if (!this.#read()) {
         if (waiting > 0) seat.tell();
         return waiting > 0 || this.#readErrno !== 0 ? this.#unread(waiting) : undefined;
       }
-      if (held.unsorted === 0) return undefined;
+      if (pending.unsorted === 0) return undefined;
     }
     const waitMs = seat.sort(true);
     if (waitMs > 0) return { waitMs };
-    return held.empty ? 'again' : undefined;
+    return pending.empty ? 'again' : undefined;
   }
 
   /**
@@ -187,13 +187,13 @@ export class ToGuest implements Steered {
 
   /** There is no room. Nobody waits for it for ever: neither frames, nor those who would see old ones come. */
   #wait(): PumpResult {
-    if (this.held.empty && !this.#offered) {
+    if (this.pending.empty && !this.#offered) {
       this.#io?.wantReadable();
       return 'idle';
     }
-    this.#wanted = this.held.empty ? 1 : this.#slotsOf(this.held.next);
+    this.#wanted = this.pending.empty ? 1 : this.#slotsOf(this.pending.next);
     const waitMs = this.#patience.waitMs();
-    if ((this.held.empty || this.#patience.lapsed) && this.#seat?.wanted) {
+    if ((this.pending.empty || this.#patience.lapsed) && this.#seat?.wanted) {
       // What is behind these in the port may be another queue's, and has waited long enough.
       this.#dropHeld();
       return 'more';
@@ -204,7 +204,7 @@ export class ToGuest implements Steered {
     return 'idle';
   }
 
-  /** Drops what is held, and what waits in the port behind it, a bounded amount. What is another queue's goes there. */
+  /** Drops what is pending, and what waits in the port behind it, a bounded amount. What is another queue's goes there. */
   #dropWaiting(): void {
     this.#dropHeld();
     for (let batch = 0; batch < TURN_BATCHES; batch++) {
@@ -215,8 +215,8 @@ export class ToGuest implements Steered {
   }
 
   #dropHeld(): void {
-    this.counters.dropped += this.held.left;
-    this.held.clear();
+    this.counters.dropped += this.pending.remaining;
+    this.pending.clear();
     this.#seat?.tell();
   }
 
@@ -227,27 +227,25 @@ export class ToGuest implements Steered {
     return false;
   }
 
-  /** Only while nothing is held. @returns whether there are frames now. */
+  /** Only while nothing is pending. @returns whether there are frames now. */
   #fetch(): boolean {
     this.#offered = false;
-    const { held } = this;
-    held.next = 0;
-    held.frames.count = 0;
-    held.frames.block[FRAMES_ERRNO] = 0;
+    const { pending } = this;
+    pending.beginRead();
     const read = this.#io?.read() ?? 0;
     // With frames before it, it is met again by the next read.
-    this.#readErrno = read > 0 ? 0 : held.frames.block[FRAMES_ERRNO];
+    this.#readErrno = read > 0 ? 0 : pending.frames.block[FRAMES_ERRNO];
     if (read === 0) return false;
-    if (this.#multicast.active) this.#multicast.run(held.frames, this.counters);
+    if (this.#multicast.active) this.#multicast.run(pending.frames, this.counters);
     if (this.#hooks.active) this.#runHooks(read);
-    this.#capabilities.conform.run(held, this.counters);
-    held.hash(this.#hash);
-    held.keep(this.#seat?.active === true);
+    this.#capabilities.conform.run(pending, this.counters);
+    pending.hash(this.#hash);
+    pending.record(this.#seat?.active === true);
     return true;
   }
 
   #runHooks(read: number): void {
-    const { frames } = this.held;
+    const { frames } = this.pending;
     this.#hooks.run(frames, 'to-guest', this.counters);
     // A hook has detached the guest, or taken the memory away: what was read is in no journal yet.
     if (frames.arena.bytes.length === 0) this.counters.dropped += read;
@@ -255,8 +253,10 @@ export class ToGuest implements Steered {
 
   /** @returns how many slots pending frame `index`, or its next segment, takes; 0 for a frame that is not delivered. */
   #slotsOf(index: number): number {
-    const { held } = this;
-    return held.isCut(index) ? this.#cuts.nextSlots(held, index) : this.#delivery.slotsOf(held, index);
+    const { pending } = this;
+    return pending.isCut(index)
+      ? this.#cuts.nextSlots(pending, index)
+      : this.#delivery.slotsOf(pending, index);
   }
 
   /**
@@ -264,33 +264,33 @@ export class ToGuest implements Steered {
    * @returns how the turn ends; undefined: it continues.
    */
   #deliver(slots: number, notify: () => void): PumpResult | undefined {
-    const { held } = this;
-    const first = held.next;
-    if (held.isCut(first) && !held.isGone(first)) return this.#deliverSegments(slots, notify);
-    const end = this.#delivery.fit(held, first, slots);
-    return this.#pass(held, first, end, end, notify);
+    const { pending } = this;
+    const first = pending.next;
+    if (pending.isCut(first) && !pending.isRemoved(first)) return this.#deliverSegments(slots, notify);
+    const end = this.#delivery.fit(pending, first, slots);
+    return this.#pass(pending, first, end, end, notify);
   }
 
   /** Delivers those segments of the next pending frame for which `slots` slots have room. The frame is pending until the guest has them all. */
   #deliverSegments(slots: number, notify: () => void): PumpResult | undefined {
-    const { held } = this;
+    const { pending } = this;
     const cuts = this.#cuts;
-    const index = held.next;
-    const begun = held.segmentsDone(index);
-    const made = cuts.fill(held, index, slots);
+    const index = pending.next;
+    const begun = pending.segmentsDone(index);
+    const made = cuts.fill(pending, index, slots);
     const end = this.#delivery.fit(cuts, 0, slots);
     if (made === 0) {
       // A frame that `Conform` has marked can be cut: the journal is damaged.
       this.counters.dropped++;
-      held.remove(index);
+      pending.remove(index);
     }
     const whole = made === 0 || begun + end === cuts.count;
     const ended = this.#pass(cuts, 0, end, whole ? index + 1 : index, notify);
-    if (isTaken(ended) && !whole) held.deliveredSegments(index, begun + end);
+    if (isTaken(ended) && !whole) pending.recordSegments(index, begun + end);
     return ended;
   }
 
-  /** Delivers frames [first, end) of `batch`, which were found to fit. From then on held frames from `next` on are kept. */
+  /** Delivers frames [first, end) of `batch`, which were found to fit. From then on pending frames from `next` on are kept. */
   #pass(
     batch: Deliverable,
     first: number,
@@ -302,13 +302,13 @@ export class ToGuest implements Steered {
     const firstKept = next < this.frames.count ? next : NONE_KEPT;
     if (used === 0) {
       // None of these frames is delivered.
-      this.held.next = next;
+      this.pending.next = next;
       if (firstKept === NONE_KEPT) this.#ring.keepNone();
       return undefined;
     }
     const ended = this.#delivery.run(batch, first, end, used, firstKept, notify);
     if (isTaken(ended)) {
-      this.held.next = next;
+      this.pending.next = next;
       this.#patience.end();
     }
     return ended;

@@ -14,7 +14,7 @@ import { HashState } from '../guest/hash.js';
 import { MulticastFilter } from '../guest/multicast.js';
 import { Queue } from '../queue/queue.js';
 import { QueueRings } from '../queue/queue-rings.js';
-import { Steering } from '../queue/steering.js';
+import { Steering } from '../queue/sorting.js';
 import type { FrontendSettings, PayloadMode } from '../settings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from '../show.js';
 import type { ConnectionJournals } from '../state/connection-journals.js';

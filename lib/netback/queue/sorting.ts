@@ -1,7 +1,7 @@
 import type { Clock } from '../../xen/seam.js';
 import type { FlowCounters } from '../frames/counters.js';
 import { ANY_QUEUE, type HashState } from '../guest/hash.js';
-import type { Held } from './held.js';
+import type { PendingFrames } from './pending-frames.js';
 
 /**
  * A batch waits so long for room in another queue, where the guest takes frames. A guest's CPU is away for milliseconds,
@@ -11,7 +11,7 @@ const ROOM_MS = 10;
 
 /** One of a guest's queues, as the others see it. */
 export interface Steered {
-  readonly held: Held;
+  readonly pending: PendingFrames;
   readonly counters: FlowCounters;
   /** The guest has buffers for what comes next here. */
   readonly able: boolean;
@@ -25,7 +25,7 @@ export interface Steered {
 
 /**
  * Puts each frame that was read into the queue that the guest's hash mapping names, whatever the port's own choice. What is
- * another queue's is held there behind what that holds already, in its journal. A queue whose guest takes nothing loses
+ * another queue's is pending there behind what that holds already, in its journal. A queue whose guest takes nothing loses
  * what it has no room for, and holds up no other.
  */
 export class Steering {
@@ -86,12 +86,12 @@ export class Seat {
     if (!this.active) return false;
     for (let i = 0; i < this.#seats.length; i++) {
       const queue = this.#seats[i].queue;
-      if (queue !== this.queue && queue.held.empty && queue.able) return true;
+      if (queue !== this.queue && queue.pending.empty && queue.able) return true;
     }
     return false;
   }
 
-  /** Nothing is held here: there is room for who waits for it, and what comes next may be behind a queue without buffers. */
+  /** Nothing is pending here: there is room for who waits for it, and what comes next may be behind a queue without buffers. */
   tell(): void {
     for (let i = 0; i < this.#seats.length; i++) {
       const other = this.#seats[i];
@@ -106,22 +106,22 @@ export class Seat {
    * @returns milliseconds until another queue has room or the rest is dropped; 0: all of the batch is this queue's now.
    */
   sort(patient: boolean): number {
-    const { held } = this.queue;
+    const { pending } = this.queue;
     this.#waitsFor = undefined;
-    const end = held.unsorted;
+    const end = pending.unsorted;
     let roused = 0;
     let waitMs = 0;
-    for (let i = held.next; i < end && waitMs === 0; i++) {
-      const chosen = held.isGone(i) ? ANY_QUEUE : this.#hash.queueOf(held.hashValues[i]);
+    for (let i = pending.next; i < end && waitMs === 0; i++) {
+      const chosen = pending.isRemoved(i) ? ANY_QUEUE : this.#hash.queueOf(pending.hashValues[i]);
       const seat = chosen === ANY_QUEUE ? this : this.#seats[chosen];
       if (seat === this || seat === undefined) continue;
-      if (seat.queue.held.append(held, i)) roused |= 1 << chosen;
+      if (seat.queue.pending.append(pending, i)) roused |= 1 << chosen;
       else {
         if (patient) waitMs = this.#waitMs(seat);
         if (waitMs > 0) continue;
         seat.queue.counters.dropped++;
       }
-      held.remove(i);
+      pending.remove(i);
     }
     if (waitMs === 0) this.#end();
     for (let i = 0; roused !== 0; i++, roused >>>= 1) if ((roused & 1) !== 0) this.#seats[i].queue.rouse();
@@ -130,7 +130,7 @@ export class Seat {
 
   #end(): void {
     this.#sinceMs = undefined;
-    this.queue.held.sorted();
+    this.queue.pending.endSorting();
   }
 
   /** @returns how long to wait for another queue's room; 0: not any more, or it will not have any soon. */

@@ -4,34 +4,42 @@ import * as batch from '../../ports/frame-batch.js';
 import * as vnet from '../../protocol/vnet.js';
 import * as xen from '../../xen/seam.js';
 import { READ_BYTES, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
+import type { Deliverable } from '../frames/deliverable.js';
 import { CUT } from '../frames/deliverable.js';
 import { rxFlagsOf, rxGsoOf } from '../frames/offload-to-guest.js';
 import type { HashState } from '../guest/hash.js';
 import type { BackRing } from '../ring/back-ring.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_ALIGN, FRAMES_COUNT, FRAMES_END, FRAMES_HEADER_WORDS, FRAMES_PHASE, FRAMES_START } = batch;
+const {
+  FRAMES_ALIGN,
+  FRAMES_COUNT,
+  FRAMES_END,
+  FRAMES_ERRNO,
+  FRAMES_HEADER_WORDS,
+  FRAMES_PHASE,
+  FRAMES_START,
+} = batch;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS, FRAME_WORDS } = batch;
 const { VNET_HEADER_BYTES, vnetWord } = vnet;
 const { PAGE_SIZE } = xen;
 
-/** The word of the block's header that ports leave alone: how many of the frames may be another queue's. */
+/** The word of the block's header that ports do not use: how many of the frames may be another queue's. */
 const UNSORTED = FRAMES_HEADER_WORDS - 1;
-/** `#end` was not looked for in this batch. */
+/** `#end` was not computed for this batch. */
 const UNKNOWN = -1;
 
 /**
- * The frames that were read for one queue of a guest and have no buffers yet: one batch at most. The ring's log keeps
- * them: should this life end, the next one delivers them.
+ * The pending frames of one queue: read, and not delivered yet; one batch at most. They lie in the queue's journal, and the ring's log
+ * records which of the batch are pending: if this process ends, the next one delivers them.
  */
-export class Held {
+export class PendingFrames implements Deliverable {
   readonly frames: FrameBatch;
-  /** Frames [next, frames.count) are held. Those of length 0 were dropped or are another queue's now. */
+  /** Frames [next, frames.count) are pending. Those of length 0 were dropped, or belong to another queue now. */
   next = 0;
-  /** As for a Deliverable. */
   readonly gsos = new Uint32Array(TO_GUEST_FRAMES);
   readonly flags = new Uint8Array(TO_GUEST_FRAMES);
-  /** By frame: HASH_TYPE_* of which the guest is told, and the hash. As they were when it was read. */
+  /** As they were when the frame was read. */
   readonly hashTypes = new Uint8Array(TO_GUEST_FRAMES);
   readonly hashValues = new Uint32Array(TO_GUEST_FRAMES);
   readonly #ring: BackRing;
@@ -39,7 +47,7 @@ export class Held {
   /** Where the batch's last frame ends in the arena, of those below READ_BYTES. */
   #end = UNKNOWN;
 
-  /** @param afterStore runs after each store that counts: where a simulation kills. */
+  /** @param afterStore runs after each store that the next process depends on: where a simulation kills. */
   constructor(frames: FrameBatch, ring: BackRing, afterStore?: () => void) {
     this.frames = frames;
     this.#ring = ring;
@@ -50,7 +58,7 @@ export class Held {
     // What goes into one of the guest's pages then comes out of one of ours: for Xen one copy, and not two.
     block[FRAMES_ALIGN] = PAGE_SIZE;
     block[FRAMES_PHASE] = 0;
-    // What an earlier life had read from the port and not delivered comes first.
+    // The frames that the previous process had read and not delivered come first.
     if (ring.kept === NONE_KEPT) this.#begin();
     else {
       this.next = ring.kept;
@@ -66,20 +74,27 @@ export class Held {
     return this.frames.count - this.next;
   }
 
-  /** Frames that are held and to be delivered. */
-  get left(): number {
+  /** How many of the pending frames are neither dropped nor another queue's now. */
+  get remaining(): number {
     const { count } = this.frames;
-    let left = 0;
-    for (let i = this.next; i < count; i++) if (!this.isGone(i)) left++;
-    return left;
+    let remaining = 0;
+    for (let i = this.next; i < count; i++) if (!this.isRemoved(i)) remaining++;
+    return remaining;
   }
 
-  /** The first so many of the batch may be another queue's. They were read by this life, or by one that was killed at sorting. */
+  /** How many frames, from the batch's first on, may be another queue's. This process read them, or one that was killed while it sorted. */
   get unsorted(): number {
     return Math.min(this.frames.block[UNSORTED], this.frames.count);
   }
 
-  /** Hashes what is held, if the guest wants that. */
+  /** Prepares the batch for a read from the port. Call it only while no frame is pending. */
+  beginRead(): void {
+    this.next = 0;
+    this.frames.count = 0;
+    this.frames.block[FRAMES_ERRNO] = 0;
+  }
+
+  /** Hashes the pending frames, if the guest wants that. */
   hash(hash: HashState): void {
     const { arena, block, count } = this.frames;
     if (!hash.active) {
@@ -93,8 +108,8 @@ export class Held {
     }
   }
 
-  /** A batch was read: the log keeps it. @param unsorted some of it may be another queue's. */
-  keep(unsorted: boolean): void {
+  /** Records a batch that was read in the journal: its frames are pending. @param unsorted some of them may be another queue's. */
+  record(unsorted: boolean): void {
     const { block, count } = this.frames;
     this.next = 0;
     this.#end = UNKNOWN;
@@ -102,21 +117,21 @@ export class Held {
     this.#ring.keep(0);
   }
 
-  /** None of the batch is another queue's any more. */
-  sorted(): void {
+  /** Records that all frames of the batch that are left are this queue's. */
+  endSorting(): void {
     this.frames.block[UNSORTED] = 0;
     this.#afterStore?.();
-    if (this.left === 0) this.clear();
+    if (this.remaining === 0) this.clear();
   }
 
-  /** Nothing is held. */
+  /** From now on no frame is pending. */
   clear(): void {
-    // First: what is read next takes the place of what was kept.
+    // First, since the next read overwrites the frames.
     this.#ring.keepNone();
     this.#begin();
   }
 
-  isGone(index: number): boolean {
+  isRemoved(index: number): boolean {
     return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] === 0;
   }
 
@@ -131,23 +146,23 @@ export class Held {
   }
 
   /** Records how many segments of the frame the guest has. After a kill before this store the next process delivers the last ones again. */
-  deliveredSegments(index: number, count: number): void {
+  recordSegments(index: number, count: number): void {
     Atomics.store(this.frames.block, FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS, count);
     this.#afterStore?.();
   }
 
-  /** The frame is not to be delivered here. */
+  /** Removes a frame: this queue does not deliver it. */
   remove(index: number): void {
     this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
     this.#afterStore?.();
   }
 
   /**
-   * Holds a copy of another queue's frame behind all others. It is whole, and the log keeps it, when this returns: who had
-   * it may forget it then, and a life that is killed in between leaves it in both.
-   * @returns false when there is no room.
+   * Adds a copy of another queue's frame behind all others. When this returns, the copy is complete and in the journal. The caller removes
+   * the original after that, so a process that is killed in between leaves the frame in both queues.
+   * @returns false if there is no room.
    */
-  append(from: Held, index: number): boolean {
+  append(from: PendingFrames, index: number): boolean {
     const { block, arena, capacity } = this.frames;
     const begins = this.empty;
     const place = begins ? 0 : this.frames.count;
@@ -171,7 +186,7 @@ export class Held {
     this.hashValues[place] = from.hashValues[index];
     this.#end = offset + bytes;
     this.#afterStore?.();
-    // The frame is there by this one store. With nothing held before, the log says so after it.
+    // This one store adds the frame. If no frame was pending, the log records it after that.
     Atomics.store(block, FRAMES_COUNT, place + 1);
     this.#afterStore?.();
     if (begins) this.#ring.keep(0);
@@ -195,7 +210,7 @@ export class Held {
     this.#end = UNKNOWN;
   }
 
-  /** What a hook made longer lies beyond READ_BYTES, where nothing is appended. */
+  /** @returns where the last of `count` frames ends. A frame that a hook made longer lies beyond READ_BYTES, where `append` puts none. */
   #endOf(count: number): number {
     if (this.#end !== UNKNOWN) return this.#end;
     const { block } = this.frames;
@@ -209,12 +224,12 @@ export class Held {
   }
 }
 
-/** As a port lays them out: the first page behind `end` with room for the vnet header in front. */
+/** @returns where a port would put a frame: at the first page behind `end` with room for the vnet header in front. */
 function pageBehind(end: number): number {
   return (end + VNET_HEADER_BYTES + PAGE_SIZE - 1) & -PAGE_SIZE;
 }
 
-/** By words, without a view. Some ports lay frames at odd multiples of 2. `at` is a multiple of 4, with room up to the next. */
+/** Copies by words, without a view. Some ports put frames at odd multiples of 2. `at` is a multiple of 4, with room up to the next. */
 function copyBytes(from: xen.Arena, start: number, to: xen.Arena, at: number, count: number): void {
   if (start % 4 === 0) {
     const source = from.u32;
