@@ -1,3 +1,4 @@
+import { NONE_KEPT } from '../../durable/redo.js';
 import type { VifdError } from '../../errors.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as netif from '../../protocol/netif.js';
@@ -13,6 +14,8 @@ import { CUT } from '../frames/deliverable.js';
 import * as offload from '../frames/offload-to-guest.js';
 import type { BackRing } from '../ring/back-ring.js';
 import type { PayloadMode } from '../settings.js';
+import { CutFrames } from './cut-frames.js';
+import type { PendingFrames } from './pending-frames.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
@@ -24,13 +27,10 @@ const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 /** undefined: the guest has the frames. stop: the guest has them, and broke the protocol. fault: the host's call failed, and the guest has none. */
 export type Delivered = { readonly stop: string } | { readonly fault: VifdError } | undefined;
 
-/** Tells whether the frames left the queue: the ring has their responses. */
-export function isTaken(ended: Delivered | unknown): boolean {
-  return ended === undefined || (typeof ended === 'object' && ended !== null && 'stop' in ended);
-}
-
-/** Puts frames into the buffers of the guest's RX ring: one call for the payload, then the responses. */
+/** Puts pending frames into the buffers of the guest's RX ring: one call for the payload, then the responses. */
 export class Delivery {
+  readonly #pending: PendingFrames;
+  readonly #cuts: CutFrames;
   readonly #ring: BackRing;
   readonly #grants: GrantBatch;
   readonly #payload: PayloadMode;
@@ -38,19 +38,24 @@ export class Delivery {
   readonly #counters: FlowCounters;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
-  /** Slots that the frames of the last `fit` take. */
-  used = 0;
-  /** Of the frames at hand. */
+  /** Whether the last `deliver` gave frames to the guest. */
+  moved = false;
+  /** Slots that the frames of the last `#fit` take. */
+  #used = 0;
+  /** Of the frames that `#describe` described last. */
   #described = 0;
   #describedBytes = 0;
 
   constructor(parts: {
+    pending: PendingFrames;
     ring: BackRing;
     grants: GrantBatch;
     payload: PayloadMode;
     capabilities: GuestCapabilities;
     counters: FlowCounters;
   }) {
+    this.#pending = parts.pending;
+    this.#cuts = new CutFrames(parts.pending.frames.arena, parts.capabilities);
     this.#ring = parts.ring;
     this.#grants = parts.grants;
     this.#payload = parts.payload;
@@ -59,10 +64,65 @@ export class Delivery {
   }
 
   /**
-   * Finds how many frames from `first` on `slots` slots have room for, up to one that is delivered as segments. One loop: it is hot.
-   * @returns the first frame that is left; `used` has the slots of those before it.
+   * @returns how many slots the next pending frame takes, or its next segment; 0 for a frame that is not delivered. A frame that the guest
+   * cannot take is dropped, and counted.
    */
-  fit(batch: Deliverable, first: number, slots: number): number {
+  slotsOfNext(): number {
+    const pending = this.#pending;
+    const { next } = pending;
+    return pending.isCut(next) ? this.#cuts.nextSlots(pending, next) : this.#slotsOf(pending, next);
+  }
+
+  /** Delivers the pending frames for which `slots` slots have room, up to the first that the guest gets as segments. */
+  deliver(slots: number, notify: () => void): Delivered {
+    const pending = this.#pending;
+    const { next } = pending;
+    this.moved = false;
+    if (pending.isCut(next) && !pending.isRemoved(next)) return this.#deliverSegments(slots, notify);
+    const end = this.#fit(pending, next, slots);
+    return this.#pass(pending, next, end, end, notify);
+  }
+
+  /** Delivers those segments of the next pending frame for which `slots` slots have room. The frame is pending until the guest has them all. */
+  #deliverSegments(slots: number, notify: () => void): Delivered {
+    const pending = this.#pending;
+    const cuts = this.#cuts;
+    const index = pending.next;
+    const begun = pending.segmentsDone(index);
+    const made = cuts.fill(pending, index, slots);
+    const end = this.#fit(cuts, 0, slots);
+    if (made === 0) {
+      // A frame that `Conform` has marked can be cut: the journal is damaged.
+      this.#counters.dropped++;
+      pending.remove(index);
+    }
+    const isWhole = made === 0 || begun + end === cuts.count;
+    const ended = this.#pass(cuts, 0, end, isWhole ? index + 1 : index, notify);
+    if (isTaken(ended) && !isWhole) pending.recordSegments(index, begun + end);
+    return ended;
+  }
+
+  /** Delivers frames [first, end) of `batch`, for which `#fit` has found room. After that the pending frames begin at `next`. */
+  #pass(batch: Deliverable, first: number, end: number, next: number, notify: () => void): Delivered {
+    const pending = this.#pending;
+    const firstPending = next < pending.frames.count ? next : NONE_KEPT;
+    if (this.#used === 0) {
+      // None of these frames is delivered.
+      pending.next = next;
+      if (firstPending === NONE_KEPT) this.#ring.keepNone();
+      return undefined;
+    }
+    const ended = this.#run(batch, first, end, firstPending, notify);
+    this.moved = isTaken(ended);
+    if (this.moved) pending.next = next;
+    return ended;
+  }
+
+  /**
+   * Finds how many frames from `first` on `slots` slots have room for, up to one that is delivered as segments. One loop: it is hot.
+   * @returns the first frame that has no room; `#used` has the slots of those before it.
+   */
+  #fit(batch: Deliverable, first: number, slots: number): number {
     const { gsos, hashTypes } = batch;
     const { block, count } = batch.frames;
     // Of a page; with a headroom each frame has an extra.
@@ -75,16 +135,16 @@ export class Delivery {
       if (bytes === 0) continue;
       if (block[at + FRAME_FIRST_OP] === CUT) break;
       const isPlain = bytes <= plainBytes && (gsos[end] | hashTypes[end]) === 0;
-      const needed = isPlain ? 1 : this.slotsOf(batch, end);
+      const needed = isPlain ? 1 : this.#slotsOf(batch, end);
       if (used + needed > slots) break;
       used += needed;
     }
-    this.used = used;
+    this.#used = used;
     return end;
   }
 
-  /** Slots that a frame takes. One that the guest cannot take is dropped: 0, as for one that is gone. */
-  slotsOf({ frames, gsos, hashTypes }: Deliverable, index: number): number {
+  /** @returns how many slots a frame takes; 0 for one that was removed, and for one that the guest cannot take, which is dropped. */
+  #slotsOf({ frames, gsos, hashTypes }: Deliverable, index: number): number {
     const { block } = frames;
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
     const bytes = block[at + FRAME_LENGTH];
@@ -101,17 +161,11 @@ export class Delivery {
   }
 
   /**
-   * Delivers frames [first, end) of `batch`, which take `used` slots that the ring has.
-   * @param firstKept index of the first pending frame after that, for the ring's log.
+   * Delivers frames [first, end) of `batch`, which take `#used` slots that the ring has.
+   * @param firstPending index of the first pending frame after that, for the ring's log.
    */
-  run(
-    batch: Deliverable,
-    first: number,
-    end: number,
-    used: number,
-    firstKept: number,
-    notify: () => void,
-  ): Delivered {
+  #run(batch: Deliverable, first: number, end: number, firstPending: number, notify: () => void): Delivered {
+    const used = this.#used;
     this.#ring.copy(used, this.#requests);
     this.#describe(batch, first, end);
     if (this.#payload === 'copy') this.#grants.copyToGuest();
@@ -125,7 +179,7 @@ export class Delivery {
     counters.frames += this.#described;
     counters.bytes += this.#describedBytes;
     const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(batch, first, end);
-    if (this.#ring.publish(this.#responses, used, firstKept)) notify();
+    if (this.#ring.publish(this.#responses, used, firstPending)) notify();
     return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
   }
 
@@ -209,4 +263,9 @@ export class Delivery {
     }
     return 0;
   }
+}
+
+/** Tells whether the frames are the guest's now: the ring has their responses. */
+function isTaken(ended: Delivered): boolean {
+  return ended === undefined || 'stop' in ended;
 }

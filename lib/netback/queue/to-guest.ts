@@ -1,4 +1,3 @@
-import { NONE_KEPT } from '../../durable/redo.js';
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
 import type { PortIo } from '../../ports/port.js';
@@ -7,7 +6,6 @@ import { portFault } from '../faults/data-path-faults.js';
 import { BATCH_SLOTS } from '../frames/batch-memory.js';
 import type { GuestCapabilities } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
-import type { Deliverable } from '../frames/deliverable.js';
 import type { Hooks } from '../frames/hooks.js';
 import type { HashState } from '../guest/hash.js';
 import type { MulticastFilter } from '../guest/multicast.js';
@@ -15,8 +13,7 @@ import { type BackRing, RING_BROKEN } from '../ring/back-ring.js';
 import type { LoopShare } from '../ring/loop-shares.js';
 import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
-import { CutFrames } from './cut-frames.js';
-import { Delivery, isTaken } from './delivery.js';
+import { Delivery } from './delivery.js';
 import { PendingFrames } from './pending-frames.js';
 import type { Seat, Steered, Steering } from './sorting.js';
 import type { Patience } from './stall-timer.js';
@@ -36,7 +33,6 @@ export class ToGuest implements Steered {
   readonly grants: GrantBatch;
   readonly #ring: BackRing;
   readonly #delivery: Delivery;
-  readonly #cuts: CutFrames;
   readonly #capabilities: GuestCapabilities;
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
@@ -84,8 +80,7 @@ export class ToGuest implements Steered {
     this.#multicast = parts.multicast;
     this.#hash = parts.hash;
     this.counters = parts.counters;
-    this.#delivery = new Delivery({ ...parts, grants: this.grants });
-    this.#cuts = new CutFrames(arena, parts.capabilities);
+    this.#delivery = new Delivery({ ...parts, grants: this.grants, pending: this.pending });
     this.#patience = parts.patience;
     this.#share = parts.share;
     this.#seat = parts.steering?.join(this);
@@ -104,7 +99,7 @@ export class ToGuest implements Steered {
 
   get able(): boolean {
     const waiting = this.#ring.waiting();
-    return waiting > 0 && (this.pending.empty || waiting >= this.#slotsOf(this.pending.next));
+    return waiting > 0 && (this.pending.empty || waiting >= this.#delivery.slotsOfNext());
   }
 
   get waitedMs(): number {
@@ -134,7 +129,7 @@ export class ToGuest implements Steered {
       const filled = this.#fill(waiting);
       if (filled === 'again') continue;
       if (filled !== undefined) return filled;
-      if (waiting === 0 || waiting < this.#slotsOf(this.pending.next)) {
+      if (waiting === 0 || waiting < this.#delivery.slotsOfNext()) {
         if (!this.#ring.arm()) return this.#wait();
         continue;
       }
@@ -191,7 +186,7 @@ export class ToGuest implements Steered {
       this.#io?.wantReadable();
       return 'idle';
     }
-    this.#wanted = this.pending.empty ? 1 : this.#slotsOf(this.pending.next);
+    this.#wanted = this.pending.empty ? 1 : this.#delivery.slotsOfNext();
     const waitMs = this.#patience.waitMs();
     if ((this.pending.empty || this.#patience.lapsed) && this.#seat?.wanted) {
       // What is behind these in the port may be another queue's, and has waited long enough.
@@ -251,66 +246,9 @@ export class ToGuest implements Steered {
     if (frames.arena.bytes.length === 0) this.counters.dropped += read;
   }
 
-  /** @returns how many slots pending frame `index`, or its next segment, takes; 0 for a frame that is not delivered. */
-  #slotsOf(index: number): number {
-    const { pending } = this;
-    return pending.isCut(index)
-      ? this.#cuts.nextSlots(pending, index)
-      : this.#delivery.slotsOf(pending, index);
-  }
-
-  /**
-   * Delivers the pending frames for which `slots` slots have room, up to the first that the guest gets as segments.
-   * @returns how the turn ends; undefined: it continues.
-   */
   #deliver(slots: number, notify: () => void): PumpResult | undefined {
-    const { pending } = this;
-    const first = pending.next;
-    if (pending.isCut(first) && !pending.isRemoved(first)) return this.#deliverSegments(slots, notify);
-    const end = this.#delivery.fit(pending, first, slots);
-    return this.#pass(pending, first, end, end, notify);
-  }
-
-  /** Delivers those segments of the next pending frame for which `slots` slots have room. The frame is pending until the guest has them all. */
-  #deliverSegments(slots: number, notify: () => void): PumpResult | undefined {
-    const { pending } = this;
-    const cuts = this.#cuts;
-    const index = pending.next;
-    const begun = pending.segmentsDone(index);
-    const made = cuts.fill(pending, index, slots);
-    const end = this.#delivery.fit(cuts, 0, slots);
-    if (made === 0) {
-      // A frame that `Conform` has marked can be cut: the journal is damaged.
-      this.counters.dropped++;
-      pending.remove(index);
-    }
-    const whole = made === 0 || begun + end === cuts.count;
-    const ended = this.#pass(cuts, 0, end, whole ? index + 1 : index, notify);
-    if (isTaken(ended) && !whole) pending.recordSegments(index, begun + end);
-    return ended;
-  }
-
-  /** Delivers frames [first, end) of `batch`, which were found to fit. From then on pending frames from `next` on are kept. */
-  #pass(
-    batch: Deliverable,
-    first: number,
-    end: number,
-    next: number,
-    notify: () => void,
-  ): PumpResult | undefined {
-    const { used } = this.#delivery;
-    const firstKept = next < this.frames.count ? next : NONE_KEPT;
-    if (used === 0) {
-      // None of these frames is delivered.
-      this.pending.next = next;
-      if (firstKept === NONE_KEPT) this.#ring.keepNone();
-      return undefined;
-    }
-    const ended = this.#delivery.run(batch, first, end, used, firstKept, notify);
-    if (isTaken(ended)) {
-      this.pending.next = next;
-      this.#patience.end();
-    }
+    const ended = this.#delivery.deliver(slots, notify);
+    if (this.#delivery.moved) this.#patience.end();
     return ended;
   }
 }
