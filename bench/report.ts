@@ -1,6 +1,6 @@
-import { align, factsTable, writeSection } from './docs.js';
+import { align, factsTable, writeSection } from '../programs/docs.js';
+import { where } from '../programs/where.js';
 import { type Direction, type Found, median, pairedRatios } from './measure.js';
-import { where } from './where.js';
 
 export interface Line {
   readonly direction: Direction;

@@ -1,10 +1,11 @@
-import { Child, GUARD, parseEvent } from './children.js';
-import { DemoError } from './error.js';
-import { BRIDGE, type Machine } from './machine.js';
+import { BACKEND_PROGRAM } from '../worlds/places.js';
+import { Child, GUARD, parseEvent } from '../worlds/processes/children.js';
+import { BRIDGE, type Machine } from '../worlds/processes/machine.js';
+import { promised, within } from '../worlds/processes/wait.js';
+import { WorldError } from '../worlds/world-error.js';
 import type { Payload } from './options.js';
-import { BACKEND_PROGRAM, STANDBY_PROGRAM } from './programs.js';
+import { STANDBY_PROGRAM } from './programs.js';
 import type { Ending } from './recorder.js';
-import { promised, within } from './wait.js';
 
 export interface BackendParts {
   readonly machine: Machine;
@@ -16,7 +17,7 @@ export interface BackendParts {
   /** The backend says that something is wrong. `code` is one of VifdErrorCode. */
   readonly onComplaint: (message: string, code: string) => void;
   /** It ended, and nobody had asked it to. */
-  readonly fail: (error: DemoError) => void;
+  readonly fail: (error: WorldError) => void;
 }
 
 /** One `vifd run` after the other. */
@@ -53,7 +54,7 @@ export class Backend implements AsyncDisposable {
     if (this.#parts.standby) life.send({ go: true });
     life.ended.then((how) => {
       if (this.#life !== life || this.#ending) return;
-      this.#parts.fail(new DemoError(`the backend ended by itself (${how}): ${life.lastWords}`));
+      this.#parts.fail(new WorldError(`the backend ended by itself (${how}): ${life.lastWords}`));
     });
     await within(attached.done, {
       what: () => `the backend's attaching${this.#lastError}`,

@@ -1,7 +1,7 @@
-import { Child, command, enter, GUARD } from './children.js';
-import { DemoError } from './error.js';
+import { Child, command, enter, GUARD } from '../worlds/processes/children.js';
+import { promised, within } from '../worlds/processes/wait.js';
+import { WorldError } from '../worlds/world-error.js';
 import type { Place } from './streams.js';
-import { promised, within } from './wait.js';
 
 export type Comparison =
   | {
@@ -104,6 +104,6 @@ function receivedGbits(report: {
 }): number {
   const rate = report.end?.sum_received?.bits_per_second;
   if (rate === undefined)
-    throw new DemoError(`iperf3 measured nothing: ${report.error ?? 'it does not say why'}`);
+    throw new WorldError(`iperf3 measured nothing: ${report.error ?? 'it does not say why'}`);
   return rate / 1e9;
 }

@@ -1,10 +1,10 @@
-import { Child, command, enter, GUARD, parseEvent } from './children.js';
-import { DemoError } from './error.js';
-import type { Machine } from './machine.js';
-import { GUEST_PROGRAM } from './programs.js';
+import { GUEST_PROGRAM } from '../worlds/places.js';
+import { Child, command, enter, GUARD, parseEvent } from '../worlds/processes/children.js';
+import type { Machine } from '../worlds/processes/machine.js';
+import { promised, within } from '../worlds/processes/wait.js';
+import { WorldError } from '../worlds/world-error.js';
 import type { Recorder } from './recorder.js';
 import type { Place } from './streams.js';
-import { promised, within } from './wait.js';
 
 const DEVICE = 'eth0';
 
@@ -16,7 +16,7 @@ export interface GuestParts {
   readonly address: string;
   readonly mac: string;
   readonly signal: AbortSignal;
-  readonly fail: (error: DemoError) => void;
+  readonly fail: (error: WorldError) => void;
 }
 
 /** A guest: a network namespace, and a process in it that is its netfront. */
@@ -54,7 +54,7 @@ export class Guest implements AsyncDisposable {
     });
     this.#process = process_;
     process_.ended.then((how) => {
-      if (!this.#ending) fail(new DemoError(`${name} ended by itself (${how}): ${process_.lastWords}`));
+      if (!this.#ending) fail(new WorldError(`${name} ended by itself (${how}): ${process_.lastWords}`));
     });
   }
 

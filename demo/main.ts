@@ -2,20 +2,19 @@
  * The demo: guests with live connections, and a backend that is ended and started again every second. In network
  * namespaces of its own where the machine lets it, else on the model.
  */
-import { CommanderError } from 'commander';
+import { enterNamespaces, isInside } from '../programs/namespaces.js';
+import { preflight } from '../programs/preflight.js';
+import { EXIT_FAILED, runProgram } from '../programs/run-program.js';
+import { WorldError } from '../worlds/world-error.js';
 import { displayFor } from './display.js';
-import { enterNamespaces, isInside } from './enter.js';
-import { DemoError } from './error.js';
 import { openModelWorld } from './model-world.js';
 import { openNamespacesWorld } from './namespaces-world.js';
 import { type DemoOptions, parseOptions } from './options.js';
-import { preflight } from './preflight.js';
 import { Recorder } from './recorder.js';
 import { runDemo } from './runner.js';
 import { isClean, type Summary, summaryText } from './summary.js';
 
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
+const NAME = 'demo';
 /** As shells have it for a process that SIGINT ended. */
 const EXIT_INTERRUPTED = 130;
 
@@ -23,12 +22,13 @@ async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
   // Where these are for root; other users' paths often leave them out.
   process.env.PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
-  if (isInside()) return run(options, 'namespaces', undefined);
+  if (isInside(NAME)) return run(options, 'namespaces', undefined);
   if (options.world === 'model') return run(options, 'model', undefined);
   const verdict = await preflight();
-  if (verdict.ok) return enterNamespaces(verdict.unshare, args);
+  if (verdict.ok)
+    return enterNamespaces({ name: NAME, url: import.meta.url, args, unshare: verdict.unshare });
   // Without processes there is nothing that SIGKILL could end.
-  if (options.world === 'namespaces' || options.kills !== undefined) throw new DemoError(verdict.because);
+  if (options.world === 'namespaces' || options.kills !== undefined) throw new WorldError(verdict.because);
   return run(options, 'model', verdict.because);
 }
 
@@ -43,18 +43,18 @@ async function run(
   const end = new AbortController();
   const interrupt = () => end.abort();
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
-  const parts = { options, recorder, signal: end.signal, fail: (error: DemoError) => end.abort(error) };
+  const parts = { options, recorder, signal: end.signal, fail: (error: WorldError) => end.abort(error) };
   try {
     await using world = await (kind === 'model' ? openModelWorld(parts) : openNamespacesWorld(parts));
     const guests = options.guests === 1 ? '1 guest' : `${options.guests} guests`;
     display.say(`${guests}, payload ${options.payload}: ${world.about}`);
     const summary = await runDemo({ options, world, kind, because, recorder, display, signal: end.signal });
-    if (end.signal.reason instanceof DemoError) throw end.signal.reason;
+    if (end.signal.reason instanceof WorldError) throw end.signal.reason;
     process.stdout.write(options.json ? `${JSON.stringify(summary)}\n` : `\n${summaryText(summary)}`);
     return exitCode(summary);
   } catch (error) {
     if (!end.signal.aborted) throw error;
-    if (end.signal.reason instanceof DemoError) throw end.signal.reason;
+    if (end.signal.reason instanceof WorldError) throw end.signal.reason;
     return EXIT_INTERRUPTED;
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
@@ -66,13 +66,4 @@ function exitCode(summary: Summary): number {
   return summary.interrupted ? EXIT_INTERRUPTED : 0;
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  // Commander has printed its message; help is no failure.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
-  else {
-    process.stderr.write(`demo: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = EXIT_FAILED;
-  }
-}
+await runProgram(NAME, main);

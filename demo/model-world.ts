@@ -3,7 +3,7 @@ import { memoryJournals } from '../lib/durable/journal.js';
 import { Netback } from '../lib/netback/netback.js';
 import { ModelHypervisor, ModelKilled, type ModelXen } from '../lib/testing/model/index.js';
 import { createVif, Netfront } from '../lib/testing/netfront/index.js';
-import { DemoError } from './error.js';
+import { WorldError } from '../worlds/world-error.js';
 import { REPORT_MS } from './messages.js';
 import { ModelPort } from './model-port.js';
 import type { DemoOptions } from './options.js';
@@ -160,14 +160,14 @@ class ModelWorld implements World {
       this.#guests.every(({ domid }) => netback.vifs.get(`vif${domid}.0`)?.state === 'connected');
     const late = AbortSignal.timeout(ATTACH_TIMEOUT_MS);
     while (!served()) {
-      if (late.aborted) throw new DemoError('the backend did not attach to every guest within 10 s');
+      if (late.aborted) throw new WorldError('the backend did not attach to every guest within 10 s');
       await sleep(1);
     }
   }
 
   #portOf(domid: number): ModelPort {
     const port = this.#outside.get(domid);
-    if (port === undefined) throw new DemoError(`there is no guest of domain ${domid}`);
+    if (port === undefined) throw new WorldError(`there is no guest of domain ${domid}`);
     return port;
   }
 

@@ -1,8 +1,8 @@
 import { createVif } from '../lib/testing/netfront/index.js';
+import { HOST_ADDRESS, Machine } from '../worlds/processes/machine.js';
 import { Backend } from './backend.js';
 import { type Comparison, compareWithBridge } from './comparison.js';
 import { Guest } from './guest.js';
-import { HOST_ADDRESS, Machine } from './machine.js';
 import type { Payload } from './options.js';
 import type { Ending } from './recorder.js';
 import { Streams } from './streams.js';

@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
+import { wholeNumber } from '../programs/whole-number.js';
 
 export interface DemoOptions {
   readonly seconds: number;
@@ -25,15 +26,9 @@ export function parseOptions(args: readonly string[]): DemoOptions {
   const program = new Command('npm run demo --')
     .description('kills the backend again and again, every second, and shows that connections stay up')
     .addOption(
-      new Option('--seconds <n>', 'how long')
-        .default(20)
-        .argParser((text) => wholeNumber(text, SECONDS_MIN, SECONDS_MAX)),
+      new Option('--seconds <n>', 'how long').default(20).argParser(wholeNumber(SECONDS_MIN, SECONDS_MAX)),
     )
-    .addOption(
-      new Option('--guests <n>', 'how many guests')
-        .default(2)
-        .argParser((text) => wholeNumber(text, 1, GUESTS_MAX)),
-    )
+    .addOption(new Option('--guests <n>', 'how many guests').default(2).argParser(wholeNumber(1, GUESTS_MAX)))
     .addOption(
       new Option('--payload <mode>', 'how frames cross: copy them, or map the guest pages')
         .choices(['copy', 'map'])
@@ -44,7 +39,7 @@ export function parseOptions(args: readonly string[]): DemoOptions {
         '--kills <n>',
         'SIGKILL so often, at random instants and payload modes in turn, whatever it takes',
       )
-        .argParser((text) => wholeNumber(text, 1, KILLS_MAX))
+        .argParser(wholeNumber(1, KILLS_MAX))
         .conflicts(['seconds', 'payload', 'world']),
     )
     .option('--standby', 'load the next backend while the last one serves', false)
@@ -52,10 +47,4 @@ export function parseOptions(args: readonly string[]): DemoOptions {
     .addOption(new Option('--world <kind>', 'for tests').choices(['namespaces', 'model']).hideHelp())
     .exitOverride();
   return program.parse([...args], { from: 'user' }).opts<DemoOptions>();
-}
-
-function wholeNumber(text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-  throw new InvalidArgumentError(`Give a whole number from ${least} to ${most}.`);
 }

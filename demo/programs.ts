@@ -1,17 +1,9 @@
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { ROOT } from '../worlds/places.js';
 
-/** What the demo starts, by its place in the package. */
-export const BACKEND_PROGRAM: string = inPackage('dist/vifd.cjs');
-export const STANDBY_PROGRAM: string = inPackage('build/demo/demo/standby.js');
-export const GUEST_PROGRAM: string = inPackage('dist/testing/netfront/guest.js');
-export const TRAFFIC_PROGRAM: string = inPackage('build/demo/demo/traffic.js');
-export const DEMO_PROGRAM: string = inPackage('build/demo/demo/main.js');
-export const XENSIM_LIBRARIES: string = inPackage('build/Release/xensim');
+/** The compiled programs of the demo. */
+const BUILT = join(ROOT, 'build/demo/demo');
 
-/** This file is in demo/, and compiled in build/demo/demo/. */
-function inPackage(path: string): string {
-  const folders = ['../', '../../../'].map((up) => fileURLToPath(new URL(up, import.meta.url)));
-  const root = folders.find((folder) => existsSync(`${folder}package.json`)) ?? folders[0];
-  return `${root}${path}`;
-}
+export const STANDBY_PROGRAM: string = join(BUILT, 'standby.js');
+export const TRAFFIC_PROGRAM: string = join(BUILT, 'traffic.js');
+export const DEMO_PROGRAM: string = join(BUILT, 'main.js');

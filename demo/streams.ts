@@ -1,9 +1,9 @@
-import { Child, GUARD } from './children.js';
-import { DemoError } from './error.js';
+import { Child, GUARD } from '../worlds/processes/children.js';
+import { type Promised, promised, within } from '../worlds/processes/wait.js';
+import { WorldError } from '../worlds/world-error.js';
 import type { TrafficOrder, TrafficReport } from './messages.js';
 import { TRAFFIC_PROGRAM } from './programs.js';
 import type { Recorder } from './recorder.js';
-import { type Promised, promised, within } from './wait.js';
 
 const FIRST_PORT = 5000;
 /** TCP that lost the same segment in each of the last restarts may wait half a minute before it tries again. */
@@ -23,7 +23,7 @@ export interface StreamsParts {
   readonly places: readonly Place[];
   readonly recorder: Recorder;
   readonly signal: AbortSignal;
-  readonly fail: (error: DemoError) => void;
+  readonly fail: (error: WorldError) => void;
 }
 
 interface Stream {
@@ -90,7 +90,7 @@ export class Streams implements AsyncDisposable {
     });
     process_.ended.then((how) => {
       if (this.#finishing) return;
-      this.#parts.fail(new DemoError(`${process_.name} ended by itself (${how}): ${process_.lastWords}`));
+      this.#parts.fail(new WorldError(`${process_.name} ended by itself (${how}): ${process_.lastWords}`));
     });
     return process_;
   }

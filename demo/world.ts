@@ -1,5 +1,5 @@
+import type { WorldError } from '../worlds/world-error.js';
 import type { Comparison } from './comparison.js';
-import type { DemoError } from './error.js';
 import type { DemoOptions, Payload } from './options.js';
 import type { Ending, Recorder } from './recorder.js';
 
@@ -24,5 +24,5 @@ export interface WorldParts {
   /** Aborted when the demo shall end early. */
   readonly signal: AbortSignal;
   /** Ends the demo: something broke that it cannot go on without. */
-  readonly fail: (error: DemoError) => void;
+  readonly fail: (error: WorldError) => void;
 }

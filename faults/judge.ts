@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { LogLine } from '../worlds/processes/daemon.js';
+import { until } from '../worlds/processes/until.js';
 import type { Row, Wanted } from './row.js';
-import type { LogLine } from './world/daemon.js';
-import { until } from './world/until.js';
 import type { World } from './world/world.js';
 
 export interface Verdict {

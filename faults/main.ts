@@ -2,18 +2,16 @@
  * The table of faults: injects each into a running vifd and judges what vifd did. Ends with 0 only if nothing was silent,
  * stuck, leaked or harmed; with 1 otherwise, 2 for options that cannot be used, 77 where the machine lacks what it needs.
  */
-import { CommanderError } from 'commander';
-import { enterNamespaces, isInside, whatIsMissing } from './enter.js';
+import { enterNamespaces, isInside, OWN_MOUNTS } from '../programs/namespaces.js';
+import { EXIT_FAILED, EXIT_SKIPPED, EXIT_USAGE, runProgram, withStack } from '../programs/run-program.js';
 import { parseOptions } from './options.js';
 import { ROWS } from './rows/index.js';
 import { runRows } from './run.js';
 import { countsOf, tableFor } from './table.js';
+import { whatIsMissing } from './what-is-missing.js';
 import { runWithout } from './without.js';
 
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
-/** As automake has it for a test that was skipped. */
-const EXIT_SKIPPED = 77;
+const NAME = 'faults';
 
 async function main(args: readonly string[]): Promise<number> {
   const { only, short, long, list, json, without } = parseOptions(args);
@@ -34,9 +32,10 @@ async function main(args: readonly string[]): Promise<number> {
     for (const { kind, name } of rows) process.stdout.write(`${kind}: ${name}\n`);
     return 0;
   }
-  if (!isInside()) {
+  if (!isInside(NAME)) {
     const missing = whatIsMissing();
-    if (missing === undefined) return enterNamespaces(args);
+    if (missing === undefined)
+      return enterNamespaces({ name: NAME, url: import.meta.url, args, setUp: OWN_MOUNTS });
     process.stderr.write(`faults: skipped: ${missing}\n`);
     return EXIT_SKIPPED;
   }
@@ -63,15 +62,4 @@ async function main(args: readonly string[]): Promise<number> {
   return silent + stuck + leaked + harmed > 0 || stop.signal.aborted ? EXIT_FAILED : 0;
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  // Commander has printed its message; help is no failure.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
-  else {
-    process.stderr.write(
-      `faults: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
-    process.exitCode = EXIT_FAILED;
-  }
-}
+await runProgram(NAME, main, withStack);

@@ -3,23 +3,22 @@
  * what the kernel and scapy make of it. Ends with 0 if there is no difference and no empty cell, with 1 otherwise; with 2 for bad
  * options, and with 77 if the machine lacks what the table needs.
  */
-import { CommanderError } from 'commander';
-import { enterNamespaces, isInside, whatIsMissing } from './enter.js';
+import { enterNamespaces, isInside, OWN_MOUNTS } from '../programs/namespaces.js';
+import { EXIT_FAILED, EXIT_SKIPPED, runProgram, withStack } from '../programs/run-program.js';
 import { parseOptions } from './options.js';
 import { writeJson } from './report/json.js';
 import { writeTable } from './report/table.js';
 import { runTable } from './run.js';
+import { whatIsMissing } from './what-is-missing.js';
 
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
-/** automake's exit code of a skipped test. */
-const EXIT_SKIPPED = 77;
+const NAME = 'frames';
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
-  if (!isInside()) {
+  if (!isInside(NAME)) {
     const missing = whatIsMissing();
-    if (missing === undefined) return enterNamespaces(args);
+    if (missing === undefined)
+      return enterNamespaces({ name: NAME, url: import.meta.url, args, setUp: OWN_MOUNTS });
     process.stderr.write(`frames: skipped: ${missing}\n`);
     return EXIT_SKIPPED;
   }
@@ -31,15 +30,4 @@ async function main(args: readonly string[]): Promise<number> {
   return tally.differing > 0 || tally.empty.length > 0 ? EXIT_FAILED : 0;
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  // Commander has printed its message; help is no failure.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
-  else {
-    process.stderr.write(
-      `frames: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
-    process.exitCode = EXIT_FAILED;
-  }
-}
+await runProgram(NAME, main, withStack);

@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
+import { wholeNumber } from '../programs/whole-number.js';
 
 export interface FramesOptions {
   readonly seed: number;
@@ -21,7 +22,7 @@ export function parseOptions(args: readonly string[]): FramesOptions {
     .addOption(
       new Option('--seed <n>', 'seed from which sizes, options and pairs of cuts are drawn')
         .default(1)
-        .argParser(seed),
+        .argParser(wholeNumber(0, SEED_MAX)),
     )
     .option(
       '--quick',
@@ -36,10 +37,4 @@ export function parseOptions(args: readonly string[]): FramesOptions {
     only: undefined,
     ...program.parse([...args], { from: 'user' }).opts<Omit<FramesOptions, 'only'>>(),
   };
-}
-
-function seed(text: string): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value <= SEED_MAX) return value;
-  throw new InvalidArgumentError(`Give a whole number from 0 to ${SEED_MAX}.`);
 }

@@ -1,3 +1,4 @@
+import { Progress } from '../programs/progress.js';
 import { type Form, FROM_GUEST, forms, nameOf, TO_GUEST } from './forms/forms.js';
 import { drawVariant, type Size, type Variant } from './forms/variants.js';
 import { FROM_GUEST_MODES, type FromGuestMode, FromGuestRun } from './guest/from-guest.js';
@@ -21,7 +22,6 @@ import { Random } from './random.js';
 import { Kernel } from './references/kernel.js';
 import { firstApart, type Reference, refer } from './references/reference.js';
 import { Scapy } from './references/scapy.js';
-import { Progress } from './report/progress.js';
 import { type Cell, Tally } from './report/tally.js';
 
 /** For how many forms references are made at a time, while the frames of the forms before pass through vifd. */

@@ -2,17 +2,15 @@
  * The simulation: the backend on the model of Xen, killed at every step of small scenarios and somewhere in many
  * drawn ones. Ends with 0; with 1 when a promise was broken, 2 for options that cannot be used.
  */
-import { CommanderError } from 'commander';
+import { Progress } from '../programs/progress.js';
+import { EXIT_FAILED, runProgram } from '../programs/run-program.js';
 import { inCrew } from './crew.js';
 import { type Job, jobsOfSeeds, jobsOfSteps } from './jobs.js';
-import { parseOptions, type SimOptions } from './options.js';
-import { Progress } from './progress.js';
+import { parseOptions } from './options.js';
 import { isClean, type Part, reportJson, reportText } from './report.js';
 
-const EXIT_BROKEN = 1;
-const EXIT_USAGE = 2;
-
-async function main(options: SimOptions): Promise<number> {
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseOptions(args);
   const progress = new Progress();
   const parts: Part[] = [];
   if (options.exhaustive) {
@@ -25,7 +23,7 @@ async function main(options: SimOptions): Promise<number> {
   }
   progress.end();
   process.stdout.write(options.json ? reportJson(parts) : reportText(parts));
-  return isClean(parts) ? 0 : EXIT_BROKEN;
+  return isClean(parts) ? 0 : EXIT_FAILED;
 }
 
 async function part(name: string, jobs: readonly Job[], progress: Progress): Promise<Part> {
@@ -36,13 +34,4 @@ async function part(name: string, jobs: readonly Job[], progress: Progress): Pro
   return { name, tally, seconds: (performance.now() - beganMs) / 1000 };
 }
 
-try {
-  process.exitCode = await main(parseOptions(process.argv.slice(2)));
-} catch (error) {
-  // Commander has printed its message; help is no failure.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
-  else {
-    process.stderr.write(`sim: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = EXIT_BROKEN;
-  }
-}
+await runProgram('sim', main);

@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
+import { wholeNumber } from '../programs/whole-number.js';
 
 export interface SimOptions {
   /** How many scenarios are drawn. */
@@ -31,15 +32,19 @@ export function parseOptions(args: readonly string[]): SimOptions {
       'kills the backend on the model: at every step of small scenarios, and anywhere in drawn ones',
     )
     .addOption(
-      new Option('--seeds <n>', `how many scenarios to draw (default: ${SEEDS})`).argParser(upTo(1e6)),
+      new Option('--seeds <n>', `how many scenarios to draw (default: ${SEEDS})`).argParser(
+        wholeNumber(0, 1e6),
+      ),
     )
     .addOption(
-      new Option('--seed <n>', 'the first seed; without --seeds only this one').argParser(upTo(SEED_MAX)),
+      new Option('--seed <n>', 'the first seed; without --seeds only this one').argParser(
+        wholeNumber(0, SEED_MAX),
+      ),
     )
     .addOption(
       new Option('--kills <n>', 'lives of a scenario that are killed, at most; 0: all end in order')
         .default(KILLS)
-        .argParser(upTo(KILLS)),
+        .argParser(wholeNumber(0, KILLS)),
     )
     .option('--no-exhaustive', 'drawn scenarios only')
     .option('--json', 'one JSON object', false)
@@ -52,14 +57,6 @@ export function parseOptions(args: readonly string[]): SimOptions {
     kills: flags.kills,
     exhaustive: flags.exhaustive && !one,
     json: flags.json,
-  };
-}
-
-function upTo(most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (/^\d+$/.test(text) && value <= most) return value;
-    throw new InvalidArgumentError(`Give a whole number from 0 to ${most}.`);
   };
 }
 

@@ -6,7 +6,7 @@ import { NotifySocket, type NotifySocketParts } from '../lib/host/notify-socket.
 import { ServiceManager } from '../lib/host/service-manager.js';
 import { SystemdKeeper } from '../lib/host/systemd-keeper.js';
 import { systemClock } from '../lib/xen/native/clock.js';
-import { Datagrams, whyNoDatagrams } from './datagrams.js';
+import { Datagrams, whyNoDatagrams } from '../worlds/processes/datagrams.js';
 import { whyNoAddon } from './native/reason.js';
 
 /** As `vifd run` finds it. */

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { BRIDGE, type Machine } from '../../demo/machine.js';
-import { BACKEND_PROGRAM } from '../../demo/programs.js';
+import { BACKEND_PROGRAM } from '../../worlds/places.js';
+import { BRIDGE, type Machine } from '../../worlds/processes/machine.js';
 
 const BARE_PROGRAM = fileURLToPath(new URL('bare.cjs', import.meta.url));
 const GIVE_UP_MS = 20_000;

@@ -3,9 +3,11 @@
  * life's first frame comes, in each direction. Runs in a network namespace of its own.
  */
 import { parseArgs } from 'node:util';
-import { inOwnNamespaces, isInside } from '../own-namespaces.js';
+import { enterNamespaces, isInside } from '../../programs/namespaces.js';
 import { measureGaps } from './measure.js';
 import { print, report, writeDocs } from './report.js';
+
+const NAME = 'bench';
 
 const { values: flags } = parseArgs({
   options: {
@@ -29,5 +31,6 @@ async function main(): Promise<void> {
   if (flags['write-docs']) writeDocs(result);
 }
 
-if (isInside()) await main();
-else process.exitCode = inOwnNamespaces();
+if (isInside(NAME)) await main();
+else
+  process.exitCode = await enterNamespaces({ name: NAME, url: import.meta.url, args: process.argv.slice(2) });

@@ -1,10 +1,10 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { command } from '../../demo/children.js';
-import { BRIDGE, HOST_ADDRESS, Machine } from '../../demo/machine.js';
 import { createVif, Netfront } from '../../lib/testing/netfront/index.js';
 import { openXen } from '../../lib/xen/native/open.js';
+import { command } from '../../worlds/processes/children.js';
+import { BRIDGE, HOST_ADDRESS, Machine } from '../../worlds/processes/machine.js';
 import { datagramFrame, isDatagramTo } from './datagram.js';
 import { bareEndMs, bareStartMs, Lives } from './lives.js';
 import { TickerPort } from './ticker-port.js';

@@ -1,6 +1,6 @@
-import { align, factsTable, writeSection } from '../docs.js';
+import { align, factsTable, writeSection } from '../../programs/docs.js';
+import { where } from '../../programs/where.js';
 import { median } from '../measure.js';
-import { where } from '../where.js';
 import type { Gaps } from './measure.js';
 
 export interface GapReport {

@@ -2,14 +2,15 @@
  * The bench's attacks in short, for the tests: `check.js [MODE...]`. Each attacks for a second beside a victim that is pinged; then an
  * ordinary guest uses the attacker's vif. Prints a Checked as a line of JSON for each mode. Ends with 77 where it cannot make namespaces.
  */
-import { preflight } from '../../demo/preflight.js';
-import { inOwnNamespaces, isInside } from '../own-namespaces.js';
+import { enterNamespaces, isInside } from '../../programs/namespaces.js';
+import { preflight } from '../../programs/preflight.js';
+import { EXIT_SKIPPED } from '../../programs/run-program.js';
 import { ATTACKS, type Attack } from './attacks/index.js';
 import type { Tally } from './messages.js';
 import { ATTACKERS, addressOf, VICTIM } from './plan.js';
 import { NeighbourWorld } from './world.js';
 
-const EXIT_SKIPPED = 77;
+const NAME = 'bench';
 const VICTIM_PINGS = { address: addressOf(VICTIM.domid), count: 100, everyMs: 10 };
 const SUCCESSOR_PINGS = { address: addressOf(ATTACKERS.beside.domid), count: 20, everyMs: 10 };
 
@@ -60,9 +61,12 @@ async function whatIsMissing(): Promise<string | undefined> {
   return verdict.ok ? undefined : verdict.because;
 }
 
-if (isInside()) await main(process.argv.slice(2));
+if (isInside(NAME)) await main(process.argv.slice(2));
 else {
   const missing = await whatIsMissing();
   if (missing !== undefined) process.stderr.write(`skipped: ${missing}\n`);
-  process.exitCode = missing === undefined ? inOwnNamespaces() : EXIT_SKIPPED;
+  process.exitCode =
+    missing === undefined
+      ? await enterNamespaces({ name: NAME, url: import.meta.url, args: process.argv.slice(2) })
+      : EXIT_SKIPPED;
 }

@@ -1,4 +1,4 @@
-import { Child, GUARD } from '../../demo/children.js';
+import { Child, GUARD } from '../../worlds/processes/children.js';
 
 export interface ProgramPlan {
   readonly name: string;

@@ -4,7 +4,7 @@
  * how two guests that flood share a vifd. Runs in namespaces of its own, 20 minutes for all modes.
  */
 import { parseArgs } from 'node:util';
-import { inOwnNamespaces, isInside } from '../own-namespaces.js';
+import { enterNamespaces, isInside } from '../../programs/namespaces.js';
 import { ATTACKS } from './attacks/index.js';
 import { type Effort, measureMode } from './measure.js';
 import {
@@ -21,6 +21,8 @@ import { NeighbourWorld } from './world.js';
 /** In place of an attack: how two guests that flood share a vifd. */
 const SHARES = 'shares';
 const MODES = [...ATTACKS.map(({ name }) => name), SHARES];
+
+const NAME = 'bench';
 
 const { values: flags } = parseArgs({
   options: {
@@ -85,5 +87,6 @@ function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
-if (isInside()) await main();
-else process.exitCode = inOwnNamespaces();
+if (isInside(NAME)) await main();
+else
+  process.exitCode = await enterNamespaces({ name: NAME, url: import.meta.url, args: process.argv.slice(2) });

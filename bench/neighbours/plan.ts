@@ -1,4 +1,4 @@
-import type { BridgePlan } from '../../faults/world/host.js';
+import type { BridgePlan } from '../../worlds/processes/bridge.js';
 
 /** dom0 and a driver domain have a vifd each; both put their taps into this bridge. */
 export const BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:77:00:00:00:01' };

@@ -1,7 +1,7 @@
 import { loadavg } from 'node:os';
-import { align, factsTable, writeSection } from '../docs.js';
+import { align, factsTable, writeSection } from '../../programs/docs.js';
+import { where } from '../../programs/where.js';
 import { median } from '../measure.js';
-import { where } from '../where.js';
 import { ATTACKS } from './attacks/index.js';
 import { type Effort, type ModeTurns, percentile, type Turn } from './measure.js';
 import { QUEUES } from './plan.js';

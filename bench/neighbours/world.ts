@@ -1,18 +1,18 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Child, command, GUARD } from '../../demo/children.js';
-import { ownMounts } from '../../demo/machine.js';
-import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../demo/programs.js';
-import { promised } from '../../demo/wait.js';
-import { Daemon } from '../../faults/world/daemon.js';
-import { ip, knowNeighbour, makeBridge } from '../../faults/world/host.js';
 import { backendVifRoot, frontendVifPath, XenbusState } from '../../lib/protocol/xenbus.js';
 import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 import { AsyncUndoStack } from '../../lib/undo.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
+import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../worlds/places.js';
+import { ip, knowNeighbour, makeBridge } from '../../worlds/processes/bridge.js';
+import { Child, command, GUARD } from '../../worlds/processes/children.js';
+import { Daemon } from '../../worlds/processes/daemon.js';
+import { ownMounts } from '../../worlds/processes/machine.js';
+import { promised } from '../../worlds/processes/wait.js';
 import { Conversation } from './conversation.js';
 import type { PingOrder, RoundTrips } from './messages.js';
 import {

@@ -3,10 +3,10 @@
  * at random instants in one run. Fails when a connection is reset, a byte differs, or a frontend finds a violation.
  */
 import { parseArgs } from 'node:util';
-import { Child, parseEvent } from '../../demo/children.js';
 import { DEMO_PROGRAM } from '../../demo/programs.js';
 import { isClean, type Summary } from '../../demo/summary.js';
-import { where } from '../where.js';
+import { where } from '../../programs/where.js';
+import { Child, parseEvent } from '../../worlds/processes/children.js';
 import { progressLine, report, soakText, writeDocs } from './report.js';
 
 const PROGRESS_MS = 10_000;

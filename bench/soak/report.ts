@@ -1,6 +1,6 @@
 import { sparkline } from '../../demo/draw.js';
 import type { Summary } from '../../demo/summary.js';
-import { align, factsTable, writeSection } from '../docs.js';
+import { align, factsTable, writeSection } from '../../programs/docs.js';
 
 export interface SoakReport {
   readonly schemaVersion: 1;

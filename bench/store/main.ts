@@ -10,7 +10,7 @@ import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { createVif } from '../../lib/testing/netfront/index.js';
 import { Netfront } from '../../lib/testing/netfront/netfront.js';
 import { StoreSession } from '../../lib/testing/xenstored/session.js';
-import { align, writeSection } from '../docs.js';
+import { align, writeSection } from '../../programs/docs.js';
 
 const BACKEND = 1;
 const NODE = `/local/domain/${BACKEND}/backend/vif`;

@@ -1,5 +1,5 @@
+import { ip } from '../../worlds/processes/bridge.js';
 import { COPY, type Row } from '../row.js';
-import { ip } from '../world/host.js';
 import { descriptorsAgain, noMoreDescriptors } from '../world/limits.js';
 
 const kind = 'descriptors';

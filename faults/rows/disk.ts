@@ -1,6 +1,6 @@
 import { closeSync, existsSync, ftruncateSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { command } from '../../demo/children.js';
+import { command } from '../../worlds/processes/children.js';
 import { COPY, type Row } from '../row.js';
 import type { World } from '../world/world.js';
 

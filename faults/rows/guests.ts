@@ -1,6 +1,6 @@
-import type { Child } from '../../demo/children.js';
+import type { Child } from '../../worlds/processes/children.js';
+import { until } from '../../worlds/processes/until.js';
 import { COPY, type Row } from '../row.js';
-import { until } from '../world/until.js';
 
 const kind = 'guests';
 const setting = COPY;

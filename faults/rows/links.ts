@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Child, command, enter, GUARD } from '../../demo/children.js';
-import { promised } from '../../demo/wait.js';
 import { addon } from '../../lib/addon.js';
+import { ip } from '../../worlds/processes/bridge.js';
+import { Child, command, enter, GUARD } from '../../worlds/processes/children.js';
+import { promised } from '../../worlds/processes/wait.js';
 import { COPY, type Row } from '../row.js';
-import { ip } from '../world/host.js';
 import { NEIGHBOUR_BRIDGE, VICTIM_BRIDGE, type World } from '../world/world.js';
 
 const kind = 'links';

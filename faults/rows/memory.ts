@@ -1,7 +1,7 @@
 import { FROM_GUEST_ARENA_BYTES } from '../../lib/netback/frames/batch-memory.js';
 import { PAGE_SIZE } from '../../lib/xen/seam.js';
+import { ip } from '../../worlds/processes/bridge.js';
 import { COPY, MAP, NO_JOURNAL, type Row } from '../row.js';
-import { ip } from '../world/host.js';
 import type { World } from '../world/world.js';
 
 const MEMORY = /memory|tried again|tries again|limit/;

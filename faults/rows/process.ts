@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Daemon } from '../../worlds/processes/daemon.js';
 import { COPY, type Row } from '../row.js';
-import type { Daemon } from '../world/daemon.js';
 
 const kind = 'process';
 const setting = COPY;

@@ -1,12 +1,12 @@
-import { Child, command, enter, GUARD, parseEvent } from '../../demo/children.js';
-import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../demo/programs.js';
-import { promised } from '../../demo/wait.js';
 import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
 import type { Store } from '../../lib/xen/seam.js';
-import { type BridgePlan, knowNeighbour } from './host.js';
+import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../worlds/places.js';
+import { type BridgePlan, knowNeighbour } from '../../worlds/processes/bridge.js';
+import { Child, command, enter, GUARD, parseEvent } from '../../worlds/processes/children.js';
+import { until } from '../../worlds/processes/until.js';
+import { promised } from '../../worlds/processes/wait.js';
 import { Pings } from './pings.js';
-import { until } from './until.js';
 
 export interface GuestPlan {
   readonly domid: number;

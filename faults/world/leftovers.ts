@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { links } from './host.js';
+import { links } from '../../worlds/processes/bridge.js';
 import type { StoreState } from './store-messages.js';
 
 /** What a vifd holds and has made, at one moment. Each list is sorted, and has one entry a thing. */

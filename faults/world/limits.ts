@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { command } from '../../demo/children.js';
+import { command } from '../../worlds/processes/children.js';
 
 const HIGH = 1024;
 

@@ -1,4 +1,4 @@
-import { Child, GUARD } from '../../demo/children.js';
+import { Child, GUARD } from '../../worlds/processes/children.js';
 
 /** Sent so often. */
 export const PING_EVERY_MS = 50;

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { BACKEND_PROGRAM } from '../../demo/programs.js';
+import { BACKEND_PROGRAM } from '../../worlds/places.js';
 
 /** Which compiled vifd a world runs. */
 export interface Tree {

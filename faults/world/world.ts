@@ -3,20 +3,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Child, command, GUARD } from '../../demo/children.js';
-import { XENSIM_LIBRARIES } from '../../demo/programs.js';
-import { promised } from '../../demo/wait.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import { Datagrams } from '../../test/datagrams.js';
-import { Daemon, type LogLine } from './daemon.js';
+import { XENSIM_LIBRARIES } from '../../worlds/places.js';
+import { type BridgePlan, ip, makeBridge } from '../../worlds/processes/bridge.js';
+import { Child, command, GUARD } from '../../worlds/processes/children.js';
+import { Daemon, type LogLine } from '../../worlds/processes/daemon.js';
+import { Datagrams } from '../../worlds/processes/datagrams.js';
+import { until } from '../../worlds/processes/until.js';
+import { promised } from '../../worlds/processes/wait.js';
 import { FaultGuest } from './guest.js';
-import { type BridgePlan, ip, makeBridge } from './host.js';
 import { Injector } from './injector.js';
 import { difference, type Holdings, holdings } from './leftovers.js';
 import type { StoredNode } from './store-messages.js';
 import { type Tree, WHOLE } from './tree.js';
-import { until } from './until.js';
 import { Xenstored } from './xenstored.js';
 
 /** How vifd is started: rows that share a setting share a vifd. */

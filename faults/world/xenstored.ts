@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
-import { Child, GUARD } from '../../demo/children.js';
-import { promised } from '../../demo/wait.js';
+import { Child, GUARD } from '../../worlds/processes/children.js';
+import { promised } from '../../worlds/processes/wait.js';
 import type { Refusal, StoreCommand, StoredNode, StoreState } from './store-messages.js';
 
 const PROGRAM = fileURLToPath(new URL('store-program.js', import.meta.url));

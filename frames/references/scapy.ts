@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { GUARD } from '../../demo/children.js';
+import { GUARD } from '../../worlds/processes/children.js';
 import type { Layer } from '../forms/headers.js';
 
 /** Debian's Python, for which python3-scapy is installed. Another Python in PATH may have no scapy. */

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symli
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { where } from '../../bench/where.js';
+import { where } from '../../programs/where.js';
 import type { Request } from './dom0.js';
 import { EFFORT, QUICK, WARM_UP_SECONDS } from './measure.js';
 import { print, type Results, writeComparison, writeDocs } from './report.js';

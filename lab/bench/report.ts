@@ -1,4 +1,4 @@
-import { align, factsTable, writeSection } from '../../bench/docs.js';
+import { align, factsTable, writeSection } from '../../programs/docs.js';
 import { type Key, MEASURES, type Values } from './measure.js';
 
 /** What one backend did in one round. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { replaceSection } from '../../bench/docs.js';
 import type { Values } from '../../lab/bench/measure.js';
 import { comparison, figureOf, payloadModes, type Results, table } from '../../lab/bench/report.js';
+import { replaceSection } from '../../programs/docs.js';
 
 /** @param rounds by subject: what was measured in each round. */
 function resultsOf(rounds: Record<string, readonly Values[]>): Results {

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { preflight } from '../../demo/preflight.js';
 import type { Summary } from '../../demo/summary.js';
+import { preflight } from '../../programs/preflight.js';
 
 const program = fileURLToPath(new URL('../../build/demo/demo/main.js', import.meta.url));
 

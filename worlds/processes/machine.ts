@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { modelStoreClient } from '../lib/testing/xenstored/client.js';
-import { StoreServer } from '../lib/testing/xenstored/server.js';
-import { ModelStore } from '../lib/testing/xenstored/store.js';
-import type { Store } from '../lib/xen/seam.js';
+import { modelStoreClient } from '../../lib/testing/xenstored/client.js';
+import { StoreServer } from '../../lib/testing/xenstored/server.js';
+import { ModelStore } from '../../lib/testing/xenstored/store.js';
+import type { Store } from '../../lib/xen/seam.js';
+import { XENSIM_LIBRARIES } from '../places.js';
 import { command } from './children.js';
-import { XENSIM_LIBRARIES } from './programs.js';
 
 export const BRIDGE = 'br0';
 export const HOST_ADDRESS = '10.77.0.1';

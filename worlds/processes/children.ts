@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { DemoError } from './error.js';
+import { WorldError } from '../world-error.js';
 
 const run = promisify(execFile);
 const STDERR_LINES = 20;
@@ -39,13 +39,13 @@ export class Child {
   readonly #process: ChildProcess;
   readonly #stderr: string[] = [];
 
-  /** @throws DemoError when it cannot be started. */
+  /** @throws WorldError when it cannot be started. */
   static async start(options: ChildOptions): Promise<Child> {
     const child = new Child(options);
     try {
       await once(child.#process, 'spawn');
     } catch (error) {
-      throw new DemoError(
+      throw new WorldError(
         `${options.name} cannot be started: ${error instanceof Error ? error.message : error}`,
       );
     }
@@ -108,7 +108,7 @@ export class Child {
   }
 }
 
-/** Runs a command to its end. @throws DemoError with what it said. */
+/** Runs a command to its end. @throws WorldError with what it said. */
 export async function command(...words: readonly string[]): Promise<string> {
   const [program = '', ...args] = words;
   try {
@@ -116,7 +116,7 @@ export async function command(...words: readonly string[]): Promise<string> {
   } catch (error) {
     const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim().split('\n') : [];
     const why = sentence(said) || (error instanceof Error ? error.message : String(error));
-    throw new DemoError(`\`${words.join(' ')}\` failed: ${why}`);
+    throw new WorldError(`\`${words.join(' ')}\` failed: ${why}`);
   }
 }
 

@@ -1,4 +1,4 @@
-import { command } from '../../demo/children.js';
+import { command } from './children.js';
 
 /** A bridge of the host, with an address on it and an uplink that keeps it up while no guest is connected. */
 export interface BridgePlan {

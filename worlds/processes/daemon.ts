@@ -1,4 +1,4 @@
-import { Child, GUARD } from '../../demo/children.js';
+import { Child, GUARD } from './children.js';
 import { until } from './until.js';
 
 /** A line of vifd's stderr. */

@@ -1,4 +1,4 @@
-import { DemoError } from './error.js';
+import { WorldError } from '../world-error.js';
 
 export interface WaitOptions {
   /** For the message when it takes too long. */
@@ -23,7 +23,7 @@ export function promised(): Promised {
   return { done, keep };
 }
 
-/** Waits for `done`, but not for ever. @throws DemoError when it takes too long; the signal's reason. */
+/** Waits for `done`, but not for ever. @throws WorldError when it takes too long; the signal's reason. */
 export async function within<T>(done: Promise<T>, options: WaitOptions): Promise<T> {
   const { what, signal, timeoutMs = TIMEOUT_MS } = options;
   let giveUp = (_reason: unknown): void => undefined;
@@ -32,7 +32,7 @@ export async function within<T>(done: Promise<T>, options: WaitOptions): Promise
   });
   const late = () => {
     const text = typeof what === 'string' ? what : what();
-    giveUp(new DemoError(`${text} took longer than ${timeoutMs / 1000} s`));
+    giveUp(new WorldError(`${text} took longer than ${timeoutMs / 1000} s`));
   };
   const timer = setTimeout(late, timeoutMs);
   const onAbort = () => giveUp(signal.reason);

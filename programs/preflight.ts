@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { addon } from '../lib/addon.js';
-import { BACKEND_PROGRAM, GUEST_PROGRAM, XENSIM_LIBRARIES } from './programs.js';
+import { BACKEND_PROGRAM, GUEST_PROGRAM, XENSIM_LIBRARIES } from '../worlds/places.js';
 
 const run = promisify(execFile);
 
