@@ -7,7 +7,7 @@ import { LocalKeeper } from '../../lib/host/local-keeper.js';
 import { NotifySocket } from '../../lib/host/notify-socket.js';
 import { inheritedDescriptors, SystemdKeeper } from '../../lib/host/systemd-keeper.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
-import { Datagrams, whyNoDatagrams } from '../datagrams.js';
+import { Datagrams, whyNoDatagrams } from '../../worlds/processes/datagrams.js';
 import { whyNoAddon } from '../native/reason.js';
 import { inodeOf, openCount, withOpen } from './descriptors.js';
 
