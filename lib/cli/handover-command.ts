@@ -9,6 +9,7 @@ import { VifdError } from '../errors.js';
 import { NO_KEEPER } from '../host/descriptor-keeper.js';
 import { journalFiles } from '../host/journal-files.js';
 import { HostLinks } from '../host/links.js';
+import { interfaces } from '../host/netlink-interfaces.js';
 import { runLockHolder, takeRunLock } from '../host/run-lock.js';
 import { Netback } from '../netback/netback.js';
 import type { VifAddress, VifInfo } from '../netback/vif-info.js';
@@ -161,8 +162,9 @@ async function letGo(vif: VifName, options: HandoverOptions): Promise<void> {
   if (lock === undefined) return;
   await using xen = await openXenFor(options);
   // Whatever the guest has agreed on with whoever served it last.
-  const taps = new Taps({ keeper: NO_KEEPER, multiQueue: true });
-  const ownership = ownershipIn(xen, (how) => taps.open(how));
+  const network = interfaces();
+  const taps = new Taps({ keeper: NO_KEEPER, network, multiQueue: true });
+  const ownership = ownershipIn(xen, network, (how) => taps.open(how));
   const accept = async (found: VifAddress, serving: boolean) =>
     found.id === vif.id && ownership.accept(found, serving);
   const failures: VifdError[] = [];

@@ -1,4 +1,4 @@
-import type { Interface } from '../host/interfaces.js';
+import type { Interface, Interfaces } from '../host/interfaces.js';
 import { type KernelDriver, XenNetback } from '../host/kernel-driver.js';
 import { findTap } from '../host/vif-taps.js';
 import type { NetbackListeners } from '../netback/netback.js';
@@ -215,7 +215,12 @@ function bridgeOf({ bridge }: VifInfo, plug: Plug | undefined, isThere: boolean)
     : undefined;
 }
 
-export function ownershipIn({ store, domid, shares }: Xen, openTap: OwnershipParts['openTap']): Ownership {
+export function ownershipIn(
+  { store, domid, shares }: Xen,
+  network: Interfaces,
+  openTap: OwnershipParts['openTap'],
+): Ownership {
   const kernel = shares === undefined ? new XenNetback() : undefined;
-  return new Ownership({ store, domid, kernel, findTap, openTap });
+  const find = (vif: string, vifname?: string) => findTap(network, vif, vifname);
+  return new Ownership({ store, domid, kernel, findTap: find, openTap });
 }

@@ -1,5 +1,6 @@
 import type { VifdError } from '../errors.js';
 import { journalFiles } from '../host/journal-files.js';
+import { interfaces } from '../host/netlink-interfaces.js';
 import { NotifySocket } from '../host/notify-socket.js';
 import { ServiceManager } from '../host/service-manager.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
@@ -37,7 +38,9 @@ export async function run(options: RunOptions): Promise<void> {
   const manager = socket && new ServiceManager(socket);
   const log = manager === undefined ? plain : withManager(plain, manager);
   const { payload, journal, bridge, queues } = options;
+  const network = interfaces();
   const taps = new Taps({
+    network,
     keeper: new SystemdKeeper(socket, inheritedDescriptors()),
     multiQueue: queues > 1,
     onError: (error) => log.error(error, undefined),
@@ -51,7 +54,7 @@ export async function run(options: RunOptions): Promise<void> {
   });
   if (silent !== undefined) log.mended(silent, undefined);
   using lock = journal === false ? undefined : new PatientLock(journal, xen.clock, log);
-  const ownership = ownershipIn(xen, (how) => taps.open(how));
+  const ownership = ownershipIn(xen, network, (how) => taps.open(how));
   const journals = journal === false ? undefined : journalFiles(journal);
   await using netback = await Netback.open(
     {

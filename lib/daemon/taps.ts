@@ -1,5 +1,6 @@
 import type { VifdError } from '../errors.js';
 import type { DescriptorKeeper } from '../host/descriptor-keeper.js';
+import type { Interfaces } from '../host/interfaces.js';
 import { aliasFor, findMarkedTap, findTap } from '../host/vif-taps.js';
 import { QUEUES_MAX } from '../netback/settings.js';
 import type { Port } from '../ports/port.js';
@@ -10,6 +11,8 @@ import type { TapOptions } from '../ports/tap-options.js';
 export interface TapsOptions {
   /** Keeps the descriptors of taps while no vifd runs. */
   readonly keeper: DescriptorKeeper;
+  /** Where their interfaces are. */
+  readonly network: Interfaces;
   /** Whether taps are made to have several queues. */
   readonly multiQueue: boolean;
   /** Called when the first tap gets short queues (TapOptions.onShortQueues). */
@@ -38,11 +41,11 @@ export class Taps {
   }
 
   open(how: VifTapOptions): Port {
-    const { keeper, multiQueue } = this.#options;
+    const { keeper, network, multiQueue } = this.#options;
     const { vif } = how;
     const memory = this.#memories.get(vif) ?? {};
     this.#short.delete(vif);
-    const port = tap({
+    const options: TapOptions = {
       ...how,
       name: how.name ?? memory.settings?.name ?? vif,
       alias: aliasFor(vif),
@@ -52,7 +55,8 @@ export class Taps {
       onShortQueues: (error) => this.#onShortQueues(vif, error),
       onOpened: (descriptor, queue) => keeper.keep(keptName(vif, queue), descriptor),
       onClosed: (queue) => keeper.forget(keptName(vif, queue)),
-    });
+    };
+    const port = tap(options, network);
     this.#reportShort();
     this.#memories.set(vif, memory);
     const remove = port.remove?.bind(port);
@@ -69,7 +73,7 @@ export class Taps {
    * @throws VifdError ERR_TAP, with EBUSY when another process has it open.
    */
   async remove(vif: string): Promise<void> {
-    const name = findTap(vif)?.name;
+    const name = findTap(this.#options.network, vif)?.name;
     await this.open({ vif, ...(name === undefined ? {} : { name }) }).remove?.();
   }
 
@@ -78,7 +82,7 @@ export class Taps {
    * did not make, and one that another process has open.
    */
   async removeLeft(vif: string): Promise<void> {
-    if (findMarkedTap(vif) === undefined) return;
+    if (findMarkedTap(this.#options.network, vif) === undefined) return;
     await this.remove(vif).catch((error: VifdError) => {
       if (error.errno !== 'EBUSY') throw error;
     });

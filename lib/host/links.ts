@@ -1,5 +1,6 @@
 import { VifdError } from '../errors.js';
-import { type Interface, type InterfaceChange, interfaces, type Refusal } from './interfaces.js';
+import type { Interface, InterfaceChange, Interfaces, Refusal } from './interfaces.js';
+import { interfaces } from './netlink-interfaces.js';
 import { findTap } from './vif-taps.js';
 
 /** What of an interface a change of its driver must not change. Kept in the store (`vifd/keep`): older ones must stay readable. */
@@ -29,23 +30,28 @@ export interface Links {
   apply(name: string, settings: LinkSettings): void;
 }
 
-/** By netlink. */
 export class HostLinks implements Links {
+  readonly #network: Interfaces;
+
+  constructor(network: Interfaces = interfaces()) {
+    this.#network = network;
+  }
+
   exists(name: string): boolean {
-    return interfaces().find(name) !== undefined;
+    return this.#network.find(name) !== undefined;
   }
 
   nameOf(vif: string): string | undefined {
-    return (findTap(vif) ?? interfaces().find(vif))?.name;
+    return (findTap(this.#network, vif) ?? this.#network.find(vif))?.name;
   }
 
   read(name: string): LinkSettings {
-    return settingsOf(requireLink(name));
+    return settingsOf(this.#network, requireLink(this.#network, name));
   }
 
   apply(name: string, settings: LinkSettings): void {
-    const before = requireLink(name);
-    applySettings(before, settings, (step, refusal) => {
+    const before = requireLink(this.#network, name);
+    applySettings(this.#network, before, settings, (step, refusal) => {
       const { errno, text } = refusal;
       throw new VifdError('ERR_LINK', `The interface ${name}: ${step} failed (${text}).`, { errno });
     });
@@ -53,11 +59,11 @@ export class HostLinks implements Links {
 }
 
 /** @throws VifdError ERR_LINK when it is in something that is not a Linux bridge. */
-export function settingsOf(link: Interface): LinkSettings {
+export function settingsOf(network: Interfaces, link: Interface): LinkSettings {
   const { mac, mtu, up, port = {}, name } = link;
   const flags = Object.fromEntries(Object.entries(port).map(([flag, value]) => [flag, `${value}`]));
   if (link.master === 0) return { mac, mtu, up, port: {} };
-  const bridge = interfaces().find(link.master)?.name ?? `interface ${link.master}`;
+  const bridge = network.find(link.master)?.name ?? `interface ${link.master}`;
   if (link.masterKind === 'bridge') return { bridge, mac, mtu, up, port: flags };
   throw new VifdError(
     'ERR_LINK',
@@ -71,31 +77,33 @@ export function settingsOf(link: Interface): LinkSettings {
  * @param onRefusal is called with the step that failed; the rest is not done.
  */
 export function applySettings(
+  network: Interfaces,
   before: Interface,
   settings: Partial<LinkSettings>,
   onRefusal: (step: string, refusal: Refusal) => never,
 ): void {
   const { index } = before;
   const change = (step: string, asked: InterfaceChange): void => {
-    const refusal = interfaces().change(index, asked);
+    const refusal = network.change(index, asked);
     if (refusal !== undefined) onRefusal(step, refusal);
   };
   const { name, mtu, mac, bridge, port, up } = settings;
   if (name !== undefined && name !== before.name) change(`the name ${name}`, { name });
   if (mtu !== undefined && mtu !== before.mtu) change(`MTU ${mtu}`, { mtu });
-  if (mac !== undefined && mac !== before.mac) change(`address ${mac}`, { mac: macBytes(mac) });
-  if (bridge !== undefined) join(before, bridge, change, onRefusal);
-  if (port !== undefined) setPort(index, port, onRefusal);
+  if (mac !== undefined && mac !== before.mac) change(`address ${mac}`, { mac });
+  if (bridge !== undefined) join(network, before, bridge, change, onRefusal);
+  if (port !== undefined) setPort(network, index, port, onRefusal);
   if (up !== undefined && up !== before.up) change(up ? 'going up' : 'going down', { up });
 }
 
 function join(
+  network: Interfaces,
   before: Interface,
   name: string,
   change: (step: string, asked: InterfaceChange) => void,
   onRefusal: (step: string, refusal: Refusal) => never,
 ): void {
-  const bridge = interfaces().find(name);
+  const bridge = network.find(name);
   const step = `joining bridge ${name}`;
   if (bridge === undefined) {
     const remedy = `there is no ${name}; make it with \`ip link add ${name} type bridge\``;
@@ -107,12 +115,13 @@ function join(
 }
 
 function setPort(
+  network: Interfaces,
   index: number,
   wanted: Readonly<Record<string, string>>,
   onRefusal: (step: string, refusal: Refusal) => never,
 ): void {
   if (Object.keys(wanted).length === 0) return;
-  const has = interfaces().find(index)?.port;
+  const has = network.find(index)?.port;
   if (has === undefined)
     onRefusal("setting its bridge port's flags", {
       errno: 'EINVAL',
@@ -124,18 +133,13 @@ function setPort(
     if (flag in has && has[flag] !== Number(value)) flags[flag] = Number(value);
   }
   if (Object.keys(flags).length === 0) return;
-  const refusal = interfaces().changePort(index, flags);
+  const refusal = network.changePort(index, flags);
   if (refusal !== undefined)
     onRefusal(`setting ${Object.keys(flags).join(', ')} of its bridge port`, refusal);
 }
 
-/** @param mac as `fe:ff:ff:ff:ff:ff`. */
-export function macBytes(mac: string): Uint8Array {
-  return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
-}
-
-function requireLink(name: string): Interface {
-  const link = interfaces().find(name);
+function requireLink(network: Interfaces, name: string): Interface {
+  const link = network.find(name);
   if (link !== undefined) return link;
   throw new VifdError('ERR_LINK', `There is no interface ${name}: \`ip link\` shows those that there are.`);
 }

@@ -1,6 +1,6 @@
 import { errnoName, type FailedTap, type NativeTap } from '../addon.js';
 import { hostRemedy, VifdError, vifdErrorOf } from '../errors.js';
-import { type Interface, interfaces } from '../host/interfaces.js';
+import type { Interface, Interfaces } from '../host/interfaces.js';
 
 /** How much of the kernel's memory may hold frames that wait in a tap, in all its queues together. */
 const WAITING_BYTES_MAX = 4 << 20;
@@ -33,6 +33,7 @@ const RENEW_MS = 1000;
 export class TapLimit implements Disposable {
   /** Returns any queue that is open: all are bounded together. */
   readonly #native: () => NativeTap;
+  readonly #network: Interfaces;
   readonly #onShortQueues: (error: VifdError | undefined) => void;
   #timer: NodeJS.Timeout | undefined;
   #droppedBefore = 0;
@@ -42,8 +43,13 @@ export class TapLimit implements Disposable {
   #limited = false;
   #error: VifdError | undefined;
 
-  constructor(native: () => NativeTap, onShortQueues: (error: VifdError | undefined) => void = () => {}) {
+  constructor(
+    native: () => NativeTap,
+    network: Interfaces,
+    onShortQueues: (error: VifdError | undefined) => void = () => {},
+  ) {
     this.#native = native;
+    this.#network = network;
     this.#onShortQueues = onShortQueues;
   }
 
@@ -111,7 +117,7 @@ export class TapLimit implements Disposable {
     // A queue that is longer than needed does no harm. In another network namespace the length is its administrator's.
     if (link === undefined || link.queueFrames === frames || (this.#limited && link.queueFrames > frames))
       return undefined;
-    const refused = interfaces().change(link.index, { queueFrames: frames });
+    const refused = this.#network.change(link.index, { queueFrames: frames });
     if (refused === undefined) return undefined;
     const command = `ip link set ${link.name} txqueuelen ${frames}`;
     return new VifdError(
@@ -124,12 +130,12 @@ export class TapLimit implements Disposable {
   /** Undefined when it is in another network namespace. */
   #interface(): Interface | undefined {
     const seen = this.#native().look();
-    return typeof seen !== 'number' && seen.here ? interfaces().find(seen.name) : undefined;
+    return typeof seen !== 'number' && seen.here ? this.#network.find(seen.name) : undefined;
   }
 
   #droppedByInterface(): number | undefined {
     const seen = this.#native().look();
-    return typeof seen !== 'number' && seen.here ? interfaces().dropped(seen.name) : undefined;
+    return typeof seen !== 'number' && seen.here ? this.#network.dropped(seen.name) : undefined;
   }
 }
 

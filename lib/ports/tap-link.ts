@@ -1,7 +1,7 @@
 import type { NativeTap } from '../addon.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
-import { type Interface, interfaces } from '../host/interfaces.js';
-import { type LinkSettings, macBytes, settingsOf } from '../host/links.js';
+import type { Interface, Interfaces, KnownInterface } from '../host/interfaces.js';
+import { type LinkSettings, settingsOf } from '../host/links.js';
 import type { PortTrouble } from './port.js';
 
 /**
@@ -30,6 +30,7 @@ export interface MadeDevice {
 }
 
 export interface TapFollowerOptions {
+  readonly network: Interfaces;
   readonly name: string;
   readonly made: MadeDevice | undefined;
   /** Undefined when the port is closed. */
@@ -68,13 +69,14 @@ const PORT_DISABLED = 0;
 /** Follows the interface of a tap: tells what stands between it and its network, and remembers how it is set up. */
 export class TapFollower implements Disposable {
   readonly #options: TapFollowerOptions;
+  readonly #network: Interfaces;
   readonly #listener: (trouble: PortTrouble | undefined) => void;
   readonly #memory: TapMemory;
   #following: Disposable | undefined;
   #timer: NodeJS.Timeout | undefined;
   #index: number | undefined;
-  /** As it was last looked at. */
-  #seen: readonly (Interface | undefined)[] = [];
+  /** The revisions of what it was last looked at. */
+  #seen: readonly (number | undefined)[] = [];
   #told: string | undefined;
   /** What the store expected when it was last asked. */
   #expected: TapExpectation | undefined;
@@ -85,6 +87,7 @@ export class TapFollower implements Disposable {
 
   constructor(options: TapFollowerOptions, listener: (trouble: PortTrouble | undefined) => void) {
     this.#options = options;
+    this.#network = options.network;
     this.#listener = listener;
     this.#memory = options.memory ?? {};
     this.#made = options.made;
@@ -99,20 +102,24 @@ export class TapFollower implements Disposable {
 
   #onChange(): void {
     if (this.#over) return;
-    const seen = this.#known();
-    if (seen.every((link, at) => link === this.#seen[at])) return;
+    const seen = this.#revisions();
+    if (seen.every((revision, at) => revision === this.#seen[at])) return;
     this.#seen = seen;
     // Gone from here: there is nothing to wait for.
     if (seen[0] === undefined && this.#index !== undefined) this.#look();
     else this.#again(SETTLE_MS);
   }
 
+  #revisions(): (number | undefined)[] {
+    return this.#known().map((known) => known?.revision);
+  }
+
   /** Its interface, and what that is in, or the bridge of a name that is to be made again. */
-  #known(): (Interface | undefined)[] {
-    const own = this.#index === undefined ? undefined : interfaces().known(this.#index);
+  #known(): (KnownInterface | undefined)[] {
+    const own = this.#index === undefined ? undefined : this.#network.known(this.#index);
     const { bridge, bridgeDeleted } = this.#memory;
-    if (own !== undefined && own.master !== 0) return [own, interfaces().known(own.master)];
-    return [own, bridgeDeleted === true && bridge ? interfaces().known(bridge.name) : undefined];
+    if (own !== undefined && own.master !== 0) return [own, this.#network.known(own.master)];
+    return [own, bridgeDeleted === true && bridge ? this.#network.known(bridge.name) : undefined];
   }
 
   #again(ms: number): void {
@@ -125,7 +132,7 @@ export class TapFollower implements Disposable {
   #look(): void {
     if (this.#over) return;
     try {
-      this.#following ??= interfaces().follow(() => this.#onChange());
+      this.#following ??= this.#network.follow(() => this.#onChange());
       this.#lookAt(this.#options.look());
     } catch (error) {
       // Without a descriptor nothing can be looked at.
@@ -142,12 +149,12 @@ export class TapFollower implements Disposable {
       return;
     }
     // Asked of the kernel, which responds when a deletion that has begun is complete.
-    const link = tap.here ? interfaces().find(tap.name) : undefined;
+    const link = tap.here ? this.#network.find(tap.name) : undefined;
     this.#index = link?.index;
     if (link !== undefined) {
       const fault = this.#keepAddress(link) ?? this.#judge(link);
       this.#remember(link);
-      this.#seen = this.#known();
+      this.#seen = this.#revisions();
       if (fault === undefined && link.up && link.master !== 0) this.#tell(undefined, false);
       else this.#compare(link, fault);
     } else if (tap.here) {
@@ -166,7 +173,7 @@ export class TapFollower implements Disposable {
     if (made === undefined || mac === made.mac) return undefined;
     this.#made = undefined;
     if (process.uptime() - made.at > NEW_S) return undefined;
-    const refusal = interfaces().change(index, { mac: macBytes(made.mac) });
+    const refusal = this.#network.change(index, { mac: made.mac });
     if (refusal === undefined) return undefined;
     return wrong(
       `${name} has another address than it was made with, and cannot be given that again (${refusal.text}): ` +
@@ -185,7 +192,7 @@ export class TapFollower implements Disposable {
       );
     if (link.master !== 0) return this.#judgeMaster(link);
     if (bridge === undefined) return undefined;
-    this.#memory.bridgeDeleted ??= interfaces().find(bridge.index) === undefined;
+    this.#memory.bridgeDeleted ??= this.#network.find(bridge.index) === undefined;
     if (!this.#memory.bridgeDeleted)
       return wrong(
         `${link.name} was taken out of ${bridge.name}: \`ip link set ${link.name} master ${bridge.name}\``,
@@ -194,7 +201,7 @@ export class TapFollower implements Disposable {
   }
 
   #judgeMaster({ name, master, running, portState }: Interface): VifdError | undefined {
-    const bridge = interfaces().find(master);
+    const bridge = this.#network.find(master);
     if (bridge === undefined) return undefined;
     if (!bridge.up)
       return wrong(
@@ -209,7 +216,7 @@ export class TapFollower implements Disposable {
 
   /** A bridge that is made anew has none of the ports that it had. */
   #rejoin(link: Interface, { name, port }: NonNullable<TapMemory['bridge']>): VifdError | undefined {
-    const anew = interfaces().find(name);
+    const anew = this.#network.find(name);
     if (anew === undefined || anew.kind !== 'bridge')
       return wrong(
         `${name}, the bridge of ${link.name}, was deleted: \`ip link add ${name} type bridge\` and ` +
@@ -217,7 +224,7 @@ export class TapFollower implements Disposable {
       );
     const flags = Object.fromEntries(Object.entries(port).map(([flag, value]) => [flag, Number(value)]));
     const refusal =
-      interfaces().change(link.index, { master: anew.index }) ?? interfaces().changePort(link.index, flags);
+      this.#network.change(link.index, { master: anew.index }) ?? this.#network.changePort(link.index, flags);
     this.#again(SETTLE_MS);
     if (refusal === undefined)
       return wrong(`${link.name} joins ${name}, which was made anew: no remedy is needed`);
@@ -235,10 +242,14 @@ export class TapFollower implements Disposable {
     if (link.masterKind !== '' && link.masterKind !== 'bridge') {
       // What vifd could not put it into again, as Open vSwitch, whose daemon does that itself.
       delete memory.bridge;
-      memory.settings = { name: link.name, alias: link.alias, link: settingsOf({ ...link, master: 0 }) };
+      memory.settings = {
+        name: link.name,
+        alias: link.alias,
+        link: settingsOf(this.#network, { ...link, master: 0 }),
+      };
       return;
     }
-    const settings = settingsOf(link);
+    const settings = settingsOf(this.#network, link);
     memory.settings = { name: link.name, alias: link.alias, link: settings };
     if (settings.bridge === undefined) return;
     memory.bridge = { index: link.master, name: settings.bridge, port: settings.port };
@@ -255,7 +266,7 @@ export class TapFollower implements Disposable {
       this.#tell(fault, false);
       return;
     }
-    const isOld = () => this.#over || interfaces().known(link.index) !== this.#seen[0];
+    const isOld = () => this.#over || this.#network.known(link.index)?.revision !== this.#seen[0];
     const late = setTimeout(() => {
       // The script may be at work still: its tap is no fault until the store responds.
       if (fault !== undefined && !isOpen(this.#expected) && !isOld()) this.#tell(fault, false);

@@ -7,8 +7,9 @@ import {
   requirePinnable,
 } from '../addon.js';
 import { VifdError } from '../errors.js';
-import { type Interface, interfaces } from '../host/interfaces.js';
+import type { Interface, Interfaces } from '../host/interfaces.js';
 import { applySettings, type LinkSettings } from '../host/links.js';
+import { interfaces } from '../host/netlink-interfaces.js';
 import type { GrantBatch } from '../xen/seam.js';
 import type { Port, PortBatches, PortIo, PortOptions, PortTrouble } from './port.js';
 import { TapLimit } from './tap-limit.js';
@@ -32,25 +33,26 @@ const QUEUES_MAX = 256;
  *
  * Each read needs FRAME_BYTES_MAX of free arena, since the length of the next frame is not known beforehand: an arena
  * for n frames has that much at its end.
+ * @param network where its interface is looked at and set up; default: by netlink, as this process can.
  * @throws VifdError ERR_ARGUMENT or ERR_TAP.
  */
-export function tap(options: TapOptions): Port {
+export function tap(options: TapOptions, network: Interfaces = interfaces()): Port {
   requireValid(options);
   const opened = openKept(options);
   const isNew = !opened.some((native) => native !== undefined);
-  const wasThere = !isNew || interfaces().find(options.name) !== undefined;
+  const wasThere = !isNew || network.find(options.name) !== undefined;
   if (isNew)
     opened[0] = succeeded(
       options.name,
       addon().openTap(options.name, undefined, options.multiQueue === true),
     );
-  const port = new TapPort(options, opened);
+  const port = new TapPort(options, opened, network);
   try {
     port.limit.begin();
     const { features } = options.memory ?? {};
     if (!wasThere && features !== undefined)
       done(options.name, 'what `ethtool -K` had switched', port.native.setFeatures(features));
-    const mac = configure(port.native, options, wasThere);
+    const mac = configure(network, port.native, options, wasThere);
     // After `ifMade` a hotplug script may come, whose address counts.
     const isOwn = options.mac !== undefined || options.memory?.settings !== undefined;
     if (!wasThere && isOwn && mac !== undefined) port.made = { mac, at: process.uptime() };
@@ -98,39 +100,49 @@ function creationError(name: string, failed: string, error: number): VifdError {
 }
 
 /** @returns the address that it was to have. */
-function configure(native: NativeTap, options: TapOptions, wasThere: boolean): string | undefined {
-  const link = linkOf(native);
+function configure(
+  network: Interfaces,
+  native: NativeTap,
+  options: TapOptions,
+  wasThere: boolean,
+): string | undefined {
+  const link = linkOf(network, native);
   // One in another network namespace is set up there, by others.
-  const mac = link === undefined ? undefined : setUpLink(link, options, wasThere).mac;
+  const mac = link === undefined ? undefined : setUpLink(network, link, options, wasThere).mac;
   // Last: a tap that could not be set up must not stay behind.
   if (options.persist !== undefined) done(native.name, 'persistence', native.setPersist(options.persist));
   return mac;
 }
 
 /** @returns undefined when it is in another network namespace. */
-function linkOf(native: NativeTap): Interface | undefined {
+function linkOf(network: Interfaces, native: NativeTap): Interface | undefined {
   const seen = native.look();
   if (typeof seen === 'number') throw notDone(native.name, 'looking at it', errnoName(seen));
-  return seen.here ? interfaces().find(seen.name) : undefined;
+  return seen.here ? network.find(seen.name) : undefined;
 }
 
-function setUpLink(link: Interface, options: TapOptions, wasThere: boolean): Partial<LinkSettings> {
+function setUpLink(
+  network: Interfaces,
+  link: Interface,
+  options: TapOptions,
+  wasThere: boolean,
+): Partial<LinkSettings> {
   const { name, index } = link;
   const refused = (step: string, { errno, text }: { errno: string; text: string }): never => {
     throw notDone(name, step, errno, text);
   };
   const wanted = wantedSettings(link, options, wasThere);
   if (options.bridge !== undefined && link.master !== 0) {
-    const bridge = interfaces().find(link.master)?.name;
+    const bridge = network.find(link.master)?.name;
     if (bridge !== options.bridge)
       throw notDone(name, `joining bridge ${options.bridge}`, 'EBUSY', `EBUSY; it is in ${bridge}`);
   }
   const alias = (wasThere ? undefined : options.memory?.settings?.alias) ?? options.alias;
   if (alias !== undefined && alias !== '' && link.alias === '') {
-    const refusal = interfaces().change(index, { alias });
+    const refusal = network.change(index, { alias });
     if (refusal !== undefined) refused('its alias', refusal);
   }
-  applySettings(link, wanted, refused);
+  applySettings(network, link, wanted, refused);
   return wanted;
 }
 
@@ -159,6 +171,7 @@ class TapPort implements Port {
   readonly writesMapped = true;
   readonly queuesMax: number;
   readonly #options: TapOptions;
+  readonly #network: Interfaces;
   /** Those that are there are attached: the kernel spreads flows over them (tun_automq_select_queue), whoever reads. */
   readonly #queues: (NativeTap | undefined)[];
   readonly #ios: (TapIo | undefined)[] = [];
@@ -170,11 +183,12 @@ class TapPort implements Port {
   #closed = false;
 
   /** @param queues by their numbers; at least one is there. */
-  constructor(options: TapOptions, queues: (NativeTap | undefined)[]) {
+  constructor(options: TapOptions, queues: (NativeTap | undefined)[], network: Interfaces) {
     this.#options = options;
+    this.#network = network;
     this.#queues = queues;
     this.queuesMax = this.native.multiQueue ? QUEUES_MAX : 1;
-    this.limit = new TapLimit(() => this.native, options.onShortQueues);
+    this.limit = new TapLimit(() => this.native, network, options.onShortQueues);
   }
 
   get dropped(): number {
@@ -241,7 +255,8 @@ class TapPort implements Port {
     const wantsCarrier = () => this.#carrier;
     const { name, made } = this;
     const features = () => (this.#closed ? new Uint32Array() : this.native.features());
-    const parts = { name, look, features, wantsCarrier, memory, expects, made };
+    const network = this.#network;
+    const parts = { network, name, look, features, wantsCarrier, memory, expects, made };
     return new TapFollower(parts, (trouble) => {
       // What was duplicated of a deleted device is of no use to a later process.
       if (trouble?.lost === true) this.#forget();
@@ -254,8 +269,8 @@ class TapPort implements Port {
     const { name, native } = this;
     const seen = native.look();
     // One that is deleted already is not there; one in another network namespace goes with its last descriptor.
-    const here = typeof seen !== 'number' && seen.here ? interfaces().find(seen.name) : undefined;
-    const refusal = here === undefined ? undefined : interfaces().remove(here.index);
+    const here = typeof seen !== 'number' && seen.here ? this.#network.find(seen.name) : undefined;
+    const refusal = here === undefined ? undefined : this.#network.remove(here.index);
     if (here === undefined && typeof seen !== 'number') native.setPersist(false);
     this.#forget();
     this.close();

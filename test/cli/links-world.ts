@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from 'vitest';
-import { interfaces } from '../../lib/host/interfaces.js';
 import { type LinkSettings, settingsOf } from '../../lib/host/links.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { VifDetails } from '../../lib/netback/show.js';
 import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
@@ -156,7 +156,7 @@ function linksWorld() {
   const reason = (folder = 'j'): string | undefined => shown(folder)?.reason;
   const link = (name: string): LinkSettings | undefined => {
     const found = interfaces().find(name);
-    return found && settingsOf(found);
+    return found && settingsOf(interfaces(), found);
   };
 
   return {

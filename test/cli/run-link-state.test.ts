@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { interfaces } from '../../lib/host/interfaces.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import { GUEST_MAC, type LinksWorld, NODE, SOON, START_MS, withLinks } from './links-world.js';
 
 /** A program that sends given frames from one interface towards another, and prints how many bytes of each arrived. */

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { interfaces } from '../../lib/host/interfaces.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import { isLimited } from '../tap-network.js';
 import { GUEST_MAC, type LinksWorld, NODE, SOON, START_MS, withLinks } from './links-world.js';
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Taps } from '../../lib/daemon/taps.js';
 import { LocalKeeper } from '../../lib/host/local-keeper.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { Port } from '../../lib/ports/port.js';
 import { ip, withTaps } from '../tap-network.js';
 
@@ -13,7 +14,7 @@ function runTests(): void {
   let kept: LocalKeeper;
   const ports: Port[] = [];
   /** The taps of a process that begins now. */
-  const begin = () => new Taps({ keeper: kept.forProcess(), multiQueue: true });
+  const begin = () => new Taps({ keeper: kept.forProcess(), network: interfaces(), multiQueue: true });
   const open = (taps: Taps, vif = 'vif7.0') => {
     const port = taps.open({ vif, persist: true, up: true });
     ports.push(port);

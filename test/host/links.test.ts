@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { interfaces } from '../../lib/host/interfaces.js';
 import { HostLinks, type LinkSettings, settingsOf } from '../../lib/host/links.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import { aliasFor, findTap } from '../../lib/host/vif-taps.js';
 import { whyNoAddon } from '../native/reason.js';
 import { inOwnNetwork } from '../own-network.js';
@@ -50,7 +50,7 @@ function runTests(): void {
   it('is not what vifd can keep in something that is no Linux bridge', () => {
     make();
     const inside = { ...interfaces().find('vif7.0')!, master: 1, masterKind: 'openvswitch' };
-    expect(() => settingsOf(inside)).toThrow(/vif7\.0 is in lo, which is not a Linux bridge/);
+    expect(() => settingsOf(interfaces(), inside)).toThrow(/vif7\.0 is in lo, which is not a Linux bridge/);
     expect(() => links.read('vif8.0')).toThrow(/There is no interface vif8\.0/);
   });
 
@@ -121,16 +121,16 @@ function runTests(): void {
     make('web0');
     ip('link', 'set', 'web0', 'alias', aliasFor('vif7.0'));
     make('vif7.0');
-    expect(findTap('vif7.0')?.name).toBe('web0');
-    expect(findTap('vif8.0')).toBeUndefined();
+    expect(findTap(interfaces(), 'vif7.0')?.name).toBe('web0');
+    expect(findTap(interfaces(), 'vif8.0')).toBeUndefined();
     ip('link', 'set', 'web0', 'alias', 'the web server');
-    expect(findTap('vif7.0')?.name).toBe('vif7.0');
-    expect(findTap('vif7.0', 'web0')?.name).toBe('web0');
+    expect(findTap(interfaces(), 'vif7.0')?.name).toBe('vif7.0');
+    expect(findTap(interfaces(), 'vif7.0', 'web0')?.name).toBe('web0');
     ip('link', 'set', 'web0', 'alias', aliasFor('vif8.0'));
-    expect(findTap('vif7.0', 'web0')?.name).toBe('vif7.0');
+    expect(findTap(interfaces(), 'vif7.0', 'web0')?.name).toBe('vif7.0');
     ip('link', 'set', 'vif7.0', 'alias', aliasFor('vif8.1'));
-    expect(findTap('vif7.0', 'a name that no interface can have')).toBeUndefined();
-    expect(findTap('lo', 'xenbr0')).toBeUndefined();
+    expect(findTap(interfaces(), 'vif7.0', 'a name that no interface can have')).toBeUndefined();
+    expect(findTap(interfaces(), 'lo', 'xenbr0')).toBeUndefined();
   });
 }
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { interfaces } from '../../lib/host/interfaces.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { PortOptions } from '../../lib/ports/port.js';
 import type { TapMemory } from '../../lib/ports/tap-link.js';
 import type { TapOptions } from '../../lib/ports/tap-options.js';

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { NativeTap } from '../../lib/addon.js';
-import { interfaces } from '../../lib/host/interfaces.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { Port } from '../../lib/ports/port.js';
 import { arena, isLimited, makeTap, withTaps } from '../tap-network.js';
 import { type End, EVERYTHING, openEnd, receive, type Sent, send, tcpFrame, tcpHeader } from './frames.js';

@@ -2,8 +2,8 @@ import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { interfaces } from '../../lib/host/interfaces.js';
 import { type LinkSettings, settingsOf } from '../../lib/host/links.js';
+import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { Port, PortTrouble } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
 import type { TapMemory } from '../../lib/ports/tap-link.js';
@@ -170,7 +170,7 @@ function tests(): void {
     ip('link', 'add', 'br1', 'type', 'bridge');
     ip('link', 'set', 'br1', 'up');
     await mended(heard);
-    expect(settingsOf(interfaces().find('vif7.0')!)).toMatchObject({
+    expect(settingsOf(interfaces(), interfaces().find('vif7.0')!)).toMatchObject({
       bridge: 'br1',
       port: { isolated: '1', learning: '0' },
     });
@@ -276,7 +276,7 @@ function tests(): void {
     ip('link', 'set', 'web0', 'up');
     execFileSync('bridge', ['link', 'set', 'dev', 'web0', 'isolated', 'on', 'hairpin', 'on']);
     await sleep(SETTLED_MS);
-    const before: LinkSettings = settingsOf(interfaces().find('web0')!);
+    const before: LinkSettings = settingsOf(interfaces(), interfaces().find('web0')!);
     ip('link', 'delete', 'web0');
     await expect.poll(() => last()?.lost).toBe(true);
     expect(heard).toEqual([expect.stringMatching(/^Tap .* was deleted, not by vifd/)]);
@@ -286,7 +286,7 @@ function tests(): void {
     await port[Symbol.asyncDispose]();
     const again = follow({ memory, name: memory.settings!.name, alias: 'vifd vif7.0' });
     const link = interfaces().find('web0')!;
-    expect(settingsOf(link)).toEqual(before);
+    expect(settingsOf(interfaces(), link)).toEqual(before);
     expect(link.alias).toBe('the web');
     expect(again.heard).toEqual([]);
   });

@@ -1,0 +1,194 @@
+import { addon, errnoName, type NativeLinkEvent, type NativeLinkEvents, type NativeLinks } from '../addon.js';
+import { VifdError } from '../errors.js';
+import type { Interface, InterfaceChange, Interfaces, KnownInterface, Refusal } from './interfaces.js';
+
+/** How soon to read again what could not be read, in ms. */
+const READ_AGAIN_MS = 100;
+
+/**
+ * The network interfaces of the network namespace that this process is in, by netlink. It needs CAP_NET_ADMIN to change something, and
+ * neither a writable /sys nor a program.
+ *
+ * While something follows them, all interfaces are known from the kernel's messages; without, each look is a request (about 20 us).
+ */
+export class NetlinkInterfaces implements Interfaces {
+  #links: NativeLinks | undefined;
+  #following: Following | undefined;
+  readonly #listeners = new Set<() => void>();
+  #revision = 0;
+
+  find(which: number | string): Interface | undefined {
+    const found = this.#socket().get(which);
+    if (typeof found === 'number') throw unreadable(`The interface ${which}`, found);
+    return found;
+  }
+
+  known(which: number | string): KnownInterface | undefined {
+    const known = this.#following?.known;
+    if (typeof which === 'number') return known?.get(which);
+    for (const link of known?.values() ?? []) if (link.name === which) return link;
+    return undefined;
+  }
+
+  list(): Interface[] {
+    if (this.#following !== undefined) {
+      this.#take(this.#following);
+      return [...this.#following.known.values()];
+    }
+    const list = this.#socket().list();
+    if (typeof list === 'number') throw unreadable('The interfaces', list);
+    return list;
+  }
+
+  change(index: number, { mac, ...rest }: InterfaceChange): Refusal | undefined {
+    const change = mac === undefined ? rest : { ...rest, mac: macBytes(mac) };
+    return this.#refusal(this.#socket().set(index, change));
+  }
+
+  changePort(index: number, flags: Readonly<Record<string, number>>): Refusal | undefined {
+    return this.#refusal(this.#socket().setPort(index, flags));
+  }
+
+  dropped(name: string): number | undefined {
+    const frames = this.#socket().dropped(name);
+    return frames < 0 ? undefined : frames;
+  }
+
+  remove(index: number): Refusal | undefined {
+    return this.#refusal(this.#socket().remove(index));
+  }
+
+  follow(listener: () => void): Disposable {
+    this.#following ??= this.#begin();
+    // Of its own: one function may follow twice.
+    const call = () => listener();
+    this.#listeners.add(call);
+    return {
+      [Symbol.dispose]: () => {
+        this.#listeners.delete(call);
+        if (this.#listeners.size > 0) return;
+        this.#following?.close();
+        this.#following = undefined;
+      },
+    };
+  }
+
+  #socket(): NativeLinks {
+    if (this.#links !== undefined) return this.#links;
+    const opened = addon().openLinks();
+    if (typeof opened === 'number') throw unreadable('The interfaces', opened);
+    this.#links = opened;
+    return opened;
+  }
+
+  #refusal(error: number): Refusal | undefined {
+    if (error >= 0) return undefined;
+    const errno = errnoName(error);
+    const reason = this.#socket().reason();
+    return { errno, text: reason === '' ? errno : `${errno}: ${reason}` };
+  }
+
+  #begin(): Following {
+    const events = addon().followLinks();
+    if (typeof events === 'number') throw unreadable('Changes of interfaces', events);
+    const following: Following = { events, known: new Map(), stale: false, close: () => events.close() };
+    const stop = addon().watch(events.descriptor, () => this.#changed(following));
+    if (typeof stop === 'number') {
+      events.close();
+      throw unreadable('Changes of interfaces', stop);
+    }
+    following.close = () => {
+      stop();
+      events.close();
+    };
+    // Messages have been kept from before this list on, so nothing falls between the two.
+    try {
+      this.#readAnew(following);
+    } catch (error) {
+      following.close();
+      throw error;
+    }
+    return following;
+  }
+
+  #changed(following: Following): void {
+    if (this.#following !== following) return;
+    try {
+      this.#take(following);
+    } catch (error) {
+      if (!(error instanceof VifdError)) throw error;
+      // Nobody asked, so nobody can be told; who asks meanwhile is.
+      setTimeout(() => this.#changed(following), READ_AGAIN_MS).unref();
+      return;
+    }
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  #take(following: Following): void {
+    const taken = following.events.take();
+    // The kernel had no room for some (ENOBUFS).
+    if (typeof taken === 'number' || following.stale) this.#readAnew(following);
+    else for (const event of taken) this.#apply(following.known, event);
+  }
+
+  #readAnew(following: Following): void {
+    const { known } = following;
+    following.stale = true;
+    const list = this.#socket().list();
+    if (typeof list === 'number') throw unreadable('The interfaces', list);
+    known.clear();
+    for (const link of list) this.#know(known, link);
+    following.stale = false;
+  }
+
+  #apply(known: Following['known'], event: NativeLinkEvent): void {
+    if (event.event === 'gone') {
+      known.delete(event.index);
+      return;
+    }
+    if (event.event === 'link') {
+      this.#know(known, event);
+      return;
+    }
+    const before = known.get(event.index);
+    // Its own message says that it is in a bridge; without one these are flags of a port that it has left.
+    if (before?.port !== undefined)
+      this.#know(known, {
+        ...before,
+        port: { ...before.port, ...event.port },
+        ...(event.portState === undefined ? {} : { portState: event.portState }),
+      });
+  }
+
+  #know(known: Following['known'], link: Interface): void {
+    known.set(link.index, { ...link, revision: ++this.#revision });
+  }
+}
+
+interface Following {
+  readonly events: NativeLinkEvents;
+  /** By index. */
+  readonly known: Map<number, KnownInterface>;
+  /** Messages were lost, and what is known has not been read anew yet. */
+  stale: boolean;
+  close: () => void;
+}
+
+function unreadable(what: string, error: number): VifdError {
+  const errno = errnoName(error);
+  const message = `${what} cannot be looked at by netlink (${errno}): vifd needs AF_NETLINK sockets, and a free descriptor.`;
+  return new VifdError('ERR_LINK', message, { errno });
+}
+
+/** @param mac as `fe:ff:ff:ff:ff:ff`. */
+function macBytes(mac: string): Uint8Array {
+  return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
+}
+
+let shared: NetlinkInterfaces | undefined;
+
+/** Those of this process. One for all: a socket that follows is woken by every change of every interface. */
+export function interfaces(): Interfaces {
+  shared ??= new NetlinkInterfaces();
+  return shared;
+}
