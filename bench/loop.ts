@@ -7,7 +7,6 @@ import { CreditTurns } from '../lib/netback/guest/credit-turns.js';
 import { HASH_WORDS, HashState } from '../lib/netback/guest/hash.js';
 import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/guest/multicast.js';
 import { FromGuest } from '../lib/netback/queue/from-guest.js';
-import { Patience } from '../lib/netback/queue/stall-timer.js';
 import { ToGuest } from '../lib/netback/queue/to-guest.js';
 import { BackRing } from '../lib/netback/ring/back-ring.js';
 import type { PumpResult } from '../lib/netback/ring/turns.js';
@@ -85,7 +84,9 @@ export class TypeScriptLoop implements Loop {
       capabilities,
       hash: new HashState(new Uint32Array(HASH_WORDS), 1),
       counters: this.counters.toGuest,
-      patience: new Patience(systemClock, true, { onStall: () => {}, onRecovery: () => {} }),
+      clock: systemClock,
+      rxNotify: true,
+      stalls: { onStall: () => {}, onRecovery: () => {} },
     });
     this.#source = new NullPortIo(this.#fromGuest.frames, this.#toGuest.frames);
     this.#fromGuest.start(port === undefined ? this.#source : this.#open(port), port?.writesMapped ?? true);

@@ -3,7 +3,7 @@ import { READ_BYTES, TO_GUEST_FRAMES } from '../../lib/netback/frames/batch-memo
 import { FlowCounters } from '../../lib/netback/frames/counters.js';
 import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
 import { PendingFrames } from '../../lib/netback/queue/pending-frames.js';
-import { type Seat, type Steered, Steering } from '../../lib/netback/queue/sorting.js';
+import { type SortedQueue, type Sorting, SortingGroup } from '../../lib/netback/queue/sorting.js';
 import { BackRing } from '../../lib/netback/ring/back-ring.js';
 import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 import { FRAME_BYTES_MAX, FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
@@ -39,10 +39,10 @@ class Memory {
   }
 }
 
-interface TestQueue extends Steered {
-  able: boolean;
+interface TestQueue extends SortedQueue {
+  hasRoom: boolean;
   waitedMs: number;
-  seat: Seat;
+  sorting: Sorting;
   roused: number;
 }
 
@@ -53,7 +53,7 @@ class Life {
 
   constructor(memory: Memory, step?: () => void) {
     this.hash = new HashState(memory.hash, QUEUES);
-    const steering = new Steering(this.hash, this.hypervisor.open(0).clock);
+    const group = new SortingGroup(this.hash, this.hypervisor.open(0).clock);
     this.queues = memory.journals.map((bytes, queue) => {
       const identity = { domid: 7, handle: 0, queue, txRingRef: 1, rxRingRef: 2, txPort: 3, rxPort: 4 };
       const journal = readQueueJournal(bytes, identity);
@@ -62,11 +62,18 @@ class Life {
       expect(ring.attach()).toBe(true);
       const pending = new PendingFrames(journal.toGuest.frames, ring, step);
       pending.hash(this.hash);
-      const one: Omit<TestQueue, 'seat'> & { seat?: Seat } = {
-        ...{ pending, counters: new FlowCounters(), able: true, waitedMs: 0, blocks: false, roused: 0 },
+      const one: Omit<TestQueue, 'sorting'> & { sorting?: Sorting } = {
+        ...{
+          pending,
+          counters: new FlowCounters(),
+          hasRoom: true,
+          waitedMs: 0,
+          blocksOthers: false,
+          roused: 0,
+        },
         rouse: () => void one.roused++,
       };
-      one.seat = steering.join(one);
+      one.sorting = group.join(one);
       return one as TestQueue;
     });
   }
@@ -159,12 +166,12 @@ describe('sorting a batch into the queues that its frames are for', () => {
       // One queue holds something; in the others the batch begins anew.
       const [already] = life.take(1, 1);
       life.read(1, [already]);
-      life.queues[1].seat.sort(true);
+      life.queues[1].sorting.sort(true);
       life.read(0, numbers);
       left = step;
       let killed = true;
       try {
-        life.queues[0].seat.sort(true);
+        life.queues[0].sorting.sort(true);
         killed = false;
       } catch {
         kills++;
@@ -173,7 +180,7 @@ describe('sorting a batch into the queues that its frames are for', () => {
       const found = next.all();
       expect([...new Set(found)].sort()).toEqual([...new Set([already, ...numbers])].sort());
       expect(found.length - 25).toBeLessThanOrEqual(killed ? 1 : 0);
-      for (const { seat } of next.queues) expect(seat.sort(true)).toBe(0);
+      for (const { sorting } of next.queues) expect(sorting.sort(true)).toBe(0);
       for (let queue = 0; queue < QUEUES; queue++) {
         const there = next.pending(queue).slice(queue === 1 ? 1 : 0);
         expect([...new Set(there)]).toEqual(numbers.filter((number) => next.queueOf(number) === queue));
@@ -195,7 +202,7 @@ describe('sorting a batch into the queues that its frames are for', () => {
     ]) {
       const numbers = life.take(2, 2);
       life.read(0, numbers, { bytes, lead });
-      expect(life.queues[0].seat.sort(true)).toBe(0);
+      expect(life.queues[0].sorting.sort(true)).toBe(0);
       expect(life.pending(2)).toEqual(numbers);
       expect(life.queues[0].pending.empty).toBe(true);
       life.queues[2].pending.clear();
@@ -206,33 +213,33 @@ describe('sorting a batch into the queues that its frames are for', () => {
     const life = new Life(memory);
     const [from, full] = [life.queues[0], life.queues[2]];
     life.read(0, life.take(2, TO_GUEST_FRAMES));
-    expect(from.seat.sort(true)).toBe(0);
+    expect(from.sorting.sort(true)).toBe(0);
     expect(full.roused).toBe(1);
     const mixed = [...life.take(1, 1), ...life.take(2, 1), ...life.take(1, 2).slice(1), ...life.take(0, 1)];
     life.read(0, mixed);
-    const waitMs = from.seat.sort(true);
+    const waitMs = from.sorting.sort(true);
     expect(waitMs).toBeGreaterThan(0);
     expect([life.pending(0), life.pending(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
     // Whoever has room again lets those go first that wait for it.
-    expect([full.seat.yields(), life.queues[1].seat.yields()]).toEqual([true, false]);
+    expect([full.sorting.waitForRoom, life.queues[1].sorting.waitForRoom]).toEqual([true, false]);
     await life.hypervisor.advance(waitMs);
-    expect(from.seat.sort(true)).toBe(0);
+    expect(from.sorting.sort(true)).toBe(0);
     expect([life.pending(0), life.pending(1)]).toEqual([[mixed[3]], [mixed[0], mixed[2]]]);
     expect([full.counters.dropped, full.pending.size]).toEqual([1, TO_GUEST_FRAMES]);
-    expect(full.seat.yields()).toBe(false);
+    expect(full.sorting.waitForRoom).toBe(false);
   });
 
   it('goes on when there is room again', () => {
     const life = new Life(memory);
     const [from, full] = [life.queues[0], life.queues[2]];
     life.read(0, life.take(2, TO_GUEST_FRAMES));
-    from.seat.sort(true);
+    from.sorting.sort(true);
     life.read(0, life.take(2, 3));
-    expect(from.seat.sort(true)).toBeGreaterThan(0);
+    expect(from.sorting.sort(true)).toBeGreaterThan(0);
     full.pending.clear();
-    full.seat.tell();
+    full.sorting.rouseOthers();
     expect(from.roused).toBe(1);
-    expect(from.seat.sort(true)).toBe(0);
+    expect(from.sorting.sort(true)).toBe(0);
     expect([life.pending(2), full.counters.dropped]).toEqual([life.take(2, 3), 0]);
   });
 
@@ -243,11 +250,11 @@ describe('sorting a batch into the queues that its frames are for', () => {
     const longest = FRAME_BYTES_MAX - 18;
     const most = Math.floor((READ_BYTES - 4096) / (17 * 4096));
     life.read(0, life.take(2, most), { bytes: longest });
-    from.seat.sort(true);
+    from.sorting.sort(true);
     expect(full.pending.size).toBe(most);
-    Object.assign(full, { able: false, waitedMs: 1000 });
+    Object.assign(full, { hasRoom: false, waitedMs: 1000 });
     life.read(0, life.take(2, 2), { bytes: longest });
-    expect(from.seat.sort(true)).toBe(0);
+    expect(from.sorting.sort(true)).toBe(0);
     expect([from.pending.empty, full.counters.dropped, full.pending.size]).toEqual([true, 2, most]);
   });
 
@@ -255,7 +262,7 @@ describe('sorting a batch into the queues that its frames are for', () => {
     const life = new Life(memory);
     life.read(0, upTo(9));
     life.hash.setFlags(0);
-    expect(life.queues[0].seat.sort(true)).toBe(0);
+    expect(life.queues[0].sorting.sort(true)).toBe(0);
     expect(life.pending(0)).toEqual(upTo(9));
     expect(life.queues[0].pending.unsorted).toBe(0);
   });

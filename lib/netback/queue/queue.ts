@@ -18,9 +18,8 @@ import type { QueueDetails } from '../show.js';
 import type { QueueJournal } from '../state/queue-journal.js';
 import { FromGuest } from './from-guest.js';
 import type { QueueRings } from './queue-rings.js';
-import type { Steering } from './sorting.js';
-import { Patience, type StallListener } from './stall-timer.js';
-import { ToGuest } from './to-guest.js';
+import type { SortingGroup } from './sorting.js';
+import { type StallListener, ToGuest } from './to-guest.js';
 
 export interface QueueParts {
   readonly xen: Xen;
@@ -39,7 +38,7 @@ export interface QueueParts {
   readonly multicast: MulticastFilter;
   readonly hash: HashState;
   /** Undefined for a guest that cannot choose the queues of its frames. */
-  readonly steering: Steering | undefined;
+  readonly sorting: SortingGroup | undefined;
   /** How far earlier lives have answered control requests; undefined: none was ever answered. */
   readonly answered: number | undefined;
   readonly credit: CreditTurn;
@@ -55,7 +54,6 @@ export interface QueueParts {
 
 /** The data path of one queue: both rings, their event channels, and the port. It exists while attached. */
 export class Queue {
-  readonly #patience: Patience;
   readonly #settings: QueueSettings;
   /** Grants that the guest keeps mapped for this queue; undefined for a guest without a control ring. */
   readonly staging: Staging | undefined;
@@ -65,7 +63,7 @@ export class Queue {
   readonly #fromGuest: Turns | undefined;
   readonly #toGuest: Turns | undefined;
   readonly #dropOld: () => void;
-  #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'heldFrames'>) | undefined;
+  #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'heldFrames' | 'stalled'>) | undefined;
 
   /**
    * Goes on where the rings stand, binds the event channels, and looks at both rings at once: what was sent before the
@@ -75,7 +73,6 @@ export class Queue {
   constructor(parts: QueueParts) {
     this.#settings = parts.rings.settings;
     this.#undo = new UndoStack(parts.hostFaultsOf('detaching'));
-    this.#patience = new Patience(parts.xen.clock, parts.settings.rxNotify, parts.stalls);
     this.staging = newStaging(parts);
     this.#undo.defer(() => this.staging?.[Symbol.dispose]());
     try {
@@ -108,8 +105,9 @@ export class Queue {
 
   show(): Omit<QueueDetails, 'stats'> | undefined {
     const shown = this.#show?.();
-    const stagedGrants = this.staging?.size ?? 0;
-    return shown && { ...this.#settings, ...shown, stagedGrants, stalled: this.#patience.stalled };
+    if (shown === undefined) return undefined;
+    const { stalled, ...rings } = shown;
+    return { ...this.#settings, ...rings, stagedGrants: this.staging?.size ?? 0, stalled };
   }
 
   /** The guest may send something else from now on. */
@@ -156,15 +154,18 @@ export class Queue {
       capabilities: parts.capabilities,
       hash: parts.hash,
       counters: parts.toGuest,
-      patience: this.#patience,
-      steering: parts.steering,
+      clock: parts.xen.clock,
+      rxNotify: parts.settings.rxNotify,
+      stalls: parts.stalls,
+      sorting: parts.sorting,
       afterStore: parts.xen.step?.bind(parts.xen, 'store to shared memory'),
     });
     this.#undo.defer(() => toGuest.grants[Symbol.dispose]());
     this.#show = () => ({
       fromGuest: rings.fromGuest.indices(),
       toGuest: rings.toGuest.indices(),
-      heldFrames: toGuest.pending.size,
+      heldFrames: toGuest.pendingFrames,
+      stalled: toGuest.stalled,
     });
     return { fromGuest, toGuest };
   }

@@ -2,145 +2,151 @@ import type { Clock } from '../../xen/seam.js';
 import type { FlowCounters } from '../frames/counters.js';
 import { ANY_QUEUE, type HashState } from '../guest/hash.js';
 import type { PendingFrames } from './pending-frames.js';
+import type { OtherQueues } from './to-guest-steps.js';
 
 /**
- * A batch waits so long for room in another queue, where the guest takes frames. A guest's CPU is away for milliseconds,
- * and without this each burst beyond a batch would lose frames; what waits longer holds up the batch's other queues.
+ * How long a batch waits for room in another queue whose guest takes frames. A guest's CPU is away for milliseconds, and without this each
+ * burst beyond a batch would lose frames; a longer wait would hold up the batch's other queues.
  */
 const ROOM_MS = 10;
 
-/** One of a guest's queues, as the others see it. */
-export interface Steered {
+/** What the guest's other queues see of one of them. */
+export interface SortedQueue {
   readonly pending: PendingFrames;
   readonly counters: FlowCounters;
-  /** The guest has buffers for what comes next here. */
-  readonly able: boolean;
-  /** For how long what waits here has found no buffers. */
+  /** The guest has buffers for the next frame, pending or not. */
+  readonly hasRoom: boolean;
+  /** For how long the next pending frame has found no buffers. */
   readonly waitedMs: number;
-  /** It reads nothing for want of buffers, and frames of the others may wait in its queue of the port. */
-  readonly blocks: boolean;
-  /** Has its turn soon, and not at once. */
+  /** The queue does not read its port for want of buffers, and frames of the others may wait there. */
+  readonly blocksOthers: boolean;
+  /** Gives the queue a turn soon, and not at once. */
   rouse(): void;
 }
 
-/**
- * Puts each frame that was read into the queue that the guest's hash mapping names, whatever the port's own choice. What is
- * another queue's is pending there behind what that holds already, in its journal. A queue whose guest takes nothing loses
- * what it has no room for, and holds up no other.
- */
-export class Steering {
+/** The queues of a guest that may choose the queue of each frame. */
+export class SortingGroup {
   readonly #hash: HashState;
   readonly #clock: Clock;
-  readonly #seats: Seat[] = [];
+  readonly #members: Sorting[] = [];
 
   constructor(hash: HashState, clock: Clock) {
     this.#hash = hash;
     this.#clock = clock;
   }
 
-  /** In the order of the queues' numbers. */
-  join(queue: Steered): Seat {
-    const seat = new Seat(queue, this.#seats, this.#hash, this.#clock);
-    this.#seats.push(seat);
-    return seat;
+  /** Queues join in the order of their numbers. */
+  join(queue: SortedQueue): Sorting {
+    const sorting = new Sorting(queue, this.#members, this.#hash, this.#clock);
+    this.#members.push(sorting);
+    return sorting;
   }
 }
 
-/** A queue among the others. */
-export class Seat {
-  readonly queue: Steered;
-  /** All of the guest's, by number. */
-  readonly #seats: readonly Seat[];
+/**
+ * Moves each frame that one queue has read to the queue that the guest's hash mapping names, whichever queue the port chose. There it is
+ * pending behind all others, in that queue's journal. A queue whose guest takes no frames loses those that it has no room for, and holds up
+ * no other.
+ */
+export class Sorting implements OtherQueues {
+  readonly #queue: SortedQueue;
+  /** Of all the guest's queues, by number; this one among them. */
+  readonly #members: readonly Sorting[];
   readonly #hash: HashState;
   readonly #clock: Clock;
-  /** Whose room the rest of the batch waits for, and since when. */
-  #waitsFor: Seat | undefined;
+  /** The queue for whose room the rest of the batch waits, and the time since when it waits for any (monotonic ms). */
+  #waitsFor: Sorting | undefined;
   #sinceMs: number | undefined;
 
-  constructor(queue: Steered, seats: readonly Seat[], hash: HashState, clock: Clock) {
-    this.queue = queue;
-    this.#seats = seats;
+  constructor(queue: SortedQueue, members: readonly Sorting[], hash: HashState, clock: Clock) {
+    this.#queue = queue;
+    this.#members = members;
     this.#hash = hash;
     this.#clock = clock;
   }
 
-  /** The guest chooses; until it does, the port's own choice stands. */
+  /** The guest chooses. Until it does, frames are delivered by the queue that the port chose. */
   get active(): boolean {
     return this.#hash.active;
   }
 
-  /** @returns whether another queue waits for the room that this one has now. Who reads first might wait for that one in turn. */
-  yields(): boolean {
-    let yields = false;
-    for (let i = 0; i < this.#seats.length; i++) {
-      const other = this.#seats[i];
-      if (other.#waitsFor !== this) continue;
-      other.queue.rouse();
-      yields = true;
-    }
-    return yields;
+  /** If this queue read first, it might wait for the other one in turn. */
+  get waitForRoom(): boolean {
+    for (let i = 0; i < this.#members.length; i++) if (this.#members[i].#waitsFor === this) return true;
+    return false;
   }
 
-  /** Another queue's guest has buffers, and nothing comes for them. */
-  get wanted(): boolean {
+  get areHungry(): boolean {
     if (!this.active) return false;
-    for (let i = 0; i < this.#seats.length; i++) {
-      const queue = this.#seats[i].queue;
-      if (queue !== this.queue && queue.pending.empty && queue.able) return true;
+    for (let i = 0; i < this.#members.length; i++) {
+      const queue = this.#members[i].#queue;
+      if (queue !== this.#queue && queue.pending.empty && queue.hasRoom) return true;
     }
     return false;
   }
 
-  /** Nothing is pending here: there is room for who waits for it, and what comes next may be behind a queue without buffers. */
-  tell(): void {
-    for (let i = 0; i < this.#seats.length; i++) {
-      const other = this.#seats[i];
-      if (other === this) continue;
-      if (other.#waitsFor === this || (this.active && other.queue.blocks)) other.queue.rouse();
+  /** Gives a turn to the queues that wait for this one's room. */
+  rouseWaiting(): void {
+    for (let i = 0; i < this.#members.length; i++) {
+      const other = this.#members[i];
+      if (other.#waitsFor === this) other.#queue.rouse();
     }
   }
 
   /**
-   * Moves the frames of a batch that was read to the queues that they are for. Each is whole there before it is gone here: a
-   * life that is killed in between repeats one frame and loses none.
-   * @returns milliseconds until another queue has room or the rest is dropped; 0: all of the batch is this queue's now.
+   * No frame is pending in this queue. Gives a turn to the queues that wait for its room, and to those without buffers: what this queue
+   * needs next may be behind them.
+   */
+  rouseOthers(): void {
+    for (let i = 0; i < this.#members.length; i++) {
+      const other = this.#members[i];
+      if (other === this) continue;
+      if (other.#waitsFor === this || (this.active && other.#queue.blocksOthers)) other.#queue.rouse();
+    }
+  }
+
+  /**
+   * Moves the frames of the batch that was read to their queues. Each is complete there before it is removed here: a process that is
+   * killed in between repeats one frame and loses none.
+   * @param patient wait for room in a queue that takes frames, instead of dropping the frame.
+   * @returns milliseconds until another queue has room or the rest is dropped; 0: all frames that are left are this queue's.
    */
   sort(patient: boolean): number {
-    const { pending } = this.queue;
+    const { pending } = this.#queue;
     this.#waitsFor = undefined;
     const end = pending.unsorted;
     let roused = 0;
     let waitMs = 0;
     for (let i = pending.next; i < end && waitMs === 0; i++) {
       const chosen = pending.isRemoved(i) ? ANY_QUEUE : this.#hash.queueOf(pending.hashValues[i]);
-      const seat = chosen === ANY_QUEUE ? this : this.#seats[chosen];
-      if (seat === this || seat === undefined) continue;
-      if (seat.queue.pending.append(pending, i)) roused |= 1 << chosen;
+      const other = chosen === ANY_QUEUE ? this : this.#members[chosen];
+      if (other === this || other === undefined) continue;
+      if (other.#queue.pending.append(pending, i)) roused |= 1 << chosen;
       else {
-        if (patient) waitMs = this.#waitMs(seat);
+        if (patient) waitMs = this.#waitMs(other);
         if (waitMs > 0) continue;
-        seat.queue.counters.dropped++;
+        other.#queue.counters.dropped++;
       }
       pending.remove(i);
     }
     if (waitMs === 0) this.#end();
-    for (let i = 0; roused !== 0; i++, roused >>>= 1) if ((roused & 1) !== 0) this.#seats[i].queue.rouse();
+    for (let i = 0; roused !== 0; i++, roused >>>= 1) if ((roused & 1) !== 0) this.#members[i].#queue.rouse();
     return waitMs;
   }
 
   #end(): void {
     this.#sinceMs = undefined;
-    this.queue.pending.endSorting();
+    this.#queue.pending.endSorting();
   }
 
-  /** @returns how long to wait for another queue's room; 0: not any more, or it will not have any soon. */
-  #waitMs(seat: Seat): number {
-    if (!seat.queue.able && seat.queue.waitedMs >= ROOM_MS) return 0;
+  /** @returns how long to wait for another queue's room; 0: the wait is over, or that queue's guest takes no frames. */
+  #waitMs(other: Sorting): number {
+    if (!other.#queue.hasRoom && other.#queue.waitedMs >= ROOM_MS) return 0;
     const now = this.#clock.now();
     this.#sinceMs ??= now;
     const leftMs = this.#sinceMs + ROOM_MS - now;
     if (leftMs <= 0) return 0;
-    this.#waitsFor = seat;
+    this.#waitsFor = other;
     return leftMs;
   }
 }

@@ -2,81 +2,78 @@ import type { Clock } from '../../xen/seam.js';
 
 /** A frame that the guest posts no buffers for is dropped after this, as by Linux's netback (rx_drain_timeout_msecs). */
 export const DRAIN_MS = 10_000;
-/** A guest that has frames waiting and took none for this long is stalled (rx_stall_timeout_msecs). */
+/** A guest that had frames waiting and took none for this long is stalled (rx_stall_timeout_msecs). */
 export const STALL_MS = 60_000;
-/** A guest without feature-rx-notify tells nobody when it posts buffers: look again so often (xenbus.c, 30 ms). */
+/** A guest without feature-rx-notify sends no event when it posts buffers: vifd looks again this often (xenbus.c, 30 ms). */
 export const SILENT_LOOK_MS = 30;
 
-export interface StallListener {
-  /** The guest takes no frames; it goes on by itself when it does. */
-  onStall(): void;
-  /** It does. */
-  onRecovery(): void;
-}
-
 /**
- * How long frames wait for a guest that has no room for them. The time begins when a frame waits and ends when one is
- * delivered; a guest that posts a buffer too few for the frame has not ended it (XSA-392).
+ * How long frames wait for a guest that has no room for them. The time begins when a frame waits and ends when one is delivered. A guest
+ * that posts a buffer too few for the frame does not end it (XSA-392).
  */
-export class Patience {
+export class StallTimer {
   readonly #clock: Clock;
-  readonly #tells: boolean;
-  readonly #told: StallListener;
+  readonly #notifies: boolean;
   #stalled = false;
   #lapsed = false;
-  /** Since when something waits: at all, and what waits now. */
-  #stuckMs: number | undefined;
-  #waitsMs: number | undefined;
+  /** When frames first waited with none delivered since, and when the current head began to wait (monotonic ms). */
+  #firstMs: number | undefined;
+  #headMs: number | undefined;
 
-  /** @param tells the guest tells when it posts buffers; only of such a guest it can be said that it stalls. */
-  constructor(clock: Clock, tells: boolean, told: StallListener) {
+  /** @param notifies the guest sends an event when it posts buffers. vifd cannot tell whether another guest stalls. */
+  constructor(clock: Clock, notifies: boolean) {
     this.#clock = clock;
-    this.#tells = tells;
-    this.#told = told;
+    this.#notifies = notifies;
   }
 
-  /** The guest has had frames waiting for a minute, and took none. */
+  /** The guest had frames waiting for STALL_MS, and took none since. */
   get stalled(): boolean {
     return this.#stalled;
   }
 
-  /** For how long there was no room for what waits. */
-  get waitedMs(): number {
-    if (this.#lapsed) return Number.POSITIVE_INFINITY;
-    return this.#waitsMs === undefined ? 0 : this.#clock.now() - this.#waitsMs;
-  }
-
-  /** Frames were dropped that waited long enough, and there was no room since. */
+  /** Frames were dropped that had waited for DRAIN_MS, and the guest took none since. */
   get lapsed(): boolean {
     return this.#lapsed;
   }
 
-  /** Frames move, or could: none waits, and there is room for such as did. */
-  end(): void {
-    this.#stuckMs = undefined;
-    this.#waitsMs = undefined;
-    this.#lapsed = false;
-    if (!this.#stalled) return;
-    this.#stalled = false;
-    this.#told.onRecovery();
+  /** For how long the current head has waited; infinite once it has lapsed. */
+  get waitedMs(): number {
+    if (this.#lapsed) return Number.POSITIVE_INFINITY;
+    return this.#headMs === undefined ? 0 : this.#clock.now() - this.#headMs;
   }
 
-  /** Frames wait. @returns milliseconds until somebody should look again; 0: they have waited long enough. */
-  waitMs(): number {
+  /** Frames wait: the times begin, if they have not. @returns whether the guest is stalled from now on. */
+  begin(): boolean {
     const now = this.#clock.now();
-    this.#stuckMs ??= now;
-    this.#waitsMs ??= now;
-    if (this.#tells && !this.#stalled && now - this.#stuckMs >= STALL_MS) {
-      this.#stalled = true;
-      this.#told.onStall();
-    }
-    const leftMs = this.#waitsMs + DRAIN_MS - now;
+    this.#firstMs ??= now;
+    this.#headMs ??= now;
+    if (!this.#notifies || this.#stalled || now - this.#firstMs < STALL_MS) return false;
+    this.#stalled = true;
+    return true;
+  }
+
+  /**
+   * Call it after `begin`. When the time is up, the next head begins to wait anew.
+   * @returns milliseconds until vifd looks again; 0: the head has waited long enough, and is to be dropped.
+   */
+  leftMs(): number {
+    const now = this.#clock.now();
+    const leftMs = (this.#headMs ?? now) + DRAIN_MS - now;
     if (leftMs <= 0) {
-      // What comes next begins to wait anew.
-      this.#waitsMs = undefined;
+      this.#headMs = undefined;
       this.#lapsed = true;
       return 0;
     }
-    return this.#tells ? leftMs : Math.min(leftMs, SILENT_LOOK_MS);
+    return this.#notifies ? leftMs : Math.min(leftMs, SILENT_LOOK_MS);
+  }
+
+  /** The guest took frames, or none wait and it has room for those that did. @returns whether it was stalled until now. */
+  end(): boolean {
+    this.#firstMs = undefined;
+    this.#headMs = undefined;
+    this.#lapsed = false;
+    const wasStalled = this.#stalled;
+    this.#stalled = false;
+    return wasStalled;
   }
 }

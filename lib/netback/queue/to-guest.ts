@@ -1,7 +1,7 @@
+import type { VifdError } from '../../errors.js';
 import type { FrameBatch } from '../../ports/frame-batch.js';
-import * as batch from '../../ports/frame-batch.js';
 import type { PortIo } from '../../ports/port.js';
-import type { GrantBatch, Grants, StagedGrants } from '../../xen/seam.js';
+import type { Clock, GrantBatch, Grants, StagedGrants } from '../../xen/seam.js';
 import { portFault } from '../faults/data-path-faults.js';
 import { BATCH_SLOTS } from '../frames/batch-memory.js';
 import type { GuestCapabilities } from '../frames/conform.js';
@@ -9,46 +9,46 @@ import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
 import type { HashState } from '../guest/hash.js';
 import type { MulticastFilter } from '../guest/multicast.js';
-import { type BackRing, RING_BROKEN } from '../ring/back-ring.js';
+import type { BackRing } from '../ring/back-ring.js';
 import type { LoopShare } from '../ring/loop-shares.js';
 import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
 import { Delivery } from './delivery.js';
 import { PendingFrames } from './pending-frames.js';
-import type { Seat, Steered, Steering } from './sorting.js';
-import type { Patience } from './stall-timer.js';
-
-// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAMES_ERRNO } = batch;
+import { PortReader } from './port-reader.js';
+import type { Sorting, SortingGroup } from './sorting.js';
+import { StallTimer } from './stall-timer.js';
+import { ToGuestState } from './to-guest-state.js';
+import { nextStep } from './to-guest-steps.js';
 
 const TURN_BATCHES = 8;
+/** read, sort, arm, time, and one that ends the round. */
+const ROUND_STEPS_MAX = 5;
+
+export interface StallListener {
+  /** The guest takes no frames. The queue continues by itself when it does. */
+  onStall(): void;
+  /** The guest takes frames again. */
+  onRecovery(): void;
+}
 
 /**
- * Takes frames from a port and puts them into the buffers of the guest's RX ring. Frames that were read and
- * do not fit yet are pending (at most one batch), and nothing more is read until they are delivered.
+ * Takes frames from a port and puts them into the buffers of the guest's RX ring. Frames that were read and do not fit yet are pending (at
+ * most one batch), and nothing more is read until they are delivered. `nextStep` decides, by `ToGuestState`; this class takes the steps.
  */
-export class ToGuest implements Steered {
-  readonly pending: PendingFrames;
-  readonly counters: FlowCounters;
+export class ToGuest {
   readonly grants: GrantBatch;
   readonly #ring: BackRing;
+  readonly #pending: PendingFrames;
+  readonly #reader: PortReader;
   readonly #delivery: Delivery;
-  readonly #capabilities: GuestCapabilities;
-  readonly #hooks: Hooks;
-  readonly #multicast: MulticastFilter;
-  readonly #hash: HashState;
-  readonly #patience: Patience;
+  readonly #timer: StallTimer;
+  readonly #state: ToGuestState;
+  /** Undefined for a guest that cannot choose the queues of its frames. */
+  readonly #sorting: Sorting | undefined;
+  readonly #counters: FlowCounters;
+  readonly #stalls: StallListener;
   readonly #share: LoopShare | undefined;
-  /** Undefined when frames are no other queue's, whatever their hash. */
-  readonly #seat: Seat | undefined;
-  #io: PortIo | undefined;
-  #rouse: () => void = () => {};
-  /** The port said that frames wait in it. */
-  #offered = false;
-  /** What the port's last read failed with; 0: it did not. */
-  #readErrno = 0;
-  /** Slots that the guest had none for when it was last waited for. */
-  #wanted = 0;
 
   constructor(parts: {
     ring: BackRing;
@@ -63,192 +63,172 @@ export class ToGuest implements Steered {
     multicast: MulticastFilter;
     hash: HashState;
     counters: FlowCounters;
-    patience: Patience;
-    steering?: Steering | undefined;
+    clock: Clock;
+    /** The guest sends an event when it posts buffers (feature-rx-notify). */
+    rxNotify: boolean;
+    stalls: StallListener;
+    sorting?: SortingGroup | undefined;
     /** Ends a turn when the guest's slice is used up; undefined: only the number of batches does. */
     share?: LoopShare | undefined;
-    /** Runs after each store to what is pending: where a simulation kills. */
+    /** Runs after each store to the pending frames: where a simulation kills. */
     afterStore?: (() => void) | undefined;
   }) {
-    this.pending = new PendingFrames(parts.frames, parts.ring, parts.afterStore);
-    const { arena } = parts.frames;
-    const { domid, staged } = parts;
-    this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
-    this.#ring = parts.ring;
-    this.#capabilities = parts.capabilities;
-    this.#hooks = parts.hooks;
-    this.#multicast = parts.multicast;
-    this.#hash = parts.hash;
-    this.counters = parts.counters;
-    this.#delivery = new Delivery({ ...parts, grants: this.grants, pending: this.pending });
-    this.#patience = parts.patience;
+    const { ring, frames, counters, domid, staged } = parts;
+    const pending = new PendingFrames(frames, ring, parts.afterStore);
+    const capacity = BATCH_SLOTS;
+    this.grants = parts.grants.batch({ domid, capacity, arena: frames.arena, staged });
+    this.#ring = ring;
+    this.#pending = pending;
+    this.#counters = counters;
+    this.#reader = new PortReader({ ...parts, pending });
+    this.#delivery = new Delivery({ ...parts, grants: this.grants, pending });
+    this.#timer = new StallTimer(parts.clock, parts.rxNotify);
+    this.#state = new ToGuestState({
+      ...{ pending, counters, ring },
+      delivery: this.#delivery,
+      timer: this.#timer,
+    });
+    this.#stalls = parts.stalls;
     this.#share = parts.share;
-    this.#seat = parts.steering?.join(this);
-    this.pending.hash(parts.hash);
+    this.#sorting = parts.sorting?.join(this.#state);
+    pending.hash(parts.hash);
   }
 
-  /** @param rouse has this queue pumped soon: for other queues of the guest. */
+  /** @param rouse gives this queue a turn soon: for other queues of the guest. */
   start(io: PortIo, rouse: () => void = () => {}): void {
-    this.#io = io;
-    this.#rouse = rouse;
+    this.#reader.start(io);
+    this.#state.rouse = rouse;
   }
 
+  /** The batch that the port reads into. */
   get frames(): FrameBatch {
-    return this.pending.frames;
+    return this.#pending.frames;
   }
 
-  get able(): boolean {
-    const waiting = this.#ring.waiting();
-    return waiting > 0 && (this.pending.empty || waiting >= this.#delivery.slotsOfNext());
+  get pendingFrames(): number {
+    return this.#pending.size;
   }
 
-  get waitedMs(): number {
-    return this.#patience.waitedMs;
-  }
-
-  get blocks(): boolean {
-    return this.pending.empty ? this.#offered : this.#patience.lapsed;
-  }
-
-  rouse(): void {
-    this.#rouse();
+  get stalled(): boolean {
+    return this.#timer.stalled;
   }
 
   /** Frames wait in the port. */
   offer(): void {
-    this.#offered = true;
+    this.#state.isOffered = true;
   }
 
-  /** Moves what waits, a bounded amount. */
+  /** Runs a turn: moves the frames that wait, a bounded amount. */
   pump(notify: () => void): PumpResult {
     // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
     for (let round = 0; round < TURN_BATCHES; round++) {
       if (round > 0 && this.#share?.over) return 'more';
-      const waiting = this.#ring.waiting();
-      if (waiting === RING_BROKEN) return { stop: 'to-guest ring: req_prod is beyond the ring' };
-      const filled = this.#fill(waiting);
-      if (filled === 'again') continue;
-      if (filled !== undefined) return filled;
-      if (waiting === 0 || waiting < this.#delivery.slotsOfNext()) {
-        if (!this.#ring.arm()) return this.#wait();
-        continue;
-      }
-      const ended = this.#deliver(Math.min(waiting, BATCH_SLOTS), notify);
+      const ended = this.#round(notify);
       if (ended !== undefined) return ended;
-      if (this.pending.empty) this.#seat?.tell();
     }
     return 'more';
   }
 
-  /**
-   * Sees to it that frames are pending if the guest has buffers, and that they are this queue's.
-   * @returns how the turn ends, or that it begins again.
-   */
-  #fill(waiting: number): PumpResult | 'again' | undefined {
-    const { pending } = this;
-    const seat = this.#seat;
-    if (seat === undefined)
-      return waiting > 0 && pending.empty && !this.#read() ? this.#unread(waiting) : undefined;
-    if (pending.unsorted === 0) {
-      // For want of buffers it reads for the others alone.
-      if (!pending.empty || (waiting === 0 && !seat.wanted)) return undefined;
-      if (seat.yields()) return 'more';
-      if (!this.#read()) {
-        if (waiting > 0) seat.tell();
-        return waiting > 0 || this.#readErrno !== 0 ? this.#unread(waiting) : undefined;
+  /** Looks at the ring, and takes steps up to the delivery of a batch at most. @returns how the turn ends; undefined: with another round. */
+  #round(notify: () => void): PumpResult | undefined {
+    const state = this.#state;
+    state.look();
+    for (let steps = 0; steps < ROUND_STEPS_MAX; steps++) {
+      switch (nextStep(state, this.#sorting)) {
+        case 'read': {
+          const fault = this.#read();
+          if (fault !== undefined) return { fault };
+          break;
+        }
+        case 'deliver':
+          return this.#deliver(notify);
+        case 'recover':
+          this.#endWait();
+          return 'idle';
+        case 'rest':
+          return 'idle';
+        case 'sort': {
+          const waitMs = this.#sorting?.sort(true) ?? 0;
+          if (waitMs > 0) return { waitMs };
+          if (this.#pending.empty) return undefined;
+          break;
+        }
+        case 'arm':
+          if (this.#ring.arm()) return undefined;
+          state.isArmed = true;
+          break;
+        case 'listen':
+          this.#reader.listen();
+          return 'idle';
+        case 'time':
+          this.#time();
+          break;
+        case 'wait':
+          return { waitMs: state.leftMs ?? 0 };
+        case 'yield':
+          this.#sorting?.rouseWaiting();
+          return 'more';
+        case 'make way':
+          this.#dropPending();
+          return 'more';
+        case 'drop':
+          this.#dropWaiting();
+          this.#reader.listen();
+          return 'idle';
+        case 'stop':
+          return { stop: 'to-guest ring: req_prod is beyond the ring' };
       }
-      if (pending.unsorted === 0) return undefined;
     }
-    const waitMs = seat.sort(true);
-    if (waitMs > 0) return { waitMs };
-    return pending.empty ? 'again' : undefined;
+    return undefined;
   }
 
-  /**
-   * No frame waits. A guest that was stalled has recovered once there is room for what it had none for: its link may be
-   * down, so that no frame will come to find that out. @returns 'again' when requests came meanwhile.
-   */
-  #settle(waiting: number): 'idle' | 'again' {
-    if (waiting >= this.#wanted) this.#patience.end();
-    else if (this.#patience.stalled && this.#ring.arm()) return 'again';
-    return 'idle';
+  /** Reads a batch, or asks the port to report the next frame. @returns what kept the port from reading. */
+  #read(): VifdError | undefined {
+    if (this.#fetch()) return undefined;
+    const { errno } = this.#reader;
+    this.#state.isDry = true;
+    if (errno === 0) this.#reader.listen();
+    if (this.#state.slots > 0) this.#sorting?.rouseOthers();
+    return portFault('Reading frames for the guest', errno);
   }
 
-  /** The port gave no frame: there is none, or it failed. */
-  #unread(waiting: number): PumpResult | 'again' {
-    const fault = portFault('Reading frames for the guest', this.#readErrno);
-    return fault === undefined ? this.#settle(waiting) : { fault };
+  #fetch(): boolean {
+    this.#state.isOffered = false;
+    return this.#reader.read(this.#sorting?.active === true);
   }
 
-  /** There is no room. Nobody waits for it for ever: neither frames, nor those who would see old ones come. */
-  #wait(): PumpResult {
-    if (this.pending.empty && !this.#offered) {
-      this.#io?.wantReadable();
-      return 'idle';
-    }
-    this.#wanted = this.pending.empty ? 1 : this.#delivery.slotsOfNext();
-    const waitMs = this.#patience.waitMs();
-    if ((this.pending.empty || this.#patience.lapsed) && this.#seat?.wanted) {
-      // What is behind these in the port may be another queue's, and has waited long enough.
-      this.#dropHeld();
-      return 'more';
-    }
-    if (waitMs > 0) return { waitMs };
-    this.#dropWaiting();
-    this.#io?.wantReadable();
-    return 'idle';
+  #deliver(notify: () => void): PumpResult | undefined {
+    const delivery = this.#delivery;
+    const ended = delivery.deliver(Math.min(this.#state.slots, BATCH_SLOTS), notify);
+    if (delivery.moved) this.#endWait();
+    if (ended === undefined && this.#pending.empty) this.#sorting?.rouseOthers();
+    return ended;
   }
 
-  /** Drops what is pending, and what waits in the port behind it, a bounded amount. What is another queue's goes there. */
+  #endWait(): void {
+    if (this.#timer.end()) this.#stalls.onRecovery();
+  }
+
+  #time(): void {
+    const state = this.#state;
+    state.slotsWanted = this.#pending.empty ? 1 : state.slotsNeeded;
+    if (this.#timer.begin()) this.#stalls.onStall();
+    state.leftMs = this.#timer.leftMs();
+  }
+
+  /** Drops the pending frames, and those behind them in the port, a bounded amount. Frames of another queue go there. */
   #dropWaiting(): void {
-    this.#dropHeld();
+    this.#dropPending();
     for (let batch = 0; batch < TURN_BATCHES; batch++) {
       if (!this.#fetch()) break;
-      this.#seat?.sort(false);
-      this.#dropHeld();
+      this.#sorting?.sort(false);
+      this.#dropPending();
     }
   }
 
-  #dropHeld(): void {
-    this.counters.dropped += this.pending.remaining;
-    this.pending.clear();
-    this.#seat?.tell();
-  }
-
-  /** Fills the batch from the port. @returns false when no frame waits; the port will then tell. */
-  #read(): boolean {
-    if (this.#fetch()) return true;
-    if (this.#readErrno === 0) this.#io?.wantReadable();
-    return false;
-  }
-
-  /** Only while nothing is pending. @returns whether there are frames now. */
-  #fetch(): boolean {
-    this.#offered = false;
-    const { pending } = this;
-    pending.beginRead();
-    const read = this.#io?.read() ?? 0;
-    // With frames before it, it is met again by the next read.
-    this.#readErrno = read > 0 ? 0 : pending.frames.block[FRAMES_ERRNO];
-    if (read === 0) return false;
-    if (this.#multicast.active) this.#multicast.run(pending.frames, this.counters);
-    if (this.#hooks.active) this.#runHooks(read);
-    this.#capabilities.conform.run(pending, this.counters);
-    pending.hash(this.#hash);
-    pending.record(this.#seat?.active === true);
-    return true;
-  }
-
-  #runHooks(read: number): void {
-    const { frames } = this.pending;
-    this.#hooks.run(frames, 'to-guest', this.counters);
-    // A hook has detached the guest, or taken the memory away: what was read is in no journal yet.
-    if (frames.arena.bytes.length === 0) this.counters.dropped += read;
-  }
-
-  #deliver(slots: number, notify: () => void): PumpResult | undefined {
-    const ended = this.#delivery.deliver(slots, notify);
-    if (this.#delivery.moved) this.#patience.end();
-    return ended;
+  #dropPending(): void {
+    this.#counters.dropped += this.#pending.remaining;
+    this.#pending.clear();
+    this.#sorting?.rouseOthers();
   }
 }

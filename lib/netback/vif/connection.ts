@@ -14,7 +14,7 @@ import { HashState } from '../guest/hash.js';
 import { MulticastFilter } from '../guest/multicast.js';
 import { Queue } from '../queue/queue.js';
 import { QueueRings } from '../queue/queue-rings.js';
-import { Steering } from '../queue/sorting.js';
+import { SortingGroup } from '../queue/sorting.js';
 import type { FrontendSettings, PayloadMode } from '../settings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from '../show.js';
 import type { ConnectionJournals } from '../state/connection-journals.js';
@@ -60,7 +60,7 @@ export class Connection {
   readonly #rings: QueueRings[] = [];
   /** Undefined for a guest without a control ring. */
   readonly #control: Control | undefined;
-  readonly #steering: Steering | undefined;
+  readonly #sorting: SortingGroup | undefined;
   readonly #credit: Credit;
   readonly #turns: CreditTurns;
   readonly #stalls: Stalls;
@@ -102,7 +102,7 @@ export class Connection {
       if (this.#answered === undefined) this.hash.begin();
       // Who has a control ring may choose the queue of each frame.
       const chooses = settings.control !== undefined && settings.queues.length > 1;
-      this.#steering = chooses ? new Steering(this.hash, this.#clock) : undefined;
+      this.#sorting = chooses ? new SortingGroup(this.hash, this.#clock) : undefined;
       for (let index = 0; index < settings.queues.length; index++)
         queues.push(this.#named(index, () => this.#attach(parts, index)));
     } catch (error) {
@@ -245,7 +245,7 @@ export class Connection {
       journal: journals.queues[index],
       multicast: this.multicast,
       hash: this.hash,
-      steering: this.#steering,
+      sorting: this.#sorting,
       answered: this.#answered,
       credit: this.#turns.of(index),
       capabilities: this.#capabilities,

@@ -1,0 +1,76 @@
+import * as batch from '../../ports/frame-batch.js';
+import type { PortIo } from '../../ports/port.js';
+import type { GuestCapabilities } from '../frames/conform.js';
+import type { FlowCounters } from '../frames/counters.js';
+import type { Hooks } from '../frames/hooks.js';
+import type { HashState } from '../guest/hash.js';
+import type { MulticastFilter } from '../guest/multicast.js';
+import type { PendingFrames } from './pending-frames.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_ERRNO } = batch;
+
+/** Reads frames for one queue from its port. What filter and hooks let through is made to fit the guest, hashed, and pending from then on. */
+export class PortReader {
+  readonly #pending: PendingFrames;
+  readonly #counters: FlowCounters;
+  readonly #capabilities: GuestCapabilities;
+  readonly #hooks: Hooks;
+  readonly #multicast: MulticastFilter;
+  readonly #hash: HashState;
+  #io: PortIo | undefined;
+  /** What the last read failed with; 0: it did not. */
+  errno = 0;
+
+  constructor(parts: {
+    pending: PendingFrames;
+    counters: FlowCounters;
+    capabilities: GuestCapabilities;
+    hooks: Hooks;
+    multicast: MulticastFilter;
+    hash: HashState;
+  }) {
+    this.#pending = parts.pending;
+    this.#counters = parts.counters;
+    this.#capabilities = parts.capabilities;
+    this.#hooks = parts.hooks;
+    this.#multicast = parts.multicast;
+    this.#hash = parts.hash;
+  }
+
+  start(io: PortIo): void {
+    this.#io = io;
+  }
+
+  /** Asks the port to report frames once. */
+  listen(): void {
+    this.#io?.wantReadable();
+  }
+
+  /**
+   * Reads a batch. Call it only while no frame is pending.
+   * @param unsorted some of the frames may be another queue's.
+   * @returns whether the port had frames.
+   */
+  read(unsorted: boolean): boolean {
+    const pending = this.#pending;
+    pending.beginRead();
+    const read = this.#io?.read() ?? 0;
+    // If frames came before the error, the next read meets it again.
+    this.errno = read > 0 ? 0 : pending.frames.block[FRAMES_ERRNO];
+    if (read === 0) return false;
+    if (this.#multicast.active) this.#multicast.run(pending.frames, this.#counters);
+    if (this.#hooks.active) this.#runHooks(read);
+    this.#capabilities.conform.run(pending, this.#counters);
+    pending.hash(this.#hash);
+    pending.record(unsorted);
+    return true;
+  }
+
+  #runHooks(read: number): void {
+    const { frames } = this.#pending;
+    this.#hooks.run(frames, 'to-guest', this.#counters);
+    // A hook has detached the guest, or unmapped the memory: no journal has these frames yet.
+    if (frames.arena.bytes.length === 0) this.#counters.dropped += read;
+  }
+}
