@@ -1,20 +1,22 @@
 import { Backoff } from '../../backoff.js';
 import type { Journals } from '../../durable/journal.js';
-import { VifdError, type VifdErrorCode, vifdErrorOf } from '../../errors.js';
+import { VifdError, vifdErrorOf } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
-import type { Faults } from '../faults/present-faults.js';
 import type { VifCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
 import { Allowance } from '../guest/allowance.js';
 import type { Rate } from '../guest/credit.js';
-import { CONNECTION_EVERY_MS, type GuestBudget } from '../guest/guest-budget.js';
+import type { GuestBudget } from '../guest/guest-budget.js';
 import type { PayloadMode } from '../settings.js';
 import { type FrontendSettings, ringsOf } from '../settings.js';
-import { type ConnectionJournals, VifJournals } from '../state/connection-journals.js';
 import type { VifAddress } from '../vif-info.js';
 import { Connection } from './connection.js';
+import { ConnectionFaults } from './connection-faults.js';
+import { ConnectionPacing } from './connection-pacing.js';
 import type { Handshake } from './handshake.js';
+import { JournalUpkeep } from './journal-upkeep.js';
+import type { VifFaults } from './vif-faults.js';
 import type { AttachedHow, DetachReason } from './vif-parts.js';
 import type { VifPort } from './vif-port.js';
 
@@ -24,7 +26,7 @@ export interface AttachmentParts {
   readonly journals: Journals | undefined;
   readonly payload: PayloadMode;
   readonly port: VifPort;
-  readonly faults: Faults;
+  readonly faults: VifFaults;
   readonly hooks: Hooks;
   readonly budget: GuestBudget;
   /** An earlier process served the guest: attaching again costs none of its budget, or a guest with many vifs would wait for the last. */
@@ -39,9 +41,6 @@ export interface AttachmentParts {
   readonly onAdmission: () => void;
 }
 
-/** So often: what goes wrong with a journal is reported within a second. */
-const JOURNALS_LOOK_MS = 500;
-
 /** A hook that takes a connection's memory away with each batch would have it attached without end. */
 const FAILURES_AT_ONCE = 5;
 const FAILURE_EVERY_MS = 1000;
@@ -49,58 +48,53 @@ const FAILURE_EVERY_MS = 1000;
 /** Reasons with which the vif itself ends in this process. */
 const OF_VIF: ReadonlySet<DetachReason> = new Set(['shutdown', 'guest-gone', 'released']);
 
-/** Faults that end with the connection that has them. */
-const OF_CONNECTION = ['host', 'stall'];
-
 /** A vif's connection to its guest: attached when the guest's keys name one, and stopped, released or ended. */
 export class Attachment {
   readonly #parts: AttachmentParts;
-  readonly #journals: VifJournals;
+  readonly #journals: JournalUpkeep;
+  readonly #pacing: ConnectionPacing;
+  readonly #faults: ConnectionFaults;
   #connection: Connection | undefined;
   /** Of the connection that is served, or was until it was stopped. */
   #rings: string | undefined;
   #reason: string | undefined;
   #rate: Rate | undefined;
-  /** The guest's connection is one of those that it may have. */
-  #admitted: boolean;
   readonly #failures: Allowance;
   /** The connection failed. `#again` attaches to it when its pause ends; no look at the store does so sooner. */
   #resting = false;
-  /** Set while the guest waits for a connection. */
-  #admission: Disposable | undefined;
   #released = false;
   /** The rings of the connection that this process has begun. */
   #begun: string | undefined;
   /** The vif was Connected when vifd found it, and the guest has not closed since. */
   #served: boolean;
-  #journal: ConnectionJournals | undefined;
   /** Of the connection that is served, or was until its port was lost; no other attempt to attach goes on. */
   #settings: FrontendSettings | undefined;
   /** Attaches again without the store, which may be away. */
   readonly #again: Backoff;
-  /** Looks after the journals while a guest is connected. */
-  readonly #look: Backoff;
 
   constructor(parts: AttachmentParts) {
+    const { vif, xen, journals, budget, faults, onError, onAdmission } = parts;
+    const { clock } = xen;
     this.#parts = parts;
-    this.#admitted = parts.wasConnected;
     this.#served = parts.wasConnected;
-    this.#failures = new Allowance(parts.xen.clock, FAILURES_AT_ONCE, FAILURE_EVERY_MS);
-    this.#again = new Backoff(parts.xen.clock, () => {
+    this.#failures = new Allowance(clock, FAILURES_AT_ONCE, FAILURE_EVERY_MS);
+    this.#again = new Backoff(clock, () => {
       this.#resting = false;
       void this.attachAgain();
     });
-    this.#look = new Backoff(
-      parts.xen.clock,
-      () => this.#lookAtJournals(),
-      JOURNALS_LOOK_MS,
-      JOURNALS_LOOK_MS,
-    );
-    this.#journals = new VifJournals({
-      journals: parts.journals,
-      vif: parts.vif,
-      onError: (error) => parts.faults.begin('journal', this.#named(vifdErrorOf(error))),
-      onIgnored: (message) => parts.onError(this.#error('ERR_JOURNAL', message)),
+    const isAdmitted = parts.wasConnected;
+    this.#pacing = new ConnectionPacing({ clock, budget, faults, isAdmitted, onAdmission });
+    this.#faults = new ConnectionFaults(faults, xen);
+    this.#journals = new JournalUpkeep({
+      vif,
+      journals,
+      clock,
+      faults,
+      onError,
+      onRenewed: () => {
+        this.release('journal-renewed');
+        void this.attachAgain();
+      },
     });
   }
 
@@ -133,7 +127,7 @@ export class Attachment {
     if (this.#connection !== undefined && rings !== this.#rings) this.end('guest-closed');
     if (this.#connection !== undefined) this.#connection.multicast.requested = settings.multicastControl;
     else if (this.#resting && rings === this.#rings) this.#settings = settings;
-    else if ((this.#reason === undefined || rings !== this.#rings) && this.#admit())
+    else if ((this.#reason === undefined || rings !== this.#rings) && this.#pacing.admit())
       await this.#attach(settings);
   }
 
@@ -146,7 +140,7 @@ export class Attachment {
       await this.#attach(settings);
     } catch (error) {
       if (this.#released) return;
-      faults.begin('serve', this.#named(vifdErrorOf(error)));
+      faults.begin('serve', faults.prefixed(vifdErrorOf(error)));
       this.#again.again();
       return;
     }
@@ -156,66 +150,35 @@ export class Attachment {
     this.#again.reset();
   }
 
-  /** @returns whether the guest may connect now; otherwise it waits, which is reported, until `onAdmission`. */
-  #admit(): boolean {
-    if (this.#admitted) return true;
-    if (this.#admission !== undefined) return false;
-    const { faults, budget } = this.#parts;
-    const waitMs = budget.connections.takeMs();
-    this.#admitted = waitMs === 0;
-    if (this.#admitted) return true;
-    const message =
-      `its guest connects more often than every ${CONNECTION_EVERY_MS / 1000} s, so this connection waits for ${Math.ceil(waitMs)} ms: ` +
-      'look into the guest, whose driver is reloaded or which starts again and again';
-    faults.begin('admission', this.#error('ERR_PACED', message));
-    this.#awaitAdmission(waitMs);
-    return false;
-  }
-
-  /** libuv's timers may fire up to a turn early: then it waits on, without another report. */
-  #awaitAdmission(waitMs: number): void {
-    const { faults, xen, budget, onAdmission } = this.#parts;
-    this.#admission = xen.clock.after(Math.ceil(waitMs), () => {
-      const leftMs = budget.connections.waitMs();
-      if (leftMs > 0) return this.#awaitAdmission(leftMs);
-      this.#admission = undefined;
-      faults.end('admission');
-      onAdmission();
-    });
-  }
-
   /** The guest's connection is over: so are its journals. */
   end(why: DetachReason): void {
     this.release(why);
     this.#settings = undefined;
     this.#again.cancel();
     this.#resting = false;
-    this.#admitted = false;
+    this.#pacing.next();
     this.#rings = undefined;
     this.#begun = undefined;
     this.#served = false;
     this.#reason = undefined;
     this.#parts.port.noGuest();
     this.#journals.remove();
-    this.#parts.faults.forget((kind) => kind === 'journal' || kind === 'failed');
+    this.#faults.over();
   }
 
   /** Lets go of the guest, which stays connected: its journals stay. */
   release(why: DetachReason): void {
-    const { faults, onDetached } = this.#parts;
     if (OF_VIF.has(why)) {
       this.#released = true;
       this.#again.cancel();
-      this.#admission?.[Symbol.dispose]();
-      faults.forget((kind) => kind === 'admission');
+      this.#pacing.end();
     }
     const connection = this.#connection;
     this.#connection = undefined;
-    this.#look.cancel();
-    this.#journal = undefined;
+    this.#journals.stop();
     connection?.detach();
-    faults.forget((kind) => OF_CONNECTION.some((what) => kind.startsWith(what)));
-    if (connection !== undefined) onDetached(why);
+    this.#faults.detached();
+    if (connection !== undefined) this.#parts.onDetached(why);
   }
 
   async #attach(settings: FrontendSettings): Promise<void> {
@@ -235,7 +198,7 @@ export class Attachment {
     try {
       this.#connection = this.#connect(settings, port);
     } catch (error) {
-      faults.forget((kind) => kind === 'host');
+      this.#faults.refused();
       if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
       throw error;
     }
@@ -245,35 +208,11 @@ export class Attachment {
     this.#connection?.start();
     if (this.#connection === undefined) return;
     faults.end('failed');
-    if (this.#parts.journals !== undefined) this.#look.again();
-  }
-
-  /**
-   * Journals may be lost while they are in use (deleted, truncated), or could not be had, for want of room: they are made again, and
-   * the guest is attached anew with them, as the next process would.
-   */
-  #lookAtJournals(): void {
-    const { faults } = this.#parts;
-    const [connection, journal] = [this.#connection, this.#journal];
-    if (connection === undefined || journal === undefined) return;
-    this.#look.again();
-    const why = journal.lost();
-    // Reported once: from then on the fault is what hinders it.
-    if (why !== undefined && !faults.has('journal'))
-      faults.begin('journal', this.#error('ERR_JOURNAL', `${why}: it is made anew`));
-    if (!faults.has('journal') || (why === undefined && !connection.quiet)) return;
-    try {
-      journal.renew();
-    } catch (error) {
-      faults.begin('journal', this.#named(vifdErrorOf(error)));
-      return;
-    }
-    this.release('journal-renewed');
-    void this.attachAgain();
+    this.#journals.start(this.#connection);
   }
 
   #connect(settings: FrontendSettings, port: Port): Connection {
-    const { vif, xen, payload, hooks, budget, counters, faults, onRecovered } = this.#parts;
+    const { vif, xen, payload, hooks, budget, counters, onRecovered } = this.#parts;
     return new Connection({
       xen,
       domid: vif.domid,
@@ -283,7 +222,7 @@ export class Attachment {
       setLink: (up) => this.#parts.port.setLink(up),
       isKnown: this.#begun === this.#rings,
       foundConnected: this.#served,
-      journals: this.#openJournals(settings),
+      journals: this.#journals.open(settings),
       payload,
       hooks,
       budget,
@@ -292,51 +231,28 @@ export class Attachment {
       onHostFault: (fault) => this.#onHostFault(fault),
       onFailure: (error) => {
         this.release('failed');
-        const message = `the connection cannot go on (${error.message}): vifd attaches to the guest again`;
-        faults.begin('failed', this.#named(new VifdError(error.code, message)));
+        this.#faults.failed(error);
         this.#resting = true;
         this.#again.again(this.#failures.takeMs());
       },
-      onStall: (queue, linkDown) => {
-        const where = settings.queues.length > 1 ? ` by queue ${queue}` : '';
-        const then = linkDown ? 'its link is down' : 'they are dropped';
-        const message = `its guest takes no frames${where} for 60 s: ${then} until it does`;
-        faults.begin(`stall ${queue}`, this.#error('ERR_STALLED', message));
-      },
+      onStall: (queue, linkDown) => this.#faults.stalled(queue, settings.queues.length, linkDown),
       onRecovery: (queue) => {
-        faults.forget((kind) => kind === `stall ${queue}`);
+        this.#faults.recovered(queue);
         onRecovered(queue);
       },
     });
   }
 
   #onHostFault(fault: VifdError | undefined): void {
-    const { faults, xen } = this.#parts;
-    if (this.#connection !== undefined) {
-      if (fault === undefined) faults.end('host');
-      else faults.begin('host', this.#named(fault));
-      return;
-    }
-    // Of what a connection has held, when that is let go of: it outlives the connection, and perhaps the vif.
-    if (fault === undefined) return;
-    faults.begin('ending', this.#named(fault));
-    if (xen.whenEnded === undefined) faults.forget((kind) => kind === 'ending');
-    else xen.whenEnded(() => faults.end('ending'));
-  }
-
-  #openJournals(settings: FrontendSettings): ConnectionJournals {
-    const { faults } = this.#parts;
-    const journals = this.#journals.open(settings);
-    if (journals.whole) faults.end('journal');
-    this.#journal = journals;
-    return journals;
+    if (this.#connection !== undefined) this.#faults.hostOfAttached(fault);
+    else if (fault !== undefined) this.#faults.hostOfEnding(fault);
   }
 
   /** The guest broke the protocol: this vif alone stops. The store is not touched; the guest may kexec. */
   #stop(reason: string): void {
     const { vif, onError } = this.#parts;
     this.#reason = reason;
-    this.#admitted = false;
+    this.#pacing.next();
     this.release('protocol-error');
     this.#parts.port.noGuest();
     onError(
@@ -344,16 +260,6 @@ export class Attachment {
         vif: vif.id,
       }),
     );
-  }
-
-  #named({ code, message, errno }: VifdError): VifdError {
-    const { id } = this.#parts.vif;
-    return new VifdError(code, `${id}: ${message}`, { vif: id, ...(errno === undefined ? {} : { errno }) });
-  }
-
-  #error(code: VifdErrorCode, message: string): VifdError {
-    const { vif } = this.#parts;
-    return new VifdError(code, `${vif.id}: ${message}`, { vif: vif.id });
   }
 }
 

@@ -19,10 +19,21 @@ export class VifFaults extends Faults {
     return named(this.#id, thrown);
   }
 
+  /** @returns an error about the vif. */
+  about(code: VifdErrorCode, message: string): VifdError {
+    return new VifdError(code, `${this.#id}: ${message}`, { vif: this.#id });
+  }
+
+  /** @returns the error with the vif in front of its message, even where that names the vif already. */
+  prefixed({ code, message, errno }: VifdError): VifdError {
+    const details = { vif: this.#id, ...(errno === undefined ? {} : { errno }) };
+    return new VifdError(code, `${this.#id}: ${message}`, details);
+  }
+
   /** Begins the fault `kind`; ends it if there is no message. */
   heed(kind: string, code: VifdErrorCode, message: string | undefined): void {
     if (message === undefined) this.end(kind);
-    else this.begin(kind, new VifdError(code, `${this.#id}: ${message}`, { vif: this.#id }));
+    else this.begin(kind, this.about(code, message));
   }
 
   /** Begins or ends the faults of the hotplug script and of the guest's state. */
