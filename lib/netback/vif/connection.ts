@@ -18,6 +18,7 @@ import { SortingGroup } from '../queue/sorting.js';
 import type { FrontendSettings, PayloadMode } from '../settings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from '../show.js';
 import type { ConnectionJournals } from '../state/connection-journals.js';
+import { type Resumption, resumptionOf } from './resumption.js';
 import { Stalls } from './stalls.js';
 
 export interface ConnectionParts {
@@ -55,8 +56,7 @@ export class Connection {
   /** How the guest wants frames hashed. */
   readonly hash: HashState;
   readonly queues: readonly Queue[];
-  /** An earlier life of the backend has served this connection. */
-  readonly resumed: boolean;
+  readonly #resumption: Resumption;
   readonly #rings: QueueRings[] = [];
   /** Undefined for a guest without a control ring. */
   readonly #control: Control | undefined;
@@ -96,10 +96,9 @@ export class Connection {
       this.#control = this.#attachControl(parts);
       for (let index = 0; index < settings.queues.length; index++)
         this.#rings.push(this.#named(index, () => this.#attachRings(parts, index)));
-      this.resumed = this.#rings.some(({ served }) => served) || (this.#control?.answered ?? 0) !== 0;
-      if (!this.resumed) this.#control?.begin();
-      // Nobody was told of anything yet.
-      if (this.#answered === undefined) this.hash.begin();
+      this.#resumption = this.#decide(parts);
+      if (this.#resumption.controlWrap === 'anew') this.#control?.begin();
+      if (this.#resumption.hash === 'anew') this.hash.begin();
       // Who has a control ring may choose the queue of each frame.
       const chooses = settings.control !== undefined && settings.queues.length > 1;
       this.#sorting = chooses ? new SortingGroup(this.hash, this.#clock) : undefined;
@@ -109,9 +108,14 @@ export class Connection {
       this.detach();
       throw error;
     }
-    if (!this.resumed) this.multicast.begin();
+    if (this.#resumption.multicast === 'anew') this.multicast.begin();
     const { resumes } = journals.vif;
     resumes[0] = this.resumed ? resumes[0] + 1 : 0;
+  }
+
+  /** A backend has served this connection before: an earlier process, or this one. */
+  get resumed(): boolean {
+    return this.#resumption.resumed;
   }
 
   /** What the guest may send from now on, by all queues together. */
@@ -156,13 +160,8 @@ export class Connection {
    * guest's previous connection.
    */
   start(): void {
-    const { journals, isKnown, foundConnected } = this.#parts;
-    const { fresh, ignored } = journals.vif;
-    // A Connected vif was served by an earlier process. Its guest has a new connection since only if the journal is another connection's.
-    const isServed = foundConnected && ignored !== 'foreign';
-    const isNew = !this.resumed && !isKnown && !isServed;
-    if (isNew && fresh[0] === 1) for (const queue of this.queues) queue.dropOld();
-    fresh[0] = 0;
+    if (this.#resumption.dropsOld) for (const queue of this.queues) queue.dropOld();
+    this.#parts.journals.vif.fresh[0] = 0;
     this.#stalls.begin();
     this.#control?.start();
     for (const queue of this.queues) queue.start();
@@ -188,11 +187,16 @@ export class Connection {
     undo.defer(() => this.#control?.detach());
   }
 
-  /** How far earlier lives have answered control requests; undefined: none was ever answered. */
-  get #answered(): number | undefined {
-    if (this.#control === undefined) return undefined;
-    const { answered, wrapped } = this.#control;
-    return answered !== 0 || wrapped ? answered : undefined;
+  #decide({ journals, isKnown, foundConnected }: ConnectionParts): Resumption {
+    const { fresh, ignored } = journals.vif;
+    return resumptionOf({
+      queuesServed: this.#rings.some(({ served }) => served),
+      control: this.#control,
+      fresh: fresh[0] === 1,
+      ignored,
+      isKnown,
+      foundConnected,
+    });
   }
 
   #attachControl({
@@ -246,7 +250,7 @@ export class Connection {
       multicast: this.multicast,
       hash: this.hash,
       sorting: this.#sorting,
-      answered: this.#answered,
+      answered: this.#resumption.stagedAfter,
       credit: this.#turns.of(index),
       capabilities: this.#capabilities,
       stalls: {
