@@ -19,14 +19,17 @@ export interface Addon {
   arena(bytes: number): NativePages | number;
   /** Maps a file, made and grown (with zeros) to `bytes` if need be. */
   mapFile(path: string, bytes: number): NativeFilePages | number;
-  /** A lock that ends with the process. @returns 0 when it is ours, else the process that has it, or -errno. */
-  lockFile(path: string): number;
+  /**
+   * Takes the lock of a file, or of a single byte, which need not be in it: both end with the process.
+   * @returns 0 when it is ours, else the process that has it (this one, if it has it already), or -errno.
+   */
+  lockFile(path: string, byte?: number): number;
   /** @returns the process that has it; 0: none, or no such file; or -errno. */
-  lockHolder(path: string): number;
-  /** No error when it is not ours. */
+  lockHolder(path: string, byte?: number): number;
   /** @returns 1 while the file that this process has locked is there; 0 when it was deleted or replaced; or -errno. */
-  lockStands(path: string): number;
-  unlockFile(path: string): number;
+  lockStands(path: string, byte?: number): number;
+  /** No error when it is not ours. */
+  unlockFile(path: string, byte?: number): number;
   /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
   /**

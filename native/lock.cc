@@ -5,103 +5,150 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 
 namespace vifd {
 
 namespace {
 
-// A process's locks on a file end when it closes any descriptor of it (fcntl(2)): there is one descriptor for each path,
-// and it stays open. Threads share it, as they share the lock.
-std::mutex guard;
-std::map<std::string, int> held;
+// The number of a byte, or the whole file.
+using Part = int64_t;
+constexpr Part kWhole = -1;
 
-struct flock Whole(short type) {
+// A file that this process has locked, and what of it.
+struct Held {
+  int fd;
+  std::set<Part> parts;
+};
+
+// A process's locks on a file end when it closes any descriptor of it (fcntl(2)): there is one descriptor for each path,
+// and it stays open. Threads share it, as they share the locks.
+std::mutex guard;
+std::map<std::string, Held> held;
+
+struct flock LockOf(short type, Part part) {
   struct flock lock{};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
+  lock.l_start = part == kWhole ? 0 : part;
+  lock.l_len = part == kWhole ? 0 : 1;
   return lock;
 }
 
-// The holder's pid, 0 for none, or -errno. Not fit for files that this process has locked: it closes a descriptor.
-int HolderOf(int fd) {
-  struct flock lock = Whole(F_WRLCK);
+// The pid of another process that has it, 0 for none, or -errno.
+int HolderOf(int fd, Part part) {
+  struct flock lock = LockOf(F_WRLCK, part);
   if (fcntl(fd, F_GETLK, &lock) < 0) return -errno;
   return lock.l_type == F_UNLCK ? 0 : lock.l_pid;
 }
 
-// 1 while the file that this process has locked is what `path` names, 0 when it was deleted or replaced, or was never locked.
-int StandsIn(const std::string& path) {
+// What this process has of the file that `path` names, or nullptr: also when the file that it has locked was deleted or replaced, since
+// that keeps no other process out.
+Held* StandingAt(const std::string& path, int* error) {
+  *error = 0;
   const auto found = held.find(path);
-  if (found == held.end()) return 0;
+  if (found == held.end()) return nullptr;
   struct stat ours {};
   struct stat there {};
-  if (fstat(found->second, &ours) < 0) return -errno;
-  if (lstat(path.c_str(), &there) < 0) return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
-  return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino ? 1 : 0;
+  if (fstat(found->second.fd, &ours) < 0) {
+    *error = -errno;
+    return &found->second;
+  }
+  if (lstat(path.c_str(), &there) < 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return nullptr;
+    // What cannot be looked at now is not known to be gone.
+    *error = -errno;
+    return &found->second;
+  }
+  return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino ? &found->second : nullptr;
 }
 
-// What was deleted keeps no other process out. Closed before another is opened, which may be the same file under its old name.
+// What was deleted is closed before another is opened, which may be the same file under its old name.
 void LetGoOf(const std::string& path) {
   const auto found = held.find(path);
   if (found == held.end()) return;
-  close(found->second);
+  close(found->second.fd);
   held.erase(found);
 }
 
-int Lock(const std::string& path) {
-  const std::lock_guard<std::mutex> locked(guard);
-  if (StandsIn(path) != 0) return getpid();
-  LetGoOf(path);
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return -errno;
-  struct flock lock = Whole(F_WRLCK);
-  if (fcntl(fd, F_SETLK, &lock) == 0) {
-    held[path] = fd;
-    return 0;
-  }
-  const int refused = errno;
-  const int holder = refused == EAGAIN || refused == EACCES ? HolderOf(fd) : -refused;
-  close(fd);
+// 0 when this process has it from now on, else the process that has it, or -errno.
+int Acquire(int fd, Part part) {
+  struct flock lock = LockOf(F_WRLCK, part);
+  if (fcntl(fd, F_SETLK, &lock) == 0) return 0;
+  if (errno != EAGAIN && errno != EACCES) return -errno;
+  const int holder = HolderOf(fd, part);
   // It may have ended between the two calls.
   return holder == 0 ? -EAGAIN : holder;
 }
 
-int Holder(const std::string& path) {
+int Lock(const std::string& path, Part part) {
   const std::lock_guard<std::mutex> locked(guard);
-  if (StandsIn(path) != 0) return getpid();
+  int error = 0;
+  if (Held* standing = StandingAt(path, &error); standing != nullptr) {
+    if (standing->parts.count(part) != 0) return getpid();
+    const int result = Acquire(standing->fd, part);
+    if (result == 0) standing->parts.insert(part);
+    return result;
+  }
+  LetGoOf(path);
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return -errno;
+  const int result = Acquire(fd, part);
+  if (result == 0) {
+    held[path] = {fd, {part}};
+  } else {
+    close(fd);
+  }
+  return result;
+}
+
+int Holder(const std::string& path, Part part) {
+  const std::lock_guard<std::mutex> locked(guard);
+  int error = 0;
+  if (const Held* standing = StandingAt(path, &error); standing != nullptr)
+    return standing->parts.count(part) != 0 ? getpid() : HolderOf(standing->fd, part);
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) return errno == ENOENT ? 0 : -errno;
-  const int holder = HolderOf(fd);
+  const int holder = HolderOf(fd, part);
   close(fd);
   return holder;
 }
 
-int Unlock(const std::string& path) {
+int Unlock(const std::string& path, Part part) {
   const std::lock_guard<std::mutex> locked(guard);
   const auto found = held.find(path);
-  if (found == held.end()) return 0;
-  const int fd = found->second;
+  if (found == held.end() || found->second.parts.erase(part) == 0) return 0;
+  const int fd = found->second.fd;
+  if (!found->second.parts.empty()) {
+    struct flock lock = LockOf(F_UNLCK, part);
+    return fcntl(fd, F_SETLK, &lock) < 0 ? -errno : 0;
+  }
   held.erase(found);
   return close(fd) < 0 ? -errno : 0;
 }
 
-int Stands(const std::string& path) {
+int Stands(const std::string& path, Part part) {
   const std::lock_guard<std::mutex> locked(guard);
-  return StandsIn(path);
+  int error = 0;
+  const Held* standing = StandingAt(path, &error);
+  if (standing == nullptr || standing->parts.count(part) == 0) return 0;
+  return error < 0 ? error : 1;
 }
 
-Napi::Value Answer(const Napi::CallbackInfo& info, int (*call)(const std::string&)) {
-  return Napi::Number::New(info.Env(), call(info[0].As<Napi::String>().Utf8Value()));
+Napi::Value Respond(const Napi::CallbackInfo& info, int (*call)(const std::string&, Part)) {
+  const Part part = info[1].IsNumber() ? info[1].As<Napi::Number>().Int64Value() : kWhole;
+  return Napi::Number::New(info.Env(), call(info[0].As<Napi::String>().Utf8Value(), part));
 }
 
 }  // namespace
 
-Napi::Value LockFile(const Napi::CallbackInfo& info) { return Answer(info, Lock); }
-Napi::Value LockHolder(const Napi::CallbackInfo& info) { return Answer(info, Holder); }
-Napi::Value LockStands(const Napi::CallbackInfo& info) { return Answer(info, Stands); }
-Napi::Value UnlockFile(const Napi::CallbackInfo& info) { return Answer(info, Unlock); }
+Napi::Value LockFile(const Napi::CallbackInfo& info) { return Respond(info, Lock); }
+Napi::Value LockHolder(const Napi::CallbackInfo& info) { return Respond(info, Holder); }
+Napi::Value LockStands(const Napi::CallbackInfo& info) { return Respond(info, Stands); }
+Napi::Value UnlockFile(const Napi::CallbackInfo& info) { return Respond(info, Unlock); }
 
 }  // namespace vifd

@@ -1,5 +1,6 @@
 import { VifdError } from '../errors.js';
-import { lockGone, type RunLock, takeRunLock } from '../host/run-lock.js';
+import type { FileLock } from '../host/file-lock.js';
+import { lockGone, takeRunLock } from '../host/run-lock.js';
 import type { Clock } from '../xen/seam.js';
 import { Insist } from './insist.js';
 import type { EventLog } from './run-log.js';
@@ -16,7 +17,7 @@ export class PatientLock implements Disposable {
   readonly #directory: string;
   readonly #insist: Insist;
   readonly #clock: Clock;
-  #lock: RunLock | undefined;
+  #lock: FileLock | undefined;
   #looking: Disposable | undefined;
   #onTaken: ((directory: string, lock: this) => void) | undefined;
 

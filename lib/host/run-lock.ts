@@ -1,39 +1,24 @@
 import { join } from 'node:path';
 import { addon, errnoName } from '../addon.js';
 import { VifdError } from '../errors.js';
+import { type FileLock, takeFileLock } from './file-lock.js';
 import { makeRuntimeDirectory, unusable } from './runtime-directory.js';
 
-/** One vifd serves from a directory at a time: two would answer the same requests. */
-export interface RunLock extends Disposable {
-  readonly directory: string;
-  /** False when its file was deleted or replaced: from then on it keeps no other vifd out. */
-  readonly stands: boolean;
-}
-
 /**
- * Takes a runtime directory, which is made if it is missing. The lock ends with the process, however that ends.
+ * Takes a runtime directory, which is made if it is missing. One vifd serves from it at a time: two would respond to the same requests.
+ * The lock ends with the process, however that ends.
  * @throws VifdError ERR_RUNNING when another process has it; ERR_ARGUMENT when other users can write it; ERR_JOURNAL when it
  * cannot be used.
  */
-export function takeRunLock(directory: string): RunLock {
+export function takeRunLock(directory: string): FileLock {
   makeRuntimeDirectory(directory);
-  const path = lockPath(directory);
-  const holder = addon().lockFile(path);
-  if (holder < 0) throw unusable(directory, errnoName(holder));
-  if (holder > 0) {
-    throw new VifdError(
-      'ERR_RUNNING',
-      `Another vifd (process ${holder}) serves from ${directory}: end it first, or name another directory by --journal.`,
-    );
-  }
-  return {
-    directory,
-    // What cannot be looked at now is not known to be gone.
-    get stands() {
-      return addon().lockStands(path) !== 0;
-    },
-    [Symbol.dispose]: () => void addon().unlockFile(path),
-  };
+  const lock = takeFileLock(lockPath(directory));
+  if (typeof lock !== 'number') return lock;
+  if (lock < 0) throw unusable(directory, errnoName(lock));
+  throw new VifdError(
+    'ERR_RUNNING',
+    `Another vifd (process ${lock}) serves from ${directory}: end it first, or name another directory by --journal.`,
+  );
 }
 
 /** The lock of a directory was deleted or replaced beneath the vifd that had it. */
