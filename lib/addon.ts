@@ -40,6 +40,8 @@ export interface Addon {
   openTap(name: string, descriptor: number | undefined, multiQueue: boolean): NativeTap | FailedTap;
   /** One datagram to a unix socket ('@' first: an abstract one), and a descriptor with it, without waiting. @returns 0 or -errno. */
   sendDatagram(path: string, text: string, descriptor?: number): number;
+  /** Returns the descriptor of a unix socket that receives such datagrams, which is made at `path`; or -errno. */
+  bindDatagrams(path: string): number;
   /** Returns a further descriptor of the same file, which children do not inherit; or -errno. */
   duplicateDescriptor(fd: number): number;
   /** Returns the two ends of a connection that keeps the bounds of messages (SOCK_SEQPACKET); or -errno. */

@@ -37,6 +37,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["loadXen"] = Napi::Function::New(env, vifd::LoadXen, "loadXen");
   exports["openTap"] = Napi::Function::New(env, vifd::OpenTap, "openTap");
   exports["sendDatagram"] = Napi::Function::New(env, vifd::SendDatagram, "sendDatagram");
+  exports["bindDatagrams"] = Napi::Function::New(env, vifd::BindDatagrams, "bindDatagrams");
   exports["duplicateDescriptor"] = Napi::Function::New(env, vifd::DuplicateDescriptor, "duplicateDescriptor");
   exports["socketPair"] = Napi::Function::New(env, vifd::SocketPair, "socketPair");
   exports["sendMessage"] = Napi::Function::New(env, vifd::SendMessage, "sendMessage");

@@ -13,17 +13,24 @@
 namespace vifd {
 namespace {
 
+// A leading '@' is the abstract namespace. 0 or -errno.
+int AddressOf(const std::string& path, sockaddr_un* address, socklen_t* length) {
+  if (path.empty() || path.size() >= sizeof address->sun_path) return -EINVAL;
+  address->sun_family = AF_UNIX;
+  path.copy(address->sun_path, path.size());
+  if (path[0] == '@') address->sun_path[0] = '\0';
+  // An abstract name ends where the address does: no byte may follow.
+  *length = offsetof(sockaddr_un, sun_path) + path.size();
+  return 0;
+}
+
 // `passed`: a descriptor that goes with it, or -1.
-int Send(std::string path, std::string text, int passed) {
+int Send(const std::string& path, std::string text, int passed) {
   sockaddr_un address = {};
-  if (path.empty() || path.size() >= sizeof address.sun_path) return -EINVAL;
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, path.size());
-  if (path[0] == '@') address.sun_path[0] = '\0';
+  socklen_t length = 0;
+  if (const int error = AddressOf(path, &address, &length); error < 0) return error;
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
-  // An abstract name ends where the address does: no byte may follow.
-  const socklen_t length = offsetof(sockaddr_un, sun_path) + path.size();
   iovec piece = {text.data(), text.size()};
   msghdr message = {};
   message.msg_name = &address;
@@ -39,7 +46,24 @@ int Send(std::string path, std::string text, int passed) {
   return error;
 }
 
+// The socket, or -errno.
+int Bind(const std::string& path) {
+  sockaddr_un address = {};
+  socklen_t length = 0;
+  if (const int error = AddressOf(path, &address, &length); error < 0) return error;
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -errno;
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), length) == 0) return fd;
+  const int error = -errno;
+  close(fd);
+  return error;
+}
+
 }  // namespace
+
+Napi::Value BindDatagrams(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), Bind(info[0].As<Napi::String>().Utf8Value()));
+}
 
 Napi::Value SendDatagram(const Napi::CallbackInfo& info) {
   const int passed = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : -1;
