@@ -10,6 +10,8 @@ const BYTES_MAX = 4096;
 const BATCH = 64;
 /** A tap's descriptors (`vif7.0`, `vif7.0.q1`) of as many vifs as a process may serve. */
 const NAMES_MAX = 4096;
+/** Of a datagram that was consumed: the next one may be better. */
+const REFUSED: ReadonlySet<string> = new Set(['EMSGSIZE', 'E2BIG']);
 /** As LISTEN_FDNAMES can hold it, which is divided by colons. */
 const NAME = /^[!-9;-~]{1,64}$/;
 
@@ -62,8 +64,12 @@ export class NotifyKeeper implements Disposable {
     for (let i = 0; i < BATCH; i++) {
       const message = addon().receiveMessage(this.#fd, this.#bytes, 1);
       if (typeof message !== 'number') this.#take(message);
-      else if (errnoName(message) === 'EAGAIN') return;
-      else this.#parts.onError(this.#failure('received a datagram that is refused', message));
+      else {
+        const errno = errnoName(message);
+        if (errno === 'EAGAIN') return;
+        this.#parts.onError(this.#failure('received a datagram that is refused', message));
+        if (!REFUSED.has(errno)) return;
+      }
     }
   }
 
