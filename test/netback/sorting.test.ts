@@ -220,8 +220,11 @@ describe('sorting a batch into the queues that its frames are for', () => {
     const waitMs = from.sorting.sort(true);
     expect(waitMs).toBeGreaterThan(0);
     expect([life.pending(0), life.pending(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
-    // Whoever has room again lets those go first that wait for it.
+    // A queue that has room again lets those go first that wait for it.
     expect([full.sorting.waitForRoom, life.queues[1].sorting.waitForRoom]).toEqual([true, false]);
+    full.sorting.rouseWaiting();
+    life.queues[1].sorting.rouseWaiting();
+    expect(life.queues.map(({ roused }) => roused)).toEqual([1, 1, 1]);
     await life.hypervisor.advance(waitMs);
     expect(from.sorting.sort(true)).toBe(0);
     expect([life.pending(0), life.pending(1)]).toEqual([[mixed[3]], [mixed[0], mixed[2]]]);
