@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   nextStep,
   type OtherQueues,
+  ROUND_STEPS_MAX,
   type Situation,
   type Step,
 } from '../../lib/netback/queue/to-guest-steps.js';
@@ -126,7 +127,6 @@ describe('the next step of the to-guest direction', () => {
     expect(nextStep({ ...EMPTY, ...queue }, others)).toBe(step);
   });
 
-  const STEPS_OF_A_ROUND_MAX = 5;
   const all = situations();
 
   /** What a step changes, if the round continues after it. */
@@ -154,9 +154,7 @@ describe('the next step of the to-guest direction', () => {
       return Math.max(1, ...next.map((steps) => steps + 1));
     };
     const rounds = all.filter(([{ isDry, isArmed, leftMs }]) => !isDry && !isArmed && leftMs === undefined);
-    expect(Math.max(...rounds.map(([queue, others]) => longest(queue, others, [])))).toBe(
-      STEPS_OF_A_ROUND_MAX,
-    );
+    expect(Math.max(...rounds.map(([queue, others]) => longest(queue, others, [])))).toBe(ROUND_STEPS_MAX);
   });
 
   it('reads over no pending frame, delivers no unsorted one, and never into slots that are not there', () => {

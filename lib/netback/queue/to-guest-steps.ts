@@ -29,7 +29,10 @@ export type Step =
   /** Drops the pending frames, and those that wait in the port. */
   | 'drop';
 
-/** What the next step depends on. The first three are as of the last look at the ring, the last three begin anew with each look. */
+/** A round takes no more steps: read, sort, arm, time, and one that ends it. */
+export const ROUND_STEPS_MAX = 5;
+
+/** What the next step depends on. `slots` is as of the last look at the ring; the last three begin anew with each look. */
 export interface Situation {
   /** Buffers that the guest has posted and no frame has used; or RING_BROKEN. */
   readonly slots: number;
@@ -49,7 +52,7 @@ export interface Situation {
   readonly isDry: boolean;
   /** The guest will send an event at its next buffer. */
   readonly isArmed: boolean;
-  /** What the stall timer has left; undefined: nobody looked. */
+  /** What the stall timer has left (ms); undefined before the step `time`. */
   readonly leftMs: number | undefined;
 }
 

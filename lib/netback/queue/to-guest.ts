@@ -19,11 +19,12 @@ import { PortReader } from './port-reader.js';
 import type { Sorting, SortingGroup } from './sorting.js';
 import { StallTimer } from './stall-timer.js';
 import { ToGuestState } from './to-guest-state.js';
-import { nextStep } from './to-guest-steps.js';
+import * as steps from './to-guest-steps.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { nextStep, ROUND_STEPS_MAX } = steps;
 
 const TURN_BATCHES = 8;
-/** read, sort, arm, time, and one that ends the round. */
-const ROUND_STEPS_MAX = 5;
 
 export interface StallListener {
   /** The guest takes no frames. The queue continues by itself when it does. */
@@ -133,7 +134,7 @@ export class ToGuest {
   #round(notify: () => void): PumpResult | undefined {
     const state = this.#state;
     state.look();
-    for (let steps = 0; steps < ROUND_STEPS_MAX; steps++) {
+    for (let step = 0; step < ROUND_STEPS_MAX; step++) {
       switch (nextStep(state, this.#sorting)) {
         case 'read': {
           const fault = this.#read();

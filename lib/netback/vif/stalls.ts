@@ -1,6 +1,6 @@
 /**
- * The queues of a guest that take no frames. While none of them does, the port's link is down, as with Linux's netback
- * (interface.c, xenvif_queue_carrier_off): the host's stack sends it nothing.
+ * The stalled queues of a guest. While all its queues are stalled, the port's link is down, as with Linux's netback (interface.c,
+ * xenvif_queue_carrier_off): the host's stack sends the guest nothing.
  */
 export class Stalls {
   readonly #setLink: (up: boolean) => boolean;
@@ -13,17 +13,18 @@ export class Stalls {
     this.#queues = queues;
   }
 
-  /** No queue is stalled. The previous process or connection may have ended while all were. */
+  /** Takes the link up: the previous process or connection may have ended while all queues were stalled. */
   begin(): void {
     this.#setLink(true);
   }
 
-  /** @returns whether the link is down now. */
+  /** A queue stalls. @returns whether that took the link down. */
   add(queue: number): boolean {
     this.#stalled.add(queue);
     return this.#stalled.size === this.#queues && this.#setLink(false);
   }
 
+  /** A queue has recovered. */
   remove(queue: number): void {
     if (this.#stalled.size === this.#queues) this.#setLink(true);
     this.#stalled.delete(queue);
