@@ -53,9 +53,8 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback/show', 'netback/state', 'netback/vif-info'],
   ],
   netback: [
-    ...['backoff', 'durable', 'errors', 'ports', 'xen'],
-    ...['netback/faults', 'netback/frames', 'netback/guest', 'netback/settings', 'netback/vif'],
-    'netback/vif-info',
+    ...['durable', 'errors', 'ports', 'xen'],
+    ...['netback/frames', 'netback/settings', 'netback/vif', 'netback/vif-info'],
   ],
   daemon: [
     ...['addon', 'backoff', 'durable', 'errors', 'host', 'ports', 'protocol', 'text'],

@@ -1,20 +1,16 @@
 import { EventEmitter } from 'node:events';
-import { Backoff } from '../backoff.js';
 import type { Journals } from '../durable/journal.js';
-import { retried, VifdError, vifdErrorOf } from '../errors.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
-import type { StoreWatch, Xen } from '../xen/seam.js';
-import { Faults } from './faults/present-faults.js';
+import type { Xen } from '../xen/seam.js';
 import type { VifHook } from './frames/frame.js';
-import { GuestBudgets } from './guest/guest-budget.js';
 import type { PayloadMode } from './settings.js';
 import { QUEUES_MAX } from './settings.js';
-import { type Admission, Directory, type DirectoryParts } from './vif/directory.js';
-import { type Feature, Offer } from './vif/offer.js';
-import { Vif } from './vif/vif.js';
-import { VifNode } from './vif/vif-node.js';
+import { Discovery } from './vif/discovery.js';
+import type { Feature } from './vif/offer.js';
+import { ServedVifs } from './vif/served-vifs.js';
+import type { Vif } from './vif/vif.js';
 import type { AttachedHow, DetachReason } from './vif/vif-parts.js';
-import { watchFrom } from './vif/watch-from.js';
 import type { VifAddress, VifId, VifInfo } from './vif-info.js';
 
 export interface NetbackOptions {
@@ -57,45 +53,39 @@ export interface NetbackEvents {
 
 /** A detach that waits for an unresponsive store ends after this: SIGTERM takes a second at most. */
 const DETACH_MS = 500;
-/** How often to ask whether the domains of vifs are there while the store cannot tell. */
-const DOMAINS_LOOK_MS = 1000;
 
 /**
- * Serves the vifs of this domain. Disposal detaches: guests stay connected, and the next Netback, in this
+ * Serves the vifs of this domain: joins a discovery, which finds them, to what serves them. Disposal detaches: guests stay connected, and the next Netback, in this
  * process or another, attaches to them again.
  */
 export class Netback implements AsyncDisposable {
   readonly #options: NetbackOptions;
-  readonly #offer: Offer;
   readonly #emitter = new EventEmitter();
-  readonly #vifs = new Map<VifId, Vif>();
-  readonly #directory: Directory;
-  readonly #faults: Faults;
-  readonly #budgets: GuestBudgets;
-  /** Looks for vifs again after a look, or the start of a vif, failed. */
-  readonly #retry: Backoff;
-  /** Domains whose vifs were ended because they are gone. Their nodes may still be there. */
-  readonly #goneDomains = new Set<number>();
-  /** A connection to the store was lost since everything was read last. */
-  #missed = false;
-  #connection: Disposable | undefined;
-  #domains: Disposable | undefined;
-  #watch: Promise<StoreWatch> | undefined;
-  #scan: Promise<void> | undefined;
-  #scanAgain = false;
+  readonly #served: ServedVifs;
+  readonly #discovery: Discovery;
   #closing: Promise<void> | undefined;
 
   private constructor(options: NetbackOptions) {
     this.#options = options;
-    this.#offer = new Offer(options.without);
-    const { store, domid, clock } = options.xen;
-    this.#budgets = new GuestBudgets(clock);
-    this.#directory = new Directory({ store, domid, clock, admit: (...of) => this.#admit(...of) });
-    this.#faults = new Faults({
-      onBegin: (error) => this.#report(error, undefined),
-      onEnd: (error) => this.#emit('mended', error, undefined),
+    const { xen } = options;
+    this.#served = new ServedVifs({
+      options,
+      onAttached: (vif, how) => this.#emit('attached', vif, how),
+      onDetached: (vif, why) => this.#emit('detached', vif, why),
+      onRecovered: (vif, queue) => this.#emit('recovered', vif, queue),
+      onError: (error, vif) => this.#report(error, vif),
+      onMended: (error, vif) => this.#emit('mended', error, vif),
+      onGone: (vif) => {
+        this.#emit('gone', vif);
+        this.#discovery.lookAt(vif);
+      },
     });
-    this.#retry = new Backoff(clock, () => this.#lookAgain());
+    this.#discovery = new Discovery({
+      xen,
+      server: this.#served,
+      onError: (error) => this.#report(error, undefined),
+      onMended: (error) => this.#emit('mended', error, undefined),
+    });
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -110,7 +100,7 @@ export class Netback implements AsyncDisposable {
       netback.#emitter.on(event, listener as (...args: unknown[]) => void);
     }
     try {
-      await netback.#begin();
+      await netback.#discovery.open();
     } catch (error) {
       await netback[Symbol.asyncDispose]();
       throw error;
@@ -118,22 +108,13 @@ export class Netback implements AsyncDisposable {
     return netback;
   }
 
-  async #begin(): Promise<void> {
-    const { store } = this.#options.xen;
-    this.#connection = store.onConnection((lost) => this.#onConnection(lost));
-    // Coalesced by the store client: one look serves any number of changes (XSA-349).
-    this.#watch = watchFrom(store, this.#directory.root, (path) => this.#changed(path));
-    await this.#watch;
-    await this.look();
-  }
-
   get vifs(): ReadonlyMap<VifId, Vif> {
-    return this.#vifs;
+    return this.#served.vifs;
   }
 
   /** What is wrong now with no single vif: the store is away, a vif cannot be read. What is wrong with a vif: `Vif.faults`. */
   get faults(): readonly VifdError[] {
-    return this.#faults.all;
+    return this.#discovery.faults;
   }
 
   /**
@@ -142,13 +123,13 @@ export class Netback implements AsyncDisposable {
    * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node is, or may be, there: it would be served again at once.
    */
   async forget(id: VifId): Promise<void> {
-    const vif = this.#vifs.get(id);
+    const vif = this.vifs.get(id);
     if (vif === undefined) {
       const message = `${id} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
       throw new VifdError('ERR_NO_VIF', message, { vif: id });
     }
     if (!vif.faults.some(({ code }) => code === 'ERR_NODE_GONE')) {
-      const away = this.#faults.all.find(({ code }) => code === 'ERR_STORE_GONE');
+      const away = this.faults.find(({ code }) => code === 'ERR_STORE_GONE');
       if (away !== undefined) {
         const message = `Whether ${id} has a node is unknown, and its guest is served: ask again when xenstored is back. ${away.message}`;
         throw new VifdError('ERR_STATE', message, { vif: id });
@@ -183,15 +164,8 @@ export class Netback implements AsyncDisposable {
 
   async #detach(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    this.#connection?.[Symbol.dispose]();
-    this.#domains?.[Symbol.dispose]();
-    this.#retry.cancel();
     // Guests are detached from before anything waits for the store, which may be away.
-    const detached = [...this.#vifs.values()].map((vif) => vif.detach());
-    this.#vifs.clear();
-    // A look that fails is reported where it was asked for.
-    const looked = this.#scan?.catch(() => undefined);
-    const orderly = Promise.all([this.#unwatch(), looked, ...detached]);
+    const orderly = Promise.all([this.#discovery.close(), this.#served.detach()]);
     let timer: Disposable | undefined;
     const late = new Promise<void>((resolve) => {
       timer = this.#options.xen.clock.after(DETACH_MS, resolve);
@@ -200,171 +174,12 @@ export class Netback implements AsyncDisposable {
     timer?.[Symbol.dispose]();
   }
 
-  async #unwatch(): Promise<void> {
-    const watch = await this.#watch?.catch(() => undefined);
-    await watch?.close();
-  }
-
-  #changed(path: string): void {
-    const named = this.#directory.named(path);
-    if (named === 'nothing') return;
-    if (named !== undefined && 'id' in named) {
-      const vif = this.#vifs.get(named.id);
-      if (vif === undefined) void this.#directory.lookAt(named);
-      else vif.poke(path);
-      return;
-    }
-    // Of a node that was removed with all below it there is one event.
-    for (const vif of this.#vifs.values())
-      if (named === undefined || vif.domid === named.domid) vif.poke(path);
-    if (named === undefined) this.#lookAgain();
-    else this.#directory.lookIn(named).catch((error) => this.#unlisted(error));
-  }
-
-  /** The store was lost, or is back: then everything is read anew, since what happened meanwhile is unknown. */
-  #onConnection(lost: VifdError | undefined): void {
-    if (lost !== undefined) {
-      this.#missed ||= lost.errno !== 'ETIMEDOUT';
-      this.#faults.begin('store', lost);
-      this.#watchDomains();
-      return;
-    }
-    this.#faults.end('store');
-    // A xenstored that was silent has kept its watches, and every event comes yet.
-    if (!this.#missed) return;
-    this.#missed = false;
-    for (const vif of this.#vifs.values()) vif.storeReturned();
-    this.#lookAgain();
-  }
-
-  /** While the store is away no watch tells that a guest has ended. */
-  #watchDomains(): void {
-    const { xen } = this.#options;
-    if (xen.domainExists === undefined || this.#domains !== undefined) return;
-    this.#domains = xen.clock.after(DOMAINS_LOOK_MS, () => {
-      this.#domains = undefined;
-      if (!this.#faults.has('store')) return;
-      for (const vif of this.#vifs.values()) {
-        if (xen.domainExists?.(vif.domid) !== false) continue;
-        this.#goneDomains.add(vif.domid);
-        vif.abandon().catch((error) => this.#report(vifdErrorOf(error), vif));
-      }
-      this.#watchDomains();
-    });
-  }
-
   /**
    * Finds vifs that are not served yet. Changes of the store lead to it by themselves; it is for an `accept` that
    * depends on more. Looks that overlap become one more look.
    */
   look(): Promise<void> {
-    this.#scanAgain = true;
-    this.#scan ??= this.#scanAll().finally(() => {
-      this.#scan = undefined;
-      // Asked for since the last look.
-      return this.#scanAgain && this.#closing === undefined ? this.look() : undefined;
-    });
-    return this.#scan;
-  }
-
-  /** As `look`, without a caller that waits: a failure is a fault, and is tried again. */
-  #lookAgain(): void {
-    this.look().then(
-      () => {
-        this.#faults.end('look');
-        if (this.#faults.all.length === 0) this.#retry.reset();
-      },
-      (error) => this.#unlisted(error),
-    );
-  }
-
-  #unlisted(thrown: unknown): void {
-    if (this.#closing !== undefined) return;
-    const { code, message, errno } = retried(thrown);
-    const details = { cause: thrown, ...(errno === undefined ? {} : { errno }) };
-    this.#faults.begin('look', new VifdError(code, `Vifs cannot be listed: ${message}`, details));
-    this.#retry.again();
-  }
-
-  async #scanAll(): Promise<void> {
-    while (this.#scanAgain && this.#closing === undefined) {
-      this.#scanAgain = false;
-      const there: ReadonlySet<string> = await this.#directory.look();
-      this.#faults.forget((kind) => kind.startsWith('vif') && !there.has(kind));
-    }
-  }
-
-  async #admit(...of: Parameters<DirectoryParts['admit']>): Promise<Admission> {
-    const [{ id }] = of;
-    try {
-      const admission = await this.#serve(...of);
-      if (admission === 'none') this.#faults.forget((kind) => kind === id);
-      else if (admission !== 'waiting') this.#faults.end(id);
-      return admission;
-    } catch (error) {
-      // A vif that cannot be read or started is no reason not to serve the others.
-      if (this.#closing !== undefined) return 'refused';
-      const { code, message, errno } = retried(error);
-      const details = { vif: id, cause: error, ...(errno === undefined ? {} : { errno }) };
-      this.#faults.begin(id, new VifdError(code, `${id} cannot be served yet: ${message}`, details));
-      this.#retry.again();
-      return 'refused';
-    }
-  }
-
-  async #serve(...[place, connectedOnly, changed]: Parameters<DirectoryParts['admit']>): Promise<Admission> {
-    const { id, domid, path } = place;
-    const { xen } = this.#options;
-    if (this.#vifs.has(id)) return 'served';
-    if (this.#goneDomains.has(domid) && xen.domainExists?.(domid) === false) return 'refused';
-    this.#goneDomains.delete(domid);
-    const node = await VifNode.find(xen.store, path, place);
-    if (node === undefined) return 'none';
-    // A toolstack is still writing the node: the directory calls this function again.
-    if (changed()) return 'waiting';
-    if (connectedOnly && !node.wasConnected) return 'waiting';
-    if (!(await this.#accepts(node.info, false)) || this.#closing !== undefined) return 'refused';
-    const vif = this.#create(node);
-    this.#vifs.set(id, vif);
-    // If the node changed since it was read, vifd looks again and calls `accept` again.
-    await (changed() ? vif.poke() : vif.begin());
-    return 'served';
-  }
-
-  async #accepts(vif: VifAddress, serving: boolean): Promise<boolean> {
-    const { accept } = this.#options;
-    return accept === undefined || (await accept(vif, serving));
-  }
-
-  #create(node: VifNode): Vif {
-    const vif: Vif = new Vif({
-      xen: this.#options.xen,
-      node,
-      payload: this.#options.payload ?? 'copy',
-      queues: this.#options.queues ?? 1,
-      offer: this.#offer,
-      budget: this.#budgets.of(node.info.domid),
-      journals: this.#options.journals,
-      hook: this.#options.hook,
-      openPort: this.#options.port,
-      removeLeftPort: (vif) => this.#options.removeLeftPort?.(vif),
-      accepts: (vif) => this.#accepts(vif, true),
-      onAttached: (how) => this.#emit('attached', vif, how),
-      onDetached: (why) => this.#emit('detached', vif, why),
-      onRecovered: (queue) => this.#emit('recovered', vif, queue),
-      onError: (error) => this.#report(error, vif),
-      onMended: (error) => this.#emit('mended', error, vif),
-      onGone: () => this.#gone(vif),
-    });
-    return vif;
-  }
-
-  /** The vif has ended; a new one of the same name may be there already. */
-  #gone(vif: Vif): void {
-    if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
-    if (![...this.#vifs.values()].some(({ domid }) => domid === vif.domid)) this.#budgets.forget(vif.domid);
-    this.#emit('gone', vif);
-    if (this.#closing === undefined) void this.#directory.lookAt(this.#directory.placeOf(vif));
+    return this.#discovery.look();
   }
 
   #report(error: VifdError, vif: Vif | undefined): void {

@@ -1,0 +1,144 @@
+import type { Journals } from '../../durable/journal.js';
+import { type VifdError, vifdErrorOf } from '../../errors.js';
+import type { Port } from '../../ports/port.js';
+import type { Xen } from '../../xen/seam.js';
+import type { VifHook } from '../frames/frame.js';
+import { GuestBudgets } from '../guest/guest-budget.js';
+import type { PayloadMode } from '../settings.js';
+import type { VifAddress, VifId, VifInfo } from '../vif-info.js';
+import type { Admission, Named, VifPlace } from './directory.js';
+import type { VifServer } from './discovery.js';
+import { type Feature, Offer } from './offer.js';
+import { Vif } from './vif.js';
+import { VifNode } from './vif-node.js';
+import type { AttachedHow, DetachReason } from './vif-parts.js';
+
+/** The part of Netback's options that concerns vifs; see there. */
+export interface ServeOptions {
+  readonly xen: Xen;
+  readonly port: (vif: VifInfo) => Port | Promise<Port>;
+  readonly removeLeftPort?: (vif: VifId) => void | Promise<void>;
+  readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
+  readonly hook?: VifHook;
+  readonly payload?: PayloadMode;
+  readonly queues?: number;
+  readonly without?: readonly Feature[];
+  readonly journals?: Journals;
+}
+
+export interface ServedVifsParts {
+  readonly options: ServeOptions;
+  readonly onAttached: (vif: Vif, how: AttachedHow) => void;
+  readonly onDetached: (vif: Vif, why: DetachReason) => void;
+  readonly onRecovered: (vif: Vif, queue: number) => void;
+  readonly onError: (error: VifdError, vif: Vif) => void;
+  readonly onMended: (error: VifdError, vif: Vif) => void;
+  /** The vif has ended; there may be a new one at its place. */
+  readonly onGone: (vif: Vif) => void;
+}
+
+/** The vifs that this process serves: it is handed places, and finds none itself. */
+export class ServedVifs implements VifServer {
+  readonly #parts: ServedVifsParts;
+  readonly #offer: Offer;
+  readonly #budgets: GuestBudgets;
+  readonly #vifs = new Map<VifId, Vif>();
+  #detached = false;
+
+  constructor(parts: ServedVifsParts) {
+    this.#parts = parts;
+    this.#offer = new Offer(parts.options.without);
+    this.#budgets = new GuestBudgets(parts.options.xen.clock);
+  }
+
+  get vifs(): ReadonlyMap<VifId, Vif> {
+    return this.#vifs;
+  }
+
+  isServed(id: VifId): boolean {
+    return this.#vifs.has(id);
+  }
+
+  domids(): ReadonlySet<number> {
+    return new Set([...this.#vifs.values()].map(({ domid }) => domid));
+  }
+
+  async found(place: VifPlace, connectedOnly: boolean, changed: () => boolean): Promise<Admission> {
+    const { id, path } = place;
+    if (this.#vifs.has(id)) return 'served';
+    const node = await VifNode.find(this.#parts.options.xen.store, path, place);
+    if (node === undefined) return 'none';
+    // A toolstack is still writing the node: the directory calls this function again.
+    if (changed()) return 'waiting';
+    if (connectedOnly && !node.wasConnected) return 'waiting';
+    if (!(await this.#accepts(node.info, false)) || this.#detached) return 'refused';
+    const vif = this.#create(node);
+    this.#vifs.set(id, vif);
+    // If the node changed since it was read, vifd looks again and calls `accept` again.
+    await (changed() ? vif.poke() : vif.begin());
+    return 'served';
+  }
+
+  changed(path: string, named: Named): void {
+    if (named !== undefined && 'id' in named) {
+      this.#vifs.get(named.id)?.poke(path);
+      return;
+    }
+    for (const vif of this.#vifs.values())
+      if (named === undefined || vif.domid === named.domid) vif.poke(path);
+  }
+
+  domainGone(domid: number): void {
+    for (const vif of this.#vifs.values())
+      if (vif.domid === domid) vif.abandon().catch((error) => this.#parts.onError(vifdErrorOf(error), vif));
+  }
+
+  storeReturned(): void {
+    for (const vif of this.#vifs.values()) vif.storeReturned();
+  }
+
+  /** Detaches from every guest at once. Resolves when the ports are closed, too; the store may be away for as long. */
+  async detach(): Promise<void> {
+    this.#detached = true;
+    const detached = [...this.#vifs.values()].map((vif) => vif.detach());
+    this.#vifs.clear();
+    await Promise.all(detached);
+  }
+
+  async #accepts(vif: VifAddress, serving: boolean): Promise<boolean> {
+    const { accept } = this.#parts.options;
+    return accept === undefined || (await accept(vif, serving));
+  }
+
+  #create(node: VifNode): Vif {
+    const { options, onAttached, onDetached, onRecovered, onError, onMended } = this.#parts;
+    const { xen, payload = 'copy', queues = 1, journals, hook } = options;
+    const vif: Vif = new Vif({
+      xen,
+      node,
+      payload,
+      queues,
+      offer: this.#offer,
+      budget: this.#budgets.of(node.info.domid),
+      journals,
+      hook,
+      openPort: options.port,
+      removeLeftPort: (id) => options.removeLeftPort?.(id),
+      accepts: (one) => this.#accepts(one, true),
+      onAttached: (how) => onAttached(vif, how),
+      onDetached: (why) => onDetached(vif, why),
+      onRecovered: (queue) => onRecovered(vif, queue),
+      onError: (error) => onError(error, vif),
+      onMended: (error) => onMended(error, vif),
+      onGone: () => this.#gone(vif),
+    });
+    return vif;
+  }
+
+  /** The vif has ended; a new one of the same name may be there already. */
+  #gone(vif: Vif): void {
+    if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
+    if (!this.domids().has(vif.domid)) this.#budgets.forget(vif.domid);
+    this.#parts.onGone(vif);
+  }
+}
