@@ -73,6 +73,10 @@ class FaultyStore implements Store {
     return this.#inner.read(path);
   }
 
+  readAll(paths: readonly string[]): ReturnType<Store['readAll']> {
+    return this.#inner.readAll(paths);
+  }
+
   write(path: string, value: string): Promise<void> {
     return this.#inner.write(path, value);
   }
@@ -139,6 +143,10 @@ function noting(view: StoreView, seen: string[]): StoreView {
     read: (path) => {
       seen.push(path);
       return view.read(path);
+    },
+    readAll: (paths) => {
+      seen.push(...paths);
+      return view.readAll(paths);
     },
     write: (path, value) => {
       seen.push(path);

@@ -227,6 +227,8 @@ export interface Store extends StoreView, AsyncDisposable {
 export interface StoreView {
   /** @returns undefined when there is no such node. */
   read(path: string): Promise<string | undefined>;
+  /** As `read` for each path, in their order: all requests are sent before the first response. Rejects if one of them fails. */
+  readAll(paths: readonly string[]): Promise<readonly (string | undefined)[]>;
   /** Creates missing parents. */
   write(path: string, value: string): Promise<void>;
   /** Names of the children; empty when there is no such node. */

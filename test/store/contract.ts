@@ -105,6 +105,17 @@ function nodes(dom0: () => Store): void {
     expect(values).toEqual(Array.from({ length: 200 }, (_, index) => `${index}`));
   });
 
+  it('reads several nodes by one call: values in the order of the paths, or the first error', async () => {
+    const store = dom0();
+    for (const name of ['a', 'b', 'c']) await store.write(`/three/${name}`, name);
+    const paths = ['c', 'absent', 'a', 'b', 'a'].map((name) => `/three/${name}`);
+    const values = ['c', undefined, 'a', 'b', 'a'];
+    expect(await store.readAll(paths)).toEqual(values);
+    expect(await store.transaction((view) => view.readAll(paths))).toEqual(values);
+    expect(await store.readAll([])).toEqual([]);
+    await expect(store.readAll(['/three/a', 'no path'])).rejects.toEqual(refusal('EINVAL'));
+  });
+
   it('lists more names than fit in a message', async () => {
     const names = Array.from({ length: 700 }, (_, index) => `child-number-${index}`);
     await Promise.all(names.map((name) => dom0().write(`/big/${name}`, '')));

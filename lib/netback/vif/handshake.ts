@@ -93,7 +93,7 @@ async function readKeys(
   others: readonly string[] = [],
 ): Promise<Keys> {
   const paths = [...names.map((name) => `${path}/${name}`), ...others];
-  const values = await Promise.all(paths.map((one) => store.read(one)));
+  const values = await store.readAll(paths);
   return new Map([...names, ...others].map((name, i) => [name, values[i]]));
 }
 

@@ -1,7 +1,7 @@
 import type { StoreView } from '../../xen/seam.js';
 
 /** The reading part of a store. */
-export type StoreReader = Pick<StoreView, 'read' | 'list'>;
+export type StoreReader = Pick<StoreView, 'read' | 'readAll' | 'list'>;
 
 /**
  * Keeps what was read of a vif's nodes until `forget` names a change; then the next read asks the store. A read that is under way at
@@ -20,6 +20,20 @@ export class KnownKeys implements StoreReader {
 
   read(path: string): Promise<string | undefined> {
     return this.#values.get(path) ?? this.#keep(this.#values, path, this.#ask(path));
+  }
+
+  /** As `read` for each path: asks the store in one call for all that are unknown of a folder. */
+  readAll(paths: readonly string[]): Promise<readonly (string | undefined)[]> {
+    const unknown = new Map<string, string[]>();
+    for (const path of paths) {
+      if (this.#values.has(path)) continue;
+      const folder = folderOf(path);
+      const others = unknown.get(folder);
+      if (others === undefined) unknown.set(folder, [path]);
+      else others.push(path);
+    }
+    for (const [folder, some] of unknown) this.#askAll(folder, some);
+    return Promise.all(paths.map((path) => this.read(path)));
   }
 
   /** Whether any of these is known. */
@@ -59,8 +73,28 @@ export class KnownKeys implements StoreReader {
   #ask(path: string): Promise<string | undefined> {
     const listing = this.#listings.get(folderOf(path));
     if (listing === undefined) return this.#store.read(path);
-    const name = path.slice(path.lastIndexOf('/') + 1);
-    return listing.then((names) => (names.has(name) ? this.#store.read(path) : undefined));
+    return listing.then((names) => (names.has(nameOf(path)) ? this.#store.read(path) : undefined));
+  }
+
+  #askAll(folder: string, paths: readonly string[]): void {
+    const listing = this.#listings.get(folder);
+    const asked = listing === undefined ? this.#store.readAll(paths) : this.#readListed(paths, listing);
+    paths.forEach((path, index) => {
+      const value = asked.then((values) => values[index]);
+      void this.#keep(this.#values, path, value);
+    });
+  }
+
+  /** Asks for those paths that a listing of their folder names. @returns the values of all. */
+  async #readListed(
+    paths: readonly string[],
+    listing: Promise<ReadonlySet<string>>,
+  ): Promise<readonly (string | undefined)[]> {
+    const names = await listing;
+    const there = paths.filter((path) => names.has(nameOf(path)));
+    const values = await this.#store.readAll(there);
+    const found = new Map(there.map((path, index) => [path, values[index]]));
+    return paths.map((path) => found.get(path));
   }
 
   #keep<T>(kept: Map<string, Promise<T>>, path: string, value: Promise<T>): Promise<T> {
@@ -86,4 +120,8 @@ function forgetIn(kept: Map<string, unknown>, path: string): boolean {
 
 function folderOf(path: string): string {
   return path.slice(0, path.lastIndexOf('/'));
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
 }

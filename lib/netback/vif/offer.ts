@@ -67,13 +67,12 @@ export class Offer {
 
   /** @returns features that the node offers and this backend does not have: another one wrote them. */
   async withdrawn(view: StoreReader, backendPath: string): Promise<string[]> {
-    const offered = async (key: string) => (await view.read(`${backendPath}/${key}`)) === '1';
     const names = await view.list(backendPath);
     const strange = names.filter(
       (name) => name.startsWith('feature-') && !this.#has(name) && !(name in FIXED),
     );
-    const found = await Promise.all(strange.map(offered));
-    return strange.filter((_name, index) => found[index]);
+    const values = await view.readAll(strange.map((name) => `${backendPath}/${name}`));
+    return strange.filter((_name, index) => values[index] === '1');
   }
 
   #has(key: string): boolean {

@@ -86,12 +86,10 @@ export class VifNode {
    */
   static async find(store: Store, path: string, address: VifAddress): Promise<VifNode | undefined> {
     const known = new KnownKeys(store);
-    const keys = await Promise.all(INFO_KEYS.map((key) => known.read(`${path}/${key}`))).catch(
-      async (error) => {
-        if (await isRemoved(store, path, error)) return [];
-        throw error;
-      },
-    );
+    const keys = await known.readAll(INFO_KEYS.map((key) => `${path}/${key}`)).catch(async (error) => {
+      if (await isRemoved(store, path, error)) return [];
+      throw error;
+    });
     const [frontend, mac, bridge, mtu, state] = keys;
     // A node without a state counts as gone (`look`): the vif would end as soon as it is served, and be found again.
     if (frontend === undefined || frontend === '' || state === undefined) return undefined;
@@ -158,18 +156,19 @@ export class VifNode {
 
   async #look(): Promise<VifSnapshot | undefined> {
     const read = (key: string) => this.#known.read(`${this.path}/${key}`);
+    const readAll = (...keys: string[]) => this.#known.readAll(keys.map((key) => `${this.path}/${key}`));
     const [, ...others] = this.#states;
     // After a write of our own, nothing but our state is read.
     if (this.#known.hasAny(others) && (await read('state')) !== this.#own) this.#forgetStates();
-    const states = Promise.all([read('state'), read('online'), this.#readFrontendState()]);
-    const rest = Promise.all([read('script'), read('hotplug-status'), read('rate')]);
-    const about = Promise.all([read('mac'), read('bridge'), read('mtu')]);
+    const states = readAll('state', 'online');
+    const guest = this.#readFrontendState();
+    const rest = readAll('script', 'hotplug-status', 'rate', 'mac', 'bridge', 'mtu');
     // Asked for after the guest's state, so that they are no older than it, and before its reply: a round trip less when we attach.
     this.#known.expect(this.frontendPath, FRONTEND_KEYS);
-    const [[ownText, online, frontendText], [script, hotplug, rate], [mac, bridge, mtu]] = await Promise.all([
+    const [[ownText, online], frontendText, [script, hotplug, rate, mac, bridge, mtu]] = await Promise.all([
       states,
+      guest,
       rest,
-      about,
     ]);
     const expected = this.#expected;
     this.#expected = ownText === undefined;

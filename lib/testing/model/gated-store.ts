@@ -17,6 +17,10 @@ class GatedView implements StoreView {
     return this.ask('store.read', () => this.#inner.read(path));
   }
 
+  readAll(paths: readonly string[]): ReturnType<StoreView['readAll']> {
+    return this.ask('store.read', () => this.#inner.readAll(paths));
+  }
+
   write(path: string, value: string): Promise<void> {
     return this.#change(`store.write ${path}`, () => this.#inner.write(path, value));
   }

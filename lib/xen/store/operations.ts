@@ -29,6 +29,10 @@ export abstract class StoreOperations
     return this.#view.read(path);
   }
 
+  readAll(paths: readonly string[]): ReturnType<StoreView['readAll']> {
+    return this.#view.readAll(paths);
+  }
+
   write(path: string, value: string): Promise<void> {
     return this.#view.write(path, value);
   }

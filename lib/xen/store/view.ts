@@ -27,8 +27,10 @@ export function storeView(talk: Talk): StoreView {
     requireNoNul(type, path);
     return talk(type, path, encodeStrings(path));
   };
+  const read = async (path: string) => (await ask(MessageType.READ, path))?.toString('utf8');
   return {
-    read: async (path) => (await ask(MessageType.READ, path))?.toString('utf8'),
+    read,
+    readAll: (paths) => Promise.all(paths.map(read)),
     write: async (path, value) => {
       requireNoNul(MessageType.WRITE, path);
       await talk(MessageType.WRITE, path, encodeWrite(path, value));
