@@ -123,7 +123,7 @@ export class Netback implements AsyncDisposable {
    * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node is, or may be, there: it would be served again at once.
    */
   async forget(id: VifId): Promise<void> {
-    const vif = this.vifs.get(id);
+    const vif = this.#served.vifs.get(id);
     if (vif === undefined) {
       const message = `${id} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
       throw new VifdError('ERR_NO_VIF', message, { vif: id });

@@ -24,7 +24,7 @@ export interface ConnectionJournals {
   close(): void;
 }
 
-const SAID: Record<Ignored, string> = {
+const MESSAGES: Record<Ignored, string> = {
   foreign:
     'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames',
   damaged: 'its journal is damaged: an empty one was begun, and frames may be lost',
@@ -36,7 +36,7 @@ export class VifJournals {
   readonly #vif: VifAddress;
   readonly #onError: (error: unknown) => void;
   readonly #onIgnored: (message: string) => void;
-  /** Of no connection is anything there. */
+  /** There is no journal of the vif. */
   #gone = false;
 
   constructor(parts: {
@@ -51,11 +51,11 @@ export class VifJournals {
     this.#onIgnored = parts.onIgnored;
   }
 
-  /** A connection begins or goes on. Without a journal it does too: that is said once, and no reason to refuse a guest. */
+  /** Opens the journals of a connection that begins or is resumed. One that cannot be had is reported once: its guest is served without. */
   open(settings: FrontendSettings): ConnectionJournals {
     this.#gone = false;
     const { domid, handle } = this.#vif;
-    const said: { error?: unknown } = {};
+    const failed: { error?: unknown } = {};
     const open = new Map<string, JournalPages>();
     const opened = <T>(name: string, bytes: number, read: (journal: Uint8Array) => T): T | undefined => {
       try {
@@ -64,7 +64,7 @@ export class VifJournals {
         open.set(name, journal);
         return read(journal.bytes);
       } catch (error) {
-        said.error ??= error;
+        failed.error ??= error;
         return undefined;
       }
     };
@@ -77,10 +77,10 @@ export class VifJournals {
     const vif = opened(this.#vif.id, VIF_JOURNAL_BYTES, (bytes) =>
       readVifJournal(bytes, this.#vif, settings),
     );
-    if (said.error !== undefined) this.#onError(said.error);
+    if (failed.error !== undefined) this.#onError(failed.error);
     for (const why of new Set([...queues, vif].map((journal) => journal?.ignored)))
-      if (why !== undefined) this.#onIgnored(SAID[why]);
-    const journals = { vif: vif ?? newVifJournal(), queues, whole: said.error === undefined };
+      if (why !== undefined) this.#onIgnored(MESSAGES[why]);
+    const journals = { vif: vif ?? newVifJournal(), queues, whole: failed.error === undefined };
     return {
       ...journals,
       lost: () => [...open.values()].map((journal) => journal.lost()).find((why) => why !== undefined),
@@ -93,8 +93,8 @@ export class VifJournals {
   }
 
   /**
-   * Makes those that are lost, or that there never were, with what the connection has in memory. It goes on with what it has; an
-   * `open` finds the new ones.
+   * Makes those that are lost, or that there never were, with what the connection has in memory. The connection keeps its old memory; the
+   * next `open` finds the new ones.
    * @throws VifdError ERR_JOURNAL; what is not lost is as it was.
    */
   #renew(settings: FrontendSettings, open: ReadonlyMap<string, JournalPages>, vif: VifJournal): void {

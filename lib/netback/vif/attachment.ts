@@ -67,7 +67,7 @@ export class Attachment {
   #begun: string | undefined;
   /** The vif was Connected when vifd found it, and the guest has not closed since. */
   #served: boolean;
-  /** Of the connection that is served, or was until its port was lost; no other attempt to attach goes on. */
+  /** Of the connection that is served, or was until its port was lost; no other attempt to attach is under way. */
   #settings: FrontendSettings | undefined;
   /** Attaches again without the store, which may be away. */
   readonly #again: Backoff;
@@ -166,7 +166,7 @@ export class Attachment {
     this.#faults.over();
   }
 
-  /** Lets go of the guest, which stays connected: its journals stay. */
+  /** Detaches from the guest, which stays connected: its journals stay. */
   release(why: DetachReason): void {
     if (OF_VIF.has(why)) {
       this.#released = true;

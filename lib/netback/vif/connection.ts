@@ -38,7 +38,7 @@ export interface ConnectionParts {
   readonly hooks: Hooks;
   readonly budget: GuestBudget;
   readonly counters: (queue: number) => QueueCounters;
-  /** The guest broke the protocol in one queue; nothing was let go of yet. */
+  /** The guest broke the protocol in one queue; the connection is still attached. */
   readonly onStop: (reason: string) => void;
   /** A call of the host's own fails, for no fault of the guest, and is tried again; undefined: all works again. */
   readonly onHostFault: HostFaultListener;
@@ -175,7 +175,7 @@ export class Connection {
     });
   }
 
-  /** Lets go of the guest, which stays connected, and of all memory: nothing looks at the pages any more. */
+  /** Detaches from the guest, which stays connected, and unmaps all memory: nothing looks at the pages any more. */
   detach(): void {
     const { journals } = this.#parts;
     this.#hostFaults.clear();
@@ -280,7 +280,7 @@ export class Connection {
     }
   }
 
-  /** In front of what is said of a queue; with one queue it goes without saying. */
+  /** @returns the prefix for messages about a queue; empty if the guest has one queue. */
   #nameOf(index: number): string {
     return this.#parts.settings.queues.length > 1 ? `queue ${index}: ` : '';
   }

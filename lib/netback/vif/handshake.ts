@@ -19,7 +19,7 @@ function headroomOf(text: string | undefined): number {
 
 /**
  * Reads and checks what the frontend wrote. The guest writes these nodes: nothing of them is trusted.
- * @param backend the path below which a backend has written what it offers, this life or another.
+ * @param backend the path below which a backend has written what it offers: this process or another.
  */
 export async function readFrontend(store: StoreReader, path: string, backend: string): Promise<Handshake> {
   const offer = `${backend}/${QUEUES_MAX_KEY}`;

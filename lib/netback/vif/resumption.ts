@@ -19,7 +19,7 @@ export interface Evidence {
 /** A part of the journal's memory: its content is cleared, or counts. */
 export type Start = 'anew' | 'continued';
 
-/** What is begun anew when vifd attaches, and what goes on where a backend left it. */
+/** What is begun anew when vifd attaches, and what continues where a backend left it. */
 export interface Resumption {
   /** A backend has served this connection before. */
   readonly resumed: boolean;

@@ -10,7 +10,7 @@ import type { Offer } from './offer.js';
 import type { VifNode } from './vif-node.js';
 
 /**
- * Why a vif was detached. 'released': for another backend, which goes on with it. 'port-lost': its port is gone (a tap was
+ * Why a vif was detached. 'released': for another backend, which serves it from then on. 'port-lost': its port is gone (a tap was
  * deleted) and is opened anew. 'failed': its memory was taken away beneath it, or the data path has a mistake; it is attached
  * again.
  */
@@ -25,7 +25,7 @@ export type DetachReason =
   | 'shutdown';
 
 export interface AttachedHow {
-  /** An earlier life of the backend served this connection of the guest. */
+  /** A backend has served this connection of the guest before. */
   readonly resumed: boolean;
   /** From opening the port to the moment when frames can move. */
   readonly attachMs: number;

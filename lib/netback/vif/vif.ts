@@ -19,7 +19,7 @@ import { VifFaults } from './vif-faults.js';
 import type { DetachReason, VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
-/** One guest's network interface: its life in the store, its port and, while the guest is attached, its connection. */
+/** One guest's network interface: it follows the store, and has a port and, while the guest is attached, a connection. */
 export class Vif implements VifInfo {
   readonly id: VifId;
   readonly domid: number;
@@ -200,10 +200,10 @@ export class Vif implements VifInfo {
     const onChange = (changed: string) => void this.poke(changed);
     const watching = await this.#reported('watch', () => this.#parts.node.watch(onChange));
     const done = await this.#reported('serve', () => this.#act());
-    // After the step: what a killed life left undone is done by attaching, and only then may another go on.
-    const kept = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
+    // After the step: attaching completes what a killed process left undone, and only then may another backend serve the guest.
+    const asked = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
     // Where the node is missing it is looked for again: no watch tells that the domain is gone.
-    if (watching && done && kept && !this.#faults.has('node')) this.#retry.reset();
+    if (watching && done && asked && !this.#faults.has('node')) this.#retry.reset();
   }
 
   #stop(): void {
@@ -256,7 +256,7 @@ export class Vif implements VifInfo {
     if (trouble === undefined) this.#faults.end('port');
     else this.#faults.begin('port', this.#faults.named(trouble.error));
     if (trouble?.lost !== true) return;
-    // The journal stays: attaching to the new port goes on where this connection ends.
+    // The journal stays: the attach to the new port resumes this connection.
     this.#attachment.release('port-lost');
     const closed = this.#reported('port close', () => this.#port.close());
     closed.then(() => this.#attachment.attachAgain()).then(() => this.poke());
@@ -269,7 +269,7 @@ export class Vif implements VifInfo {
     this.#attachment.rate = this.#faults.rateOf(text);
   }
 
-  /** Another backend goes on with it: nothing of ours may be in its way, and the store is not touched. */
+  /** Releases a vif that is not accepted any more. Another backend serves it: vifd removes its own port and journals, and writes no state. */
   async #releaseUnlessAccepted(): Promise<void> {
     if (!this.#doubted) return;
     this.#doubted = false;
