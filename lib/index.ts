@@ -1,16 +1,28 @@
-/** The public API of vifd. */
+/** The public API of vifd: each name by itself, so that a new one of an inner file is not public by accident. */
 
-export type { Journals } from './durable/journal.js';
-export { VifdError, type VifdErrorCode } from './errors.js';
+export type { JournalPages, Journals } from './durable/journal.js';
+export { VifdError, type VifdErrorCode, type VifdErrorDetails } from './errors.js';
 export { journalFiles } from './host/journal-files.js';
+export type { LinkSettings } from './host/links.js';
 export type { Flow, VifStats } from './netback/frames/counters.js';
-export type { Direction, Frame, FrameHook, FrameStream, Offload, VifHook } from './netback/frames/frame.js';
+export type {
+  Direction,
+  FlowHash,
+  Frame,
+  FrameHook,
+  FrameStream,
+  HashedOver,
+  Offload,
+  VifHook,
+} from './netback/frames/frame.js';
 export {
   Netback,
   type NetbackEvents,
   type NetbackListeners,
   type NetbackOptions,
 } from './netback/netback.js';
+export type { Vif } from './netback/public-vif.js';
+export type { RingIndices } from './netback/ring/back-ring.js';
 export type { PayloadMode } from './netback/settings.js';
 export type {
   ConnectionDetails,
@@ -23,12 +35,25 @@ export type {
   VifDetails,
 } from './netback/show.js';
 export type { Feature } from './netback/vif/offer.js';
-export type { Vif } from './netback/vif/vif.js';
 export type { AttachedHow, DetachReason } from './netback/vif/vif-parts.js';
 export type { VifAddress, VifId, VifInfo, VifState } from './netback/vif-info.js';
-export * from './ports/frame-batch.js';
+// For ports of your own, which find frames in a batch by these words.
+export {
+  FRAME_BYTES_MAX,
+  FRAME_LENGTH,
+  FRAME_OFFSET,
+  FRAME_STATUS,
+  FRAMES_ALIGN,
+  FRAMES_END,
+  FRAMES_ERRNO,
+  FRAMES_MORE,
+  FRAMES_PHASE,
+  FRAMES_START,
+  FrameBatch,
+  frameAt,
+} from './ports/frame-batch.js';
 export { pair } from './ports/pair.js';
-export * from './ports/port.js';
+export type { Port, PortBatches, PortIo, PortOptions, PortTrouble, QueuePlace } from './ports/port.js';
 export { tap } from './ports/tap.js';
 export type { TapExpectation, TapMemory } from './ports/tap-link.js';
 export type { TapOptions } from './ports/tap-options.js';
@@ -42,5 +67,26 @@ export {
   VNET_GSO_UDP_L4,
   VNET_HEADER_BYTES,
 } from './protocol/vnet.js';
-export { openXen } from './xen/native/open.js';
-export type { Access, Arena, Clock, Events, Grants, Shares, Store, Xen } from './xen/seam.js';
+export { type OpenXenOptions, openXen } from './xen/native/open.js';
+// The seam to the hypervisor: what `openXen` returns, and the model.
+export type {
+  Access,
+  Arena,
+  BatchOptions,
+  ChannelFaultListener,
+  Clock,
+  EventChannel,
+  Events,
+  GrantBatch,
+  Grants,
+  Mapping,
+  OwnArena,
+  Permission,
+  SharedPages,
+  Shares,
+  StagedGrants,
+  Store,
+  StoreView,
+  StoreWatch,
+  Xen,
+} from './xen/seam.js';

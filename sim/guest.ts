@@ -1,4 +1,4 @@
-import type { Vif } from '../lib/netback/vif/vif.js';
+import type { Vif } from '../lib/netback/public-vif.js';
 import type { Port } from '../lib/ports/port.js';
 import { RSP_OKAY } from '../lib/protocol/netif.js';
 import { everyNth } from '../lib/testing/model/faults.js';

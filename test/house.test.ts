@@ -38,6 +38,7 @@ const LIB: Record<string, readonly string[]> = {
     ...['errors', 'protocol'],
     ...['netback/frames', 'netback/guest', 'netback/ring', 'netback/settings', 'netback/vif-info'],
   ],
+  'netback/public-vif': ['errors', 'ports', 'netback/frames', 'netback/show', 'netback/vif-info'],
   'netback/state': [
     ...['durable', 'ports', 'protocol', 'xen'],
     ...['netback/frames', 'netback/guest', 'netback/settings', 'netback/vif-info'],
@@ -54,13 +55,13 @@ const LIB: Record<string, readonly string[]> = {
   ],
   netback: [
     ...['durable', 'errors', 'ports', 'xen'],
-    ...['netback/frames', 'netback/settings', 'netback/vif', 'netback/vif-info'],
+    ...['netback/frames', 'netback/public-vif', 'netback/settings', 'netback/vif', 'netback/vif-info'],
   ],
   daemon: [
     ...['addon', 'backoff', 'durable', 'errors', 'host', 'ports', 'protocol', 'text'],
     ...['xen', 'xen/native'],
-    ...['netback', 'netback/faults', 'netback/frames', 'netback/ring', 'netback/settings', 'netback/show'],
-    ...['netback/vif', 'netback/vif-info'],
+    ...['netback', 'netback/faults', 'netback/frames', 'netback/public-vif', 'netback/ring'],
+    ...['netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
   ],
   'cli/checks': ['xen', 'xen/native', 'xen/store'],
   cli: [
@@ -72,7 +73,8 @@ const LIB: Record<string, readonly string[]> = {
   'testing/netfront': ['errors', 'ports', 'protocol', 'xen', 'xen/native', 'xen/store'],
   index: [
     ...['durable', 'errors', 'host', 'ports', 'protocol', 'xen', 'xen/native'],
-    ...['netback', 'netback/frames', 'netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
+    ...['netback', 'netback/frames', 'netback/public-vif', 'netback/ring', 'netback/settings'],
+    ...['netback/show', 'netback/vif', 'netback/vif-info'],
   ],
 };
 

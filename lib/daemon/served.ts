@@ -1,5 +1,5 @@
 import type { Netback } from '../netback/netback.js';
-import type { Vif } from '../netback/vif/vif.js';
+import type { Vif } from '../netback/public-vif.js';
 
 /** How many reasons a line names. */
 const REASONS_MAX = 3;

@@ -4,12 +4,12 @@ import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
 import type { Xen } from '../xen/seam.js';
 import type { VifHook } from './frames/frame.js';
+import type { Vif } from './public-vif.js';
 import type { PayloadMode } from './settings.js';
 import { QUEUES_MAX } from './settings.js';
 import { Discovery } from './vif/discovery.js';
 import type { Feature } from './vif/offer.js';
 import { ServedVifs } from './vif/served-vifs.js';
-import type { Vif } from './vif/vif.js';
 import type { AttachedHow, DetachReason } from './vif/vif-parts.js';
 import type { VifAddress, VifId, VifInfo } from './vif-info.js';
 

@@ -1,10 +1,9 @@
 import type { VifdError, VifdErrorCode } from '../errors.js';
 import * as control from '../protocol/control.js';
 import type { VifStats } from './frames/counters.js';
-import type { Rate } from './guest/credit.js';
 import type { HashState } from './guest/hash.js';
 import type { RingIndices } from './ring/back-ring.js';
-import type { FrontendSettings, PayloadMode, QueueSettings } from './settings.js';
+import type { FrontendSettings, PayloadMode } from './settings.js';
 import type { VifInfo, VifState } from './vif-info.js';
 
 /** What `vifd show` asks a running vifd for. */
@@ -49,7 +48,10 @@ export interface ConnectionDetails {
   readonly journal: boolean;
   readonly negotiated: Negotiated;
   readonly xdpHeadroom: number;
-  readonly rate: (Rate & { readonly leftBytes: number }) | undefined;
+  /** How much the guest may send in each interval; undefined: no limit. */
+  readonly rate:
+    | { readonly bytes: number; readonly intervalMs: number; readonly leftBytes: number }
+    | undefined;
   readonly multicast: MulticastDetails;
   /** Undefined for a guest without a control ring. */
   readonly hash: HashDetails | undefined;
@@ -57,9 +59,14 @@ export interface ConnectionDetails {
 }
 
 /** What the guest can take and asked for; the names are those of the keys in netif.h. */
-type ShownElsewhere = 'queues' | 'control' | 'xdpHeadroom' | 'multicastControl';
-
-export interface Negotiated extends Omit<FrontendSettings, ShownElsewhere> {
+export interface Negotiated {
+  readonly scatterGather: boolean;
+  readonly gsoV4: boolean;
+  readonly gsoV6: boolean;
+  readonly checksumV4: boolean;
+  readonly checksumV6: boolean;
+  /** The guest tells when it posts receive buffers. */
+  readonly rxNotify: boolean;
   /** Event channels of its own for each direction. */
   readonly splitChannels: boolean;
   readonly controlRing: boolean;
@@ -85,7 +92,13 @@ export interface HashDetails {
 
 export type HashTypeName = 'IPv4' | 'IPv4/TCP' | 'IPv6' | 'IPv6/TCP';
 
-export interface QueueDetails extends QueueSettings {
+export interface QueueDetails {
+  /** Grant references of the rings; tx and rx are the guest's. */
+  readonly txRingRef: number;
+  readonly rxRingRef: number;
+  /** The guest's event channels: two different ones, or the same one twice. */
+  readonly txPort: number;
+  readonly rxPort: number;
   readonly fromGuest: RingIndices;
   readonly toGuest: RingIndices;
   /** Frames that were read for the guest, and have no buffers yet. */
@@ -98,9 +111,11 @@ export interface QueueDetails extends QueueSettings {
 }
 
 export function negotiatedOf(settings: FrontendSettings): Negotiated {
-  const { queues, control, xdpHeadroom: _now, multicastControl: _too, ...negotiated } = settings;
+  const { scatterGather, gsoV4, gsoV6, checksumV4, checksumV6, rxNotify, queues, control } = settings;
   const [{ txPort, rxPort }] = queues;
-  return { ...negotiated, splitChannels: txPort !== rxPort, controlRing: control !== undefined };
+  const splitChannels = txPort !== rxPort;
+  const controlRing = control !== undefined;
+  return { scatterGather, gsoV4, gsoV6, checksumV4, checksumV6, rxNotify, splitChannels, controlRing };
 }
 
 const TYPES: ReadonlyArray<readonly [number, HashTypeName]> = [

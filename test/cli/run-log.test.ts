@@ -7,7 +7,7 @@ import { VifdError } from '../../lib/errors.js';
 import type { ServiceManager } from '../../lib/host/service-manager.js';
 import { VifCounters } from '../../lib/netback/frames/counters.js';
 import type { Netback } from '../../lib/netback/netback.js';
-import type { Vif } from '../../lib/netback/vif/vif.js';
+import type { Vif } from '../../lib/netback/public-vif.js';
 
 function vifOf(id: string, state: string, reason?: string): Vif {
   return { id, state, reason, queueStats: [], stats: new VifCounters(() => 0).sum } as unknown as Vif;

@@ -1,6 +1,6 @@
 import { memoryJournals } from '../../lib/durable/journal.js';
 import { Netback } from '../../lib/netback/netback.js';
-import type { Vif } from '../../lib/netback/vif/vif.js';
+import type { Vif } from '../../lib/netback/public-vif.js';
 import type { XenbusState } from '../../lib/protocol/xenbus.js';
 import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/model/index.js';
 import { createVif, StateWatch, type VifPaths } from '../../lib/testing/netfront/index.js';

@@ -4,7 +4,7 @@ import { eventLog } from '../../lib/daemon/run-log.js';
 import { VifdError } from '../../lib/errors.js';
 import { VifCounters } from '../../lib/netback/frames/counters.js';
 import type { Netback } from '../../lib/netback/netback.js';
-import type { Vif } from '../../lib/netback/vif/vif.js';
+import type { Vif } from '../../lib/netback/public-vif.js';
 
 /** What a unit's log says, as journald hands it on: the level in front of a line becomes its priority. */
 function entriesOf(log: (say: ReturnType<typeof eventLog>) => void) {

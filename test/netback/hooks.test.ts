@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { FrameHook } from '../../lib/netback/frames/frame.js';
-import type { Vif } from '../../lib/netback/vif/vif.js';
+import type { Vif } from '../../lib/netback/public-vif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { modelMachine } from './machine.js';
 import type { RawGuest } from './raw-guest.js';

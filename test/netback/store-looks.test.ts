@@ -1,6 +1,7 @@
 /** A look reads only what a change names. It must find what one that reads everything would. */
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Vif as ServedVif } from '../../lib/netback/vif/vif.js';
 import { VifNode } from '../../lib/netback/vif/vif-node.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
@@ -204,9 +205,8 @@ describe('a look that reads what a change names', () => {
             await watched.hypervisor.advance(5000);
             const seen = await watched.seen();
             // A look at everything finds nothing to do.
-            await watched.world.settled(
-              watched.world.netback.vifs.get('vif7.0')?.poke() ?? Promise.resolve(),
-            );
+            const vif = watched.world.netback.vifs.get('vif7.0') as ServedVif | undefined;
+            await watched.world.settled(vif?.poke() ?? Promise.resolve());
             await watched.hypervisor.advance(5000);
             expect(await watched.seen()).toEqual(seen);
           }
