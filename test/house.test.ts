@@ -50,8 +50,8 @@ const LIB: Record<string, readonly string[]> = {
   ],
   'netback/vif': [
     ...['at-most', 'backoff', 'durable', 'errors', 'ports', 'protocol', 'text', 'undo', 'xen'],
-    ...['netback/faults', 'netback/frames', 'netback/guest', 'netback/queue', 'netback/settings'],
-    ...['netback/show', 'netback/state', 'netback/vif-info'],
+    ...['netback/faults', 'netback/frames', 'netback/guest', 'netback/public-vif', 'netback/queue'],
+    ...['netback/settings', 'netback/show', 'netback/state', 'netback/vif-info'],
   ],
   netback: [
     ...['durable', 'errors', 'ports', 'xen'],

@@ -162,7 +162,7 @@ export class ToGuest {
           this.#reader.listen();
           return 'idle';
         case 'time':
-          this.#startStallTimer();
+          this.#timeWait();
           break;
         case 'wait':
           return { waitMs: state.leftMs ?? 0 };
@@ -210,7 +210,7 @@ export class ToGuest {
     if (this.#timer.end()) this.#stalls.onRecovery();
   }
 
-  #startStallTimer(): void {
+  #timeWait(): void {
     const state = this.#state;
     state.slotsWanted = this.#pending.empty ? 1 : state.slotsNeeded;
     if (this.#timer.begin()) this.#stalls.onStall();

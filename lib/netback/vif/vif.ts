@@ -7,8 +7,9 @@ import { VifCounters } from '../frames/counters.js';
 import type { Direction, FrameHook, FrameStream } from '../frames/frame.js';
 import { frameStream } from '../frames/frame-stream.js';
 import { Hooks } from '../frames/hooks.js';
+import type { Vif as PublicVif } from '../public-vif.js';
 import { faultOf, type VifDetails } from '../show.js';
-import type { VifId, VifInfo, VifState } from '../vif-info.js';
+import type { VifId, VifState } from '../vif-info.js';
 import { Attachment } from './attachment.js';
 import { Looks } from './looks.js';
 import { CARRIER_KEY } from './offer.js';
@@ -20,7 +21,7 @@ import type { DetachReason, VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
 /** One guest's network interface: it follows the store, and has a port and, while the guest is attached, a connection. */
-export class Vif implements VifInfo {
+export class Vif implements PublicVif {
   readonly id: VifId;
   readonly domid: number;
   readonly handle: number;
@@ -138,12 +139,10 @@ export class Vif implements VifInfo {
     await this.#parts.node.write(CARRIER_KEY, up ? '1' : '0');
   }
 
-  /** Runs `hook` inline on every frame until the result is disposed. See FrameHook. */
   hook(hook: FrameHook): Disposable {
     return this.#hooks.add(hook);
   }
 
-  /** Copies of the frames that pass. At most `limit` wait to be read (default 1024); later ones are not copied, but counted. */
   frames(options: { direction?: Direction; signal?: AbortSignal; limit?: number } = {}): FrameStream {
     return frameStream(this.#hooks, options);
   }
