@@ -54,7 +54,7 @@ export {
 } from './ports/frame-batch.js';
 export { pair } from './ports/pair.js';
 export type { Port, PortBatches, PortIo, PortOptions, PortTrouble, QueuePlace } from './ports/port.js';
-export { tap } from './ports/tap.js';
+export { tap } from './ports/public-tap.js';
 export type { TapExpectation, TapMemory } from './ports/tap-link.js';
 export type { TapOptions } from './ports/tap-options.js';
 export {
