@@ -5,11 +5,11 @@ import { everyNth } from '../lib/testing/model/faults.js';
 import type { ModelHypervisor, ModelXen } from '../lib/testing/model/index.js';
 import { createVif, Generator, ManyQueues, Netfront } from '../lib/testing/netfront/index.js';
 import { readTag, type TrafficTag } from '../lib/testing/netfront/traffic-frames.js';
+import { settled } from '../worlds/model/settled.js';
 import type { ArenaPool } from './arenas.js';
 import { type Admission, type Network, SimPort } from './port.js';
 import { ControlProgram } from './programs.js';
 import { type FaultPlan, type GuestPlan, SIM_QUEUES_MAX } from './scenario.js';
-import { settled } from './settled.js';
 import { Stream } from './stream.js';
 import { guestXen } from './xen-faults.js';
 
@@ -171,41 +171,37 @@ export class SimGuest {
   }
 
   /** A frame that the host got, by the queue that it was sent in. */
-  cameToHost(queue: number, bytes: Uint8Array, start: number, length: number): void {
-    const tag = this.#tagOf(bytes, start, length);
+  cameToHost(queue: number, frame: Uint8Array, header: Uint8Array): void {
+    const tag = this.#tagOf(frame);
     const streams = this.connections.map(({ fromGuest }) => fromGuest[queue]);
     const stream = streams.find(({ seed }) => seed === tag?.seed);
     if (tag !== undefined && stream !== undefined) {
-      stream.take(bytes, start, length, tag, this.#parts.lifeNow());
+      stream.take(frame, header, tag, this.#parts.lifeNow());
     } else this.#stranger(tag, 'the host');
   }
 
   /** A frame that the guest got, by the queue that it was sent in, or one that the guest chose. */
-  cameToGuest(queue: number, bytes: Uint8Array, start: number, length: number): void {
-    const tag = this.#tagOf(bytes, start, length);
+  cameToGuest(queue: number, frame: Uint8Array, header: Uint8Array): void {
+    const tag = this.#tagOf(frame);
     const stream = this.toGuest.find(
       ({ seed, spread }, sent) => seed === tag?.seed && (spread || sent === queue),
     );
     if (tag !== undefined && stream !== undefined) {
-      stream.take(bytes, start, length, tag, this.#parts.lifeNow(), stream.spread ? queue : 0);
+      stream.take(frame, header, tag, this.#parts.lifeNow(), stream.spread ? queue : 0);
     } else this.#stranger(tag, 'the guest');
   }
 
   /** The stream that a frame belongs to, of whichever direction. */
-  streamOf(
-    bytes: Uint8Array,
-    start: number,
-    length: number,
-  ): { stream: Stream; sequence: number } | undefined {
-    const tag = this.#tagOf(bytes, start, length);
+  streamOf(frame: Uint8Array): { stream: Stream; sequence: number } | undefined {
+    const tag = this.#tagOf(frame);
     const streams = [...this.toGuest, ...this.connections.flatMap(({ fromGuest }) => fromGuest)];
     const stream = streams.find(({ seed }) => seed === tag?.seed);
     return tag === undefined || stream === undefined ? undefined : { stream, sequence: tag.sequence };
   }
 
-  #tagOf(bytes: Uint8Array, start: number, length: number): TrafficTag | undefined {
+  #tagOf(frame: Uint8Array): TrafficTag | undefined {
     const tag = { seed: 0, sequence: 0 };
-    return readTag(bytes, start, length, tag) ? tag : undefined;
+    return readTag(frame, 0, frame.length, tag) ? tag : undefined;
   }
 
   /** Another guest's frame is a leak whatever happened; noise is what a torn ring may give of the guest's own memory. */
@@ -232,7 +228,7 @@ export class SimGuest {
       const network: Network = {
         generator,
         linkUp: true,
-        take: (bytes, start, length) => this.cameToGuest(queue, bytes, start, length),
+        take: (frame, header) => this.cameToGuest(queue, frame, header),
         left: () => {},
         admit: () => 'goes',
         refused: () => {},
@@ -324,12 +320,12 @@ class HostNetwork implements Network {
     this.generator.more(frames);
   }
 
-  take(bytes: Uint8Array, start: number, length: number): void {
-    this.#guest.cameToHost(this.#queue, bytes, start, length);
+  take(frame: Uint8Array, header: Uint8Array): void {
+    this.#guest.cameToHost(this.#queue, frame, header);
   }
 
-  left(bytes: Uint8Array, start: number, length: number): void {
-    const found = this.#guest.streamOf(bytes, start, length);
+  left(frame: Uint8Array): void {
+    const found = this.#guest.streamOf(frame);
     found?.stream.due(found.sequence, this.#lifeNow());
   }
 
@@ -338,8 +334,8 @@ class HostNetwork implements Network {
     return this.#refuses() ? 'refused' : 'goes';
   }
 
-  refused(bytes: Uint8Array, start: number, length: number): void {
-    const found = this.#guest.streamOf(bytes, start, length);
+  refused(frame: Uint8Array): void {
+    const found = this.#guest.streamOf(frame);
     found?.stream.excuse(found.sequence);
   }
 }

@@ -15,9 +15,7 @@ export function hookOf(plan: HookPlan, guests: readonly SimGuest[]): VifHook | u
   if (plan === 'none') return undefined;
   if (plan === 'pass') return () => 'pass';
   return ({ bytes, offload }, _direction, { id }) => {
-    const { buffer, byteOffset, length } = bytes;
-    const whole = new Uint8Array(buffer);
-    const found = guests.find(({ vif }) => vif === id)?.streamOf(whole, byteOffset, length);
+    const found = guests.find(({ vif }) => vif === id)?.streamOf(bytes);
     if (found === undefined) return 'pass';
     const { stream, sequence } = found;
     if (plan === 'drop') {
@@ -26,7 +24,7 @@ export function hookOf(plan: HookPlan, guests: readonly SimGuest[]): VifHook | u
       return 'drop';
     }
     if (sequence % REPLACES_EVERY !== 0) return 'pass';
-    if (length > PLAIN_BYTES_MAX) return bytes.slice();
+    if (bytes.length > PLAIN_BYTES_MAX) return bytes.slice();
     const replaced = LENGTHS[sequence % LENGTHS.length];
     const made = new Uint8Array(VNET_HEADER_BYTES + replaced);
     const frames = framesOf(stream.seed, PLAIN_BYTES_MAX);

@@ -1,6 +1,7 @@
-import { FRAME_LENGTH, FRAME_OFFSET, FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../lib/ports/frame-batch.js';
+import { FRAMES_ERRNO } from '../lib/ports/frame-batch.js';
 import type { Port, PortBatches, PortIo, PortOptions } from '../lib/ports/port.js';
 import { ModelKilled } from '../lib/testing/model/index.js';
+import { frameIn, headerIn, setFrameStatus } from '../lib/testing/netfront/batch-frames.js';
 import type { Generator } from '../lib/testing/netfront/generator.js';
 
 /** errno-base.h */
@@ -14,11 +15,11 @@ export interface Network {
   readonly generator: Generator;
   /** False: the network sends nothing to the port. It outlives the process, like the link of a tap whose descriptor the service manager keeps. */
   linkUp: boolean;
-  take(bytes: Uint8Array, start: number, length: number): void;
+  take(frame: Uint8Array, header: Uint8Array): void;
   /** Frames that were read, and must not be lost from then on. */
-  left(bytes: Uint8Array, start: number, length: number): void;
+  left(frame: Uint8Array): void;
   admit(): Admission;
-  refused(bytes: Uint8Array, start: number, length: number): void;
+  refused(frame: Uint8Array): void;
 }
 
 /** The process that has the port open: each frame that crosses is a step at which it may end. */
@@ -79,39 +80,34 @@ class SimIo implements PortIo {
 
   write(): number {
     const { writes } = this.#batches;
-    const { block } = writes;
-    const { bytes } = writes.arena;
-    const count = writes.count;
     const network = this.#network;
-    block[FRAMES_ERRNO] = 0;
-    for (let i = 0; i < count; i++) {
+    writes.block[FRAMES_ERRNO] = 0;
+    for (let i = 0; i < writes.count; i++) {
       this.#owner.step(`port write ${i}`);
-      const at = frameAt(i);
-      const [start, length] = [block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]];
-      block[at + FRAME_STATUS] = 0;
-      if (length === 0) continue;
+      setFrameStatus(writes, i, 0);
+      const frame = frameIn(writes, i);
+      if (frame.length === 0) continue;
       const admission = network.admit();
       if (admission === 'full') {
         this.#refuseFrom(i);
         return i;
       }
       if (admission === 'refused') {
-        network.refused(bytes, start, length);
-        block[at + FRAME_STATUS] = EIO;
-        block[FRAMES_ERRNO] = EIO;
-      } else network.take(bytes, start, length);
+        network.refused(frame);
+        setFrameStatus(writes, i, EIO);
+        writes.block[FRAMES_ERRNO] = EIO;
+      } else network.take(frame, headerIn(writes, i));
     }
     this.#owner.step('port was written');
-    return count;
+    return writes.count;
   }
 
   /** What the port had no room for is the writer's to keep or to drop. */
   #refuseFrom(first: number): void {
     const { writes } = this.#batches;
     for (let i = first; i < writes.count; i++) {
-      const at = frameAt(i);
-      const length = writes.block[at + FRAME_LENGTH];
-      if (length > 0) this.#network.refused(writes.arena.bytes, writes.block[at + FRAME_OFFSET], length);
+      const frame = frameIn(writes, i);
+      if (frame.length > 0) this.#network.refused(frame);
     }
   }
 
@@ -121,10 +117,7 @@ class SimIo implements PortIo {
     const { linkUp, generator } = this.#network;
     if (!linkUp) reads.count = 0;
     const count = linkUp ? generator.fill(reads, this.#options) : 0;
-    for (let i = 0; i < count; i++) {
-      const at = frameAt(i);
-      this.#network.left(reads.arena.bytes, reads.block[at + FRAME_OFFSET], reads.block[at + FRAME_LENGTH]);
-    }
+    for (let i = 0; i < count; i++) this.#network.left(frameIn(reads, i));
     this.#owner.step('port was read');
     return count;
   }

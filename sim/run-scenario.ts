@@ -1,7 +1,7 @@
+import { withoutStrays } from '../worlds/model/strays.js';
 import { judge, type Outcome } from './judge.js';
 import { arenas, Run } from './run.js';
 import type { Scenario } from './scenario.js';
-import { withoutStrays } from './strays.js';
 
 /** Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run. */
 export async function runScenario(scenario: Scenario): Promise<Outcome> {

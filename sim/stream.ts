@@ -1,4 +1,4 @@
-import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES, vnetWordOfBytes } from '../lib/protocol/vnet.js';
+import { VNET_FLAG_NEEDS_CSUM, vnetWordOfBytes } from '../lib/protocol/vnet.js';
 import { TrafficFrames } from '../lib/testing/netfront/index.js';
 import type { TrafficTag } from '../lib/testing/netfront/traffic-frames.js';
 
@@ -67,12 +67,12 @@ export class Stream {
     this.#hooked.set(sequence, length);
   }
 
-  /** @param queue that it came by. */
-  take(bytes: Uint8Array, start: number, length: number, tag: TrafficTag, life: number, queue = 0): void {
+  /** @param header the frame's virtio_net_hdr. @param queue that it came by. */
+  take(frame: Uint8Array, header: Uint8Array, tag: TrafficTag, life: number, queue = 0): void {
     const { sequence } = tag;
-    const first = vnetWordOfBytes(bytes, start - VNET_HEADER_BYTES, 0);
-    const partial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
-    const difference = this.#frames.difference(bytes, start, length, tag, partial);
+    const { length } = frame;
+    const partial = (vnetWordOfBytes(header, 0, 0) & VNET_FLAG_NEEDS_CSUM) !== 0;
+    const difference = this.#frames.difference(frame, 0, length, tag, partial);
     if (difference !== undefined) {
       this.damaged.push(`${this.name}: frame ${sequence} is damaged: ${difference}`);
     }

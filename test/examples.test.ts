@@ -5,7 +5,8 @@ import { firewall } from '../examples/firewall.js';
 import { joinGuests } from '../examples/two-guests.js';
 import { ModelHypervisor } from '../lib/testing/model/index.js';
 import { createVif, Netfront, TrafficPort } from '../lib/testing/netfront/index.js';
-import { RawGuest, TestPort } from './netback/raw-guest.js';
+import { RawGuest } from '../worlds/model/raw-guest.js';
+import { TestPort } from '../worlds/model/test-port.js';
 
 const EXAMPLE_LINES_MAX = 60;
 

@@ -1,12 +1,13 @@
 import { tap } from '../../lib/ports/tap.js';
-import type { RawGuest, TestPort, TxSlot } from '../../test/netback/raw-guest.js';
-import { World } from '../../test/netback/world.js';
+import type { RawGuest, TxSlot } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import type { TestPort } from '../../worlds/model/test-port.js';
 import { markOf } from '../marks.js';
 import { MTU_MAX, makeBridge, stopLearning } from '../network.js';
 import type { Random } from '../random.js';
 import { group, type Kernel, Outlet } from '../references/kernel.js';
 import { type Vnet, vnetOfBytes } from '../references/vnet.js';
-import { modelMachine, settledUntil, xensimMachine } from './machines.js';
+import { machineFor, settledUntil } from './machines.js';
 import { layOut, type Sending, slotsOf } from './slots.js';
 
 export const FROM_GUEST_MODES = ['copy', 'map', 'map into a tap'] as const;
@@ -42,7 +43,7 @@ export class FromGuestRun implements AsyncDisposable {
 
   static async open(mode: FromGuestMode, kernel: Kernel): Promise<FromGuestRun> {
     const direct = mode === 'map into a tap';
-    const world = await World.open(direct ? xensimMachine() : modelMachine());
+    const world = await World.open(machineFor(direct));
     const guest = await world.guest(DOMID);
     const outlet = direct ? tapOutlet() : undefined;
     const port = () => {

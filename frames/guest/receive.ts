@@ -1,4 +1,4 @@
-import type { RawGuest } from '../../test/netback/raw-guest.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
 import type { FromBackend } from '../references/netfront.js';
 
 /** Values of xen/io/netif.h and ring.h, as the guest reads them. */

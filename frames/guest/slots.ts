@@ -1,4 +1,4 @@
-import type { RawGuest, TxSlot } from '../../test/netback/raw-guest.js';
+import type { RawGuest, TxSlot } from '../../worlds/model/raw-guest.js';
 import type { Pieces } from '../cuts.js';
 import type { Variant } from '../forms/variants.js';
 import { mark } from '../marks.js';

@@ -2,9 +2,9 @@ import { pair } from '../../lib/ports/pair.js';
 import type { Port } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
 import { NativeArena } from '../../lib/xen/native/arena.js';
-import type { RawGuest } from '../../test/netback/raw-guest.js';
-import { World } from '../../test/netback/world.js';
-import { EVERYTHING, openEnd, send } from '../../test/ports/frames.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { EVERYTHING, openEnd, send } from '../../worlds/port-end.js';
 import type { Variant } from '../forms/variants.js';
 import { mark, markOf } from '../marks.js';
 import { MTU_MAX, makeBridge, stopLearning } from '../network.js';
@@ -12,7 +12,7 @@ import { batchesOf, Inlet, type Offloaded } from '../references/kernel.js';
 import type { FromBackend } from '../references/netfront.js';
 import { bytesOfVnet, NO_OFFLOAD, vnetOf, wordsOfVnet } from '../references/vnet.js';
 import type { GuestKind } from './guests.js';
-import { modelMachine, settledUntil, xensimMachine } from './machines.js';
+import { machineFor, settledUntil } from './machines.js';
 import { Receiver } from './receive.js';
 
 export const TO_GUEST_PORTS = ['own port, copy', 'own port, map', 'pair', 'tap'] as const;
@@ -43,7 +43,7 @@ export class ToGuestRun implements AsyncDisposable {
   readonly #end: () => Promise<void>;
 
   static async open(port: ToGuestPort, kind: GuestKind, index: number): Promise<ToGuestRun> {
-    const world = await World.open(port === 'tap' ? xensimMachine() : modelMachine());
+    const world = await World.open(machineFor(port === 'tap'));
     const guest = await world.guest(DOMID);
     await world.settled(guest.connect(world.toolstack, kind.keys));
     const { made, put, end } = hostSide(port, index, world);

@@ -1,7 +1,7 @@
 import type { Port } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
 import { NativeArena } from '../../lib/xen/native/arena.js';
-import { type End, NOTHING, openEnd, receive, send } from '../../test/ports/frames.js';
+import { type End, NOTHING, openEnd, receive, send } from '../../worlds/port-end.js';
 import { markOf } from '../marks.js';
 import { MTU_MAX, makeBridge, stopLearning } from '../network.js';
 import { bytesOfVnet, type Vnet } from './vnet.js';

@@ -1,3 +1,4 @@
+import { VNET_HEADER_BYTES } from '../protocol/vnet.js';
 import type { Arena } from '../xen/seam.js';
 
 /** Longest frame that crosses: a GSO frame is an Ethernet header, at most one VLAN tag, and a 64 KiB datagram. */
@@ -69,4 +70,11 @@ export class FrameBatch {
 /** First word of frame `index` in a FrameBatch's block. */
 export function frameAt(index: number): number {
   return FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+}
+
+/** The first place for a frame at or behind `cursor` that a batch wants, with room for the vnet header in front. */
+export function framePlace(block: Uint32Array, cursor: number): number {
+  const align = block[FRAMES_ALIGN];
+  const phase = block[FRAMES_PHASE] % align;
+  return Math.ceil((cursor + VNET_HEADER_BYTES - phase) / align) * align + phase;
 }

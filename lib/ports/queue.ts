@@ -6,15 +6,14 @@ import {
   FRAME_OFFSET,
   FRAME_OP_COUNT,
   FRAME_STATUS,
-  FRAMES_ALIGN,
   FRAMES_COUNT,
   FRAMES_END,
   FRAMES_ERRNO,
   FRAMES_MORE,
-  FRAMES_PHASE,
   FRAMES_START,
   type FrameBatch,
   frameAt,
+  framePlace,
 } from './frame-batch.js';
 
 /** Frames on their way, in order, in a ring of bytes. What does not fit is refused, not grown for. */
@@ -106,7 +105,7 @@ export function fillFrom(queue: FrameQueue, reads: FrameBatch): number {
   for (; count < capacity; count++) {
     const record = queue.peek();
     if (record === undefined) break;
-    const offset = place(block, cursor);
+    const offset = framePlace(block, cursor);
     // The same room as a tap needs, so that nothing works here that fails there.
     if (offset + FRAME_BYTES_MAX > end) break;
     arena.bytes.set(record, offset - VNET_HEADER_BYTES);
@@ -124,11 +123,4 @@ export function fillFrom(queue: FrameQueue, reads: FrameBatch): number {
   block[FRAMES_MORE] = queue.empty ? 0 : 1;
   block[FRAMES_ERRNO] = 0;
   return count;
-}
-
-/** The first place at or behind `cursor` with room for the vnet header in front. */
-function place(block: Uint32Array, cursor: number): number {
-  const align = block[FRAMES_ALIGN];
-  const phase = block[FRAMES_PHASE] % align;
-  return Math.ceil((cursor + VNET_HEADER_BYTES - phase) / align) * align + phase;
 }

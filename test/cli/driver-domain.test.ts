@@ -11,7 +11,7 @@ import { Netfront } from '../../lib/testing/netfront/netfront.js';
 import { openXen } from '../../lib/xen/native/open.js';
 import type { Store, Xen } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
-import { TestPort } from '../netback/raw-guest.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';

@@ -14,7 +14,8 @@ import type { Port } from '../../lib/ports/port.js';
 import { backendVifPath } from '../../lib/protocol/xenbus.js';
 import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
 import type { Store } from '../../lib/xen/seam.js';
-import { RawGuest, TestPort } from '../netback/raw-guest.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 export const VIF: VifName = { id: 'vif7.0', domid: 7, handle: 0 };
 export const NODE = '/local/domain/0/backend/vif/7/0';

@@ -4,7 +4,7 @@ import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
 import { hashDetailsOf, type VifDetails } from '../../lib/netback/show.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4, HASH_TYPE_IPV6_TCP } from '../../lib/protocol/control.js';
 import { EXTRA_TYPE_MCAST_ADD, TX_FLAG_EXTRA_INFO } from '../../lib/protocol/netif.js';
-import { World } from '../netback/world.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const BACKEND = '/local/domain/0/backend/vif/7/0';
 

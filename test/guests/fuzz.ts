@@ -1,6 +1,6 @@
 import { XenbusState } from '../../lib/protocol/xenbus.js';
 import { Random } from '../../lib/testing/model/random.js';
-import { withoutStrays } from '../../sim/strays.js';
+import { withoutStrays } from '../../worlds/model/strays.js';
 import { ScriptedGuest } from './guest.js';
 import { Host } from './host.js';
 import { GUESTS } from './scripts.js';

@@ -1,7 +1,7 @@
 import { XenbusState } from '../../lib/protocol/xenbus.js';
 import type { ModelXen } from '../../lib/testing/model/index.js';
 import { StateWatch } from '../../lib/testing/netfront/index.js';
-import { RawGuest } from '../netback/raw-guest.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
 import { DOMID, type Host } from './host.js';
 
 /** What a kind of guest does with the store, step by step, as its source says. */

@@ -4,8 +4,8 @@ import type { Vif } from '../../lib/netback/public-vif.js';
 import type { XenbusState } from '../../lib/protocol/xenbus.js';
 import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/model/index.js';
 import { createVif, StateWatch, type VifPaths } from '../../lib/testing/netfront/index.js';
-import { settled } from '../../sim/settled.js';
-import { TestPort } from '../netback/raw-guest.js';
+import { settled } from '../../worlds/model/settled.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 export const DOMID = 7;
 const HANDLE = 0;

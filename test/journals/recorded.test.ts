@@ -14,7 +14,7 @@ import { RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { ManyQueues } from '../../lib/testing/netfront/index.js';
 import type { Access, Grants } from '../../lib/xen/seam.js';
-import { TestPort } from '../netback/raw-guest.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { indexOf, Recorded, type RecordedFrame } from './recorded.js';
 import { RecordedGuest } from './recorded-guest.js';
 

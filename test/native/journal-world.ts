@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect } from 'vitest';
 import type { Journals } from '../../lib/durable/journal.js';
 import type { VifdError } from '../../lib/errors.js';
-import { Netback } from '../../lib/netback/netback.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { createVif, Netfront, TrafficPort } from '../../lib/testing/netfront/index.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import { ModelWorld } from '../../worlds/model/model-world.js';
 
 /** Each way, in each life. */
 export const FRAMES = 300;
@@ -15,31 +16,25 @@ export const JOURNAL = 'vif7.0.q0.journal';
 /** A guest under load, and lives of the backend with the journals of a directory: each ends with all done. */
 export async function serve(journals: Journals, lives: number, between = () => {}) {
   const hypervisor = new ModelHypervisor();
-  const settled = async <T>(work: PromiseLike<T>): Promise<T> => {
-    await hypervisor.settle();
-    return work;
-  };
+  const world = new ModelWorld(modelMachine(hypervisor), hypervisor.open(0));
+  world.journals = journals;
   const host = new TrafficPort({ generate: { seed: 2, sizes: [60, 9000], frames: 0 }, check: { seed: 1 } });
   const guest = new TrafficPort({ generate: { seed: 1, sizes: [60, 9000], frames: 0 }, check: { seed: 2 } });
-  const toolstack = hypervisor.open(0);
-  await settled(createVif(toolstack.store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' }));
+  await world.settled(createVif(world.toolstack.store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' }));
   const connecting = Netfront.connect({ xen: hypervisor.open(7), handle: 0, port: guest });
   const said: string[][] = [];
   const attached: boolean[] = [];
   for (let life = 0; life < lives; life++) {
     if (life > 0) between();
     const errors: VifdError[] = [];
-    const xen = hypervisor.open(0);
-    const netback = await settled(
-      Netback.open(
-        { xen, port: () => host, journals },
-        { error: (error) => errors.push(error), attached: (_vif, { resumed }) => attached.push(resumed) },
-      ),
+    await world.begin(
+      { port: () => host },
+      { error: (error) => errors.push(error), attached: (_vif, { resumed }) => attached.push(resumed) },
     );
     guest.send(FRAMES);
     host.send(FRAMES);
-    await hypervisor.settle();
-    await settled(netback[Symbol.asyncDispose]());
+    await world.settle();
+    await world.settled(world.netback[Symbol.asyncDispose]());
     said.push(errors.map(({ code, message }) => `${code}: ${message}`));
   }
   const front = await connecting;

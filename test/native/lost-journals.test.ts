@@ -6,9 +6,9 @@ import { VifdError } from '../../lib/errors.js';
 import { journalFiles } from '../../lib/host/journal-files.js';
 import { QUEUE_JOURNAL_BYTES } from '../../lib/netback/state/queue-journal.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
-import { modelMachine } from '../netback/machine.js';
-import type { RawGuest } from '../netback/raw-guest.js';
-import { World } from '../netback/world.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const FRAMES = 3;
 

@@ -8,7 +8,7 @@ import {
   FrameBatch,
   frameAt,
 } from '../../lib/ports/frame-batch.js';
-import { type End, openEnd, plainFrame, send, tcpFrame, tcpHeader } from '../ports/frames.js';
+import { type End, openEnd, plainFrame, send, tcpFrame, tcpHeader } from '../../worlds/port-end.js';
 import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 
 const PLAIN = plainFrame(1514, 1);

@@ -5,9 +5,10 @@ import { CTRL_RING_SIZE } from '../../lib/protocol/control.js';
 import { RING_HEADER_WORDS } from '../../lib/protocol/netif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { Random } from '../../lib/testing/model/random.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { frameOf, IPV4_VECTORS } from '../protocol/hash-vectors.js';
 import { RawControl } from './raw-control.js';
-import { RawGuest, TestPort } from './raw-guest.js';
 
 const FRAME = frameOf(IPV4_VECTORS[0]);
 const TYPES = 12;

@@ -6,8 +6,8 @@ import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/m
 import { setUpHash } from '../../lib/testing/netfront/hash.js';
 import { createVif, Netfront } from '../../lib/testing/netfront/index.js';
 import { stageGrants, unstageGrants } from '../../lib/testing/netfront/staged.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { frameOf, IPV4_VECTORS, RSS_KEY } from '../protocol/hash-vectors.js';
-import { TestPort } from './raw-guest.js';
 
 const [V4] = IPV4_VECTORS;
 /** A next life comes well within the 5 s that Windows gives an answer. */

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HASH_TYPES } from '../../lib/protocol/control.js';
 import { RING_REQ_EVENT, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } from '../../lib/protocol/netif.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 import { RawControl } from './raw-control.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
 
 const [SET_FLAGS, SET_ALGORITHM, ADD_GREFS] = [2, 7, 9];
 const TOEPLITZ = 1;

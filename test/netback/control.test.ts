@@ -7,12 +7,12 @@ import {
   RX_FLAG_EXTRA_INFO,
   TX_FLAG_EXTRA_INFO,
 } from '../../lib/protocol/netif.js';
+import { MACHINES } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 import { frameOf, IPV4_VECTORS, IPV6_VECTORS, RSS_KEY } from '../protocol/hash-vectors.js';
 import { hashing, killAtEachStep, staging } from './control-kills.js';
-import { MACHINES } from './machine.js';
 import { RawControl } from './raw-control.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
 
 const [GET_FLAGS, SET_FLAGS, SET_KEY, GET_SIZE, SET_SIZE, SET_MAPPING, SET_ALGORITHM] = [1, 2, 3, 4, 5, 6, 7];
 const [SUCCESS, NOT_SUPPORTED, INVALID] = [0, 1, 2];

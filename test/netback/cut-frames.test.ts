@@ -4,10 +4,11 @@ import { Netback } from '../../lib/netback/netback.js';
 import { RX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
 import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4 } from '../../lib/protocol/vnet.js';
 import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/model/index.js';
+import { MACHINES } from '../../worlds/model/machine.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { type Layer, payloadOf, segmentsOf, stacked } from '../stacked-frames.js';
-import { MACHINES } from './machine.js';
-import { RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
 
 const LAYERS: readonly Layer[] = [{ kind: 'tag', type: 0x8100 }, { kind: 'ip4' }, { kind: 'tcp' }];
 const GSO_BYTES = 1000;

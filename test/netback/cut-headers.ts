@@ -7,8 +7,8 @@ import {
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
+import type { RawGuest, TxSlot } from '../../worlds/model/raw-guest.js';
 import { DESTINATION, type Layer, payloadOf, stacked } from '../stacked-frames.js';
-import type { RawGuest, TxSlot } from './raw-guest.js';
 
 export interface Headers {
   readonly version: 4 | 6;

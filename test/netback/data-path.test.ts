@@ -11,9 +11,10 @@ import {
   TX_FLAG_EXTRA_INFO,
   TX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
-import { MACHINES } from './machine.js';
-import type { RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
+import { MACHINES } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import type { TestPort } from '../../worlds/model/test-port.js';
 
 /** An Ethernet, IPv4 and TCP header, and bytes behind them. */
 function tcpFrame(bytes: number): Uint8Array {

@@ -9,44 +9,44 @@ describe('a guest of a backend in a driver domain', () => {
   beforeEach(async () => {
     world = await new DriverDomain().open();
     await world.addVif(GUEST);
-    await world.connect(GUEST);
+    await world.connectFront(GUEST);
     expect(await world.state(GUEST)).toBe('4');
   });
   afterEach(() => world.close());
 
   function expectNothingLeft(): void {
-    expect(world.ports.get('vif7.0')?.removed).toBe(true);
+    expect(world.port('vif7.0').removed).toBe(true);
     expect(world.journals.names('vif7.0')).toEqual([]);
     expect(world.errors).toEqual([]);
   }
 
   it('is ended by force: Closed, the port and the journals gone', async () => {
-    await world.remove(GUEST, true);
+    await world.removeAtOnce(GUEST, true);
     expect(await world.state(GUEST)).toBe('6');
     expectNothingLeft();
   });
 
   it('loses its end first, and is detached then', async () => {
-    await world.done(world.toolstack.store.rm(world.frontend(GUEST)));
+    await world.settled(world.toolstack.store.rm(world.frontend(GUEST)));
     await world.hypervisor.advance(1000);
     expect(world.netback.vifs.get('vif7.0')?.state).toBe('closed');
-    await world.remove(GUEST, false);
+    await world.removeAtOnce(GUEST, false);
     expect(await world.state(GUEST)).toBe('6');
     expectNothingLeft();
   });
 
   it('makes its state unreadable, and is detached', async () => {
     const guest = world.hypervisor.open(GUEST);
-    await world.done(
+    await world.settled(
       guest.store.setPermissions(`${world.frontend(GUEST)}/state`, [{ domid: GUEST, access: 'none' }]),
     );
-    await world.remove(GUEST, false);
+    await world.removeAtOnce(GUEST, false);
     expect(await world.state(GUEST)).toBe('6');
     expectNothingLeft();
   });
 
   it('loses both ends at once', async () => {
-    await world.done(
+    await world.settled(
       world.toolstack.store.transaction(async (view) => {
         await view.rm(world.frontend(GUEST));
         await view.rm(world.node(GUEST));
@@ -58,9 +58,9 @@ describe('a guest of a backend in a driver domain', () => {
   });
 
   it('loses all that it had in the store, and the backend its folder of the guest later', async () => {
-    await world.done(world.toolstack.store.rm(`/local/domain/${GUEST}`));
+    await world.settled(world.toolstack.store.rm(`/local/domain/${GUEST}`));
     await world.hypervisor.advance(500);
-    await world.done(world.toolstack.store.rm(world.node(GUEST).slice(0, -2)));
+    await world.settled(world.toolstack.store.rm(world.node(GUEST).slice(0, -2)));
     await world.hypervisor.advance(500);
     expectNothingLeft();
     expect(world.netback.vifs.size).toBe(0);
@@ -68,19 +68,19 @@ describe('a guest of a backend in a driver domain', () => {
 
   it('is ended by force while no backend runs: the next one closes it', async () => {
     world.kill();
-    await world.remove(GUEST, true);
+    await world.removeAtOnce(GUEST, true);
     await world.start();
     expect(await world.state(GUEST)).toBe('6');
     expect(world.errors).toEqual([]);
-    await world.done(world.toolstack.store.rm(world.node(GUEST).slice(0, -2)));
+    await world.settled(world.toolstack.store.rm(world.node(GUEST).slice(0, -2)));
     await world.hypervisor.settle();
     expect(world.netback.vifs.size).toBe(0);
   });
 
   it('is served again when it comes back', async () => {
-    await world.remove(GUEST, true);
+    await world.removeAtOnce(GUEST, true);
     await world.addVif(GUEST);
-    await world.connect(GUEST);
+    await world.connectFront(GUEST);
     expect(await world.state(GUEST)).toBe('4');
     expect(world.attached).toEqual(['vif7.0', 'vif7.0']);
   });
@@ -108,7 +108,7 @@ describe('quotas of a driver domain', () => {
     expect(world.errors).toHaveLength(7);
     expect(watches()).toBeLessThanOrEqual(128);
 
-    await world.connect(169);
+    await world.connectFront(169);
     await world.hypervisor.advance(2000);
     expect(world.attached).toEqual(['vif169.0']);
     expect(await world.state(169)).toBe('4');
@@ -116,8 +116,8 @@ describe('quotas of a driver domain', () => {
     expect(world.errors).toHaveLength(7);
 
     for (const domid of domids(10)) {
-      await world.remove(domid, false);
-      await world.done(world.toolstack.store.rm(world.node(domid)));
+      await world.removeAtOnce(domid, false);
+      await world.settled(world.toolstack.store.rm(world.node(domid)));
     }
     await world.hypervisor.advance(2000);
     expect(world.mended).toHaveLength(7);
@@ -137,8 +137,8 @@ describe('quotas of a driver domain', () => {
       expect(faults[0]?.message).toMatch(/quota of nodes.*xenstored --entry-nb.*vifd tries again/);
 
     for (const domid of domids(30)) {
-      await world.remove(domid, false);
-      await world.done(world.toolstack.store.rm(world.node(domid)));
+      await world.removeAtOnce(domid, false);
+      await world.settled(world.toolstack.store.rm(world.node(domid)));
     }
     await world.hypervisor.advance(3000);
     for (const domid of domids(60).slice(30)) expect(await world.state(domid)).toBe('2');
@@ -152,7 +152,7 @@ describe('quotas of a driver domain', () => {
     for (const domid of domids(60)) await world.addVif(domid);
     await world.start();
     for (const domid of domids(60)) expect(await world.state(domid)).toBe('2');
-    for (const domid of domids(20)) await world.connect(domid);
+    for (const domid of domids(20)) await world.connectFront(domid);
     expect(world.attached).toHaveLength(20);
     world.kill();
     await world.start();

@@ -10,7 +10,11 @@ import {
   VNET_GSO_UDP_L4,
 } from '../../lib/protocol/vnet.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
-import { openEnd, send } from '../ports/frames.js';
+import { MACHINES } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
+import { openEnd, send } from '../../worlds/port-end.js';
 import {
   AUTHENTICATION,
   DESTINATION,
@@ -24,9 +28,6 @@ import {
   segmentsOf,
   stacked,
 } from '../stacked-frames.js';
-import { MACHINES } from './machine.js';
-import { type RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
 
 const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA } = netif;
 const TAG: Layer = { kind: 'tag', type: 0x8100 };

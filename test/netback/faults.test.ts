@@ -5,9 +5,10 @@ import { Faults } from '../../lib/netback/faults/present-faults.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { Port, PortTrouble } from '../../lib/ports/port.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
-import { modelMachine } from './machine.js';
-import { RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 const tapBusy = (name: string) =>
   new VifdError('ERR_TAP', `Tap ${name}: TUNSETIFF failed (EBUSY): another process has it open.`, {

@@ -3,10 +3,11 @@ import { Allowance } from '../../lib/netback/guest/allowance.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { createVif } from '../../lib/testing/netfront/toolstack.js';
 import type { Clock, Xen } from '../../lib/xen/seam.js';
-import { modelMachine } from './machine.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { RawControl } from './raw-control.js';
-import { type RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
 
 const BACK = '/local/domain/0/backend/vif/7/0';
 const DEL_GREF_MAPPING = 10;

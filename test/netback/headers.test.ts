@@ -3,19 +3,20 @@ import { HEADERS_BYTES } from '../../lib/protocol/headers.js';
 import type { HostCall } from '../../lib/testing/model/faults.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { Random } from '../../lib/testing/model/random.js';
+import { modelMachine, xensimMachine, xensimMissing } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { type CutFrame, cutSlots, headersFrame, KINDS } from './cut-headers.js';
-import { modelMachine, simMachine, simMissing } from './machine.js';
-import { type RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
 
 const MODES = [
   ['copied', 'copy', false, modelMachine],
   ['mapped, and copied for the port,', 'map', false, modelMachine],
   ['mapped, and written out of the pages,', 'map', true, modelMachine],
-  ...(simMissing === undefined
+  ...(xensimMissing === undefined
     ? ([
-        ['copied over xensim', 'copy', false, simMachine],
-        ['mapped over xensim', 'map', false, simMachine],
+        ['copied over xensim', 'copy', false, xensimMachine],
+        ['mapped over xensim', 'map', false, xensimMachine],
       ] as const)
     : []),
 ] as const;
@@ -97,7 +98,7 @@ describe.each(MODES)('headers of frames from the guest, %s', (_name, payload, wr
     await begin(payload, writesMapped, machine());
     const frame = headersFrame(headers);
     for (const gsoBytes of headers.protocol === 'tcp' ? [0, 100] : [0]) {
-      const step = machine === simMachine ? 7 : 1;
+      const step = machine === xensimMachine ? 7 : 1;
       expect(await lost(frame, singleCuts(frame, step), gsoBytes), `gso ${gsoBytes}`).toEqual([]);
       expect(await lost(frame, severalCuts(frame, frame.csumStart), gsoBytes), `gso ${gsoBytes}`).toEqual([]);
     }

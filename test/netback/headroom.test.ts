@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EXTRA_TYPE_XDP, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
-import { MACHINES } from './machine.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
+import { MACHINES } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const FRONTEND = '/local/domain/7/device/vif/0';
 const BACKEND = '/local/domain/0/backend/vif/7/0';

@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { FrameHook } from '../../lib/netback/frames/frame.js';
 import type { Vif } from '../../lib/netback/public-vif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
-import { modelMachine } from './machine.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 /** Returns a hook of which TypeScript would not approve: programs in JavaScript have them. */
 function wrong(name: string, body: () => unknown): FrameHook {
@@ -189,7 +189,7 @@ describe('a hook', () => {
   });
 
   it('that takes long is reported once, until it is quick again', async () => {
-    const { clock } = world.dom0;
+    const { clock } = world.backend;
     const real = clock.now.bind(clock);
     let passedMs = 0;
     let takesMs = 500;

@@ -5,9 +5,10 @@ import { FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../../lib/ports/frame-batch
 import type { PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
 import type { HostCall } from '../../lib/testing/model/faults.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
-import { modelMachine } from './machine.js';
-import { type RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 const VIF = 'vif7.0';
 const EIO = 5;

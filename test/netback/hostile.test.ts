@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { RING_REQ_PROD, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
-import { MACHINES, modelMachine, simMissing } from './machine.js';
-import type { RawGuest, TxSlot } from './raw-guest.js';
-import { World } from './world.js';
+import { MACHINES, modelMachine, xensimMissing } from '../../worlds/model/machine.js';
+import type { RawGuest, TxSlot } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const GSO_EXTRA = 1;
 const MORE = 1 << 8;
@@ -75,7 +75,7 @@ const CASES = MACHINES.flatMap(([name, make]) =>
   (['copy', 'map'] as const).map((payload) => [payload, name, make] as const),
 );
 
-if (simMissing !== undefined) it.skip(`hostile guests on the addon: ${simMissing}`, () => {});
+if (xensimMissing !== undefined) it.skip(`hostile guests on the addon: ${xensimMissing}`, () => {});
 
 describe.each(CASES)('a hostile guest, payload by %s, on %s', (payload, _name, machine) => {
   let world: World;

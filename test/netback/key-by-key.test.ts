@@ -76,8 +76,8 @@ async function folders(world: ToolstackWorld): Promise<void> {
     [world.frontend(GUEST), GUEST, world.backendDomid],
   ] as const;
   for (const [path, owner, reader] of ends) {
-    await world.done(world.store.mkdir(path));
-    await world.done(
+    await world.settled(world.store.mkdir(path));
+    await world.settled(
       world.store.setPermissions(path, [
         { domid: owner, access: 'none' },
         { domid: reader, access: 'read' },

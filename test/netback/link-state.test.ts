@@ -5,8 +5,9 @@ import { pair } from '../../lib/ports/pair.js';
 import type { PortTrouble } from '../../lib/ports/port.js';
 import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
-import { type RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 const FRONT = '/local/domain/7/device/vif/0';
 const OLD = 1000;

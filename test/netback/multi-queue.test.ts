@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RING_REQ_PROD } from '../../lib/protocol/netif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { removeVif } from '../../lib/testing/netfront/index.js';
-import { MACHINES, modelMachine } from './machine.js';
+import { MACHINES, modelMachine } from '../../worlds/model/machine.js';
 import { FRAMES, QueuesWorld } from './queues-world.js';
 
 const BACK = '/local/domain/0/backend/vif/7/0';

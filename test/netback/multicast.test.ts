@@ -8,9 +8,9 @@ import {
   EXTRA_TYPE_MCAST_DEL,
   TX_FLAG_EXTRA_INFO,
 } from '../../lib/protocol/netif.js';
-import { MACHINES } from './machine.js';
-import type { RawGuest, TxSlot } from './raw-guest.js';
-import { World } from './world.js';
+import { MACHINES } from '../../worlds/model/machine.js';
+import type { RawGuest, TxSlot } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const GROUP = [0x33, 0x33, 0, 0, 0, 1];
 const OTHER = [0x01, 0x00, 0x5e, 0, 0, 0xfb];

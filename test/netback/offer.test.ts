@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Feature } from '../../lib/netback/vif/offer.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const BACK = '/local/domain/0/backend/vif/7/0';
 const FRONT = '/local/domain/7/device/vif/0';

@@ -8,8 +8,8 @@ import {
   VNET_GSO_TCPV4,
   VNET_GSO_TCPV6,
 } from '../../lib/protocol/vnet.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA } = netif;
 const { TX_FLAG_CSUM_BLANK, TX_FLAG_DATA_VALIDATED, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } = netif;

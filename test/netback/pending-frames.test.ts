@@ -2,9 +2,9 @@ import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RING_RSP_PROD, TX_FLAG_CSUM_BLANK, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
 import { ModelKilled } from '../../lib/testing/model/index.js';
-import { MACHINES } from './machine.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
+import { MACHINES } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const CASES = MACHINES.flatMap(([name, make]) =>
   (['copy', 'map'] as const).map((payload) => [payload, name, make] as const),

@@ -1,7 +1,5 @@
 import { expect } from 'vitest';
-import { memoryJournals } from '../../lib/durable/journal.js';
 import type { VifdError } from '../../lib/errors.js';
-import { Netback } from '../../lib/netback/netback.js';
 import {
   createVif,
   ManyQueues,
@@ -10,7 +8,8 @@ import {
   TrafficPort,
 } from '../../lib/testing/netfront/index.js';
 import type { Xen } from '../../lib/xen/seam.js';
-import type { Machine } from './machine.js';
+import type { Machine } from '../../worlds/model/machine.js';
+import { ModelWorld } from '../../worlds/model/model-world.js';
 
 /** Frames of `send`, in each queue and direction. */
 export const FRAMES = 200;
@@ -26,56 +25,42 @@ export const trafficPorts = (queues: number, sends: number, expects: number) =>
       }),
   );
 
-/** A guest with several queues, the network behind each of them, and one life of the backend after the other. */
-export class QueuesWorld {
-  readonly journals = memoryJournals();
+/** A world of one guest with several queues, and the network behind each of them. */
+export class QueuesWorld extends ModelWorld {
   readonly errors: VifdError[] = [];
   readonly resumed: boolean[] = [];
-  readonly host: TrafficPort[];
+  readonly host: TrafficPort[] = [];
   guest: TrafficPort[] = [];
   front!: Netfront;
-  netback!: Netback;
-  life!: Xen;
-  readonly toolstack: Xen;
-  readonly #machine: Machine;
 
   static async open(machine: Machine, queues: number): Promise<QueuesWorld> {
-    const world = new QueuesWorld(machine, await machine.open(0), queues);
+    const world = new QueuesWorld(machine, await machine.open(0));
+    world.host.push(...trafficPorts(queues, 100, 200));
     await world.settled(createVif(world.toolstack.store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' }));
     return world;
   }
 
-  private constructor(machine: Machine, toolstack: Xen, queues: number) {
-    this.#machine = machine;
-    this.toolstack = toolstack;
-    this.host = trafficPorts(queues, 100, 200);
-  }
-
-  async start(queues = this.host.length): Promise<void> {
-    this.life = await this.#machine.open(0);
-    this.netback = await this.settled(
-      Netback.open(
-        { xen: this.life, port: () => new ManyQueues(this.host), queues, journals: this.journals },
-        {
-          attached: (_vif, { resumed }) => this.resumed.push(resumed),
-          error: (error) => this.errors.push(error),
-        },
-      ),
+  start(queues = this.host.length): Promise<void> {
+    return this.begin(
+      { port: () => new ManyQueues(this.host), queues },
+      {
+        attached: (_vif, { resumed }) => this.resumed.push(resumed),
+        error: (error) => this.errors.push(error),
+      },
     );
-    await this.#machine.settle();
   }
 
   async connect(options: Partial<NetfrontOptions> & { queues: number }, xen?: Xen): Promise<void> {
     this.guest = trafficPorts(options.queues, 200, 100);
     this.front = await this.settled(
       Netfront.connect({
-        xen: xen ?? (await this.#machine.open(7)),
+        xen: xen ?? (await this.machine.open(7)),
         handle: 0,
         port: new ManyQueues(this.guest),
         ...options,
       }),
     );
-    await this.#machine.settle();
+    await this.machine.settle();
   }
 
   /** Frames both ways in each queue of the guest. */
@@ -84,7 +69,7 @@ export class QueuesWorld {
       port.send(frames);
       this.host[queue].send(frames);
     });
-    for (let round = 0; round < 40 && !this.#moved(); round++) await this.#machine.settle();
+    for (let round = 0; round < 40 && !this.#moved(); round++) await this.machine.settle();
   }
 
   #moved(): boolean {
@@ -107,31 +92,8 @@ export class QueuesWorld {
     return this.netback.vifs.get('vif7.0');
   }
 
-  read(path: string): Promise<string | undefined> {
-    return this.settled(this.toolstack.store.read(path));
-  }
-
-  async settled<T>(work: PromiseLike<T>): Promise<T> {
-    await this.#machine.settle();
-    return work;
-  }
-
-  settle(): Promise<void> {
-    return this.#machine.settle();
-  }
-
-  kill(): void {
-    this.#machine.kill(this.life);
-  }
-
-  async stop(): Promise<void> {
-    await this.settled(this.netback[Symbol.asyncDispose]());
-    await this.settled(this.life[Symbol.asyncDispose]());
-  }
-
   async end(): Promise<void> {
     await this.settled(this.front.close());
-    await this.stop();
-    await this.#machine.close();
+    await this.close();
   }
 }

@@ -3,7 +3,8 @@ import { memoryJournals } from '../../lib/durable/journal.js';
 import { CREDIT_WORDS, Credit, parseRate } from '../../lib/netback/guest/credit.js';
 import { Netback } from '../../lib/netback/netback.js';
 import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
-import { RawGuest, TestPort } from './raw-guest.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 const BACKEND = '/local/domain/0/backend/vif/7/0';
 

@@ -14,9 +14,9 @@ import type { PayloadMode } from '../../lib/netback/settings.js';
 import { tap } from '../../lib/ports/tap.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import type { Xen } from '../../lib/xen/seam.js';
+import { type Machine, xensimMachine, xensimMissing } from '../../worlds/model/machine.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
 import { withTaps } from '../tap-network.js';
-import { type Machine, simMachine, simMissing } from './machine.js';
-import { RawGuest } from './raw-guest.js';
 
 const WARM_UP = 20;
 /** A guest that connects faster has to wait. */
@@ -141,7 +141,7 @@ class Reconnecting {
   }
 }
 
-describe.skipIf(simMissing !== undefined)('a guest that connects again and again', () => {
+describe.skipIf(xensimMissing !== undefined)('a guest that connects again and again', () => {
   withTaps(import.meta.url, () => {
     let directory: string;
     let guest: Reconnecting | undefined;
@@ -164,7 +164,7 @@ describe.skipIf(simMissing !== undefined)('a guest that connects again and again
       'leaves nothing of its connections behind: %s',
       { timeout: 300_000 },
       async (_what, queues, payload, withJournals, times) => {
-        guest = new Reconnecting(simMachine());
+        guest = new Reconnecting(xensimMachine());
         await guest.begin(queues, payload, withJournals ? journalFiles(directory) : undefined);
         for (let i = 0; i < WARM_UP; i++) await guest.reconnect();
         const before = await held(directory);

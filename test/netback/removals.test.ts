@@ -75,7 +75,7 @@ describe.each([
     it('and made anew at once', async () => {
       await world.connect(7);
       const removed = world.store.rm(path);
-      await world.done(removed);
+      await world.settled(removed);
       await world.makeFolders();
       await world.addVif(7);
       await expectServed(7);

@@ -1,7 +1,7 @@
 /** A second vif of a guest is removed and made anew, again and again, while frames pass in the first. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { createVif } from '../../lib/testing/netfront/toolstack.js';
-import type { RawGuest } from './raw-guest.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
 import { ToolstackWorld } from './toolstack-world.js';
 
 const GUEST = 7;
@@ -61,17 +61,17 @@ const WAYS: [string, (turn: number) => Promise<void>][] = [
         await view.write(`${both()[0]}/online`, '0');
         await view.write(`${both()[0]}/state`, '5');
       });
-      await world.done(asked);
+      await world.settled(asked);
       await world.hypervisor.settle();
       expect(await world.state(GUEST, 1)).toBe('6');
       const removed = Promise.all(both().map((path) => world.store.rm(path)));
-      await world.done(Promise.all([removed, create()]));
+      await world.settled(Promise.all([removed, create()]));
     },
   ],
   [
     'is replaced in one transaction',
     async () => {
-      await world.done(create());
+      await world.settled(create());
     },
   ],
   [
@@ -82,7 +82,7 @@ const WAYS: [string, (turn: number) => Promise<void>][] = [
       });
       // After 0 to 24 microtasks: at each step of the removal.
       for (let step = 0; step < turn % 25; step++) await undefined;
-      await world.done(Promise.all([removed, create()]));
+      await world.settled(Promise.all([removed, create()]));
     },
   ],
   [
@@ -93,7 +93,7 @@ const WAYS: [string, (turn: number) => Promise<void>][] = [
         await view.write(`${both()[0]}/state`, '5');
       });
       for (let step = 0; step < turn % 25; step++) await undefined;
-      await world.done(Promise.all([asked, create()]));
+      await world.settled(Promise.all([asked, create()]));
     },
   ],
 ];
@@ -107,7 +107,7 @@ describe.each(WAYS)('a second vif that %s', (_how, again) => {
     PATIENT,
     async (times, _where, domid) => {
       await open(domid);
-      await world.done(create());
+      await world.settled(create());
       for (let turn = 0; turn < times; turn++) {
         traffic();
         // The guest's driver does not connect each time.

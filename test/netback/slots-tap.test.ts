@@ -3,12 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PayloadMode } from '../../lib/netback/settings.js';
 import { tap } from '../../lib/ports/tap.js';
-import { type End, EVERYTHING, openEnd, type Received, receive } from '../ports/frames.js';
+import { xensimMachine, xensimMissing } from '../../worlds/model/machine.js';
+import type { RawGuest, TxSlot } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { type End, EVERYTHING, openEnd, type Received, receive } from '../../worlds/port-end.js';
 import { arena, makeTap, withTaps } from '../tap-network.js';
 import { type CutFrame, cutSlots, headersFrame, KINDS } from './cut-headers.js';
-import { simMachine, simMissing } from './machine.js';
-import type { RawGuest, TxSlot } from './raw-guest.js';
-import { World } from './world.js';
 
 /** Slots of one publication. */
 const SLOTS = 200;
@@ -19,7 +19,7 @@ let far: End;
 
 async function begin(payload: PayloadMode): Promise<void> {
   far = openEnd(makeTap({ name: 'tb', bridge: 'br0', up: true, mtu: 9000 }), arena, EVERYTHING);
-  world = await World.open(simMachine());
+  world = await World.open(xensimMachine());
   guest = await world.guest(7);
   const port = () => tap({ name: 'ta', bridge: 'br0', up: true, mtu: 9000 });
   await world.start(payload, [guest], { port });
@@ -127,5 +127,5 @@ function tests(): void {
 }
 
 withTaps(import.meta.url, () => {
-  describe.skipIf(simMissing !== undefined)('slots of a guest into a tap', tests);
+  describe.skipIf(xensimMissing !== undefined)('slots of a guest into a tap', tests);
 });

@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { TX_FLAG_CSUM_BLANK, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
+import { MACHINES, modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest, TxSlot } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { cutSlots, headersFrame } from './cut-headers.js';
-import { MACHINES, modelMachine } from './machine.js';
 import { RawControl } from './raw-control.js';
-import { type RawGuest, TestPort, type TxSlot } from './raw-guest.js';
-import { World } from './world.js';
 
 const MORE = TX_FLAG_MORE_DATA;
 const VIF = 'vif7.0';

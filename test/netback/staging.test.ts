@@ -2,11 +2,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isSoundStaging, STAGED_MAX, STAGING_WORDS, Staging } from '../../lib/netback/guest/staging.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import type { Access } from '../../lib/xen/seam.js';
+import { MACHINES, modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 import { frameOf, IPV4_VECTORS } from '../protocol/hash-vectors.js';
-import { MACHINES, modelMachine } from './machine.js';
 import { RawControl } from './raw-control.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
 
 const [GET_SIZE, ADD, DEL] = [8, 9, 10];
 const [SUCCESS, INVALID] = [0, 2];

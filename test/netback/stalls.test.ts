@@ -5,7 +5,8 @@ import { DRAIN_MS, STALL_MS } from '../../lib/netback/queue/stall-timer.js';
 import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
 import { RING_REQ_EVENT, RING_REQ_PROD } from '../../lib/protocol/netif.js';
 import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
-import { RawGuest, TestPort } from './raw-guest.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 /** A queue for each of the guest's, and one link. */
 class TestPorts implements Port {

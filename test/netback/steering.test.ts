@@ -4,7 +4,7 @@ import { HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { setUpHash } from '../../lib/testing/netfront/index.js';
 import type { Xen } from '../../lib/xen/seam.js';
-import { modelMachine } from './machine.js';
+import { modelMachine } from '../../worlds/model/machine.js';
 import { QueuesWorld } from './queues-world.js';
 
 const NEAR_WRAP = 0xffff_fff0;

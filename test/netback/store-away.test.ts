@@ -3,9 +3,10 @@ import { VifdError } from '../../lib/errors.js';
 import { Netback } from '../../lib/netback/netback.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import type { Store, Xen } from '../../lib/xen/seam.js';
-import { modelMachine } from './machine.js';
-import { type RawGuest, TestPort } from './raw-guest.js';
-import { World } from './world.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 const NODE = '/local/domain/0/backend/vif/7/0';
 
@@ -157,8 +158,8 @@ describe('a backend whose xenstored is away', () => {
     /** Serves as dom0 does, with what `change` says of its Xen. */
     async function startWith(change: (xen: Xen) => Partial<Xen>): Promise<void> {
       await world.settled(guest.connect(world.toolstack));
-      world.dom0 = await world.machine.open(0);
-      const xen = changed(world.dom0, change(world.dom0));
+      world.backend = await world.machine.open(0);
+      const xen = changed(world.backend, change(world.backend));
       const port = () => {
         world.ports.set('vif7.0', new TestPort());
         return world.port('vif7.0');
@@ -226,10 +227,10 @@ describe('a backend whose xenstored is away', () => {
     await expectServed();
     hypervisor.store.stop();
     await world.settle();
-    const began = world.dom0.clock.now();
+    const began = world.backend.clock.now();
     let ended: number | undefined;
     const ending = world.netback[Symbol.asyncDispose]().then(() => {
-      ended = world.dom0.clock.now();
+      ended = world.backend.clock.now();
     });
     await hypervisor.advance(1000);
     await ending;

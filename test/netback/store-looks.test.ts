@@ -6,9 +6,9 @@ import { VifNode } from '../../lib/netback/vif/vif-node.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import type { Store, StoreView } from '../../lib/xen/seam.js';
-import { modelMachine } from './machine.js';
-import type { RawGuest } from './raw-guest.js';
-import { World } from './world.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import type { RawGuest } from '../../worlds/model/raw-guest.js';
+import { World } from '../../worlds/model/raw-world.js';
 
 const BACK = backendVifPath(0, 7, 0);
 const FRONT = frontendVifPath(7, 0);

@@ -33,10 +33,10 @@ async function requestsOf(happens: () => Promise<unknown>): Promise<Record<strin
 
 async function served(): Promise<Netfront> {
   await world.addVif(GUEST);
-  return world.connect(GUEST);
+  return world.connectFront(GUEST);
 }
 
-const touch = (path: string, value: string) => () => world.done(world.toolstack.store.write(path, value));
+const touch = (path: string, value: string) => () => world.settled(world.toolstack.store.write(path, value));
 
 it('a new vif: its keys once, and the offer in one transaction', async () => {
   expect(await requestsOf(() => world.addVif(GUEST))).toEqual({
@@ -47,7 +47,7 @@ it('a new vif: its keys once, and the offer in one transaction', async () => {
 
 it('a guest that connects: its keys that are there, once', async () => {
   await world.addVif(GUEST);
-  expect(await requestsOf(() => world.connect(GUEST))).toEqual({
+  expect(await requestsOf(() => world.connectFront(GUEST))).toEqual({
     ...{ read: 18, list: 1, write: 1 },
     ...{ begin: 1, end: 1 },
   });
@@ -79,7 +79,7 @@ it.each([
 it('a node that is no vif yet: that node alone, however many domains there are', async () => {
   for (const domid of [10, 11, 12]) await world.addVif(domid);
   const path = `${world.node(GUEST)}/x`;
-  await world.done(
+  await world.settled(
     world.toolstack.store.transaction(async (view) => {
       await view.mkdir(world.node(GUEST));
       await view.setPermissions(world.node(GUEST), [{ domid: BACKEND, access: 'none' }]);

@@ -2,11 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { RX_FLAG_CSUM_BLANK, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
 import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6 } from '../../lib/protocol/vnet.js';
-import { EVERYTHING, NOTHING, openEnd, receive, send } from '../ports/frames.js';
+import { xensimMachine, xensimMissing } from '../../worlds/model/machine.js';
+import { World } from '../../worlds/model/raw-world.js';
+import { EVERYTHING, NOTHING, openEnd, receive, send } from '../../worlds/port-end.js';
 import { DESTINATION, type Layer, payloadOf, stacked } from '../stacked-frames.js';
 import { arena, makeTap, withTaps } from '../tap-network.js';
-import { simMachine, simMissing } from './machine.js';
-import { World } from './world.js';
 
 const TAG: Layer = { kind: 'tag', type: 0x8100 };
 const PROVIDER_TAG: Layer = { kind: 'tag', type: 0x88a8 };
@@ -19,8 +19,8 @@ const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
 /** A trunk: sender, guest and a tap without offloads in one bridge. The guest must get what comes out of that tap. */
 withTaps(import.meta.url, () => {
-  if (simMissing !== undefined) {
-    it.skip(`guests need xensim: ${simMissing}`, () => {});
+  if (xensimMissing !== undefined) {
+    it.skip(`guests need xensim: ${xensimMissing}`, () => {});
     return;
   }
   describe.each(['copy', 'map'] as const)('tagged frames of the bridge, payload by %s', (payload) => {
@@ -37,7 +37,7 @@ withTaps(import.meta.url, () => {
       async (_name, layers, bytes, kind) => {
         const sender = openEnd(makeTap({ name: 'ta', bridge: 'br0', up: true }), arena, EVERYTHING);
         const reference = openEnd(makeTap({ name: 'tb', bridge: 'br0', up: true }), arena, NOTHING);
-        const world = await World.open(simMachine());
+        const world = await World.open(xensimMachine());
         const guest = await world.guest(7);
         const port = makeTap({ name: 'vif7.0', bridge: 'br0', up: true });
         await world.start(payload, [guest], { port: () => port });

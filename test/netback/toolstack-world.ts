@@ -1,8 +1,6 @@
-import { memoryJournals } from '../../lib/durable/journal.js';
-import { Netback, type NetbackOptions } from '../../lib/netback/netback.js';
+import type { NetbackOptions } from '../../lib/netback/netback.js';
 import type { VifId } from '../../lib/netback/vif-info.js';
-import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
-import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import {
   createVif,
   type RemoveOptions,
@@ -10,24 +8,25 @@ import {
   type VifOptions,
 } from '../../lib/testing/netfront/toolstack.js';
 import type { Permission, Store } from '../../lib/xen/seam.js';
-import { RawGuest, TestPort } from './raw-guest.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import { ModelWorld } from '../../worlds/model/model-world.js';
+import { RawGuest } from '../../worlds/model/raw-guest.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 /** A backend in dom0 or in a driver domain, and a toolstack that does to its vifs what toolstacks do. */
-export class ToolstackWorld {
-  readonly backendDomid: number;
-  readonly hypervisor = new ModelHypervisor();
-  readonly toolstack = this.hypervisor.open(0);
+export class ToolstackWorld extends ModelWorld {
+  readonly hypervisor: ModelHypervisor;
   /** The ports that were opened for each vif, the last one last. */
   readonly ports = new Map<VifId, TestPort[]>();
   readonly errors: string[] = [];
+  readonly mended: string[] = [];
+  readonly attached: VifId[] = [];
   readonly gone: VifId[] = [];
   readonly detached: [VifId, string][] = [];
-  readonly journals = memoryJournals();
-  backend!: ModelXen;
-  netback!: Netback;
 
-  constructor(backendDomid = 0) {
-    this.backendDomid = backendDomid;
+  constructor(backendDomid = 0, hypervisor = new ModelHypervisor()) {
+    super(modelMachine(hypervisor), hypervisor.open(0), backendDomid);
+    this.hypervisor = hypervisor;
   }
 
   async open(options: Partial<NetbackOptions> = {}): Promise<this> {
@@ -43,47 +42,41 @@ export class ToolstackWorld {
   /** Makes the folders of a driver domain, as libxl does: the domain may read its own folder, and owns that of its backends. */
   async makeFolders(): Promise<void> {
     const own = `/local/domain/${this.backendDomid}`;
-    await this.#folder(own, { domid: 0, access: 'none' }, { domid: this.backendDomid, access: 'read' });
-    await this.#folder(`${own}/backend`, { domid: this.backendDomid, access: 'none' });
+    await this.folder(own, { domid: 0, access: 'none' }, { domid: this.backendDomid, access: 'read' });
+    await this.folder(`${own}/backend`, { domid: this.backendDomid, access: 'none' });
   }
 
-  async start(options: Partial<NetbackOptions> = {}): Promise<void> {
-    this.backend = this.hypervisor.open(this.backendDomid);
+  start(options: Partial<NetbackOptions> = {}): Promise<void> {
     const port = ({ id }: { id: VifId }) => {
       const made = new TestPort();
       this.ports.set(id, [...(this.ports.get(id) ?? []), made]);
       return made;
     };
-    this.netback = await this.done(
-      Netback.open(
-        { xen: this.backend, port, journals: this.journals, ...options },
-        {
-          detached: ({ id }, why) => this.detached.push([id, why]),
-          gone: ({ id }) => this.gone.push(id),
-          error: ({ message }) => this.errors.push(message),
-        },
-      ),
+    return this.begin(
+      { port, ...options },
+      {
+        attached: ({ id }) => this.attached.push(id),
+        detached: ({ id }, why) => this.detached.push([id, why]),
+        gone: ({ id }) => this.gone.push(id),
+        error: ({ message }) => this.errors.push(message),
+        mended: ({ message }) => this.mended.push(message),
+      },
     );
-    await this.hypervisor.settle();
-  }
-
-  kill(): void {
-    this.hypervisor.kill(this.backend);
   }
 
   async addVif(domid: number, handle = 0, more: Partial<VifOptions> = {}): Promise<void> {
     await this.makeGuest(domid);
     const { backendDomid } = this;
-    await this.done(
+    await this.settled(
       createVif(this.store, { domid, handle, backendDomid, mac: '00:16:3e:00:00:07', ...more }),
     );
-    await this.hypervisor.settle();
+    await this.settle();
   }
 
   /** Makes the folder that libxl makes for each domain, which its guest may read. */
   async makeGuest(domid: number): Promise<void> {
     for (const end of ['', '/device'])
-      await this.#folder(
+      await this.folder(
         `/local/domain/${domid}${end}`,
         { domid: 0, access: 'none' },
         { domid, access: 'read' },
@@ -99,39 +92,13 @@ export class ToolstackWorld {
     const guest = await this.guest(domid);
     const front = this.frontend(domid, handle);
     const keys = { ...guest.offer(), 'request-rx-copy': '1', state: '4' };
-    await this.done(
+    await this.settled(
       guest.xen.store.transaction(async (view) => {
         for (const [key, value] of Object.entries(keys)) await view.write(`${front}/${key}`, value);
       }),
     );
-    await this.hypervisor.settle();
+    await this.settle();
     return guest;
-  }
-
-  node(domid: number, handle = 0): string {
-    return backendVifPath(this.backendDomid, domid, handle);
-  }
-
-  frontend(domid: number, handle = 0): string {
-    return frontendVifPath(domid, handle);
-  }
-
-  state(domid: number, handle = 0): Promise<string | undefined> {
-    return this.read(`${this.node(domid, handle)}/state`);
-  }
-
-  read(path: string): Promise<string | undefined> {
-    return this.done(this.store.read(path));
-  }
-
-  async write(path: string, value: string): Promise<void> {
-    await this.done(this.store.write(path, value));
-    await this.hypervisor.settle();
-  }
-
-  async rm(path: string): Promise<void> {
-    await this.done(this.store.rm(path));
-    await this.hypervisor.settle();
   }
 
   /** Removes a vif as libxl does, and waits as long. @returns whether the backend closed the vif in time. */
@@ -142,7 +109,7 @@ export class ToolstackWorld {
     removed.then((answer) => {
       closed = answer;
     });
-    await this.hypervisor.settle();
+    await this.settle();
     for (let waited = 0; closed === undefined && waited < 40; waited++) await this.hypervisor.advance(1000);
     return removed;
   }
@@ -155,19 +122,9 @@ export class ToolstackWorld {
     return this.hypervisor.store.watches.count(this.backendDomid);
   }
 
-  async done<T>(work: PromiseLike<T>): Promise<T> {
-    await this.hypervisor.settle();
-    return work;
-  }
-
-  async close(): Promise<void> {
-    await this.done(this.netback[Symbol.asyncDispose]());
-    await this.done(this.backend[Symbol.asyncDispose]());
-  }
-
-  async #folder(path: string, ...permissions: Permission[]): Promise<void> {
+  protected async folder(path: string, ...permissions: Permission[]): Promise<void> {
     if ((await this.read(path)) !== undefined) return;
-    await this.done(
+    await this.settled(
       this.store.transaction(async (view) => {
         await view.mkdir(path);
         await view.setPermissions(path, permissions);

@@ -1,11 +1,10 @@
 /** Half a frontend on memory of the test's own, and a backend's hand in its ring: for what no honest backend does. */
 
 import type { FrameBatch } from '../../lib/ports/frame-batch.js';
-import { FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
-import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
+import type { PortOptions } from '../../lib/ports/port.js';
 import { RING_HEADER_WORDS, RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
-import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
 import { ALL_FEATURES } from '../../lib/testing/netfront/features.js';
+import { FramePort } from '../../lib/testing/netfront/frame-port.js';
 import { HashOracle } from '../../lib/testing/netfront/hash-oracle.js';
 import { Xorshift } from '../../lib/testing/netfront/random.js';
 import { Receive, type ReceiveOptions } from '../../lib/testing/netfront/receive.js';
@@ -196,39 +195,24 @@ export interface Delivered {
   readonly vnet: number[];
 }
 
-export class RecordingPort implements Port {
-  readonly name = 'recording';
-  readonly writesMapped = false;
+export class RecordingPort extends FramePort {
   readonly delivered: Delivered[] = [];
   batches = 0;
   /** How many frames of a batch are taken. */
   room = Number.POSITIVE_INFINITY;
+  #roomLeft = 0;
 
-  open(batches: PortBatches): PortIo {
-    return {
-      write: () => {
+  constructor() {
+    super({
+      name: 'recording',
+      onWrite: () => {
         this.batches += 1;
-        const taken = Math.min(this.room, batches.writes.count);
-        for (let i = 0; i < taken; i++) this.delivered.push(read(batches.writes, i));
-        return taken;
+        this.#roomLeft = this.room;
       },
-      read: () => 0,
-      wantReadable: () => {},
-      close: () => {},
-    };
+      admit: () => (this.#roomLeft-- > 0 ? 0 : 'full'),
+      onFrame: (frame, header) => this.delivered.push({ bytes: [...frame], vnet: [...header] }),
+    });
   }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
-}
-
-function read(batch: FrameBatch, frame: number): Delivered {
-  const offset = batch.block[frameAt(frame) + FRAME_OFFSET]!;
-  const length = batch.block[frameAt(frame) + FRAME_LENGTH]!;
-  const { bytes } = batch.arena;
-  return {
-    bytes: [...bytes.subarray(offset, offset + length)],
-    vnet: [...bytes.subarray(offset - VNET_HEADER_BYTES, offset)],
-  };
 }
 
 export interface ReceiveRig {
@@ -264,7 +248,7 @@ export function receiveRig(options: Partial<ReceiveOptions> = {}): ReceiveRig {
     ...options,
   });
   const reads = { count: 0 } as unknown as FrameBatch;
-  receive.start(port.open({ writes: receive.writes, reads }));
+  receive.start(port.open({ writes: receive.writes, reads }, OFFERED));
   const hand = new Hand(receive.ringPage, 2);
   return Object.assign(rig, { receive, violations, shares, port, hand });
 }

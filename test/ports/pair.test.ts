@@ -18,7 +18,7 @@ import {
   tcpChecksumHolds,
   tcpFrame,
   tcpHeader,
-} from './frames.js';
+} from '../../worlds/port-end.js';
 
 function arena(bytes: number): Arena {
   const buffer = new ArrayBuffer(bytes);

@@ -5,7 +5,6 @@ import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { PortOptions } from '../../lib/ports/port.js';
 import type { TapMemory } from '../../lib/ports/tap-link.js';
 import type { TapOptions } from '../../lib/ports/tap-options.js';
-import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 import {
   type End,
   EVERYTHING,
@@ -16,7 +15,8 @@ import {
   tcpChecksumHolds,
   tcpFrame,
   tcpHeader,
-} from './frames.js';
+} from '../../worlds/port-end.js';
+import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 
 const SEGMENTED = [1448, 1448, 1104];
 const WHOLE = [4000];

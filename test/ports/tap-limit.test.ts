@@ -7,8 +7,17 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { NativeTap } from '../../lib/addon.js';
 import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { Port } from '../../lib/ports/port.js';
+import {
+  type End,
+  EVERYTHING,
+  openEnd,
+  receive,
+  type Sent,
+  send,
+  tcpFrame,
+  tcpHeader,
+} from '../../worlds/port-end.js';
 import { arena, isLimited, makeTap, withTaps } from '../tap-network.js';
-import { type End, EVERYTHING, openEnd, receive, type Sent, send, tcpFrame, tcpHeader } from './frames.js';
 
 const FAULTS = 'build/Release/libsystem_faults.so';
 

@@ -8,8 +8,8 @@ import type { Port, PortTrouble } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
 import type { TapMemory } from '../../lib/ports/tap-link.js';
 import type { TapOptions } from '../../lib/ports/tap-options.js';
+import { EVERYTHING, openEnd, plainFrame, send, statusOf } from '../../worlds/port-end.js';
 import { arena, ip, makeTap, withTaps } from '../tap-network.js';
-import { EVERYTHING, openEnd, plainFrame, send, statusOf } from './frames.js';
 
 /** Longer than what is waited for when interfaces change (lib/ports/tap-link.ts). */
 const SETTLED_MS = 600;

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Port } from '../../lib/ports/port.js';
 import { tap } from '../../lib/ports/tap.js';
+import { type End, EVERYTHING, openEnd, receive, send, tcpFrame } from '../../worlds/port-end.js';
 import { arena, makeTap, withTaps } from '../tap-network.js';
-import { type End, EVERYTHING, openEnd, receive, send, tcpFrame } from './frames.js';
 
 function openQueues(port: Port, count: number): End[] {
   return Array.from({ length: count }, (_, index) =>

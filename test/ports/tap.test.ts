@@ -31,7 +31,6 @@ import {
   PAGE_SIZE,
   type Store,
 } from '../../lib/xen/seam.js';
-import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 import {
   type End,
   EVERYTHING,
@@ -44,7 +43,8 @@ import {
   tcpChecksumHolds,
   tcpFrame,
   tcpHeader,
-} from './frames.js';
+} from '../../worlds/port-end.js';
+import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 
 const EIO = 5;
 const EBADFD = 77;

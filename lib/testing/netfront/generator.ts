@@ -4,17 +4,15 @@ import {
   FRAME_OFFSET,
   FRAME_OP_COUNT,
   FRAME_STATUS,
-  FRAMES_ALIGN,
   FRAMES_END,
   FRAMES_ERRNO,
   FRAMES_MORE,
-  FRAMES_PHASE,
   FRAMES_START,
   type FrameBatch,
   frameAt,
+  framePlace,
 } from '../../ports/frame-batch.js';
 import type { PortOptions } from '../../ports/port.js';
-import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
 import { TRAFFIC_BYTES_MAX, TRAFFIC_BYTES_MIN, TRAFFIC_MTU_BYTES, TrafficFrames } from './traffic-frames.js';
 
 export interface GeneratorOptions {
@@ -69,12 +67,10 @@ export class Generator {
   fill(batch: FrameBatch, reader: PortOptions): number {
     const { block } = batch;
     const { bytes } = batch.arena;
-    const align = block[FRAMES_ALIGN];
-    const phase = block[FRAMES_PHASE];
     let from = block[FRAMES_START];
     let count = 0;
     while (count < batch.capacity && this.ready) {
-      const start = ((from + VNET_HEADER_BYTES + align - 1 - phase) & -align) + phase;
+      const start = framePlace(block, from);
       // A tap does not know a frame's length before it reads it, so the longest has to fit.
       if (start + FRAME_BYTES_MAX > block[FRAMES_END]) break;
       const length = this.#length(reader);

@@ -3,6 +3,7 @@
 export { Checker, type CheckerCounts, type CheckerOptions } from './checker.js';
 export { CONTROL_TIMEOUT_MS, type ControlAnswer, ControlFront } from './control.js';
 export { ALL_FEATURES, type BackendFeatures, type FrontFeatures, readBackendFeatures } from './features.js';
+export { FramePort, type FramePortOptions } from './frame-port.js';
 export { Generator, type GeneratorOptions } from './generator.js';
 export { type HashSetUp, setHashKey, setHashMapping, setUpHash } from './hash.js';
 export { HashOracle } from './hash-oracle.js';

@@ -1,17 +1,15 @@
+import { FRAMES_END, FRAMES_START, FrameBatch } from '../lib/ports/frame-batch.js';
+import type { Port, PortIo, PortOptions } from '../lib/ports/port.js';
+import { completeChecksum, locateChecksum, writePseudoChecksum } from '../lib/protocol/checksum.js';
+import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_HEADER_BYTES } from '../lib/protocol/vnet.js';
 import {
-  FRAME_LENGTH,
-  FRAME_OFFSET,
-  FRAME_OP_COUNT,
-  FRAME_STATUS,
-  FRAMES_END,
-  FRAMES_START,
-  FrameBatch,
-  frameAt,
-} from '../../lib/ports/frame-batch.js';
-import type { Port, PortIo, PortOptions } from '../../lib/ports/port.js';
-import { completeChecksum, locateChecksum, writePseudoChecksum } from '../../lib/protocol/checksum.js';
-import { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
-import type { Arena } from '../../lib/xen/seam.js';
+  addFrame,
+  frameIn,
+  frameStatus,
+  headerIn,
+  setFrameStatus,
+} from '../lib/testing/netfront/batch-frames.js';
+import type { Arena } from '../lib/xen/seam.js';
 
 /** One end of a port with batches, as a backend has it. */
 export interface End {
@@ -51,44 +49,30 @@ export interface Sent {
 
 /** Puts frames into the batch. @returns how many `write` dealt with. */
 export function send(end: End, frames: readonly Sent[]): number {
-  let cursor = 0;
+  end.writes.count = 0;
   frames.forEach(({ frame, header }, index) => {
-    const offset = Math.ceil((cursor + VNET_HEADER_BYTES) / 64) * 64;
-    const at = frameAt(index);
-    end.writes.arena.bytes.fill(0, offset - VNET_HEADER_BYTES, offset);
-    if (header !== undefined) end.writes.arena.bytes.set(header, offset - VNET_HEADER_BYTES);
-    end.writes.arena.bytes.set(frame, offset);
-    end.writes.block[at + FRAME_OFFSET] = offset;
-    end.writes.block[at + FRAME_LENGTH] = frame.length;
-    end.writes.block[at + FRAME_OP_COUNT] = 0;
-    end.writes.block[at + FRAME_STATUS] = 0xdead;
-    cursor = offset + frame.length;
+    if (!addFrame(end.writes, frame, header)) throw new Error(`the batch has no room for frame ${index}`);
+    setFrameStatus(end.writes, index, 0xdead);
   });
-  end.writes.count = frames.length;
   return end.io.write();
 }
 
 export function statusOf(end: End, index: number): number {
-  return end.writes.block[frameAt(index) + FRAME_STATUS];
+  return frameStatus(end.writes, index);
 }
 
 export interface Received {
   readonly frame: Uint8Array;
   readonly header: Uint8Array;
+  /** Where in the arena the frame was put. */
   readonly offset: number;
 }
 
-export function receive(end: End): Received[] {
-  const count = end.io.read();
-  return Array.from({ length: count }, (_, index) => {
-    const at = frameAt(index);
-    const offset = end.reads.block[at + FRAME_OFFSET];
-    const length = end.reads.block[at + FRAME_LENGTH];
-    return {
-      offset,
-      frame: end.reads.arena.bytes.slice(offset, offset + length),
-      header: end.reads.arena.bytes.slice(offset - VNET_HEADER_BYTES, offset),
-    };
+export function receive({ io, reads }: End): Received[] {
+  return Array.from({ length: io.read() }, (_, index) => {
+    const frame = frameIn(reads, index);
+    const offset = frame.byteOffset - reads.arena.bytes.byteOffset;
+    return { offset, frame: frame.slice(), header: headerIn(reads, index).slice() };
   });
 }
 

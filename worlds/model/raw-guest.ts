@@ -1,12 +1,4 @@
 import {
-  FRAME_FIRST_OP,
-  FRAME_LENGTH,
-  FRAME_OFFSET,
-  FRAME_OP_COUNT,
-  frameAt,
-} from '../../lib/ports/frame-batch.js';
-import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
-import {
   RING_HEADER_WORDS,
   RING_REQ_EVENT,
   RING_REQ_PROD,
@@ -16,16 +8,7 @@ import {
   TX_SLOT_WORDS,
 } from '../../lib/protocol/netif.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
-import type { ModelGrantBatch } from '../../lib/testing/model/batch.js';
-import {
-  type EventChannel,
-  type GrantBatch,
-  OP_HEAD,
-  OP_WORDS,
-  OPS_HEADER_WORDS,
-  type SharedPages,
-  type Xen,
-} from '../../lib/xen/seam.js';
+import type { EventChannel, SharedPages, Xen } from '../../lib/xen/seam.js';
 
 const PAGES = 256;
 
@@ -187,115 +170,4 @@ export class RawGuest {
     }
     return responses;
   }
-}
-
-/** The bytes of a frame whose operations say how many are in `arena`, where it begins. */
-function gather(arena: Uint8Array, mapped: GrantBatch | undefined, first: number, count: number): Uint8Array {
-  const batch = mapped as ModelGrantBatch;
-  let copied = 0;
-  const rests: Uint8Array[] = [];
-  for (let op = first; op < first + count; op++) {
-    const head = batch.ops[OPS_HEADER_WORDS + op * OP_WORDS + OP_HEAD]!;
-    const page = batch.mappedBytes(op);
-    if (head > 0 && rests.length > 0) throw new Error('a head behind bytes that were not copied');
-    copied += head;
-    if (head < page.length) rests.push(page.subarray(head));
-  }
-  return Uint8Array.from(Buffer.concat([arena.subarray(0, copied), ...rests]));
-}
-
-/** A port that keeps what it is given, and gives what the test puts in. */
-export class TestPort implements Port {
-  readonly name = 'test';
-  readonly writesMapped: boolean;
-  readonly written: Uint8Array[] = [];
-  readonly headers: Uint8Array[] = [];
-  readonly #queue: Array<{ frame: Uint8Array; header?: readonly number[] }> = [];
-  options: PortOptions | undefined;
-  removed = false;
-  /** Each change of the link. */
-  readonly carriers: boolean[] = [];
-  opens = 0;
-  /** Runs before each write. */
-  onWrite: () => void = () => {};
-  #waiting = false;
-
-  /** @param writesMapped takes bytes out of the guest's pages, as a tap does. On the model. */
-  constructor(writesMapped = false) {
-    this.writesMapped = writesMapped;
-  }
-
-  /** A frame for the guest; `header` is the vnet header's three words. */
-  put(frame: Uint8Array, header?: readonly number[]): void {
-    this.#queue.push(header === undefined ? { frame } : { frame, header });
-    if (this.#waiting) {
-      this.#waiting = false;
-      this.options?.onReadable();
-    }
-  }
-
-  get queued(): number {
-    return this.#queue.length;
-  }
-
-  open(batches: PortBatches, options: PortOptions): PortIo {
-    this.options = options;
-    this.opens++;
-    return {
-      write: () => this.#write(batches),
-      read: () => this.#read(batches),
-      wantReadable: () => {
-        this.#waiting = true;
-      },
-      close: () => {
-        this.#waiting = false;
-      },
-    };
-  }
-
-  #write({ writes, mapped }: PortBatches): number {
-    this.onWrite();
-    for (let i = 0; i < writes.count; i++) {
-      const at = frameAt(i);
-      const offset = writes.block[at + FRAME_OFFSET];
-      const length = writes.block[at + FRAME_LENGTH];
-      if (length === 0) continue;
-      this.headers.push(writes.arena.bytes.slice(offset - 12, offset));
-      const count = writes.block[at + FRAME_OP_COUNT];
-      this.written.push(
-        count === 0
-          ? writes.arena.bytes.slice(offset, offset + length)
-          : gather(writes.arena.bytes.subarray(offset), mapped, writes.block[at + FRAME_FIRST_OP], count),
-      );
-    }
-    return writes.count;
-  }
-
-  #read({ reads }: PortBatches): number {
-    let offset = 16;
-    let count = 0;
-    while (count < reads.capacity && offset + 65536 < 500_000) {
-      const next = this.#queue.shift();
-      if (next === undefined) break;
-      reads.arena.u32.set(next.header ?? [0, 0, 0], (offset - 12) >>> 2);
-      reads.arena.bytes.set(next.frame, offset);
-      reads.block[frameAt(count) + FRAME_OFFSET] = offset;
-      reads.block[frameAt(count) + FRAME_LENGTH] = next.frame.length;
-      offset = ((offset + next.frame.length + 63) & ~63) + 16;
-      count++;
-    }
-    reads.count = count;
-    return count;
-  }
-
-  setCarrier(on: boolean): boolean {
-    this.carriers.push(on);
-    return true;
-  }
-
-  async remove(): Promise<void> {
-    this.removed = true;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
 }

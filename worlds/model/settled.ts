@@ -1,4 +1,4 @@
-import type { ModelHypervisor } from '../lib/testing/model/index.js';
+import type { ModelHypervisor } from '../../lib/testing/model/index.js';
 
 /**
  * Lets the model run until nothing moves, and virtual time pass if wanted.
