@@ -27,6 +27,11 @@ export abstract class Vifd {
   abstract start(...options: string[]): Promise<void>;
   /** Resolves when it has ended; it stays away until `start`. */
   abstract stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** SIGKILL, and the next process. Resolves as `start`. */
+  async replace(): Promise<void> {
+    await this.stop('SIGKILL');
+    await this.start();
+  }
   /** The next process is of another copy of the build: what an update looks like to a guest. */
   abstract update(): void;
 

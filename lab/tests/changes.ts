@@ -45,8 +45,7 @@ async function underLoad(dom0: Dom0, change: (guest: Guest, kill: Kill) => Promi
   using session = await Session.open(guest);
   using load = new IperfLoop(guest, 6);
   const excused = await change(guest, async () => {
-    await vifd.stop('SIGKILL');
-    await vifd.start();
+    await vifd.replace();
   });
   await ping(guest);
   await load.end();

@@ -77,8 +77,7 @@ async function killMapped(dom0: Dom0): Promise<void> {
   await serve(guest);
   const load = run('iperf3', '-c', guest.address, '-t', '10', '-R');
   await ping(guest);
-  await dom0.vifd.stop('SIGKILL');
-  await dom0.vifd.start();
+  await dom0.vifd.replace();
   assert.equal((await load).code, 0);
   assert.doesNotMatch((await healthOf(guest)).dmesg, /still in use|netfront.*(error|broken)/i);
   assert.deepEqual(dom0.vifd.errors(), []);

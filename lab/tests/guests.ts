@@ -51,8 +51,7 @@ async function meets(dom0: Dom0, kind: Kind): Promise<void> {
     [guest.address],
     (text) => dom0.note(text),
     async () => {
-      await vifd.stop('SIGKILL');
-      await vifd.start();
+      await vifd.replace();
     },
   );
   assert.deepEqual(vifd.errors(), []);

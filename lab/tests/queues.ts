@@ -29,8 +29,7 @@ async function twoQueues(dom0: Dom0): Promise<void> {
   for (const reverse of [[], ['-R']]) {
     const load = run('iperf3', '-J', '-c', guest.address, '-P', `${STREAMS}`, '-t', `${SECONDS}`, ...reverse);
     await sleep(3000);
-    await vifd.stop('SIGKILL');
-    await vifd.start();
+    await vifd.replace();
     const { code, output } = await load;
     assert.equal(code, 0, output);
     const { queues, resumes } = await connectionOf(dom0, guest);

@@ -26,8 +26,7 @@ async function kills(dom0: Dom0, count: number): Promise<void> {
   const guest = await dom0.guest('g1');
   const { vifd } = dom0;
   const kill = async (): Promise<void> => {
-    await vifd.stop('SIGKILL');
-    await vifd.start();
+    await vifd.replace();
   };
   const lifeMs = () => LIFE_MS_MAX * Math.random();
   await trial(dom0, guest, { count, lifeMs }, [{ name: 'vifd killed and started', run: kill }]);

@@ -53,7 +53,7 @@ async function checkpoint(dom0: Dom0): Promise<void> {
   using session = await Session.open(guest);
   using load = new IperfLoop(guest, 6);
   await sleep(3000);
-  for (const then of [async () => {}, () => kill(dom0)]) {
+  for (const then of [async () => {}, () => dom0.vifd.replace()]) {
     const file = await fileFor(guest);
     const began = performance.now();
     const saving = run('xl', 'save', '-c', guest.name, file);
@@ -80,7 +80,7 @@ async function savedAndRestored(dom0: Dom0, killed: 'before' | 'meanwhile'): Pro
   const guest = await dom0.guest();
   await movedUnderTcp(dom0, guest, async () => {
     const file = await fileFor(guest);
-    if (killed === 'before') await kill(dom0);
+    if (killed === 'before') await dom0.vifd.replace();
     const began = performance.now();
     const saving = run('xl', 'save', guest.name, file);
     if (killed === 'meanwhile') {
@@ -116,7 +116,7 @@ async function migrated(dom0: Dom0): Promise<void> {
     const began = performance.now();
     const migrating = run('xl', 'migrate', '-s', '', guest.name, 'xl migrate-receive');
     await sleep(2000);
-    await kill(dom0);
+    await dom0.vifd.replace();
     const { code, output } = await migrating;
     assert.equal(code, 0, output);
     dom0.note(`xl migrate took ${((performance.now() - began) / 1000).toFixed(1)} s`);
@@ -136,7 +136,7 @@ async function movedUnderTcp(dom0: Dom0, before: Guest, move: () => Promise<void
     await ping(after);
     await sleep(3000);
     // The new connection resumes too.
-    await kill(dom0);
+    await dom0.vifd.replace();
   };
   await exchangeDuring([before.address], (text) => dom0.note(text), moving, PATIENCE_MS);
   const after = await movedOf(before);
@@ -150,11 +150,6 @@ async function movedOf({ name, domid }: Guest): Promise<Guest> {
   const guest = await Guest.find(name);
   assert.ok(guest !== undefined && guest.domid !== domid, `${name} is no new domain`);
   return guest;
-}
-
-async function kill({ vifd }: Dom0): Promise<void> {
-  await vifd.stop('SIGKILL');
-  await vifd.start();
 }
 
 async function fileFor(guest: Guest): Promise<string> {

@@ -31,8 +31,7 @@ async function trunk(dom0: Dom0): Promise<void> {
   for (const state of ['on', 'off'] as const) {
     await setOffloads(guest, state);
     await exchangeOverTrunk(dom0, trunk, async () => {
-      await vifd.stop('SIGKILL');
-      await vifd.start();
+      await vifd.replace();
     });
     await noteRates(dom0, trunk, `offloads ${state}`);
   }
