@@ -18,26 +18,15 @@ const BATCH_BYTES = 200_000;
 const BATCH_SEGMENTS = 600;
 const BATCH_FRAMES = 250;
 
-/** A tap that takes no offloads: the kernel has segmented and completed each frame that comes out. */
-export class Outlet implements AsyncDisposable {
+/** A tap of the bridge. */
+class BridgedTap implements AsyncDisposable {
+  protected readonly end: End;
   readonly #port: Port;
-  readonly #end: End;
 
   constructor(name: string, bridge: string) {
     this.#port = tap({ name, bridge, mtu: MTU_MAX, up: true });
     stopLearning(name);
-    this.#end = openEnd(this.#port, (bytes) => new NativeArena(bytes), NOTHING);
-    this.#port.setCarrier?.(true);
-  }
-
-  /** @returns all frames that wait, in order. */
-  take(): Uint8Array[] {
-    const taken: Uint8Array[] = [];
-    for (;;) {
-      const some = receive(this.#end);
-      if (some.length === 0) return taken;
-      for (const { frame } of some) taken.push(frame);
-    }
+    this.end = openEnd(this.#port, (bytes) => new NativeArena(bytes), NOTHING);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -45,27 +34,24 @@ export class Outlet implements AsyncDisposable {
   }
 }
 
+/** A tap that takes no offloads: the kernel has segmented and completed each frame that comes out. */
+export class Outlet extends BridgedTap {
+  /** @returns all frames that wait, in order. */
+  take(): Uint8Array[] {
+    const taken: Uint8Array[] = [];
+    for (;;) {
+      const some = receive(this.end);
+      if (some.length === 0) return taken;
+      for (const { frame } of some) taken.push(frame);
+    }
+  }
+}
+
 /** A tap into which frames are written with their vnet headers. */
-export class Inlet implements AsyncDisposable {
-  readonly #port: Port;
-  readonly #end: End;
-
-  constructor(name: string, bridge: string) {
-    this.#port = tap({ name, bridge, mtu: MTU_MAX, up: true });
-    stopLearning(name);
-    this.#end = openEnd(this.#port, (bytes) => new NativeArena(bytes), NOTHING);
-    this.#port.setCarrier?.(true);
-  }
-
+export class Inlet extends BridgedTap {
   put(frames: readonly Offloaded[]): void {
-    send(
-      this.#end,
-      frames.map(({ frame, vnet }) => ({ frame, header: bytesOfVnet(vnet) })),
-    );
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#port[Symbol.asyncDispose]();
+    const sent = frames.map(({ frame, vnet }) => ({ frame, header: bytesOfVnet(vnet) }));
+    send(this.end, sent);
   }
 }
 

@@ -4,7 +4,7 @@ import type { Vif } from '../../lib/netback/public-vif.js';
 import type { XenbusState } from '../../lib/protocol/xenbus.js';
 import { ModelHypervisor, ModelKilled, type ModelXen } from '../../lib/testing/model/index.js';
 import { createVif, StateWatch, type VifPaths } from '../../lib/testing/netfront/index.js';
-import { settled } from '../../worlds/model/settled.js';
+import { outcomeOf, settled } from '../../worlds/model/settled.js';
 import { TestPort } from '../../worlds/model/test-port.js';
 
 export const DOMID = 7;
@@ -105,20 +105,11 @@ export class Host {
 
   /** @returns whether the guest's work was done in time. @throws what it throws. */
   async done(work: Promise<unknown>, ms: number): Promise<boolean> {
-    let ended = false;
-    let failure: { error: unknown } | undefined;
-    work.then(
-      () => {
-        ended = true;
-      },
-      (error) => {
-        failure = { error };
-      },
-    );
-    for (let passed = 0; passed < ms && !ended && failure === undefined; passed += LOOK_MS)
+    const outcome = outcomeOf(work);
+    for (let passed = 0; passed < ms && !outcome.ended && !outcome.failed; passed += LOOK_MS)
       await this.run(LOOK_MS);
-    if (failure !== undefined) throw failure.error;
-    return ended;
+    outcome.check();
+    return outcome.ended;
   }
 
   /** Runs what may enter a life of the backend that ends in it. */
