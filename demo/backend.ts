@@ -1,6 +1,6 @@
 import { BACKEND_PROGRAM } from '../worlds/places.js';
+import { BRIDGE, type BridgedWorld } from '../worlds/processes/bridged-world.js';
 import { Child, GUARD, parseEvent } from '../worlds/processes/children.js';
-import { BRIDGE, type Machine } from '../worlds/processes/machine.js';
 import { promised, within } from '../worlds/processes/wait.js';
 import { WorldError } from '../worlds/world-error.js';
 import type { Payload } from './options.js';
@@ -8,7 +8,7 @@ import { STANDBY_PROGRAM } from './programs.js';
 import type { Ending } from './recorder.js';
 
 export interface BackendParts {
-  readonly machine: Machine;
+  readonly machine: BridgedWorld;
   readonly payload: Payload;
   readonly standby: boolean;
   /** Vifs that each life has to attach to. */
@@ -78,26 +78,12 @@ export class Backend implements AsyncDisposable {
 
   #load(): Promise<Child> {
     const { machine, standby } = this.#parts;
-    const { env, options } = machine.programIn(0);
+    const options = ['--json', '--bridge', BRIDGE.name, '--payload', this.#payload];
+    const program = standby ? STANDBY_PROGRAM : BACKEND_PROGRAM;
     return Child.start({
       name: 'the backend',
-      command: [
-        ...GUARD,
-        process.execPath,
-        standby ? STANDBY_PROGRAM : BACKEND_PROGRAM,
-        ...[
-          'run',
-          '--json',
-          '--bridge',
-          BRIDGE,
-          '--payload',
-          this.#payload,
-          '--journal',
-          machine.journalDirectory,
-        ],
-        ...options,
-      ],
-      env,
+      command: [...GUARD, process.execPath, ...machine.vifdRun(options, 0, program)],
+      env: machine.environment(0),
       onLine: (line) => {
         const vif = this.#follow(line);
         if (vif !== undefined) this.#onAttached(vif);

@@ -1,15 +1,13 @@
-import { GUEST_PROGRAM } from '../worlds/places.js';
-import { Child, command, enter, GUARD, parseEvent } from '../worlds/processes/children.js';
-import type { Machine } from '../worlds/processes/machine.js';
+import type { BridgedWorld } from '../worlds/processes/bridged-world.js';
+import { type Child, enter } from '../worlds/processes/children.js';
+import { GUEST_DEVICE, ipInside, startGuest } from '../worlds/processes/guest-process.js';
 import { promised, within } from '../worlds/processes/wait.js';
 import { WorldError } from '../worlds/world-error.js';
 import type { Recorder } from './recorder.js';
 import type { Place } from './streams.js';
 
-const DEVICE = 'eth0';
-
 export interface GuestParts {
-  readonly machine: Machine;
+  readonly machine: BridgedWorld;
   readonly recorder: Recorder;
   readonly domid: number;
   readonly name: string;
@@ -38,19 +36,9 @@ export class Guest implements AsyncDisposable {
   /** Resolves when the process runs; the backend need not be there. */
   async start(): Promise<void> {
     const { machine, domid, name, mac, fail } = this.#parts;
-    const { env, options } = machine.programIn(domid);
-    const process_ = await Child.start({
-      name,
-      command: [
-        ...['unshare', '--net', '--'],
-        ...GUARD,
-        process.execPath,
-        GUEST_PROGRAM,
-        ...['--domid', String(domid), '--tap', DEVICE, '--mac', mac],
-        ...options,
-      ],
-      env,
-      onLine: (line) => this.#hear(line),
+    const process_ = await startGuest({
+      ...{ name, domid, mac, program: machine.programIn(domid) },
+      onEvent: (event) => this.#hear(event),
     });
     this.#process = process_;
     process_.ended.then((how) => {
@@ -62,10 +50,11 @@ export class Guest implements AsyncDisposable {
   async ready(): Promise<void> {
     const { name, address, signal } = this.#parts;
     await within(this.#connected.done, { what: `connecting ${name}`, signal });
-    const ip = [...this.place.enter, 'ip'];
-    await command(...ip, 'link', 'set', 'lo', 'up');
-    await command(...ip, 'address', 'add', `${address}/24`, 'dev', DEVICE);
-    await command(...ip, 'link', 'set', DEVICE, 'up');
+    const guest = this.#process;
+    if (guest === undefined) throw new WorldError(`${name} was not started`);
+    await ipInside(guest, 'link', 'set', 'lo', 'up');
+    await ipInside(guest, 'address', 'add', `${address}/24`, 'dev', GUEST_DEVICE);
+    await ipInside(guest, 'link', 'set', GUEST_DEVICE, 'up');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -73,10 +62,9 @@ export class Guest implements AsyncDisposable {
     await this.#process?.end('SIGKILL');
   }
 
-  #hear(line: string): void {
-    const said = parseEvent(line);
-    if (said?.event === 'connected') this.#connected.keep();
-    if (said?.event !== 'violation') return;
+  #hear(said: Record<string, unknown>): void {
+    if (said.event === 'connected') this.#connected.keep();
+    if (said.event !== 'violation') return;
     const { recorder, name } = this.#parts;
     recorder.violation(`${name}: ${said.kind} in slot ${said.slot} ${said.ring}: ${said.detail}`);
   }

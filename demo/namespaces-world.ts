@@ -1,5 +1,5 @@
 import { createVif } from '../lib/testing/netfront/index.js';
-import { HOST_ADDRESS, Machine } from '../worlds/processes/machine.js';
+import { BRIDGE, BridgedWorld } from '../worlds/processes/bridged-world.js';
 import { Backend } from './backend.js';
 import { type Comparison, compareWithBridge } from './comparison.js';
 import { Guest } from './guest.js';
@@ -9,7 +9,7 @@ import { Streams } from './streams.js';
 import { FIRST_DOMID, type World, type WorldParts } from './world.js';
 
 export async function openNamespacesWorld(parts: WorldParts): Promise<World> {
-  const machine = await Machine.open();
+  const machine = await BridgedWorld.open('demo');
   const world = new NamespacesWorld(parts, machine);
   try {
     await world.start();
@@ -25,12 +25,12 @@ class NamespacesWorld implements World {
   readonly about =
     'real processes, taps and TCP in network namespaces; the hypervisor is simulated in shared memory';
   readonly #parts: WorldParts;
-  readonly #machine: Machine;
+  readonly #machine: BridgedWorld;
   readonly #guests: readonly Guest[];
   readonly #backend: Backend;
   #streams: Streams | undefined;
 
-  constructor(parts: WorldParts, machine: Machine) {
+  constructor(parts: WorldParts, machine: BridgedWorld) {
     const { options, recorder, signal, fail } = parts;
     this.#parts = parts;
     this.#machine = machine;
@@ -82,7 +82,7 @@ class NamespacesWorld implements World {
 
   /** Each guest talks with the host, both ways, and with its neighbour. */
   async #startStreams(): Promise<void> {
-    const host = { name: 'host', address: HOST_ADDRESS, enter: [] };
+    const host = { name: 'host', address: BRIDGE.address, enter: [] };
     const places = [host, ...this.#guests.map((guest) => guest.place)];
     this.#streams = new Streams({ ...this.#parts, places });
     const guests = this.#guests.length;
@@ -93,7 +93,7 @@ class NamespacesWorld implements World {
   }
 }
 
-function makeGuest(parts: WorldParts, machine: Machine, i: number): Guest {
+function makeGuest(parts: WorldParts, machine: BridgedWorld, i: number): Guest {
   const { recorder, signal, fail } = parts;
   return new Guest({
     machine,

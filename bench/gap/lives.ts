@@ -2,26 +2,24 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { BACKEND_PROGRAM } from '../../worlds/places.js';
-import { BRIDGE, type Machine } from '../../worlds/processes/machine.js';
+import { BRIDGE, type BridgedWorld } from '../../worlds/processes/bridged-world.js';
 
 const BARE_PROGRAM = fileURLToPath(new URL('bare.cjs', import.meta.url));
 const GIVE_UP_MS = 20_000;
 
 /** One `vifd run` after the other, as a supervisor has them: a life is begun when the end of the last is known. */
 export class Lives {
-  readonly #machine: Machine;
+  readonly #machine: BridgedWorld;
   #life: ChildProcess | undefined;
   #said = '';
 
-  constructor(machine: Machine) {
+  constructor(machine: BridgedWorld) {
     this.#machine = machine;
   }
 
   begin(payload: string): void {
-    const { env, options } = this.#machine.programIn(0);
-    const journal = ['--journal', this.#machine.journalDirectory];
-    const args = [BACKEND_PROGRAM, 'run', '--bridge', BRIDGE, '--payload', payload, ...journal, ...options];
+    const args = this.#machine.vifdRun(['--bridge', BRIDGE.name, '--payload', payload]);
+    const env = this.#machine.environment(0);
     this.#said = '';
     const life = spawn(process.execPath, args, { env: plain(env), stdio: ['ignore', 'ignore', 'pipe'] });
     life.stderr.on('data', (text) => {

@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createVif, Netfront } from '../../lib/testing/netfront/index.js';
 import { openXen } from '../../lib/xen/native/open.js';
+import { XENSIM_LIBRARIES } from '../../worlds/places.js';
+import { BRIDGE, BridgedWorld } from '../../worlds/processes/bridged-world.js';
 import { command } from '../../worlds/processes/children.js';
-import { BRIDGE, HOST_ADDRESS, Machine } from '../../worlds/processes/machine.js';
 import { datagramFrame, isDatagramTo } from './datagram.js';
 import { bareEndMs, bareStartMs, Lives } from './lives.js';
 import { TickerPort } from './ticker-port.js';
@@ -24,7 +25,6 @@ export interface Gaps {
 
 const DOMID = 7;
 const GUEST_MAC = '00:16:3e:77:00:01';
-const BRIDGE_MAC = '02:77:00:00:00:01';
 const GUEST_ADDRESS = '10.77.0.2';
 const PORT = 7777;
 const TICK_MS = 1;
@@ -41,15 +41,14 @@ export interface GapOptions {
 
 /** A guest in this process sends a datagram a millisecond to the host, and gets one. @returns the gaps by payload mode. */
 export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps[]> {
-  await using machine = await Machine.open();
+  await using machine = await BridgedWorld.open('gap');
   await machine.addDomain(DOMID);
   await createVif(machine.toolstack, { domid: DOMID, handle: 0, mac: GUEST_MAC });
-  const { env, options } = machine.programIn(DOMID);
-  Object.assign(process.env, env);
-  const [, storePath = '', , libraries = ''] = options;
-  await using xen = await openXen({ domid: DOMID, libraries, storePath });
+  Object.assign(process.env, machine.environment(DOMID));
+  const storePath = machine.socket(DOMID);
+  await using xen = await openXen({ domid: DOMID, libraries: XENSIM_LIBRARIES, storePath });
   const came: Came = { hostMs: 0, guestMs: 0 };
-  const ends = { sourceMac: GUEST_MAC, targetMac: BRIDGE_MAC, source: GUEST_ADDRESS, target: HOST_ADDRESS };
+  const ends = { sourceMac: GUEST_MAC, targetMac: BRIDGE.mac, source: GUEST_ADDRESS, target: BRIDGE.address };
   const port = new TickerPort(datagramFrame({ ...ends, port: PORT }, 'from guest'), (bytes) => {
     if (isDatagramTo(PORT, bytes)) came.guestMs ||= performance.now();
   });
@@ -129,10 +128,10 @@ async function endOf(lives: Lives, payload: string, came: Came): Promise<number>
 
 async function listen(onMessage: () => void): Promise<Socket> {
   const socket = createSocket('udp4').on('message', onMessage);
-  socket.bind(PORT, HOST_ADDRESS);
+  socket.bind(PORT, BRIDGE.address);
   await once(socket, 'listening');
   // An answer to a question for the address would have to come from the guest.
-  const neighbour = [GUEST_ADDRESS, 'lladdr', GUEST_MAC, 'dev', BRIDGE, 'nud', 'permanent'];
+  const neighbour = [GUEST_ADDRESS, 'lladdr', GUEST_MAC, 'dev', BRIDGE.name, 'nud', 'permanent'];
   await command('ip', 'neighbour', 'add', ...neighbour);
   return socket;
 }

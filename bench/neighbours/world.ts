@@ -1,18 +1,12 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { backendVifRoot, frontendVifPath, XenbusState } from '../../lib/protocol/xenbus.js';
 import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
-import { AsyncUndoStack } from '../../lib/undo.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
-import type { Store } from '../../lib/xen/seam.js';
-import { openStore } from '../../lib/xen/store/client.js';
-import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../worlds/places.js';
+import { XENSIM_LIBRARIES } from '../../worlds/places.js';
 import { ip, knowNeighbour, makeBridge } from '../../worlds/processes/bridge.js';
-import { Child, command, GUARD } from '../../worlds/processes/children.js';
+import { command } from '../../worlds/processes/children.js';
 import { Daemon } from '../../worlds/processes/daemon.js';
-import { ownMounts } from '../../worlds/processes/machine.js';
-import { promised } from '../../worlds/processes/wait.js';
+import { ownMounts, ProcessWorld } from '../../worlds/processes/process-world.js';
 import { Conversation } from './conversation.js';
 import type { PingOrder, RoundTrips } from './messages.js';
 import {
@@ -28,7 +22,6 @@ import {
   VICTIM,
 } from './plan.js';
 
-const STORE_PROGRAM = fileURLToPath(new URL('../../lib/testing/xenstored/serve.js', import.meta.url));
 /** An attacker that was killed does not close its vif: the toolstack goes on without it. */
 const REMOVE_TIMEOUT_MS = 1000;
 /** Pings until V8 has compiled most of what a ping runs, in all four processes. */
@@ -44,12 +37,9 @@ export interface WorldOptions {
 }
 
 /** A host, each part of it a process: xenstored, two vifds, a victim and a pinger, in the namespaces that we are in. */
-export class NeighbourWorld implements AsyncDisposable {
-  readonly #directory = mkdtempSync('/dev/shm/vifd-neighbours-');
+export class NeighbourWorld extends ProcessWorld {
   readonly #options: WorldOptions;
-  readonly #undo = new AsyncUndoStack();
   readonly #daemons: Daemon[] = [];
-  #toolstack!: Store;
   #victim!: Conversation;
   #pinger!: Conversation;
 
@@ -66,6 +56,7 @@ export class NeighbourWorld implements AsyncDisposable {
   }
 
   private constructor(options: WorldOptions) {
+    super('neighbours');
     this.#options = options;
   }
 
@@ -96,8 +87,8 @@ export class NeighbourWorld implements AsyncDisposable {
   async flood(queues: readonly number[]): Promise<Conversation> {
     const flooders = queues.map((count, i) => ({ ...FLOODERS[i], count }));
     for (const plan of flooders) await this.#createVif(plan);
-    const guests = flooders.map(({ domid, count }) => `${domid}=${count}=${this.#socket(domid)}`);
-    return this.#program('the flooders', ['flooders.js', XENSIM_LIBRARIES, ...guests], this.#environment(0));
+    const guests = flooders.map(({ domid, count }) => `${domid}=${count}=${this.socket(domid)}`);
+    return this.#program('the flooders', ['flooders.js', XENSIM_LIBRARIES, ...guests], this.environment(0));
   }
 
   async endFlood(flooders: Conversation): Promise<void> {
@@ -110,16 +101,8 @@ export class NeighbourWorld implements AsyncDisposable {
     await attacker[Symbol.asyncDispose]();
     const plan = ATTACKERS[arm];
     // A guest that was killed has not written Closed: the toolstack sets its end up for the next guest.
-    await this.#toolstack.write(`${frontendVifPath(plan.domid, 0)}/state`, `${XenbusState.Initialising}`);
+    await this.toolstack.write(`${frontendVifPath(plan.domid, 0)}/state`, `${XenbusState.Initialising}`);
     return this.#guest('victim.js', plan);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.#undo[Symbol.asyncDispose]();
-    } finally {
-      rmSync(this.#directory, { recursive: true, force: true });
-    }
   }
 
   async #start(): Promise<void> {
@@ -128,7 +111,7 @@ export class NeighbourWorld implements AsyncDisposable {
     const sink = SINK_MAC.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
     await command('bridge', 'fdb', 'add', sink, 'dev', `${BRIDGE.name}-up`, 'master', 'static');
     for (const { domid } of GUESTS) await knowNeighbour(BRIDGE.name, addressOf(domid), macOf(domid));
-    await this.#startStore();
+    await this.startStore([...BACKENDS, ...GUESTS.map(({ domid }) => domid)]);
     for (const domid of BACKENDS) await this.#startDaemon(domid);
     await this.#createVif(VICTIM);
     this.#victim = await this.#guest('victim.js', VICTIM);
@@ -136,52 +119,30 @@ export class NeighbourWorld implements AsyncDisposable {
     await this.ping({ address: addressOf(VICTIM.domid), ...WARM_UP });
   }
 
-  async #startStore(): Promise<void> {
-    const domids = [...BACKENDS, ...GUESTS.map(({ domid }) => domid)];
-    const ready = promised();
-    const child = await Child.start({
-      name: 'xenstored',
-      command: [
-        ...GUARD,
-        process.execPath,
-        STORE_PROGRAM,
-        ...domids.map((domid) => `${this.#socket(domid)}=${domid}`),
-      ],
-      onLine: () => ready.keep(),
-    });
-    this.#undo.defer(() => child.end('SIGKILL'));
-    await ready.done;
-    this.#toolstack = await openStore({ path: this.#socket(0) });
-    this.#undo.use(this.#toolstack);
-  }
-
   async #startDaemon(domid: number): Promise<void> {
     // A driver domain may write below its own node, as `xl devd` needs it.
     const root = backendVifRoot(domid);
     for (const path of [`/local/domain/${domid}`, root.replace(/\/vif$/, ''), root]) {
-      await this.#toolstack.mkdir(path);
-      await this.#toolstack.setPermissions(path, [
+      await this.toolstack.mkdir(path);
+      await this.toolstack.setPermissions(path, [
         { domid, access: 'none' },
         { domid: 0, access: 'read' },
       ]);
     }
-    const { vifd = BACKEND_PROGRAM, options = [] } = this.#options;
+    const { vifd, options = [] } = this.#options;
+    const all = ['--bridge', BRIDGE.name, '--queues', `${QUEUES}`, ...options];
     const daemon = await Daemon.start({
-      program: [
-        ...[vifd, 'run', '--bridge', BRIDGE.name, '--queues', `${QUEUES}`],
-        ...['--journal', join(this.#directory, `journal-${domid}`)],
-        ...['--store', this.#socket(domid), '--libraries', XENSIM_LIBRARIES, ...options],
-      ],
-      env: this.#environment(domid),
+      program: this.vifdRun(all, domid, vifd),
+      env: this.environment(domid),
       onLine: () => undefined,
     });
-    this.#undo.defer(() => daemon.stop());
+    this.onEnd(() => daemon.stop());
     this.#daemons.push(daemon);
     await daemon.ready();
   }
 
   async #createVif({ domid, backendDomid }: GuestPlan): Promise<void> {
-    await createVif(this.#toolstack, {
+    await createVif(this.toolstack, {
       domid,
       handle: 0,
       backendDomid,
@@ -191,26 +152,18 @@ export class NeighbourWorld implements AsyncDisposable {
   }
 
   async #removeVif(plan: GuestPlan): Promise<void> {
-    await removeVif(this.#toolstack, systemClock, { handle: 0, ...plan }, { timeoutMs: REMOVE_TIMEOUT_MS });
+    await removeVif(this.toolstack, systemClock, { handle: 0, ...plan }, { timeoutMs: REMOVE_TIMEOUT_MS });
   }
 
   #guest(program: string, { domid, backendDomid }: GuestPlan, ...args: string[]): Promise<Conversation> {
-    const whose = [`${domid}`, `${backendDomid}`, this.#socket(domid), XENSIM_LIBRARIES];
-    return this.#program(`vif${domid}.0's guest`, [program, ...whose, ...args], this.#environment(domid));
+    const whose = [`${domid}`, `${backendDomid}`, this.socket(domid), XENSIM_LIBRARIES];
+    return this.#program(`vif${domid}.0's guest`, [program, ...whose, ...args], this.environment(domid));
   }
 
   async #program(name: string, [file, ...args]: string[], env: NodeJS.ProcessEnv): Promise<Conversation> {
     const path = fileURLToPath(new URL(file, import.meta.url));
     const conversation = await Conversation.start({ name, args: [path, ...args], env });
-    this.#undo.use(conversation);
+    this.onEnd(() => conversation[Symbol.asyncDispose]());
     return conversation;
-  }
-
-  #environment(domid: number): NodeJS.ProcessEnv {
-    return { XENSIM: this.#directory, XENSIM_DOMID: `${domid}` };
-  }
-
-  #socket(domid: number): string {
-    return join(this.#directory, `store-${domid}`);
   }
 }

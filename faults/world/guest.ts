@@ -1,9 +1,10 @@
 import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
 import type { Store } from '../../lib/xen/seam.js';
-import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../worlds/places.js';
 import { type BridgePlan, knowNeighbour } from '../../worlds/processes/bridge.js';
-import { Child, command, enter, GUARD, parseEvent } from '../../worlds/processes/children.js';
+import type { Child } from '../../worlds/processes/children.js';
+import { GUEST_DEVICE, ipInside, startGuest } from '../../worlds/processes/guest-process.js';
+import type { DomainProgram } from '../../worlds/processes/process-world.js';
 import { until } from '../../worlds/processes/until.js';
 import { promised } from '../../worlds/processes/wait.js';
 import { Pings } from './pings.js';
@@ -13,14 +14,12 @@ export interface GuestPlan {
   readonly mac: string;
   readonly address: string;
   readonly bridge: BridgePlan;
-  /** The guest's own connection to the store. */
-  readonly storeSocket: string;
 }
 
 export interface GuestParts {
   readonly plan: GuestPlan;
   readonly toolstack: () => Store;
-  readonly env: NodeJS.ProcessEnv;
+  readonly program: DomainProgram;
   /** Options of the guests' program besides those that each has. */
   readonly options: readonly string[];
 }
@@ -109,21 +108,15 @@ export class FaultGuest implements AsyncDisposable {
 
   /** Starts the guest. Resolves when it waits for vifd, with its end of the wire set up. */
   async boot(options: readonly string[] = this.#parts.options): Promise<void> {
-    const { domid, mac, storeSocket } = this.plan;
+    const { domid, mac } = this.plan;
     await this.renew();
     const ready = promised();
-    this.#child = await Child.start({
-      name: this.vif,
-      command: [
-        ...['unshare', '--net', '--', ...GUARD, process.execPath, GUEST_PROGRAM],
-        ...['--domid', String(domid), '--tap', 'eth0', '--mac', mac, '--queues', String(QUEUES)],
-        ...['--store', storeSocket, '--libraries', XENSIM_LIBRARIES, ...options],
-      ],
-      env: { ...this.#parts.env, XENSIM_DOMID: String(domid) },
-      onLine: (line) => {
-        const event = parseEvent(line);
-        if (event?.event === 'ready') ready.keep();
-        if (event?.event === 'violation') this.violations.push(`${this.vif}: ${line}`);
+    this.#child = await startGuest({
+      ...{ name: this.vif, domid, mac, program: this.#parts.program },
+      options: ['--queues', `${QUEUES}`, ...options],
+      onEvent: ({ event }, line) => {
+        if (event === 'ready') ready.keep();
+        if (event === 'violation') this.violations.push(`${this.vif}: ${line}`);
       },
     });
     await Promise.race([ready.done, this.#child.ended]);
@@ -176,21 +169,10 @@ export class FaultGuest implements AsyncDisposable {
 
   /** Its end of the wire, in its namespace. */
   async #configure(child: Child): Promise<void> {
-    const inside = [...enter(child.pid), 'ip'];
     const { address, bridge } = this.plan;
-    const run = (...words: string[]) => command(...inside, ...words);
-    await run('address', 'add', `${address}/24`, 'dev', 'eth0');
-    await run('link', 'set', 'eth0', 'up');
-    await run(
-      'neighbour',
-      'replace',
-      bridge.address,
-      'lladdr',
-      bridge.mac,
-      'dev',
-      'eth0',
-      'nud',
-      'permanent',
-    );
+    const known = [bridge.address, 'lladdr', bridge.mac, 'dev', GUEST_DEVICE, 'nud', 'permanent'];
+    await ipInside(child, 'address', 'add', `${address}/24`, 'dev', GUEST_DEVICE);
+    await ipInside(child, 'link', 'set', GUEST_DEVICE, 'up');
+    await ipInside(child, 'neighbour', 'replace', ...known);
   }
 }

@@ -1,15 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Store } from '../../lib/xen/seam.js';
-import { openStore } from '../../lib/xen/store/client.js';
 import { XENSIM_LIBRARIES } from '../../worlds/places.js';
 import { type BridgePlan, ip, makeBridge } from '../../worlds/processes/bridge.js';
 import { Child, command, GUARD } from '../../worlds/processes/children.js';
 import { Daemon, type LogLine } from '../../worlds/processes/daemon.js';
 import { Datagrams } from '../../worlds/processes/datagrams.js';
+import { ProcessWorld } from '../../worlds/processes/process-world.js';
 import { until } from '../../worlds/processes/until.js';
 import { promised } from '../../worlds/processes/wait.js';
 import { FaultGuest } from './guest.js';
@@ -40,8 +38,7 @@ const QUIET_MS = 200;
 const WATCHDOG_US = 600_000;
 
 /** A host with vifd, a victim and a neighbour, all in the namespaces that we are in. */
-export class World implements AsyncDisposable {
-  readonly directory: string;
+export class World extends ProcessWorld {
   readonly runtime: string;
   readonly victim: FaultGuest;
   readonly neighbour: FaultGuest;
@@ -58,14 +55,12 @@ export class World implements AsyncDisposable {
   readonly #setting: Setting;
   readonly #tree: Tree;
   readonly #toolsSocket: string;
-  #toolstack: Store | undefined;
   #daemon: Daemon | undefined;
   #manager: Datagrams | undefined;
 
   /** @param tree whose vifd it is; dist's, unless something was taken out of it. */
   static async open(setting: Setting, tree: Tree = WHOLE): Promise<World> {
-    const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-    const world = new World(setting, tree, mkdtempSync(join(parent, 'vifd-faults-')));
+    const world = new World(setting, tree);
     try {
       await world.#start();
       return world;
@@ -75,15 +70,16 @@ export class World implements AsyncDisposable {
     }
   }
 
-  private constructor(setting: Setting, tree: Tree, directory: string) {
+  private constructor(setting: Setting, tree: Tree) {
+    super('faults');
+    const { directory } = this;
     this.#setting = setting;
     this.#tree = tree;
-    this.directory = directory;
     this.runtime = join(directory, 'run');
     this.#toolsSocket = join(directory, 'store-tools');
-    const sockets = new Map([7, 8].map((domid) => [domid, join(directory, `store-${domid}`)]));
+    const sockets = new Map([7, 8].map((domid) => [domid, this.socket(domid)]));
     this.xenstored = new Xenstored({
-      vifdSocket: this.storeSocket,
+      vifdSocket: this.socket(0),
       toolsSocket: this.#toolsSocket,
       guests: sockets,
     });
@@ -91,17 +87,17 @@ export class World implements AsyncDisposable {
     const guest = (domid: number, bridge: BridgePlan) => {
       const mac = `00:16:3e:77:00:0${domid}`;
       const address = bridge.address.replace(/\d+$/, `${domid}`);
-      const plan = { domid, mac, address, bridge, storeSocket: sockets.get(domid) as string };
+      const plan = { domid, mac, address, bridge };
       const toolstack = () => this.toolstack;
-      return new FaultGuest({ plan, toolstack, env: { XENSIM: directory }, options: setting.guest ?? [] });
+      return new FaultGuest({
+        plan,
+        toolstack,
+        program: this.programIn(domid),
+        options: setting.guest ?? [],
+      });
     };
     this.victim = guest(7, VICTIM_BRIDGE);
     this.neighbour = guest(8, NEIGHBOUR_BRIDGE);
-  }
-
-  /** vifd's xenstored. */
-  get storeSocket(): string {
-    return join(this.directory, 'store');
   }
 
   /** The service manager's. */
@@ -112,11 +108,6 @@ export class World implements AsyncDisposable {
   /** Where vifd keeps lock, socket and journals: on a small file system of its own. */
   get journals(): string {
     return join(this.runtime, 'vifd');
-  }
-
-  get toolstack(): Store {
-    if (this.#toolstack === undefined) throw new Error('the toolstack is not connected');
-    return this.#toolstack;
   }
 
   get daemon(): Daemon {
@@ -142,15 +133,14 @@ export class World implements AsyncDisposable {
   /** Runs a guest's misdeeds as the victim, which has to be killed before. Resolves when they are done. */
   async misbehave(mode: string): Promise<Child> {
     const done = promised();
-    const { domid, storeSocket } = this.victim.plan;
+    const { domid } = this.victim.plan;
     await this.victim.renew();
     const child = await Child.start({
       name: `a guest that does ${mode}`,
       command: [...GUARD, process.execPath, RAW_GUEST, mode],
       env: {
-        XENSIM: this.directory,
-        XENSIM_DOMID: String(domid),
-        XENSTORED_PATH: storeSocket,
+        ...this.environment(domid),
+        XENSTORED_PATH: this.socket(domid),
         VIFD_XEN_LIBRARIES: XENSIM_LIBRARIES,
       },
       onLine: (line) => line === 'done' && done.keep(),
@@ -180,11 +170,12 @@ export class World implements AsyncDisposable {
         ...this.#tree.node,
         ...(embedded === undefined ? [this.#tree.vifd, 'run'] : [join(this.#tree.faults, embedded)]),
         ...(options.includes('--no-journal') ? [] : ['--journal', journals]),
-        ...['--store', this.storeSocket, '--libraries', this.inject.libraries],
+        ...['--store', this.socket(0), '--libraries', this.inject.libraries],
         ...options,
       ],
       env: {
-        ...{ XENSIM: this.directory, XENSIM_DOMID: '0', ...this.inject.env },
+        ...this.environment(0),
+        ...this.inject.env,
         // The unit has Type=notify and a watchdog.
         ...this.#tree.env,
         ...{ NOTIFY_SOCKET: this.notifySocket, WATCHDOG_USEC: String(WATCHDOG_US) },
@@ -236,9 +227,9 @@ export class World implements AsyncDisposable {
     await this.#start();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  override async [Symbol.asyncDispose](): Promise<void> {
     await this.#stop();
-    rmSync(this.directory, { recursive: true, force: true });
+    await super[Symbol.asyncDispose]();
   }
 
   async #start(): Promise<void> {
@@ -246,7 +237,7 @@ export class World implements AsyncDisposable {
     await command('mount', '-t', 'tmpfs', '-o', `size=${RUNTIME_MB}m`, 'tmpfs', this.runtime);
     for (const bridge of [VICTIM_BRIDGE, NEIGHBOUR_BRIDGE]) await makeBridge(bridge);
     await this.xenstored.start();
-    this.#toolstack = await openStore({ path: this.#toolsSocket });
+    await this.connectToolstack(this.#toolsSocket);
     for (const guest of this.guests) await guest.createVif();
     await this.startManager();
     await this.startDaemon();
@@ -277,8 +268,7 @@ export class World implements AsyncDisposable {
     await this.#daemon?.kill();
     this.#daemon = undefined;
     for (const guest of this.guests) await guest[Symbol.asyncDispose]();
-    await this.#toolstack?.[Symbol.asyncDispose]();
-    this.#toolstack = undefined;
+    await this.disconnectToolstack();
     await this.xenstored[Symbol.asyncDispose]();
     for (const guest of this.guests) await ip('link', 'delete', guest.vif).catch(() => undefined);
     for (const { name } of [VICTIM_BRIDGE, NEIGHBOUR_BRIDGE]) {

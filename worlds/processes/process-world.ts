@@ -1,72 +1,120 @@
-import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { modelStoreClient } from '../../lib/testing/xenstored/client.js';
 import { StoreServer } from '../../lib/testing/xenstored/server.js';
 import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import type { Store } from '../../lib/xen/seam.js';
-import { XENSIM_LIBRARIES } from '../places.js';
-import { command } from './children.js';
+import { openStore } from '../../lib/xen/store/client.js';
+import { BACKEND_PROGRAM, STORE_PROGRAM, XENSIM_LIBRARIES } from '../places.js';
+import { Child, command, GUARD } from './children.js';
+import { promised } from './wait.js';
 
-export const BRIDGE = 'br0';
-export const HOST_ADDRESS = '10.77.0.1';
+/** What a process in a domain is started with. */
+export interface DomainProgram {
+  readonly env: NodeJS.ProcessEnv;
+  /** Options of vifd and of the guests' program. */
+  readonly options: readonly string[];
+}
 
-/** The simulated hypervisor, the store, and the host's bridge, all in the namespaces that we are in. */
-export class Machine implements AsyncDisposable {
-  /** dom0's connection. */
-  readonly toolstack: Store;
-  readonly #directory: string;
-  readonly #store: ModelStore;
-  readonly #server: StoreServer;
+/** A host on xensim: shared memory, a store, and what runs in its domains as processes, all in the namespaces of this process. */
+export class ProcessWorld implements AsyncDisposable {
+  /** On a file system of shared memory if there is one; removed at the end. */
+  readonly directory: string;
+  readonly #undo: (() => unknown)[] = [];
+  #toolstack: Store | undefined;
 
-  static async open(): Promise<Machine> {
-    await ownMounts();
+  /** @param name of the program, for the directory's name. */
+  constructor(name: string) {
     const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-    const machine = new Machine(await mkdtemp(join(parent, 'vifd-demo-')));
-    try {
-      await machine.#server.listen(machine.#socket(0), 0);
-      await makeBridge();
-      return machine;
-    } catch (error) {
-      await machine[Symbol.asyncDispose]();
-      throw error;
-    }
+    this.directory = mkdtempSync(join(parent, `vifd-${name}-`));
   }
 
-  private constructor(directory: string) {
-    this.#directory = directory;
-    this.#store = new ModelStore();
-    this.#server = new StoreServer(this.#store);
-    this.toolstack = modelStoreClient(this.#store, 0);
+  /** dom0's connection. @throws Error before there is a store. */
+  get toolstack(): Store {
+    if (this.#toolstack === undefined) throw new Error('the toolstack is not connected');
+    return this.#toolstack;
   }
 
-  async addDomain(domid: number): Promise<void> {
-    this.#store.introduce(domid);
-    await this.#server.listen(this.#socket(domid), domid);
+  /** Where the store listens for a domain. */
+  socket(domid: number): string {
+    return join(this.directory, `store-${domid}`);
   }
 
-  /** Environment and options of a program that runs in a domain. */
-  programIn(domid: number): { env: NodeJS.ProcessEnv; options: readonly string[] } {
-    return {
-      env: { XENSIM: this.#directory, XENSIM_DOMID: String(domid) },
-      options: ['--store', this.#socket(domid), '--libraries', XENSIM_LIBRARIES],
+  /** For what the processes of a domain's backend leave to each other. */
+  journal(domid = 0): string {
+    return join(this.directory, `journal-${domid}`);
+  }
+
+  environment(domid: number): NodeJS.ProcessEnv {
+    return { XENSIM: this.directory, XENSIM_DOMID: `${domid}` };
+  }
+
+  programIn(domid: number): DomainProgram {
+    const options = ['--store', this.socket(domid), '--libraries', XENSIM_LIBRARIES];
+    return { env: this.environment(domid), options };
+  }
+
+  /** @returns arguments of node for `vifd run` in a domain. @param program Default: the vifd of this checkout. */
+  vifdRun(options: readonly string[], domid = 0, program: string = BACKEND_PROGRAM): string[] {
+    return [
+      ...[program, 'run', ...options, '--journal', this.journal(domid)],
+      ...this.programIn(domid).options,
+    ];
+  }
+
+  /** Serves the store from this process. @returns a function that lets another domain in. */
+  async serveStore(): Promise<(domid: number) => Promise<void>> {
+    const store = new ModelStore();
+    const server = new StoreServer(store);
+    this.onEnd(() => server.close());
+    await server.listen(this.socket(0), 0);
+    this.#toolstack = modelStoreClient(store, 0);
+    return async (domid) => {
+      store.introduce(domid);
+      await server.listen(this.socket(domid), domid);
     };
   }
 
-  /** For what the backend's lives leave to each other. */
-  get journalDirectory(): string {
-    return join(this.#directory, 'journal');
+  /** Serves the store to these domains from a process of its own. */
+  async startStore(domids: readonly number[]): Promise<void> {
+    const ready = promised();
+    const sockets = domids.map((domid) => `${this.socket(domid)}=${domid}`);
+    const child = await Child.start({
+      name: 'xenstored',
+      command: [...GUARD, process.execPath, STORE_PROGRAM, ...sockets],
+      onLine: () => ready.keep(),
+    });
+    this.onEnd(() => child.end('SIGKILL'));
+    const ended = child.ended.then((how) => {
+      throw new Error(`xenstored ended (${how}): ${child.lastWords}`);
+    });
+    ended.catch(() => undefined);
+    await Promise.race([ready.done, ended]);
+    await this.connectToolstack();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.toolstack[Symbol.asyncDispose]();
-    await this.#server.close();
-    await rm(this.#directory, { recursive: true, force: true });
+    await this.disconnectToolstack();
+    for (const step of this.#undo.splice(0).reverse()) await step();
+    rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #socket(domid: number): string {
-    return join(this.#directory, `store-${domid}`);
+  /** Runs `step` when the world ends, before all that was begun earlier ends. */
+  protected onEnd(step: () => unknown): void {
+    this.#undo.push(step);
+  }
+
+  /** @param path of the store's socket for dom0. */
+  protected async connectToolstack(path = this.socket(0)): Promise<void> {
+    this.#toolstack = await openStore({ path });
+  }
+
+  /** For a store that goes before the world ends. */
+  protected async disconnectToolstack(): Promise<void> {
+    const toolstack = this.#toolstack;
+    this.#toolstack = undefined;
+    await toolstack?.[Symbol.asyncDispose]();
   }
 }
 
@@ -78,16 +126,4 @@ export async function ownMounts(): Promise<void> {
   await command('mount', '-t', 'sysfs', 'sysfs', '/sys').catch(() => undefined);
   if (existsSync('/dev/shm'))
     await command('mount', '-t', 'tmpfs', 'tmpfs', '/dev/shm').catch(() => undefined);
-}
-
-async function makeBridge(): Promise<void> {
-  await command('ip', 'link', 'set', 'lo', 'up');
-  // An address of its own: otherwise the bridge takes one from its ports, and changes it when they come and go.
-  await command('ip', 'link', 'add', BRIDGE, 'address', '02:77:00:00:00:01', 'type', 'bridge');
-  // In the place of the host's network card: a bridge whose ports are all down is down itself, and forgets neighbours.
-  await command('ip', 'link', 'add', 'nic0', 'type', 'veth', 'peer', 'name', 'wire0');
-  await command('ip', 'link', 'set', 'nic0', 'master', BRIDGE, 'up');
-  await command('ip', 'link', 'set', 'wire0', 'up');
-  await command('ip', 'address', 'add', `${HOST_ADDRESS}/24`, 'dev', BRIDGE);
-  await command('ip', 'link', 'set', BRIDGE, 'up');
 }
