@@ -2,7 +2,7 @@ import { createVif } from '../lib/testing/netfront/index.js';
 import { BRIDGE, BridgedWorld } from '../worlds/processes/bridged-world.js';
 import { Backend } from './backend.js';
 import { type Comparison, compareWithBridge } from './comparison.js';
-import { Guest } from './guest.js';
+import { Guest } from './demo-guest.js';
 import type { Payload } from './options.js';
 import type { Ending } from './recorder.js';
 import { Streams } from './streams.js';

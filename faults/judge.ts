@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogLine } from '../worlds/processes/daemon.js';
 import { until } from '../worlds/processes/until.js';
 import type { Row, Wanted } from './row.js';
-import type { World } from './world/world.js';
+import type { FaultWorld } from './world/fault-world.js';
 
 export interface Verdict {
   readonly fault: string;
@@ -39,7 +39,7 @@ const LONG_STEP_MS = 120_000;
 const NEIGHBOUR_MS = 2000;
 
 /** Injects one fault, takes its cause away, and judges what vifd did. */
-export async function judge(row: Row, world: World): Promise<Verdict> {
+export async function judge(row: Row, world: FaultWorld): Promise<Verdict> {
   const { victim, neighbour } = world;
   if (row.loads === true && !world.loaded) {
     await row.inject(world);

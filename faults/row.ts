@@ -1,4 +1,4 @@
-import type { Setting, World } from './world/world.js';
+import type { FaultWorld, Setting } from './world/fault-world.js';
 
 /** What a row's line must say. Every pattern has to be found in one and the same line of stderr. */
 export interface Wanted {
@@ -21,11 +21,11 @@ export interface Row {
   /** vifd ends the fault by itself, before `mend` has anything to do. */
   readonly mendsItself?: true;
   /** Brings the fault about. @returns when it happened, if that was earlier than its end: the line has a second from then on. */
-  inject(world: World): unknown;
+  inject(world: FaultWorld): unknown;
   /** Takes the cause away. The guest has two seconds from then on. */
-  mend(world: World): Promise<void> | void;
+  mend(world: FaultWorld): Promise<void> | void;
   /** What the row leaves in the world that is no vifd's: taken away before anything is compared. */
-  tidy?(world: World): Promise<void> | void;
+  tidy?(world: FaultWorld): Promise<void> | void;
   /** For rows that stop the whole process: how late a neighbour's ping may be. Why is the comment beside it. */
   readonly neighbourMs?: number;
   /** How long the fault lasts at least. Default 300. */

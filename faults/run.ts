@@ -1,7 +1,7 @@
 import { judge, type Verdict } from './judge.js';
 import type { Row } from './row.js';
+import { FaultWorld } from './world/fault-world.js';
 import type { Tree } from './world/tree.js';
-import { World } from './world/world.js';
 
 export interface RunParts {
   readonly rows: readonly Row[];
@@ -17,7 +17,7 @@ export interface RunParts {
 export async function runRows({ rows, signal, tree, onBegin, onVerdict }: RunParts): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   for (const setting of new Set(rows.map((row) => row.setting))) {
-    await using world = await World.open(setting, tree);
+    await using world = await FaultWorld.open(setting, tree);
     for (const row of rows.filter((one) => one.setting === setting)) {
       if (signal.aborted) return verdicts;
       onBegin?.(row);

@@ -1,7 +1,7 @@
 import type { VifHook } from '../lib/netback/frames/frame.js';
 import { VNET_HEADER_BYTES } from '../lib/protocol/vnet.js';
-import type { SimGuest } from './guest.js';
 import type { HookPlan } from './scenario.js';
+import type { SimGuest } from './sim-guest.js';
 import { framesOf } from './stream.js';
 
 const DROPS_EVERY = 5;

@@ -1,6 +1,6 @@
 import { BATCH_SLOTS, TO_GUEST_FRAMES } from '../lib/netback/frames/batch-memory.js';
-import type { SimGuest } from './guest.js';
 import type { LifeRecord, Run } from './run.js';
+import type { SimGuest } from './sim-guest.js';
 import type { Stream } from './stream.js';
 
 export interface Outcome {

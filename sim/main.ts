@@ -7,7 +7,7 @@ import { EXIT_FAILED, runProgram } from '../programs/run-program.js';
 import { inCrew } from './crew.js';
 import { type Job, jobsOfSeeds, jobsOfSteps } from './jobs.js';
 import { parseOptions } from './options.js';
-import { isClean, type Part, reportJson, reportText } from './report.js';
+import { isClean, type Part, reportJson, reportText } from './sim-report.js';
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);

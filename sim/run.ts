@@ -4,10 +4,10 @@ import { ModelHypervisor, ModelKilled, type ModelXen } from '../lib/testing/mode
 import { Random } from '../lib/testing/model/random.js';
 import { settled } from '../worlds/model/settled.js';
 import { ArenaPool } from './arenas.js';
-import { guestOfSeed, SimGuest } from './guest.js';
 import { hookOf } from './hook.js';
 import { SimJournals } from './journals.js';
 import { type LifePlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
+import { guestOfSeed, SimGuest } from './sim-guest.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
 

@@ -4,8 +4,8 @@
  */
 import { parseArgs } from 'node:util';
 import { enterNamespaces, isInside } from '../../programs/namespaces.js';
+import { print, report, writeDocs } from './gap-report.js';
 import { measureGaps } from './measure.js';
-import { print, report, writeDocs } from './report.js';
 
 const NAME = 'bench';
 

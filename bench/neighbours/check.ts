@@ -7,8 +7,8 @@ import { preflight } from '../../programs/preflight.js';
 import { EXIT_SKIPPED } from '../../programs/run-program.js';
 import { ATTACKS, type Attack } from './attacks/index.js';
 import type { Tally } from './messages.js';
+import { NeighbourWorld } from './neighbour-world.js';
 import { ATTACKERS, addressOf, VICTIM } from './plan.js';
-import { NeighbourWorld } from './world.js';
 
 const NAME = 'bench';
 const VICTIM_PINGS = { address: addressOf(VICTIM.domid), count: 100, everyMs: 10 };

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { enterNamespaces, isInside } from '../../programs/namespaces.js';
 import { ATTACKS } from './attacks/index.js';
 import { type Effort, measureMode } from './measure.js';
+import { NeighbourWorld } from './neighbour-world.js';
 import {
   type ModeReport,
   modeReport,
@@ -14,9 +15,8 @@ import {
   neighboursText,
   report,
   writeDocs,
-} from './report.js';
+} from './neighbours-report.js';
 import { measureShares, type ShareReport } from './shares.js';
-import { NeighbourWorld } from './world.js';
 
 /** In place of an attack: how two guests that flood share a vifd. */
 const SHARES = 'shares';

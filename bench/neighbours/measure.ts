@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attack } from './attacks/index.js';
 import type { RoundTrips, Tally } from './messages.js';
+import type { NeighbourWorld } from './neighbour-world.js';
 import { ARMS, type Arm, ATTACKERS, addressOf, VICTIM } from './plan.js';
-import type { NeighbourWorld } from './world.js';
 
 /** How much is measured. */
 export interface Effort {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { median } from '../measure.js';
 import type { Answered } from './messages.js';
-import type { NeighbourWorld } from './world.js';
+import type { NeighbourWorld } from './neighbour-world.js';
 
 /** Queues of two guests that flood. */
 const PAIRS = [

@@ -7,7 +7,7 @@ import { DEMO_PROGRAM } from '../../demo/programs.js';
 import { isClean, type Summary } from '../../demo/summary.js';
 import { where } from '../../programs/where.js';
 import { Child, parseEvent } from '../../worlds/processes/children.js';
-import { progressLine, report, soakText, writeDocs } from './report.js';
+import { progressLine, report, soakText, writeDocs } from './soak-report.js';
 
 const PROGRESS_MS = 10_000;
 

@@ -2,14 +2,14 @@ import { closeSync, existsSync, ftruncateSync, openSync, readdirSync, rmSync, wr
 import { join } from 'node:path';
 import { command } from '../../worlds/processes/children.js';
 import { COPY, type Row } from '../row.js';
-import type { World } from '../world/world.js';
+import type { FaultWorld } from '../world/fault-world.js';
 
 const kind = 'disk';
 const setting = COPY;
 const JOURNAL = 'vif7.0.q0.journal';
 
 /** Takes all that is left of the runtime directory's file system. */
-async function fill({ runtime }: World): Promise<void> {
+async function fill({ runtime }: FaultWorld): Promise<void> {
   await command('sh', '-c', `dd if=/dev/zero of=${join(runtime, 'filler')} bs=64k 2>/dev/null || true`);
 }
 

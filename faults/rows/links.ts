@@ -4,7 +4,7 @@ import { ip } from '../../worlds/processes/bridge.js';
 import { Child, command, enter, GUARD } from '../../worlds/processes/children.js';
 import { promised } from '../../worlds/processes/wait.js';
 import { COPY, type Row } from '../row.js';
-import { NEIGHBOUR_BRIDGE, VICTIM_BRIDGE, type World } from '../world/world.js';
+import { type FaultWorld, NEIGHBOUR_BRIDGE, VICTIM_BRIDGE } from '../world/fault-world.js';
 
 const kind = 'links';
 const setting = COPY;
@@ -30,7 +30,7 @@ async function elsewhere(): Promise<Child> {
 }
 
 /** Host and guest meet in this bridge: each knows where the other is. */
-async function meet({ victim }: World, bridge: string): Promise<void> {
+async function meet({ victim }: FaultWorld, bridge: string): Promise<void> {
   const { address, mac } = victim.plan;
   const own = bridge === BRIDGE ? VICTIM_BRIDGE : NEIGHBOUR_BRIDGE;
   const gateway = [VICTIM_BRIDGE.address, 'lladdr', own.mac];
@@ -44,7 +44,7 @@ async function meet({ victim }: World, bridge: string): Promise<void> {
 function whenMade(
   name: string,
   line: Row['line'],
-  before: (world: World) => unknown,
+  before: (world: FaultWorld) => unknown,
   mend: Row['mend'],
 ): Row {
   return {

@@ -2,7 +2,7 @@ import { FROM_GUEST_ARENA_BYTES } from '../../lib/netback/frames/batch-memory.js
 import { PAGE_SIZE } from '../../lib/xen/seam.js';
 import { ip } from '../../worlds/processes/bridge.js';
 import { COPY, MAP, NO_JOURNAL, type Row } from '../row.js';
-import type { World } from '../world/world.js';
+import type { FaultWorld } from '../world/fault-world.js';
 
 const MEMORY = /memory|tried again|tries again|limit/;
 
@@ -11,11 +11,11 @@ const ARENA = `anonymous-${Math.ceil(FROM_GUEST_ARENA_BYTES / PAGE_SIZE) * PAGE_
 
 /** Calls of the hypervisor's libraries that fail for a while, for the victim alone. */
 function set(call: string, fault: string) {
-  return ({ inject, victim }: World) => inject.xen(`${call}.${victim.plan.domid}`, fault);
+  return ({ inject, victim }: FaultWorld) => inject.xen(`${call}.${victim.plan.domid}`, fault);
 }
 
 function clear(call: string) {
-  return ({ inject, victim }: World) => inject.xen(`${call}.${victim.plan.domid}`, undefined);
+  return ({ inject, victim }: FaultWorld) => inject.xen(`${call}.${victim.plan.domid}`, undefined);
 }
 
 /** Meets the connection while frames move. */

@@ -1,6 +1,6 @@
 import { COPY, type Row } from '../row.js';
+import type { FaultWorld } from '../world/fault-world.js';
 import type { Refusal } from '../world/store-messages.js';
-import type { World } from '../world/world.js';
 
 const kind = 'store';
 const setting = COPY;
@@ -28,11 +28,11 @@ function refused(name: string, refusal: Refusal, line: Row['line'], more: Partia
 }
 
 /** The toolstack's write into the victim's backend node. */
-function set({ victim, toolstack }: World, key: string, value: string): Promise<void> {
+function set({ victim, toolstack }: FaultWorld, key: string, value: string): Promise<void> {
   return toolstack.write(`${victim.backendPath}/${key}`, value);
 }
 
-function unset({ victim, toolstack }: World, key: string): Promise<void> {
+function unset({ victim, toolstack }: FaultWorld, key: string): Promise<void> {
   return toolstack.rm(`${victim.backendPath}/${key}`);
 }
 

@@ -2,9 +2,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { must, run } from '../drive/process.js';
 import type { Effort } from './measure.js';
-import type { Results } from './report.js';
 import { subjectsOf } from './subjects.js';
 import { guestForTurns, takeTurns } from './turns.js';
+import type { Results } from './xen-report.js';
 
 /** What the host's side asks for. */
 export interface Request {

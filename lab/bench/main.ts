@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { where } from '../../programs/where.js';
 import type { Request } from './dom0.js';
 import { EFFORT, QUICK, WARM_UP_SECONDS } from './measure.js';
-import { print, type Results, writeComparison, writeDocs } from './report.js';
+import { print, type Results, writeComparison, writeDocs } from './xen-report.js';
 
 /** On the host: boots the lab, lets dom0.js measure in it, and prints what it found. */
 const { values: flags } = parseArgs({

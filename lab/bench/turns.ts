@@ -4,8 +4,8 @@ import { Guest } from '../drive/guest.js';
 import { must } from '../drive/process.js';
 import { serve } from '../drive/traffic.js';
 import { type Effort, measure } from './measure.js';
-import type { Turn } from './report.js';
 import type { Subject } from './subjects.js';
+import type { Turn } from './xen-report.js';
 
 /** In a dom0 that has xen-netback: a guest that no driver serves until it is told to. */
 export async function guestForTurns(): Promise<Guest> {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { type Effort, MEASURES } from '../bench/measure.js';
-import { figureOf, type Results, table } from '../bench/report.js';
 import { subjectsOf } from '../bench/subjects.js';
 import { guestForTurns, takeTurns } from '../bench/turns.js';
+import { figureOf, type Results, table } from '../bench/xen-report.js';
 import type { Dom0, Test } from './harness.js';
 
 /** Item 7, in short: prints the table of one round. That of docs/benchmarks.md, of more, is `npm run bench:xen`'s. */

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { ATTACKS } from '../../bench/neighbours/attacks/index.js';
 import type { Checked } from '../../bench/neighbours/check.js';
 import { type ModeTurns, percentile } from '../../bench/neighbours/measure.js';
-import { modeReport, neighboursText, report } from '../../bench/neighbours/report.js';
+import { modeReport, neighboursText, report } from '../../bench/neighbours/neighbours-report.js';
 
 const EXIT_SKIPPED = 77;
 /** Ten of each of six kinds (`LogLimit`). `noring` alone had 79 in its second where neither lines nor connections were limited. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { distribution, progressLine } from '../../bench/soak/report.js';
+import { distribution, progressLine } from '../../bench/soak/soak-report.js';
 
 describe('the soak report', () => {
   it('gives the middle, the hundredth and the worst, and counts by cells of 25 ms', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Values } from '../../lab/bench/measure.js';
-import { comparison, figureOf, payloadModes, type Results, table } from '../../lab/bench/report.js';
+import { comparison, figureOf, payloadModes, type Results, table } from '../../lab/bench/xen-report.js';
 import { replaceSection } from '../../programs/docs.js';
 
 /** @param rounds by subject: what was measured in each round. */

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { drawScenario } from '../../sim/draw.js';
 import { parseOptions, replayOf } from '../../sim/options.js';
-import { reportJson, reportText } from '../../sim/report.js';
 import { runScenario } from '../../sim/run-scenario.js';
+import { reportJson, reportText } from '../../sim/sim-report.js';
 import { runSwarm } from '../../sim/swarm.js';
 import { Tally } from '../../sim/tally.js';
 

@@ -1,8 +1,8 @@
 import { XenbusState } from '../../lib/protocol/xenbus.js';
 import { Random } from '../../lib/testing/model/random.js';
 import { withoutStrays } from '../../worlds/model/strays.js';
-import { ScriptedGuest } from './guest.js';
 import { Host } from './host.js';
+import { ScriptedGuest } from './scripted-guest.js';
 import { GUESTS } from './scripts.js';
 
 const ACTIONS_MAX = 30;

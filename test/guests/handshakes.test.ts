@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { XenbusState } from '../../lib/protocol/xenbus.js';
-import { type GuestScript, ScriptedGuest } from './guest.js';
 import { Host } from './host.js';
+import { type GuestScript, ScriptedGuest } from './scripted-guest.js';
 import { GUESTS } from './scripts.js';
 
 /** Each part of a handshake has to be done by then; Linux after kexec waits 5 s for each state. */

@@ -1,7 +1,7 @@
 import { CTRL_SET_HASH_ALGORITHM, CTRL_SUCCESS, HASH_ALGORITHM_NONE } from '../../lib/protocol/control.js';
 import { XenbusState } from '../../lib/protocol/xenbus.js';
 import { type RawAnswer, RawControl } from '../netback/raw-control.js';
-import type { GuestScript, ScriptedGuest } from './guest.js';
+import type { GuestScript, ScriptedGuest } from './scripted-guest.js';
 
 const { Unknown, Initialising, InitWait, Initialised, Connected } = XenbusState;
 const { Closing, Closed, Reconfiguring, Reconfigured } = XenbusState;

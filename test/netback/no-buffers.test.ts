@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { READ_BYTES } from '../../lib/netback/frames/batch-memory.js';
 import { DRAIN_MS, STALL_MS } from '../../lib/netback/queue/stall-timer.js';
-import { ScriptedGuest } from '../guests/guest.js';
 import { Host } from '../guests/host.js';
+import { ScriptedGuest } from '../guests/scripted-guest.js';
 
 const FRAME = Uint8Array.from({ length: 100 }, (_, i) => i);
 

@@ -2,7 +2,7 @@ import { it } from 'vitest';
 import { storeIo } from '../../lib/xen/native/readiness.js';
 import { whyNoAddon } from '../native/reason.js';
 import { storeContract } from './contract.js';
-import { inProcessWorld, SocketWorld } from './world.js';
+import { inProcessWorld, SocketWorld } from './socket-world.js';
 
 storeContract('the model’s store, in the process', inProcessWorld);
 storeContract('a StoreClient, over a socket to a StoreServer', () => SocketWorld.make());

@@ -5,7 +5,7 @@ import { type OpenStoreOptions, openStore } from '../../lib/xen/store/client.js'
 import { encodeMessage, encodeStrings, MessageDecoder, MessageType } from '../../lib/xen/store/wire.js';
 import { whyNoAddon } from '../native/reason.js';
 import { settle } from './contract.js';
-import { SocketWorld } from './world.js';
+import { SocketWorld } from './socket-world.js';
 
 let world: SocketWorld;
 let io: OpenStoreOptions = {};

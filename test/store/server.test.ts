@@ -11,7 +11,7 @@ import {
   MessageType,
 } from '../../lib/xen/store/wire.js';
 import { settle } from './contract.js';
-import { SocketWorld } from './world.js';
+import { SocketWorld } from './socket-world.js';
 
 /** A client that sends what it is told and keeps what it gets. */
 class RawClient {

@@ -2,7 +2,7 @@ import { type ExecFileException, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { SocketWorld } from './world.js';
+import { SocketWorld } from './socket-world.js';
 
 /** Debian's xenstore-utils: what an administrator types, over the real libxenstore. */
 const TOOLS = ['ls', 'read', 'write', 'list', 'watch', 'rm', 'chmod', 'exists'];

@@ -10,7 +10,7 @@ import { Datagrams } from '../../worlds/processes/datagrams.js';
 import { ProcessWorld } from '../../worlds/processes/process-world.js';
 import { until } from '../../worlds/processes/until.js';
 import { promised } from '../../worlds/processes/wait.js';
-import { FaultGuest } from './guest.js';
+import { FaultGuest } from './fault-guest.js';
 import { Injector } from './injector.js';
 import { difference, type Holdings, holdings } from './leftovers.js';
 import type { StoredNode } from './store-messages.js';
@@ -31,14 +31,14 @@ export interface Setting {
 /** The victim's bridge is not the neighbour's, so that what happens to one is no harm to the other. */
 export const VICTIM_BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:77:00:00:00:01' };
 export const NEIGHBOUR_BRIDGE: BridgePlan = { name: 'br1', address: '10.78.0.1', mac: '02:78:00:00:00:01' };
-const RAW_GUEST = fileURLToPath(new URL('raw-guest.js', import.meta.url));
+const MISBEHAVING_GUEST = fileURLToPath(new URL('misbehaving-guest.js', import.meta.url));
 const RUNTIME_MB = 48;
 const SETTLE_MS = 3000;
 const QUIET_MS = 200;
 const WATCHDOG_US = 600_000;
 
 /** A host with vifd, a victim and a neighbour, all in the namespaces that we are in. */
-export class World extends ProcessWorld {
+export class FaultWorld extends ProcessWorld {
   readonly runtime: string;
   readonly victim: FaultGuest;
   readonly neighbour: FaultGuest;
@@ -59,8 +59,8 @@ export class World extends ProcessWorld {
   #manager: Datagrams | undefined;
 
   /** @param tree whose vifd it is; dist's, unless something was taken out of it. */
-  static async open(setting: Setting, tree: Tree = WHOLE): Promise<World> {
-    const world = new World(setting, tree);
+  static async open(setting: Setting, tree: Tree = WHOLE): Promise<FaultWorld> {
+    const world = new FaultWorld(setting, tree);
     try {
       await world.#start();
       return world;
@@ -137,7 +137,7 @@ export class World extends ProcessWorld {
     await this.victim.renew();
     const child = await Child.start({
       name: `a guest that does ${mode}`,
-      command: [...GUARD, process.execPath, RAW_GUEST, mode],
+      command: [...GUARD, process.execPath, MISBEHAVING_GUEST, mode],
       env: {
         ...this.environment(domid),
         XENSTORED_PATH: this.socket(domid),

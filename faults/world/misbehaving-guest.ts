@@ -1,5 +1,5 @@
 /**
- * A guest that does what no driver does: `node raw-guest.js MODE`, as the domain in XENSIM_DOMID, with the store at
+ * A guest that does what no driver does: `node misbehaving-guest.js MODE`, as the domain in XENSIM_DOMID, with the store at
  * XENSTORED_PATH and the libraries in VIFD_XEN_LIBRARIES. Prints `done` when it has done it, and stays.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
