@@ -13,9 +13,9 @@ import type { NetbackDetails, VifDetails } from '../../lib/netback/show.js';
 import { XenbusState } from '../../lib/protocol/xenbus.js';
 import { setUpHash } from '../../lib/testing/netfront/index.js';
 import { jsonLine } from '../../lib/text.js';
-import { modelMachine } from '../netback/machine.js';
+import { modelMachine } from '../../worlds/model/machine.js';
+import { World } from '../../worlds/model/raw-world.js';
 import { QueuesWorld } from '../netback/queues-world.js';
-import { World } from '../netback/world.js';
 import { extended, OutputSchema, type SchemaName } from './schemas.js';
 
 const NODE = '/local/domain/0/backend/vif/7/0';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { modelStoreClient } from '../../lib/testing/xenstored/client.js';
 import { StoreServer } from '../../lib/testing/xenstored/server.js';
 import { ModelStore } from '../../lib/testing/xenstored/store.js';
+import { AsyncUndoStack } from '../../lib/undo.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import { BACKEND_PROGRAM, STORE_PROGRAM, XENSIM_LIBRARIES } from '../places.js';
@@ -21,7 +22,7 @@ export interface DomainProgram {
 export class ProcessWorld implements AsyncDisposable {
   /** On a file system of shared memory if there is one; removed at the end. */
   readonly directory: string;
-  readonly #undo: (() => unknown)[] = [];
+  readonly #undo = new AsyncUndoStack();
   #toolstack: Store | undefined;
 
   /** @param name of the program, for the directory's name. */
@@ -96,13 +97,16 @@ export class ProcessWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.disconnectToolstack();
-    for (const step of this.#undo.splice(0).reverse()) await step();
-    rmSync(this.directory, { recursive: true, force: true });
+    try {
+      await this.#undo[Symbol.asyncDispose]();
+    } finally {
+      rmSync(this.directory, { recursive: true, force: true });
+    }
   }
 
   /** Runs `step` when the world ends, before all that was begun earlier ends. */
   protected onEnd(step: () => unknown): void {
-    this.#undo.push(step);
+    this.#undo.defer(step);
   }
 
   /** @param path of the store's socket for dom0. */
