@@ -80,7 +80,8 @@ function runTests(): void {
   it('carry a tap: set up, followed, mended and removed by messages alone', async () => {
     const heard: (string | undefined)[] = [];
     const options = { name: 'vif7.0', bridge: 'br0', mac: MAC, mtu: 9000, up: true, alias: 'vifd vif7.0' };
-    const port = tap({ ...options, persist: true, memory: {} }, network);
+    const expects = async () => 'bridged' as const;
+    const port = tap({ ...options, persist: true, memory: {}, expects }, network);
     ports.push(port);
     port.setCarrier?.(true);
     const listen = (trouble: PortTrouble | undefined) => heard.push(trouble?.error.message);

@@ -77,6 +77,7 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
     const third = await another(vif(9));
     expect(locks.holder(vif(9))).toBe(third.pid);
     expect(own.stands).toBe(true);
+    await expect(refusedIn(EIGHT)).resolves.toContain(`(process ${process.pid}) serves vif8.0`);
     const ended = once(child, 'exit');
     child.kill('SIGKILL');
     await ended;
