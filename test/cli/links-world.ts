@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,12 +10,12 @@ import { interfaces } from '../../lib/host/netlink-interfaces.js';
 import type { VifDetails } from '../../lib/netback/show.js';
 import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
-import { openStore } from '../../lib/xen/store/client.js';
+import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../worlds/places.js';
+import { ProcessWorld } from '../../worlds/processes/process-world.js';
 import { inOwnNetwork } from '../own-network.js';
 
 export const CLI = 'dist/vifd.cjs';
-const LIBRARIES = 'build/Release/xensim';
-const missing = [CLI, `${LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
+const missing = [CLI, `${XENSIM_LIBRARIES}/libxengnttab.so.1`].find((file) => !existsSync(file));
 export const NODE = '/local/domain/0/backend/vif/7/0';
 export const GUEST_MAC = '00:16:3e:00:00:07';
 /** How long a report may take: vifd reports within a second, but the machine may be busy. */
@@ -67,10 +67,8 @@ export type LinksWorld = ReturnType<typeof linksWorld>;
 
 /** A bridge, a store, and in each test a `vifd run` and a guest with Linux's TCP/IP, all in this network namespace. */
 function linksWorld() {
-  let directory: string;
+  let world: ProcessWorld;
   let env: NodeJS.ProcessEnv;
-  let serve: Program;
-  let store: Store;
   let guest: Program | undefined;
   const daemons: Program[] = [];
   const sender = createSocket('udp4');
@@ -81,25 +79,21 @@ function linksWorld() {
   };
 
   beforeAll(async () => {
-    directory = mkdtempSync('/dev/shm/vifd-test-');
+    world = new ProcessWorld('test');
     for (const which of ['default', 'all'])
       writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
     // As the shipped unit makes it (ProtectKernelTunables).
     execFileSync('mount', ['-o', 'remount,bind,ro', '/sys']);
-    const socket = join(directory, 'store');
-    env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
-    serve = new Program(
-      [process.execPath, 'dist/testing/xenstored/serve.js', `${socket}=0`, `${socket}.7=7`],
-      env,
-    );
-    await serve.until('ready');
-    store = await openStore({ path: socket });
+    await world.startStore([0, 7]);
+    env = {
+      XENSIM: world.directory,
+      XENSTORED_PATH: world.socket(0),
+      VIFD_XEN_LIBRARIES: XENSIM_LIBRARIES,
+    };
   });
   afterAll(async () => {
     sender.close();
-    await store[Symbol.asyncDispose]();
-    await serve.end('SIGTERM');
-    rmSync(directory, { recursive: true });
+    await world[Symbol.asyncDispose]();
   });
   beforeEach(() => {
     bridged('br0');
@@ -110,26 +104,26 @@ function linksWorld() {
     await guest?.end('SIGKILL');
     guest = undefined;
     for (const daemon of daemons.splice(0)) await daemon.end('SIGKILL');
-    await store.rm('/local/domain/0/backend/vif');
-    rmSync(join(directory, 'j'), { recursive: true, force: true });
+    await world.toolstack.rm('/local/domain/0/backend/vif');
+    rmSync(join(world.directory, 'j'), { recursive: true, force: true });
     for (const { index, name } of interfaces().list()) if (name !== 'lo') interfaces().remove(index);
   });
 
   function vifd(args: readonly string[] = [], folder = 'j', prefix: readonly string[] = []): Program {
-    const run = [process.execPath, CLI, 'run', '--json', '--journal', join(directory, folder), ...args];
+    const run = [process.execPath, CLI, 'run', '--json', '--journal', join(world.directory, folder), ...args];
     const daemon = new Program([...prefix, ...run], env);
     daemons.push(daemon);
     return daemon;
   }
   /** A guest whose own interface is `eth0`. */
   async function connect(more: readonly string[] = []): Promise<Program> {
-    const front = ['--domid', '7', '--store', `${directory}/store.7`, '--tap', 'eth0', ...more];
-    guest = new Program([process.execPath, 'dist/testing/netfront/guest.js', ...front], env);
+    const front = ['--domid', '7', '--store', world.socket(7), '--tap', 'eth0', ...more];
+    guest = new Program([process.execPath, GUEST_PROGRAM, ...front], env);
     await guest.until('connected');
     return guest;
   }
   const newVif = (more: Partial<Parameters<typeof createVif>[1]> = {}) =>
-    createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC, ...more });
+    createVif(world.toolstack, { domid: 7, handle: 0, mac: GUEST_MAC, ...more });
   const send = async (frames = 1): Promise<void> => {
     for (let i = 0; i < frames; i++) await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
   };
@@ -146,7 +140,7 @@ function linksWorld() {
   }
   /** What `vifd show` prints; undefined where no vifd responds. */
   const shown = (folder = 'j'): VifDetails | undefined => {
-    const args = [CLI, 'show', '--json', '--journal', join(directory, folder)];
+    const args = [CLI, 'show', '--json', '--journal', join(world.directory, folder)];
     const { stdout } = spawnSync(process.execPath, args, {
       env: { ...process.env, ...env },
       encoding: 'utf8',
@@ -161,11 +155,11 @@ function linksWorld() {
 
   return {
     ...{ vifd, connect, newVif, send, came, reaches, shown, reason, link, ip, bridged },
-    get store() {
-      return store;
+    get store(): Store {
+      return world.toolstack;
     },
     get directory() {
-      return directory;
+      return world.directory;
     },
     get env() {
       return env;
