@@ -23,9 +23,9 @@ const EMPTY: Situation = {
   leftMs: undefined,
 };
 const PENDING = { pendingFrames: 2 };
-const SORTED: OtherQueues = { areHungry: false, waitForRoom: false };
-const HUNGRY: OtherQueues = { areHungry: true, waitForRoom: false };
-const WAITING: OtherQueues = { areHungry: false, waitForRoom: true };
+const SORTED: OtherQueues = { needFrames: false, waitForRoom: false };
+const IN_NEED: OtherQueues = { needFrames: true, waitForRoom: false };
+const WAITING: OtherQueues = { needFrames: false, waitForRoom: true };
 const ALONE = undefined;
 
 describe('the next step of the to-guest direction', () => {
@@ -39,7 +39,7 @@ describe('the next step of the to-guest direction', () => {
     ],
 
     ['unsorted frames, no buffers', { ...PENDING, unsortedFrames: 2 }, SORTED, 'sort'],
-    ['unsorted frames, buffers', { ...PENDING, unsortedFrames: 2, slots: 9 }, HUNGRY, 'sort'],
+    ['unsorted frames, buffers', { ...PENDING, unsortedFrames: 2, slots: 9 }, IN_NEED, 'sort'],
     [
       'a count of unsorted frames that no choice explains',
       { ...PENDING, unsortedFrames: 2, slots: 9 },
@@ -56,11 +56,11 @@ describe('the next step of the to-guest direction', () => {
     ['buffers, others want nothing', { slots: 1 }, SORTED, 'read'],
     ['buffers, and another queue waits for room here', { slots: 1 }, WAITING, 'yield'],
     ['no buffers', {}, SORTED, 'arm'],
-    ['no buffers, but another queue has some', {}, HUNGRY, 'read'],
+    ['no buffers, but another queue has some', {}, IN_NEED, 'read'],
     [
       'no buffers, another queue has some, and one waits for room here',
       {},
-      { areHungry: true, waitForRoom: true },
+      { needFrames: true, waitForRoom: true },
       'yield',
     ],
 
@@ -83,13 +83,13 @@ describe('the next step of the to-guest direction', () => {
       ALONE,
       'rest',
     ],
-    ['the port has nothing for the others', { isDry: true }, HUNGRY, 'arm'],
+    ['the port has nothing for the others', { isDry: true }, IN_NEED, 'arm'],
 
     ['nothing waits, armed', { isArmed: true }, ALONE, 'listen'],
     [
       'the port is empty, armed, and the others have buffers',
       { isDry: true, isArmed: true },
-      HUNGRY,
+      IN_NEED,
       'listen',
     ],
     ['frames wait in the port, armed', { isOffered: true, isArmed: true }, ALONE, 'time'],
@@ -98,17 +98,17 @@ describe('the next step of the to-guest direction', () => {
     ['time is left', { ...PENDING, isArmed: true, leftMs: 1 }, ALONE, 'wait'],
     ['time is up', { ...PENDING, isArmed: true, leftMs: 0 }, ALONE, 'drop'],
     ['time is up for frames in the port', { isOffered: true, isArmed: true, leftMs: 0 }, ALONE, 'drop'],
-    ['time is left, and others have buffers', { ...PENDING, isArmed: true, leftMs: 1 }, HUNGRY, 'wait'],
+    ['time is left, and others have buffers', { ...PENDING, isArmed: true, leftMs: 1 }, IN_NEED, 'wait'],
     [
       'time was up once, and others have buffers',
       { ...PENDING, isArmed: true, leftMs: 1, lapsed: true },
-      HUNGRY,
+      IN_NEED,
       'make way',
     ],
     [
       'time is up, and others have buffers',
       { ...PENDING, isArmed: true, leftMs: 0, lapsed: true },
-      HUNGRY,
+      IN_NEED,
       'make way',
     ],
     [
@@ -120,7 +120,7 @@ describe('the next step of the to-guest direction', () => {
     [
       'frames came to the port since it was read for the others',
       { isDry: true, isOffered: true, isArmed: true, leftMs: 1 },
-      HUNGRY,
+      IN_NEED,
       'make way',
     ],
   ])('%s', (_what, queue, others, step) => {
@@ -173,7 +173,7 @@ describe('the next step of the to-guest direction', () => {
       const step = nextStep(queue, others);
       if (step === 'drop') expect(queue.leftMs).toBe(0);
       if (step === 'make way')
-        expect([others?.areHungry, queue.pendingFrames === 0 || queue.lapsed]).toEqual([true, true]);
+        expect([others?.needFrames, queue.pendingFrames === 0 || queue.lapsed]).toEqual([true, true]);
     }
   });
 
@@ -192,7 +192,7 @@ function situations(): [Situation, OtherQueues | undefined][] {
   const bits = [false, true];
   const others = [
     ALONE,
-    ...bits.flatMap((areHungry) => bits.map((waitForRoom) => ({ areHungry, waitForRoom }))),
+    ...bits.flatMap((needFrames) => bits.map((waitForRoom) => ({ needFrames, waitForRoom }))),
   ];
   const axes: readonly (readonly Partial<Situation>[])[] = [
     [RING_BROKEN, 0, 1, 3].map((slots) => ({ slots })),

@@ -76,7 +76,7 @@ export class Sorting implements OtherQueues {
     return false;
   }
 
-  get areHungry(): boolean {
+  get needFrames(): boolean {
     if (!this.active) return false;
     for (let i = 0; i < this.#members.length; i++) {
       const queue = this.#members[i].#queue;

@@ -59,7 +59,7 @@ export interface Situation {
 /** What the next step depends on in the guest's other queues. */
 export interface OtherQueues {
   /** The guest has buffers in one of them, and no frame is pending there. */
-  readonly areHungry: boolean;
+  readonly needFrames: boolean;
   /** One of them waits for room in this queue's batch. */
   readonly waitForRoom: boolean;
 }
@@ -73,7 +73,7 @@ export function nextStep(queue: Situation, others: OtherQueues | undefined): Ste
     if (slots > 0 && slots >= queue.slotsNeeded) return 'deliver';
   } else if (!queue.isDry) {
     // Without buffers of its own it reads for the others alone.
-    if (slots > 0 || others?.areHungry === true) return others?.waitForRoom === true ? 'yield' : 'read';
+    if (slots > 0 || others?.needFrames === true) return others?.waitForRoom === true ? 'yield' : 'read';
   } else if (slots > 0) {
     // Its link may be down, so that no frame comes which would show that a stalled guest has recovered.
     if (slots >= queue.slotsWanted) return 'recover';
@@ -83,6 +83,6 @@ export function nextStep(queue: Situation, others: OtherQueues | undefined): Ste
   if (queue.pendingFrames === 0 && !queue.isOffered) return 'listen';
   if (queue.leftMs === undefined) return 'time';
   // The frames behind these in the port may be another queue's, and these have waited long enough.
-  if ((queue.pendingFrames === 0 || queue.lapsed) && others?.areHungry === true) return 'make way';
+  if ((queue.pendingFrames === 0 || queue.lapsed) && others?.needFrames === true) return 'make way';
   return queue.leftMs > 0 ? 'wait' : 'drop';
 }
