@@ -177,7 +177,8 @@ describe('the budget of a guest', () => {
               const member = Reflect.get(store, name, store);
               if (typeof member !== 'function') return member;
               return (...args: unknown[]) => {
-                if (name === 'read' && args[0] === `${FRONT}/request-multicast-control`) reads++;
+                const paths = name === 'read' || name === 'readAll' ? [args[0]].flat() : [];
+                if (paths.includes(`${FRONT}/request-multicast-control`)) reads++;
                 return member.apply(store, args);
               };
             },
