@@ -33,12 +33,20 @@ export function writeVnet(
   third: number,
 ): void {
   const at = (offset - VNET_HEADER_BYTES) >>> 2;
-  if (offset % 4 === 0) {
-    words[at] = first;
-    words[at + 1] = second;
-    words[at + 2] = third;
-    return;
-  }
+  if (offset % 4 !== 0) return writeHalfAligned(words, at, first, second, third);
+  words[at] = first;
+  words[at + 1] = second;
+  words[at + 2] = third;
+}
+
+/** Apart, so that the usual case of `writeVnet` is small enough to be inlined. */
+function writeHalfAligned(
+  words: Uint32Array,
+  at: number,
+  first: number,
+  second: number,
+  third: number,
+): void {
   words[at] = (words[at] & 0xffff) | (first << 16);
   words[at + 1] = (first >>> 16) | (second << 16);
   words[at + 2] = (second >>> 16) | (third << 16);
