@@ -112,7 +112,7 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'type ChannelFaultListener': '',
   'interface EventChannel extends Disposable': 'close notify port unmask',
   'interface Store extends StoreView, AsyncDisposable': 'onConnection transaction watch',
-  'interface StoreView': 'getPermissions list mkdir read rm setPermissions write',
+  'interface StoreView': 'getPermissions list mkdir read readAll rm setPermissions write',
   'interface StoreWatch extends AsyncDisposable': 'close',
   'interface Permission': 'access domid',
   'interface Clock': 'after now',

@@ -33,10 +33,11 @@ export function writeVnet(
   third: number,
 ): void {
   const at = (offset - VNET_HEADER_BYTES) >>> 2;
-  if (offset % 4 !== 0) return writeHalfAligned(words, at, first, second, third);
-  words[at] = first;
-  words[at + 1] = second;
-  words[at + 2] = third;
+  if (offset % 4 === 0) {
+    words[at] = first;
+    words[at + 1] = second;
+    words[at + 2] = third;
+  } else writeHalfAligned(words, at, first, second, third);
 }
 
 /** Apart, so that the usual case of `writeVnet` is small enough to be inlined. */
