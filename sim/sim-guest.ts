@@ -132,7 +132,7 @@ export class SimGuest {
     this.#current.program?.next();
   }
 
-  /** The host sends frames. Those that the port takes for a connection which no process has attached to yet are for nobody. */
+  /** The host sends frames. Those that the port takes before a process has attached to the connection need not arrive. */
   #send(queue: number, frames: number): void {
     const network = this.#networks[queue];
     network.send(frames);
@@ -161,7 +161,7 @@ export class SimGuest {
       const closed = await settled(hypervisor, front.close(), CLOSE_MS);
       if (!closed) this.faults.push(`${this.vif}: the guest cannot close`);
     } else hypervisor.kill(xen);
-    // What was on its way to the guest is for nobody now. With the link down nothing is on its way but what was read.
+    // Frames on their way to the guest need not arrive any more. With the link down only frames that were read are on their way.
     for (const queue of this.#queues) {
       const { linkUp, offered, generator } = this.#networks[queue];
       this.toGuest[queue].excuseBelow(linkUp ? offered : generator.sent);

@@ -117,7 +117,7 @@ export class NetlinkInterfaces implements Interfaces {
       this.#take(following);
     } catch (error) {
       if (!(error instanceof VifdError)) throw error;
-      // Nobody asked, so nobody can be told; who asks meanwhile is.
+      // No caller waits for this call. A caller that asks meanwhile gets the error.
       setTimeout(() => this.#changed(following), READ_AGAIN_MS).unref();
       return;
     }

@@ -32,33 +32,13 @@ export function writeVnet(
   second: number,
   third: number,
 ): void {
-  if (offset % 4 === 0) writeVnetAligned(words, offset, first, second, third);
-  else writeHalfAligned(words, offset, first, second, third);
-}
-
-/** As `writeVnet`, in front of an `offset` that is known to be a multiple of 4. */
-export function writeVnetAligned(
-  words: Uint32Array,
-  offset: number,
-  first: number,
-  second: number,
-  third: number,
-): void {
   const at = (offset - VNET_HEADER_BYTES) >>> 2;
-  words[at] = first;
-  words[at + 1] = second;
-  words[at + 2] = third;
-}
-
-/** Apart, so that the usual cases are small enough to be inlined. */
-function writeHalfAligned(
-  words: Uint32Array,
-  offset: number,
-  first: number,
-  second: number,
-  third: number,
-): void {
-  const at = (offset - VNET_HEADER_BYTES) >>> 2;
+  if (offset % 4 === 0) {
+    words[at] = first;
+    words[at + 1] = second;
+    words[at + 2] = third;
+    return;
+  }
   words[at] = (words[at] & 0xffff) | (first << 16);
   words[at + 1] = (first >>> 16) | (second << 16);
   words[at + 2] = (second >>> 16) | (third << 16);

@@ -101,7 +101,7 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
     eight[Symbol.dispose]();
   });
 
-  /** What another process is told that cannot have a vif. */
+  /** The error that another process gets if it cannot lock a vif. */
   async function refusedIn(wanted: object): Promise<string> {
     const program = `
       import { VifLocks } from '${MODULE}';

@@ -10,7 +10,7 @@ import type { Xen } from '../../lib/xen/seam.js';
 
 const ROOT = '/local/domain/0/backend/vif';
 
-/** Answers as it is told, and records what it hears as text: nothing of it may be more than plain data. */
+/** Responds with what the test sets, and records each call as text, which only plain data survives. */
 class Recorder implements VifServer {
   readonly heard: string[] = [];
   readonly served = new Map<VifId, number>();

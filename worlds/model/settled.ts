@@ -8,7 +8,7 @@ export interface Outcome {
   check(): void;
 }
 
-/** Follows work without waiting for it: a promise that nobody keeps would else end the process without a word. */
+/** Follows work without waiting for it: Node ends a process without a message when only a promise that never settles is left. */
 export function outcomeOf(work: PromiseLike<unknown>): Outcome {
   let ended = false;
   let failure: { error: unknown } | undefined;

@@ -7,7 +7,7 @@ import type { Arena } from '../../xen/seam.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM } = vnet;
 const { VNET_GSO_ECN, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = vnet;
-const { vnetFirst, vnetSecond, writeVnet, writeVnetAligned } = vnet;
+const { vnetFirst, vnetSecond, writeVnet } = vnet;
 const { lengthsHold, locateChecksum, locateUsualChecksum, usualLengthHolds } = checksum;
 const { tcpHeaderEnd, writePseudoChecksum } = checksum;
 const { TCP_CHECKSUM_OFFSET } = checksum;
@@ -42,7 +42,7 @@ export function describeFromGuest(
   if (gso === GSO_TYPE_NONE && offset % 4 === 0) {
     const where = locateUsualChecksum(words, offset, readable);
     if (where !== 0 && usualLengthHolds(words, offset, size, where)) {
-      writeVnetAligned(words, offset, VNET_FLAG_NEEDS_CSUM, where << 16, where >>> 16);
+      writeVnet(words, offset, VNET_FLAG_NEEDS_CSUM, where << 16, where >>> 16);
       return true;
     }
   }

@@ -151,7 +151,7 @@ export class BackRing {
   /**
    * Writes responses into the slots that follow `rsp_prod`, then publishes them in one store. The caller
    * passes whole frames only, so that a kill leaves `rsp_prod` at a frame's boundary. With a log, a kill between
-   * the first response and `rsp_prod` is mended by the next life: the log has all responses before the ring has any.
+   * the first response and `rsp_prod` is mended by the next process: the log has all responses before the ring has any.
    * @param firstKept frames from it on are not passed on yet: should this life end, the next one finds them.
    * @returns whether the frontend asked to be notified.
    */

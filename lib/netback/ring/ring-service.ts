@@ -62,7 +62,7 @@ export class RingService implements Disposable {
     for (const turns of this.turns) turns.start();
   }
 
-  /** Closes the channels and ends the turns. A pump that has a turn now finishes it, and notifies nobody. */
+  /** Closes the channels and ends the turns. A pump that has a turn now finishes it without an event to the guest. */
   [Symbol.dispose](): void {
     this.#channels.length = 0;
     this.#undo[Symbol.dispose]();
