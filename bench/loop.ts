@@ -1,11 +1,13 @@
+import { DurableWords } from '../lib/durable/durable-words.js';
+import { CREDIT, HASH_BANKS, MULTICAST } from '../lib/durable/layout.js';
 import { newBatches } from '../lib/netback/frames/batch-memory.js';
 import { Conform } from '../lib/netback/frames/conform.js';
 import { FlowCounters } from '../lib/netback/frames/counters.js';
 import { Hooks } from '../lib/netback/frames/hooks.js';
-import { CREDIT_WORDS, Credit } from '../lib/netback/guest/credit.js';
+import { Credit } from '../lib/netback/guest/credit.js';
 import { CreditTurns } from '../lib/netback/guest/credit-turns.js';
-import { HASH_WORDS, HashState } from '../lib/netback/guest/hash.js';
-import { MULTICAST_WORDS, MulticastFilter } from '../lib/netback/guest/multicast.js';
+import { HashState } from '../lib/netback/guest/hash.js';
+import { MulticastFilter } from '../lib/netback/guest/multicast.js';
 import { FromGuest } from '../lib/netback/queue/from-guest.js';
 import { ToGuest } from '../lib/netback/queue/to-guest.js';
 import { BackRing } from '../lib/netback/ring/back-ring.js';
@@ -63,7 +65,7 @@ export class TypeScriptLoop implements Loop {
       throw error;
     });
     const frames = newBatches((bytes) => grants.arena(bytes));
-    const multicast = new MulticastFilter(new Uint32Array(MULTICAST_WORDS));
+    const multicast = new MulticastFilter(DurableWords.ofProcess(MULTICAST.words));
     this.#staged = grants.staged(GUEST);
     if (staged) stage(this.#staged, guest);
     const common = { grants, domid: GUEST, payload, hooks, multicast, staged: this.#staged };
@@ -71,7 +73,7 @@ export class TypeScriptLoop implements Loop {
       ...common,
       ring: this.#txRing,
       frames: frames.fromGuest,
-      credit: new CreditTurns(new Credit(new Uint32Array(CREDIT_WORDS))).of(0),
+      credit: new CreditTurns(new Credit(DurableWords.ofProcess(CREDIT.words))).of(0),
       clock: systemClock,
       counters: this.counters.fromGuest,
     });
@@ -82,7 +84,7 @@ export class TypeScriptLoop implements Loop {
       ring: this.#rxRing,
       frames: frames.toGuest,
       capabilities,
-      hash: new HashState(new Uint32Array(HASH_WORDS), 1),
+      hash: new HashState(DurableWords.ofProcess(HASH_BANKS.words), 1),
       counters: this.counters.toGuest,
       clock: systemClock,
       rxNotify: true,

@@ -10,6 +10,7 @@ export type VifdErrorCode =
   | 'ERR_HOST' // a call of the host's own failed, for no fault of the guest; it is tried again
   | 'ERR_HOOK' // a hook threw or returned what is no verdict; the frame was dropped
   | 'ERR_JOURNAL' // a journal file could not be opened or mapped
+  | 'ERR_JOURNAL_VERSION' // a journal is laid out as another vifd does, and this one does not read it
   | 'ERR_RUNNING' // another vifd serves from the same runtime directory
   | 'ERR_NOT_RUNNING' // no vifd runs, and one is needed
   | 'ERR_QUERY' // a running vifd cannot be asked

@@ -1,6 +1,7 @@
 import { isJournalOf, type Journals } from '../lib/durable/journal.js';
+import { JOURNAL_VERSION, LAYOUTS } from '../lib/durable/layout.js';
 import { VifdError } from '../lib/errors.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../lib/netback/state/queue-journal.js';
+import { readQueueJournal } from '../lib/netback/state/queue-journal.js';
 import type { Random } from '../lib/testing/model/random.js';
 import type { ArenaPool } from './arenas.js';
 import type { Harm } from './scenario.js';
@@ -27,6 +28,13 @@ export class SimJournals {
         const page = this.#open(name, bytes);
         step(`journal ${name} is open`);
         return { bytes: page, lost: () => undefined, close: () => {} };
+      },
+      replace: (name, content) => {
+        step(`replace journal ${name}`);
+        const page = this.#arenas.take(content.length).bytes;
+        page.set(content);
+        this.#pages.set(name, page);
+        step(`journal ${name} is replaced`);
       },
       names: (vif) => this.#names(vif),
       remove: (name) => {
@@ -84,9 +92,9 @@ export class SimJournals {
   /** The journal of another vif, or of a connection that nobody has. */
   #foreign(name: string, bytes: number): Uint8Array {
     for (const [other, page] of this.#pages) if (other !== name && page.length === bytes) return page;
-    const page = this.#arenas.take(QUEUE_JOURNAL_BYTES).bytes;
+    const page = this.#arenas.take(LAYOUTS[JOURNAL_VERSION].queue.bytes).bytes;
     const nobody = { domid: 99, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 1, rxPort: 2 };
-    readQueueJournal(page, nobody).fromGuest.log.commit(0, Uint32Array.of(1, 2, 3), 3, 0, undefined);
+    readQueueJournal(page, nobody).fromGuest.log.commit(0, Uint32Array.of(1, 2, 3), 3, 0);
     return page.subarray(0, bytes);
   }
 }

@@ -8,13 +8,19 @@ export interface JournalPages {
   close(): void;
 }
 
-/** Memory that outlives the process: what a life had begun, the next one ends. A piece for each queue, and one for the vif. */
+/** Memory that outlives the process: what a process had begun, the next one ends. A piece for each queue, and one for the vif. */
 export interface Journals {
   /**
+   * @param otherBytes how long a journal of another version may be: one that is so long is opened as it is.
    * @returns a journal of so many bytes, which stays open until it is closed.
    * @throws VifdError ERR_JOURNAL. The vif is then served without: as safe as after an orderly stop.
    */
-  open(name: string, bytes: number): JournalPages;
+  open(name: string, bytes: number, otherBytes?: readonly number[]): JournalPages;
+  /**
+   * Puts a journal of this content in the place of the one of that name. A kill leaves one of the two, whole. Who has the old one open keeps it.
+   * @throws VifdError ERR_JOURNAL; the old one is as it was.
+   */
+  replace(name: string, content: Uint8Array): void;
   /** The names of those that there are of a vif: its own, and `<vif>.` and whatever. */
   names(vif: string): readonly string[];
   /** What it is of is over: nothing of it is to be found again. No error when there is none. */
@@ -26,61 +32,19 @@ export function isJournalOf(vif: string, name: string): boolean {
   return name === vif || name.startsWith(`${vif}.`);
 }
 
-/** Journals that outlive a backend's life, but not the process: for lives on the model. */
+/** Journals that outlive a backend, but not the process: for backends on the model. */
 export function memoryJournals(): Journals {
   const journals = new Map<string, Uint8Array>();
   return {
-    open: (name, bytes) => {
-      const journal = journals.get(name) ?? new Uint8Array(bytes);
+    open: (name, bytes, otherBytes = []) => {
+      const found = journals.get(name);
+      const isUsable = found !== undefined && [bytes, ...otherBytes].includes(found.length);
+      const journal = isUsable ? found : new Uint8Array(bytes);
       journals.set(name, journal);
       return { bytes: journal, lost: () => undefined, close: () => {} };
     },
+    replace: (name, content) => void journals.set(name, content.slice()),
     names: (vif) => [...journals.keys()].filter((name) => isJournalOf(vif, name)),
     remove: (name) => void journals.delete(name),
   };
-}
-
-/**
- * Why what stood in a journal was not used and the journal begun anew. foreign: it is of another connection, of another
- * version, or none at all. damaged: it is ours, and what it lists cannot be.
- */
-export type Ignored = 'foreign' | 'damaged';
-
-// The head of every journal, in words: magic, version, and the names of what it belongs to.
-const AT_MAGIC = 0;
-const AT_VERSION = 1;
-const AT_NAMES = 2;
-/** A journal's own words begin here. */
-export const JOURNAL_HEAD_WORDS = 16;
-/** Of all layouts: a journal of another version is another's. */
-const VERSION = 7;
-
-/**
- * Looks whose a journal is; another's is begun anew.
- * @param names of what it belongs to, at most JOURNAL_HEAD_WORDS - 2.
- * @returns 'foreign' when something stood there that is not ours.
- */
-export function claimJournal(words: Uint32Array, magic: number, names: Uint32Array): 'foreign' | undefined {
-  const ours =
-    words[AT_MAGIC] === magic &&
-    words[AT_VERSION] === VERSION &&
-    names.every((name, i) => words[AT_NAMES + i] === name);
-  if (ours) return undefined;
-  const isNew = words.every((word) => word === 0);
-  beginJournal(words, magic, names);
-  return isNew ? undefined : 'foreign';
-}
-
-/** Whether something of this kind stands there, whosever it is. */
-export function isJournal(words: Uint32Array, magic: number): boolean {
-  return words[AT_MAGIC] === magic;
-}
-
-/** The magic is taken away first and given last: a kill in between leaves memory that is nobody's. */
-export function beginJournal(words: Uint32Array, magic: number, names: Uint32Array): void {
-  Atomics.store(words, AT_MAGIC, 0);
-  words.fill(0);
-  words[AT_VERSION] = VERSION;
-  words.set(names, AT_NAMES);
-  Atomics.store(words, AT_MAGIC, magic);
 }

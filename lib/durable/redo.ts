@@ -1,20 +1,21 @@
+import { Banks } from './banks.js';
+import type { DurableWords, ReadonlyWords } from './durable-words.js';
+import { REDO_LOG } from './layout.js';
+
 /**
  * What makes answering safe against a kill, in memory that outlives the process.
  *
  * A response overwrites the request that it answers, so between the first response and the store of `rsp_prod` a ring
- * holds slots that the next life would read as requests. All responses of a batch are therefore written here first, and
- * one store of `state` commits them. The next life publishes what was committed, if it follows the ring's own `rsp_prod`.
+ * holds slots that the next process would read as requests. All responses of a batch are therefore written here first, and
+ * one store of `state` commits them. The next process publishes what was committed, if it follows the ring's own `rsp_prod`.
  *
  * The same store says which frames, lying beside the log, are taken and not yet passed on: from a guest that is
- * answered before its frames are written to the host's side, or to a guest that has no buffers yet. The next life
+ * answered before its frames are written to the host's side, or to a guest that has no buffers yet. The next process
  * passes them on, so that an early answer is no lost frame.
  *
- * Layout in words: [state, base, base, responses]. `state` says which base counts: a commit must not change what the
- * state before it refers to.
+ * `state` selects which of the two bases counts: a commit must not change what the state before it refers to.
  */
-const STATE = 0;
-const BASES = 1;
-const HEADER_WORDS = 3;
+const { state: STATE, bases: BASES, responses: RESPONSES } = REDO_LOG.at;
 
 // State: responses, first kept frame << 16, and flags.
 const COUNT_MASK = 0xffff;
@@ -24,33 +25,37 @@ const FIRST_MASK = 0xfff;
 const COMMITTED = 1 << 28;
 /** Frames are kept. */
 const KEPT = 1 << 29;
-const BASE_SHIFT = 30;
+const BASE_BIT = 30;
 
 /** No frames are kept. */
 export const NONE_KEPT = -1;
 
 export class RedoLog {
   /** The committed responses. */
-  readonly responses: Uint32Array;
-  readonly #words: Uint32Array;
+  readonly responses: ReadonlyWords;
+  readonly #words: DurableWords;
+  readonly #state: ReadonlyWords;
+  readonly #bases: Banks;
   readonly #responseWords: number;
   readonly #capacity: number;
 
   /** @param words `RedoLog.words(capacity, responseWords)` of them; what stands there is not trusted. */
-  constructor(words: Uint32Array, responseWords: number) {
+  constructor(words: DurableWords, responseWords: number) {
     this.#words = words;
-    this.responses = words.subarray(HEADER_WORDS);
+    this.#state = words.view;
+    this.#bases = new Banks(words, { first: BASES, bankWords: 1, bit: BASE_BIT });
+    this.responses = words.part(RESPONSES, words.length - RESPONSES).view;
     this.#responseWords = responseWords;
     this.#capacity = Math.floor(this.responses.length / responseWords);
   }
 
   static words(capacity: number, responseWords: number): number {
-    return HEADER_WORDS + capacity * responseWords;
+    return RESPONSES + capacity * responseWords;
   }
 
   /** The first frame that is kept, wherever in the ring; or NONE_KEPT. */
   get firstKept(): number {
-    const state = Atomics.load(this.#words, STATE);
+    const state = this.#state[STATE];
     return (state & KEPT) === 0 ? NONE_KEPT : (state >>> FIRST_SHIFT) & FIRST_MASK;
   }
 
@@ -59,10 +64,10 @@ export class RedoLog {
    * @returns how many responses were committed for just this place in the ring, or 0.
    */
   committed(base: number, waiting: number): number {
-    const state = Atomics.load(this.#words, STATE);
+    const state = this.#state[STATE];
     const count = state & COUNT_MASK;
     const fits = count <= this.#capacity && count <= waiting;
-    return fits && (state & COMMITTED) !== 0 && this.#base(state) === base >>> 0 ? count : 0;
+    return fits && (state & COMMITTED) !== 0 && this.#state[this.#bases.current] === base >>> 0 ? count : 0;
   }
 
   /**
@@ -70,53 +75,36 @@ export class RedoLog {
    * @returns the first frame that was kept at just this place in the ring, or NONE_KEPT.
    */
   kept(published: number): number {
-    const state = Atomics.load(this.#words, STATE);
-    const place = (this.#base(state) + (state & COUNT_MASK)) >>> 0;
+    const place = (this.#state[this.#bases.current] + (this.#state[STATE] & COUNT_MASK)) >>> 0;
     return place === published >>> 0 ? this.firstKept : NONE_KEPT;
   }
 
   /** Writes the responses, then the state, in this order for whoever looks after a kill. */
-  commit(
-    base: number,
-    responses: Uint32Array,
-    count: number,
-    firstKept: number,
-    afterStore: (() => void) | undefined,
-  ): void {
+  commit(base: number, responses: ReadonlyWords, count: number, firstKept: number): void {
     const words = this.#words;
-    const length = count * this.#responseWords;
-    const other = ((words[STATE] >>> BASE_SHIFT) & 1) ^ 1;
-    words[BASES + other] = base;
-    afterStore?.();
-    for (let i = 0; i < length; i++) this.responses[i] = responses[i];
-    afterStore?.();
-    Atomics.store(words, STATE, COMMITTED | count | keeping(firstKept) | (other << BASE_SHIFT));
-    afterStore?.();
+    words.store(this.#bases.other, base);
+    words.copy(RESPONSES, responses, count * this.#responseWords);
+    this.#bases.commit(COMMITTED | count | keeping(firstKept));
   }
 
-  /** The committed responses are in the ring. */
+  /**
+   * The committed responses are in the ring. A plain store: V8 can neither drop it nor move it before the store of `rsp_prod`, which is a
+   * call of a builtin.
+   */
   settle(): void {
-    const state = this.#words[STATE];
-    Atomics.store(this.#words, STATE, (state & KEPT) === 0 ? 0 : state & ~COMMITTED);
+    const state = this.#state[STATE];
+    this.#words.store(STATE, (state & KEPT) === 0 ? 0 : state & ~COMMITTED);
   }
 
   /** Frames from `first` on are kept. Nothing is committed at this time. */
-  keep(published: number, first: number, afterStore: (() => void) | undefined): void {
-    const words = this.#words;
-    const other = ((words[STATE] >>> BASE_SHIFT) & 1) ^ 1;
-    words[BASES + other] = published;
-    afterStore?.();
-    Atomics.store(words, STATE, keeping(first) | (other << BASE_SHIFT));
-    afterStore?.();
+  keep(published: number, first: number): void {
+    this.#words.store(this.#bases.other, published);
+    this.#bases.commit(keeping(first));
   }
 
-  /** Nothing is committed and nothing kept. */
+  /** Nothing is committed and nothing kept. A plain store, as `settle`: it follows a call of the port. */
   clear(): void {
-    Atomics.store(this.#words, STATE, 0);
-  }
-
-  #base(state: number): number {
-    return this.#words[BASES + ((state >>> BASE_SHIFT) & 1)];
+    this.#words.store(STATE, 0);
   }
 }
 

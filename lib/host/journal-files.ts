@@ -1,7 +1,19 @@
-import { lstatSync, mkdirSync, readdirSync, type Stats, unlinkSync } from 'node:fs';
+import {
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  type Stats,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from '../addon.js';
 import { isJournalOf, type JournalPages, type Journals } from '../durable/journal.js';
+import { isOfUnknownVersion } from '../durable/journal-head.js';
 import { hostRemedy, VifdError } from '../errors.js';
 
 /**
@@ -12,13 +24,19 @@ import { hostRemedy, VifdError } from '../errors.js';
 export function journalFiles(directory: string): Journals {
   const pathOf = (name: string) => join(directory, `${name}${ENDING}`);
   return {
-    open: (name, bytes) => openPages(directory, pathOf(name), bytes),
+    open: (name, bytes, otherBytes = []) => openPages(directory, pathOf(name), bytes, otherBytes),
+    replace: (name, content) => replace(directory, pathOf(name), content),
     names: (vif) => namesIn(directory).filter((name) => isJournalOf(vif, name)),
-    remove: (name) => remove(pathOf(name)),
+    remove: (name) => {
+      remove(pathOf(name));
+      remove(`${pathOf(name)}${NEW_ENDING}`);
+    },
   };
 }
 
 const ENDING = '.journal';
+/** Of a file that is to take a journal's place. A kill may leave it; the next `replace` or `remove` ends it. */
+const NEW_ENDING = '.new';
 
 /** The names of the journals in a folder; of one that is not there, none. */
 export function namesIn(directory: string): string[] {
@@ -41,28 +59,51 @@ function remove(path: string): void {
   }
 }
 
-function openPages(directory: string, path: string, bytes: number): JournalPages {
-  const failed = (errno: string) =>
-    new VifdError(
-      'ERR_JOURNAL',
-      `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames. ${remedyOf(errno)}; it is tried again.`,
-      {
-        errno,
-      },
-    );
-  let cut: boolean;
+function replace(directory: string, path: string, content: Uint8Array): void {
+  const made = `${path}${NEW_ENDING}`;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    cut = isCut(path, bytes);
-    if (cut) unlinkSync(path);
+    remove(made);
+    writeFileSync(made, content, { mode: 0o600, flag: 'wx' });
+    renameSync(made, path);
   } catch (error) {
-    throw failed((error as NodeJS.ErrnoException).code ?? 'EIO');
+    unusable(path, errnoOf(error));
+  }
+}
+
+/** @throws VifdError ERR_JOURNAL. */
+function unusable(path: string, errno: string): never {
+  const message = `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames. ${remedyOf(errno)}; it is tried again.`;
+  throw new VifdError('ERR_JOURNAL', message, { errno });
+}
+
+function errnoOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? 'EIO';
+}
+
+function openPages(
+  directory: string,
+  path: string,
+  newBytes: number,
+  otherBytes: readonly number[],
+): JournalPages {
+  let bytes = newBytes;
+  let unusableHead: Uint8Array | undefined;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const found = sizeOf(path);
+    if (found !== undefined && otherBytes.includes(found)) bytes = found;
+    else if (found !== undefined && found !== bytes) {
+      unusableHead = headOfUnusable(path);
+      unlinkSync(path);
+    }
+  } catch (error) {
+    unusable(path, errnoOf(error));
   }
   const pages = addon().mapFile(path, bytes);
-  if (typeof pages === 'number') throw failed(errnoName(pages));
+  if (typeof pages === 'number') unusable(path, errnoName(pages));
   const journal = new Uint8Array(pages.buffer);
-  // Not zero, and no journal's magic: whoever reads it begins it anew and says so.
-  if (cut) journal.fill(0xff, 0, 4);
+  if (unusableHead !== undefined) journal.set(unusableHead);
   const inode = fileAt(path)?.ino;
   return {
     bytes: journal,
@@ -76,6 +117,31 @@ function openPages(directory: string, path: string, bytes: number): JournalPages
     // munmap(2) of whole mappings does not fail.
     close: () => void pages.unmap(),
   };
+}
+
+/** @returns the length of a file that is there and not empty. */
+function sizeOf(path: string): number | undefined {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found?.isFile() === true && found.size !== 0 ? found.size : undefined;
+}
+
+/** As many bytes as have a journal's magic and version. */
+const HEAD_BYTES = 8;
+
+/**
+ * A file of another length is not used: its head may be whole, and frames that it lists missing.
+ * @returns what the new file begins with, so that whoever reads it begins it anew and reports why: the version of a vifd that has journals of
+ * that length, or else no journal's magic.
+ */
+function headOfUnusable(path: string): Uint8Array {
+  const head = new Uint8Array(HEAD_BYTES);
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, head, 0, HEAD_BYTES, 0);
+  } finally {
+    closeSync(file);
+  }
+  return isOfUnknownVersion(new Uint32Array(head.buffer)) ? head : new Uint8Array(HEAD_BYTES / 2).fill(0xff);
 }
 
 function fileAt(path: string): Stats | undefined {
@@ -109,10 +175,4 @@ function remedyOf(errno: string): string {
 
 function capitalised(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-/** Whether a file has another length than a journal's: its head may be whole, and frames that it lists missing. */
-function isCut(path: string, bytes: number): boolean {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found?.isFile() === true && found.size !== 0 && found.size !== bytes;
 }

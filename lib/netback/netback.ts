@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Journals } from '../durable/journal.js';
+import { JOURNAL_VERSION, JOURNAL_VERSIONS, type JournalVersion } from '../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
 import type { Xen } from '../xen/seam.js';
@@ -34,6 +35,11 @@ export interface NetbackOptions {
   readonly without?: readonly Feature[];
   /** Makes a kill at any instant harmless: see `journalFiles`. Default: none. */
   readonly journals?: Journals;
+  /**
+   * The version in which journals are written; default: the newest, 8. With 7 a vifd of before can resume what this one leaves. Journals of
+   * both versions are read.
+   */
+  readonly journalVersion?: JournalVersion;
   /** Abort detaches, as disposal does. */
   readonly signal?: AbortSignal;
 }
@@ -95,6 +101,12 @@ export class Netback implements AsyncDisposable {
     const { queues = 1 } = options;
     if (!(Number.isInteger(queues) && queues >= 1 && queues <= QUEUES_MAX))
       throw new VifdError('ERR_ARGUMENT', `${queues} is no number of queues: give 1 to ${QUEUES_MAX}.`);
+    const { journalVersion = JOURNAL_VERSION } = options;
+    if (!JOURNAL_VERSIONS.includes(journalVersion))
+      throw new VifdError(
+        'ERR_ARGUMENT',
+        `${journalVersion} is no version of journals that this vifd writes: give ${JOURNAL_VERSIONS.join(' or ')}.`,
+      );
     const netback = new Netback(options);
     for (const [event, listener] of Object.entries(listeners)) {
       netback.#emitter.on(event, listener as (...args: unknown[]) => void);

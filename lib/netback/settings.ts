@@ -7,6 +7,9 @@ export type PayloadMode = 'map' | 'copy';
  */
 export const QUEUES_MAX = 16;
 
+/** Each frame says in an extra how much it has, so a guest that asks for more is served with this. Linux asks for 256. */
+export const XDP_HEADROOM_MAX = 2048;
+
 /** A queue's rings, and how to tell of them. */
 export interface QueueSettings {
   readonly txRingRef: number;

@@ -18,4 +18,6 @@ export interface Deliverable {
   /** By frame: HASH_TYPE_* of the hash that the guest gets, or 0, and the hash. */
   readonly hashTypes: Uint8Array;
   readonly hashValues: Uint32Array;
+  /** Removes a frame: it is not delivered. */
+  remove(index: number): void;
 }

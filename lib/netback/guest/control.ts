@@ -1,3 +1,4 @@
+import type { DurableWords } from '../../durable/durable-words.js';
 import { RedoLog } from '../../durable/redo.js';
 import { VifdError } from '../../errors.js';
 import {
@@ -23,17 +24,14 @@ import type { Staging } from './staging.js';
 /** The ring's index in front of 0. */
 const LAST_INDEX = 0xffffffff;
 
-/** Requests are answered one by one, so the log never has more than one response. */
-export const CONTROL_LOG_WORDS = RedoLog.words(1, CTRL_RESPONSE_WORDS);
-
 export interface ControlParts {
   readonly xen: Xen;
   readonly domid: number;
   readonly settings: ControlSettings;
-  /** CONTROL_LOG_WORDS of the journal's memory: a kill while a request is answered is mended there. */
-  readonly log: Uint32Array;
-  /** One word of the journal's memory: 1 once so many were answered that `rsp_prod` has come round to 0. */
-  readonly wrapped: Uint32Array;
+  /** For a RedoLog of one response, since requests are answered one by one: a kill while one is answered is mended there. */
+  readonly log: DurableWords;
+  /** One word: 1 once so many were answered that `rsp_prod` has come round to 0. */
+  readonly wrapped: DurableWords;
   readonly hash: HashState;
   readonly budget: GuestBudget;
   /** Undefined for a queue that the guest does not have. */
@@ -56,8 +54,7 @@ export class Control {
   readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
   readonly #undo: UndoStack;
   readonly #answered: number;
-  readonly #wrapped: Uint32Array;
-  readonly #afterStore: (() => void) | undefined;
+  readonly #wrapped: DurableWords;
 
   /**
    * Attaches to the ring, wherever it stands.
@@ -68,7 +65,6 @@ export class Control {
     this.#budget = budget;
     this.#wrapped = parts.wrapped;
     this.#undo = new UndoStack(hostFaultsOf('ending the control ring'));
-    this.#afterStore = xen.step?.bind(xen, 'store to the journal');
     try {
       const log = new RedoLog(parts.log, CTRL_RESPONSE_WORDS);
       const ring = { name: 'control', ref: settings.ringRef, shape: CTRL_RING };
@@ -96,12 +92,12 @@ export class Control {
 
   /** An earlier life of this connection has answered 2^32 requests or more. */
   get wrapped(): boolean {
-    return this.#wrapped[0] === 1;
+    return this.#wrapped.view[0] === 1;
   }
 
   /** No earlier life has served this connection: what stands in the journal is of another one, with the same names. */
   begin(): void {
-    this.#wrapped[0] = 0;
+    this.#wrapped.store(0, 0);
   }
 
   /** Begins to answer. The guest may have waited for an earlier life's event. */
@@ -167,7 +163,6 @@ export class Control {
 
   /** Before the answer: the next life must not take a ring at 0 for one that has just begun. */
   #noteWrap(): void {
-    this.#wrapped[0] = 1;
-    this.#afterStore?.();
+    this.#wrapped.commit(0, 1);
   }
 }

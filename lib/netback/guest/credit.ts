@@ -1,3 +1,5 @@
+import type { DurableWords, ReadonlyWords } from '../../durable/durable-words.js';
+import { CREDIT } from '../../durable/layout.js';
 import { quoted } from '../../text.js';
 
 /** How much a guest may send: so many bytes in each interval. */
@@ -9,11 +11,7 @@ export interface Rate {
 /** What may come at once after a pause, if an interval brings less (netback.c, tx_add_credit). More than any frame. */
 const BURST_BYTES_MIN = 131_072;
 
-// Layout in words: bytes left, then the end of the interval in microseconds of the machine's monotonic clock, as 64 bits.
-const LEFT = 0;
-const END_LOW = 1;
-const END_HIGH = 2;
-export const CREDIT_WORDS = 3;
+const { left: LEFT, end: END } = CREDIT.at;
 const HIGH = 2 ** 32;
 
 /**
@@ -21,12 +19,14 @@ const HIGH = 2 ** 32;
  * other without a gap, so that over many of them the rate is exact; the kernel's begin when somebody looks.
  */
 export class Credit {
-  readonly #words: Uint32Array;
+  readonly #words: DurableWords;
+  readonly #view: ReadonlyWords;
   #rate: Rate | undefined;
 
-  /** @param words CREDIT_WORDS of them. What stands there is believed as far as the rate allows. */
-  constructor(words: Uint32Array) {
+  /** @param words CREDIT of them. What stands there is believed as far as the rate allows. */
+  constructor(words: DurableWords) {
     this.#words = words;
+    this.#view = words.view;
   }
 
   get rate(): Rate | undefined {
@@ -41,13 +41,13 @@ export class Credit {
   limit(rate: Rate | undefined, nowMs: number): void {
     this.#rate = rate;
     if (rate === undefined) {
-      this.#words.fill(0);
+      this.#words.clear();
       return;
     }
     const end = this.#end;
     // New, or of another rate or clock.
     if (end === 0 || end > nowMs + rate.intervalMs) this.#begin(rate, nowMs);
-    this.#words[LEFT] = Math.min(this.#words[LEFT], burstOf(rate));
+    if (this.#view[LEFT] > burstOf(rate)) this.#words.store(LEFT, burstOf(rate));
   }
 
   /** Bytes that may be sent at this moment. */
@@ -57,14 +57,15 @@ export class Credit {
     const late = nowMs - this.#end;
     if (late >= 0) {
       const passed = Math.floor(late / rate.intervalMs) + 1;
-      this.#words[LEFT] = Math.min(this.#words[LEFT] + passed * rate.bytes, burstOf(rate));
+      // The end first: a kill in between costs the guest what these intervals bring, and gives it nothing twice.
       this.#setEnd(this.#end + passed * rate.intervalMs);
+      this.#words.store(LEFT, Math.min(this.#view[LEFT] + passed * rate.bytes, burstOf(rate)));
     }
-    return this.#words[LEFT];
+    return this.#view[LEFT];
   }
 
   spend(bytes: number): void {
-    this.#words[LEFT] = Math.max(0, this.#words[LEFT] - bytes);
+    this.#words.store(LEFT, Math.max(0, this.#view[LEFT] - bytes));
   }
 
   /** The end of the interval. */
@@ -78,18 +79,18 @@ export class Credit {
   }
 
   #begin(rate: Rate, nowMs: number): void {
-    this.#words[LEFT] = rate.bytes;
+    // Until the end is stored, what is left does not count.
+    this.#words.store(LEFT, rate.bytes);
     this.#setEnd(nowMs + rate.intervalMs);
   }
 
   get #end(): number {
-    return (this.#words[END_HIGH] * HIGH + this.#words[END_LOW]) / 1000;
+    return (this.#view[END + 1] * HIGH + this.#view[END]) / 1000;
   }
 
   #setEnd(endMs: number): void {
     const microseconds = Math.round(endMs * 1000);
-    this.#words[END_LOW] = microseconds % HIGH;
-    this.#words[END_HIGH] = Math.floor(microseconds / HIGH);
+    this.#words.commitPair(END, microseconds % HIGH, Math.floor(microseconds / HIGH));
   }
 }
 

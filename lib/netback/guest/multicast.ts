@@ -1,14 +1,12 @@
+import type { DurableWords, ReadonlyWords } from '../../durable/durable-words.js';
+import { MULTICAST } from '../../durable/layout.js';
 import { FRAME_LENGTH, FRAME_OFFSET, type FrameBatch, frameAt } from '../../ports/frame-batch.js';
 import type { FlowCounters } from '../frames/counters.js';
 
 /** As Linux's netback (common.h, XEN_NETBK_MCAST_MAX). */
 export const MULTICAST_MAX = 64;
 
-// Layout in words: which places are taken (two words of bits), whether the list is whole, then two words an address.
-const TAKEN = 0;
-const WHOLE = 2;
-const ADDRESSES = 3;
-export const MULTICAST_WORDS = ADDRESSES + MULTICAST_MAX * 2;
+const { taken: TAKEN, whole: WHOLE, addresses: ADDRESSES } = MULTICAST.at;
 
 /**
  * The multicast addresses that a guest wants frames of, as it told us by extra info (netif.h, "multicast control"). They
@@ -18,22 +16,24 @@ export const MULTICAST_WORDS = ADDRESSES + MULTICAST_MAX * 2;
 export class MulticastFilter {
   /** The guest asks for filtering (`request-multicast-control`). */
   requested = false;
-  readonly #words: Uint32Array;
+  readonly #words: DurableWords;
+  readonly #view: ReadonlyWords;
 
-  /** @param words MULTICAST_WORDS of them. No content of theirs is wrong. */
-  constructor(words: Uint32Array) {
+  /** @param words MULTICAST of them. No content of theirs is wrong. */
+  constructor(words: DurableWords) {
     this.#words = words;
+    this.#view = words.view;
   }
 
   /** The connection is served from its beginning, so nothing was told to anybody else. */
   begin(): void {
-    this.#words.fill(0);
-    this.#words[WHOLE] = 1;
+    this.#words.clear();
+    this.#words.commit(WHOLE, 1);
   }
 
   /** Frames are to be filtered. Not by a list of which another backend has been told a part. */
   get active(): boolean {
-    return this.requested && this.#words[WHOLE] === 1;
+    return this.requested && this.#view[WHOLE] === 1;
   }
 
   get size(): number {
@@ -48,7 +48,7 @@ export class MulticastFilter {
     for (let place = 0; place < MULTICAST_MAX; place++) {
       if (!this.#isTaken(place)) continue;
       const at = ADDRESSES + place * 2;
-      const bytes = new Uint8Array(Uint32Array.of(this.#words[at], this.#words[at + 1]).buffer);
+      const bytes = new Uint8Array(Uint32Array.of(this.#view[at], this.#view[at + 1]).buffer);
       const six = [bytes[0], bytes[1], ...bytes.subarray(4)];
       addresses.push(six.map((byte) => byte.toString(16).padStart(2, '0')).join(':'));
     }
@@ -63,9 +63,9 @@ export class MulticastFilter {
     if (this.#find(high, low) >= 0) return true;
     for (let place = 0; place < MULTICAST_MAX; place++) {
       if (this.#isTaken(place)) continue;
-      this.#words[ADDRESSES + place * 2] = high;
-      this.#words[ADDRESSES + place * 2 + 1] = low;
-      Atomics.or(this.#words, TAKEN + (place >>> 5), 1 << (place & 31));
+      this.#words.store(ADDRESSES + place * 2, high);
+      this.#words.store(ADDRESSES + place * 2 + 1, low);
+      this.#setTaken(place, true);
       return true;
     }
     return false;
@@ -74,7 +74,7 @@ export class MulticastFilter {
   /** Removing what is not there is no error, as in Linux. */
   remove(high: number, low: number): void {
     const place = this.#find(high, low);
-    if (place >= 0) Atomics.and(this.#words, TAKEN + (place >>> 5), ~(1 << (place & 31)));
+    if (place >= 0) this.#setTaken(place, false);
   }
 
   /** Takes frames that the guest does not want out of a batch: their length becomes 0. */
@@ -99,12 +99,18 @@ export class MulticastFilter {
   #find(high: number, low: number): number {
     for (let place = 0; place < MULTICAST_MAX; place++) {
       const at = ADDRESSES + place * 2;
-      if (this.#words[at + 1] === low && this.#words[at] === high && this.#isTaken(place)) return place;
+      if (this.#view[at + 1] === low && this.#view[at] === high && this.#isTaken(place)) return place;
     }
     return -1;
   }
 
+  #setTaken(place: number, taken: boolean): void {
+    const word = TAKEN + (place >>> 5);
+    const bit = 1 << (place & 31);
+    this.#words.commit(word, taken ? this.#view[word] | bit : this.#view[word] & ~bit);
+  }
+
   #isTaken(place: number): boolean {
-    return (this.#words[TAKEN + (place >>> 5)] & (1 << (place & 31))) !== 0;
+    return (this.#view[TAKEN + (place >>> 5)] & (1 << (place & 31))) !== 0;
   }
 }

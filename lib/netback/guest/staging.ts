@@ -1,19 +1,13 @@
+import { Banks } from '../../durable/banks.js';
+import type { DurableWords } from '../../durable/durable-words.js';
+import { STAGED, STAGED_BANKS } from '../../durable/layout.js';
 import type { Access, StagedGrants } from '../../xen/seam.js';
 
 /** Grants of a queue that may stay mapped: as many as both its rings have slots, twice. */
 export const STAGED_MAX = 1024;
 
-// Layout in words: which of the two banks counts, then the banks: how many grants are staged, how many are leaving, since
-// which place of the control ring, the references (first those that are staged), and which of them are for writing (bits).
-const SELECTED = 0;
-const BANKS = 1;
-const COUNT = 0;
-const LEAVING = 1;
-const LEAVING_AT = 2;
-const REFS = 3;
-const WRITES = REFS + STAGED_MAX;
-const BANK_WORDS = WRITES + STAGED_MAX / 32;
-export const STAGING_WORDS = BANKS + 2 * BANK_WORDS;
+const { count: COUNT, leaving: LEAVING, leavingAt: LEAVING_AT, refs: REFS, writes: WRITES } = STAGED.at;
+const BANKS = { first: STAGED_BANKS.at.banks, bankWords: STAGED.words, bit: 0 };
 
 /** What a list of grants is, in memory of ours. */
 interface Lists {
@@ -34,24 +28,21 @@ interface Lists {
 export class Staging implements Disposable {
   /** For batches. */
   readonly grants: StagedGrants;
-  readonly #words: Uint32Array;
-  readonly #afterStore: (() => void) | undefined;
+  readonly #words: DurableWords;
+  readonly #banks: Banks;
   #lists: Lists;
 
-  /**
-   * @param words STAGING_WORDS of them. What stands there must be sound (`isSoundStaging`).
-   * @param afterStore runs after each store that counts: where a simulation kills.
-   */
-  constructor(words: Uint32Array, grants: StagedGrants, afterStore?: () => void) {
+  /** @param words STAGED_BANKS of them. What stands there must be sound (`isSoundStaging`). */
+  constructor(words: DurableWords, grants: StagedGrants) {
     this.#words = words;
+    this.#banks = new Banks(words, BANKS);
     this.grants = grants;
-    this.#afterStore = afterStore;
     this.#lists = listsIn(words);
   }
 
   /** The connection is served from its beginning: nobody was told of anything yet. */
   begin(): void {
-    this.#words.fill(0);
+    this.#words.clear();
     this.#lists = listsIn(this.#words);
   }
 
@@ -138,26 +129,26 @@ export class Staging implements Disposable {
 
   #write(lists: Lists): void {
     const words = this.#words;
-    const bank = BANKS + (words[SELECTED] ^ 1) * BANK_WORDS;
-    words.fill(0, bank, bank + BANK_WORDS);
-    words[bank + COUNT] = lists.staged.size;
-    words[bank + LEAVING] = lists.leaving.size;
-    words[bank + LEAVING_AT] = lists.leavingAt;
-    let place = 0;
-    for (const [ref, access] of [...lists.staged, ...lists.leaving]) {
-      words[bank + REFS + place] = ref;
-      if (access === 'write') words[bank + WRITES + (place >>> 5)] |= 1 << (place & 31);
-      place++;
-    }
-    this.#afterStore?.();
-    Atomics.xor(words, SELECTED, 1);
+    const bank = this.#banks.other;
+    const entries = [...lists.staged, ...lists.leaving];
+    words.clear(bank, bank + STAGED.words);
+    words.store(bank + COUNT, lists.staged.size);
+    words.store(bank + LEAVING, lists.leaving.size);
+    words.store(bank + LEAVING_AT, lists.leavingAt);
+    const refs = entries.map(([ref]) => ref);
+    words.copy(bank + REFS, refs, refs.length);
+    const writes = new Uint32Array(STAGED_MAX / 32);
+    for (const [place, [, access]] of entries.entries())
+      if (access === 'write') writes[place >>> 5] |= 1 << (place & 31);
+    words.copy(bank + WRITES, writes, writes.length);
+    this.#banks.commit();
     this.#lists = lists;
-    this.#afterStore?.();
   }
 }
 
-function listsIn(words: Uint32Array): Lists {
-  const bank = BANKS + words[SELECTED] * BANK_WORDS;
+function listsIn(durable: DurableWords): Lists {
+  const words = durable.view;
+  const bank = new Banks(durable, BANKS).current;
   const [count, leaving] = [words[bank + COUNT], words[bank + LEAVING]];
   const entries = Array.from({ length: count + leaving }, (_, place): [number, Access] => {
     const writes = ((words[bank + WRITES + (place >>> 5)] >>> (place & 31)) & 1) !== 0;
@@ -171,16 +162,19 @@ function listsIn(words: Uint32Array): Lists {
 }
 
 /** What stands in a journal is of nobody any more. */
-export function forgetStaged(words: Uint32Array): void {
+export function forgetStaged(words: DurableWords): void {
   const { staged, leaving } = listsIn(words);
-  if (staged.size + leaving.size > 0) words.fill(0);
+  if (staged.size + leaving.size > 0) words.clear();
 }
 
 /** Whether what a journal has can be a guest's lists: no more than there is room for, and each grant once. */
-export function isSoundStaging(words: Uint32Array): boolean {
-  if (words[SELECTED] > 1) return false;
-  const bank = BANKS + words[SELECTED] * BANK_WORDS;
-  const count = words[bank + COUNT] + words[bank + LEAVING];
+export function isSoundStaging(words: DurableWords): boolean {
+  const { view } = words;
+  if (view[0] > 1) return false;
+  const bank = new Banks(words, BANKS).current;
+  const count = view[bank + COUNT] + view[bank + LEAVING];
   if (count > STAGED_MAX) return false;
-  return new Set(words.subarray(bank + REFS, bank + REFS + count)).size === count;
+  const refs = new Set<number>();
+  for (let place = 0; place < count; place++) refs.add(view[bank + REFS + place]);
+  return refs.size === count;
 }

@@ -40,6 +40,10 @@ export class CutFrames implements Deliverable {
     this.#capabilities = capabilities;
   }
 
+  remove(index: number): void {
+    this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
+  }
+
   /** How many segments the frame of the last `fill` or `nextSlots` has. */
   get count(): number {
     return this.#segments.count;

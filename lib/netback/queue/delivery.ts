@@ -144,8 +144,9 @@ export class Delivery {
   }
 
   /** @returns how many slots a frame takes; 0 for one that was removed, and for one that the guest cannot take, which is dropped. */
-  #slotsOf({ frames, gsos, hashTypes }: Deliverable, index: number): number {
-    const { block } = frames;
+  #slotsOf(batch: Deliverable, index: number): number {
+    const { gsos, hashTypes } = batch;
+    const { block } = batch.frames;
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
     const bytes = block[at + FRAME_LENGTH];
     if (bytes === 0) return 0;
@@ -153,7 +154,7 @@ export class Delivery {
     const gso = gsos[index];
     // A guest without scatter-gather takes one page a frame, extras aside; netif has no name for some GSO kinds.
     if (gso === GSO_UNNAMED || (!scatterGather && rxPagesNeeded(bytes, xdpHeadroom) > 1)) {
-      block[at + FRAME_LENGTH] = 0;
+      batch.remove(index);
       this.#counters.dropped++;
       return 0;
     }

@@ -1,3 +1,4 @@
+import { DurableWords } from '../../durable/durable-words.js';
 import { NONE_KEPT } from '../../durable/redo.js';
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
@@ -43,7 +44,8 @@ export class PendingFrames implements Deliverable {
   readonly hashTypes = new Uint8Array(TO_GUEST_FRAMES);
   readonly hashValues = new Uint32Array(TO_GUEST_FRAMES);
   readonly #ring: BackRing;
-  readonly #afterStore: (() => void) | undefined;
+  /** The frames' block. */
+  readonly #block: DurableWords;
   /** Where the batch's last frame ends in the arena, of those below READ_BYTES. */
   #end = UNKNOWN;
 
@@ -51,8 +53,8 @@ export class PendingFrames implements Deliverable {
   constructor(frames: FrameBatch, ring: BackRing, afterStore?: () => void) {
     this.frames = frames;
     this.#ring = ring;
-    this.#afterStore = afterStore;
     const { block } = frames;
+    this.#block = new DurableWords(block, afterStore);
     block[FRAMES_START] = 0;
     block[FRAMES_END] = READ_BYTES;
     // What goes into one of the guest's pages then comes out of one of ours: for Xen one copy, and not two.
@@ -110,17 +112,16 @@ export class PendingFrames implements Deliverable {
 
   /** Records a batch that was read in the journal: its frames are pending. @param unsorted some of them may be another queue's. */
   record(unsorted: boolean): void {
-    const { block, count } = this.frames;
+    const { count } = this.frames;
     this.next = 0;
     this.#end = UNKNOWN;
-    block[UNSORTED] = unsorted ? count : 0;
+    this.#block.store(UNSORTED, unsorted ? count : 0);
     this.#ring.keep(0);
   }
 
   /** Records that all frames of the batch that are left are this queue's. */
   endSorting(): void {
-    this.frames.block[UNSORTED] = 0;
-    this.#afterStore?.();
+    this.#block.store(UNSORTED, 0);
     if (this.remaining === 0) this.clear();
   }
 
@@ -147,14 +148,12 @@ export class PendingFrames implements Deliverable {
 
   /** Records how many segments of the frame the guest has. After a kill before this store the next process delivers the last ones again. */
   recordSegments(index: number, count: number): void {
-    Atomics.store(this.frames.block, FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS, count);
-    this.#afterStore?.();
+    this.#block.commit(FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS, count);
   }
 
   /** Removes a frame: this queue does not deliver it. */
   remove(index: number): void {
-    this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] = 0;
-    this.#afterStore?.();
+    this.#block.store(FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH, 0);
   }
 
   /**
@@ -163,7 +162,7 @@ export class PendingFrames implements Deliverable {
    * @returns false if there is no room.
    */
   append(from: PendingFrames, index: number): boolean {
-    const { block, arena, capacity } = this.frames;
+    const { arena, capacity } = this.frames;
     const begins = this.empty;
     const place = begins ? 0 : this.frames.count;
     if (place >= capacity) return false;
@@ -175,20 +174,18 @@ export class PendingFrames implements Deliverable {
     copyBytes(from.frames.arena, start, arena, offset - VNET_HEADER_BYTES, bytes + VNET_HEADER_BYTES);
     if (begins) this.#begin();
     const at = FRAMES_HEADER_WORDS + place * FRAME_WORDS;
-    block[at + FRAME_OFFSET] = offset;
-    block[at + FRAME_LENGTH] = bytes;
-    block[at + FRAME_FIRST_OP] = from.frames.block[source + FRAME_FIRST_OP];
-    block[at + FRAME_OP_COUNT] = 0;
-    block[at + FRAME_STATUS] = 0;
+    this.#block.store(at + FRAME_OFFSET, offset);
+    this.#block.store(at + FRAME_LENGTH, bytes);
+    this.#block.store(at + FRAME_FIRST_OP, from.frames.block[source + FRAME_FIRST_OP]);
+    this.#block.store(at + FRAME_OP_COUNT, 0);
+    this.#block.store(at + FRAME_STATUS, 0);
     this.gsos[place] = from.gsos[index];
     this.flags[place] = from.flags[index];
     this.hashTypes[place] = from.hashTypes[index];
     this.hashValues[place] = from.hashValues[index];
     this.#end = offset + bytes;
-    this.#afterStore?.();
     // This one store adds the frame. If no frame was pending, the log records it after that.
-    Atomics.store(block, FRAMES_COUNT, place + 1);
-    this.#afterStore?.();
+    this.#block.commit(FRAMES_COUNT, place + 1);
     if (begins) this.#ring.keep(0);
     return true;
   }
@@ -203,9 +200,8 @@ export class PendingFrames implements Deliverable {
   }
 
   #begin(): void {
-    const { block } = this.frames;
-    block[FRAMES_COUNT] = 0;
-    block[UNSORTED] = 0;
+    this.#block.store(FRAMES_COUNT, 0);
+    this.#block.store(UNSORTED, 0);
     this.next = 0;
     this.#end = UNKNOWN;
   }

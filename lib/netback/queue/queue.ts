@@ -1,3 +1,5 @@
+import { DurableWords } from '../../durable/durable-words.js';
+import { STAGED_BANKS } from '../../durable/layout.js';
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import type { Port, PortIo, QueuePlace } from '../../ports/port.js';
 import { UndoStack } from '../../undo.js';
@@ -9,7 +11,7 @@ import type { Hooks } from '../frames/hooks.js';
 import type { CreditTurn } from '../guest/credit-turns.js';
 import type { HashState } from '../guest/hash.js';
 import type { MulticastFilter } from '../guest/multicast.js';
-import { forgetStaged, STAGING_WORDS, Staging } from '../guest/staging.js';
+import { forgetStaged, Staging } from '../guest/staging.js';
 import type { LoopShare } from '../ring/loop-shares.js';
 import { RingService, type RingServiceParts } from '../ring/ring-service.js';
 import type { Turns } from '../ring/turns.js';
@@ -219,6 +221,6 @@ function newStaging({ xen, domid, journal, settings }: QueueParts): Staging | un
     if (journal !== undefined) forgetStaged(journal.staging);
     return undefined;
   }
-  const words = journal?.staging ?? new Uint32Array(STAGING_WORDS);
-  return new Staging(words, xen.grants.staged(domid), xen.step?.bind(xen, 'store to the journal'));
+  const words = journal?.staging ?? DurableWords.ofProcess(STAGED_BANKS.words);
+  return new Staging(words, xen.grants.staged(domid));
 }

@@ -1,3 +1,4 @@
+import type { ReadonlyWords } from '../../durable/durable-words.js';
 import * as redo from '../../durable/redo.js';
 import * as netif from '../../protocol/netif.js';
 import type { RingShape } from '../../protocol/ring.js';
@@ -40,7 +41,7 @@ export class BackRing {
   /**
    * @param page the shared page, 4096 bytes.
    * @param log makes `publish` safe against a kill in its middle: it outlives the process.
-   * @param afterStore runs after every store to the page or the log: where a simulation kills.
+   * @param afterStore runs after every store to the page: where a simulation kills.
    */
   constructor(page: Uint8Array, shape: RingShape, log?: redo.RedoLog, afterStore?: () => void) {
     this.shape = shape;
@@ -120,7 +121,6 @@ export class BackRing {
     this.#kept = log.kept(this.#responsesPublished);
     if (this.#kept === NONE_KEPT) log.clear();
     else log.settle();
-    this.#afterStore?.();
   }
 
   /** @returns requests not yet taken, or RING_BROKEN. */
@@ -159,10 +159,9 @@ export class BackRing {
     const log = this.#log;
     const old = this.#responsesPublished;
     if (log !== undefined) {
-      log.commit(old, responses, count, firstKept, this.#afterStore);
+      log.commit(old, responses, count, firstKept);
       this.#answer(responses, count);
       log.settle();
-      this.#afterStore?.();
     } else this.#answer(responses, count);
     const next = (old + count) | 0;
     this.#responsesPublished = next;
@@ -172,17 +171,16 @@ export class BackRing {
 
   /** As `publish` with no response: frames from `first` on are not passed on yet. */
   keep(first: number): void {
-    this.#log?.keep(this.#responsesPublished, first, this.#afterStore);
+    this.#log?.keep(this.#responsesPublished, first);
   }
 
   /** All frames were passed on. */
   keepNone(): void {
     this.#log?.clear();
-    this.#afterStore?.();
   }
 
   /** Writes the responses after those published, and stores `rsp_prod`. */
-  #answer(responses: Uint32Array, count: number): void {
+  #answer(responses: ReadonlyWords, count: number): void {
     const words = this.#words;
     const mask = this.#mask;
     const { slotWords, responseWords } = this.shape;

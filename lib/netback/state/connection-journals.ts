@@ -1,14 +1,12 @@
-import { type Ignored, isJournalOf, type JournalPages, type Journals } from '../../durable/journal.js';
+import { isJournalOf, type JournalPages, type Journals } from '../../durable/journal.js';
+import type { Ignored } from '../../durable/journal-head.js';
+import { JOURNAL_VERSIONS, type JournalKind, type JournalVersion, LAYOUTS } from '../../durable/layout.js';
+import { type OpenedJournal, openJournal } from '../../durable/open-journal.js';
+import type { VifdErrorCode } from '../../errors.js';
 import type { FrontendSettings } from '../settings.js';
 import type { VifAddress } from '../vif-info.js';
-import { QUEUE_JOURNAL_BYTES, type QueueJournal, readQueueJournal } from './queue-journal.js';
-import {
-  fillVifJournal,
-  newVifJournal,
-  readVifJournal,
-  VIF_JOURNAL_BYTES,
-  type VifJournal,
-} from './vif-journal.js';
+import { type QueueJournal, readQueueJournal } from './queue-journal.js';
+import { readVifJournal, type VifJournal } from './vif-journal.js';
 
 export interface ConnectionJournals {
   readonly vif: VifJournal;
@@ -24,29 +22,37 @@ export interface ConnectionJournals {
   close(): void;
 }
 
-const MESSAGES: Record<Ignored, string> = {
-  foreign:
-    'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames',
-  damaged: 'its journal is damaged: an empty one was begun, and frames may be lost',
-};
+/** What vifd reports of a journal that it begins anew. */
+export interface IgnoredJournal {
+  readonly code: VifdErrorCode;
+  readonly message: string;
+}
 
 /** The journals of one vif: `vif7.0` for what the guest programmed, `vif7.0.q0` and on for its queues. */
 export class VifJournals {
   readonly #journals: Journals | undefined;
   readonly #vif: VifAddress;
+  readonly #version: JournalVersion;
+  readonly #afterStore: (() => void) | undefined;
   readonly #onError: (error: unknown) => void;
-  readonly #onIgnored: (message: string) => void;
+  readonly #onIgnored: (what: IgnoredJournal) => void;
   /** There is no journal of the vif. */
   #gone = false;
 
   constructor(parts: {
     journals: Journals | undefined;
     vif: VifAddress;
+    /** In which they are written; those of the others are read, and converted. */
+    version: JournalVersion;
+    /** Runs after each store to a journal: where a simulation kills. */
+    afterStore?: (() => void) | undefined;
     onError: (error: unknown) => void;
-    onIgnored: (message: string) => void;
+    onIgnored: (what: IgnoredJournal) => void;
   }) {
     this.#journals = parts.journals;
     this.#vif = parts.vif;
+    this.#version = parts.version;
+    this.#afterStore = parts.afterStore;
     this.#onError = parts.onError;
     this.#onIgnored = parts.onIgnored;
   }
@@ -54,42 +60,59 @@ export class VifJournals {
   /** Opens the journals of a connection that begins or is resumed. One that cannot be had is reported once: its guest is served without. */
   open(settings: FrontendSettings): ConnectionJournals {
     this.#gone = false;
-    const { domid, handle } = this.#vif;
     const failed: { error?: unknown } = {};
     const open = new Map<string, JournalPages>();
-    const opened = <T>(name: string, bytes: number, read: (journal: Uint8Array) => T): T | undefined => {
+    const opened = (name: string, kind: JournalKind): OpenedJournal | undefined => {
       try {
-        const journal = this.#journals?.open(name, bytes);
-        if (journal === undefined) return undefined;
-        open.set(name, journal);
-        return read(journal.bytes);
+        const journal = this.#open(name, kind);
+        if (journal !== undefined) open.set(name, journal.pages);
+        return journal;
       } catch (error) {
         failed.error ??= error;
         return undefined;
       }
     };
     this.#removeBut(settings.queues.length);
-    const queues = settings.queues.map((rings, queue) =>
-      opened(this.#queueName(queue), QUEUE_JOURNAL_BYTES, (bytes) =>
-        readQueueJournal(bytes, { ...rings, domid, handle, queue }),
-      ),
+    const queueFiles = settings.queues.map((_rings, queue) => opened(this.#queueName(queue), 'queue'));
+    const queues = queueFiles.map(
+      (file, queue) => file && this.#readQueue(file.pages.bytes, settings, queue),
     );
-    const vif = opened(this.#vif.id, VIF_JOURNAL_BYTES, (bytes) =>
-      readVifJournal(bytes, this.#vif, settings),
-    );
+    const vifFile = opened(this.#vif.id, 'vif');
+    // Memory that ends with the process is laid out as a journal is: it may become one (`renew`).
+    const vifBytes = vifFile?.pages.bytes ?? new Uint8Array(LAYOUTS[this.#version].vif.bytes);
+    const vif = readVifJournal(vifBytes, this.#vif, settings, this.#version, this.#afterStore);
     if (failed.error !== undefined) this.#onError(failed.error);
+    const unknownVersion = [vifFile, ...queueFiles].find(
+      (file) => file?.unknownVersion !== undefined,
+    )?.unknownVersion;
     for (const why of new Set([...queues, vif].map((journal) => journal?.ignored)))
-      if (why !== undefined) this.#onIgnored(MESSAGES[why]);
-    const journals = { vif: vif ?? newVifJournal(), queues, whole: failed.error === undefined };
+      if (why !== undefined) this.#onIgnored(ignoredJournal(why, unknownVersion));
     return {
-      ...journals,
+      vif,
+      queues,
+      whole: failed.error === undefined,
       lost: () => [...open.values()].map((journal) => journal.lost()).find((why) => why !== undefined),
       close: () => {
         for (const journal of open.values()) journal.close();
         open.clear();
       },
-      renew: () => this.#renew(settings, open, journals.vif),
+      renew: () => this.#renew(settings, open, vifBytes),
     };
+  }
+
+  #open(name: string, kind: JournalKind): OpenedJournal | undefined {
+    if (this.#journals === undefined) return undefined;
+    return openJournal(this.#journals, { name, kind, version: this.#version, afterStore: this.#afterStore });
+  }
+
+  #readQueue(bytes: Uint8Array, { queues }: FrontendSettings, queue: number): QueueJournal {
+    const { domid, handle } = this.#vif;
+    return readQueueJournal(
+      bytes,
+      { ...queues[queue], domid, handle, queue },
+      this.#version,
+      this.#afterStore,
+    );
   }
 
   /**
@@ -97,21 +120,18 @@ export class VifJournals {
    * next `open` finds the new ones.
    * @throws VifdError ERR_JOURNAL; what is not lost is as it was.
    */
-  #renew(settings: FrontendSettings, open: ReadonlyMap<string, JournalPages>, vif: VifJournal): void {
-    const make = (name: string, size: number, fill: (bytes: Uint8Array) => void): void => {
+  #renew(settings: FrontendSettings, open: ReadonlyMap<string, JournalPages>, vif: Uint8Array): void {
+    const make = (name: string, content: Uint8Array): void => {
       const old = open.get(name);
-      if (old !== undefined && old.lost() === undefined) return;
-      this.#journals?.remove(name);
-      const made = this.#journals?.open(name, size);
-      if (made === undefined) return;
-      if (old === undefined) fill(made.bytes);
-      else made.bytes.set(old.bytes);
-      made.close();
+      if (old === undefined || old.lost() !== undefined) this.#journals?.replace(name, content);
     };
     settings.queues.forEach((_rings, queue) => {
-      make(this.#queueName(queue), QUEUE_JOURNAL_BYTES, () => {});
+      const name = this.#queueName(queue);
+      // Without one nothing is pending, or it would not be renewed now.
+      const content = open.get(name)?.bytes ?? new Uint8Array(LAYOUTS[this.#version].queue.bytes);
+      make(name, content);
     });
-    make(this.#vif.id, VIF_JOURNAL_BYTES, (bytes) => fillVifJournal(bytes, this.#vif, settings, vif));
+    make(this.#vif.id, vif);
   }
 
   /** The guest's connection is over, and so are its journals. */
@@ -140,4 +160,21 @@ export class VifJournals {
   #queueName(queue: number): string {
     return `${this.#vif.id}.q${queue}`;
   }
+}
+
+function ignoredJournal(why: Ignored, version: number | undefined): IgnoredJournal {
+  if (why === 'foreign') {
+    const message =
+      'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames';
+    return { code: 'ERR_JOURNAL', message };
+  }
+  if (why === 'damaged') {
+    const message = 'its journal is damaged: an empty one was begun, and frames may be lost';
+    return { code: 'ERR_JOURNAL', message };
+  }
+  const versions = JOURNAL_VERSIONS.join(' and ');
+  const message =
+    `its journal has version ${version}, and this vifd reads ${versions}: an empty one was begun, and frames and what the guest ` +
+    `programmed may be lost. To change to an older vifd, first start the newer one with --journal-version ${Math.max(...JOURNAL_VERSIONS)}`;
+  return { code: 'ERR_JOURNAL_VERSION', message };
 }

@@ -1,4 +1,12 @@
-import { beginJournal, claimJournal, type Ignored, JOURNAL_HEAD_WORDS } from '../../durable/journal.js';
+import { DurableWords } from '../../durable/durable-words.js';
+import { beginJournal, claimJournal, type Ignored, type JournalHead } from '../../durable/journal-head.js';
+import {
+  type ArenaPlace,
+  JOURNAL_VERSION,
+  type JournalVersion,
+  LAYOUTS,
+  MAGICS,
+} from '../../durable/layout.js';
 import { NONE_KEPT, RedoLog } from '../../durable/redo.js';
 import {
   FRAME_BYTES_MAX,
@@ -10,14 +18,9 @@ import {
 } from '../../ports/frame-batch.js';
 import { RX_RING, TX_RING } from '../../protocol/ring.js';
 import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
-import { type Arena, PAGE_SIZE } from '../../xen/seam.js';
-import {
-  BATCH_SLOTS,
-  FROM_GUEST_ARENA_BYTES,
-  TO_GUEST_ARENA_BYTES,
-  TO_GUEST_FRAMES,
-} from '../frames/batch-memory.js';
-import { isSoundStaging, STAGING_WORDS } from '../guest/staging.js';
+import type { Arena } from '../../xen/seam.js';
+import { BATCH_SLOTS, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
+import { isSoundStaging } from '../guest/staging.js';
 
 /** The queue that a journal belongs to: a guest that reboots, or loads its driver again, has another one. */
 export interface QueueIdentity {
@@ -40,74 +43,58 @@ export interface QueueJournal {
   readonly fromGuest: JournalSide;
   readonly toGuest: JournalSide;
   /** For a Staging. */
-  readonly staging: Uint32Array;
+  readonly staging: DurableWords;
   readonly ignored: Ignored | undefined;
 }
 
-/** 'VIFJ' */
-const MAGIC = 0x4a464956;
-
-// Layout in words: the head, then each direction's log and block, and the guest's staged grants; the arenas begin at pages.
-const AT_FROM_GUEST = JOURNAL_HEAD_WORDS;
-const FROM_GUEST_LOG_WORDS = RedoLog.words(BATCH_SLOTS, TX_RING.responseWords);
-const AT_TO_GUEST = AT_FROM_GUEST + FROM_GUEST_LOG_WORDS + FrameBatch.words(BATCH_SLOTS);
-const TO_GUEST_LOG_WORDS = RedoLog.words(BATCH_SLOTS, RX_RING.responseWords);
-const AT_STAGING = AT_TO_GUEST + TO_GUEST_LOG_WORDS + FrameBatch.words(TO_GUEST_FRAMES);
-const END_WORDS = AT_STAGING + STAGING_WORDS;
-const FROM_GUEST_ARENA = inPages(END_WORDS * 4);
-const TO_GUEST_ARENA = FROM_GUEST_ARENA + inPages(FROM_GUEST_ARENA_BYTES);
-export const QUEUE_JOURNAL_BYTES = TO_GUEST_ARENA + inPages(TO_GUEST_ARENA_BYTES);
-
-function inPages(bytes: number): number {
-  return Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
-}
-
-/** The one place where bytes become a queue's journal. Of another queue's, or of what cannot be one, nothing is used. */
-export function readQueueJournal(bytes: Uint8Array, identity: QueueIdentity): QueueJournal {
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, FROM_GUEST_ARENA / 4);
+/**
+ * The one place where bytes become a queue's journal. Of another queue's, or of what cannot be one, nothing is used.
+ * @param version that it has, or is begun with.
+ * @param afterStore runs after each store: where a simulation kills.
+ */
+export function readQueueJournal(
+  bytes: Uint8Array,
+  identity: QueueIdentity,
+  version: JournalVersion = JOURNAL_VERSION,
+  afterStore?: () => void,
+): QueueJournal {
+  const { words: layout } = LAYOUTS[version].queue;
+  const words = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, layout.words), afterStore);
   const { domid, handle, queue, txRingRef, rxRingRef, txPort, rxPort } = identity;
-  const names = Uint32Array.of(domid, handle, queue, txRingRef, rxRingRef, txPort, rxPort);
-  const ignored = claimJournal(words, MAGIC, names);
-  const sides = sidesIn(bytes, words);
-  const staging = words.subarray(AT_STAGING, END_WORDS);
+  const names = [domid, handle, queue, txRingRef, rxRingRef, txPort, rxPort];
+  const head: JournalHead = { magic: MAGICS.queue, version, names };
+  const ignored = claimJournal(words, head);
+  const sides = sidesIn(bytes, words, version);
+  const staging = words.part(layout.at.staging, layout.words - layout.at.staging);
   if (isSound(sides.fromGuest) && isSound(sides.toGuest) && isSoundStaging(staging))
     return { ...sides, staging, ignored };
-  beginJournal(words, MAGIC, names);
-  return { ...sidesIn(bytes, words), staging, ignored: 'damaged' };
+  beginJournal(words, head);
+  return { ...sidesIn(bytes, words, version), staging, ignored: 'damaged' };
 }
 
-function sidesIn(bytes: Uint8Array, words: Uint32Array): Pick<QueueJournal, 'fromGuest' | 'toGuest'> {
+function sidesIn(
+  bytes: Uint8Array,
+  words: DurableWords,
+  version: JournalVersion,
+): Pick<QueueJournal, 'fromGuest' | 'toGuest'> {
+  const { words: layout, arenas } = LAYOUTS[version].queue;
+  const { fromGuestLog, fromGuestFrames, toGuestLog, toGuestFrames } = layout.at;
   return {
     fromGuest: {
-      log: new RedoLog(logWords(words, AT_FROM_GUEST, FROM_GUEST_LOG_WORDS), TX_RING.responseWords),
-      frames: framesIn(bytes, AT_FROM_GUEST + FROM_GUEST_LOG_WORDS, BATCH_SLOTS, {
-        start: FROM_GUEST_ARENA,
-        bytes: FROM_GUEST_ARENA_BYTES,
-      }),
+      log: new RedoLog(words.part(fromGuestLog, fromGuestFrames - fromGuestLog), TX_RING.responseWords),
+      frames: framesIn(bytes, fromGuestFrames, BATCH_SLOTS, arenas.fromGuest),
     },
     toGuest: {
-      log: new RedoLog(logWords(words, AT_TO_GUEST, TO_GUEST_LOG_WORDS), RX_RING.responseWords),
-      frames: framesIn(bytes, AT_TO_GUEST + TO_GUEST_LOG_WORDS, TO_GUEST_FRAMES, {
-        start: TO_GUEST_ARENA,
-        bytes: TO_GUEST_ARENA_BYTES,
-      }),
+      log: new RedoLog(words.part(toGuestLog, toGuestFrames - toGuestLog), RX_RING.responseWords),
+      frames: framesIn(bytes, toGuestFrames, TO_GUEST_FRAMES, arenas.toGuest),
     },
   };
 }
 
-function logWords(words: Uint32Array, at: number, count: number): Uint32Array {
-  return words.subarray(at, at + count);
-}
-
-function framesIn(
-  bytes: Uint8Array,
-  atWord: number,
-  capacity: number,
-  place: { start: number; bytes: number },
-): FrameBatch {
+function framesIn(bytes: Uint8Array, atWord: number, capacity: number, place: ArenaPlace): FrameBatch {
   const { buffer, byteOffset } = bytes;
   const block = new Uint32Array(buffer, byteOffset + atWord * 4, FrameBatch.words(capacity));
-  const start = byteOffset + place.start;
+  const start = byteOffset + place.at;
   const arena: Arena = {
     bytes: new Uint8Array(buffer, start, place.bytes),
     u32: new Uint32Array(buffer, start, place.bytes >>> 2),

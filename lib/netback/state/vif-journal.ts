@@ -1,101 +1,82 @@
-import {
-  beginJournal,
-  claimJournal,
-  type Ignored,
-  isJournal,
-  JOURNAL_HEAD_WORDS,
-} from '../../durable/journal.js';
-import { CONTROL_LOG_WORDS } from '../guest/control.js';
-import { CREDIT_WORDS } from '../guest/credit.js';
-import { HASH_WORDS, isSoundHash } from '../guest/hash.js';
-import { MULTICAST_WORDS } from '../guest/multicast.js';
+import { DurableWords } from '../../durable/durable-words.js';
+import { beginJournal, claimJournal, type Ignored, type JournalHead } from '../../durable/journal-head.js';
+import { type JournalVersion, LAYOUTS, MAGICS } from '../../durable/layout.js';
+import { isSoundHash } from '../guest/hash.js';
 import type { FrontendSettings } from '../settings.js';
+import { recordNegotiated } from './negotiated.js';
 
 /** What a guest programmed, and what its toolstack allows: of the connection as a whole, whichever queue it came by. */
 export interface VifJournal {
   /** For a MulticastFilter. */
-  readonly multicast: Uint32Array;
+  readonly multicast: DurableWords;
   /** For a Credit. */
-  readonly credit: Uint32Array;
+  readonly credit: DurableWords;
   /** For a HashState. */
-  readonly hash: Uint32Array;
-  /** What a Control had begun to answer. */
-  readonly control: Uint32Array;
+  readonly hash: DurableWords;
+  /** For a Control's log: the response that it had begun. */
+  readonly control: DurableWords;
   /** One word: for a Control. */
-  readonly controlWrapped: Uint32Array;
+  readonly controlWrapped: DurableWords;
   /** One word: how often the connection has gone on after an earlier life of the backend. */
-  readonly resumes: Uint32Array;
+  readonly resumes: DurableWords;
   /**
    * One word: 1 until the connection has dropped what was sent to the port before it. A journal of an earlier version has 0 there: its
    * connection has begun.
    */
-  readonly fresh: Uint32Array;
+  readonly fresh: DurableWords;
+  /** What the connection negotiated (negotiated.ts). Undefined in a version that does not have it. */
+  readonly negotiated: DurableWords | undefined;
   readonly ignored: Ignored | undefined;
 }
 
-/** 'VIFC' */
-const MAGIC = 0x43464956;
-
-// Layout in words. Of most no content is wrong: each reader believes it as far as it can be.
-const AT_MULTICAST = JOURNAL_HEAD_WORDS;
-const AT_CREDIT = AT_MULTICAST + MULTICAST_WORDS;
-const AT_HASH = AT_CREDIT + CREDIT_WORDS;
-const AT_CONTROL = AT_HASH + HASH_WORDS;
-const AT_RESUMES = AT_CONTROL + CONTROL_LOG_WORDS;
-const AT_CONTROL_WRAPPED = AT_RESUMES + 1;
-const AT_FRESH = AT_CONTROL_WRAPPED + 1;
-const END_WORDS = AT_FRESH + 1;
-export const VIF_JOURNAL_BYTES = Math.ceil(END_WORDS / 1024) * 4096;
-
-/** The one place where bytes become a vif's journal. Of another connection's nothing is used. */
+/**
+ * The one place where bytes become a vif's journal. Of another connection's nothing is used.
+ * @param version that it has, or is begun with.
+ * @param afterStore runs after each store: where a simulation kills.
+ */
 export function readVifJournal(
   bytes: Uint8Array,
   { domid, handle }: { readonly domid: number; readonly handle: number },
-  { queues, control }: Pick<FrontendSettings, 'queues' | 'control'>,
+  settings: FrontendSettings,
+  version: JournalVersion,
+  afterStore?: () => void,
 ): VifJournal {
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, VIF_JOURNAL_BYTES / 4);
+  const { queues, control } = settings;
+  const layout = LAYOUTS[version].vif;
+  const words = new DurableWords(
+    new Uint32Array(bytes.buffer, bytes.byteOffset, layout.words.words),
+    afterStore,
+  );
   // The first queue's rings and ports are no other connection's.
   const { txRingRef, rxRingRef, txPort, rxPort } = queues[0];
   const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
-  const names = Uint32Array.of(domid, handle, queues.length, ...rings);
-  const wasThere = isJournal(words, MAGIC);
-  const claimed = claimJournal(words, MAGIC, names);
-  // Noise is no other connection's journal.
-  const ignored = claimed === 'foreign' && !wasThere ? 'damaged' : claimed;
-  const found = wordsIn(words);
-  if (!wasThere || ignored !== undefined) found.fresh[0] = 1;
-  if (isSoundHash(found.hash, queues.length)) return { ...found, ignored };
-  beginJournal(words, MAGIC, names);
-  found.fresh[0] = 1;
-  return { ...found, ignored: 'damaged' };
+  const head: JournalHead = { magic: MAGICS.vif, version, names: [domid, handle, queues.length, ...rings] };
+  const found = partsOf(words, version);
+  const fill = () => found.fresh.store(0, 1);
+  let ignored = claimJournal(words, head, fill);
+  if (!isSoundHash(found.hash, queues.length)) {
+    beginJournal(words, head, fill);
+    ignored = 'damaged';
+  }
+  if (found.negotiated !== undefined) recordNegotiated(found.negotiated, settings);
+  return { ...found, ignored };
 }
 
-/** Writes what a connection has in memory into a journal that is new. */
-export function fillVifJournal(
-  bytes: Uint8Array,
-  vif: { readonly domid: number; readonly handle: number },
-  settings: Pick<FrontendSettings, 'queues' | 'control'>,
-  from: VifJournal,
-): void {
-  const { ignored: _new, ...words } = readVifJournal(bytes, vif, settings);
-  for (const [part, to] of Object.entries(words)) to.set(from[part as keyof typeof words]);
-}
-
-/** The same in memory that ends with the process. */
-export function newVifJournal(): VifJournal {
-  const words = wordsIn(new Uint32Array(VIF_JOURNAL_BYTES / 4));
-  words.fresh[0] = 1;
-  return { ...words, ignored: undefined };
-}
-
-function wordsIn(words: Uint32Array): Omit<VifJournal, 'ignored'> {
+function partsOf(words: DurableWords, version: JournalVersion): Omit<VifJournal, 'ignored'> {
+  const { parts } = LAYOUTS[version].vif.words;
+  const find = (name: string): DurableWords | undefined => {
+    const part = parts.find((one) => one.name === name);
+    return part && words.part(part.at, part.words);
+  };
+  const get = (name: string) => find(name) as DurableWords;
   return {
-    multicast: words.subarray(AT_MULTICAST, AT_CREDIT),
-    credit: words.subarray(AT_CREDIT, AT_HASH),
-    hash: words.subarray(AT_HASH, AT_CONTROL),
-    control: words.subarray(AT_CONTROL, AT_RESUMES),
-    resumes: words.subarray(AT_RESUMES, AT_CONTROL_WRAPPED),
-    controlWrapped: words.subarray(AT_CONTROL_WRAPPED, AT_FRESH),
-    fresh: words.subarray(AT_FRESH, END_WORDS),
+    multicast: get('multicast'),
+    credit: get('credit'),
+    hash: get('hash'),
+    control: get('control'),
+    resumes: get('resumes'),
+    controlWrapped: get('controlWrapped'),
+    fresh: get('fresh'),
+    negotiated: find('negotiated'),
   };
 }

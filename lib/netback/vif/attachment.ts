@@ -1,5 +1,6 @@
 import { Backoff } from '../../backoff.js';
 import type { Journals } from '../../durable/journal.js';
+import type { JournalVersion } from '../../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
@@ -24,6 +25,7 @@ export interface AttachmentParts {
   readonly vif: VifAddress;
   readonly xen: Xen;
   readonly journals: Journals | undefined;
+  readonly journalVersion: JournalVersion;
   readonly payload: PayloadMode;
   readonly port: VifPort;
   readonly faults: VifFaults;
@@ -88,6 +90,8 @@ export class Attachment {
     this.#journals = new JournalUpkeep({
       vif,
       journals,
+      version: parts.journalVersion,
+      afterStore: xen.step?.bind(xen, 'store to the journal'),
       clock,
       faults,
       onError,
@@ -125,7 +129,7 @@ export class Attachment {
     const rings = ringsOf(settings);
     // Another connection, of which we have not seen the beginning: it came faster than we looked.
     if (this.#connection !== undefined && rings !== this.#rings) this.end('guest-closed');
-    if (this.#connection !== undefined) this.#connection.multicast.requested = settings.multicastControl;
+    if (this.#connection !== undefined) this.#connection.multicastControl = settings.multicastControl;
     else if (this.#resting && rings === this.#rings) this.#settings = settings;
     else if ((this.#reason === undefined || rings !== this.#rings) && this.#pacing.admit())
       await this.#attach(settings);

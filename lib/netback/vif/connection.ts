@@ -18,6 +18,7 @@ import { SortingGroup } from '../queue/sorting.js';
 import type { FrontendSettings, PayloadMode } from '../settings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from '../show.js';
 import type { ConnectionJournals } from '../state/connection-journals.js';
+import { recordNegotiated } from '../state/negotiated.js';
 import { type Resumption, resumptionOf } from './resumption.js';
 import { Stalls } from './stalls.js';
 
@@ -90,8 +91,7 @@ export class Connection {
     this.multicast.requested = settings.multicastControl;
     const queues: Queue[] = [];
     this.queues = queues;
-    const step = parts.xen.step?.bind(parts.xen, 'store to the journal');
-    this.hash = new HashState(journals.vif.hash, settings.queues.length, step);
+    this.hash = new HashState(journals.vif.hash, settings.queues.length);
     try {
       this.#control = this.#attachControl(parts);
       for (let index = 0; index < settings.queues.length; index++)
@@ -110,7 +110,7 @@ export class Connection {
     }
     if (this.#resumption.multicast === 'anew') this.multicast.begin();
     const { resumes } = journals.vif;
-    resumes[0] = this.resumed ? resumes[0] + 1 : 0;
+    resumes.store(0, this.resumed ? resumes.view[0] + 1 : 0);
   }
 
   /** A backend has served this connection before: an earlier process, or this one. */
@@ -127,6 +127,23 @@ export class Connection {
   /** Bytes that the guest wants free in front of frames, from the next frame on. */
   set xdpHeadroom(bytes: number) {
     this.#capabilities.xdpHeadroom = bytes;
+    this.#recordChange();
+  }
+
+  /** Whether the guest asks for multicast control, from the next frame on. */
+  set multicastControl(requested: boolean) {
+    this.multicast.requested = requested;
+    this.#recordChange();
+  }
+
+  /** A guest may change these two while it is connected. */
+  #recordChange(): void {
+    const { settings, journals } = this.#parts;
+    const { negotiated } = journals.vif;
+    const { xdpHeadroom } = this.#capabilities;
+    const { requested: multicastControl } = this.multicast;
+    if (negotiated !== undefined)
+      recordNegotiated(negotiated, { ...settings, xdpHeadroom, multicastControl });
   }
 
   /** @param stats of each queue. */
@@ -136,7 +153,7 @@ export class Connection {
     const leftBytes = this.#credit.available(this.#clock.now());
     return {
       attachedMs: this.#clock.now() - this.#attachedMs,
-      resumes: journals.vif.resumes[0],
+      resumes: journals.vif.resumes.view[0],
       payload,
       journal: journals.queues.every((journal) => journal !== undefined),
       negotiated: negotiatedOf(settings),
@@ -161,7 +178,7 @@ export class Connection {
    */
   start(): void {
     if (this.#resumption.dropsOld) for (const queue of this.queues) queue.dropOld();
-    this.#parts.journals.vif.fresh[0] = 0;
+    this.#parts.journals.vif.fresh.commit(0, 0);
     this.#stalls.begin();
     this.#control?.start();
     for (const queue of this.queues) queue.start();
@@ -192,7 +209,7 @@ export class Connection {
     return resumptionOf({
       queuesServed: this.#rings.some(({ served }) => served),
       control: this.#control,
-      fresh: fresh[0] === 1,
+      fresh: fresh.view[0] === 1,
       ignored,
       isKnown,
       foundConnected,

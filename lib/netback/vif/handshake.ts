@@ -1,5 +1,11 @@
 import { quoted } from '../../text.js';
-import { type ControlSettings, type FrontendSettings, QUEUES_MAX, type QueueSettings } from '../settings.js';
+import {
+  type ControlSettings,
+  type FrontendSettings,
+  QUEUES_MAX,
+  type QueueSettings,
+  XDP_HEADROOM_MAX,
+} from '../settings.js';
 import type { StoreReader } from './known-keys.js';
 
 /** A key that a connected guest may change at any time. */
@@ -10,11 +16,8 @@ export type Handshake =
   | { readonly ok: true; readonly settings: FrontendSettings }
   | { readonly ok: false; readonly reason: string };
 
-/** Each frame says in an extra how much it has, so a guest that asks for more is served with this. Linux asks for 256. */
-const HEADROOM_MAX = 2048;
-
 function headroomOf(text: string | undefined): number {
-  return Math.min(unsigned(text) ?? 0, HEADROOM_MAX);
+  return Math.min(unsigned(text) ?? 0, XDP_HEADROOM_MAX);
 }
 
 /**

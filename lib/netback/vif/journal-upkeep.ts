@@ -1,5 +1,6 @@
 import { Backoff } from '../../backoff.js';
 import type { Journals } from '../../durable/journal.js';
+import type { JournalVersion } from '../../durable/layout.js';
 import { type VifdError, vifdErrorOf } from '../../errors.js';
 import type { Clock } from '../../xen/seam.js';
 import type { FrontendSettings } from '../settings.js';
@@ -13,6 +14,10 @@ const LOOK_MS = 500;
 export interface JournalUpkeepParts {
   readonly vif: VifAddress;
   readonly journals: Journals | undefined;
+  /** In which they are written. */
+  readonly version: JournalVersion;
+  /** Runs after each store to a journal: where a simulation kills. */
+  readonly afterStore: (() => void) | undefined;
   readonly clock: Clock;
   readonly faults: VifFaults;
   /** An error that is over already. */
@@ -39,14 +44,16 @@ export class JournalUpkeep {
   #attached: Attached | undefined;
 
   constructor(parts: JournalUpkeepParts) {
-    const { vif, journals, clock, faults, onError } = parts;
+    const { vif, journals, version, afterStore, clock, faults, onError } = parts;
     this.#parts = parts;
     this.#look = new Backoff(clock, () => this.#lookAt(), LOOK_MS, LOOK_MS);
     this.#journals = new VifJournals({
       journals,
       vif,
+      version,
+      afterStore,
       onError: (error) => faults.begin('journal', faults.prefixed(vifdErrorOf(error))),
-      onIgnored: (message) => onError(faults.about('ERR_JOURNAL', message)),
+      onIgnored: ({ code, message }) => onError(faults.about(code, message)),
     });
   }
 

@@ -1,4 +1,4 @@
-import type { Ignored } from '../../durable/journal.js';
+import type { Ignored } from '../../durable/journal-head.js';
 
 /** What vifd knows of a connection once its rings are attached, and before any frame moves. */
 export interface Evidence {

@@ -1,4 +1,5 @@
 import type { Journals } from '../../durable/journal.js';
+import { JOURNAL_VERSION, type JournalVersion } from '../../durable/layout.js';
 import { type VifdError, vifdErrorOf } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
@@ -24,6 +25,7 @@ export interface ServeOptions {
   readonly queues?: number;
   readonly without?: readonly Feature[];
   readonly journals?: Journals;
+  readonly journalVersion?: JournalVersion;
 }
 
 export interface ServedVifsParts {
@@ -112,7 +114,7 @@ export class ServedVifs implements VifServer {
 
   #create(node: VifNode): Vif {
     const { options, onAttached, onDetached, onRecovered, onError, onMended } = this.#parts;
-    const { xen, payload = 'copy', queues = 1, journals, hook } = options;
+    const { xen, payload = 'copy', queues = 1, journals, journalVersion = JOURNAL_VERSION, hook } = options;
     const vif: Vif = new Vif({
       xen,
       node,
@@ -121,6 +123,7 @@ export class ServedVifs implements VifServer {
       offer: this.#offer,
       budget: this.#budgets.of(node.info.domid),
       journals,
+      journalVersion,
       hook,
       openPort: options.port,
       removeLeftPort: (id) => options.removeLeftPort?.(id),

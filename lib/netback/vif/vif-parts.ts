@@ -1,4 +1,5 @@
 import type { Journals } from '../../durable/journal.js';
+import type { JournalVersion } from '../../durable/layout.js';
 import type { VifdError } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
@@ -40,6 +41,7 @@ export interface VifParts {
   readonly offer: Offer;
   readonly budget: GuestBudget;
   readonly journals: Journals | undefined;
+  readonly journalVersion: JournalVersion;
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;
   readonly removeLeftPort: (vif: VifId) => void | Promise<void>;

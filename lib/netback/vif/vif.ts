@@ -65,6 +65,7 @@ export class Vif implements PublicVif {
       vif: info,
       xen: parts.xen,
       journals: parts.journals,
+      journalVersion: parts.journalVersion,
       payload: parts.payload,
       port: this.#port,
       faults: this.#faults,

@@ -1,0 +1,78 @@
+import type { DurableWords, ReadonlyWords } from './durable-words.js';
+import { HEAD, JOURNAL_VERSIONS, type JournalVersion, MAGICS } from './layout.js';
+
+const { magic: AT_MAGIC, version: AT_VERSION, names: AT_NAMES } = HEAD.at;
+
+/** Whose a journal is, and how it is laid out. */
+export interface JournalHead {
+  readonly magic: number;
+  readonly version: JournalVersion;
+  /** Of what it belongs to, at most 14. */
+  readonly names: readonly number[];
+}
+
+/**
+ * Why what stood in a journal is not used, and the journal begun anew. foreign: it is another connection's. unknown-version: another vifd
+ * wrote it, in a layout that this one does not read. damaged: it is ours, and what it lists cannot be.
+ */
+export type Ignored = 'foreign' | 'unknown-version' | 'damaged';
+
+/**
+ * Looks whose a journal is. Another's is begun anew.
+ * @param fill stores what a journal begins with.
+ * @returns why what stood there is not used; undefined: it is, or nothing stood there.
+ */
+export function claimJournal(words: DurableWords, head: JournalHead, fill?: () => void): Ignored | undefined {
+  const { view } = words;
+  if (isOurs(view, head)) return undefined;
+  const why = whyIgnored(view, head.magic);
+  beginJournal(words, head, fill);
+  return why;
+}
+
+function isOurs(view: ReadonlyWords, { magic, version, names }: JournalHead): boolean {
+  if (view[AT_MAGIC] !== magic || view[AT_VERSION] !== version) return false;
+  return names.every((name, i) => view[AT_NAMES + i] === name);
+}
+
+function whyIgnored(view: ReadonlyWords, magic: number): Ignored | undefined {
+  if (view[AT_MAGIC] === magic) return isKnown(view[AT_VERSION]) ? 'foreign' : 'unknown-version';
+  for (let i = 0; i < view.length; i++) if (view[i] !== 0) return 'damaged';
+  return undefined;
+}
+
+function isKnown(version: number): boolean {
+  return (JOURNAL_VERSIONS as readonly number[]).includes(version);
+}
+
+/** @returns the version of a journal of this kind; undefined where none stands. */
+export function versionIn(view: ReadonlyWords, magic: number): number | undefined {
+  return view[AT_MAGIC] === magic ? view[AT_VERSION] : undefined;
+}
+
+/** Whether a journal of whatever kind stands there that another vifd wrote, in a layout that this one does not read. */
+export function isOfUnknownVersion(view: ReadonlyWords): boolean {
+  return Object.values(MAGICS).includes(view[AT_MAGIC]) && !isKnown(view[AT_VERSION]);
+}
+
+/** Changes the version of a journal whose layout is the same in both. */
+export function setVersion(words: DurableWords, version: JournalVersion): void {
+  words.commit(AT_VERSION, version);
+}
+
+/**
+ * Begins a journal anew. The magic is taken away first and given last: a kill in between leaves memory that is nobody's.
+ * @param fill stores what it is to begin with.
+ */
+export function beginJournal(
+  words: DurableWords,
+  { magic, version, names }: JournalHead,
+  fill?: () => void,
+): void {
+  words.commit(AT_MAGIC, 0);
+  words.clear();
+  words.store(AT_VERSION, version);
+  words.copy(AT_NAMES, names, names.length);
+  fill?.();
+  words.commit(AT_MAGIC, magic);
+}
