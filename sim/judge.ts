@@ -146,7 +146,7 @@ function judgeComplaints({ complaints, guests, lives, scenario }: Run): string[]
     const guest = guests.find((one) => one.vif === vif);
     const earlier = lives.slice(0, life);
     const strange = earlier.some(({ plan }) => plan.harm !== undefined || plan.reboot !== undefined);
-    if (code === 'ERR_JOURNAL' && strange) continue;
+    if ((code === 'ERR_JOURNAL' || code === 'ERR_JOURNAL_VERSION') && strange) continue;
     if (code === 'ERR_PROTOCOL' && guest?.torn === true) continue;
     if (code === 'ERR_TAP' && refuses) continue;
     faults.push(`life ${life} complains: ${message}`);

@@ -40,7 +40,7 @@ const LIB: Record<string, readonly string[]> = {
   ],
   'netback/public-vif': ['errors', 'ports', 'netback/frames', 'netback/show', 'netback/vif-info'],
   'netback/state': [
-    ...['durable', 'ports', 'protocol', 'xen'],
+    ...['durable', 'errors', 'ports', 'protocol', 'xen'],
     ...['netback/frames', 'netback/guest', 'netback/settings', 'netback/vif-info'],
   ],
   'netback/queue': [

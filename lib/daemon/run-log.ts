@@ -27,6 +27,7 @@ const PRIORITIES: Record<Level, number> = { error: 3, warning: 4, info: 6 };
 const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
   'ERR_HOOK',
   'ERR_JOURNAL',
+  'ERR_JOURNAL_VERSION',
   'ERR_PACED',
   'ERR_QUERY',
   'ERR_SERVICE_MANAGER',

@@ -37,8 +37,8 @@ function isOurs(view: ReadonlyWords, { magic, version, names }: JournalHead): bo
 
 function whyIgnored(view: ReadonlyWords, magic: number): Ignored | undefined {
   if (view[AT_MAGIC] === magic) return isKnown(view[AT_VERSION]) ? 'foreign' : 'unknown-version';
-  for (let i = 0; i < view.length; i++) if (view[i] !== 0) return 'damaged';
-  return undefined;
+  // Without a magic it is new, or a kill ended its beginning.
+  return view[AT_MAGIC] === 0 ? undefined : 'damaged';
 }
 
 function isKnown(version: number): boolean {

@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { showAllText, showText } from '../../lib/cli/show-text.js';
-import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
+import { DurableWords } from '../../lib/durable/durable-words.js';
+import { HASH_BANKS } from '../../lib/durable/layout.js';
+import { HashState } from '../../lib/netback/guest/hash.js';
 import { hashDetailsOf, type VifDetails } from '../../lib/netback/show.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4, HASH_TYPE_IPV6_TCP } from '../../lib/protocol/control.js';
 import { EXTRA_TYPE_MCAST_ADD, TX_FLAG_EXTRA_INFO } from '../../lib/protocol/netif.js';
@@ -92,7 +94,7 @@ describe('what is shown of a vif', () => {
 
   it('has the hash that the guest set up', async () => {
     await start();
-    const hash = new HashState(new Uint32Array(HASH_WORDS), 2);
+    const hash = new HashState(DurableWords.ofProcess(HASH_BANKS.words), 2);
     hash.setAlgorithm(HASH_ALGORITHM_TOEPLITZ);
     hash.setFlags(HASH_TYPE_IPV4 | HASH_TYPE_IPV6_TCP);
     hash.setKey(Uint8Array.of(0x6d, 0x5a), 2);

@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
+import type { DurableWords } from '../../lib/durable/durable-words.js';
 import type { BackRing } from '../../lib/netback/ring/back-ring.js';
 import { RX_RING } from '../../lib/protocol/ring.js';
 import type { GuestPlan, Scenario } from '../../sim/scenario.js';
@@ -52,29 +53,31 @@ vi.mock('../../lib/netback/ring/back-ring.js', async (load) => {
 vi.mock('../../lib/durable/redo.js', async (load) => {
   const real = await load<typeof import('../../lib/durable/redo.js')>();
   class MutantLog extends real.RedoLog {
-    readonly #all: Uint32Array;
+    readonly #all: DurableWords;
 
-    constructor(words: Uint32Array, responseWords: number) {
+    constructor(words: DurableWords, responseWords: number) {
       super(words, responseWords);
       this.#all = words;
     }
 
     override committed(base: number, waiting: number): number {
       if (mutation.now === 'never mends') return 0;
-      if (mutation.now === 'mends whatever stands there') return Math.min(this.#all[0] & 0xffff, waiting);
+      if (mutation.now === 'mends whatever stands there')
+        return Math.min(this.#all.view[0] & 0xffff, waiting);
       return super.committed(base, waiting);
     }
 
     override commit(
-      ...[base, responses, count, firstKept, afterStore]: Parameters<
-        InstanceType<typeof real.RedoLog>['commit']
-      >
+      ...[base, responses, count, firstKept]: Parameters<InstanceType<typeof real.RedoLog>['commit']>
     ): void {
       if (mutation.now === 'commits before the responses are complete') {
-        super.commit(base, new Uint32Array(responses.length), count, firstKept, afterStore);
-        this.responses.set(responses.subarray(0, this.responses.length));
-        afterStore?.();
-      } else super.commit(base, responses, count, firstKept, afterStore);
+        super.commit(base, new Uint32Array(responses.length), count, firstKept);
+        this.#all.copy(
+          real.RedoLog.words(0, 1),
+          responses,
+          Math.min(responses.length, this.responses.length),
+        );
+      } else super.commit(base, responses, count, firstKept);
     }
   }
   return { ...real, RedoLog: MutantLog };

@@ -1,8 +1,12 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+
+const QUEUE_JOURNAL_BYTES = LAYOUTS[JOURNAL_VERSION].queue.bytes;
+
 import { describe, expect, it } from 'vitest';
+import { JOURNAL_VERSION, LAYOUTS } from '../../lib/durable/layout.js';
 import { journalFiles } from '../../lib/host/journal-files.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
+import { readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 import { FRAMES, inDirectory, JOURNAL, serve } from './journal-world.js';
 
 describe('a vif whose journal cannot be had is served all the same, and it is said in one line', () => {
@@ -42,27 +46,34 @@ describe('a journal that was spoilt while no backend ran is not used, and it is 
   inDirectory((directory) => {
     const path = () => join(directory(), JOURNAL);
     const nobody = { domid: 99, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };
-    it.each<[what: string, spoil: () => void]>([
-      ['cut short', () => truncateSync(path(), 5000)],
-      ['cut to a few bytes', () => truncateSync(path(), 3)],
-      ['made longer', () => truncateSync(path(), 2 * QUEUE_JOURNAL_BYTES)],
-      ['overwritten with noise', () => writeFileSync(path(), Buffer.alloc(QUEUE_JOURNAL_BYTES, 0xa5))],
+    const damaged = 'its journal is damaged: an empty one was begun, and frames may be lost';
+    const foreign =
+      'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames';
+    it.each<[what: string, why: string, spoil: () => void]>([
+      ['cut short', damaged, () => truncateSync(path(), 5000)],
+      ['cut to a few bytes', damaged, () => truncateSync(path(), 3)],
+      ['made longer', damaged, () => truncateSync(path(), 2 * QUEUE_JOURNAL_BYTES)],
+      [
+        'overwritten with noise',
+        damaged,
+        () => writeFileSync(path(), Buffer.alloc(QUEUE_JOURNAL_BYTES, 0xa5)),
+      ],
       [
         "overwritten with another guest's",
+        foreign,
         () => {
           const bytes = new Uint8Array(QUEUE_JOURNAL_BYTES);
           const { log, frames } = readQueueJournal(bytes, nobody).fromGuest;
           frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
-          log.commit(FRAMES, Uint32Array.of(1, 2), 2, 0, undefined);
+          log.commit(FRAMES, Uint32Array.of(1, 2), 2, 0);
           writeFileSync(path(), bytes);
         },
       ],
-    ])('%s', async (_what, spoil) => {
+    ])('%s', async (_what, why, spoil) => {
       const said = await serve(journalFiles(directory()), 3, () => {
         spoil();
       });
-      const line =
-        'ERR_JOURNAL: vif7.0: its journal is of another connection: an empty one was begun, and a kill just before may have cost frames';
+      const line = `ERR_JOURNAL: vif7.0: ${why}`;
       expect(said).toEqual([[], [line], [line]]);
     });
 

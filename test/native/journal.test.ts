@@ -10,10 +10,14 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+
+const QUEUE_JOURNAL_BYTES = LAYOUTS[JOURNAL_VERSION].queue.bytes;
+
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { JOURNAL_VERSION, LAYOUTS } from '../../lib/durable/layout.js';
 import { NONE_KEPT } from '../../lib/durable/redo.js';
 import { journalFiles } from '../../lib/host/journal-files.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
+import { readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 
 const identity = { domid: 7, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };
 /** In words: the state of the log that is first in the file. */
@@ -30,14 +34,14 @@ describe('journal files', () => {
     const journals = journalFiles(join(directory, 'run'));
     const page = journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES).bytes;
     expect([page.length, page.every((byte) => byte === 0)]).toEqual([QUEUE_JOURNAL_BYTES, true]);
-    readQueueJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_KEPT, undefined);
+    readQueueJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_KEPT);
     const { fromGuest, ignored } = readQueueJournal(
       journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES).bytes,
       identity,
     );
     expect(ignored).toBe(undefined);
     expect(fromGuest.log.committed(5, 2)).toBe(2);
-    expect([...fromGuest.log.responses.subarray(0, 2)]).toEqual([11, 12]);
+    expect([fromGuest.log.responses[0], fromGuest.log.responses[1]]).toEqual([11, 12]);
     expect(statSync(join(directory, 'run/vif7.0.q0.journal')).mode & 0o777).toBe(0o600);
     journals.remove('vif7.0.q0');
     journals.remove('vif7.0.q0');
@@ -51,7 +55,6 @@ describe('journal files', () => {
       Uint32Array.of(11),
       1,
       NONE_KEPT,
-      undefined,
     );
     const { fromGuest, ignored } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, {
       ...identity,
@@ -71,7 +74,7 @@ describe('journal files', () => {
       journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes,
       identity,
     );
-    expect(ignored).toBe('foreign');
+    expect(ignored).toBe('damaged');
     expect([fromGuest.log.committed(0, 256), toGuest.log.committed(0, 256)]).toEqual([0, 0]);
     expect([fromGuest.log.firstKept, toGuest.log.firstKept]).toEqual([NONE_KEPT, NONE_KEPT]);
   });
@@ -85,10 +88,10 @@ describe('journal files', () => {
       const journals = journalFiles(directory);
       const { fromGuest } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity);
       fromGuest.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
-      fromGuest.log.commit(5, Uint32Array.of(11), 1, 0, undefined);
+      fromGuest.log.commit(5, Uint32Array.of(11), 1, 0);
       truncateSync(join(directory, 'v.journal'), bytes);
       const next = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity);
-      expect(next.ignored).toBe('foreign');
+      expect(next.ignored).toBe('damaged');
       expect([next.fromGuest.log.committed(5, 1), next.fromGuest.log.firstKept]).toEqual([0, NONE_KEPT]);
       expect(readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity).ignored).toBe(
         undefined,
@@ -99,7 +102,7 @@ describe('journal files', () => {
   it('with a count beyond the log, or beyond what the guest asked, are not acted upon', () => {
     const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const { log } = readQueueJournal(page, identity).fromGuest;
-    log.commit(5, new Uint32Array(128), 128, NONE_KEPT, undefined);
+    log.commit(5, new Uint32Array(128), 128, NONE_KEPT);
     expect(log.committed(5, 128)).toBe(128);
     expect(log.committed(5, 127)).toBe(0);
     expect(log.committed(6, 128)).toBe(0);
@@ -111,12 +114,12 @@ describe('journal files', () => {
     const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const first = readQueueJournal(page, identity).toGuest;
     first.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
-    first.log.keep(0xffffffff, 0, undefined);
+    first.log.keep(0xffffffff, 0);
     const { toGuest, ignored } = readQueueJournal(page, identity);
     expect(ignored).toBe(undefined);
     expect([toGuest.log.kept(0xffffffff), toGuest.log.kept(0)]).toEqual([0, NONE_KEPT]);
     expect([...toGuest.frames.block.subarray(8, 10)]).toEqual([64, 60]);
-    first.log.commit(0xffffffff, new Uint32Array(2), 1, 5, undefined);
+    first.log.commit(0xffffffff, new Uint32Array(2), 1, 5);
     expect(first.log.kept(0)).toBe(5);
     first.log.settle();
     expect([first.log.kept(0), first.log.committed(0xffffffff, 1)]).toEqual([5, 0]);
@@ -134,7 +137,7 @@ describe('journal files', () => {
     const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const { fromGuest } = readQueueJournal(page, identity);
     fromGuest.frames.block.set(block);
-    fromGuest.log.keep(5, 0, undefined);
+    fromGuest.log.keep(5, 0);
     expect(readQueueJournal(page, identity)).toMatchObject({ ignored: 'damaged' });
     expect(readQueueJournal(page, identity)).toMatchObject({ ignored: undefined });
     expect(fromGuest.log.firstKept).toBe(NONE_KEPT);

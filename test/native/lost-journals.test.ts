@@ -1,10 +1,13 @@
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+
+const QUEUE_JOURNAL_BYTES = LAYOUTS[JOURNAL_VERSION].queue.bytes;
+
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { JOURNAL_VERSION, LAYOUTS } from '../../lib/durable/layout.js';
 import { VifdError } from '../../lib/errors.js';
 import { journalFiles } from '../../lib/host/journal-files.js';
-import { QUEUE_JOURNAL_BYTES } from '../../lib/netback/state/queue-journal.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { modelMachine } from '../../worlds/model/machine.js';
 import type { RawGuest } from '../../worlds/model/raw-guest.js';
@@ -82,7 +85,7 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
         errno: 'ENOSPC',
       });
     };
-    world.journals = { names: files.names, remove: files.remove, open };
+    world.journals = { names: files.names, remove: files.remove, replace: files.replace, open };
     await world.start('copy');
     await hypervisor.advance(5000);
     expect(tries).toBeGreaterThan(5);

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { JOURNAL_VERSION } from '../../lib/durable/layout.js';
 import { journalFiles } from '../../lib/host/journal-files.js';
 import type { FrontendSettings, QueueSettings } from '../../lib/netback/settings.js';
 import { VifJournals } from '../../lib/netback/state/connection-journals.js';
@@ -30,16 +31,17 @@ describe('the journals of a vif', () => {
       journals: journalFiles(join(directory, 'run')),
       vif: { id: 'vif7.0', domid: 7, handle: 0 },
       onError: (error) => said.push(String(error)),
-      onIgnored: (message) => said.push(message),
+      version: JOURNAL_VERSION,
+      onIgnored: ({ message }) => said.push(message),
     });
   const files = () => readdirSync(join(directory, 'run')).map((file) => file.replace('.journal', ''));
 
   it('keep what was programmed for the next life of the connection, and of no other', () => {
-    life().open(of(QUEUES)).vif.credit[0] = 5;
-    expect(life().open(of(QUEUES)).vif.credit[0]).toBe(5);
+    life().open(of(QUEUES)).vif.credit.store(0, 5);
+    expect(life().open(of(QUEUES)).vif.credit.view[0]).toBe(5);
     expect(said).toEqual([]);
     // The same rings, and one queue less: the guest has connected anew.
-    expect(life().open(of(QUEUES.slice(0, 2))).vif.credit[0]).toBe(0);
+    expect(life().open(of(QUEUES.slice(0, 2))).vif.credit.view[0]).toBe(0);
     expect(said).toEqual([
       'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames',
     ]);

@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
+import { DurableWords } from '../../lib/durable/durable-words.js';
+import { HASH_BANKS } from '../../lib/durable/layout.js';
+import { HashState } from '../../lib/netback/guest/hash.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { fillToeplitz } from '../../lib/protocol/toeplitz.js';
 
@@ -25,7 +27,7 @@ describe('the keys of a guest that sets them without end', () => {
   };
   beforeEach(() => {
     vi.mocked(fillToeplitz).mockClear();
-    hash = new HashState(new Uint32Array(HASH_WORDS), 4);
+    hash = new HashState(DurableWords.ofProcess(HASH_BANKS.words), 4);
     hash.begin();
     hash.setAlgorithm(HASH_ALGORITHM_TOEPLITZ);
     hash.setFlags(HASH_TYPE_IPV4);

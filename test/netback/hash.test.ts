@@ -1,6 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ANY_QUEUE, HASH_WORDS, HashState, isSoundHash } from '../../lib/netback/guest/hash.js';
+import { DurableWords } from '../../lib/durable/durable-words.js';
+import { HASH_BANKS } from '../../lib/durable/layout.js';
+import { ANY_QUEUE, HashState, isSoundHash } from '../../lib/netback/guest/hash.js';
 import {
   HASH_ALGORITHM_NONE,
   HASH_ALGORITHM_TOEPLITZ,
@@ -15,8 +17,10 @@ const QUEUES = 4;
 const [V4] = IPV4_VECTORS;
 const FRAME = frameOf(V4);
 
-function setUp(words = new Uint32Array(HASH_WORDS), afterStore?: () => void): HashState {
-  const hash = new HashState(words, QUEUES, afterStore);
+const HASH_WORDS = HASH_BANKS.words;
+
+function setUp(words = new Uint32Array(HASH_WORDS)): HashState {
+  const hash = new HashState(new DurableWords(words), QUEUES);
   hash.setAlgorithm(HASH_ALGORITHM_TOEPLITZ);
   hash.setFlags(HASH_TYPES);
   hash.setKey(RSS_KEY, RSS_KEY.length);
@@ -30,13 +34,13 @@ function queueOf(hash: HashState, bytes = FRAME.length): number {
 }
 
 function shown(words: Uint32Array): unknown {
-  const hash = new HashState(words, QUEUES);
+  const hash = new HashState(new DurableWords(words), QUEUES);
   return [hash.algorithm, hash.flags, [...hash.mapping], [...hash.key]];
 }
 
 describe("a guest's hash set-up", () => {
   it('leaves the choice of queues to us until there are algorithm and types', () => {
-    const hash = new HashState(new Uint32Array(HASH_WORDS), QUEUES);
+    const hash = new HashState(DurableWords.ofProcess(HASH_WORDS), QUEUES);
     expect(queueOf(hash)).toBe(ANY_QUEUE);
     hash.setAlgorithm(HASH_ALGORITHM_TOEPLITZ);
     expect(queueOf(hash)).toBe(ANY_QUEUE);
@@ -104,7 +108,7 @@ describe("a guest's hash set-up", () => {
       for (const done of changes.slice(0, i)) done(before);
       const then = shown(first);
       const whole = first.slice();
-      change(new HashState(whole, QUEUES));
+      change(new HashState(new DurableWords(whole), QUEUES));
       const seen = new Set<string>();
       for (let step = 1; ; step++) {
         const words = first.slice();
@@ -112,13 +116,13 @@ describe("a guest's hash set-up", () => {
         const kill = () => {
           if (++steps === step) throw new Error('killed');
         };
-        const hash = new HashState(words, QUEUES, kill);
+        const hash = new HashState(new DurableWords(words, kill), QUEUES);
         let killed = true;
         try {
           change(hash);
           killed = false;
         } catch {
-          expect(isSoundHash(words, QUEUES)).toBe(true);
+          expect(isSoundHash(new DurableWords(words), QUEUES)).toBe(true);
         }
         if (!killed) break;
         seen.add(JSON.stringify(shown(words)));
@@ -132,8 +136,8 @@ describe("a guest's hash set-up", () => {
       fc.property(fc.uint8Array({ minLength: HASH_WORDS * 4, maxLength: HASH_WORDS * 4 }), (bytes) => {
         const words = new Uint32Array(bytes.slice().buffer);
         words[0] &= 1;
-        if (!isSoundHash(words, QUEUES)) return;
-        const queue = queueOf(new HashState(words, QUEUES));
+        if (!isSoundHash(new DurableWords(words), QUEUES)) return;
+        const queue = queueOf(new HashState(new DurableWords(words), QUEUES));
         expect(queue).toBeLessThan(QUEUES);
       }),
     );
@@ -141,9 +145,9 @@ describe("a guest's hash set-up", () => {
     const hash = setUp(words);
     hash.setMappingSize(4);
     hash.setMapping(Uint32Array.of(0, 1, 2, 3), 0, 4);
-    expect(isSoundHash(words, QUEUES)).toBe(true);
+    expect(isSoundHash(new DurableWords(words), QUEUES)).toBe(true);
     // Fewer queues than it was made for.
-    expect(isSoundHash(words, QUEUES - 1)).toBe(false);
+    expect(isSoundHash(new DurableWords(words), QUEUES - 1)).toBe(false);
     for (const [at, value] of [
       [0, 2],
       [1, 2],
@@ -154,9 +158,9 @@ describe("a guest's hash set-up", () => {
       // The bank that counts is moved to the first.
       if (wrong[0] === 1) wrong.copyWithin(1, 1 + (HASH_WORDS - 1) / 2);
       wrong[0] = 0;
-      expect(isSoundHash(wrong, QUEUES)).toBe(true);
+      expect(isSoundHash(new DurableWords(wrong), QUEUES)).toBe(true);
       wrong[at] = value;
-      expect(isSoundHash(wrong, QUEUES)).toBe(false);
+      expect(isSoundHash(new DurableWords(wrong), QUEUES)).toBe(false);
     }
   });
 });

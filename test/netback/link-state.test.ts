@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { JOURNAL_VERSION, LAYOUTS } from '../../lib/durable/layout.js';
 import { VifdError } from '../../lib/errors.js';
-import { newVifJournal, VIF_JOURNAL_BYTES } from '../../lib/netback/state/vif-journal.js';
 import { pair } from '../../lib/ports/pair.js';
 import type { PortTrouble } from '../../lib/ports/port.js';
 import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
@@ -188,7 +188,8 @@ describe('the link of a vif', () => {
     world.kill();
     port().put(frame(2));
     port().put(frame(3));
-    if (journals === 'damaged') world.journals.open('vif7.0', VIF_JOURNAL_BYTES).bytes.fill(0xa5);
+    if (journals === 'damaged')
+      world.journals.open('vif7.0', LAYOUTS[JOURNAL_VERSION].vif.bytes).bytes.fill(0xa5);
     await world.start('copy');
     guest.post([guest.ref(10), guest.ref(11)]);
     await world.settle();
@@ -205,8 +206,9 @@ describe('the link of a vif', () => {
     world.kill();
     port().put(new Uint8Array(60).fill(6));
     // An earlier version, which did not know the word, has left it 0 as this one does.
-    const journal = world.journals.open('vif7.0', VIF_JOURNAL_BYTES);
-    expect(new Uint32Array(journal.bytes.buffer, newVifJournal().fresh.byteOffset, 1)[0]).toBe(0);
+    const { words, bytes } = LAYOUTS[JOURNAL_VERSION].vif;
+    const journal = world.journals.open('vif7.0', bytes);
+    expect(new Uint32Array(journal.bytes.buffer)[words.at.fresh]).toBe(0);
     await world.start('copy');
     guest.post([1, 2, 3].map((page) => guest.ref(page)));
     await world.settle();

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DurableWords } from '../../lib/durable/durable-words.js';
+import { MULTICAST } from '../../lib/durable/layout.js';
 import { FlowCounters } from '../../lib/netback/frames/counters.js';
-import { MULTICAST_MAX, MULTICAST_WORDS, MulticastFilter } from '../../lib/netback/guest/multicast.js';
+import { MULTICAST_MAX, MulticastFilter } from '../../lib/netback/guest/multicast.js';
 import { FRAME_LENGTH, FRAME_OFFSET, FrameBatch, frameAt } from '../../lib/ports/frame-batch.js';
 import {
   EXTRA_FLAG_MORE,
@@ -161,8 +163,8 @@ describe("a guest's multicast list", () => {
 describe('MulticastFilter', () => {
   it('takes any content of its memory for a list', () => {
     for (let seed = 1; seed < 50; seed++) {
-      const words = Uint32Array.from({ length: MULTICAST_WORDS }, (_, i) => (i + seed) * 0x9e3779b1);
-      const filter = new MulticastFilter(words);
+      const words = Uint32Array.from({ length: MULTICAST.words }, (_, i) => (i + seed) * 0x9e3779b1);
+      const filter = new MulticastFilter(new DurableWords(words));
       filter.requested = true;
       expect(filter.size).toBeLessThanOrEqual(MULTICAST_MAX);
       const bytes = new Uint8Array(256);

@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { DurableWords } from '../../lib/durable/durable-words.js';
 import { memoryJournals } from '../../lib/durable/journal.js';
-import { CREDIT_WORDS, Credit, parseRate } from '../../lib/netback/guest/credit.js';
+import { CREDIT } from '../../lib/durable/layout.js';
+import { Credit, parseRate } from '../../lib/netback/guest/credit.js';
 import { Netback } from '../../lib/netback/netback.js';
 import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
 import { RawGuest } from '../../worlds/model/raw-guest.js';
@@ -135,7 +137,8 @@ describe("a guest's rate", () => {
 describe('Credit', () => {
   it('believes what stands in its memory as far as the rate allows', () => {
     for (let seed = 1; seed < 200; seed++) {
-      const words = Uint32Array.from({ length: CREDIT_WORDS }, (_, i) => (i + seed) * 0x9e3779b1);
+      const words = DurableWords.ofProcess(CREDIT.words);
+      for (let at = 0; at < CREDIT.words; at++) words.store(at, (at + seed) * 0x9e3779b1);
       const credit = new Credit(words);
       credit.limit({ bytes: 1000, intervalMs: 50 }, 100);
       expect(credit.available(100)).toBeLessThanOrEqual(131_072);

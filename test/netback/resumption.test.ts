@@ -1,6 +1,6 @@
 /** What is begun anew and what goes on when vifd attaches (design.md, "Attaching again"). */
 import { describe, expect, it } from 'vitest';
-import type { Ignored } from '../../lib/durable/journal.js';
+import type { Ignored } from '../../lib/durable/journal-head.js';
 import { type Evidence, type Resumption, resumptionOf } from '../../lib/netback/vif/resumption.js';
 
 /** A guest that has just connected, to a vif whose journal is new. */
@@ -97,7 +97,7 @@ const CONTROLS: Evidence['control'][] = [
   undefined,
   ...[0, 1, 0xffffffff].flatMap((answered) => EITHER.map((wrapped) => ({ answered, wrapped }))),
 ];
-const IGNORED: (Ignored | undefined)[] = [undefined, 'foreign', 'damaged'];
+const IGNORED: (Ignored | undefined)[] = [undefined, 'foreign', 'unknown-version', 'damaged'];
 
 describe('all evidence there can be', () => {
   const all = EITHER.flatMap((queuesServed) =>
@@ -126,7 +126,7 @@ describe('all evidence there can be', () => {
       const { dropsOld: _too, ...byRings } = resumptionOf({ ...NEW, queuesServed, control });
       expect(programmed).toEqual(byRings);
     }
-    expect(all).toHaveLength(2 * 7 * 2 * 3 * 2 * 2);
+    expect(all).toHaveLength(2 * 7 * 2 * 4 * 2 * 2);
   });
 
   it('never keeps more of a connection than its rings bear out', () => {

@@ -1,11 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { DurableWords } from '../../lib/durable/durable-words.js';
+import { HASH_BANKS, JOURNAL_VERSION, LAYOUTS } from '../../lib/durable/layout.js';
 import { READ_BYTES, TO_GUEST_FRAMES } from '../../lib/netback/frames/batch-memory.js';
 import { FlowCounters } from '../../lib/netback/frames/counters.js';
-import { HASH_WORDS, HashState } from '../../lib/netback/guest/hash.js';
+import { HashState } from '../../lib/netback/guest/hash.js';
 import { PendingFrames } from '../../lib/netback/queue/pending-frames.js';
 import { type SortedQueue, type Sorting, SortingGroup } from '../../lib/netback/queue/sorting.js';
 import { BackRing } from '../../lib/netback/ring/back-ring.js';
-import { QUEUE_JOURNAL_BYTES, readQueueJournal } from '../../lib/netback/state/queue-journal.js';
+import { readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 import { FRAME_BYTES_MAX, FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4 } from '../../lib/protocol/control.js';
 import { RING_REQ_PROD, RING_RSP_PROD } from '../../lib/protocol/netif.js';
@@ -21,9 +23,12 @@ const NUMBER = 28;
 
 /** What outlives a life: journals, ring pages, and what the guest set up. */
 class Memory {
-  readonly journals = Array.from({ length: QUEUES }, () => new Uint8Array(QUEUE_JOURNAL_BYTES));
+  readonly journals = Array.from(
+    { length: QUEUES },
+    () => new Uint8Array(LAYOUTS[JOURNAL_VERSION].queue.bytes),
+  );
   readonly pages = Array.from({ length: QUEUES }, () => new Uint8Array(4096));
-  readonly hash = new Uint32Array(HASH_WORDS);
+  readonly hash = DurableWords.ofProcess(HASH_BANKS.words);
 
   constructor() {
     // The kept frames' place in the ring is at its wrap.

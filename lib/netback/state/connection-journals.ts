@@ -123,7 +123,9 @@ export class VifJournals {
   #renew(settings: FrontendSettings, open: ReadonlyMap<string, JournalPages>, vif: Uint8Array): void {
     const make = (name: string, content: Uint8Array): void => {
       const old = open.get(name);
-      if (old === undefined || old.lost() !== undefined) this.#journals?.replace(name, content);
+      if (old !== undefined && old.lost() === undefined) return;
+      // A copy: write(2) out of a file that was truncated fails with EFAULT, where this process reads zeros.
+      this.#journals?.replace(name, content.slice());
     };
     settings.queues.forEach((_rings, queue) => {
       const name = this.#queueName(queue);
