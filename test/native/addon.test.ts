@@ -171,6 +171,28 @@ describe.skipIf(whyNoAddon())('openXen', () => {
   });
 });
 
+describe.skipIf(whyNoAddon() || noXensim)('a Xen that is disposed of', () => {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'vifd-open-'));
+    process.env.XENSIM = directory;
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  it('closes its other parts when one cannot be closed', async () => {
+    let closed = 0;
+    const store = { [Symbol.asyncDispose]: async () => void closed++ };
+    const xen = await openXen({ libraries: xensim, store: store as never });
+    Object.assign(xen.events, {
+      [Symbol.dispose]: () => {
+        throw new Error('events');
+      },
+    });
+    await expect(xen[Symbol.asyncDispose]()).rejects.toThrow('events');
+    expect(closed).toBe(1);
+  });
+});
+
 describe.skipIf(whyNoAddon())('probeLibraries', () => {
   it('says what is missing and what to do, and does not throw', () => {
     expect(probeLibraries('/nowhere')).toEqual({

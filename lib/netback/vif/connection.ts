@@ -105,8 +105,7 @@ export class Connection {
       for (let index = 0; index < settings.queues.length; index++)
         queues.push(this.#named(index, () => this.#attach(parts, index)));
     } catch (error) {
-      this.detach();
-      throw error;
+      throw this.#letGo().after(error);
     }
     if (this.#resumption.multicast === 'anew') this.multicast.begin();
     const { resumes } = journals.vif;
@@ -194,14 +193,20 @@ export class Connection {
 
   /** Detaches from the guest, which stays connected, and unmaps all memory: nothing looks at the pages any more. */
   detach(): void {
+    this.#letGo()[Symbol.dispose]();
+  }
+
+  /** @returns the steps that let go of all that the connection has. */
+  #letGo(): UndoStack {
     const { journals } = this.#parts;
     this.#hostFaults.clear();
     // The last first.
-    using undo = new UndoStack(this.#hostFaults.of('detaching'));
+    const undo = new UndoStack(this.#hostFaults.of('detaching'));
     undo.defer(() => journals.close());
     for (const rings of this.#rings) undo.use(rings);
     for (const queue of this.queues) undo.defer(() => queue.detach());
     undo.defer(() => this.#control?.detach());
+    return undo;
   }
 
   #decide({ journals, isKnown, foundConnected }: ConnectionParts): Resumption {

@@ -65,10 +65,11 @@ interface Devices {
 
 function openDevices(libraries: XenLibraries, undo: AsyncUndoStack): Devices {
   const late = new LateEnds();
-  const grants = new XenGrants(openGrantDevice(libraries), late);
+  const grants = undo.use(new XenGrants(openGrantDevice(libraries), late));
   const events = undo.use(openEventDevice(libraries, late));
-  const shares = openShareDevice(libraries);
-  return { late, grants, events, shares: shares && new XenShares(shares) };
+  const device = openShareDevice(libraries);
+  const shares = device && undo.use(new XenShares(device));
+  return { late, grants, events, shares };
 }
 
 async function openOwnStore(options: OpenXenOptions, undo: AsyncUndoStack): Promise<Store> {
@@ -128,9 +129,11 @@ class NativeXen implements Xen {
   }
 
   async #close(): Promise<void> {
-    this.events[Symbol.dispose]();
-    this.grants[Symbol.dispose]();
-    this.shares?.[Symbol.dispose]();
-    await this.store[Symbol.asyncDispose]();
+    // The last first: channels, which lead to calls, before what these use.
+    await using undo = new AsyncUndoStack();
+    undo.use(this.store);
+    if (this.shares !== undefined) undo.use(this.shares);
+    undo.use(this.grants);
+    undo.use(this.events);
   }
 }
