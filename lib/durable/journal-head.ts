@@ -3,6 +3,9 @@ import { HEAD, JOURNAL_VERSIONS, type JournalVersion, MAGICS } from './layout.js
 
 const { magic: AT_MAGIC, version: AT_VERSION, names: AT_NAMES } = HEAD.at;
 
+/** Neither 0, which is that of a new journal, nor a journal's. */
+const NO_MAGIC = 0xffff_ffff;
+
 /** Whose a journal is, and how it is laid out. */
 export interface JournalHead {
   readonly magic: number;
@@ -50,9 +53,14 @@ export function versionIn(view: ReadonlyWords, magic: number): number | undefine
   return view[AT_MAGIC] === magic ? view[AT_VERSION] : undefined;
 }
 
-/** Whether a journal of whatever kind stands there that another vifd wrote, in a layout that this one does not read. */
-export function isOfUnknownVersion(view: ReadonlyWords): boolean {
-  return Object.values(MAGICS).includes(view[AT_MAGIC]) && !isKnown(view[AT_VERSION]);
+/**
+ * What a journal begins with that is made in the place of one that cannot be used, so that whoever reads it begins it anew and reports why:
+ * the magic and the version of another vifd, whose layout this one does not read, or else no journal's magic.
+ * @param view the first two words of what cannot be used.
+ */
+export function headOfUnusable(view: ReadonlyWords): Uint32Array {
+  const isOfOther = Object.values(MAGICS).includes(view[AT_MAGIC]) && !isKnown(view[AT_VERSION]);
+  return Uint32Array.of(isOfOther ? view[AT_MAGIC] : NO_MAGIC, isOfOther ? view[AT_VERSION] : 0);
 }
 
 /** Changes the version of a journal whose layout is the same in both. */

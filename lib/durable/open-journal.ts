@@ -1,7 +1,7 @@
 import { converted } from './conversion.js';
 import { DurableWords } from './durable-words.js';
 import type { JournalPages, Journals } from './journal.js';
-import { setVersion, versionIn } from './journal-head.js';
+import { headOfUnusable, setVersion, versionIn } from './journal-head.js';
 import {
   HEAD,
   type JournalKind,
@@ -13,8 +13,9 @@ import {
 } from './layout.js';
 
 export interface OpenedJournal {
-  /** In the version that was asked for, or of nothing that can be read. */
   readonly pages: JournalPages;
+  /** In which they are: the one that was asked for, or the one before, where there is no room for a conversion. */
+  readonly version: JournalVersion;
   /** The version that stood there, where this vifd does not read it. */
   readonly unknownVersion: number | undefined;
 }
@@ -44,17 +45,25 @@ export function openJournal(
   const { bytes } = pages;
   const head = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, HEAD.words), afterStore);
   const found = versionIn(head.view, MAGICS[kind]);
-  if (found === version) return { pages, unknownVersion: undefined };
   const layout = found === undefined ? undefined : layoutOf(kind, found);
   const isWhole = layout?.bytes === bytes.length;
+  if (isWhole && found === version) return { pages, version, unknownVersion: undefined };
   if (isWhole && layout === wanted) {
     setVersion(head, version);
-    return { pages, unknownVersion: undefined };
+    return { pages, version, unknownVersion: undefined };
   }
   const unknownVersion = layout === undefined ? found : undefined;
-  if (!isWhole && bytes.length === wanted.bytes) return { pages, unknownVersion };
+  if (!isWhole && bytes.length === wanted.bytes) return { pages, version, unknownVersion };
   const content = isWhole ? converted(bytes, layout, wanted, version) : new Uint8Array(wanted.bytes);
+  if (!isWhole) new Uint32Array(content.buffer).set(headOfUnusable(head.view));
+  try {
+    journals.replace(name, content);
+  } catch (error) {
+    // What stands there can be used as it is; the next process tries again.
+    if (isWhole) return { pages, version: found as JournalVersion, unknownVersion: undefined };
+    pages.close();
+    throw error;
+  }
   pages.close();
-  journals.replace(name, content);
-  return { pages: journals.open(name, wanted.bytes), unknownVersion };
+  return { pages: journals.open(name, wanted.bytes), version, unknownVersion };
 }

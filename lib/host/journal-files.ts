@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { addon, errnoName } from '../addon.js';
 import { isJournalOf, type JournalPages, type Journals } from '../durable/journal.js';
-import { isOfUnknownVersion } from '../durable/journal-head.js';
+import { headOfUnusable } from '../durable/journal-head.js';
 import { hostRemedy, VifdError } from '../errors.js';
 
 /**
@@ -88,13 +88,13 @@ function openPages(
   otherBytes: readonly number[],
 ): JournalPages {
   let bytes = newBytes;
-  let unusableHead: Uint8Array | undefined;
+  let head: Uint32Array | undefined;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const found = sizeOf(path);
     if (found !== undefined && otherBytes.includes(found)) bytes = found;
     else if (found !== undefined && found !== bytes) {
-      unusableHead = headOfUnusable(path);
+      head = headFor(path);
       unlinkSync(path);
     }
   } catch (error) {
@@ -103,7 +103,7 @@ function openPages(
   const pages = addon().mapFile(path, bytes);
   if (typeof pages === 'number') unusable(path, errnoName(pages));
   const journal = new Uint8Array(pages.buffer);
-  if (unusableHead !== undefined) journal.set(unusableHead);
+  if (head !== undefined) new Uint32Array(pages.buffer).set(head);
   const inode = fileAt(path)?.ino;
   return {
     bytes: journal,
@@ -125,23 +125,16 @@ function sizeOf(path: string): number | undefined {
   return found?.isFile() === true && found.size !== 0 ? found.size : undefined;
 }
 
-/** As many bytes as have a journal's magic and version. */
-const HEAD_BYTES = 8;
-
-/**
- * A file of another length is not used: its head may be whole, and frames that it lists missing.
- * @returns what the new file begins with, so that whoever reads it begins it anew and reports why: the version of a vifd that has journals of
- * that length, or else no journal's magic.
- */
-function headOfUnusable(path: string): Uint8Array {
-  const head = new Uint8Array(HEAD_BYTES);
+/** A file of another length is not used: its head may be whole, and frames that it lists missing. @returns what the new file begins with. */
+function headFor(path: string): Uint32Array {
+  const head = new Uint32Array(2);
   const file = openSync(path, 'r');
   try {
-    readSync(file, head, 0, HEAD_BYTES, 0);
+    readSync(file, head, 0, head.byteLength, 0);
   } finally {
     closeSync(file);
   }
-  return isOfUnknownVersion(new Uint32Array(head.buffer)) ? head : new Uint8Array(HEAD_BYTES / 2).fill(0xff);
+  return headOfUnusable(head);
 }
 
 function fileAt(path: string): Stats | undefined {

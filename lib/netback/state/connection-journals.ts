@@ -74,13 +74,12 @@ export class VifJournals {
     };
     this.#removeBut(settings.queues.length);
     const queueFiles = settings.queues.map((_rings, queue) => opened(this.#queueName(queue), 'queue'));
-    const queues = queueFiles.map(
-      (file, queue) => file && this.#readQueue(file.pages.bytes, settings, queue),
-    );
+    const queues = queueFiles.map((file, queue) => file && this.#readQueue(file, settings, queue));
     const vifFile = opened(this.#vif.id, 'vif');
     // Memory that ends with the process is laid out as a journal is: it may become one (`renew`).
     const vifBytes = vifFile?.pages.bytes ?? new Uint8Array(LAYOUTS[this.#version].vif.bytes);
-    const vif = readVifJournal(vifBytes, this.#vif, settings, this.#version, this.#afterStore);
+    const version = vifFile?.version ?? this.#version;
+    const vif = readVifJournal(vifBytes, this.#vif, settings, version, this.#afterStore);
     if (failed.error !== undefined) this.#onError(failed.error);
     const unknownVersion = [vifFile, ...queueFiles].find(
       (file) => file?.unknownVersion !== undefined,
@@ -105,14 +104,10 @@ export class VifJournals {
     return openJournal(this.#journals, { name, kind, version: this.#version, afterStore: this.#afterStore });
   }
 
-  #readQueue(bytes: Uint8Array, { queues }: FrontendSettings, queue: number): QueueJournal {
+  #readQueue({ pages, version }: OpenedJournal, { queues }: FrontendSettings, queue: number): QueueJournal {
     const { domid, handle } = this.#vif;
-    return readQueueJournal(
-      bytes,
-      { ...queues[queue], domid, handle, queue },
-      this.#version,
-      this.#afterStore,
-    );
+    const identity = { ...queues[queue], domid, handle, queue };
+    return readQueueJournal(pages.bytes, identity, version, this.#afterStore);
   }
 
   /**
