@@ -186,19 +186,34 @@ export class BackRing {
     const { slotWords, responseWords } = this.shape;
     const old = this.#responsesPublished;
     const afterStore = this.#afterStore;
-    for (let i = 0; i < count; i++) {
-      const to = RING_HEADER_WORDS + ((old + i) & mask) * slotWords;
-      words[to] = responses[i * responseWords];
-      if (afterStore !== undefined) afterStore();
-      if (responseWords > 1) words[to + 1] = responses[i * responseWords + 1];
-      if (afterStore !== undefined) afterStore();
-      if (responseWords > 2) {
-        words[to + 2] = responses[i * responseWords + 2];
-        if (afterStore !== undefined) afterStore();
+    if (afterStore !== undefined) this.#answerByStep(responses, count, afterStore);
+    else if (responseWords === 1) {
+      for (let i = 0; i < count; i++)
+        words[RING_HEADER_WORDS + ((old + i) & mask) * slotWords] = responses[i];
+    } else {
+      for (let i = 0; i < count; i++) {
+        const to = RING_HEADER_WORDS + ((old + i) & mask) * slotWords;
+        const from = i * responseWords;
+        words[to] = responses[from];
+        words[to + 1] = responses[from + 1];
+        if (responseWords > 2) words[to + 2] = responses[from + 2];
       }
     }
     Atomics.store(words, RING_RSP_PROD, (old + count) | 0);
     if (afterStore !== undefined) afterStore();
+  }
+
+  /** Writes the responses word by word, for a simulation that kills after each. */
+  #answerByStep(responses: Uint32Array, count: number, afterStore: () => void): void {
+    const words = this.#words;
+    const { slotWords, responseWords } = this.shape;
+    for (let i = 0; i < count; i++) {
+      const to = RING_HEADER_WORDS + ((this.#responsesPublished + i) & this.#mask) * slotWords;
+      for (let word = 0; word < responseWords; word++) {
+        words[to + word] = responses[i * responseWords + word];
+        afterStore();
+      }
+    }
   }
 
   /**
