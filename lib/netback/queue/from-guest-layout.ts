@@ -3,6 +3,7 @@ import * as headers from '../../protocol/headers.js';
 import * as netif from '../../protocol/netif.js';
 import { ROLE_DATA, ROLE_NONE, ROLE_REFUSED, type TxFrames } from '../../protocol/tx.js';
 import * as xen from '../../xen/seam.js';
+import { isForeignFault } from '../faults/data-path-faults.js';
 import * as batches from '../frames/batch-memory.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -10,7 +11,8 @@ const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_WORDS } = batch;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT } = batch;
 const { HEADERS_BYTES } = headers;
 const { TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
-const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS } = xen;
+const { OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
 const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
 const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
 
@@ -91,6 +93,27 @@ export function layOutHeads(
       left -= head;
     }
   }
+}
+
+/**
+ * Refuses the frames of which an operation failed.
+ * @returns why the ring must stop, when a grant was not the guest's to give, or undefined.
+ */
+export function refuseFailed(parsed: TxFrames, block: Uint32Array, ops: Uint32Array): string | undefined {
+  let reason: string | undefined;
+  let op = 0;
+  for (let i = 0; i < parsed.count; i++) {
+    if (parsed.refused(i)) continue;
+    for (const end = op + parsed.filledCount(i); op < end; op++) {
+      const at = OPS_HEADER_WORDS + op * OP_WORDS;
+      const status = ops[at + OP_STATUS] | 0;
+      if (status === 0) continue;
+      if (!parsed.refused(i)) parsed.refuse(i);
+      block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_LENGTH] = 0;
+      if (isForeignFault(status)) reason = `bad grant reference ${ops[at + OP_REF]} (status ${status})`;
+    }
+  }
+  return reason;
 }
 
 /**

@@ -7,7 +7,7 @@ import * as netif from '../../protocol/netif.js';
 import { parseTx, TxFrames } from '../../protocol/tx.js';
 import type { Clock, GrantBatch, Grants, StagedGrants } from '../../xen/seam.js';
 import * as xen from '../../xen/seam.js';
-import { batchFault, isForeignFault, portFault } from '../faults/data-path-faults.js';
+import { batchFault, portFault } from '../faults/data-path-faults.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
 import { BATCH_SLOTS } from '../frames/batch-memory.js';
 import type { FlowCounters } from '../frames/counters.js';
@@ -19,7 +19,8 @@ import { type BackRing, RING_BROKEN } from '../ring/back-ring.js';
 import type { LoopShare } from '../ring/loop-shares.js';
 import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
-import { layOutFromGuest, layOutHeads } from './from-guest-layout.js';
+import { layOutFromGuest, layOutHeads, refuseFailed } from './from-guest-layout.js';
+import { describePlain, layOutPlain, NOT_PLAIN } from './from-guest-plain.js';
 import { WholeFrames } from './from-guest-whole.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -27,8 +28,7 @@ const { FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = batch;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = batch;
 const { HEADERS_BYTES } = headers;
 const { EXTRA_TYPE_MCAST_ADD, TX_SLOT_WORDS } = netif;
-const { OP_REF, OP_STATUS, OP_WORDS } = xen;
-const { OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
+const { OPS_ERRNO, OPS_FAILED } = xen;
 
 /** Batches of one turn: then other vifs have their turn. */
 const TURN_BATCHES = 8;
@@ -145,17 +145,61 @@ export class FromGuest {
 
   /** @returns how the turn ends; undefined: it goes on. */
   #batch(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
-    const parsed = this.#parsed;
     this.#ring.copy(slots, this.#slots);
-    parseTx(this.#slots, slots, whole, parsed);
     this.#charge = 0;
+    this.#exhausted = false;
+    this.#intact = true;
+    if (this.#layOutPlain(slots)) return this.#passPlain(slots, whole, notify);
+    return this.#passAny(slots, whole, notify);
+  }
+
+  /**
+   * Lays out the batch if it is plain (`layOutPlain`). With mapped pages, a rate or hooks it does not: these need each frame's parts, which
+   * `parseTx` finds.
+   * @returns whether it did.
+   */
+  #layOutPlain(slots: number): boolean {
+    if (this.#payload !== 'copy' || this.#credit.limited || this.#hooks.active) return false;
+    const { responses } = this.#parsed;
+    this.#bytes = layOutPlain(this.#slots, slots, responses, this.frames.block, this.grants.ops);
+    return this.#bytes !== NOT_PLAIN;
+  }
+
+  /** Fetches and passes on a plain batch: `#passAny` without the steps that such a batch does not need. */
+  #passPlain(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
+    const { ops } = this.grants;
+    this.grants.copyFromGuest();
+    if (ops[OPS_ERRNO] !== 0) return this.#fetchFault();
+    if (ops[OPS_FAILED] !== 0) {
+      // To refuse the frames whose operations failed, the general way needs their parts.
+      parseTx(this.#slots, slots, whole, this.#parsed);
+      return this.#judge(notify);
+    }
+    this.#ring.take(slots);
+    const dropped = describePlain(this.#slots, this.frames);
+    if (dropped > 0) this.#drop(dropped);
+    this.#answerThenSend(slots, notify);
+    return undefined;
+  }
+
+  /** The general way: fetches and passes on a batch of any kind. */
+  #passAny(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
+    const parsed = this.#parsed;
+    parseTx(this.#slots, slots, whole, parsed);
     this.#exhausted = this.#credit.limited && this.#exceeds();
     if (parsed.slots === 0) return stopFor(parsed.fault);
-    this.#describe();
-    const refused = this.#fetch();
-    // Nothing was taken yet: the same slots are looked at again.
-    const errno = this.grants.ops[OPS_ERRNO];
-    if (errno !== 0) return { fault: batchFault('Getting frames from the guest', errno) };
+    this.#bytes = layOutFromGuest(parsed, this.#slots, this.frames.block, this.grants.ops);
+    this.#fetch();
+    return this.grants.ops[OPS_ERRNO] === 0 ? this.#judge(notify) : this.#fetchFault();
+  }
+
+  /** Judges each of the frames whose bytes were fetched, and passes on those that can be sent. */
+  #judge(notify: () => void): PumpResult | undefined {
+    const parsed = this.#parsed;
+    const { ops } = this.grants;
+    const refused = ops[OPS_FAILED] === 0 ? undefined : refuseFailed(parsed, this.frames.block, ops);
+    this.#offload();
+    if (ops[OPS_ERRNO] !== 0) return this.#fetchFault();
     this.#ring.take(parsed.slots);
     if (this.#charge > 0) this.#credit.spend(this.#charge);
     if (parsed.commands > 0) this.#command();
@@ -165,6 +209,17 @@ export class FromGuest {
     const done = this.#ours() ? this.#answerAndSend(notify) : this.#sendAndAnswer(notify);
     if (!done) return this.#unmapFault();
     return stopFor(refused ?? parsed.fault);
+  }
+
+  /** Nothing was taken yet: the same slots are looked at again. */
+  #fetchFault(): PumpResult {
+    return { fault: batchFault('Getting frames from the guest', this.grants.ops[OPS_ERRNO]) };
+  }
+
+  /** Counts frames of the batch that are not sent. */
+  #drop(frames: number): void {
+    this.#counters.dropped += frames;
+    this.#intact = false;
   }
 
   /** Takes as many of the frames as the guest's rate allows. @returns whether some must wait. */
@@ -190,14 +245,15 @@ export class FromGuest {
 
   /** @returns false when the host could not unmap the pages: the rest is done when it can. */
   #answerAndSend(notify: () => void): boolean {
-    if (this.#payload === 'copy') this.#answerThenSend(notify);
+    const { slots } = this.#parsed;
+    if (this.#payload === 'copy') this.#answerThenSend(slots, notify);
     // A guest may end a grant as soon as it is answered, and must not find it in use.
-    else return this.#unmap(() => this.#answerThenSend(notify));
+    else return this.#unmap(() => this.#answerThenSend(slots, notify));
     return true;
   }
 
-  #answerThenSend(notify: () => void): void {
-    if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots, 0)) notify();
+  #answerThenSend(slots: number, notify: () => void): void {
+    if (this.#ring.publish(this.#parsed.responses, slots, 0)) notify();
     this.#send();
     this.#ring.keepNone();
   }
@@ -234,23 +290,13 @@ export class FromGuest {
     }
   }
 
-  #describe(): void {
-    this.#bytes = layOutFromGuest(this.#parsed, this.#slots, this.frames.block, this.grants.ops);
-    this.#intact = true;
-  }
-
-  /** Brings the bytes, then judges each frame. @returns the reason to stop, when a grant was not the guest's to give. */
-  #fetch(): string | undefined {
+  /** Brings the frames' bytes, as the operations say. */
+  #fetch(): void {
     if (this.#payload === 'copy') this.grants.copyFromGuest();
     else {
       layOutHeads(this.#parsed, this.frames.block, this.grants.ops, !this.#ours());
       this.grants.mapFromGuest();
     }
-    const { ops } = this.grants;
-    if (ops[OPS_ERRNO] !== 0) return undefined;
-    const refused = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed();
-    this.#offload();
-    return refused;
   }
 
   /** Writes the frames' vnet headers. */
@@ -276,29 +322,7 @@ export class FromGuest {
       block[at + FRAME_LENGTH] = 0;
       dropped++;
     }
-    if (dropped === 0) return;
-    this.#counters.dropped += dropped;
-    this.#intact = false;
-  }
-
-  /** Frames whose bytes could not be had are answered with an error. @returns a reason to stop, or undefined. */
-  #refuseFailed(): string | undefined {
-    const parsed = this.#parsed;
-    const ops = this.grants.ops;
-    let reason: string | undefined;
-    let op = 0;
-    for (let i = 0; i < parsed.count; i++) {
-      if (parsed.refused(i)) continue;
-      for (const end = op + parsed.filledCount(i); op < end; op++) {
-        const at = OPS_HEADER_WORDS + op * OP_WORDS;
-        const status = ops[at + OP_STATUS] | 0;
-        if (status === 0) continue;
-        if (!parsed.refused(i)) parsed.refuse(i);
-        this.frames.block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_LENGTH] = 0;
-        if (isForeignFault(status)) reason = `bad grant reference ${ops[at + OP_REF]} (status ${status})`;
-      }
-    }
-    return reason;
+    if (dropped > 0) this.#drop(dropped);
   }
 
   #describeFrame(index: number, readable: number): boolean {

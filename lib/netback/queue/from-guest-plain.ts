@@ -1,0 +1,90 @@
+import type { FrameBatch } from '../../ports/frame-batch.js';
+import * as batch from '../../ports/frame-batch.js';
+import * as netif from '../../protocol/netif.js';
+import * as xen from '../../xen/seam.js';
+import * as batches from '../frames/batch-memory.js';
+import { describeFromGuest } from '../frames/offload-from-guest.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_COUNT, FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
+const { FRAME_BYTES_MIN, GSO_TYPE_NONE, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA, TX_SLOT_WORDS } = netif;
+const { OP_ARENA, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
+const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
+
+/** Flags of a frame that has further slots, where they are in a slot's second word. */
+const MORE_SLOTS = (TX_FLAG_MORE_DATA | TX_FLAG_EXTRA_INFO) << 16;
+
+/** `layOutPlain` has met a slot that is not plain. */
+export const NOT_PLAIN = 0;
+
+/**
+ * Lays out a plain batch. A batch is plain if each slot is a frame of its own: it has neither extra info nor more data, at least the bytes
+ * of an Ethernet header, and all bytes in one page. Most batches are plain, but not those of bulk TCP.
+ *
+ * One loop writes what `parseTx` and `layOutFromGuest` write for such a batch (from 33 to 25 ns a frame of 60 bytes, in batches of 64). It
+ * fills nothing of a TxFrames but the responses. test/netback/plain-batches.test.ts compares all words that both ways write.
+ * @param slots a private copy of `count` requests.
+ * @returns how many bytes the frames have; or NOT_PLAIN: the general way then overwrites all that was written here.
+ */
+export function layOutPlain(
+  slots: Uint32Array,
+  count: number,
+  responses: Uint32Array,
+  block: Uint32Array,
+  ops: Uint32Array,
+): number {
+  let frame = FRAMES_HEADER_WORDS;
+  let op = OPS_HEADER_WORDS;
+  let from = 0;
+  let place = FRAME_PHASE;
+  let slack = PHASE_BYTES;
+  let bytes = 0;
+  for (let slot = 0; slot < count; slot++) {
+    const middle = slots[from + 1];
+    const last = slots[from + 2];
+    const offset = middle & 0xffff;
+    const length = last >>> 16;
+    const isPlain = (middle & MORE_SLOTS) === 0 && length >= FRAME_BYTES_MIN && offset + length <= PAGE_SIZE;
+    if (!isPlain) return NOT_PLAIN;
+    // As `padding` does for `layOutFromGuest`: no slot's bytes cross a page of the arena.
+    const inPage = place & (PAGE_SIZE - 1);
+    if (inPage + length > PAGE_SIZE && PAGE_SIZE - inPage <= slack) {
+      place += PAGE_SIZE - inPage;
+      slack -= PAGE_SIZE - inPage;
+    }
+    responses[slot] = last & 0xffff;
+    block[frame + FRAME_OFFSET] = place;
+    block[frame + FRAME_LENGTH] = length;
+    ops[op + OP_REF] = slots[from];
+    ops[op + OP_SPAN] = offset | (length << 16);
+    ops[op + OP_ARENA] = place;
+    place = ((place + length + FRAME_ALIGN - 1) & -FRAME_ALIGN) + FRAME_PHASE;
+    bytes += length;
+    frame += FRAME_WORDS;
+    op += OP_WORDS;
+    from += TX_SLOT_WORDS;
+  }
+  ops[OPS_COUNT] = count;
+  block[FRAMES_COUNT] = count;
+  return bytes;
+}
+
+/**
+ * Writes the vnet headers of a plain batch whose bytes are all in the arena.
+ * @returns how many frames have offloads that contradict their headers. Their length is 0 now, and they are not sent.
+ */
+export function describePlain(slots: Uint32Array, frames: FrameBatch): number {
+  const { arena, block, count } = frames;
+  let dropped = 0;
+  let at = FRAMES_HEADER_WORDS;
+  for (let i = 0; i < count; i++) {
+    const flags = slots[i * TX_SLOT_WORDS + 1] >>> 16;
+    const length = block[at + FRAME_LENGTH];
+    if (!describeFromGuest(arena, block[at + FRAME_OFFSET], length, length, flags, GSO_TYPE_NONE)) {
+      block[at + FRAME_LENGTH] = 0;
+      dropped++;
+    }
+    at += FRAME_WORDS;
+  }
+  return dropped;
+}
