@@ -87,10 +87,7 @@ export class RedoLog {
     this.#bases.commit(COMMITTED | count | keeping(firstKept));
   }
 
-  /**
-   * The committed responses are in the ring. A plain store: V8 can neither drop it nor move it before the store of `rsp_prod`, which is a
-   * call of a builtin.
-   */
+  /** Records that the committed responses are in the ring. To be called as `clearBetweenCalls`. */
   settle(): void {
     const state = this.#state[STATE];
     this.#words.store(STATE, (state & KEPT) === 0 ? 0 : state & ~COMMITTED);
@@ -102,8 +99,17 @@ export class RedoLog {
     this.#bases.commit(keeping(first));
   }
 
-  /** Nothing is committed and nothing kept. A plain store, as `settle`: it follows a call of the port. */
+  /** Nothing is committed and nothing kept. */
   clear(): void {
+    this.#words.commit(STATE, 0);
+  }
+
+  /**
+   * As `clear`, by a plain store: `Atomics.store` is a call that V8 does not inline, of 10 to 15 ns. For callers that make a call of that
+   * kind (`Atomics`, or into native code) before this and another after it, with no store to durable memory between: V8 can neither
+   * drop the store nor move it past such a call, so a process that is killed leaves the log as the program has it.
+   */
+  clearBetweenCalls(): void {
     this.#words.store(STATE, 0);
   }
 }

@@ -1,12 +1,14 @@
 import * as fc from 'fast-check';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { DurableWords } from '../../lib/durable/durable-words.js';
+import { CREDIT, MULTICAST } from '../../lib/durable/layout.js';
 import { RedoLog } from '../../lib/durable/redo.js';
 import { BATCH_SLOTS, newBatches } from '../../lib/netback/frames/batch-memory.js';
 import { FlowCounters } from '../../lib/netback/frames/counters.js';
 import { Hooks } from '../../lib/netback/frames/hooks.js';
-import { CREDIT_WORDS, Credit } from '../../lib/netback/guest/credit.js';
+import { Credit } from '../../lib/netback/guest/credit.js';
 import { CreditTurns } from '../../lib/netback/guest/credit-turns.js';
-import { MULTICAST_WORDS, MulticastFilter } from '../../lib/netback/guest/multicast.js';
+import { MulticastFilter } from '../../lib/netback/guest/multicast.js';
 import { FromGuest } from '../../lib/netback/queue/from-guest.js';
 import { NOT_PLAIN } from '../../lib/netback/queue/from-guest-plain.js';
 import { BackRing } from '../../lib/netback/ring/back-ring.js';
@@ -80,7 +82,7 @@ interface Seen {
 /** A guest and its from-guest path, on a hypervisor of their own. */
 class Side {
   readonly counters = new FlowCounters();
-  readonly credit = new Credit(new Uint32Array(CREDIT_WORDS));
+  readonly credit = new Credit(DurableWords.ofProcess(CREDIT.words));
   readonly #refs: readonly number[];
   readonly #page = new Uint8Array(netif.RING_PAGE_BYTES);
   readonly #words = new Uint32Array(this.#page.buffer);
@@ -106,14 +108,18 @@ class Side {
     this.#refs = Array.from({ length: PAGES }, (_, page) => pages.grant(page, 0, 'read'));
     for (const word of [RING_REQ_PROD, RING_RSP_PROD]) this.#words[word] = plan.start;
     this.#words[RING_RSP_EVENT] = plan.start + plan.notifiesAt;
-    const ring = new BackRing(this.#page, TX_RING, new RedoLog(this.#log, TX_RING.responseWords));
+    const ring = new BackRing(
+      this.#page,
+      TX_RING,
+      new RedoLog(new DurableWords(this.#log), TX_RING.responseWords),
+    );
     expect(ring.attach()).toBe(true);
     if (rate) this.credit.limit({ bytes: 0xffff_ffff, intervalMs: 1000 }, backend.clock.now());
     const { fromGuest: frames } = newBatches((bytes) => backend.grants.arena(bytes));
     const hooks = new Hooks(backend.clock, (error) => expect.unreachable(error.message));
     this.#fromGuest = new FromGuest({
       ...{ ring, frames, grants: backend.grants, domid: GUEST, payload: 'copy', hooks },
-      multicast: new MulticastFilter(new Uint32Array(MULTICAST_WORDS)),
+      multicast: new MulticastFilter(DurableWords.ofProcess(MULTICAST.words)),
       credit: new CreditTurns(this.credit).of(0),
       clock: backend.clock,
       counters: this.counters,

@@ -255,7 +255,7 @@ export class FromGuest {
   #answerThenSend(slots: number, notify: () => void): void {
     if (this.#ring.publish(this.#parsed.responses, slots, 0)) notify();
     this.#send();
-    this.#ring.keepNone();
+    this.#ring.keepNoneAfterWrite();
   }
 
   /** As `#answerAndSend`. */

@@ -179,6 +179,11 @@ export class BackRing {
     this.#log?.clear();
   }
 
+  /** As `keepNone`, right after the port's `write`, and with no store to durable memory before the next look at the ring. */
+  keepNoneAfterWrite(): void {
+    this.#log?.clearBetweenCalls();
+  }
+
   /** Writes the responses after those published, and stores `rsp_prod`. */
   #answer(responses: ReadonlyWords, count: number): void {
     const words = this.#words;
@@ -204,7 +209,7 @@ export class BackRing {
   }
 
   /** Writes the responses word by word, for a simulation that kills after each. */
-  #answerByStep(responses: Uint32Array, count: number, afterStore: () => void): void {
+  #answerByStep(responses: ReadonlyWords, count: number, afterStore: () => void): void {
     const words = this.#words;
     const { slotWords, responseWords } = this.shape;
     for (let i = 0; i < count; i++) {
