@@ -7,7 +7,7 @@ const BUFFER_PAGES = 20;
 const [REQ_PROD, REQ_EVENT, RSP_PROD, RSP_EVENT, HEADER_WORDS] = [0, 1, 2, 3, 16];
 const [TX_WORDS, RX_WORDS, CTRL_WORDS] = [3, 2, 4];
 const [TX_CSUM_BLANK, TX_MORE_DATA, TX_EXTRA_INFO] = [1, 4, 8];
-const [MCAST_ADD, MCAST_DEL] = [2, 3];
+const [MCAST_ADD, MCAST_DEL, EXTRA_HASH] = [2, 3, 4];
 const [SET_FLAGS, SET_KEY, SET_MAPPING_SIZE, SET_MAPPING, SET_ALGORITHM, ADD_GREF, DEL_GREF] = [
   2, 3, 5, 6, 7, 9, 10,
 ];
@@ -104,12 +104,22 @@ class TxRing extends Ring {
 }
 
 export class Guest {
-  constructor(xen, { queues, split, control, ringStart = 0, controlStart = 0, keys = {}, settle }) {
+  constructor(xen, options) {
+    const {
+      queues,
+      split,
+      control,
+      ringStart = 0,
+      controlStart = 0,
+      keys = {},
+      pages = DATA_PAGES,
+      settle,
+    } = options;
     this.xen = xen;
     this.settle = settle ?? (() => new Promise((resolved) => setTimeout(resolved, 10)));
     this.keys = keys;
-    this.data = xen.shares.allocate(DATA_PAGES);
-    this.refs = Array.from({ length: DATA_PAGES }, (_, page) => this.data.grant(page, 0, 'write'));
+    this.data = xen.shares.allocate(pages);
+    this.refs = Array.from({ length: pages }, (_, page) => this.data.grant(page, 0, 'write'));
     this.queues = Array.from({ length: queues }, () => ({
       tx: new TxRing(xen, TX_WORDS, 256, ringStart),
       rx: new Ring(xen, RX_WORDS, 256, ringStart),
@@ -215,9 +225,16 @@ export class Guest {
       const offset = (first >>> 16) & 0xffff;
       const [flags, status] = [second & 0xffff, second >> 16];
       const start = posted[i] * PAGE + offset;
-      frames.push(Buffer.from(this.data.bytes.slice(start, start + status)));
+      const frame = Object.assign(Buffer.from(this.data.bytes.slice(start, start + status)), {
+        hash: undefined,
+      });
+      frames.push(frame);
       if ((flags & 8) === 0) continue;
-      while (((rx.words[rx.at((rx.start + ++i) >>> 0)] >>> 8) & 1) !== 0);
+      let extra;
+      do {
+        extra = rx.at((rx.start + ++i) >>> 0);
+        if ((rx.words[extra] & 0xff) === EXTRA_HASH) frame.hash = rx.words[extra + 1];
+      } while (((rx.words[extra] >>> 8) & 1) !== 0);
     }
     return frames;
   }
