@@ -47,6 +47,8 @@ export interface End {
   readonly sends?: number;
   /** Of either direction, how many frames may come twice. */
   readonly repeatedAtMost?: number;
+  /** Responses stand in a ring of frames and are not published: without the journal they would be read as requests. */
+  readonly tears?: true;
   /** The guest's request for another key is still in the ring. */
   readonly asksForKey?: true;
   /** The guest has taken back a grant that was to stay mapped, and has no response yet. */
@@ -97,6 +99,7 @@ export const ENDS: readonly End[] = [
   {
     name: 'killed after a commit from the guest',
     sends: SENT,
+    tears: true,
     at: ({ guest }) => {
       guest.send(0, framesFromGuest('from the guest', SENT));
       return responseUnpublished(() => guest.queues[0]!.tx);
@@ -104,6 +107,7 @@ export const ENDS: readonly End[] = [
   },
   {
     name: 'killed after a commit to the guest',
+    tears: true,
     at: ({ guest }) => {
       guest.post(0, 2);
       return responseUnpublished(() => guest.queues[0]!.rx);

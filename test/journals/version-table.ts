@@ -6,7 +6,8 @@ interface Cell {
   readonly writer: string;
   readonly reader: string;
   readonly payload: PayloadMode;
-  readonly found: Found;
+  /** stopped: the vif is. */
+  readonly found: Found | 'stopped';
 }
 
 const HEAD = [
@@ -58,7 +59,9 @@ function byEnd(cells: readonly Cell[]): (a: Cell, b: Cell) => number {
   return (a, b) => ends.indexOf(a.end) - ends.indexOf(b.end);
 }
 
-function columnsOf({ toGuest, fromGuest, hash, multicast, staged, credit }: Found): string[] {
+function columnsOf(found: Found | 'stopped'): string[] {
+  if (found === 'stopped') return ['the vif is stopped', ...Array<string>(5).fill('')];
+  const { toGuest, fromGuest, hash, multicast, staged, credit } = found;
   const kept = (is: boolean) => (is ? 'kept' : 'lost');
   return [
     arrived(toGuest),

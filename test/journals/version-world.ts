@@ -1,4 +1,5 @@
 import { type Journals, memoryJournals } from '../../lib/durable/journal.js';
+import type { JournalVersion } from '../../lib/durable/layout.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode } from '../../lib/netback/settings.js';
 import type { Port, PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
@@ -19,8 +20,10 @@ const BACKEND = backendVifPath(0, DOMID, HANDLE);
 /** A build that may serve the guest: code of today, or that of an earlier commit. */
 export interface Build {
   readonly name: string;
-  /** Of code of an earlier commit. */
+  /** Of code of an earlier commit; of today's without. */
   readonly old?: OldNetback;
+  /** For today's code. */
+  readonly options?: { readonly journalVersion: JournalVersion };
 }
 
 /** Credit: so many bytes in an interval that no test comes to the end of. */
@@ -120,6 +123,8 @@ export class VersionWorld {
   /** A world whose guest is connected to a backend of that build. */
   static async open(payload: PayloadMode, build: Build): Promise<VersionWorld> {
     const world = new VersionWorld(payload);
+    // The end of an interval of the rate, in microseconds, needs more than 32 bits.
+    await world.hypervisor.advance(5_000_000);
     const { store } = world.hypervisor.open(0);
     await world.settled(createVif(store, { domid: DOMID, handle: HANDLE, mac: MAC }));
     await world.settled(store.write(`${BACKEND}/rate`, `${RATE.bytes},${RATE.intervalMs * 1000}`));
@@ -145,7 +150,7 @@ export class VersionWorld {
     const { journals } = this;
     const opening =
       build.old === undefined
-        ? Netback.open({ ...options, journals }, listeners)
+        ? Netback.open({ ...options, journals, ...build.options }, listeners)
         : build.old.open({ ...options, journals: oldJournals(journals) }, listeners);
     this.#netback = await this.settled(opening);
     await this.settle();

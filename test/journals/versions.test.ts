@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
+import { HEAD, JOURNAL_VERSION, JOURNAL_VERSIONS } from '../../lib/durable/layout.js';
 import type { PayloadMode } from '../../lib/netback/settings.js';
 import { oldNetback } from './old-code.js';
 import { type Arrived, type Found, look, receivedTexts } from './version-checks.js';
@@ -8,6 +9,7 @@ import {
   end,
   FRAME_BYTES,
   fill,
+  flowFrame,
   KILLED,
   LEFT,
   postForRest,
@@ -22,11 +24,25 @@ import { type Build, RATE, VersionWorld } from './version-world.js';
 const COMMIT = '7952fb1';
 const PAYLOADS: readonly PayloadMode[] = ['copy', 'map'];
 const old = await oldNetback(COMMIT);
-const BUILDS: Build[] = [
-  ...('Netback' in old ? [{ name: COMMIT, old: old.Netback }] : []),
-  { name: 'version 7' },
-];
-const PAIRS = BUILDS.flatMap((writer) => BUILDS.map((reader) => ({ writer, reader })));
+const OLD: Build[] = 'Netback' in old ? [{ name: COMMIT, old: old.Netback }] : [];
+const TODAY: Build[] = JOURNAL_VERSIONS.map((journalVersion) => ({
+  name: `version ${journalVersion}`,
+  options: { journalVersion },
+}));
+/** Code of 7952fb1 reads version 7 alone. */
+const VERSIONS_OF_OLD: readonly number[] = [7];
+const isReadable = ({ writer, reader }: Pair) =>
+  reader.old === undefined || VERSIONS_OF_OLD.includes(writer.options?.journalVersion ?? 7);
+
+interface Pair {
+  readonly writer: Build;
+  readonly reader: Build;
+}
+
+const BUILDS = [...OLD, ...TODAY];
+const PAIRS: Pair[] = BUILDS.flatMap((writer) => BUILDS.map((reader) => ({ writer, reader })));
+const READABLE = PAIRS.filter(isReadable);
+const UNREADABLE = PAIRS.filter((pair) => !isReadable(pair));
 
 if ('missing' in old) it.skip(`what code of ${COMMIT} left: ${old.missing}`, () => {});
 
@@ -46,30 +62,42 @@ function expectKept(found: Found, { sends = 0, repeatedAtMost = 0 }: End, sentBe
   expect(found.credit).toBeGreaterThanOrEqual(credit - sends);
 }
 
+/** All is lost that a journal has; the guest's connection goes on. */
+function expectLost(found: Found, { sends = 0 }: End): void {
+  expect(found).toMatchObject({ hash: false, multicast: false, staged: { mapped: 0 } });
+  expect(found.toGuest.came).toBe(0);
+  expect(found.credit).toBeGreaterThanOrEqual(RATE.bytes / FRAME_BYTES - sends);
+}
+
 const pendingOf = (world: VersionWorld, texts: readonly string[]) => {
   const delivered = receivedTexts(world);
   return texts.filter((text) => !delivered.includes(text));
 };
 
+/** A world whose backend has ended. @returns also the texts of the frames that were pending for the guest. */
+async function leftBy(writer: Build, payload: PayloadMode, how: End) {
+  const world = await VersionWorld.open(payload, writer);
+  await program(world);
+  await sendBefore(world);
+  if (!how.fills) {
+    fill(world);
+    await world.settle();
+    // A frame is with each queue of the guest, and the others are in the journals: none waits in the host's end.
+    expect(world.received.map((list) => list.length)).toEqual([1, 1]);
+    expect(world.host.queues.map(({ queued }) => queued)).toEqual([0, 0]);
+  }
+  await end(world, how);
+  return { world, pending: pendingOf(world, LEFT) };
+}
+
 describe('a guest that one backend leaves to the next', () => {
   const table = new VersionTable();
   afterAll(() => console.log(table.text()));
 
-  describe.each(PAIRS)('left by $writer.name, found by $reader.name', ({ writer, reader }) => {
+  describe.each(READABLE)('left by $writer.name, found by $reader.name', ({ writer, reader }) => {
     describe.each(PAYLOADS)('payload %s', (payload) => {
       it.each(ENDS)('loses nothing: $name', async (how) => {
-        const world = await VersionWorld.open(payload, writer);
-        await program(world);
-        await sendBefore(world);
-        if (!how.fills) {
-          fill(world);
-          await world.settle();
-          // A frame is with each queue of the guest, and the others are in the journals: none waits in the host's end.
-          expect(world.received.map((list) => list.length)).toEqual([1, 1]);
-          expect(world.host.queues.map(({ queued }) => queued)).toEqual([0, 0]);
-        }
-        await end(world, how);
-        const pending = pendingOf(world, LEFT);
+        const { world, pending } = await leftBy(writer, payload, how);
         await world.start(reader);
         const found = await look(world, how, pending);
         table.add({ end: how.name, writer: writer.name, reader: reader.name, payload, found });
@@ -81,9 +109,41 @@ describe('a guest that one backend leaves to the next', () => {
     });
   });
 
+  // What `--journal-version 7` is for.
+  describe.each(UNREADABLE)('left by $writer.name, found by $reader.name', ({ writer, reader }) => {
+    describe.each(PAYLOADS)('payload %s', (payload) => {
+      const cell = (how: End) => ({ end: how.name, writer: writer.name, reader: reader.name, payload });
+
+      it.each(ENDS.filter(({ tears }) => !tears))('loses what the journals have: $name', async (how) => {
+        const { world, pending } = await leftBy(writer, payload, how);
+        await world.start(reader);
+        const found = await look(world, how, pending);
+        table.add({ ...cell(how), found });
+        expect(world.errors.map(({ message }) => message)).toEqual([
+          'vif7.0: its journal is of another connection and was ignored',
+        ]);
+        expect(world.resumed).toEqual([false, true]);
+        expectLost(found, how);
+        await world.stop();
+      });
+
+      it.each(ENDS.filter(({ tears }) => tears))('loses its vif: $name', async (how) => {
+        const { world } = await leftBy(writer, payload, how);
+        await world.start(reader);
+        world.put([flowFrame('to the guest, late 0', 0)]);
+        await world.settle();
+        table.add({ ...cell(how), found: 'stopped' });
+        const [, stopped, ...more] = world.errors.map(({ message }) => message);
+        expect(stopped).toMatch(/^vif7\.0 stopped: queue 0: .* bad grant reference/);
+        expect(more).toEqual([]);
+      });
+    });
+  });
+
   // Each backend leaves frames of its own.
   const textsOf = (hop: number) => LEFT.map((text) => text.replace('left', `hop ${'abcdefgh'[hop]}`));
-  const hops = [...BUILDS, ...BUILDS.toReversed(), ...BUILDS];
+  // From the oldest to the newest and back, each written by the version that the next one reads.
+  const hops = [...OLD, ...TODAY, ...TODAY.toReversed(), ...OLD, ...TODAY];
   const way = hops.map(({ name }) => name).join(' to ');
 
   it.each(PAYLOADS)(`loses nothing from ${way}: payload %s`, async (payload) => {
@@ -107,5 +167,30 @@ describe('a guest that one backend leaves to the next', () => {
     expect(world.errors).toEqual([]);
     expect(world.resumed).toEqual(hops.map((_build, hop) => hop > 0));
     await world.stop();
+  });
+});
+
+describe('a guest whose journals have a version that no vifd knows yet', () => {
+  const NEXT = JOURNAL_VERSION + 1;
+
+  describe.each(TODAY)('found by $name', (reader) => {
+    it.each([STOPPED, KILLED])(
+      'loses what they have, and the backend reports it once: $name',
+      async (how) => {
+        const { world, pending } = await leftBy(TODAY.at(-1)!, 'copy', how);
+        for (const name of world.journals.names('vif7.0'))
+          world.journal(name).writeUInt32LE(NEXT, HEAD.at.version * 4);
+        await world.start(reader);
+        expectLost(await look(world, how, pending), how);
+        expect(world.errors).toEqual([
+          expect.objectContaining({
+            code: 'ERR_JOURNAL_VERSION',
+            vif: 'vif7.0',
+            message: expect.stringContaining(`version ${NEXT}, and this vifd reads 7 and 8`),
+          }),
+        ]);
+        await world.stop();
+      },
+    );
   });
 });
