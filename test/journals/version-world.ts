@@ -135,6 +135,24 @@ export class VersionWorld {
   }
 
   async start(build: Build): Promise<void> {
+    this.#netback = await this.settled(this.#open(build));
+    await this.settle();
+  }
+
+  /** Starts a backend and kills it at a step of its work. @returns false: it did all of it before, and lives. */
+  async startAndKill(build: Build, step: number): Promise<boolean> {
+    let steps = 0;
+    this.killAt(() => ++steps === step);
+    const opening = this.#open(build);
+    // Its end, as a rejection or without any.
+    opening.catch(() => {});
+    await this.settle();
+    this.killAt(() => false);
+    if (!this.killed) this.#netback = await opening;
+    return this.killed;
+  }
+
+  #open(build: Build): Promise<AsyncDisposable> {
     const xen = this.hypervisor.open(0, {
       onStep: (what) => {
         if (this.#xen === xen && this.#isThere()) throw new ModelKilled(what);
@@ -148,12 +166,9 @@ export class VersionWorld {
       error: (error: Error) => xen.alive && this.errors.push(error),
     };
     const { journals } = this;
-    const opening =
-      build.old === undefined
-        ? Netback.open({ ...options, journals, ...build.options }, listeners)
-        : build.old.open({ ...options, journals: oldJournals(journals) }, listeners);
-    this.#netback = await this.settled(opening);
-    await this.settle();
+    return build.old === undefined
+      ? Netback.open({ ...options, journals, ...build.options }, listeners)
+      : build.old.open({ ...options, journals: oldJournals(journals) }, listeners);
   }
 
   /** Ends the backend in order. The model fails it when it leaves a mapping, a port or a watch behind. */
