@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { OPTION_ROWS, OPTIONS, type OptionRow } from '../daemon/option-table.js';
+import { flagOf, OPTION_ROWS, OPTIONS, type OptionRow } from '../daemon/option-table.js';
 
 type OptionName = keyof typeof OPTIONS;
 
@@ -20,14 +20,15 @@ export function jsonOption(): Option {
 export function addRunOptions(command: Command): Command {
   for (const [name, row] of OPTION_ROWS) {
     command.addOption(optionOf(name, row));
-    if ('negation' in row) command.addOption(new Option(`--no-${name}`, row.negation));
+    if ('negation' in row) command.addOption(new Option(`--no-${flagOf(name)}`, row.negation));
   }
   return command;
 }
 
 function optionOf(name: string, row: OptionRow): Option {
-  if (!('shape' in row)) return new Option(`--${name}`, row.help);
-  const option = new Option(`--${name} ${row.shape}`, row.help);
+  const flag = `--${flagOf(name)}`;
+  if (!('shape' in row)) return new Option(flag, row.help);
+  const option = new Option(`${flag} ${row.shape}`, row.help);
   if (row.choices !== undefined) option.choices(row.choices);
   if (row.default !== undefined) option.default(row.default());
   if (row.environment !== undefined) option.env(row.environment);

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, type JournalVersion } from '../durable/layout.js';
 import type { PayloadMode } from '../netback/settings.js';
 import { QUEUES_MAX } from '../netback/settings.js';
 import { isInterfaceName } from '../ports/tap-options.js';
@@ -10,15 +11,17 @@ export interface RunOptions extends XenOptions {
   /** How many queues a guest may have. */
   readonly queues: number;
   readonly journal: string | false;
+  /** In which journals are written. */
+  readonly journalVersion: JournalVersion;
   readonly json?: boolean;
 }
 
-/** An option without a value: `--NAME` sets it to true. */
+/** An option without a value: the flag sets it to true. */
 export interface FlagRow {
   readonly help: string;
 }
 
-/** An option with a value: `--NAME VALUE`. */
+/** An option with a value, which follows the flag. */
 export interface ValueRow<T> {
   readonly help: string;
   /** What help shows in place of the value. */
@@ -29,7 +32,7 @@ export interface ValueRow<T> {
   readonly default?: () => T;
   /** Help lists these values. */
   readonly choices?: readonly string[];
-  /** Help text of `--no-NAME`, which sets the option to false. Absent: there is no such flag. */
+  /** Help text of the flag with `--no-` in front, which sets the option to false. Absent: there is no such flag. */
   readonly negation?: string;
   /** Returns undefined for a text that is no value. */
   readonly parse: (text: string) => T | undefined;
@@ -46,6 +49,8 @@ type Table = { readonly [Name in keyof Required<RunOptions>]: RowFor<Required<Ru
 /** The first is the default. */
 const PAYLOADS = ['copy', 'map'] as const satisfies readonly PayloadMode[];
 
+const VERSIONS: readonly JournalVersion[] = [JOURNAL_VERSION, JOURNAL_VERSION_BEFORE];
+
 /** Any text is one, also an empty one: what cannot be opened is reported with its path. */
 const anyPath = {
   parse: (text: string) => text,
@@ -53,8 +58,8 @@ const anyPath = {
 };
 
 /**
- * The options of `vifd run`, in the order in which help lists them. A row's name is the flag without its dashes, the property of
- * `RunOptions`, and the key in a configuration file. The other verbs take the options that they share with `vifd run` from here.
+ * The options of `vifd run`, in the order in which help lists them. A row's name is the property of `RunOptions`, and the key in a
+ * configuration file; `flagOf` makes the flag of it. The other verbs take the options that they share with `vifd run` from here.
  */
 export const OPTIONS: Table = {
   payload: {
@@ -88,6 +93,15 @@ export const OPTIONS: Table = {
     parse: (text) => text || undefined,
     refusal: 'Give the path of a directory.',
   },
+  journalVersion: {
+    help: `version of the journals: ${JOURNAL_VERSION_BEFORE} before a change to an older vifd`,
+    shape: '<n>',
+    // An older vifd ignores the variable, where it would refuse the option.
+    environment: 'VIFD_JOURNAL_VERSION',
+    default: () => JOURNAL_VERSION,
+    parse: (text) => VERSIONS.find((version) => `${version}` === text),
+    refusal: `Give ${JOURNAL_VERSION}, or ${JOURNAL_VERSION_BEFORE} before a change to an older vifd, which does not read ${JOURNAL_VERSION}.`,
+  },
   json: { help: 'events as one JSON object a line' },
   store: { help: 'xenstored socket', shape: '<socket>', environment: 'XENSTORED_PATH', ...anyPath },
   libraries: {
@@ -99,6 +113,11 @@ export const OPTIONS: Table = {
 };
 
 export const OPTION_ROWS = Object.entries(OPTIONS) as ReadonlyArray<readonly [string, OptionRow]>;
+
+/** Returns the flag of a row, without its dashes: `journal-version` for `journalVersion`. */
+export function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
 
 /** Returns as many as Linux's xen-netback offers (netback_init). */
 function defaultQueues(): number {

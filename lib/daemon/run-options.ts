@@ -1,4 +1,4 @@
-import { OPTION_ROWS, type OptionRow, type RunOptions } from './option-table.js';
+import { flagOf, OPTION_ROWS, type OptionRow, type RunOptions } from './option-table.js';
 
 /**
  * Returns the options of `vifd run` without commander, which costs a tenth of the start (and util.parseArgs a quarter of that).
@@ -42,8 +42,9 @@ export function parseRunOptions(
 
 function rowOf(argument: string): { name: string; row: OptionRow; negated: boolean } | undefined {
   for (const [name, row] of OPTION_ROWS) {
-    if (argument === `--${name}`) return { name, row, negated: false };
-    if ('negation' in row && argument === `--no-${name}`) return { name, row, negated: true };
+    const flag = flagOf(name);
+    if (argument === `--${flag}`) return { name, row, negated: false };
+    if ('negation' in row && argument === `--no-${flag}`) return { name, row, negated: true };
   }
   return undefined;
 }

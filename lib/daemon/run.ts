@@ -37,7 +37,7 @@ export async function run(options: RunOptions): Promise<void> {
   });
   const manager = socket && new ServiceManager(socket);
   const log = manager === undefined ? plain : withManager(plain, manager);
-  const { payload, journal, bridge, queues } = options;
+  const { payload, journal, journalVersion, bridge, queues } = options;
   const network = interfaces();
   const taps = new Taps({
     network,
@@ -64,6 +64,7 @@ export async function run(options: RunOptions): Promise<void> {
       accept: (vif, serving) => ownership.accept(vif, serving),
       payload,
       queues,
+      journalVersion,
       ...(journals && { journals }),
     },
     ownership.listening(log),

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { runCommand } from '../../lib/cli/run-command.js';
-import { OPTION_ROWS } from '../../lib/daemon/option-table.js';
+import { flagOf, OPTION_ROWS } from '../../lib/daemon/option-table.js';
 import { parseRunOptions } from '../../lib/daemon/run-options.js';
 
 /** What commander makes of the same arguments; undefined where it complains or helps. */
@@ -37,6 +37,8 @@ describe('the options of vifd run', () => {
     '--bridge xenbr0 --store /s --libraries /l',
     '--journal /j --json',
     '--no-journal',
+    '--journal-version 7',
+    '--journal-version 8 --journal /j',
   ];
   it.each(good)('%j are what commander makes of them', (line) => {
     const args = line.split(' ').filter((word) => word !== '');
@@ -58,6 +60,10 @@ describe('the options of vifd run', () => {
     '--bridge xen/br0',
     '--journal ',
     '--payload=map',
+    '--journal-version 6',
+    '--journal-version 07',
+    '--journalVersion 7',
+    '--no-journal-version',
   ];
   it.each(bad)('%j are left to commander', (line) => {
     expect(parseRunOptions(line.split(' '))).toBeUndefined();
@@ -86,6 +92,7 @@ describe('both parsers of the options of vifd run', () => {
     payload: fc.constantFrom('copy', 'map'),
     queues: fc.integer({ min: 1, max: 16 }).map(String),
     bridge: fc.stringMatching(/^[a-z][a-z0-9.-]{0,14}$/),
+    'journal-version': fc.constantFrom('7', '8'),
     journal: fc.stringMatching(/^\/[a-z/ ]{0,20}$/),
     store: fc.stringMatching(/^[a-z/ ]{0,20}$/),
     libraries: fc.stringMatching(/^[a-z/ ]{0,20}$/),
@@ -93,7 +100,7 @@ describe('both parsers of the options of vifd run', () => {
   const pairOf = (values: fc.Arbitrary<string>, name: string) => values.map((text) => [`--${name}`, text]);
   const goodPairs = fc.oneof(...Object.entries(goodValues).map(([name, values]) => pairOf(values, name)));
   const anyName = fc.constantFrom(
-    ...OPTION_ROWS.map(([name]) => name),
+    ...OPTION_ROWS.map(([name]) => flagOf(name)),
     'no-json',
     'no-payload',
     'colour',
@@ -117,8 +124,9 @@ describe('both parsers of the options of vifd run', () => {
     ),
     ...Object.values(goodValues),
   );
+  const textsOf = (variable: string) => (variable === 'VIFD_JOURNAL_VERSION' ? ['7', '8'] : ['/e', 'e e']);
   const environment = fc.tuple(
-    ...VARIABLES.map(() => fc.option(fc.constantFrom('/e', 'e e'), { nil: undefined })),
+    ...VARIABLES.map((variable) => fc.option(fc.constantFrom(...textsOf(variable)), { nil: undefined })),
   );
 
   it('give the same for each line of plain and good options', () => {
@@ -173,6 +181,15 @@ describe('both parsers of the options of vifd run', () => {
     expect(parseRunOptions([])).not.toHaveProperty('store');
     expect(parseRunOptions([])).not.toHaveProperty('libraries');
   });
+
+  it('leave a variable that holds no value to commander, which names it', () => {
+    vi.stubEnv('VIFD_JOURNAL_VERSION', '6');
+    expect(parseRunOptions([])).toBeUndefined();
+    const written: string[] = [];
+    expect(byCommander([], written)).toBeUndefined();
+    expect(written.join('')).toContain("'6' from env 'VIFD_JOURNAL_VERSION' is invalid. Give 8, or 7 before");
+    expect(parseRunOptions(['--journal-version', '7'])).toMatchObject({ journalVersion: 7 });
+  });
 });
 
 describe('the option table', () => {
@@ -180,24 +197,24 @@ describe('the option table', () => {
   byCommander(['--help'], help);
   const words = help.join('').replace(/\s+/g, ' ');
 
-  it.each(OPTION_ROWS)(
-    'has --%s, which help lists with its text, shape, default and variable',
-    (name, row) => {
-      expect(words).toContain(`--${name} ${'shape' in row ? `${row.shape} ` : ''}${row.help}`);
-      if (!('shape' in row)) return;
-      if (row.negation !== undefined) expect(words).toContain(`--no-${name} ${row.negation}`);
-      if (row.environment !== undefined) expect(words).toContain(`(env: ${row.environment})`);
-      if (row.default !== undefined) expect(words).toContain(`default: ${JSON.stringify(row.default())})`);
-      for (const choice of row.choices ?? []) expect(words).toContain(JSON.stringify(choice));
-    },
-  );
+  const rows = OPTION_ROWS.map(([name, row]) => [flagOf(name), row] as const);
 
-  it('lists nothing in help that has no row', () => {
-    const listed = [...words.matchAll(/ --(?:no-)?([a-z]+)/g)].map(([, name]) => name);
-    expect(new Set(listed)).toEqual(new Set([...OPTION_ROWS.map(([name]) => name), 'help']));
+  it.each(rows)('has --%s, which help lists with its text, shape, default and variable', (name, row) => {
+    expect(words).toContain(`--${name} ${'shape' in row ? `${row.shape} ` : ''}${row.help}`);
+    if (!('shape' in row)) return;
+    if (row.negation !== undefined) expect(words).toContain(`--no-${name} ${row.negation}`);
+    if (row.environment !== undefined) expect(words).toContain(`env: ${row.environment})`);
+    const end = row.environment === undefined ? ')' : ', env: ';
+    if (row.default !== undefined) expect(words).toContain(`default: ${JSON.stringify(row.default())}${end}`);
+    for (const choice of row.choices ?? []) expect(words).toContain(JSON.stringify(choice));
   });
 
-  it.each(OPTION_ROWS)('has --%s in the README', (name) => {
+  it('lists nothing in help that has no row', () => {
+    const listed = [...words.matchAll(/ --(?:no-)?([a-z-]+)/g)].map(([, name]) => name);
+    expect(new Set(listed)).toEqual(new Set([...rows.map(([name]) => name), 'help']));
+  });
+
+  it.each(rows)('has --%s in the README', (name) => {
     expect(readFileSync('README.md', 'utf8')).toContain(`--${name}`);
   });
 
@@ -206,6 +223,8 @@ describe('the option table', () => {
     ['queues', '17', 'Give a whole number from 1 to 16.'],
     ['bridge', 'xen/br0', 'Give 1 to 15 bytes without spaces, slashes, colons or %.'],
     ['journal', '', 'Give the path of a directory.'],
+    ['journal-version', '6', 'Give 8, or 7 before a change to an older vifd, which does not read 8.'],
+    ['journal-version', '9', 'Give 8, or 7 before a change to an older vifd, which does not read 8.'],
   ])('has the one message for --%s %j', (name, text, message) => {
     const written: string[] = [];
     expect(byCommander([`--${name}`, text], written)).toBeUndefined();
