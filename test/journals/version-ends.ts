@@ -148,7 +148,7 @@ export const ENDS: readonly End[] = [
 ];
 
 /** Has a guest set all that a backend remembers, and send. */
-export async function program({ guest }: VersionWorld): Promise<void> {
+export async function program({ guest }: Pick<VersionWorld, 'guest'>): Promise<void> {
   await guest.setHash(HASH);
   for (const [queue, { write, read }] of STAGED.entries()) {
     await guest.stage(queue, write, 'write');
