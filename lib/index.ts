@@ -1,6 +1,7 @@
 /** The public API of vifd: each name by itself, so that a new one of an inner file is not public by accident. */
 
 export type { JournalPages, Journals } from './durable/journal.js';
+export type { JournalVersion } from './durable/layout.js';
 export { VifdError, type VifdErrorCode, type VifdErrorDetails } from './errors.js';
 export { journalFiles } from './host/journal-files.js';
 export type { LinkSettings } from './host/links.js';

@@ -11,7 +11,8 @@ const PUBLIC: Readonly<Record<string, string>> = {
   // A netback and its vifs.
   'class Netback implements AsyncDisposable':
     '[Symbol.asyncDispose] faults forget look off on static open vifs',
-  'interface NetbackOptions': 'accept hook journals payload port queues removeLeftPort signal without xen',
+  'interface NetbackOptions':
+    'accept hook journalVersion journals payload port queues removeLeftPort signal without xen',
   'interface NetbackEvents': 'attached detached error gone mended recovered',
   'type NetbackListeners': '',
   'interface Vif extends VifInfo':
@@ -53,8 +54,9 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface VifdErrorDetails': 'cause errno vif',
   'type VifdErrorCode': '',
   'function journalFiles': '',
-  'interface Journals': 'names open remove',
+  'interface Journals': 'names open remove replace',
   'interface JournalPages': 'bytes close lost',
+  'type JournalVersion': '',
   // Ports.
   'function pair': '',
   'function tap': '',
