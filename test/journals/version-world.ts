@@ -100,7 +100,7 @@ export class VersionWorld {
   #netback!: AsyncDisposable;
   #isThere: () => boolean = () => false;
 
-  private constructor(payload: PayloadMode) {
+  private constructor(payload: PayloadMode, keys: Readonly<Record<string, string>>) {
     this.#payload = payload;
     const memory = memoryJournals();
     this.journals = {
@@ -115,14 +115,18 @@ export class VersionWorld {
     this.#guestXen = this.hypervisor.open(DOMID);
     this.guest = new Guest(this.#guestXen, {
       ...{ queues: QUEUES, split: true, control: true, pages: PAGES },
-      keys: { 'request-multicast-control': '1' },
+      keys: { 'request-multicast-control': '1', ...keys },
       settle: () => this.hypervisor.settle(),
     });
   }
 
-  /** A world whose guest is connected to a backend of that build. */
-  static async open(payload: PayloadMode, build: Build): Promise<VersionWorld> {
-    const world = new VersionWorld(payload);
+  /** A world whose guest is connected to a backend of that build. @param keys of the guest's, beside those that it has. */
+  static async open(
+    payload: PayloadMode,
+    build: Build,
+    keys: Readonly<Record<string, string>> = {},
+  ): Promise<VersionWorld> {
+    const world = new VersionWorld(payload, keys);
     // The end of an interval of the rate, in microseconds, needs more than 32 bits.
     await world.hypervisor.advance(5_000_000);
     const { store } = world.hypervisor.open(0);
