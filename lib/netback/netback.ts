@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Journals } from '../durable/journal.js';
-import { JOURNAL_VERSION, JOURNAL_VERSIONS, type JournalVersion } from '../durable/layout.js';
+import { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, type JournalVersion } from '../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
 import type { Xen } from '../xen/seam.js';
@@ -36,7 +36,7 @@ export interface NetbackOptions {
   /** Makes a kill at any instant harmless: see `journalFiles`. Default: none. */
   readonly journals?: Journals;
   /**
-   * The version in which journals are written; default: the newest, 8. With 7 a vifd of before can resume what this one leaves. Journals of
+   * The version in which journals are written; default: the newest, 8. With 7 an older vifd can resume what this one leaves. Journals of
    * both versions are read.
    */
   readonly journalVersion?: JournalVersion;
@@ -102,10 +102,11 @@ export class Netback implements AsyncDisposable {
     if (!(Number.isInteger(queues) && queues >= 1 && queues <= QUEUES_MAX))
       throw new VifdError('ERR_ARGUMENT', `${queues} is no number of queues: give 1 to ${QUEUES_MAX}.`);
     const { journalVersion = JOURNAL_VERSION } = options;
-    if (!JOURNAL_VERSIONS.includes(journalVersion))
+    if (journalVersion !== JOURNAL_VERSION && journalVersion !== JOURNAL_VERSION_BEFORE)
       throw new VifdError(
         'ERR_ARGUMENT',
-        `${journalVersion} is no version of journals that this vifd writes: give ${JOURNAL_VERSIONS.join(' or ')}.`,
+        `${journalVersion} is no version of journals that this vifd writes: give ${JOURNAL_VERSION}, or ${JOURNAL_VERSION_BEFORE} before a ` +
+          `change to an older vifd, which does not read ${JOURNAL_VERSION}.`,
       );
     const netback = new Netback(options);
     for (const [event, listener] of Object.entries(listeners)) {

@@ -1,6 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { HEAD, JOURNAL_VERSION, JOURNAL_VERSIONS } from '../../lib/durable/layout.js';
+import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode } from '../../lib/netback/settings.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 import { oldNetback } from './old-code.js';
 import { type Arrived, type Found, look, receivedTexts } from './version-checks.js';
 import {
@@ -253,3 +256,15 @@ describe('a guest whose journals have a version that no vifd knows yet', () => {
     );
   });
 });
+
+it.each([6, 9, 7.5])(
+  'a Netback refuses to write version %d, and names those that it writes',
+  async (version) => {
+    const xen = new ModelHypervisor().open(0);
+    const options = { xen, port: () => new TestPort(), journalVersion: version as never };
+    await expect(Netback.open(options)).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT',
+      message: `${version} is no version of journals that this vifd writes: give 8, or 7 before a change to an older vifd, which does not read 8.`,
+    });
+  },
+);
