@@ -5,7 +5,7 @@ export type { JournalVersion } from './durable/layout.js';
 export { VifdError, type VifdErrorCode, type VifdErrorDetails } from './errors.js';
 export { journalFiles } from './host/journal-files.js';
 export type { LinkSettings } from './host/links.js';
-export type { Flow, VifStats } from './netback/frames/counters.js';
+export type { DropReason, Drops, Flow, VifStats } from './netback/frames/counters.js';
 export type {
   Direction,
   FlowHash,

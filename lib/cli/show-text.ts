@@ -1,4 +1,4 @@
-import type { Flow } from '../netback/frames/counters.js';
+import { DROP_REASONS, type Flow } from '../netback/frames/counters.js';
 import type {
   ConnectionDetails,
   Negotiated,
@@ -28,6 +28,7 @@ export function showText(vif: VifDetails): string {
     line('bridge', vif.bridge === undefined ? '-' : shown(vif.bridge)),
     line('MTU', vif.mtu === undefined ? 'default' : `${vif.mtu}`),
     line('port', portText(vif)),
+    ...dropLines(vif),
     ...faultLines(vif),
     ...(connection === undefined ? [] : connectionLines(connection)),
   ];
@@ -38,6 +39,18 @@ function portText({ port, link, portDropped }: VifDetails): string {
   const lost = `dropped ${portDropped} frames to the guest before they were read`;
   const parts = [port === undefined ? '-' : shown(port), link && `link ${link}`, portDropped > 0 && lost];
   return parts.filter(Boolean).join(', ');
+}
+
+/** Why frames were dropped, of each direction that dropped any. */
+function dropLines({ stats }: VifDetails): string[] {
+  const lines = [reasonsText('from-guest', stats.fromGuest), reasonsText('to-guest', stats.toGuest)];
+  return lines.filter((text) => text !== '').map((text, i) => line(i === 0 ? 'dropped' : '', text));
+}
+
+function reasonsText(direction: string, { drops }: Flow): string {
+  const counted = DROP_REASONS.filter((reason) => drops[reason] > 0);
+  const reasons = counted.map((reason) => `${reason} ${drops[reason]}`).join(', ');
+  return reasons === '' ? '' : `${direction}: ${reasons}`;
 }
 
 /** All that is wrong now; the first may stand in the vif's line already. */
@@ -153,9 +166,11 @@ function hookErrors({ hookErrors: frames }: Flow): string {
 }
 
 function note({ stalled, stagedGrants, heldFrames, stats }: QueueDetails): string {
-  const [held, staged] = [
+  const [held, staged, stalls] = [
     heldFrames > 0 && `${heldFrames} held`,
     stagedGrants > 0 && `${stagedGrants} staged`,
+    stats.stalls > 0 && `${stats.stalls} ${stats.stalls === 1 ? 'stall' : 'stalls'}`,
   ];
-  return [held, staged, stalled && 'stalled', hookErrors(stats.toGuest)].filter(Boolean).join(', ');
+  const notes = [held, staged, stalled && 'stalled', stalls, hookErrors(stats.toGuest)];
+  return notes.filter(Boolean).join(', ');
 }

@@ -1,4 +1,4 @@
-import type { Flow, VifStats } from '../netback/frames/counters.js';
+import type { Drops, Flow, VifStats } from '../netback/frames/counters.js';
 import type { RingIndices } from '../netback/ring/back-ring.js';
 import type {
   ConnectionDetails,
@@ -18,8 +18,8 @@ export function detailsJson({ faults, vifs }: NetbackDetails): NetbackDetails {
 }
 
 /** Returns the counters of a vif or queue, as `vifd show` and the event `detached` have them. */
-export function statsJson({ fromGuest, toGuest }: VifStats): VifStats {
-  return { fromGuest: flowJson(fromGuest), toGuest: flowJson(toGuest) };
+export function statsJson({ fromGuest, toGuest, stalls }: VifStats): VifStats {
+  return { fromGuest: flowJson(fromGuest), toGuest: flowJson(toGuest), stalls };
 }
 
 export function faultJson({ code, message }: Fault): Fault {
@@ -97,6 +97,11 @@ function indicesJson({ reqProd, reqCons, rspProd, reqEvent, rspEvent, size }: Ri
   return { reqProd, reqCons, rspProd, reqEvent, rspEvent, size };
 }
 
-function flowJson({ frames, bytes, filtered, dropped, errors, hookErrors, batches }: Flow): Flow {
-  return { frames, bytes, filtered, dropped, errors, hookErrors, batches };
+function flowJson({ frames, bytes, filtered, dropped, drops, errors, hookErrors, batches }: Flow): Flow {
+  return { frames, bytes, filtered, dropped, drops: dropsJson(drops), errors, hookErrors, batches };
+}
+
+function dropsJson(drops: Drops): Drops {
+  const { port, refused, offload, unsupported, buffers, queue, stale, detached, damaged } = drops;
+  return { port, refused, offload, unsupported, buffers, queue, stale, detached, damaged };
 }

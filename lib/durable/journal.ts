@@ -32,6 +32,11 @@ export function isJournalOf(vif: string, name: string): boolean {
   return name === vif || name.startsWith(`${vif}.`);
 }
 
+/** The journal that has a vif's counters. It is of the vif, and of no connection. */
+export function countersNameOf(vif: string): string {
+  return `${vif}.counters`;
+}
+
 /** Journals that outlive a backend, but not the process: for backends on the model. */
 export function memoryJournals(): Journals {
   const journals = new Map<string, Uint8Array>();

@@ -23,7 +23,7 @@ export interface VifDetails extends VifInfo {
   readonly port: string | undefined;
   /** `up` if the host's side has a carrier, as it has while a guest is connected that takes frames. Undefined where the port has no link. */
   readonly link: 'up' | 'down' | undefined;
-  /** Frames for the guest that the port dropped before they could be read; `stats` includes them, no queue's counters do. */
+  /** Frames for the guest that the port dropped before they could be read: as `stats.toGuest.drops.port`, and in no queue's counters. */
   readonly portDropped: number;
   readonly stats: VifStats;
   /** Undefined while no guest is connected. */

@@ -16,6 +16,11 @@ const ENOTCONN = constants.errno.ENOTCONN;
 /** Of a tap whose device was deleted; libuv, and so Node, has no name for it. */
 const EBADFD = 77;
 
+/** Whether a frame's status (FRAME_STATUS) says that the port had no room for it. */
+export function isFull(status: number): boolean {
+  return status === EAGAIN;
+}
+
 /**
  * A port failed frames with this errno (FRAMES_ERRNO): undefined when that is no fault of the port's.
  * @param what failed.

@@ -101,7 +101,7 @@ export class Conform {
       }
       // Its headers contradict its offload.
       block[at + FRAME_LENGTH] = 0;
-      counters.dropped++;
+      counters.drop('offload');
     }
   }
 

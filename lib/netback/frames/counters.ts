@@ -1,10 +1,38 @@
+import { QUEUES_MAX } from '../settings.js';
+import * as layout from './counter-layout.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { AT_BATCHES, AT_BYTES, AT_DROPS, AT_ERRORS, AT_FILTERED, AT_FRAMES, AT_HOOK_ERRORS } = layout;
+const { AT_FROM_GUEST, AT_PORT_DROPPED, AT_QUEUES, AT_STALLS, AT_TO_GUEST } = layout;
+const { COUNTER_PAGE_DOUBLES, FLOW_DOUBLES, QUEUE_DOUBLES } = layout;
+
+/**
+ * Why a frame was dropped. One list for both directions: programs add up and print flows alike, and a reason that a direction does not have
+ * stays 0 there.
+ *
+ * port: the port had no room: for a frame of the guest, or for one to the guest, which vifd then never saw (those count for the vif, and for
+ * no queue). refused: the port refused a frame of the guest: it has no receiver, its link is down, its interface is gone. offload: the
+ * frame's headers contradict its offload. unsupported: the guest cannot take such a frame. buffers: the guest posted no buffers for it for
+ * 10 s. queue: the queue that the guest's hash mapping chose had no room. stale: it was sent to the port before the guest's connection.
+ * detached: a hook detached the guest, and the frame's memory was gone. damaged: the journal listed a frame that cannot be.
+ */
+export type DropReason = keyof typeof AT_DROPS;
+
+/** Dropped frames, by reason. */
+export type Drops = { readonly [reason in DropReason]: number };
+
+/** Every reason, in the order in which vifd prints them. */
+export const DROP_REASONS = Object.keys(AT_DROPS) as DropReason[];
+
+/** The counts of one direction. None of them ever decreases. */
 export interface Flow {
   readonly frames: number;
   readonly bytes: number;
   /** By a hook, or as the guest's multicast list says. */
   readonly filtered: number;
-  /** For want of room in vifd or, before that, in the port; or because the guest cannot take such a frame. */
+  /** The sum of `drops`. */
   readonly dropped: number;
+  readonly drops: Drops;
   /** Frames that could not be read or written: bad grants, bad sizes. */
   readonly errors: number;
   /** Dropped because a hook threw or returned no verdict (ERR_HOOK). */
@@ -16,17 +44,108 @@ export interface Flow {
 export interface VifStats {
   readonly fromGuest: Flow;
   readonly toGuest: Flow;
+  /** How often the guest was reported to take no frames (ERR_STALLED). */
+  readonly stalls: number;
 }
 
-/** Counts of one direction; plain fields, written once a batch. */
+/**
+ * Counts of one direction of a queue, written once a batch. Each is a double of its own in the vif's page: a store of 8 aligned bytes is
+ * one store, so that neither a kill nor a reader of the page finds a half of it. Doubles are exact up to 2^53. A BigUint64Array would be
+ * exact beyond that, and allocates a BigInt for each read; two words of 32 bits would be torn between their stores.
+ */
 export class FlowCounters implements Flow {
-  frames = 0;
-  bytes = 0;
-  filtered = 0;
-  dropped = 0;
-  errors = 0;
-  hookErrors = 0;
-  batches = 0;
+  #counts: Float64Array;
+
+  /** @param counts FLOW_DOUBLES of them, which are counted on; default: memory that ends with the process. */
+  constructor(counts: Float64Array = new Float64Array(FLOW_DOUBLES)) {
+    this.#counts = counts;
+  }
+
+  /** Counts on in another place, from what stands there. */
+  moveTo(counts: Float64Array): void {
+    this.#counts = counts;
+  }
+
+  get frames(): number {
+    return this.#counts[AT_FRAMES];
+  }
+
+  set frames(count: number) {
+    this.#counts[AT_FRAMES] = count;
+  }
+
+  get bytes(): number {
+    return this.#counts[AT_BYTES];
+  }
+
+  set bytes(count: number) {
+    this.#counts[AT_BYTES] = count;
+  }
+
+  get filtered(): number {
+    return this.#counts[AT_FILTERED];
+  }
+
+  set filtered(count: number) {
+    this.#counts[AT_FILTERED] = count;
+  }
+
+  get errors(): number {
+    return this.#counts[AT_ERRORS];
+  }
+
+  set errors(count: number) {
+    this.#counts[AT_ERRORS] = count;
+  }
+
+  get hookErrors(): number {
+    return this.#counts[AT_HOOK_ERRORS];
+  }
+
+  set hookErrors(count: number) {
+    this.#counts[AT_HOOK_ERRORS] = count;
+  }
+
+  get batches(): number {
+    return this.#counts[AT_BATCHES];
+  }
+
+  set batches(count: number) {
+    this.#counts[AT_BATCHES] = count;
+  }
+
+  /** Counts a batch of frames that passed. One call: V8 does not inline every accessor, and one that is called makes a number of the heap. */
+  countBatch(frames: number, bytes: number): void {
+    const counts = this.#counts;
+    counts[AT_BATCHES] += 1;
+    counts[AT_FRAMES] += frames;
+    counts[AT_BYTES] += bytes;
+  }
+
+  /** Counts dropped frames. */
+  drop(reason: DropReason, frames = 1): void {
+    this.#counts[AT_DROPS[reason]] += frames;
+  }
+
+  get drops(): Drops {
+    const counts = this.#counts;
+    return Object.fromEntries(DROP_REASONS.map((reason) => [reason, counts[AT_DROPS[reason]]])) as Drops;
+  }
+
+  get dropped(): number {
+    return DROP_REASONS.reduce((sum, reason) => sum + this.#counts[AT_DROPS[reason]], 0);
+  }
+
+  /** Adds the counts of another flow. */
+  add(other: FlowCounters): void {
+    for (let i = 0; i < FLOW_DOUBLES; i++) this.#counts[i] += other.#counts[i];
+  }
+
+  /** Returns the counts as they are now, as plain data. */
+  snapshot(): Flow {
+    const { frames, bytes, filtered, dropped, drops, errors, hookErrors, batches } = this;
+    return { frames, bytes, filtered, dropped, drops, errors, hookErrors, batches };
+  }
 }
 
 /** One queue's counts, of all connections of its vif. */
@@ -35,49 +154,118 @@ export interface QueueCounters {
   readonly toGuest: FlowCounters;
 }
 
-/** A vif's counts, by queue: of each that it has, or had. */
+/**
+ * The counts of a vif, of all its queues and connections. They lie in one page: memory of this process at first, and from `use` on a journal,
+ * where the next process counts on.
+ */
 export class VifCounters {
-  readonly #queues: QueueCounters[] = [];
+  readonly #queues: QueueCounters[];
   readonly #droppedByPort: () => number;
+  #page: Float64Array = new Float64Array(COUNTER_PAGE_DOUBLES);
+  /** What the page had when it was last looked at. */
+  readonly #seen = new Float64Array(COUNTER_PAGE_DOUBLES);
+  /** Queues that the vif has had in this process. */
+  #used = 0;
+  /** As much of what `#droppedByPort` returns is counted. */
+  #portSeen = 0;
 
-  /** @param droppedByPort how many frames for the guest its port dropped, which no queue has seen. */
+  /** @param droppedByPort how many frames for the guest its ports have dropped in this process, before vifd could read them. */
   constructor(droppedByPort: () => number) {
     this.#droppedByPort = droppedByPort;
+    this.#queues = Array.from({ length: QUEUES_MAX }, (_, queue) => ({
+      fromGuest: new FlowCounters(flowIn(this.#page, queue, AT_FROM_GUEST)),
+      toGuest: new FlowCounters(flowIn(this.#page, queue, AT_TO_GUEST)),
+    }));
   }
 
+  /** @param queue below QUEUES_MAX. */
   of(queue: number): QueueCounters {
-    const counters = this.#queues[queue] ?? { fromGuest: new FlowCounters(), toGuest: new FlowCounters() };
-    this.#queues[queue] = counters;
-    return counters;
+    this.#used = Math.max(this.#used, queue + 1);
+    return this.#queues[queue];
+  }
+
+  /** A queue of the guest takes no frames, which is reported. */
+  countStall(queue: number): void {
+    this.#page[stallsAt(queue)]++;
   }
 
   get sum(): VifStats {
-    const toGuest = sumOf(this.#queues.map(({ toGuest: flow }) => flow));
-    return {
-      fromGuest: sumOf(this.#queues.map(({ fromGuest }) => fromGuest)),
-      toGuest: { ...toGuest, dropped: toGuest.dropped + this.#droppedByPort() },
-    };
+    this.look();
+    const fromGuest = new FlowCounters();
+    const toGuest = new FlowCounters();
+    let stalls = 0;
+    this.#queues.forEach((queue, index) => {
+      fromGuest.add(queue.fromGuest);
+      toGuest.add(queue.toGuest);
+      stalls += this.#page[stallsAt(index)];
+    });
+    toGuest.drop('port', this.#page[AT_PORT_DROPPED]);
+    return { fromGuest: fromGuest.snapshot(), toGuest: toGuest.snapshot(), stalls };
   }
 
+  /** Of each queue that the vif has, or had. */
   get queues(): readonly VifStats[] {
-    return this.#queues.map(({ fromGuest, toGuest }) => ({
-      fromGuest: { ...fromGuest },
-      toGuest: { ...toGuest },
+    this.look();
+    return this.#queues.slice(0, this.#count).map(({ fromGuest, toGuest }, queue) => ({
+      fromGuest: fromGuest.snapshot(),
+      toGuest: toGuest.snapshot(),
+      stalls: this.#page[stallsAt(queue)],
     }));
+  }
+
+  /**
+   * Counts what the port dropped since the last look, and mends the page. Counts never decrease, so one that did was lost: the page's file
+   * was truncated, and what was counted since is added to what the last look saw.
+   */
+  look(): void {
+    const page = this.#page;
+    const seen = this.#seen;
+    for (let i = AT_PORT_DROPPED; i < COUNTER_PAGE_DOUBLES; i++) {
+      if (!(page[i] >= seen[i])) page[i] = seen[i] + (page[i] > 0 ? page[i] : 0);
+    }
+    const dropped = this.#droppedByPort();
+    if (dropped > this.#portSeen) {
+      page[AT_PORT_DROPPED] += dropped - this.#portSeen;
+      this.#portSeen = dropped;
+    }
+    seen.set(page);
+  }
+
+  /** Adds the counts to those of another page. */
+  addTo(page: Float64Array): void {
+    this.look();
+    for (let i = AT_PORT_DROPPED; i < COUNTER_PAGE_DOUBLES; i++) page[i] += this.#page[i];
+  }
+
+  /** Counts on in another page, from what stands there. */
+  use(page: Float64Array): void {
+    this.#page = page;
+    this.#seen.set(page);
+    this.#queues.forEach(({ fromGuest, toGuest }, queue) => {
+      fromGuest.moveTo(flowIn(page, queue, AT_FROM_GUEST));
+      toGuest.moveTo(flowIn(page, queue, AT_TO_GUEST));
+    });
+  }
+
+  /** Counts on in memory that ends with the process, from what stands in the page. */
+  leavePage(): void {
+    this.look();
+    this.use(this.#page.slice());
+  }
+
+  /** How many queues the vif has, or had in a process before this one. */
+  get #count(): number {
+    let last = COUNTER_PAGE_DOUBLES - 1;
+    while (last >= AT_QUEUES && this.#page[last] === 0) last--;
+    return Math.max(this.#used, Math.ceil((last + 1 - AT_QUEUES) / QUEUE_DOUBLES));
   }
 }
 
-/** What several flows come to together. */
-function sumOf(flows: readonly Flow[]): Flow {
-  const sum = new FlowCounters();
-  for (const flow of flows) {
-    sum.frames += flow.frames;
-    sum.bytes += flow.bytes;
-    sum.filtered += flow.filtered;
-    sum.dropped += flow.dropped;
-    sum.errors += flow.errors;
-    sum.hookErrors += flow.hookErrors;
-    sum.batches += flow.batches;
-  }
-  return { ...sum };
+function flowIn(page: Float64Array, queue: number, at: number): Float64Array {
+  const first = AT_QUEUES + queue * QUEUE_DOUBLES + at;
+  return page.subarray(first, first + FLOW_DOUBLES);
+}
+
+function stallsAt(queue: number): number {
+  return AT_QUEUES + queue * QUEUE_DOUBLES + AT_STALLS;
 }

@@ -93,7 +93,7 @@ export class Delivery {
     const end = this.#fit(cuts, 0, slots);
     if (made === 0) {
       // A frame that `Conform` has marked can be cut: the journal is damaged.
-      this.#counters.dropped++;
+      this.#counters.drop('damaged');
       pending.remove(index);
     }
     const isWhole = made === 0 || begun + end === cuts.count;
@@ -155,7 +155,7 @@ export class Delivery {
     // A guest without scatter-gather takes one page a frame, extras aside; netif has no name for some GSO kinds.
     if (gso === GSO_UNNAMED || (!scatterGather && rxPagesNeeded(bytes, xdpHeadroom) > 1)) {
       batch.remove(index);
-      this.#counters.dropped++;
+      this.#counters.drop('unsupported');
       return 0;
     }
     return rxSlotsNeeded(bytes, gso, xdpHeadroom, hashTypes[index]);
@@ -175,11 +175,8 @@ export class Delivery {
     // The frames stay pending.
     if (ops[OPS_ERRNO] !== 0) return { fault: batchFault('Putting frames into the guest', ops[OPS_ERRNO]) };
     this.#ring.take(used);
-    const counters = this.#counters;
-    counters.batches++;
-    counters.frames += this.#described;
-    counters.bytes += this.#describedBytes;
     const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(batch, first, end);
+    this.#counters.countBatch(this.#described, this.#describedBytes);
     if (this.#ring.publish(this.#responses, used, firstPending)) notify();
     return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
   }
@@ -245,14 +242,14 @@ export class Delivery {
     return reason;
   }
 
-  /** Replaces the responses that `#describe` wrote for a frame, and uncounts it. */
+  /** Replaces the responses that `#describe` wrote for a frame, and takes it from those that it described: counters never decrease. */
   #refuse(first: number, slots: number, bytes: number): void {
     for (let slot = first; slot < first + slots; slot++) {
       refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
     }
     this.#counters.errors++;
-    this.#counters.frames--;
-    this.#counters.bytes -= bytes;
+    this.#described--;
+    this.#describedBytes -= bytes;
   }
 
   /** @returns the first status among `count` operations that is not 0; 0 if none is. */

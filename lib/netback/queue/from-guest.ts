@@ -7,7 +7,7 @@ import * as netif from '../../protocol/netif.js';
 import { parseTx, TxFrames } from '../../protocol/tx.js';
 import type { Clock, GrantBatch, Grants, StagedGrants } from '../../xen/seam.js';
 import * as xen from '../../xen/seam.js';
-import { batchFault, portFault } from '../faults/data-path-faults.js';
+import { batchFault, isFull, portFault } from '../faults/data-path-faults.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
 import { BATCH_SLOTS } from '../frames/batch-memory.js';
 import type { FlowCounters } from '../frames/counters.js';
@@ -205,7 +205,7 @@ export class FromGuest {
     if (parsed.commands > 0) this.#command();
     this.#intact &&= parsed.refusals === 0 && !this.#hooks.active;
     if (this.#hooks.active) this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed);
-    this.#counters.errors += parsed.refusals;
+    if (parsed.refusals > 0) this.#counters.errors += parsed.refusals;
     const done = this.#ours() ? this.#answerAndSend(notify) : this.#sendAndAnswer(notify);
     if (!done) return this.#unmapFault();
     return stopFor(refused ?? parsed.fault);
@@ -218,7 +218,7 @@ export class FromGuest {
 
   /** Counts frames of the batch that are not sent. */
   #drop(frames: number): void {
-    this.#counters.dropped += frames;
+    this.#counters.drop('offload', frames);
     this.#intact = false;
   }
 
@@ -351,13 +351,11 @@ export class FromGuest {
   #send(): void {
     const { block, count } = this.frames;
     const written = this.#io?.write() ?? 0;
-    const counters = this.#counters;
-    counters.batches++;
     const errno = block[FRAMES_ERRNO];
     if (this.#intact && written === count && errno === 0) {
-      counters.frames += count;
-      counters.bytes += this.#bytes;
+      this.#counters.countBatch(count, this.#bytes);
     } else {
+      this.#counters.batches++;
       this.#count(written);
     }
     if (errno !== 0 || this.#portFaulty) this.#judgePort(errno, written);
@@ -380,7 +378,7 @@ export class FromGuest {
       const length = block[at + FRAME_LENGTH];
       if (length === 0) continue;
       if (i >= written || block[at + FRAME_STATUS] !== 0) {
-        counters.dropped++;
+        counters.drop(i < written && !isFull(block[at + FRAME_STATUS]) ? 'refused' : 'port');
         continue;
       }
       counters.frames++;

@@ -71,6 +71,6 @@ export class PortReader {
     const { frames } = this.#pending;
     this.#hooks.run(frames, 'to-guest', this.#counters);
     // A hook has detached the guest, or unmapped the memory: no journal has these frames yet.
-    if (frames.arena.bytes.length === 0) this.#counters.dropped += read;
+    if (frames.arena.bytes.length === 0) this.#counters.drop('detached', read);
   }
 }

@@ -209,7 +209,7 @@ const OLD_READS_MAX = 4096;
 function dropFrames(io: PortIo, reads: FrameBatch, counters: FlowCounters): void {
   for (let round = 0; round < OLD_READS_MAX; round++) {
     const frames = io.read();
-    counters.dropped += frames;
+    counters.drop('stale', frames);
     if (frames === 0) break;
   }
   reads.count = 0;

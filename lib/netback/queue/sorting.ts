@@ -125,7 +125,7 @@ export class Sorting implements OtherQueues {
       else {
         if (patient) waitMs = this.#waitMs(other);
         if (waitMs > 0) continue;
-        other.#queue.counters.dropped++;
+        other.#queue.counters.drop('queue');
       }
       pending.remove(i);
     }

@@ -228,7 +228,7 @@ export class ToGuest {
   }
 
   #dropPending(): void {
-    this.#counters.dropped += this.#pending.remaining;
+    this.#counters.drop('buffers', this.#pending.remaining);
     this.#pending.clear();
     this.#sorting?.rouseOthers();
   }

@@ -1,4 +1,4 @@
-import { isJournalOf, type JournalPages, type Journals } from '../../durable/journal.js';
+import { countersNameOf, isJournalOf, type JournalPages, type Journals } from '../../durable/journal.js';
 import type { Ignored } from '../../durable/journal-head.js';
 import { JOURNAL_VERSIONS, type JournalKind, type JournalVersion, LAYOUTS } from '../../durable/layout.js';
 import { type OpenedJournal, openJournal } from '../../durable/open-journal.js';
@@ -137,9 +137,9 @@ export class VifJournals {
     this.#gone = this.#removeBut(undefined);
   }
 
-  /** Removes those that a connection of so many queues does not have; undefined: all. */
+  /** Removes those that a connection of so many queues does not have; undefined: all. The counters are no connection's. */
   #removeBut(queues: number | undefined): boolean {
-    const keeps = new Set<string>();
+    const keeps = new Set([countersNameOf(this.#vif.id)]);
     if (queues !== undefined) keeps.add(this.#vif.id);
     for (let queue = 0; queue < (queues ?? 0); queue++) keeps.add(this.#queueName(queue));
     try {

@@ -239,7 +239,10 @@ export class Attachment {
         this.#resting = true;
         this.#again.again(this.#failures.takeMs());
       },
-      onStall: (queue, linkDown) => this.#faults.stalled(queue, settings.queues.length, linkDown),
+      onStall: (queue, linkDown) => {
+        counters.countStall(queue);
+        this.#faults.stalled(queue, settings.queues.length, linkDown);
+      },
       onRecovery: (queue) => {
         this.#faults.recovered(queue);
         onRecovered(queue);

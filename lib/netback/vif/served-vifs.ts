@@ -76,6 +76,7 @@ export class ServedVifs implements VifServer {
     if (!(await this.#accepts(node.info, false)) || this.#detached) return 'refused';
     const vif = this.#create(node);
     this.#vifs.set(id, vif);
+    vif.openCounters();
     // If the node changed since it was read, vifd looks again and calls `accept` again.
     await (changed() ? vif.poke() : vif.begin());
     return 'served';

@@ -23,7 +23,7 @@ export class VifPort {
   #link: 'up' | 'down' | undefined;
   /** Nothing of the port is left that would outlive the process. */
   #removed = false;
-  /** Frames that earlier ports of this vif dropped. */
+  /** Frames that earlier ports of this vif dropped in this process. */
   #droppedBefore = 0;
 
   constructor(parts: VifPortParts) {
@@ -40,13 +40,13 @@ export class VifPort {
     return this.#port !== undefined && this.#parts.bridge() !== this.#bridge;
   }
 
-  /** Frames for the guest that its ports dropped before they could be read. */
+  /** Frames for the guest that its ports dropped in this process before they could be read. */
   get dropped(): number {
     return this.#droppedBefore + (this.#port?.dropped ?? 0);
   }
 
-  show(): Pick<VifDetails, 'port' | 'link' | 'portDropped'> {
-    return { port: this.#port?.name, link: this.#link, portDropped: this.dropped };
+  show(): Pick<VifDetails, 'port' | 'link'> {
+    return { port: this.#port?.name, link: this.#link };
   }
 
   /** Takes the open port's link up or down. @returns whether it is so now. */

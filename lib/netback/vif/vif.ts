@@ -11,6 +11,7 @@ import type { Vif as PublicVif } from '../public-vif.js';
 import { faultOf, type VifDetails } from '../show.js';
 import type { VifId, VifState } from '../vif-info.js';
 import { Attachment } from './attachment.js';
+import { CounterUpkeep } from './counter-upkeep.js';
 import { Looks } from './looks.js';
 import { CARRIER_KEY } from './offer.js';
 import { StepRunner } from './step-runner.js';
@@ -27,6 +28,7 @@ export class Vif implements PublicVif {
   readonly handle: number;
   readonly #parts: VifParts;
   readonly #counters = new VifCounters(() => this.#port.dropped);
+  readonly #counterUpkeep: CounterUpkeep;
   readonly #hooks: Hooks;
   readonly #port: VifPort;
   readonly #faults: VifFaults;
@@ -79,6 +81,10 @@ export class Vif implements PublicVif {
       onError: parts.onError,
       onAdmission: () => void this.poke(),
     });
+    const { clock } = parts.xen;
+    const { journals, onError } = parts;
+    const [counters, faults] = [this.#counters, this.#faults];
+    this.#counterUpkeep = new CounterUpkeep({ vif: info, counters, journals, clock, faults, onError });
     const { node, offer, queues, hook } = parts;
     this.#steps = new StepRunner({ node, port: this.#port, attachment: this.#attachment, offer, queues });
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);
@@ -128,9 +134,10 @@ export class Vif implements PublicVif {
   /** All that is known of it, as plain data. */
   show(): VifDetails {
     const { id, domid, handle, mac, bridge, mtu, state, reason, stats } = this;
+    const portDropped = stats.toGuest.drops.port;
     const connection = this.#attachment.connection?.show(this.queueStats);
     const faults = this.faults.map(faultOf);
-    const port = this.#port.show();
+    const port = { ...this.#port.show(), portDropped };
     return { id, domid, handle, mac, bridge, mtu, state, reason, faults, ...port, stats, connection };
   }
 
@@ -153,6 +160,11 @@ export class Vif implements PublicVif {
     this.#seen = false;
     this.#parts.node.storeReturned();
     this.poke();
+  }
+
+  /** Opens the vif's counters, where earlier processes have counted. Call it before all else. */
+  openCounters(): void {
+    this.#counterUpkeep.begin();
   }
 
   /** Makes the first look, with what was read when the node was found. Resolves when it has acted, or has put that off. */
@@ -180,6 +192,7 @@ export class Vif implements PublicVif {
     await this.#looks.settled();
     // What was opened meanwhile.
     await this.#port.close();
+    this.#counterUpkeep.end();
     await this.#parts.node.unwatch();
   }
 
@@ -290,6 +303,7 @@ export class Vif implements PublicVif {
     } catch (error) {
       this.#parts.onError(this.#faults.named(error));
     } finally {
+      this.#counterUpkeep.remove();
       this.#parts.onGone();
     }
   }

@@ -1,0 +1,62 @@
+import { DurableWords } from '../../durable/durable-words.js';
+import { countersNameOf, type Journals } from '../../durable/journal.js';
+import { beginJournal, claimJournal, type Ignored, type JournalHead } from '../../durable/journal-head.js';
+import { JOURNAL_VERSION } from '../../durable/layout.js';
+import { AT_PORT_DROPPED, COUNTER_PAGE_DOUBLES, COUNTERS_MAGIC } from '../frames/counter-layout.js';
+import type { VifAddress } from '../vif-info.js';
+
+const PAGE_BYTES = COUNTER_PAGE_DOUBLES * Float64Array.BYTES_PER_ELEMENT;
+/** Above this a double is not exact, and vifd has not counted so far. */
+const COUNT_MAX = 2 ** 53;
+
+/** A vif's counts as a journal: `vif7.0.counters`. It is of the vif, and of no connection. */
+export interface CounterPage {
+  /** For VifCounters. */
+  readonly counts: Float64Array;
+  /** Why what stood there is not used. */
+  readonly ignored: Ignored | undefined;
+  /** Why the page would not outlive the process any more; undefined: it would. */
+  lost(): string | undefined;
+  /** Nothing counts there any more; what stands there stays. Idempotent. */
+  close(): void;
+}
+
+/** Opens a vif's page. One that is another vif's or damaged is begun anew. @throws VifdError ERR_JOURNAL. */
+export function openCounterPage(journals: Journals, vif: VifAddress): CounterPage {
+  const pages = journals.open(countersNameOf(vif.id), PAGE_BYTES);
+  const { bytes } = pages;
+  const ignored = claim(bytes, vif);
+  return { counts: countsIn(bytes), ignored, lost: () => pages.lost(), close: () => pages.close() };
+}
+
+/**
+ * Puts a new page with these counts in the place of one that was lost. A kill leaves the new one whole or none.
+ * @throws VifdError ERR_JOURNAL.
+ */
+export function renewCounterPage(journals: Journals, vif: VifAddress, counts: Float64Array): CounterPage {
+  const content = new Uint8Array(PAGE_BYTES);
+  claim(content, vif);
+  countsIn(content).set(counts.subarray(AT_PORT_DROPPED), AT_PORT_DROPPED);
+  journals.replace(countersNameOf(vif.id), content);
+  return openCounterPage(journals, vif);
+}
+
+function claim(bytes: Uint8Array, { domid, handle }: VifAddress): Ignored | undefined {
+  const words = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_BYTES / 4));
+  const counts = countsIn(bytes).subarray(AT_PORT_DROPPED);
+  const head: JournalHead = { magic: COUNTERS_MAGIC, version: JOURNAL_VERSION, names: [domid, handle] };
+  // A process was killed while it began the page: that is a new one.
+  if (words.view[0] === 0 && counts.every((count) => count === 0)) words.clear();
+  const ignored = claimJournal(words, head);
+  if (counts.every(isCount)) return ignored;
+  beginJournal(words, head);
+  return 'damaged';
+}
+
+function countsIn(bytes: Uint8Array): Float64Array {
+  return new Float64Array(bytes.buffer, bytes.byteOffset, COUNTER_PAGE_DOUBLES);
+}
+
+function isCount(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= COUNT_MAX;
+}
