@@ -25,8 +25,10 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'type Feature': '',
   'interface AttachedHow': 'attachMs resumed',
   'type DetachReason': '',
-  'interface Flow': 'batches bytes dropped errors filtered frames hookErrors',
-  'interface VifStats': 'fromGuest toGuest',
+  'interface Flow': 'batches bytes dropped drops errors filtered frames hookErrors',
+  'type DropReason': '',
+  'type Drops': '',
+  'interface VifStats': 'fromGuest stalls toGuest',
   // Vif.show().
   'interface VifDetails extends VifInfo': 'connection faults link port portDropped reason state stats',
   'interface ConnectionDetails':

@@ -101,8 +101,13 @@ describe('vifd show --json', () => {
 
   it('has the fields in their order, and none that the netback has besides', () => {
     const internal = { internal: 1 };
-    const flow = { batches: 7, frames: 1, bytes: 2, filtered: 3, dropped: 4, errors: 5, hookErrors: 6 };
-    const stats = { toGuest: { ...flow, ...internal }, fromGuest: flow, ...internal };
+    const drops = {
+      ...{ damaged: 9, detached: 8, stale: 7, queue: 6, buffers: 5, unsupported: 4, offload: 3, refused: 2 },
+      ...{ port: 1, ...internal },
+    };
+    const counted = { batches: 7, frames: 1, bytes: 2, filtered: 3, dropped: 4, errors: 5, hookErrors: 6 };
+    const flow = { drops, ...counted };
+    const stats = { stalls: 1, toGuest: { ...flow, ...internal }, fromGuest: flow, ...internal };
     const ring = { size: 256, reqProd: 1, reqCons: 2, rspProd: 3, reqEvent: 4, rspEvent: 5, ...internal };
     const features = { scatterGather: true, gsoV4: true, gsoV6: true, checksumV4: true, checksumV6: true };
     const queue = {
@@ -126,9 +131,11 @@ describe('vifd show --json', () => {
       ...{ state: 'connected', mtu: 1500, bridge: 'br0', mac: '', handle: 0, domid: 7, id: 'vif7.0' },
       ...internal,
     };
-    const counts = '{"frames":1,"bytes":2,"filtered":3,"dropped":4,"errors":5,"hookErrors":6,"batches":7}';
+    const reasons =
+      '{"port":1,"refused":2,"offload":3,"unsupported":4,"buffers":5,"queue":6,"stale":7,"detached":8,"damaged":9}';
+    const counts = `{"frames":1,"bytes":2,"filtered":3,"dropped":4,"drops":${reasons},"errors":5,"hookErrors":6,"batches":7}`;
     const indices = '{"reqProd":1,"reqCons":2,"rspProd":3,"reqEvent":4,"rspEvent":5,"size":256}';
-    const both = `"stats":{"fromGuest":${counts},"toGuest":${counts}}`;
+    const both = `"stats":{"fromGuest":${counts},"toGuest":${counts},"stalls":1}`;
     const wrong = '{"code":"ERR_TAP","message":"m"}';
     expect(line({ vifs: [vif], faults: [fault] })).toBe(
       `{"schemaVersion":1,"faults":[${wrong}],"vifs":[{"id":"vif7.0","domid":7,"handle":0,"mac":"","bridge":"br0",` +
@@ -212,12 +219,17 @@ describe('vifd run --json', () => {
 
   it('has the fields in their order, and none that a vif has besides', () => {
     const flow = { ...served.stats.fromGuest, internal: 1 };
-    const more = { ...served, stats: { internal: 1, toGuest: flow, fromGuest: flow } } as unknown as Vif;
+    const more = {
+      ...served,
+      stats: { internal: 1, stalls: 2, toGuest: flow, fromGuest: flow },
+    } as unknown as Vif;
     const [line] = linesOf((log) => log.detached(more, 'released'));
-    const counts = '{"frames":0,"bytes":0,"filtered":0,"dropped":0,"errors":0,"hookErrors":0,"batches":0}';
+    const reasons =
+      '{"port":0,"refused":0,"offload":0,"unsupported":0,"buffers":0,"queue":0,"stale":0,"detached":0,"damaged":0}';
+    const counts = `{"frames":0,"bytes":0,"filtered":0,"dropped":0,"drops":${reasons},"errors":0,"hookErrors":0,"batches":0}`;
     expect(line.replace(/"timeMs":\d+/, '"timeMs":0')).toBe(
       '{"schemaVersion":1,"timeMs":0,"level":"info","event":"detached","vif":"vif7.0","why":"released",' +
-        `"stats":{"fromGuest":${counts},"toGuest":${counts}}}`,
+        `"stats":{"fromGuest":${counts},"toGuest":${counts},"stalls":2}}`,
     );
   });
 });

@@ -91,8 +91,10 @@ describe.each([
       await world.rm(path);
       expect(world.detached).toEqual([['vif7.0', 'guest-closed']]);
       expect(await world.state(7)).toBe('6');
-      expect(world.journals.names('vif7.0')).toEqual([]);
+      // Its counters are the vif's, and not the connection's.
+      expect(world.journals.names('vif7.0')).toEqual(['vif7.0.counters']);
       await world.remove(7, 0, { force: true });
+      expect(world.journals.names('vif7.0')).toEqual([]);
       expect(world.netback.vifs.has('vif7.0')).toBe(false);
       expect(world.port('vif7.0').removed).toBe(true);
       expect(world.watches).toBe(3);
