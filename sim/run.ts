@@ -124,6 +124,7 @@ export class Run {
       await this.#stopped(stopping, xen, number);
     }
     await hypervisor.settle();
+    for (const guest of this.guests) guest.processEnded();
     return { plan, steps, attachStep, killedAtStep };
   }
 

@@ -62,8 +62,9 @@ export class SimGuest {
   readonly spoiltAfter = new Set<number>();
   /** Bits flipped in a journal that may have kept frames: their bytes have no check but TCP's own. */
   flipped = false;
-  /** Its vif in each life, and whatever vif it had after a reboot: they know what they dropped. */
-  readonly served = new Set<Vif>();
+  /** The vifs that this process serves for it, and what their counters had when it attached: they outlive a process. */
+  readonly #served = new Map<Vif, number>();
+  #droppedBefore = 0;
   readonly #parts: GuestParts;
   readonly #networks: readonly HostNetwork[];
 
@@ -86,7 +87,9 @@ export class SimGuest {
 
   /** Frames to the guest for which a queue that it chose had no room, and others that were counted as dropped. */
   get dropped(): number {
-    return [...this.served].reduce((sum, { stats }) => sum + stats.toGuest.dropped, 0);
+    let sum = this.#droppedBefore;
+    for (const [{ stats }, before] of this.#served) sum += stats.toGuest.dropped - before;
+    return sum;
   }
 
   get #queues(): number[] {
@@ -142,8 +145,14 @@ export class SimGuest {
 
   /** A process attached to the guest's connection. */
   attached(vif: Vif): void {
-    this.served.add(vif);
+    if (!this.#served.has(vif)) this.#served.set(vif, vif.stats.toGuest.dropped);
     this.#current.attached = true;
+  }
+
+  /** The process has ended: the next one counts where it did. */
+  processEnded(): void {
+    this.#droppedBefore = this.dropped;
+    this.#served.clear();
   }
 
   /** Nothing waits on either side. */

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from '../addon.js';
-import { isJournalOf, type JournalPages, type Journals } from '../durable/journal.js';
+import { countersNameOf, isJournalOf, type JournalPages, type Journals } from '../durable/journal.js';
 import { headOfUnusable } from '../durable/journal-head.js';
 import { hostRemedy, VifdError } from '../errors.js';
 
@@ -71,9 +71,16 @@ function replace(directory: string, path: string, content: Uint8Array): void {
   }
 }
 
+function hasCounters(path: string): boolean {
+  return path.endsWith(`${countersNameOf('')}${ENDING}`);
+}
+
 /** @throws VifdError ERR_JOURNAL. */
 function unusable(path: string, errno: string): never {
-  const message = `Journal ${path} cannot be used (${errno}): a kill may then cost its guest frames. ${remedyOf(errno)}; it is tried again.`;
+  const cost = hasCounters(path)
+    ? 'its counters end with this process'
+    : 'a kill may then cost its guest frames';
+  const message = `Journal ${path} cannot be used (${errno}): ${cost}. ${remedyOf(errno)}; it is tried again.`;
   throw new VifdError('ERR_JOURNAL', message, { errno });
 }
 
@@ -112,7 +119,8 @@ function openPages(
       // Another file of that name has another number.
       if (file === undefined || file.ino !== inode) return `Journal ${path} was deleted while it was in use`;
       const whole = file.size === bytes && !pages.cut();
-      return whole ? undefined : `Journal ${path} was truncated while it was in use, and frames may be lost`;
+      const cost = hasCounters(path) ? '' : ', and frames may be lost';
+      return whole ? undefined : `Journal ${path} was truncated while it was in use${cost}`;
     },
     // munmap(2) of whole mappings does not fail.
     close: () => void pages.unmap(),
