@@ -39,6 +39,8 @@ describe('what vifs leave that go while no vifd runs', () => {
       'vif1.0.journal',
       'vif1.0.q0.journal',
       'vif1.0.q1.journal',
+      'vif1.0.counters.journal',
+      'vif2.0.counters.journal',
       'vif2.0.q0.journal',
       'vif2.1.q0.journal',
       'notes',
@@ -47,7 +49,14 @@ describe('what vifs leave that go while no vifd runs', () => {
     const removed = await run(['/local/domain/0/backend/vif/2/0']);
     expect(removed).toEqual(['vif1.0', 'vif2.1']);
     expect(taps).toEqual(removed);
-    expect(readdirSync(directory)).toEqual(['notes', 'vif2.0.q0.journal']);
+    expect(readdirSync(directory)).toEqual(['notes', 'vif2.0.counters.journal', 'vif2.0.q0.journal']);
+  });
+
+  it('is removed with a vif that had no guest connected, whose counters are its only journal', async () => {
+    writeFileSync(join(directory, 'vif3.0.counters.journal'), '');
+    expect(await run([])).toEqual(['vif3.0']);
+    expect(taps).toEqual(['vif3.0']);
+    expect(readdirSync(directory)).toEqual([]);
   });
 
   it('is left where another process has the tap', async () => {
