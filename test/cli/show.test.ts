@@ -5,7 +5,7 @@ import { HASH_BANKS } from '../../lib/durable/layout.js';
 import { HashState } from '../../lib/netback/guest/hash.js';
 import { hashDetailsOf, type VifDetails } from '../../lib/netback/show.js';
 import { HASH_ALGORITHM_TOEPLITZ, HASH_TYPE_IPV4, HASH_TYPE_IPV6_TCP } from '../../lib/protocol/control.js';
-import { EXTRA_TYPE_MCAST_ADD, TX_FLAG_EXTRA_INFO } from '../../lib/protocol/netif.js';
+import { EXTRA_TYPE_MCAST_ADD, TX_FLAG_CSUM_BLANK, TX_FLAG_EXTRA_INFO } from '../../lib/protocol/netif.js';
 import { World } from '../../worlds/model/raw-world.js';
 
 const BACKEND = '/local/domain/0/backend/vif/7/0';
@@ -112,6 +112,21 @@ describe('what is shown of a vif', () => {
     expect(text).toMatch(
       /\n {2}hash {10}toeplitz of IPv4, IPv6\/TCP, queues by 4 entries\n {2}hash key {6}6d5a0/,
     );
+  });
+
+  it('names the reasons for which frames were dropped, and counts stalls, where there are any', async () => {
+    const guest = await start();
+    expect(showText(show())).not.toMatch(/\n {2}dropped|stall/);
+    guest.send([{ size: 60, flags: TX_FLAG_CSUM_BLANK }]);
+    await world.settle();
+    expect(showText(show())).toMatch(/\n {2}dropped {7}from-guest: offload 1\n {2}attached/);
+    const { connection, stats, ...shown } = show();
+    const drops = { ...stats.toGuest.drops, buffers: 12, port: 3 };
+    const queues = connection!.queues.map((queue) => ({ ...queue, stats: { ...queue.stats, stalls: 2 } }));
+    const more = { ...stats, toGuest: { ...stats.toGuest, drops } };
+    const text = showText({ ...shown, stats: more, connection: { ...connection!, queues } });
+    expect(text).toMatch(/from-guest: offload 1\n {16}to-guest: port 3, buffers 12\n/);
+    expect(text).toMatch(/to-guest .* 2 stalls\n/);
   });
 
   it('lines up for people, and says why a vif is stopped', async () => {
