@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
 import { type Journals, memoryJournals } from '../../lib/durable/journal.js';
@@ -68,6 +68,13 @@ export interface RecordedState {
   readonly queues: readonly (QueueSettings & { readonly tx: RingIndices; readonly rx: RingIndices })[];
   readonly control?: RingIndices & { readonly ringRef: number; readonly port: number };
   readonly expect: Expected;
+}
+
+/** The commits whose journals are recorded, oldest version first. */
+export function recordedCommits(): string[] {
+  const entries = readdirSync(fileURLToPath(new URL('.', import.meta.url)), { withFileTypes: true });
+  const commits = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  return commits.toSorted((a, b) => indexOf(a).journalVersion - indexOf(b).journalVersion);
 }
 
 const folderOf = (commit: string) => fileURLToPath(new URL(`${commit}/`, import.meta.url));
