@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
+import { countersNameOf } from '../../lib/durable/journal.js';
 import { HEAD, JOURNAL_VERSION, JOURNAL_VERSIONS } from '../../lib/durable/layout.js';
 import { Netback } from '../../lib/netback/netback.js';
 import type { PayloadMode } from '../../lib/netback/settings.js';
@@ -240,8 +241,9 @@ describe('a guest whose journals have a version that no vifd knows yet', () => {
       'loses what they have, and the backend reports it once: $name',
       async (how) => {
         const { world, pending } = await leftBy(TODAY.at(-1)!, 'copy', how);
+        const counters = countersNameOf('vif7.0');
         for (const name of world.journals.names('vif7.0'))
-          world.journal(name).writeUInt32LE(NEXT, HEAD.at.version * 4);
+          if (name !== counters) world.journal(name).writeUInt32LE(NEXT, HEAD.at.version * 4);
         await world.start(reader);
         expectLost(await look(world, how, pending), how);
         expect(world.errors).toEqual([
