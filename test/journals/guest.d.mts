@@ -53,6 +53,7 @@ export class Guest {
   post(queue: number, buffers: number): void;
   received(queue: number): ReceivedFrame[];
   multicast(address: string, add: boolean): Promise<void>;
+  multicastLater(address: string, add: boolean): void;
   setHash(settings: HashSettings): Promise<void>;
   setKeyLater(key: Uint8Array): void;
   stage(queue: number, pages: readonly number[], access: 'read' | 'write'): Promise<void>;

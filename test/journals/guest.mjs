@@ -241,13 +241,17 @@ export class Guest {
 
   /** Adds to the multicast list, or takes from it. */
   async multicast(address, add) {
+    this.multicastLater(address, add);
+    await this.#answered(this.queues[0].tx);
+  }
+
+  multicastLater(address, add) {
     const bytes = Buffer.from(address.replaceAll(':', ''), 'hex');
     const extra = Uint8Array.from([add ? MCAST_ADD : MCAST_DEL, 0, ...bytes, 0, 0, 0, 0]);
     const [queue] = this.queues;
     const head = this.#txSlot(queue, 0, this.ref(0), 0, TX_EXTRA_INFO, 0);
     queue.tx.put([head, [...new Uint32Array(extra.buffer)]]);
     queue.channels[0].notify();
-    await this.#answered(queue.tx);
   }
 
   // ---- the control ring ------------------------------------------------------------------------------

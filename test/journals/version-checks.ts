@@ -1,5 +1,6 @@
 import { type GuestFrame, patternFrame } from './guest.mjs';
 import {
+  ADDED,
   type End,
   FRAME_BYTES,
   flowFrame,
@@ -64,18 +65,21 @@ async function isHashed(world: VersionWorld, { asksForKey }: End): Promise<boole
 }
 
 /** @returns whether the guest gets frames of the groups in its list, and no others. */
-async function isFiltered(world: VersionWorld): Promise<boolean> {
+async function isFiltered(world: VersionWorld, { addsGroup }: End): Promise<boolean> {
   const frameTo = (group: string, index: number): GuestFrame => {
     const frame = patternFrame(`to the guest, group ${index}`, 60);
     frame.set(Buffer.from(group.replaceAll(':', ''), 'hex'));
     return frame;
   };
-  const frames = [LISTED, REMOVED].map(frameTo);
+  const frames = [LISTED, REMOVED, ADDED].map(frameTo);
   world.put(frames);
   await world.settle();
   const texts = receivedTexts(world);
-  const [listed, removed] = frames.map(({ text }) => texts.includes(text));
+  const [listed, removed, added] = frames.map(({ text }) => texts.includes(text));
   if (!listed) throw new Error('a frame of a group that the guest has in its list did not come');
+  const isAdded = added === (addsGroup === true);
+  // Without a list nothing is filtered.
+  if (!(removed ? added : isAdded)) throw new Error(`frames of the group that is added came: ${added}`);
   return !removed;
 }
 
@@ -124,7 +128,7 @@ export async function look(world: VersionWorld, how: End, pending: readonly stri
     world.written.map(fromGuestText).filter((text) => text !== ''),
   );
   const hash = await isHashed(world, how);
-  const multicast = await isFiltered(world);
+  const multicast = await isFiltered(world, how);
   const credit = await creditLeft(world);
   return { toGuest, fromGuest, hash, multicast, staged: staged(world, how), credit };
 }

@@ -11,6 +11,8 @@ export const HASH = {
 };
 export const OTHER_KEY = Buffer.from(HASH.key.map((byte) => byte ^ 0xff));
 export const [LISTED, REMOVED, ALSO_LISTED] = ['33:33:00:00:00:01', '01:00:5e:00:00:fb', '33:33:ff:00:00:07'];
+/** A group that the guest adds while its backend ends. */
+export const ADDED = '33:33:00:01:00:03';
 /** By queue: pages whose grants stay mapped. The pages behind those of frames and buffers. */
 export const STAGED = [
   { write: [500], read: [502, 504] },
@@ -51,6 +53,8 @@ export interface End {
   readonly tears?: true;
   /** The guest's request for another key is still in the ring. */
   readonly asksForKey?: true;
+  /** The guest's request to add ADDED to its list has no response yet. */
+  readonly addsGroup?: true;
   /** The guest has taken back a grant that was to stay mapped, and has no response yet. */
   readonly unstages?: true;
   /** Leads to the end. The backend is killed at the first step at which what it returns holds; without: by the test. */
@@ -122,6 +126,18 @@ export const ENDS: readonly End[] = [
       world.killAt(() => ['q0', 'q1'].every((queue) => world.journal(`vif7.0.${queue}`).includes(TEXT)));
       fill(world);
       return undefined;
+    },
+  },
+  {
+    name: 'killed while a group is added',
+    addsGroup: true,
+    at: (world) => {
+      const { tx } = world.guest.queues[0]!;
+      const responses = tx.words[RING_RSP_PROD];
+      const bytes = Buffer.from(ADDED.replaceAll(':', ''), 'hex');
+      const stored = Buffer.concat([bytes.subarray(0, 2), Buffer.alloc(2), bytes.subarray(2)]);
+      world.guest.multicastLater(ADDED, true);
+      return () => tx.words[RING_RSP_PROD] === responses && world.journal('vif7.0').includes(stored);
     },
   },
   {
