@@ -3,10 +3,11 @@ import type { EventChannel, SharedPages, Shares, Xen } from '../../xen/seam.js';
 import type { ControlFront } from './control.js';
 import type { FrontFeatures, QueueKeys } from './features.js';
 import type { HashOracle } from './hash-oracle.js';
+import type { QueueOptions } from './queue-options.js';
 import { Xorshift } from './random.js';
 import { RECEIVE_ARENA_BYTES, Receive } from './receive.js';
 import { stageGrants, unstageGrants } from './staged.js';
-import { type QueueOptions, Transmit } from './transmit.js';
+import { Transmit } from './transmit.js';
 import type { Violations } from './violations.js';
 
 export interface FrontQueueOptions {

@@ -36,6 +36,8 @@ export interface NetfrontOptions {
   readonly control?: boolean;
   /** How long control requests wait for an answer. Default: as Windows. */
   readonly controlTimeoutMs?: number;
+  /** The guest gets multicast frames of the addresses that it names alone (`changeMulticast`). Default false, as Linux. */
+  readonly multicastControl?: boolean;
   /** Aborts connecting. */
   readonly signal?: AbortSignal;
   /** Decides ids. */
@@ -220,6 +222,16 @@ export class Netfront implements AsyncDisposable {
   }
 
   /**
+   * Changes the guest's multicast list, by the TX ring of a queue: with `multicastControl`. `pump` puts the changes there, in their order.
+   * @param address six bytes.
+   * @returns whether the backend made the change, once it has responded.
+   */
+  changeMulticast(how: 'add' | 'remove', address: Uint8Array, queue = 0): Promise<boolean> {
+    const { transmit } = this.#queues[queue];
+    return transmit.multicast.change(how, address);
+  }
+
+  /**
    * Looks at all rings and the port now, event or not. Nothing needs it; a test may use it in place of an event
    * that a broken backend did not send.
    */
@@ -242,9 +254,12 @@ export class Netfront implements AsyncDisposable {
   async #publish(frontendPath: string): Promise<void> {
     const { xen, port } = this.#options;
     const queues = this.#queues.map((queue) => queue.keys());
-    await xen.store.transaction((view) =>
-      writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queues, this.control?.keys),
-    );
+    const asks: [string, number][] = this.#options.multicastControl ? [['request-multicast-control', 1]] : [];
+    const { control } = this;
+    await xen.store.transaction(async (view) => {
+      for (const [key, value] of asks) await view.write(`${frontendPath}/${key}`, String(value));
+      await writeFrontendKeys(view, frontendPath, this.features, this.backendFeatures, queues, control?.keys);
+    });
     const { sg, gsoV4, gsoV6, checksumV6 } = this.backendFeatures;
     const takes = { checksumV4: true, checksumV6, gsoV4: sg && gsoV4, gsoV6: sg && gsoV6 && checksumV6 };
     this.#queues.forEach((queue, index) => {

@@ -1,4 +1,5 @@
 import {
+  FRAME_BYTES_MIN,
   GSO_TYPE_NONE,
   GSO_TYPE_TCPV4,
   GSO_TYPE_TCPV6,
@@ -32,4 +33,9 @@ export function gsoKindOf(gsoType: number): number {
 
 export function isIpv6(bytes: Uint8Array, start: number): boolean {
   return (bytes[start + 12] as number) === 0x86 && (bytes[start + 13] as number) === 0xdd;
+}
+
+/** The size field has 16 bits: Linux drops longer frames, too. */
+export function fits(length: number): boolean {
+  return length >= FRAME_BYTES_MIN && length <= 0xffff;
 }

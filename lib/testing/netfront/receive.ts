@@ -41,9 +41,9 @@ import type { FrontFeatures } from './features.js';
 import type { HashOracle } from './hash-oracle.js';
 import { gsoKindOf, isIpv6 } from './offload.js';
 import { PageGrants } from './pages.js';
+import type { QueueOptions } from './queue-options.js';
 import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
 import { DirectionStats } from './stats.js';
-import type { QueueOptions } from './transmit.js';
 import type { ViolationKind } from './violations.js';
 
 /** Small enough to stay in the cache, and holds a turn's worth of the longest frames. */

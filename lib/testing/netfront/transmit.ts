@@ -12,7 +12,6 @@ import {
 import type { PortIo } from '../../ports/port.js';
 import {
   EXTRA_TYPE_GSO,
-  FRAME_BYTES_MIN,
   GSO_TYPE_NONE,
   RSP_DROPPED,
   RSP_ERROR,
@@ -24,14 +23,15 @@ import {
   TX_SLOT_WORDS,
 } from '../../protocol/netif.js';
 import { vnetFlags, vnetGsoBytes, vnetGsoKind, vnetWord } from '../../protocol/vnet.js';
-import { type Clock, PAGE_SIZE, type SharedPages, type Shares } from '../../xen/seam.js';
+import { PAGE_SIZE, type SharedPages } from '../../xen/seam.js';
 import { IdPool } from './ids.js';
-import { checksumFlags, gsoTypeOf } from './offload.js';
+import { MulticastCommands } from './multicast.js';
+import { checksumFlags, fits, gsoTypeOf } from './offload.js';
 import { PageGrants, PageRing } from './pages.js';
-import type { Xorshift } from './random.js';
+import type { TransmitOptions } from './queue-options.js';
 import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
 import { DirectionStats } from './stats.js';
-import type { ViolationKind, Violations } from './violations.js';
+import type { ViolationKind } from './violations.js';
 
 /** Where frames begin in their first page: room for the vnet header, and an offset that a backend cannot take for 0. */
 const FRAME_PHASE = 64;
@@ -49,27 +49,8 @@ const NO_FRAME = -1;
 const ID_NEVER_USED = 0;
 const ID_IN_USE = 1;
 const ID_ANSWERED = 2;
-
-/** What both directions need to know. */
-export interface QueueOptions {
-  readonly shares: Shares;
-  readonly backendDomid: number;
-  readonly clock: Clock;
-  readonly violations: Violations;
-  readonly random: Xorshift;
-  readonly keepGrants: boolean;
-  /** Where the ring's indices start. */
-  readonly ringStart: number;
-  /** Sends an event to the backend. */
-  notify(): void;
-}
-
-export interface TransmitOptions extends QueueOptions {
-  /** The response to a request stands in the request's slot. vifd promises it, Linux's netback does not. */
-  readonly inOrder: boolean;
-  /** Told the status of each frame's first slot; frames count from 0. Only with `inOrder`. */
-  readonly onAnswered?: (frame: number, status: number) => void;
-}
+/** Of a request that changes the multicast list. */
+const NO_PAGE = 0xffff;
 
 /** From-guest: takes frames out of the port straight into granted pages, and reads the responses. */
 export class Transmit {
@@ -77,6 +58,8 @@ export class Transmit {
   /** Where the port puts frames: the pages that the backend reads them from. */
   readonly reads: FrameBatch;
   readonly ringPage: SharedPages;
+  /** Changes of the multicast list that go into the ring before the next frame. */
+  readonly multicast = new MulticastCommands();
   readonly #options: TransmitOptions;
   readonly #ring: FrontRing;
   readonly #pool: SharedPages;
@@ -214,6 +197,7 @@ export class Transmit {
   #submit(): boolean {
     const frames = this.reads.count;
     let room = true;
+    while (this.multicast.waiting > 0 && room) room = this.#submitCommand();
     while (this.#nextFrame < frames && room) {
       room = this.#submitFrame(this.#nextFrame);
       if (room) this.#nextFrame += 1;
@@ -244,12 +228,22 @@ export class Transmit {
     if (gso !== GSO_TYPE_NONE) flags |= TX_FLAG_EXTRA_INFO;
     this.#slotFrame[this.#ring.slot(this.#ring.produced)] = this.stats.frames;
     this.#writeData(offset, length, flags, chunks > 1);
-    if (gso !== GSO_TYPE_NONE) this.#writeGso(gso, vnetGsoBytes(vnetWord(u32, offset, 1)));
+    if (gso !== GSO_TYPE_NONE)
+      this.#writeExtra(EXTRA_TYPE_GSO | (vnetGsoBytes(vnetWord(u32, offset, 1)) << 16), gso);
     this.#writeFragments(offset, length, chunks);
     this.stats.frames += 1;
     this.stats.bytes += length;
     this.stats.requests += slots;
     if (gso !== GSO_TYPE_NONE) this.stats.gsoFrames += 1;
+    return true;
+  }
+
+  /** Two slots: a request without a page, and the extra info. @returns false when the ring has no room for them. */
+  #submitCommand(): boolean {
+    if (this.#ring.free < 2 || this.#ids.available === 0) return false;
+    const id = this.#writeRequest(0, TX_FLAG_EXTRA_INFO << 16, 0, NO_PAGE);
+    this.#writeExtra(...this.multicast.begin(id));
+    this.stats.requests += 2;
     return true;
   }
 
@@ -266,8 +260,13 @@ export class Transmit {
   /** @param size what the slot's size field says: the whole frame's in its first slot, its own bytes in the others. */
   #writeData(offset: number, size: number, flags: number, more: boolean): void {
     const page = offset >>> 12;
+    const place = (offset & 0xfff) | ((more ? flags | TX_FLAG_MORE_DATA : flags) << 16);
+    this.#writeRequest(this.grants.grant(page), place, size, page);
+  }
+
+  /** @returns its id. */
+  #writeRequest(ref: number, place: number, size: number, page: number): number {
     const id = this.#ids.take();
-    const ref = this.grants.grant(page);
     this.#idState[id] = ID_IN_USE;
     this.#idRef[id] = ref;
     this.#idPage[id] = page;
@@ -276,18 +275,19 @@ export class Transmit {
     const { words } = this.#ring;
     const at = this.#ring.at(index);
     words[at] = ref;
-    words[at + 1] = (offset & 0xfff) | ((more ? flags | TX_FLAG_MORE_DATA : flags) << 16);
+    words[at + 1] = place;
     words[at + 2] = id | (size << 16);
+    return id;
   }
 
   /** Writes eight bytes, as struct xen_netif_extra_info has; the slot's other four stay what they were. */
-  #writeGso(type: number, size: number): void {
+  #writeExtra(first: number, second: number): void {
     const index = this.#ring.produce();
     this.#slotId[this.#ring.slot(index)] = SLOT_EXTRA;
     const { words } = this.#ring;
     const at = this.#ring.at(index);
-    words[at] = EXTRA_TYPE_GSO | (size << 16);
-    words[at + 1] = type;
+    words[at] = first;
+    words[at + 1] = second;
   }
 
   #ringIsFull(): void {
@@ -343,7 +343,7 @@ export class Transmit {
       if (id !== own) this.#wrongId(slot, id, `the request had ${own}`);
       this.#report(slot, status);
     }
-    this.#release(own, slot);
+    this.#release(own, slot, status);
   }
 
   #report(slot: number, status: number): void {
@@ -356,7 +356,7 @@ export class Transmit {
   /** Extras are answered NULL, in places that tell nothing. */
   #takeById(slot: number, id: number, status: number): void {
     this.#checkStatus(slot, id, status);
-    if (id < TX_RING_SIZE && this.#idState[id] === ID_IN_USE) this.#release(id, slot);
+    if (id < TX_RING_SIZE && this.#idState[id] === ID_IN_USE) this.#release(id, slot, status);
     else this.#wrongId(slot, id, 'no request has it now');
   }
 
@@ -372,13 +372,18 @@ export class Transmit {
     else this.#violation('wrong-id', slot, `id ${id}; ${why}`);
   }
 
-  #release(id: number, slot: number): void {
+  #release(id: number, slot: number, status: number): void {
     if (this.#idState[id] !== ID_IN_USE) return;
+    this.#idState[id] = ID_ANSWERED;
+    this.#ids.give(id);
+    const page = this.#idPage[id] as number;
+    if (page === NO_PAGE) {
+      this.multicast.end(id, status);
+      return;
+    }
     const ref = this.#idRef[id] as number;
     if (!this.grants.end(ref)) this.#violation('grant-in-use', slot, `reference ${ref}, id ${id}`);
-    this.#idState[id] = ID_ANSWERED;
-    this.#pages.release(this.#idPage[id] as number);
-    this.#ids.give(id);
+    this.#pages.release(page);
   }
 
   #reportProducer(): void {
@@ -389,9 +394,4 @@ export class Transmit {
   #violation(kind: ViolationKind, slot: number, detail: string): void {
     this.#options.violations.add(kind, 'from-guest', slot, detail);
   }
-}
-
-/** The size field has 16 bits: Linux drops longer frames, too. */
-function fits(length: number): boolean {
-  return length >= FRAME_BYTES_MIN && length <= 0xffff;
 }
