@@ -1,6 +1,9 @@
 import { Random } from '../lib/testing/model/random.js';
+import type { MulticastPlan } from './multicast.js';
 import type { ControlPlan } from './programs.js';
+import type { RatePlan } from './rate.js';
 import {
+  type Burst,
   type FaultPlan,
   type GuestPlan,
   type Harm,
@@ -22,6 +25,10 @@ const STEPS_MANY = 700;
 const BUFFERS_MIN = 18;
 const RING_SLOTS = 256;
 const HARMS: readonly Harm[] = ['flip', 'truncate', 'foreign', 'noise', 'refuse'];
+const MULTICASTS: readonly MulticastPlan[] = ['none', 'none', 'none', 'few', 'few', 'full'];
+/** Of a burst. A scenario has at most 12. */
+const INTERVALS_MAX = 20;
+const INTERVAL_MS_MAX = 30;
 const HOOKS: readonly HookPlan[] = ['pass', 'drop', 'replace'];
 
 interface Load {
@@ -71,6 +78,11 @@ function drawGuest(dice: Dice): GuestPlan {
   const { sizes, mtuBytes, framesMax } = dice.oneOf(scatterGather ? LOADS : PLAIN_LOADS);
   const frames = dice.upTo(framesMax);
   const queues = dice.oneOf([1, 1, 1, 2, SIM_QUEUES_MAX]);
+  const multicast = dice.oneOf(MULTICASTS);
+  const atOnce = dice.often(25);
+  // At 0 as guests begin, where that tells a new connection from one that was served before; or so that the indices wrap under way.
+  const beginsAtZero = multicast !== 'none' || atOnce;
+  const anywhere = [0, 0x1_0000_0000 - dice.upTo(RING_SLOTS), dice.below(0x1_0000_0000)];
   return {
     ...PLAIN_GUEST,
     sizes,
@@ -78,14 +90,22 @@ function drawGuest(dice: Dice): GuestPlan {
     queues,
     fromGuest: dice.often(20) ? 0 : frames,
     toGuest: dice.often(20) ? 0 : frames,
-    // At 0 as Linux begins; or so that the indices wrap under way.
-    ringStart: dice.oneOf([0, 0x1_0000_0000 - dice.upTo(RING_SLOTS), dice.below(0x1_0000_0000)]),
+    ringStart: beginsAtZero ? 0 : dice.oneOf(anywhere),
     splitChannels: dice.often(50),
     scatterGather,
     buffersMax: dice.often(60) ? RING_SLOTS : BUFFERS_MIN + dice.below(40),
     lateMs: dice.often(60) ? 0 : dice.upTo(20),
     control: drawControl(dice, queues),
+    multicast,
+    rate: dice.often(70) ? undefined : drawRate(dice, sizes, frames * queues),
+    atOnce,
   };
+}
+
+/** So that a burst takes a few intervals, and all of them less than the last process lasts. */
+function drawRate(dice: Dice, sizes: readonly number[], frames: number): RatePlan {
+  const bytes = frames * (sizes.reduce((sum, size) => sum + size, 0) / sizes.length);
+  return { bytes: Math.ceil(bytes / dice.upTo(INTERVALS_MAX)) + 60, intervalMs: dice.upTo(INTERVAL_MS_MAX) };
 }
 
 /** With several queues hashing chooses among them, mostly. */
@@ -94,7 +114,13 @@ function drawControl(dice: Dice, queues: number): ControlPlan {
 }
 
 function drawLife(dice: Dice, guests: number, mayKill: boolean): LifePlan {
-  const bursts = dice.oneOf([['before'], ['after'], ['before', 'after'], []] as const);
+  const bursts = dice.oneOf<readonly Burst[]>([
+    ['before'],
+    ['after'],
+    ['before', 'after'],
+    ['after', 'between'],
+    [],
+  ]);
   const atStep = dice.oneOf([STEPS_FEW, STEPS_MANY, STEPS_MANY]);
   return {
     end: mayKill && dice.often(75) ? 'kill' : 'stop',

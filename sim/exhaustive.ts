@@ -1,6 +1,13 @@
 import type { PayloadMode } from '../lib/netback/settings.js';
 import { runScenario } from './run-scenario.js';
-import { type GuestPlan, type LifePlan, NO_FAULTS, plainScenario, type Scenario } from './scenario.js';
+import {
+  type GuestPlan,
+  type LifePlan,
+  NO_FAULTS,
+  plainScenario,
+  type Reboot,
+  type Scenario,
+} from './scenario.js';
 import { Tally } from './tally.js';
 
 /** Indices wrap while the frames cross. */
@@ -13,6 +20,9 @@ export interface Exhaustive {
   readonly twice: boolean;
   /** Takes longer than all the others. */
   readonly long: boolean;
+  /** How long a process that is killed lasts at most: longer than 0 for what takes time. */
+  readonly lastsMs: number;
+  /** Its lives come before the one that is killed. */
   readonly scenario: Scenario;
 }
 
@@ -20,11 +30,37 @@ function shape(
   name: string,
   guest: Partial<GuestPlan>,
   rest: Partial<Scenario> = {},
-  twice = false,
+  more: Partial<Pick<Exhaustive, 'twice' | 'lastsMs'>> = {},
 ): Exhaustive {
   const scenario = plainScenario(guest, rest);
-  return { name, twice, long: twice || guest.fromGuest === MORE_THAN_A_RING, scenario };
+  const { twice = false, lastsMs = 0 } = more;
+  return { name, twice, lastsMs, long: twice || guest.fromGuest === MORE_THAN_A_RING, scenario };
 }
+
+/** A process that is killed when all is still, and a guest that begins another connection while none runs. */
+function rebooted(how: Reboot['how']): LifePlan {
+  const reboot: Reboot = { guest: 0, how, when: 'alone' };
+  return {
+    end: 'kill',
+    atStep: Number.POSITIVE_INFINITY,
+    lastsMs: 5,
+    bursts: ['after', 'between'],
+    reboot,
+    harm: undefined,
+  };
+}
+
+/** A guest of which the journals have something of each kind. */
+const PROGRAMMED: Partial<GuestPlan> = {
+  sizes: [9000, 60],
+  fromGuest: 3,
+  toGuest: 12,
+  buffersMax: 18,
+  lateMs: 5,
+  control: 'hash',
+  multicast: 'few',
+  rate: { bytes: 60_000, intervalMs: 10 },
+};
 
 const SHAPES: readonly Exhaustive[] = [
   shape('one frame each way', {}),
@@ -73,7 +109,39 @@ const SHAPES: readonly Exhaustive[] = [
     control: 'hash',
   }),
   shape('grants that stay mapped', { sizes: [9000, 60], fromGuest: 3, toGuest: 3, control: 'staged' }),
-  shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, true),
+  shape('a guest that changes its multicast list', { multicast: 'few' }),
+  shape('a multicast list that is full', { fromGuest: 0, toGuest: 0, multicast: 'full' }),
+  shape(
+    'a rate, over several intervals',
+    { sizes: [1514, 60], fromGuest: 12, rate: { bytes: 4000, intervalMs: 10 } },
+    {},
+    { lastsMs: 40 },
+  ),
+  shape(
+    'a rate below the length of a frame, two queues',
+    { sizes: [9000, 1514], queues: 2, fromGuest: 2, toGuest: 0, rate: { bytes: 5000, intervalMs: 7 } },
+    {},
+    { lastsMs: 30 },
+  ),
+  shape(
+    'a vif that is made again, with frames in its port',
+    PROGRAMMED,
+    { lives: [rebooted('dies')] },
+    { lastsMs: 30 },
+  ),
+  shape(
+    'another connection of a guest that waits for no backend',
+    { ...PROGRAMMED, atOnce: true },
+    { lives: [rebooted('closes')] },
+    { lastsMs: 30 },
+  ),
+  shape(
+    'another connection with the names of the one before',
+    { ...PROGRAMMED, atOnce: true, names: 'same' },
+    { lives: [rebooted('closes')] },
+    { lastsMs: 30 },
+  ),
+  shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, { twice: true }),
 ];
 
 /** What is killed at every step, by name, with both ways to bring payload. */
@@ -99,20 +167,24 @@ const ALL: Share = { index: 0, of: 1 };
  * @returns what came of all runs together.
  */
 export async function exhaust(
-  { name, twice, scenario }: Exhaustive,
+  { name, twice, lastsMs, scenario }: Exhaustive,
   options: { onRun?: () => void; fromAttach?: boolean; share?: Share } = {},
 ): Promise<Tally> {
   const { onRun = () => {}, fromAttach = false, share = ALL } = options;
   const tally = new Tally();
-  const undisturbed = await runScenario({ ...scenario, lives: [] });
+  const killed = (...steps: number[]): Scenario => ({
+    ...scenario,
+    lives: [...scenario.lives, ...steps.map((atStep) => killedAt(atStep, lastsMs))],
+  });
+  const undisturbed = await runScenario(scenario);
   if (share.index === 0) tally.add(`${name}, payload ${scenario.payload}, undisturbed`, undisturbed);
   const begin = fromAttach ? undisturbed.attachStep : 1;
   for (let first = begin + share.index; first <= undisturbed.steps; first += share.of) {
-    const once = await runScenario({ ...scenario, lives: [killedAt(first)] });
+    const once = await runScenario(killed(first));
     tally.add(`${name}, payload ${scenario.payload}, killed at step ${first}`, once);
     onRun();
     for (let second = 1; twice && second <= once.steps; second++) {
-      const both = await runScenario({ ...scenario, lives: [killedAt(first), killedAt(second)] });
+      const both = await runScenario(killed(first, second));
       tally.add(`${name}, payload ${scenario.payload}, killed at steps ${first} and ${second}`, both);
       onRun();
     }
@@ -120,7 +192,7 @@ export async function exhaust(
   return tally;
 }
 
-function killedAt(atStep: number): LifePlan {
+function killedAt(atStep: number, lastsMs: number): LifePlan {
   // A second burst would make each run longer and find nothing that the first does not.
-  return { end: 'kill', atStep, lastsMs: 0, bursts: ['after'], reboot: undefined, harm: undefined };
+  return { end: 'kill', atStep, lastsMs, bursts: ['after'], reboot: undefined, harm: undefined };
 }

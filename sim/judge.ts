@@ -1,5 +1,6 @@
 import { BATCH_SLOTS, TO_GUEST_FRAMES } from '../lib/netback/frames/batch-memory.js';
 import type { LifeRecord, Run } from './run.js';
+import type { Scenario } from './scenario.js';
 import type { SimGuest } from './sim-guest.js';
 import type { Stream } from './stream.js';
 
@@ -29,7 +30,7 @@ export interface Outcome {
 export function judge(run: Run): Outcome {
   const { lives, guests, scenario } = run;
   const faults = [...run.faults, ...judgeComplaints(run)];
-  for (const guest of guests) faults.push(...judgeGuest(guest, lives, scenario.faults.grantFailsEvery > 0));
+  for (const guest of guests) faults.push(...judgeGuest(guest, lives, scenario));
   const fromGuest = guests.flatMap(({ connections }) => connections.flatMap((one) => one.fromGuest));
   const toGuest = guests.flatMap((guest) => guest.toGuest);
   const most = (streams: Stream[]) =>
@@ -58,21 +59,30 @@ export function judge(run: Run): Outcome {
   };
 }
 
-/** @param grantsFail now and then: so may what a guest asks for with them. */
-function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[], grantsFail: boolean): string[] {
+function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[], { faults: machine }: Scenario): string[] {
+  // So may what a guest asks for with them.
+  const grantsFail = machine.grantFailsEvery > 0;
+  const isPrompt = guest.plan.lateMs === 0 && Object.values(machine).every((fault) => !fault);
   // Whatever else: nothing of one guest is shown to another.
   const faults = [...guest.faults];
   if (guest.torn) return faults;
   // What is staged is lost with the journal, and cannot be taken back.
-  const mayRefuse = grantsFail || guest.spoiltAfter.size > 0;
-  for (const { front, fromGuest, program } of guest.connections) {
+  for (const { front, fromGuest, program, multicast, meter, spoiltAfter } of guest.connections) {
+    const mayRefuse = grantsFail || spoiltAfter.size > 0;
     if (!mayRefuse) faults.push(...(program?.refused ?? []).map((what) => `${guest.vif}: refused ${what}`));
-    // The key may be lost with the journal.
+    // The key may be lost with the journal; and a guest whose change was refused has another one.
     const all = front?.violations.list ?? [];
-    const violations = all.filter(({ kind }) => kind !== 'bad-hash' || guest.spoiltAfter.size === 0);
+    const violations = all.filter(({ kind }) => kind !== 'bad-hash' || !mayRefuse);
     faults.push(...violations.map(({ kind, detail }) => `${guest.vif}: ${kind}: ${detail}`));
-    for (const stream of fromGuest) faults.push(...judgeFromGuest(stream, guest, lives));
+    for (const stream of fromGuest) faults.push(...judgeFromGuest(stream, spoiltAfter, lives));
+    // Neither the list nor what is left of the rate is known without the journal.
+    if (spoiltAfter.size > 0) continue;
+    faults.push(...(multicast?.faults ?? []).map((what) => `${guest.vif}: ${what}`));
+    if (guest.still && isPrompt && meter !== undefined && front === guest.front)
+      meter.judgeSpeed(Math.max(...guest.plan.sizes));
+    faults.push(...(meter?.faults ?? []).map((what) => `${guest.vif}: rate: ${what}`));
   }
+  faults.push(...guest.probes.faults.map((what) => `${guest.vif}: ${what}`));
   for (const stream of guest.toGuest) faults.push(...judgeToGuest(stream, guest, lives));
   if (!guest.still) faults.push(`${guest.vif}: frames still wait, ${waiting(guest)}`);
   return faults;
@@ -83,7 +93,11 @@ function waiting({ front }: SimGuest): string {
 }
 
 /** What the guest was told was sent came: in order, unchanged, and again only after a kill, of one batch. */
-function judgeFromGuest(stream: Stream, { spoiltAfter }: SimGuest, lives: readonly LifeRecord[]): string[] {
+function judgeFromGuest(
+  stream: Stream,
+  spoiltAfter: ReadonlySet<number>,
+  lives: readonly LifeRecord[],
+): string[] {
   const faults = [...stream.faults, ...stream.damaged];
   const killed = lives.some(({ killedAtStep }) => killedAtStep);
   lives.forEach((_, life) => {

@@ -1,8 +1,7 @@
-import { FRAMES_ERRNO } from '../lib/ports/frame-batch.js';
+import { FRAMES_ERRNO, type FrameBatch } from '../lib/ports/frame-batch.js';
 import type { Port, PortBatches, PortIo, PortOptions } from '../lib/ports/port.js';
 import { ModelKilled } from '../lib/testing/model/index.js';
 import { frameIn, headerIn, setFrameStatus } from '../lib/testing/netfront/batch-frames.js';
-import type { Generator } from '../lib/testing/netfront/generator.js';
 
 /** errno-base.h */
 const EIO = 5;
@@ -12,9 +11,12 @@ export type Admission = 'goes' | 'refused' | 'full';
 
 /** A network outside of all lives, as behind a tap: known frames come out, and what goes in is noted. */
 export interface Network {
-  readonly generator: Generator;
+  /** Frames are in the port, to be read. */
+  readonly ready: boolean;
   /** False: the network sends nothing to the port. It outlives the process, like the link of a tap whose descriptor the service manager keeps. */
   linkUp: boolean;
+  /** Puts frames that are in the port into a batch, as `PortIo.read`. @returns how many. */
+  read(reads: FrameBatch, options: PortOptions): number;
   take(frame: Uint8Array, header: Uint8Array): void;
   /** Frames that were read, and must not be lost from then on. */
   left(frame: Uint8Array): void;
@@ -114,9 +116,7 @@ class SimIo implements PortIo {
   read(): number {
     this.#owner.step('port read');
     const { reads } = this.#batches;
-    const { linkUp, generator } = this.#network;
-    if (!linkUp) reads.count = 0;
-    const count = linkUp ? generator.fill(reads, this.#options) : 0;
+    const count = this.#network.read(reads, this.#options);
     for (let i = 0; i < count; i++) this.#network.left(frameIn(reads, i));
     this.#owner.step('port was read');
     return count;
@@ -128,8 +128,7 @@ class SimIo implements PortIo {
   }
 
   announce(): void {
-    const { linkUp, generator } = this.#network;
-    if (!this.#wanted || !linkUp || !generator.ready) return;
+    if (!this.#wanted || !this.#network.ready) return;
     queueMicrotask(() => {
       if (!this.#wanted || !this.#open) return;
       this.#wanted = false;

@@ -6,8 +6,10 @@ import { settled } from '../worlds/model/settled.js';
 import { ArenaPool } from './arenas.js';
 import { hookOf } from './hook.js';
 import { SimJournals } from './journals.js';
+import { mortal } from './port.js';
 import { type LifePlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
-import { guestOfSeed, SimGuest } from './sim-guest.js';
+import { guestOfSeed } from './sent-frames.js';
+import { SimGuest } from './sim-guest.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
 
@@ -20,8 +22,12 @@ const LAST_LIFE: LifePlan = {
   reboot: undefined,
   harm: undefined,
 };
-/** Time in which a late guest takes what there is. */
+/** Time in which a late guest takes what there is, and one with a rate sends what it has. */
 const REST_MS = 10_000;
+/** Time in which multicast frames come to a guest that is late. */
+const PROBE_MS = 200;
+/** A process that was killed is followed by the next one within it. */
+const SLICE_MS = 1;
 
 /** For one run at a time: a run that waits for another one would share memory with it. */
 export const arenas = new ArenaPool();
@@ -111,11 +117,14 @@ export class Run {
     });
     const stop = () => opening.then((netback) => netback?.[Symbol.asyncDispose]());
     for (const when of plan.bursts) {
+      if (when === 'between') continue;
       // Frames before the life are there when it begins; it has not looked yet.
       if (when === 'after') await hypervisor.settle();
       for (const guest of this.guests) guest.burst();
     }
-    await hypervisor.advance(plan === LAST_LIFE ? REST_MS : plan.lastsMs);
+    if (plan === LAST_LIFE) for (const guest of this.guests) guest.begunLast();
+    await this.#pass(plan === LAST_LIFE ? REST_MS : plan.lastsMs, xen);
+    await this.#probe(xen, () => xen.alive && stopping === undefined);
     const killedAtStep = !xen.alive;
     if (plan.reboot?.when === 'served') await this.#reboot(plan, xen.alive);
     if (plan.end === 'kill') hypervisor.kill(xen);
@@ -126,6 +135,30 @@ export class Run {
     await hypervisor.settle();
     for (const guest of this.guests) guest.processEnded();
     return { plan, steps, attachStep, killedAtStep };
+  }
+
+  /** Lets time pass; while a guest has a rate, none without a process. */
+  async #pass(ms: number, xen: ModelXen): Promise<void> {
+    const hasRate = this.scenario.guests.some(({ rate }) => rate !== undefined);
+    const sliceMs = hasRate && ms < REST_MS ? SLICE_MS : ms;
+    let passedMs = 0;
+    do {
+      await this.#hypervisor.advance(Math.min(sliceMs, ms - passedMs));
+      passedMs += sliceMs;
+    } while (passedMs < ms && xen.alive);
+  }
+
+  /** Where all is still. @param isWhole the process is neither killed nor stopping. */
+  async #probe(xen: ModelXen, isWhole: () => boolean): Promise<void> {
+    if (!isWhole()) return;
+    const probed: SimGuest[] = [];
+    for (const guest of this.guests)
+      mortal(xen, () => {
+        if (guest.probe()) probed.push(guest);
+      });
+    if (probed.length === 0) return;
+    await this.#hypervisor.advance(PROBE_MS);
+    for (const guest of probed) guest.judgeProbes(!isWhole());
   }
 
   async #open(xen: ModelXen, life: number, onAttached: () => void): Promise<Netback | undefined> {
@@ -187,23 +220,27 @@ export class Run {
     for (const guest of this.guests) {
       // Without a journal nothing says what became of a batch under way.
       if (this.#journals.refuses(guest.vif) && killedAtStep) guest.torn = true;
-      if (this.#journals.refuses(guest.vif)) guest.spoiltAfter.add(life);
+      if (!this.#journals.refuses(guest.vif)) continue;
+      guest.harmed = true;
+      guest.spoil(life);
     }
     this.#journals.relent();
     if (plan.harm !== undefined) {
       const guest = this.guests[plan.harm.guest];
-      guest.spoiltAfter.add(life);
+      guest.harmed = true;
+      guest.spoil(life);
       const spoilt = this.#journals.spoil(guest.vif, plan.harm.how, this.#random);
       if (spoilt && killedAtStep) guest.torn = true;
       if (spoilt && plan.harm.how === 'flip') guest.flipped = true;
     }
+    if (plan.bursts.includes('between')) for (const guest of this.guests) guest.hostSends();
     if (plan.reboot?.when === 'alone') await this.#reboot(plan, false);
   }
 
   /** @param served a backend sees it. With none, the journal goes with the connection, and what it kept. */
   async #reboot({ reboot }: LifePlan, served: boolean): Promise<void> {
     const guest = this.guests[reboot?.guest ?? 0];
-    if (!served) guest.spoiltAfter.add(this.lives.length);
+    if (!served) guest.spoil(this.lives.length);
     this.trace.note(`${guest.vif} ${reboot?.how}`);
     await guest.reboot(reboot?.how ?? 'dies');
     await this.#hypervisor.settle();

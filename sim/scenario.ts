@@ -1,5 +1,7 @@
 import type { PayloadMode } from '../lib/netback/settings.js';
+import type { MulticastPlan } from './multicast.js';
 import type { ControlPlan } from './programs.js';
+import type { RatePlan } from './rate.js';
 
 /** Of a guest, at most. */
 export const SIM_QUEUES_MAX = 3;
@@ -23,6 +25,18 @@ export interface GuestPlan {
   readonly lateMs: number;
   /** What it asks for by its control ring, with each burst. */
   readonly control: ControlPlan;
+  /** How it changes its multicast list, with each burst. */
+  readonly multicast: MulticastPlan;
+  /** What the toolstack lets it send; undefined: no limit. */
+  readonly rate: RatePlan | undefined;
+  /**
+   * What a connection has after a reboot: other grant references and ports of its rings, or those of the connection before. same: if the
+   * guest reconnects while no backend runs, and the last one was killed before it wrote Connected and in the middle of the connection's first
+   * batch, nothing tells the two connections apart.
+   */
+  readonly names: 'other' | 'same';
+  /** It connects again without waiting for the backend, whose node is Connected or InitWait. */
+  readonly atOnce: boolean;
 }
 
 /** What is done to a vif's journal while no backend runs. */
@@ -37,6 +51,9 @@ export interface Reboot {
   readonly when: 'served' | 'alone';
 }
 
+/** When each guest and its host send: as the process begins, and once it serves. between: the host alone, when the process has ended. */
+export type Burst = 'before' | 'after' | 'between';
+
 /** A life of the backend, and the time after it. */
 export interface LifePlan {
   readonly end: 'kill' | 'stop';
@@ -44,8 +61,7 @@ export interface LifePlan {
   readonly atStep: number;
   /** How long it lasts at least, for guests that are late. */
   readonly lastsMs: number;
-  /** Each guest and its host send a burst: as the life begins, and once it serves. */
-  readonly bursts: readonly ['before' | 'after', ...('before' | 'after')[]] | readonly [];
+  readonly bursts: readonly Burst[];
   readonly reboot: Reboot | undefined;
   readonly harm: { readonly guest: number; readonly how: Harm } | undefined;
 }
@@ -106,6 +122,10 @@ export const PLAIN_GUEST: GuestPlan = {
   buffersMax: 256,
   lateMs: 0,
   control: 'none',
+  multicast: 'none',
+  rate: undefined,
+  names: 'other',
+  atOnce: false,
 };
 
 /** One plain guest with these differences, on a machine without faults; nobody ends a life. */

@@ -1,15 +1,22 @@
 import type { Vif } from '../lib/netback/public-vif.js';
 import type { Port } from '../lib/ports/port.js';
 import { RSP_OKAY } from '../lib/protocol/netif.js';
-import { everyNth } from '../lib/testing/model/faults.js';
+import { backendVifPath, XenbusState } from '../lib/protocol/xenbus.js';
 import type { ModelHypervisor, ModelXen } from '../lib/testing/model/index.js';
 import { createVif, Generator, ManyQueues, Netfront } from '../lib/testing/netfront/index.js';
 import { readTag, type TrafficTag } from '../lib/testing/netfront/traffic-frames.js';
+import type { Xen } from '../lib/xen/seam.js';
 import { settled } from '../worlds/model/settled.js';
 import type { ArenaPool } from './arenas.js';
-import { type Admission, type Network, SimPort } from './port.js';
+import { HostNetwork } from './host-network.js';
+import { MulticastProgram } from './multicast.js';
+import { type Network, SimPort } from './port.js';
+import { Probes } from './probes.js';
 import { ControlProgram } from './programs.js';
-import { type FaultPlan, type GuestPlan, SIM_QUEUES_MAX } from './scenario.js';
+import { RateMeter } from './rate.js';
+import { SameNames } from './same-names.js';
+import type { FaultPlan, GuestPlan } from './scenario.js';
+import { CONNECTIONS_MAX, lengthOf, seedOf } from './sent-frames.js';
 import { Stream } from './stream.js';
 import { guestXen } from './xen-faults.js';
 
@@ -18,8 +25,6 @@ const CLOSE_MS = 11_000;
 /** Longer than a run has no backend, while other guests close. */
 const NO_BACKEND_MS = 10 * CLOSE_MS;
 const DOMID_FIRST = 7;
-/** Connections of one guest, each with frames of its own. */
-const CONNECTIONS_MAX = 4;
 
 export interface GuestParts {
   readonly hypervisor: ModelHypervisor;
@@ -43,8 +48,13 @@ interface Connection {
   readonly fromGuest: readonly Stream[];
   front: Netfront | undefined;
   program: ControlProgram | undefined;
+  multicast: MulticastProgram | undefined;
+  /** Undefined for a guest without a rate. */
+  meter: RateMeter | undefined;
   /** A process attached to it. */
   attached: boolean;
+  /** As `SimGuest.spoiltAfter`, of those that may concern this connection. */
+  readonly spoiltAfter: Set<number>;
 }
 
 /** A guest with an oracle for a frontend, its vif, and the network behind it. */
@@ -60,6 +70,10 @@ export class SimGuest {
   torn = false;
   /** Lives whose journal was spoilt, or went with the guest's connection while no backend ran: what it kept is lost. */
   readonly spoiltAfter = new Set<number>();
+  /** A journal was spoilt, or could not be had: what the next process knows of a connection's beginning may be wrong. */
+  harmed = false;
+  /** Multicast frames from the host. */
+  readonly probes: Probes;
   /** Bits flipped in a journal that may have kept frames: their bytes have no check but TCP's own. */
   flipped = false;
   /** The vifs that this process serves for it, and what their counters had when it attached: they outlive a process. */
@@ -67,6 +81,9 @@ export class SimGuest {
   #droppedBefore = 0;
   readonly #parts: GuestParts;
   readonly #networks: readonly HostNetwork[];
+  /** The process that attached last, and its vif. */
+  #vif: { readonly life: number; readonly vif: Vif } | undefined;
+  #names: SameNames | undefined;
 
   constructor(parts: GuestParts) {
     this.#parts = parts;
@@ -78,7 +95,19 @@ export class SimGuest {
       const seed = seedOf(parts.index, CONNECTIONS_MAX, queue);
       return new Stream({ name: `${this.vif} to-guest${this.#where(queue)}`, seed, mtuBytes, spread });
     });
-    this.#networks = this.#queues.map((queue) => new HostNetwork(this, parts, queue));
+    this.probes = new Probes(this.domid);
+    this.#networks = this.#queues.map((queue) => {
+      const seed = seedOf(parts.index, CONNECTIONS_MAX, queue);
+      return new HostNetwork(seed, parts.plan, parts.faults, {
+        take: (frame, header) => this.cameToHost(queue, frame, header),
+        left: (frame) => this.#whenKnown(frame, (stream, sequence) => stream.due(sequence, parts.lifeNow())),
+        refused: (frame) => this.#whenKnown(frame, (stream, sequence) => stream.excuse(sequence)),
+      });
+    });
+  }
+
+  get plan(): GuestPlan {
+    return this.#parts.plan;
   }
 
   get front(): Netfront | undefined {
@@ -107,10 +136,15 @@ export class SimGuest {
   /** The toolstack makes the vif, and the guest begins to connect. */
   async create(): Promise<void> {
     const { domid } = this;
+    const { rate } = this.#parts.plan;
     const mac = `00:16:3e:00:00:${domid.toString(16).padStart(2, '0')}`;
     const { hypervisor, toolstack } = this.#parts;
     await settled(hypervisor, createVif(toolstack.store, { domid, handle: 0, mac }));
-    this.#connect();
+    if (rate !== undefined) {
+      const value = `${rate.bytes},${rate.intervalMs * 1000}`;
+      await settled(hypervisor, toolstack.store.write(`${backendVifPath(0, domid, 0)}/rate`, value));
+    }
+    this.#connect(false);
   }
 
   /** The host's end, for a life of the backend. */
@@ -125,27 +159,29 @@ export class SimGuest {
 
   /** Frames on their way in both directions. */
   burst(): void {
-    const { fromGuest, toGuest } = this.#parts.plan;
+    const { fromGuest } = this.#parts.plan;
     const { generators, ports } = this.#current;
     for (const queue of this.#queues) {
       generators[queue].more(fromGuest);
       ports[queue].announce();
-      this.#send(queue, toGuest);
     }
+    this.hostSends();
     this.#current.program?.next();
+    this.#current.multicast?.next();
   }
 
   /** The host sends frames. Those that the port takes before a process has attached to the connection need not arrive. */
-  #send(queue: number, frames: number): void {
-    const network = this.#networks[queue];
-    network.send(frames);
-    if (network.linkUp && !this.#current.attached) this.toGuest[queue].excuseBelow(network.offered);
-    network.port?.announce();
+  hostSends(): void {
+    for (const [queue, network] of this.#networks.entries()) {
+      network.send(this.#parts.plan.toGuest);
+      if (network.linkUp && !this.#current.attached) this.toGuest[queue].excuseBelow(network.entered);
+    }
   }
 
   /** A process attached to the guest's connection. */
   attached(vif: Vif): void {
     if (!this.#served.has(vif)) this.#served.set(vif, vif.stats.toGuest.dropped);
+    this.#vif = { life: this.#parts.lifeNow(), vif };
     this.#current.attached = true;
   }
 
@@ -155,11 +191,51 @@ export class SimGuest {
     this.#served.clear();
   }
 
+  /** What a journal has of the connection, or kept for it, may be lost from this process on. */
+  spoil(life: number): void {
+    this.spoiltAfter.add(life);
+    this.#current.spoiltAfter.add(life);
+  }
+
+  /** No process is killed any more. */
+  begunLast(): void {
+    this.#current.meter?.mark();
+  }
+
+  /** The multicast list that the running process has for the guest; undefined: none can be held against what the guest knows. */
+  get #multicastList(): readonly string[] | undefined {
+    const { multicast, spoiltAfter } = this.#current;
+    if (multicast === undefined || multicast.size === 0 || spoiltAfter.size > 0) return undefined;
+    if (!this.still || this.#vif?.life !== this.#parts.lifeNow()) return undefined;
+    return this.#vif.vif.show().connection?.multicast.addresses;
+  }
+
+  /**
+   * While all is still: holds the running process's multicast list against what the guest was told, and sends multicast frames.
+   * @returns whether there are any: judge them when they had time to come.
+   */
+  probe(): boolean {
+    const list = this.#multicastList;
+    const { multicast } = this.#current;
+    if (list === undefined || multicast === undefined) return false;
+    for (const what of multicast.differences(list)) this.faults.push(`${this.vif}: ${what}`);
+    for (const { address, wanted } of multicast.probes)
+      this.#networks[0].put(this.probes.frame(address, wanted));
+    return true;
+  }
+
+  /** @param mayMiss the process ended meanwhile. */
+  judgeProbes(mayMiss: boolean): void {
+    this.#networks[0].takeBack();
+    this.probes.judge(mayMiss || this.#parts.faults.grantFailsEvery > 0);
+  }
+
   /** Nothing waits on either side. */
   get still(): boolean {
-    const { front, generators, program } = this.#current;
-    const left = [...generators, ...this.#networks.map(({ generator }) => generator)];
-    return program?.still === true && front?.outstanding === 0 && left.every(({ ready }) => !ready);
+    const { front, generators, program, multicast } = this.#current;
+    const programmed = program?.still === true && multicast?.still === true;
+    const sent = generators.every(({ ready }) => !ready) && this.#networks.every(({ still }) => still);
+    return programmed && sent && front?.outstanding === 0;
   }
 
   async reboot(how: 'closes' | 'dies'): Promise<void> {
@@ -170,13 +246,19 @@ export class SimGuest {
       const closed = await settled(hypervisor, front.close(), CLOSE_MS);
       if (!closed) this.faults.push(`${this.vif}: the guest cannot close`);
     } else hypervisor.kill(xen);
-    // Frames on their way to the guest need not arrive any more. With the link down only frames that were read are on their way.
-    for (const queue of this.#queues) {
-      const { linkUp, offered, generator } = this.#networks[queue];
-      this.toGuest[queue].excuseBelow(linkUp ? offered : generator.sent);
-    }
-    if (how === 'closes' && front !== undefined) this.#connect();
+    // What the port has taken was sent before the new connection.
+    for (const queue of this.#queues) this.toGuest[queue].excuseBelow(this.#networks[queue].entered);
+    if (how === 'closes' && front !== undefined) this.#connect(await this.#connectsAtOnce());
     else await this.create();
+  }
+
+  /** To a backend that closes its side the guest connects as Linux does. */
+  async #connectsAtOnce(): Promise<boolean> {
+    const { hypervisor, plan, toolstack } = this.#parts;
+    const reading = toolstack.store.read(`${backendVifPath(0, this.domid, 0)}/state`);
+    await settled(hypervisor, reading);
+    const connectable = [XenbusState.InitWait, XenbusState.Connected].map(String);
+    return plan.atOnce && connectable.includes((await reading) ?? '');
   }
 
   /** A frame that the host got, by the queue that it was sent in. */
@@ -186,11 +268,14 @@ export class SimGuest {
     const stream = streams.find(({ seed }) => seed === tag?.seed);
     if (tag !== undefined && stream !== undefined) {
       stream.take(frame, header, tag, this.#parts.lifeNow());
+      const connection = this.connections.find(({ fromGuest }) => fromGuest[queue] === stream);
+      connection?.meter?.note(queue, tag.sequence);
     } else this.#stranger(tag, 'the host');
   }
 
   /** A frame that the guest got, by the queue that it was sent in, or one that the guest chose. */
   cameToGuest(queue: number, frame: Uint8Array, header: Uint8Array): void {
+    if (this.probes.take(frame)) return;
     const tag = this.#tagOf(frame);
     const stream = this.toGuest.find(
       ({ seed, spread }, sent) => seed === tag?.seed && (spread || sent === queue),
@@ -208,6 +293,11 @@ export class SimGuest {
     return tag === undefined || stream === undefined ? undefined : { stream, sequence: tag.sequence };
   }
 
+  #whenKnown(frame: Uint8Array, then: (stream: Stream, sequence: number) => void): void {
+    const found = this.streamOf(frame);
+    if (found !== undefined) then(found.stream, found.sequence);
+  }
+
   #tagOf(frame: Uint8Array): TrafficTag | undefined {
     const tag = { seed: 0, sequence: 0 };
     return readTag(frame, 0, frame.length, tag) ? tag : undefined;
@@ -222,11 +312,13 @@ export class SimGuest {
       this.faults.push(`${this.vif}: ${who} got a frame that nobody sent`);
   }
 
-  #connect(): void {
-    const { hypervisor, index, plan, lifeNow } = this.#parts;
-    const { mtuBytes, sizes, lateMs } = plan;
+  /** @param atOnce whatever state the backend's node has. */
+  #connect(atOnce: boolean): void {
+    const { hypervisor, index, plan, lifeNow, toolstack } = this.#parts;
+    const { mtuBytes, sizes } = plan;
     const number = this.connections.length;
-    const xen = hypervisor.open(this.domid);
+    const reuses = plan.names === 'same' && number > 0 && this.#current.xen.alive;
+    const xen = reuses ? this.#current.xen : hypervisor.open(this.domid);
     const seeds = this.#queues.map((queue) => seedOf(index, number, queue));
     const generators = seeds.map((seed) => new Generator({ seed, sizes, mtuBytes, frames: 0 }));
     const fromGuest = seeds.map((seed, queue) => {
@@ -235,8 +327,11 @@ export class SimGuest {
     });
     const ports = generators.map((generator, queue) => {
       const network: Network = {
-        generator,
         linkUp: true,
+        get ready() {
+          return generator.ready;
+        },
+        read: (reads, options) => generator.fill(reads, options),
         take: (frame, header) => this.cameToGuest(queue, frame, header),
         left: () => {},
         admit: () => 'goes',
@@ -251,13 +346,16 @@ export class SimGuest {
       fromGuest,
       front: undefined,
       program: undefined,
+      multicast: undefined,
+      meter: undefined,
       attached: false,
+      spoiltAfter: new Set(),
     };
     this.connections.push(connection);
-    const { splitChannels, scatterGather, buffersMax, ringStart, control } = plan;
+    const { splitChannels, scatterGather, buffersMax, ringStart, control, multicast, rate } = plan;
     const gso = { sg: scatterGather, gsoV4: scatterGather, gsoV6: scatterGather };
     Netfront.connect({
-      xen: guestXen(xen, this.#parts.arenas, lateMs),
+      xen: this.#doorOf(xen, reuses),
       domid: this.domid,
       handle: 0,
       port: new ManyQueues(ports),
@@ -266,10 +364,13 @@ export class SimGuest {
       splitChannels,
       buffersMax,
       control: control !== 'none',
+      multicastControl: multicast !== 'none',
+      atOnce,
       controlTimeoutMs: NO_BACKEND_MS,
       keepGrants: control === 'staged',
       features: gso,
       onAnswered: (frame, status, queue) => {
+        connection.meter?.note(queue, frame);
         fromGuest[queue].due(frame, lifeNow());
         if (status !== RSP_OKAY) fromGuest[queue].excuse(frame);
       },
@@ -277,74 +378,32 @@ export class SimGuest {
       (front) => {
         connection.front = front;
         connection.program = new ControlProgram(front, control, plan.queues);
+        connection.multicast = new MulticastProgram(front, multicast, plan.queues);
+        // What the port has now was sent before the connection. A connection whose names are those of the one before may be that one.
+        if (!this.harmed && !(reuses && atOnce) && ringStart === 0)
+          for (const queue of this.#queues) this.toGuest[queue].forbidBelow(this.#networks[queue].entered);
+        if (rate !== undefined)
+          connection.meter = new RateMeter(
+            rate,
+            (sequence) => lengthOf(plan, sequence),
+            () => toolstack.clock.now(),
+          );
         connection.program.next();
+        connection.multicast.next();
       },
       (error) => {
         if (xen.alive) this.faults.push(`${this.vif}: the guest cannot connect: ${error}`);
       },
     );
   }
-}
 
-/** Seeds tell guests, connections, queues and directions apart; few, since each has a pattern of its own. */
-function seedOf(guest: number, connection: number, queue: number): number {
-  return 1 + guest * SEEDS_OF_GUEST + connection * SIM_QUEUES_MAX + queue;
-}
-
-const SEEDS_OF_GUEST = (CONNECTIONS_MAX + 1) * SIM_QUEUES_MAX;
-
-/** @returns the guest that a seed belongs to, of `guests`. */
-export function guestOfSeed(seed: number, guests: number): number | undefined {
-  const guest = Math.floor((seed - 1) / SEEDS_OF_GUEST);
-  return guest >= 0 && guest < guests ? guest : undefined;
-}
-
-/** What is behind a queue of a vif: it outlives the backend's lives, as a persistent tap and its bridge do. */
-class HostNetwork implements Network {
-  readonly generator: Generator;
-  linkUp = false;
-  port: SimPort | undefined;
-  /** Frames that the host has sent so far, or sends once the link is up. */
-  offered = 0;
-  readonly #guest: SimGuest;
-  readonly #lifeNow: () => number;
-  readonly #full: () => boolean;
-  readonly #refuses: () => boolean;
-
-  readonly #queue: number;
-
-  constructor(guest: SimGuest, { index, plan, faults, lifeNow }: GuestParts, queue: number) {
-    const { sizes, mtuBytes } = plan;
-    const seed = seedOf(index, CONNECTIONS_MAX, queue);
-    this.generator = new Generator({ seed, sizes, mtuBytes, frames: 0 });
-    this.#queue = queue;
-    this.#guest = guest;
-    this.#lifeNow = lifeNow;
-    this.#full = everyNth(faults.portFullEvery || undefined);
-    this.#refuses = everyNth(faults.portRefusesEvery || undefined);
-  }
-
-  send(frames: number): void {
-    this.offered += frames;
-    this.generator.more(frames);
-  }
-
-  take(frame: Uint8Array, header: Uint8Array): void {
-    this.#guest.cameToHost(this.#queue, frame, header);
-  }
-
-  left(frame: Uint8Array): void {
-    const found = this.#guest.streamOf(frame);
-    found?.stream.due(found.sequence, this.#lifeNow());
-  }
-
-  admit(): Admission {
-    if (this.#full()) return 'full';
-    return this.#refuses() ? 'refused' : 'goes';
-  }
-
-  refused(frame: Uint8Array): void {
-    const found = this.#guest.streamOf(frame);
-    found?.stream.excuse(found.sequence);
+  /** What a connection has of the hypervisor. @param reuses the names of the connection before. */
+  #doorOf(xen: ModelXen, reuses: boolean): Xen {
+    const { plan, arenas } = this.#parts;
+    const door = guestXen(xen, arenas, plan.lateMs);
+    if (plan.names === 'other' || door.shares === undefined) return door;
+    if (reuses) this.#names?.again();
+    else this.#names = new SameNames(door.shares, door.events);
+    return { ...door, shares: this.#names?.shares, events: this.#names?.events ?? door.events };
   }
 }

@@ -30,6 +30,8 @@ export class Stream {
   /** By number: the length that a hook gave it; 0 is a frame that a hook dropped. */
   readonly #hooked = new Map<number, number>();
   readonly #repeats: number[] = [];
+  /** Frames before it were sent before the connection. */
+  #forbidden = 0;
   /** The life that frames come in now, its last one, and the highest before it. */
   #life = -1;
   /** By queue. */
@@ -63,6 +65,11 @@ export class Stream {
     for (let i = 0; i < sequence; i++) this.excuse(i);
   }
 
+  /** From now on none of these may come: they were sent before the connection. */
+  forbidBelow(sequence: number): void {
+    this.#forbidden = sequence;
+  }
+
   hooked(sequence: number, length: number): void {
     this.#hooked.set(sequence, length);
   }
@@ -76,6 +83,7 @@ export class Stream {
     if (difference !== undefined) {
       this.damaged.push(`${this.name}: frame ${sequence} is damaged: ${difference}`);
     }
+    if (sequence < this.#forbidden) this.#fault(`frame ${sequence} was sent before the connection, and came`);
     const hooked = this.#hooked.get(sequence);
     if (hooked !== undefined && hooked !== length) {
       this.#fault(`frame ${sequence} has ${length} bytes, the hook left ${hooked}`);

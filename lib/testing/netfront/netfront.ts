@@ -38,6 +38,8 @@ export interface NetfrontOptions {
   readonly controlTimeoutMs?: number;
   /** The guest gets multicast frames of the addresses that it names alone (`changeMulticast`). Default false, as Linux. */
   readonly multicastControl?: boolean;
+  /** Connects whatever state the backend's node has, as mini-os and MirageOS do. Default: waits for InitWait, as Linux. */
+  readonly atOnce?: boolean;
   /** Aborts connecting. */
   readonly signal?: AbortSignal;
   /** Decides ids. */
@@ -113,8 +115,10 @@ export class Netfront implements AsyncDisposable {
     const backend = await StateWatch.open(xen.store, `${backendPath}/state`);
     let front: Netfront | undefined;
     try {
-      await restart(xen, `${frontendPath}/state`, backend, signal);
-      await backend.until([XenbusState.InitWait], { clock: xen.clock, signal });
+      if (!options.atOnce) {
+        await restart(xen, `${frontendPath}/state`, backend, signal);
+        await backend.until([XenbusState.InitWait], { clock: xen.clock, signal });
+      }
       const features = await readBackendFeatures(xen.store, backendPath);
       if (!features.copy) throw new VifdError('ERR_STATE', `${backendPath} does not offer feature-rx-copy`);
       front = new Netfront(options, shares, backend, features, frontendPath);
