@@ -1,10 +1,16 @@
+import type { PayloadMode } from '../lib/netback/settings.js';
 import { EXHAUSTIVE, exhaust, type Share } from './exhaustive.js';
+import { tryMutation } from './mutate.js';
+import { MUTATIONS } from './mutations.js';
 import { runSwarm, type Swarm } from './swarm.js';
-import type { Tally } from './tally.js';
+import { Tally } from './tally.js';
 
-/** Work for one worker, as plain data. `shape` is an index in EXHAUSTIVE. */
+const PAYLOAD_MODES: readonly PayloadMode[] = ['copy', 'map'];
+
+/** Work for one worker, as plain data. `shape` is an index in EXHAUSTIVE, `mutation` one in MUTATIONS. */
 export type Job =
   | { readonly kind: 'steps'; readonly shape: number; readonly share: Share }
+  | { readonly kind: 'mutation'; readonly mutation: number; readonly payload: PayloadMode }
   | { readonly kind: 'seeds'; readonly swarm: Swarm };
 
 /** What takes long is shared out, so that no worker has it all as the others have ended. */
@@ -30,8 +36,19 @@ export function jobsOfSeeds({ seed, seeds, kills }: Swarm): Job[] {
   });
 }
 
+export function jobsOfMutations(): Job[] {
+  return MUTATIONS.flatMap((_, mutation) =>
+    PAYLOAD_MODES.map((payload): Job => ({ kind: 'mutation', mutation, payload })),
+  );
+}
+
 /** @param onRun called after each run. */
-export function doJob(job: Job, onRun: () => void): Promise<Tally> {
+export async function doJob(job: Job, onRun: () => void): Promise<Tally> {
   if (job.kind === 'seeds') return runSwarm(job.swarm, onRun);
+  if (job.kind === 'mutation') {
+    const tally = new Tally();
+    tally.mutations.push(await tryMutation(MUTATIONS[job.mutation], job.payload, onRun));
+    return tally;
+  }
   return exhaust(EXHAUSTIVE[job.shape], { onRun, share: job.share });
 }

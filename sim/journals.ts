@@ -4,7 +4,7 @@ import { VifdError } from '../lib/errors.js';
 import { readQueueJournal } from '../lib/netback/state/queue-journal.js';
 import type { Random } from '../lib/testing/model/random.js';
 import type { ArenaPool } from './arenas.js';
-import type { Harm } from './scenario.js';
+import type { Harm, TamperedWord } from './scenario.js';
 
 /** Most harm is done where the logs and the lists of frames are; behind them are frames' bytes. */
 const LOGS_BYTES = 8192;
@@ -18,6 +18,19 @@ export class SimJournals {
 
   constructor(arenas: ArenaPool) {
     this.#arenas = arenas;
+  }
+
+  /** Those that there are, by name. */
+  get pages(): ReadonlyMap<string, Uint8Array> {
+    return this.#pages;
+  }
+
+  /** Stores words as another order of stores would have left them. */
+  tamper(words: readonly TamperedWord[]): void {
+    for (const { journal, word, value } of words) {
+      const page = this.#pages.get(journal);
+      if (page !== undefined) new Uint32Array(page.buffer, page.byteOffset)[word] = value;
+    }
   }
 
   /** As one life has them: it may end before and after each call. */

@@ -26,6 +26,9 @@ export interface Outcome {
   readonly trace: readonly string[];
 }
 
+/** Steps of a process from a read of its port until the frames are recorded in the journal (lib/netback/queue/pending-frames.ts). */
+const RECORD_STEPS = 5;
+
 /** Holds what happened against what vifd promises. */
 export function judge(run: Run): Outcome {
   const { lives, guests, scenario } = run;
@@ -119,12 +122,18 @@ function judgeToGuest(stream: Stream, guest: SimGuest, lives: readonly LifeRecor
   const { spoiltAfter } = guest;
   const faults = [...stream.faults, ...(guest.flipped ? [] : stream.damaged)];
   const refused = refusedTo(guest) + fullOf(guest);
+  const killed = lives.flatMap(({ killedAtStep }, life) => (killedAtStep ? [life] : []));
+  for (const sequence of stream.repeated)
+    if (!stream.wasPendingAfter(sequence, killed))
+      faults.push(`${stream.name}: frame ${sequence} came again, and was pending at no kill`);
   let kills = 0;
-  lives.forEach(({ killedAtStep }, life) => {
-    const lost = stream.lostIn(life).length;
+  lives.forEach(({ killedAtStep, steps }, life) => {
+    // A frame that was read just then is not recorded yet.
+    const isRecorded = (sequence: number) => !killedAtStep || stream.dueAt(sequence) <= steps - RECORD_STEPS;
+    const lost = stream.lostIn(life).filter(isRecorded).length;
     // What a life read may be kept over several more.
     const spoilt = [...spoiltAfter].some((after) => after >= life);
-    const most = refused + (killedAtStep || spoilt ? TO_GUEST_FRAMES : 0);
+    const most = refused + (spoilt ? TO_GUEST_FRAMES : 0);
     if (lost > most) faults.push(`${stream.name}: ${lost} lost in life ${life}, at most ${most} may be`);
     const repeats = stream.repeatsIn(life);
     // One for each kill while frames were put into the queues that the guest chose; it comes when that has buffers.

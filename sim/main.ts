@@ -1,13 +1,16 @@
 /**
  * The simulation: the backend on the model of Xen, killed at every step of small scenarios and somewhere in many
- * drawn ones. Ends with 0; with 1 when a promise was broken, 2 for options that cannot be used.
+ * drawn ones. Then sees that it finds the wrong order of two stores, for each structure of the journals. Ends with 0; with 1 when a promise
+ * was broken or a wrong order was not found, 2 for options that cannot be used.
  */
 import { Progress } from '../programs/progress.js';
 import { EXIT_FAILED, runProgram } from '../programs/run-program.js';
 import { inCrew } from './crew.js';
-import { type Job, jobsOfSeeds, jobsOfSteps } from './jobs.js';
+import { type Job, jobsOfMutations, jobsOfSeeds, jobsOfSteps } from './jobs.js';
 import { parseOptions } from './options.js';
 import { isClean, type Part, reportJson, reportText } from './sim-report.js';
+
+const MUTATIONS_PART = 'wrong orders';
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
@@ -17,6 +20,7 @@ async function main(args: readonly string[]): Promise<number> {
     parts.push(await part('every step', jobsOfSteps(false), progress));
     parts.push(await part('every pair of steps', jobsOfSteps(true), progress));
   }
+  if (options.mutations) parts.push(await part(MUTATIONS_PART, jobsOfMutations(), progress));
   if (options.seeds > 0) {
     const name = options.seeds === 1 ? `seed ${options.seed}` : `${options.seeds} drawn scenarios`;
     parts.push(await part(name, jobsOfSeeds(options), progress));

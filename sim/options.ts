@@ -9,6 +9,8 @@ export interface SimOptions {
   /** Of one scenario, at most. */
   readonly kills: number;
   readonly exhaustive: boolean;
+  /** Wrong orders of stores are tried. */
+  readonly mutations: boolean;
   readonly json: boolean;
 }
 
@@ -17,11 +19,14 @@ const SEED_MAX = 0xffffffff;
 /** More than a scenario has lives: no limit. */
 const KILLS = 9;
 
+const NO_SCENARIOS = { seeds: 0, seed: 1, kills: 0, exhaustive: false };
+
 interface Flags {
   readonly seeds?: number;
   readonly seed?: number;
   readonly kills: number;
   readonly exhaustive: boolean;
+  readonly mutations: boolean;
   readonly json: boolean;
 }
 
@@ -47,15 +52,18 @@ export function parseOptions(args: readonly string[]): SimOptions {
         .argParser(wholeNumber(0, KILLS)),
     )
     .option('--no-exhaustive', 'drawn scenarios only')
+    .option('--mutations', 'only see that wrong orders of stores to the journals are found', false)
     .option('--json', 'one JSON object', false)
     .exitOverride();
   const flags = program.parse([...args], { from: 'user' }).opts<Flags>();
   const one = flags.seed !== undefined && flags.seeds === undefined;
+  if (flags.mutations) return { ...NO_SCENARIOS, mutations: true, json: flags.json };
   return {
     seeds: flags.seeds ?? (one ? 1 : SEEDS),
     seed: flags.seed ?? 1,
     kills: flags.kills,
     exhaustive: flags.exhaustive && !one,
+    mutations: flags.exhaustive && !one,
     json: flags.json,
   };
 }

@@ -53,9 +53,9 @@ export class ControlProgram {
     return setUpHash(this.#front.control!, setUp);
   }
 
-  /** Every other time all are taken back first. */
+  /** Every other time all are taken back first: all of them are there. */
   async #stage(): Promise<boolean> {
-    if (this.#changes % 2 === 0 && (await this.#front.unstage()) === 0) return false;
+    if (this.#changes % 2 === 0 && (await this.#front.unstage()) !== this.#front.stageable) return false;
     return this.#front.stage();
   }
 }

@@ -2,10 +2,20 @@ import { withoutStrays } from '../worlds/model/strays.js';
 import { judge, type Outcome } from './judge.js';
 import { arenas, Run } from './run.js';
 import type { Scenario } from './scenario.js';
+import { StoreLog } from './store-log.js';
 
-/** Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run. */
-export async function runScenario(scenario: Scenario): Promise<Outcome> {
-  const run = new Run(scenario);
+/**
+ * Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run: one that breaks a
+ * promise is run again, so that its trace names what each step stored.
+ * @param log gets what each step stores in the journals.
+ */
+export async function runScenario(scenario: Scenario, log?: StoreLog): Promise<Outcome> {
+  const outcome = await runOnce(scenario, log);
+  return outcome.faults.length > 0 && log === undefined ? runOnce(scenario, new StoreLog()) : outcome;
+}
+
+async function runOnce(scenario: Scenario, log: StoreLog | undefined): Promise<Outcome> {
+  const run = new Run(scenario, log);
   // Most errors here are answers of the store; a stack for each would cost a tenth of the time.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;

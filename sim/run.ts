@@ -10,6 +10,7 @@ import { mortal } from './port.js';
 import { type LifePlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
 import { guestOfSeed } from './sent-frames.js';
 import { SimGuest } from './sim-guest.js';
+import type { StoreLog } from './store-log.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
 
@@ -61,9 +62,14 @@ export class Run {
   readonly #toolstack: ModelXen;
   readonly #journals = new SimJournals(arenas);
   readonly #random: Random;
+  /** Of the process that runs, or ran last. */
+  #steps = 0;
+  readonly #log: StoreLog | undefined;
 
-  constructor(scenario: Scenario) {
+  /** @param log gets what each step stores in the journals. */
+  constructor(scenario: Scenario, log?: StoreLog) {
     this.scenario = scenario;
+    this.#log = log;
     const { faults, order } = scenario;
     this.#hypervisor = new ModelHypervisor({
       ...(order === undefined ? {} : { seed: order }),
@@ -80,6 +86,7 @@ export class Run {
         new SimGuest({
           ...{ hypervisor: this.#hypervisor, toolstack: this.#toolstack, arenas, index, plan, faults },
           lifeNow: () => this.lives.length,
+          stepNow: () => this.#steps,
           ownerOf: (seed) => guestOfSeed(seed, scenario.guests.length),
         }),
     );
@@ -98,22 +105,26 @@ export class Run {
   async #live(plan: LifePlan): Promise<LifeRecord> {
     const hypervisor = this.#hypervisor;
     const number = this.lives.length;
-    let steps = 0;
+    this.#steps = 0;
     let attachStep = 0;
     let stopping: Promise<void> | undefined;
     const xen = hypervisor.open(0, {
       onStep: (what) => {
-        steps += 1;
-        this.trace.step(number, steps, what);
+        this.#steps += 1;
+        const steps = this.#steps;
+        this.trace.step(number, steps, this.#log?.look(number, steps, what, this.#journals.pages) ?? what);
         if (steps !== plan.atStep) return;
-        if (plan.end === 'kill') throw new ModelKilled(what);
+        if (plan.end === 'kill') {
+          this.#journals.tamper(plan.tampered ?? []);
+          throw new ModelKilled(what);
+        }
         queueMicrotask(() => {
           stopping ??= stop();
         });
       },
     });
     const opening = this.#open(xen, number, () => {
-      attachStep ||= steps;
+      attachStep ||= this.#steps;
     });
     const stop = () => opening.then((netback) => netback?.[Symbol.asyncDispose]());
     for (const when of plan.bursts) {
@@ -134,7 +145,7 @@ export class Run {
     }
     await hypervisor.settle();
     for (const guest of this.guests) guest.processEnded();
-    return { plan, steps, attachStep, killedAtStep };
+    return { plan, steps: this.#steps, attachStep, killedAtStep };
   }
 
   /** Lets time pass; while a guest has a rate, none without a process. */

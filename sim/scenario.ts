@@ -64,6 +64,15 @@ export interface LifePlan {
   readonly bursts: readonly Burst[];
   readonly reboot: Reboot | undefined;
   readonly harm: { readonly guest: number; readonly how: Harm } | undefined;
+  /** What stands in the journals at the kill as another order of stores would have left it. Default: all as it was stored. */
+  readonly tampered?: readonly TamperedWord[];
+}
+
+/** A word of a journal, counted from its beginning. */
+export interface TamperedWord {
+  readonly journal: string;
+  readonly word: number;
+  readonly value: number;
 }
 
 /** What may go wrong at any time. Each is off at 0. */

@@ -35,6 +35,8 @@ export interface GuestParts {
   readonly faults: FaultPlan;
   /** The life that runs, or ran last. */
   readonly lifeNow: () => number;
+  /** Steps that it has taken. */
+  readonly stepNow: () => number;
   /** Which guest a frame's seed belongs to. */
   readonly ownerOf: (seed: number) => number | undefined;
 }
@@ -100,7 +102,10 @@ export class SimGuest {
       const seed = seedOf(parts.index, CONNECTIONS_MAX, queue);
       return new HostNetwork(seed, parts.plan, parts.faults, {
         take: (frame, header) => this.cameToHost(queue, frame, header),
-        left: (frame) => this.#whenKnown(frame, (stream, sequence) => stream.due(sequence, parts.lifeNow())),
+        left: (frame) =>
+          this.#whenKnown(frame, (stream, sequence) =>
+            stream.due(sequence, parts.lifeNow(), parts.stepNow()),
+          ),
         refused: (frame) => this.#whenKnown(frame, (stream, sequence) => stream.excuse(sequence)),
       });
     });

@@ -1,3 +1,4 @@
+import type { MutationResult } from './mutate.js';
 import type { Tally } from './tally.js';
 
 export interface Part {
@@ -19,6 +20,26 @@ const COLUMNS = [
   ['SECONDS', ({ seconds }: Part) => seconds.toFixed(1)],
 ] as const;
 
+const MUTATION_COLUMNS = [
+  ['WRONG ORDER', ({ name }: MutationResult) => name],
+  ['PAYLOAD', ({ payload }: MutationResult) => payload],
+  ['KILLS', ({ kills }: MutationResult) => `${kills}`],
+  ['AT STEP', ({ found }: MutationResult) => (found === undefined ? 'NOT FOUND' : `${found.atStep}`)],
+  ['STALE WORDS', ({ found }: MutationResult) => found?.words ?? ''],
+  ['FOUND BY', ({ found }: MutationResult) => shortened(found?.fault ?? '')],
+] as const;
+const FAULT_MAX = 90;
+
+function shortened(text: string): string {
+  return text.length > FAULT_MAX ? `${text.slice(0, FAULT_MAX)}...` : text;
+}
+
+const MUTATION_LEGEND = `
+WRONG ORDER  two stores to the journals change places, or a store and a deed. Kills between the two are tried in turn until a promise is
+             broken
+STALE WORDS  what was not stored yet at that kill, or was stored too early
+`;
+
 const LEGEND = `
 VIOLATIONS  of the ring protocol as Linux's frontend checks it, and of what vifd promises of frames
 REPEATED    frames after one kill, at most; a batch has up to 128
@@ -31,15 +52,29 @@ LOST TO     the guest, of frames that a life had read: one batch at most, as a k
 
 /** For people: a line for each part, in columns, and every failure with how to see it again. */
 export function reportText(parts: readonly Part[]): string {
-  const rows = [
-    COLUMNS.map(([title]) => title),
-    ...parts.map((part) => COLUMNS.map(([, cell]) => cell(part))),
-  ];
-  const widths = COLUMNS.map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const lines = rows.map((row) =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  '),
+  const promises = parts.filter(({ tally }) => tally.mutations.length === 0);
+  const mutations = parts.flatMap(({ tally }) => tally.mutations);
+  const lines = promises.length === 0 ? '' : tableOf(promises, COLUMNS, false) + LEGEND;
+  const orders = mutations.length === 0 ? '' : tableOf(mutations, MUTATION_COLUMNS, true) + MUTATION_LEGEND;
+  const between = lines === '' || orders === '' ? '' : '\n';
+  return `${lines}${between}${orders}${promises.flatMap(failures).join('')}`;
+}
+
+/** @param left all columns begin at the left; otherwise only the first one. */
+function tableOf<T>(
+  rows: readonly T[],
+  columns: readonly (readonly [string, (row: T) => string])[],
+  left: boolean,
+): string {
+  const cells = [columns.map(([title]) => title), ...rows.map((row) => columns.map(([, cell]) => cell(row)))];
+  const widths = columns.map((_, column) => Math.max(...cells.map((row) => row[column].length)));
+  const lines = cells.map((row) =>
+    row
+      .map((cell, i) => (left || i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+      .join('  ')
+      .trimEnd(),
   );
-  return `${lines.join('\n')}\n${LEGEND}${parts.flatMap(failures).join('')}`;
+  return `${lines.join('\n')}\n`;
 }
 
 function failures({ tally }: Part): string[] {
@@ -49,7 +84,7 @@ function failures({ tally }: Part): string[] {
   });
 }
 
-/** For machines. */
+/** For machines: with the mutations that were tried, and what became of them. */
 export function reportJson(parts: readonly Part[]): string {
   const summary = {
     schemaVersion: 1,
@@ -60,5 +95,7 @@ export function reportJson(parts: readonly Part[]): string {
 }
 
 export function isClean(parts: readonly Part[]): boolean {
-  return parts.every(({ tally }) => tally.violations === 0);
+  return parts.every(
+    ({ tally }) => tally.violations === 0 && tally.mutations.every(({ found }) => found !== undefined),
+  );
 }

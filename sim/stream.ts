@@ -22,10 +22,13 @@ export class Stream {
   readonly faults: string[] = [];
   /** Frames with other bytes than were sent. */
   readonly damaged: string[] = [];
+  /** Frames that came twice, of a stream that is spread. */
+  readonly repeated: number[] = [];
   readonly #frames: TrafficFrames;
-  /** By number: whether it came, and the life in which it left its sender or was said to be sent. */
-  readonly #came: boolean[] = [];
+  /** By number: the life in which it came first, and that in which it left its sender or was said to be sent. */
+  readonly #cameIn: number[] = [];
   readonly #dueIn: number[] = [];
+  readonly #dueAt: number[] = [];
   readonly #excused = new Set<number>();
   /** By number: the length that a hook gave it; 0 is a frame that a hook dropped. */
   readonly #hooked = new Map<number, number>();
@@ -48,12 +51,18 @@ export class Stream {
 
   /** Frames that came, each once. */
   get delivered(): number {
-    return this.#came.filter((came) => came).length;
+    return this.#cameIn.filter((life) => life !== undefined).length;
   }
 
-  /** From now on the frame must come, or have come. */
-  due(sequence: number, life: number): void {
+  /** From now on the frame must come, or have come. @param step of the process. */
+  due(sequence: number, life: number, step = 0): void {
     this.#dueIn[sequence] ??= life;
+    this.#dueAt[sequence] ??= step;
+  }
+
+  /** The step of its process at which the frame became due. */
+  dueAt(sequence: number): number {
+    return this.#dueAt[sequence] ?? 0;
   }
 
   /** It need not come: somebody said that it would not. */
@@ -99,14 +108,20 @@ export class Stream {
       this.#before = this.#highest;
     }
     // Of several queues each has an order of its own, and may be behind.
-    const repeats = this.spread ? this.#came[sequence] === true : sequence <= this.#before;
+    const repeats = this.spread ? this.#cameIn[sequence] !== undefined : sequence <= this.#before;
     const last = this.#last[queue] ?? -1;
     if (repeats) this.#repeats[life] = this.repeatsIn(life) + 1;
+    if (repeats && this.spread) this.repeated.push(sequence);
     if (sequence <= last && !(this.spread && repeats))
       this.#fault(`frame ${sequence} came after ${last} in one life`);
     this.#last[queue] = sequence;
     this.#highest = Math.max(this.#highest, sequence);
-    this.#came[sequence] = true;
+    this.#cameIn[sequence] ??= life;
+  }
+
+  /** @returns whether the frame was read in one of these lives or before, and came first after it. */
+  wasPendingAfter(sequence: number, lives: readonly number[]): boolean {
+    return lives.some((life) => this.#dueIn[sequence] <= life && life < this.#cameIn[sequence]);
   }
 
   /** Frames that came behind those that were there when the life began. */
@@ -118,7 +133,8 @@ export class Stream {
   lostIn(life: number): number[] {
     const lost: number[] = [];
     this.#dueIn.forEach((due, sequence) => {
-      if (due === life && !this.#came[sequence] && !this.#isExcused(sequence)) lost.push(sequence);
+      if (due === life && this.#cameIn[sequence] === undefined && !this.#isExcused(sequence))
+        lost.push(sequence);
     });
     return lost;
   }

@@ -1,4 +1,5 @@
 import type { Outcome } from './judge.js';
+import type { MutationResult } from './mutate.js';
 
 export interface Failure {
   readonly what: string;
@@ -22,6 +23,8 @@ export class Tally {
   /** Frames repeated after one kill, at most. */
   repeated = 0;
   readonly failures: Failure[] = [];
+  /** What became of mutations, where they were tried. */
+  readonly mutations: MutationResult[] = [];
 
   add(what: string, outcome: Outcome): void {
     const { kills, stops, frames, faults, lost, repeated, trace } = outcome;
@@ -46,5 +49,6 @@ export class Tally {
     this.lostToGuest += other.lostToGuest;
     this.repeated = Math.max(this.repeated, other.repeated);
     this.failures.push(...other.failures.slice(0, FAILURES_MAX - this.failures.length));
+    this.mutations.push(...other.mutations);
   }
 }

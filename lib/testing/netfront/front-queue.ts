@@ -94,6 +94,11 @@ export class FrontQueue {
     return out && stageGrants(control, index, this.receive.grants.all(), 'write');
   }
 
+  /** How many buffers there are. */
+  get stageable(): number {
+    return this.transmit.grants.pool.pages + this.receive.grants.pool.pages;
+  }
+
   /** Has it let go of them. @returns how many it says there were. */
   async unstage(control: ControlFront): Promise<number> {
     const { index } = this.#options;

@@ -217,6 +217,11 @@ export class Netfront implements AsyncDisposable {
     return staged.every((taken) => taken);
   }
 
+  /** How many buffers `stage` has the backend keep mapped. */
+  get stageable(): number {
+    return this.#queues.reduce((sum, queue) => sum + queue.stageable, 0);
+  }
+
   /** Ends what `stage` began. @returns how many buffers the backend has let go of. */
   async unstage(): Promise<number> {
     const { control } = this;

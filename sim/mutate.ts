@@ -1,0 +1,120 @@
+import type { PayloadMode } from '../lib/netback/settings.js';
+import type { Mutation } from './mutations.js';
+import { runScenario } from './run-scenario.js';
+import type { LifePlan, Scenario, TamperedWord } from './scenario.js';
+import { type Change, type LoggedStep, StoreLog } from './store-log.js';
+
+/** A kill at which the wrong order shows, and what it leaves in the journals. */
+interface Kill {
+  readonly atStep: number;
+  readonly tampered: readonly TamperedWord[];
+}
+
+export interface MutationResult {
+  readonly name: string;
+  readonly payload: PayloadMode;
+  /** Kills that were tried. */
+  readonly kills: number;
+  /** The first kill that broke a promise; undefined: the mutation was not found. */
+  readonly found: { readonly atStep: number; readonly words: string; readonly fault: string } | undefined;
+}
+
+/**
+ * Kills the backend wherever it makes a difference that two stores have the wrong order. The model has one order of stores, that of the
+ * code. A kill between the two stores of the wrong order leaves the second one complete and the first one not made: so this kills after both,
+ * and takes the first one back; or kills before a deed, and makes the store that should follow it.
+ */
+export async function tryMutation(
+  { name, scenario: plan, lastsMs, before, ...order }: Mutation,
+  payload: PayloadMode,
+  onRun: () => void = () => {},
+): Promise<MutationResult> {
+  let scenario: Scenario = { ...plan, payload };
+  let log = await logOf(scenario);
+  if (before !== undefined) {
+    scenario = { ...scenario, lives: before(log) };
+    log = await logOf(scenario);
+  }
+  const killed = (atStep: number, tampered: readonly TamperedWord[]): Scenario => {
+    const life: LifePlan = {
+      ...{ end: 'kill', atStep, lastsMs, bursts: ['after'], reboot: undefined, harm: undefined },
+      tampered,
+    };
+    return { ...scenario, lives: [...scenario.lives, life] };
+  };
+  let kills = 0;
+  for (const { atStep, tampered } of killsOf(order, log)) {
+    kills += 1;
+    const { faults } = await runScenario(killed(atStep, tampered));
+    onRun();
+    if (faults.length === 0) continue;
+    // What the right order breaks as well is no proof.
+    const right = await runScenario(killed(atStep, []));
+    if (right.faults.length > 0) continue;
+    return { name, payload, kills, found: { atStep, words: wordsOf(tampered, log), fault: faults[0] } };
+  }
+  return { name, payload, kills, found: undefined };
+}
+
+/** @returns the steps of the last life, which nothing disturbs. */
+async function logOf(scenario: Scenario): Promise<readonly LoggedStep[]> {
+  const log = new StoreLog();
+  await runScenario(scenario, log);
+  return log.steps.filter(({ life }) => life === scenario.lives.length);
+}
+
+type Order = Pick<Mutation, 'earlier' | 'deed' | 'later' | 'elsewhere'>;
+
+function killsOf(order: Order, log: readonly LoggedStep[]): Kill[] {
+  return order.deed === undefined ? killsAfter(order, log) : killsBefore(order.deed, order, log);
+}
+
+/** Kills after `later`: what `earlier` has stored since the last one is taken back. */
+function killsAfter({ earlier, later, elsewhere = false }: Order, log: readonly LoggedStep[]): Kill[] {
+  const kills: Kill[] = [];
+  let late = new Map<string, Change>();
+  for (const logged of log) {
+    const end = logged.changes.find((change) => later(change, logged));
+    if (end === undefined) {
+      for (const change of logged.changes) {
+        const key = `${change.journal} ${change.word}`;
+        if (earlier?.(change) && !late.has(key)) late.set(key, change);
+      }
+      continue;
+    }
+    const taken = [...late.values()].filter(({ journal }) => !elsewhere || journal !== end.journal);
+    late = new Map();
+    const tampered = taken.map(({ journal, word, old }) => ({ journal, word, value: old }));
+    if (tampered.length > 0) kills.push({ atStep: logged.step, tampered });
+  }
+  return kills;
+}
+
+/** Kills before each deed since the last `later`: the next one is made early. */
+function killsBefore(
+  deed: NonNullable<Mutation['deed']>,
+  { later }: Order,
+  log: readonly LoggedStep[],
+): Kill[] {
+  const kills: Kill[] = [];
+  let deeds: LoggedStep[] = [];
+  for (const logged of log) {
+    if (deed(logged)) deeds.push(logged);
+    const made = logged.changes.filter((change) => later(change, logged));
+    if (made.length === 0) continue;
+    const tampered = made.map(({ journal, word, now }) => ({ journal, word, value: now }));
+    // At the deed's own step it is not done yet.
+    for (const { step } of deeds) kills.push({ atStep: step, tampered });
+    deeds = [];
+  }
+  return kills;
+}
+
+/** @returns the names of the words that were tampered with. */
+function wordsOf(tampered: readonly TamperedWord[], log: readonly LoggedStep[]): string {
+  const [{ journal, word }] = tampered;
+  const changes = log.flatMap((logged) => logged.changes);
+  const path = changes.find((change) => change.journal === journal && change.word === word)?.path;
+  const more = tampered.length - 1;
+  return `${journal} ${path}${more > 0 ? ` and ${more} more` : ''}`;
+}

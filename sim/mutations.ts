@@ -1,0 +1,150 @@
+import { type GuestPlan, type LifePlan, NO_FAULTS, plainScenario, type Scenario } from './scenario.js';
+import type { Change, LoggedStep } from './store-log.js';
+
+/** A wrong order of two stores, or of a store and a deed. The right order is `earlier`, then `later`. */
+export interface Mutation {
+  readonly name: string;
+  readonly scenario: Scenario;
+  /** How long a process that is killed lasts at most. */
+  readonly lastsMs: number;
+  /** The lives before the one that is killed, where they depend on what an undisturbed one stores. */
+  readonly before?: (undisturbed: readonly LoggedStep[]) => readonly LifePlan[];
+  /** The stores that come too late: their words are as before them when `later` is complete. */
+  readonly earlier?: (change: Change) => boolean;
+  /** The deed before which `later` is stored too early. Instead of `earlier`. */
+  readonly deed?: (step: LoggedStep) => boolean;
+  readonly later: (change: Change, step: LoggedStep) => boolean;
+  /** Only stores to other journals than that of `later` come too late. */
+  readonly elsewhere?: boolean;
+}
+
+/** Indices wrap while the guest sets up hashing. */
+const CONTROL_NEAR_WRAP = 0xfffffffc;
+
+const MIXED: Partial<GuestPlan> = {
+  sizes: [9000, 60],
+  fromGuest: 4,
+  toGuest: 8,
+  buffersMax: 18,
+  lateMs: 5,
+};
+const SORTED: Partial<GuestPlan> = {
+  queues: 2,
+  sizes: [9000, 60],
+  fromGuest: 0,
+  // More than a batch, so that the second one finds the places of the first.
+  toGuest: 80,
+  control: 'hash',
+};
+const HASHED: Partial<GuestPlan> = { sizes: [60], fromGuest: 1, toGuest: 3, control: 'hash' };
+const STAGED: Partial<GuestPlan> = { sizes: [60], fromGuest: 2, toGuest: 2, control: 'staged' };
+const LISTED: Partial<GuestPlan> = { fromGuest: 1, toGuest: 1, multicast: 'few' };
+const LIMITED: Partial<GuestPlan> = { sizes: [1514], fromGuest: 12, rate: { bytes: 4000, intervalMs: 10 } };
+
+const begins = (path: string) => (change: Change) => change.path.startsWith(path);
+const is = (path: string) => (change: Change) => change.path === path;
+
+function mutation(
+  name: string,
+  guest: Partial<GuestPlan>,
+  order: Omit<Mutation, 'name' | 'scenario' | 'lastsMs'>,
+  more: { readonly lastsMs?: number; readonly lives?: readonly LifePlan[] } = {},
+): Mutation {
+  const { lastsMs = 0, lives = [] } = more;
+  return { name, scenario: plainScenario(guest, { faults: NO_FAULTS, lives }), lastsMs, ...order };
+}
+
+/** A process that is killed at a step, and a guest that begins another connection before the next one runs. */
+function reconnected(atStep: number, how: 'dies' | 'closes'): LifePlan {
+  return {
+    end: 'kill',
+    atStep,
+    lastsMs: 5,
+    bursts: ['after', 'between'],
+    reboot: { guest: 0, how, when: 'alone' },
+    harm: undefined,
+  };
+}
+
+/** Kills the first process where it has committed responses, and none of them is in the ring yet. The next connection's ring is at the same place. */
+function killedAtCommit(undisturbed: readonly LoggedStep[]): readonly LifePlan[] {
+  const commit = undisturbed.find(({ changes }) => changes.some(is('fromGuestLog.state')));
+  return commit === undefined ? [] : [reconnected(commit.step, 'closes')];
+}
+
+/** For each structure of the journals whose stores have an order: the wrong one. */
+export const MUTATIONS: readonly Mutation[] = [
+  mutation('redo log: commits before the responses', MIXED, {
+    earlier: begins('fromGuestLog.responses'),
+    later: is('fromGuestLog.state'),
+  }),
+  mutation('redo log, to the guest: commits before the responses', MIXED, {
+    earlier: begins('toGuestLog.responses'),
+    later: is('toGuestLog.state'),
+  }),
+  mutation(
+    'redo log, to the guest: commits before the base',
+    { ...MIXED, ringStart: 1000 },
+    {
+      earlier: begins('toGuestLog.bases'),
+      later: is('toGuestLog.state'),
+    },
+  ),
+  mutation('pending frames: counts a frame before it is there', SORTED, {
+    // What was there is another frame.
+    earlier: ({ path, old }) => path.startsWith('toGuestFrames.frames') && old > 0,
+    later: ({ path, now }) => path === 'toGuestFrames.header.count' && now > 1,
+  }),
+  mutation('pending frames: removes a frame before its copy counts', SORTED, {
+    earlier: ({ path }) => path === 'toGuestFrames.header.count' || path === 'toGuestLog.state',
+    later: ({ path, now }) => /^toGuestFrames\.frames\[\d+\]\.length$/.test(path) && now === 0,
+    elsewhere: true,
+  }),
+  mutation('hash: selects a bank before it is written', HASHED, {
+    earlier: begins('hash.banks'),
+    later: is('hash.selected'),
+  }),
+  mutation('staged grants: selects a bank before it is written', STAGED, {
+    earlier: begins('staging.banks'),
+    later: is('staging.selected'),
+  }),
+  mutation('multicast list: takes a place before the address is there', LISTED, {
+    earlier: begins('multicast.addresses'),
+    later: begins('multicast.taken'),
+  }),
+  mutation(
+    'rate: adds what an interval brings before the end is moved',
+    LIMITED,
+    { earlier: begins('credit.end'), later: is('credit.left') },
+    { lastsMs: 40 },
+  ),
+  mutation(
+    'rate: takes frames before they are charged',
+    LIMITED,
+    { earlier: is('credit.left'), later: is('fromGuestLog.state') },
+    { lastsMs: 40 },
+  ),
+  mutation(
+    'control ring: responds before it records the wrap',
+    { ...HASHED, ringStart: CONTROL_NEAR_WRAP },
+    {
+      earlier: is('controlWrapped'),
+      later: is('control.state'),
+    },
+  ),
+  mutation(
+    'old frames: records that they are dropped before they are',
+    {},
+    { deed: ({ what }) => what === 'port read', later: ({ path, now }) => path === 'fresh' && now === 0 },
+    { lives: [reconnected(Number.POSITIVE_INFINITY, 'dies')] },
+  ),
+  mutation(
+    'beginning of a journal: names it before the content is cleared',
+    { sizes: [60], fromGuest: 2, toGuest: 4, atOnce: true },
+    {
+      before: killedAtCommit,
+      earlier: ({ path, now }) => !path.startsWith('head.') && now === 0,
+      later: ({ path, now }) => path === 'head.magic' && now !== 0,
+    },
+  ),
+];
