@@ -2,12 +2,12 @@ import type { Vif } from '../lib/netback/public-vif.js';
 import type { Port } from '../lib/ports/port.js';
 import { RSP_OKAY } from '../lib/protocol/netif.js';
 import { backendVifPath, XenbusState } from '../lib/protocol/xenbus.js';
-import type { ModelHypervisor, ModelXen } from '../lib/testing/model/index.js';
+import type { ModelXen } from '../lib/testing/model/index.js';
 import { createVif, Generator, ManyQueues, Netfront } from '../lib/testing/netfront/index.js';
 import { readTag, type TrafficTag } from '../lib/testing/netfront/traffic-frames.js';
 import type { Xen } from '../lib/xen/seam.js';
 import { settled } from '../worlds/model/settled.js';
-import type { ArenaPool } from './arenas.js';
+import type { Connection, GuestParts } from './guest-parts.js';
 import { HostNetwork } from './host-network.js';
 import { MulticastProgram } from './multicast.js';
 import { type Network, SimPort } from './port.js';
@@ -15,7 +15,7 @@ import { Probes } from './probes.js';
 import { ControlProgram } from './programs.js';
 import { RateMeter } from './rate.js';
 import { SameNames } from './same-names.js';
-import type { FaultPlan, GuestPlan } from './scenario.js';
+import type { GuestPlan } from './scenario.js';
 import { CONNECTIONS_MAX, lengthOf, seedOf } from './sent-frames.js';
 import { Stream } from './stream.js';
 import { guestXen } from './xen-faults.js';
@@ -25,39 +25,6 @@ const CLOSE_MS = 11_000;
 /** Longer than a run has no backend, while other guests close. */
 const NO_BACKEND_MS = 10 * CLOSE_MS;
 const DOMID_FIRST = 7;
-
-export interface GuestParts {
-  readonly hypervisor: ModelHypervisor;
-  readonly arenas: ArenaPool;
-  readonly toolstack: ModelXen;
-  readonly index: number;
-  readonly plan: GuestPlan;
-  readonly faults: FaultPlan;
-  /** The life that runs, or ran last. */
-  readonly lifeNow: () => number;
-  /** Steps that it has taken. */
-  readonly stepNow: () => number;
-  /** Which guest a frame's seed belongs to. */
-  readonly ownerOf: (seed: number) => number | undefined;
-}
-
-/** One connection of the guest: from its beginning to its reboot. */
-interface Connection {
-  readonly xen: ModelXen;
-  /** By queue. */
-  readonly ports: readonly SimPort[];
-  readonly generators: readonly Generator[];
-  readonly fromGuest: readonly Stream[];
-  front: Netfront | undefined;
-  program: ControlProgram | undefined;
-  multicast: MulticastProgram | undefined;
-  /** Undefined for a guest without a rate. */
-  meter: RateMeter | undefined;
-  /** A process attached to it. */
-  attached: boolean;
-  /** As `SimGuest.spoiltAfter`, of those that may concern this connection. */
-  readonly spoiltAfter: Set<number>;
-}
 
 /** A guest with an oracle for a frontend, its vif, and the network behind it. */
 export class SimGuest {
