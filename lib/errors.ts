@@ -1,33 +1,7 @@
-/** Every code that vifd throws. Stable: programs may compare them. docs/errors.md explains each. */
-export type VifdErrorCode =
-  | 'ERR_ADDON_MISSING' // the native addon was not built
-  | 'ERR_XEN_UNAVAILABLE' // libraries, device nodes or rights are missing
-  | 'ERR_XEN_GRANT' // a grant could not be mapped
-  | 'ERR_XEN_EVENT' // an event channel could not be bound
-  | 'ERR_STORE' // xenstore answered with an error; `errno` names it
-  | 'ERR_STORE_GONE' // the connection to xenstore is lost; it is tried again for ever
-  | 'ERR_NODE_GONE' // xenstored came back without a vif's node; the guest stays attached
-  | 'ERR_HOST' // a call of the host's own failed, for no fault of the guest; it is tried again
-  | 'ERR_HOOK' // a hook threw or returned what is no verdict; the frame was dropped
-  | 'ERR_JOURNAL' // a journal file could not be opened or mapped
-  | 'ERR_JOURNAL_VERSION' // a journal is laid out as another vifd does, and this one does not read it
-  | 'ERR_RUNNING' // another vifd serves from the same runtime directory
-  | 'ERR_NOT_RUNNING' // no vifd runs, and one is needed
-  | 'ERR_QUERY' // a running vifd cannot be asked
-  | 'ERR_NO_VIF' // there is no such vif, or it went meanwhile
-  | 'ERR_OWNER' // the vif is with whom it is to go to already, or cannot go there as it is
-  | 'ERR_KERNEL_DRIVER' // the kernel's xen-netback refused, or did not serve in time
-  | 'ERR_LINK' // something is wrong with a network interface or its bridge
-  | 'ERR_PROGRAM' // a program of the system failed
-  | 'ERR_TIMEOUT' // another process did not do its part in time
-  | 'ERR_TAP' // a tap could not be opened or set up, or it was deleted
-  | 'ERR_TAP_LIMIT' // the kernel refused the program that bounds what waits in taps; short queues bound it
-  | 'ERR_SERVICE_MANAGER' // the socket in NOTIFY_SOCKET could not be written to
-  | 'ERR_STATE' // the call does not fit the object's state, e.g. use after disposal
-  | 'ERR_ARGUMENT' // an argument or a configuration value is unusable
-  | 'ERR_PACED' // a guest connects so often that its next connection waits
-  | 'ERR_STALLED' // a guest has had frames waiting for a minute, and took none
-  | 'ERR_PROTOCOL'; // a frontend broke the netif protocol
+import type { ERROR_ROWS } from './error-table.js';
+
+/** Every code that vifd throws. Stable: programs may compare them. lib/error-table.ts has a row for each, and docs/errors.md shows it. */
+export type VifdErrorCode = keyof typeof ERROR_ROWS;
 
 export interface VifdErrorDetails {
   /** Symbolic errno, e.g. 'ENOENT', where the system gave one. */
