@@ -28,7 +28,7 @@ const LIB: Record<string, readonly string[]> = {
   'netback/faults': ['errors'],
   'netback/ring': ['backoff', 'durable', 'errors', 'protocol', 'undo', 'xen', 'netback/faults'],
   'netback/frames': [
-    ...['errors', 'ports', 'protocol', 'text', 'xen'],
+    ...['durable', 'errors', 'ports', 'protocol', 'text', 'xen'],
     ...['netback/settings', 'netback/vif-info'],
   ],
   'netback/guest': [

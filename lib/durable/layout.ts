@@ -44,11 +44,15 @@ export interface JournalLayout<Names extends string = string> {
 
 const PAGE_BYTES = 4096;
 
-/** What a journal is of. */
-export type JournalKind = 'vif' | 'queue';
+/** What a journal is of: a connection's vif, one of its queues; or a vif's counters, whatever its connections. */
+export type JournalKind = 'vif' | 'queue' | 'counters';
 
-/** The first word of a journal: 'VIFC' and 'VIFJ'. */
-export const MAGICS: Readonly<Record<JournalKind, number>> = { vif: 0x43464956, queue: 0x4a464956 };
+/** The first word of a journal: 'VIFC', 'VIFJ', and 'VIFN' for a vif's counters. */
+export const MAGICS: Readonly<Record<JournalKind, number>> = {
+  vif: 0x43464956,
+  queue: 0x4a464956,
+  counters: 0x4e464956,
+};
 
 function struct<Names extends string>(shapes: Readonly<Record<Names, Shape>>): Struct<Names> {
   const at = {} as Record<Names, number>;
@@ -129,6 +133,30 @@ export const NEGOTIATED = struct({
   rings: { count: 16, each: struct({ txRingRef: 1, rxRingRef: 1, txPort: 1, rxPort: 1 }) },
 });
 
+/** Words of a double: counters are doubles at multiples of 8 bytes. */
+export const DOUBLE = 2;
+
+/** Why frames were dropped (`DropReason`). */
+export const DROPS = struct({
+  ...{ port: DOUBLE, refused: DOUBLE, offload: DOUBLE, unsupported: DOUBLE, buffers: DOUBLE, queue: DOUBLE },
+  ...{ stale: DOUBLE, detached: DOUBLE, damaged: DOUBLE },
+});
+
+/** The counters of one direction of a queue. */
+export const FLOW = struct({
+  ...{ frames: DOUBLE, bytes: DOUBLE, filtered: DOUBLE, errors: DOUBLE, hookErrors: DOUBLE, batches: DOUBLE },
+  drops: DROPS,
+});
+export const QUEUE_COUNTERS = struct({ fromGuest: FLOW, toGuest: FLOW, stalls: DOUBLE });
+
+/** `portDropped`: frames for the guest that the vif's port dropped before vifd could read them. The doubles behind it are 0. */
+const COUNTERS = struct({
+  head: HEAD,
+  portDropped: DOUBLE,
+  reserved: 7 * DOUBLE,
+  queues: { count: 16, each: QUEUE_COUNTERS },
+});
+
 // ---- versions ---------------------------------------------------------------------------------
 
 const VIF_7 = {
@@ -157,11 +185,15 @@ const QUEUE_7 = journal(
 /**
  * 7: vifd of the commits 7952fb1 and later. `fresh`, `unsorted` and the number of a frame's segments (`firstOp` and `status`) were words
  * that earlier commits of this version left at 0, and 0 is what they mean there.
- * 8: with what the connection negotiated.
+ * 8: with what the connection negotiated, and a vif's counters in a journal of their own.
  */
 export const LAYOUTS = {
   7: { vif: journal(struct(VIF_7)), queue: QUEUE_7 },
-  8: { vif: journal(struct({ ...VIF_7, negotiated: NEGOTIATED })), queue: QUEUE_7 },
+  8: {
+    vif: journal(struct({ ...VIF_7, negotiated: NEGOTIATED })),
+    queue: QUEUE_7,
+    counters: journal(COUNTERS),
+  },
 } as const;
 
 export type JournalVersion = keyof typeof LAYOUTS;
@@ -176,10 +208,12 @@ export const JOURNAL_VERSIONS = Object.keys(LAYOUTS).map(Number) as JournalVersi
 
 /** @returns the layout of a version that stands in a journal; undefined for one that this vifd does not know. */
 export function layoutOf(kind: JournalKind, version: number): JournalLayout | undefined {
-  return LAYOUTS[version as JournalVersion]?.[kind];
+  const layouts: Partial<Record<JournalKind, JournalLayout>> | undefined = LAYOUTS[version as JournalVersion];
+  return layouts?.[kind];
 }
 
 /** How long journals of a kind are, in the versions that there are. */
 export function journalSizes(kind: JournalKind): number[] {
-  return [...new Set(JOURNAL_VERSIONS.map((version) => LAYOUTS[version][kind].bytes))];
+  const sizes = JOURNAL_VERSIONS.flatMap((version) => layoutOf(kind, version)?.bytes ?? []);
+  return [...new Set(sizes)];
 }

@@ -2,15 +2,7 @@ import { converted } from './conversion.js';
 import { DurableWords } from './durable-words.js';
 import type { JournalPages, Journals } from './journal.js';
 import { headOfUnusable, setVersion, versionIn } from './journal-head.js';
-import {
-  HEAD,
-  type JournalKind,
-  type JournalVersion,
-  journalSizes,
-  LAYOUTS,
-  layoutOf,
-  MAGICS,
-} from './layout.js';
+import { HEAD, type JournalKind, type JournalVersion, journalSizes, layoutOf, MAGICS } from './layout.js';
 
 export interface OpenedJournal {
   readonly pages: JournalPages;
@@ -40,7 +32,8 @@ export function openJournal(
     readonly afterStore?: (() => void) | undefined;
   },
 ): OpenedJournal {
-  const wanted = LAYOUTS[version][kind];
+  const wanted = layoutOf(kind, version);
+  if (wanted === undefined) throw new RangeError(`version ${version} has no journal of ${kind}`);
   const pages = journals.open(name, wanted.bytes, journalSizes(kind));
   const { bytes } = pages;
   const head = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, HEAD.words), afterStore);

@@ -8,6 +8,7 @@ const WORD_BYTES = 4;
 const CAPTIONS = {
   vif: 'Of a vif (`vif7.0.journal`)',
   queue: 'Of a queue (`vif7.0.q0.journal`)',
+  counters: 'Of a vif, whatever its connections (`vif7.0.counters.journal`)',
 };
 
 /**

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { converted } from '../../lib/durable/conversion.js';
-import { JOURNAL_VERSIONS, type JournalKind, type JournalLayout, LAYOUTS } from '../../lib/durable/layout.js';
+import { JOURNAL_VERSIONS, type JournalLayout, LAYOUTS } from '../../lib/durable/layout.js';
 
-const KINDS: readonly JournalKind[] = ['vif', 'queue'];
+const KINDS = ['vif', 'queue'] as const;
 
 /** The layout of a later version: the same parts in another order, with new ones between them, and the arenas the other way round. */
 function moved({ words, arenas, bytes }: JournalLayout): JournalLayout {

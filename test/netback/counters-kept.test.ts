@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Journals } from '../../lib/durable/journal.js';
+import { MAGICS } from '../../lib/durable/layout.js';
 import { VifdError } from '../../lib/errors.js';
 import * as layout from '../../lib/netback/frames/counter-layout.js';
 import type { VifStats } from '../../lib/netback/frames/counters.js';
@@ -206,7 +207,7 @@ describe('the counters of a vif', () => {
     await world.start('copy', [guest]);
     await send(1);
     expect([world.errors, page().counts[AT_FRAMES]]).toEqual([[], 1]);
-    expect(page().words[0]).toBe(layout.COUNTERS_MAGIC);
+    expect(page().words[0]).toBe(MAGICS.counters);
   });
 
   it('take what stands at 2^53, the most that is exact', async () => {

@@ -1,43 +1,36 @@
-/**
- * Where each of a vif's counts lies in its page of counters: one double each, 8 bytes, aligned. All figures are in doubles. The first 8 are
- * the journal's head.
- */
+import { DOUBLE, DROPS, FLOW, LAYOUTS, QUEUE_COUNTERS } from '../../durable/layout.js';
 
-/** One page. */
-export const COUNTER_PAGE_DOUBLES = 512;
+/** Where each of a vif's counts lies in its page of counters, in doubles (durable/layout.ts). */
+const { words, bytes } = LAYOUTS[8].counters;
 
-/** Frames for the guest that the vif's port dropped before vifd could read them. The 7 doubles behind it are 0. */
-export const AT_PORT_DROPPED = 8;
-
-/** 16 queues, one behind the other. */
-export const AT_QUEUES = 16;
-export const QUEUE_DOUBLES = 31;
+export const COUNTER_PAGE_DOUBLES = bytes / Float64Array.BYTES_PER_ELEMENT;
+export const AT_PORT_DROPPED = words.at.portDropped / DOUBLE;
+export const AT_QUEUES = words.at.queues / DOUBLE;
+export const QUEUE_DOUBLES = QUEUE_COUNTERS.words / DOUBLE;
 
 // In a queue.
-export const AT_FROM_GUEST = 0;
-export const AT_TO_GUEST = 15;
-export const AT_STALLS = 30;
+export const AT_FROM_GUEST = QUEUE_COUNTERS.at.fromGuest / DOUBLE;
+export const AT_TO_GUEST = QUEUE_COUNTERS.at.toGuest / DOUBLE;
+export const AT_STALLS = QUEUE_COUNTERS.at.stalls / DOUBLE;
 
 // In the flow of a direction.
-export const FLOW_DOUBLES = 15;
-export const AT_FRAMES = 0;
-export const AT_BYTES = 1;
-export const AT_FILTERED = 2;
-export const AT_ERRORS = 3;
-export const AT_HOOK_ERRORS = 4;
-export const AT_BATCHES = 5;
-/** The reasons for which frames are dropped are all that is behind. */
-export const AT_DROPS = {
-  port: 6,
-  refused: 7,
-  offload: 8,
-  unsupported: 9,
-  buffers: 10,
-  queue: 11,
-  stale: 12,
-  detached: 13,
-  damaged: 14,
-} as const;
+export const FLOW_DOUBLES = FLOW.words / DOUBLE;
+export const AT_FRAMES = FLOW.at.frames / DOUBLE;
+export const AT_BYTES = FLOW.at.bytes / DOUBLE;
+export const AT_FILTERED = FLOW.at.filtered / DOUBLE;
+export const AT_ERRORS = FLOW.at.errors / DOUBLE;
+export const AT_HOOK_ERRORS = FLOW.at.hookErrors / DOUBLE;
+export const AT_BATCHES = FLOW.at.batches / DOUBLE;
 
-/** 'VIFN', the first word of the page. */
-export const COUNTERS_MAGIC = 0x4e464956;
+const dropAt = (reason: keyof typeof DROPS.at) => (FLOW.at.drops + DROPS.at[reason]) / DOUBLE;
+export const AT_DROPS = {
+  port: dropAt('port'),
+  refused: dropAt('refused'),
+  offload: dropAt('offload'),
+  unsupported: dropAt('unsupported'),
+  buffers: dropAt('buffers'),
+  queue: dropAt('queue'),
+  stale: dropAt('stale'),
+  detached: dropAt('detached'),
+  damaged: dropAt('damaged'),
+} as const;

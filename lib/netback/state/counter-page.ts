@@ -1,8 +1,9 @@
 import { DurableWords } from '../../durable/durable-words.js';
 import { countersNameOf, type Journals } from '../../durable/journal.js';
 import { beginJournal, claimJournal, type Ignored, type JournalHead } from '../../durable/journal-head.js';
-import { JOURNAL_VERSION } from '../../durable/layout.js';
-import { AT_PORT_DROPPED, COUNTER_PAGE_DOUBLES, COUNTERS_MAGIC } from '../frames/counter-layout.js';
+import { JOURNAL_VERSION, MAGICS } from '../../durable/layout.js';
+import { openJournal } from '../../durable/open-journal.js';
+import { AT_PORT_DROPPED, COUNTER_PAGE_DOUBLES } from '../frames/counter-layout.js';
 import type { VifAddress } from '../vif-info.js';
 
 const PAGE_BYTES = COUNTER_PAGE_DOUBLES * Float64Array.BYTES_PER_ELEMENT;
@@ -15,6 +16,8 @@ export interface CounterPage {
   readonly counts: Float64Array;
   /** Why what stood there is not used. */
   readonly ignored: Ignored | undefined;
+  /** The version that stood there, where this vifd does not read it. */
+  readonly unknownVersion: number | undefined;
   /** Why the page would not outlive the process any more; undefined: it would. */
   lost(): string | undefined;
   /** Nothing counts there any more; what stands there stays. Idempotent. */
@@ -23,10 +26,19 @@ export interface CounterPage {
 
 /** Opens a vif's page. One that is another vif's or damaged is begun anew. @throws VifdError ERR_JOURNAL. */
 export function openCounterPage(journals: Journals, vif: VifAddress): CounterPage {
-  const pages = journals.open(countersNameOf(vif.id), PAGE_BYTES);
+  const name = countersNameOf(vif.id);
+  const { pages, unknownVersion } = openJournal(journals, {
+    name,
+    kind: 'counters',
+    version: JOURNAL_VERSION,
+  });
   const { bytes } = pages;
   const ignored = claim(bytes, vif);
-  return { counts: countsIn(bytes), ignored, lost: () => pages.lost(), close: () => pages.close() };
+  return {
+    ...{ counts: countsIn(bytes), ignored, unknownVersion },
+    lost: () => pages.lost(),
+    close: () => pages.close(),
+  };
 }
 
 /**
@@ -44,7 +56,7 @@ export function renewCounterPage(journals: Journals, vif: VifAddress, counts: Fl
 function claim(bytes: Uint8Array, { domid, handle }: VifAddress): Ignored | undefined {
   const words = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_BYTES / 4));
   const counts = countsIn(bytes).subarray(AT_PORT_DROPPED);
-  const head: JournalHead = { magic: COUNTERS_MAGIC, version: JOURNAL_VERSION, names: [domid, handle] };
+  const head: JournalHead = { magic: MAGICS.counters, version: JOURNAL_VERSION, names: [domid, handle] };
   // A process was killed while it began the page: that is a new one.
   if (words.view[0] === 0 && counts.every((count) => count === 0)) words.clear();
   const ignored = claimJournal(words, head);

@@ -1,7 +1,8 @@
 import { Backoff } from '../../backoff.js';
 import { countersNameOf, type Journals } from '../../durable/journal.js';
 import type { Ignored } from '../../durable/journal-head.js';
-import { type VifdError, type VifdErrorCode, vifdErrorOf } from '../../errors.js';
+import { JOURNAL_VERSION } from '../../durable/layout.js';
+import { type VifdError, vifdErrorOf } from '../../errors.js';
 import type { Clock } from '../../xen/seam.js';
 import type { VifCounters } from '../frames/counters.js';
 import { type CounterPage, openCounterPage, renewCounterPage } from '../state/counter-page.js';
@@ -9,15 +10,11 @@ import type { VifAddress } from '../vif-info.js';
 import type { VifFaults } from './vif-faults.js';
 
 /** What the port drops between the last look and a kill is not counted. */
-const LOOK_MS = 2000;
+const LOOK_MS = 1000;
 
-const IGNORED: Record<Ignored, readonly [VifdErrorCode, string]> = {
-  foreign: ['ERR_JOURNAL', 'its journal of counters is of another vif'],
-  damaged: ['ERR_JOURNAL', 'its journal of counters is damaged'],
-  'unknown-version': [
-    'ERR_JOURNAL_VERSION',
-    'its journal of counters has a version that this vifd does not read',
-  ],
+const IGNORED: Record<Exclude<Ignored, 'unknown-version'>, string> = {
+  foreign: 'its journal of counters is of another vif',
+  damaged: 'its journal of counters is damaged',
 };
 
 export interface CounterUpkeepParts {
@@ -112,9 +109,12 @@ export class CounterUpkeep {
     const { counters, faults, onError } = this.#parts;
     counters.use(page.counts);
     this.#page = page;
-    if (page.ignored === undefined) return;
-    const [code, what] = IGNORED[page.ignored];
-    onError(faults.about(code, `${what}: they begin at 0`));
+    const { ignored, unknownVersion } = page;
+    if (ignored === undefined) return;
+    if (ignored === 'unknown-version') {
+      const what = `its journal of counters has version ${unknownVersion}, and this vifd reads ${JOURNAL_VERSION}`;
+      onError(faults.about('ERR_JOURNAL_VERSION', `${what}: they begin at 0`));
+    } else onError(faults.about('ERR_JOURNAL', `${IGNORED[ignored]}: they begin at 0`));
   }
 
   /** What hinders the connection's journals is reported for these, and not once more for the counters. */
