@@ -1,3 +1,5 @@
+import { headOfUnusable } from './journal-head.js';
+
 /** A journal that a connection has open. */
 export interface JournalPages {
   /** They begin at a page, and are zeroed when new. What stands there is not trusted. */
@@ -45,6 +47,8 @@ export function memoryJournals(): Journals {
       const found = journals.get(name);
       const isUsable = found !== undefined && [bytes, ...otherBytes].includes(found.length);
       const journal = isUsable ? found : new Uint8Array(bytes);
+      if (found !== undefined && !isUsable)
+        new Uint32Array(journal.buffer).set(headOfUnusable(wordsOf(found)));
       journals.set(name, journal);
       return { bytes: journal, lost: () => undefined, close: () => {} };
     },
@@ -53,3 +57,5 @@ export function memoryJournals(): Journals {
     remove: (name) => void journals.delete(name),
   };
 }
+
+const wordsOf = (bytes: Uint8Array) => new Uint32Array(bytes.buffer, bytes.byteOffset, 2);

@@ -6,8 +6,10 @@ import { HEAD, type JournalKind, type JournalVersion, journalSizes, layoutOf, MA
 
 export interface OpenedJournal {
   readonly pages: JournalPages;
-  /** In which they are: the one that was asked for, or the one before, where there is no room for a conversion. */
+  /** In which they are: the one that was asked for, or another one, where they could not be converted. */
   readonly version: JournalVersion;
+  /** Why they could not be converted. What stands there is used as it is. */
+  readonly unconverted: unknown;
   /** The version that stood there, where this vifd does not read it. */
   readonly unknownVersion: number | undefined;
 }
@@ -40,23 +42,41 @@ export function openJournal(
   const found = versionIn(head.view, MAGICS[kind]);
   const layout = found === undefined ? undefined : layoutOf(kind, found);
   const isWhole = layout?.bytes === bytes.length;
-  if (isWhole && found === version) return { pages, version, unknownVersion: undefined };
+  const opened = { pages, version, unconverted: undefined, unknownVersion: undefined };
+  if (isWhole && found === version) return opened;
   if (isWhole && layout === wanted) {
     setVersion(head, version);
-    return { pages, version, unknownVersion: undefined };
+    return opened;
   }
   const unknownVersion = layout === undefined ? found : undefined;
-  if (!isWhole && bytes.length === wanted.bytes) return { pages, version, unknownVersion };
+  if (!isWhole && bytes.length === wanted.bytes) return { ...opened, unknownVersion };
   const content = isWhole ? converted(bytes, layout, wanted, version) : new Uint8Array(wanted.bytes);
   if (!isWhole) new Uint32Array(content.buffer).set(headOfUnusable(head.view));
   try {
     journals.replace(name, content);
   } catch (error) {
-    // What stands there can be used as it is; the next process tries again.
-    if (isWhole) return { pages, version: found as JournalVersion, unknownVersion: undefined };
+    if (isWhole) return { ...opened, version: found as JournalVersion, unconverted: error };
     pages.close();
     throw error;
   }
   pages.close();
-  return { pages: journals.open(name, wanted.bytes), version, unknownVersion };
+  return { ...opened, pages: journals.open(name, wanted.bytes), unknownVersion };
+}
+
+/**
+ * Converts a journal that could not be converted when it was opened. Who has it open keeps the old one, and opens the new one next.
+ * @throws VifdError ERR_JOURNAL; the journal is as it was.
+ */
+export function convertJournal(
+  journals: Journals,
+  { pages, version: found }: OpenedJournal,
+  {
+    name,
+    kind,
+    version,
+  }: { readonly name: string; readonly kind: JournalKind; readonly version: JournalVersion },
+): void {
+  const [from, to] = [layoutOf(kind, found), layoutOf(kind, version)];
+  if (from !== undefined && to !== undefined && from !== to)
+    journals.replace(name, converted(pages.bytes, from, to, version));
 }

@@ -112,4 +112,40 @@ describe('a journal of an earlier version for whose conversion there is no room'
     expect(read(journals, 8)).toEqual({ said: [], hash: 1, resumes: 5 });
     expect(wordsIn(journals, 'vif7.0', 'vif')[1]).toBe(8);
   });
+
+  it('is reported where an older vifd is to be started next, and converted as soon as there is room', () => {
+    const journals = memoryJournals();
+    read(journals, 8);
+    let isFull = true;
+    const disk: Journals = {
+      ...journals,
+      replace: (name, content) => {
+        if (isFull)
+          throw new VifdError('ERR_JOURNAL', 'Journal cannot be used (ENOSPC).', { errno: 'ENOSPC' });
+        journals.replace(name, content);
+      },
+    };
+    const said: unknown[] = [];
+    const parts = { journals: disk, vif: VIF, version: 7, onIgnored: () => said.push('ignored') } as const;
+    const reader = new VifJournals({ ...parts, onError: (error) => said.push(error) });
+    const connection = reader.open(SETTINGS);
+    connection.vif.resumes.store(0, 5);
+    expect([connection.whole, said]).toEqual([
+      false,
+      [
+        expect.objectContaining({
+          ...{ code: 'ERR_JOURNAL', errno: 'ENOSPC' },
+          message: expect.stringMatching(
+            /^its journal has version 8 and could not be converted to 7; do not start an older vifd/,
+          ),
+        }),
+      ],
+    ]);
+    expect(() => connection.renew()).toThrow('ENOSPC');
+    isFull = false;
+    connection.renew();
+    expect(wordsIn(journals, 'vif7.0', 'vif')[1]).toBe(7);
+    const next = reader.open(SETTINGS);
+    expect([next.whole, next.vif.resumes.view[0], said.length]).toEqual([true, 5, 1]);
+  });
 });

@@ -58,7 +58,10 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
     expect(waiting()).toBe(FRAMES - 1);
     lose();
     await hypervisor.advance(1000);
-    expect(world.errors.map(({ code, message }) => `${code} ${message}`)).toEqual([
+    // The directory has the counters, too: test/netback/counters-kept.test.ts.
+    const ofConnection = (errors: readonly VifdError[]) =>
+      errors.filter(({ message }) => !message.includes('counters'));
+    expect(ofConnection(world.errors).map(({ code, message }) => `${code} ${message}`)).toEqual([
       expect.stringMatching(new RegExp(`^ERR_JOURNAL vif7\\.0: .*${word.source}.*made anew`)),
     ]);
     expect(world.mended).toEqual(world.errors);
@@ -69,7 +72,7 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
     expect(existsSync(vifFile())).toBe(true);
     world.kill();
     await world.start('copy');
-    expect(world.errors).toHaveLength(1);
+    expect(ofConnection(world.errors)).toHaveLength(1);
     for (let i = 1; i < FRAMES; i++) guest.post([guest.ref(100 + i)]);
     await world.settle();
     expect(guest.rxResponses()).toHaveLength(FRAMES);

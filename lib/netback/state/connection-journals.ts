@@ -1,8 +1,8 @@
-import { countersNameOf, isJournalOf, type JournalPages, type Journals } from '../../durable/journal.js';
+import { countersNameOf, isJournalOf, type Journals } from '../../durable/journal.js';
 import type { Ignored } from '../../durable/journal-head.js';
 import { JOURNAL_VERSIONS, type JournalKind, type JournalVersion, LAYOUTS } from '../../durable/layout.js';
-import { type OpenedJournal, openJournal } from '../../durable/open-journal.js';
-import type { VifdErrorCode } from '../../errors.js';
+import { convertJournal, type OpenedJournal, openJournal } from '../../durable/open-journal.js';
+import { VifdError, type VifdErrorCode, vifdErrorOf } from '../../errors.js';
 import type { FrontendSettings } from '../settings.js';
 import type { VifAddress } from '../vif-info.js';
 import { type QueueJournal, readQueueJournal } from './queue-journal.js';
@@ -61,11 +61,12 @@ export class VifJournals {
   open(settings: FrontendSettings): ConnectionJournals {
     this.#gone = false;
     const failed: { error?: unknown } = {};
-    const open = new Map<string, JournalPages>();
+    const open = new Map<string, OpenedJournal>();
     const opened = (name: string, kind: JournalKind): OpenedJournal | undefined => {
       try {
         const journal = this.#open(name, kind);
-        if (journal !== undefined) open.set(name, journal.pages);
+        if (journal !== undefined) open.set(name, journal);
+        if (isTooNew(journal, this.#version)) failed.error ??= this.#unconverted(journal);
         return journal;
       } catch (error) {
         failed.error ??= error;
@@ -90,9 +91,9 @@ export class VifJournals {
       vif,
       queues,
       whole: failed.error === undefined,
-      lost: () => [...open.values()].map((journal) => journal.lost()).find((why) => why !== undefined),
+      lost: () => [...open.values()].map(({ pages }) => pages.lost()).find((why) => why !== undefined),
       close: () => {
-        for (const journal of open.values()) journal.close();
+        for (const { pages } of open.values()) pages.close();
         open.clear();
       },
       renew: () => this.#renew(settings, open, vifBytes),
@@ -104,6 +105,15 @@ export class VifJournals {
     return openJournal(this.#journals, { name, kind, version: this.#version, afterStore: this.#afterStore });
   }
 
+  /** An older vifd is to be started next, and would lose what such a journal has. */
+  #unconverted({ version, unconverted }: OpenedJournal): VifdError {
+    const { message, errno } = vifdErrorOf(unconverted);
+    const what =
+      `its journal has version ${version} and could not be converted to ${this.#version}; do not start an older vifd before it is: ` +
+      message;
+    return new VifdError('ERR_JOURNAL', what, errno === undefined ? {} : { errno });
+  }
+
   #readQueue({ pages, version }: OpenedJournal, { queues }: FrontendSettings, queue: number): QueueJournal {
     const { domid, handle } = this.#vif;
     const identity = { ...queues[queue], domid, handle, queue };
@@ -111,24 +121,27 @@ export class VifJournals {
   }
 
   /**
-   * Makes those that are lost, or that there never were, with what the connection has in memory. The connection keeps its old memory; the
-   * next `open` finds the new ones.
+   * Makes those that are lost, that there never were, or that could not be converted, with what the connection has in memory. The connection
+   * keeps its old memory; the next `open` finds the new ones.
    * @throws VifdError ERR_JOURNAL; what is not lost is as it was.
    */
-  #renew(settings: FrontendSettings, open: ReadonlyMap<string, JournalPages>, vif: Uint8Array): void {
-    const make = (name: string, content: Uint8Array): void => {
+  #renew(settings: FrontendSettings, open: ReadonlyMap<string, OpenedJournal>, vif: Uint8Array): void {
+    const journals = this.#journals;
+    if (journals === undefined) return;
+    const version = this.#version;
+    const make = (name: string, kind: JournalKind, content: Uint8Array): void => {
       const old = open.get(name);
-      if (old !== undefined && old.lost() === undefined) return;
       // A copy: write(2) out of a file that was truncated fails with EFAULT, where this process reads zeros.
-      this.#journals?.replace(name, content.slice());
+      if (old === undefined || old.pages.lost() !== undefined) journals.replace(name, content.slice());
+      else convertJournal(journals, old, { name, kind, version });
     };
     settings.queues.forEach((_rings, queue) => {
       const name = this.#queueName(queue);
       // Without one nothing is pending, or it would not be renewed now.
-      const content = open.get(name)?.bytes ?? new Uint8Array(LAYOUTS[this.#version].queue.bytes);
-      make(name, content);
+      const content = open.get(name)?.pages.bytes ?? new Uint8Array(LAYOUTS[version].queue.bytes);
+      make(name, 'queue', content);
     });
-    make(this.#vif.id, vif);
+    make(this.#vif.id, 'vif', vif);
   }
 
   /** The guest's connection is over, and so are its journals. */
@@ -157,6 +170,11 @@ export class VifJournals {
   #queueName(queue: number): string {
     return `${this.#vif.id}.q${queue}`;
   }
+}
+
+/** What a newer version alone has is no loss: vifd uses the older one as it is. */
+function isTooNew(journal: OpenedJournal | undefined, version: JournalVersion): journal is OpenedJournal {
+  return journal?.unconverted !== undefined && journal.version > version;
 }
 
 function ignoredJournal(why: Ignored, version: number | undefined): IgnoredJournal {

@@ -2,7 +2,7 @@ import { Backoff } from '../../backoff.js';
 import { countersNameOf, type Journals } from '../../durable/journal.js';
 import type { Ignored } from '../../durable/journal-head.js';
 import { JOURNAL_VERSION } from '../../durable/layout.js';
-import { type VifdError, vifdErrorOf } from '../../errors.js';
+import { VifdError, vifdErrorOf } from '../../errors.js';
 import type { Clock } from '../../xen/seam.js';
 import type { VifCounters } from '../frames/counters.js';
 import { type CounterPage, openCounterPage, renewCounterPage } from '../state/counter-page.js';
@@ -92,10 +92,10 @@ export class CounterUpkeep {
 
   /** @returns why it is lost, and none is to be had in its place. */
   #renewIfLost(page: CounterPage): VifdError | undefined {
-    const { vif, journals, faults } = this.#parts;
+    const { vif, journals } = this.#parts;
     const why = page.lost();
     if (why === undefined || journals === undefined) return undefined;
-    this.#report(faults.about('ERR_JOURNAL', `${why}: it is made anew`));
+    this.#report(new VifdError('ERR_JOURNAL', `${why}: it is made anew`));
     try {
       this.#use(renewCounterPage(journals, vif, page.counts));
       page.close();
