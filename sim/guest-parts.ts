@@ -35,8 +35,8 @@ export interface Connection {
   multicast: MulticastProgram | undefined;
   /** Undefined for a guest without a rate. */
   meter: RateMeter | undefined;
-  /** A process attached to it. */
-  attached: boolean;
+  /** A process has attached to it, and dropped what was sent before it. */
+  begun: boolean;
   /** As `SimGuest.spoiltAfter`, of those that may concern this connection. */
   readonly spoiltAfter: Set<number>;
 }

@@ -41,6 +41,9 @@ const STAGED: Partial<GuestPlan> = { sizes: [60], fromGuest: 2, toGuest: 2, cont
 const LISTED: Partial<GuestPlan> = { fromGuest: 1, toGuest: 1, multicast: 'few' };
 const LIMITED: Partial<GuestPlan> = { sizes: [1514], fromGuest: 12, rate: { bytes: 4000, intervalMs: 10 } };
 
+/** No domain's number. */
+const NOBODY = 0xffff_ffff;
+
 const begins = (path: string) => (change: Change) => change.path.startsWith(path);
 const is = (path: string) => (change: Change) => change.path === path;
 
@@ -70,6 +73,11 @@ function reconnected(atStep: number, how: 'dies' | 'closes'): LifePlan {
 function killedAtCommit(undisturbed: readonly LoggedStep[]): readonly LifePlan[] {
   const commit = undisturbed.find(({ changes }) => changes.some(is('fromGuestLog.state')));
   return commit === undefined ? [] : [reconnected(commit.step, 'closes')];
+}
+
+/** The store that ends the beginning of a journal: of one that had no magic, or of one that was another's and is nobody's meanwhile. */
+function makesOurs({ path, old, now }: Change): boolean {
+  return (path === 'head.magic' && now !== 0) || (path === 'head.names[0]' && old === NOBODY);
 }
 
 /** For each structure of the journals whose stores have an order: the wrong one. */
@@ -144,7 +152,7 @@ export const MUTATIONS: readonly Mutation[] = [
     {
       before: killedAtCommit,
       earlier: ({ path, now }) => !path.startsWith('head.') && now === 0,
-      later: ({ path, now }) => path === 'head.magic' && now !== 0,
+      later: makesOurs,
     },
   ),
 ];

@@ -192,7 +192,12 @@ export class Run {
         {
           error: complain,
           attached: (vif) => {
-            this.guests.find((guest) => guest.vif === vif.id)?.attached(vif);
+            const guest = this.guests.find((one) => one.vif === vif.id);
+            guest?.attached(vif);
+            // The vif drops old frames when its listeners have run.
+            queueMicrotask(() => {
+              if (xen.alive) guest?.begun();
+            });
             onAttached();
           },
         },

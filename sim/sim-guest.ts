@@ -142,11 +142,11 @@ export class SimGuest {
     this.#current.multicast?.next();
   }
 
-  /** The host sends frames. Those that the port takes before a process has attached to the connection need not arrive. */
+  /** The host sends frames. Those that the port takes before a process moves frames of the connection need not arrive. */
   hostSends(): void {
     for (const [queue, network] of this.#networks.entries()) {
       network.send(this.#parts.plan.toGuest);
-      if (network.linkUp && !this.#current.attached) this.toGuest[queue].excuseBelow(network.entered);
+      if (network.linkUp && !this.#current.begun) this.toGuest[queue].excuseBelow(network.entered);
     }
   }
 
@@ -154,7 +154,11 @@ export class SimGuest {
   attached(vif: Vif): void {
     if (!this.#served.has(vif)) this.#served.set(vif, vif.stats.toGuest.dropped);
     this.#vif = { life: this.#parts.lifeNow(), vif };
-    this.#current.attached = true;
+  }
+
+  /** The process that has attached moves frames. */
+  begun(): void {
+    this.#current.begun = true;
   }
 
   /** The process has ended: the next one counts where it did. */
@@ -320,7 +324,7 @@ export class SimGuest {
       program: undefined,
       multicast: undefined,
       meter: undefined,
-      attached: false,
+      begun: false,
       spoiltAfter: new Set(),
     };
     this.connections.push(connection);
