@@ -16,13 +16,13 @@ const MORE_THAN_A_RING = 256 + 8;
 
 export interface Exhaustive {
   readonly name: string;
-  /** Every pair of steps: a life is killed, and then the one that mends what it left. */
+  /** Every pair of steps: a process is killed, and then the one that mends what it left. */
   readonly twice: boolean;
   /** Takes longer than the others. */
   readonly long: boolean;
   /** How long a process that is killed lasts at most: longer than 0 for what takes time. */
   readonly lastsMs: number;
-  /** Its lives come before the one that is killed. */
+  /** Its processes come before the one that is killed. */
   readonly scenario: Scenario;
 }
 
@@ -167,7 +167,7 @@ export interface Share {
 const ALL: Share = { index: 0, of: 1 };
 
 /**
- * Kills the backend at every step of a life, one run for each; twice: and then the next life at every step of it.
+ * Kills the backend at every step of a process, one run for each; twice: and then the next process at every step of it.
  * @param options fromAttach: the first kill falls once a guest is attached; before, nothing is to be mended.
  * @returns what came of all runs together.
  */

@@ -15,7 +15,7 @@ export interface GuestParts {
   readonly index: number;
   readonly plan: GuestPlan;
   readonly faults: FaultPlan;
-  /** The life that runs, or ran last. */
+  /** The process that runs, or ran last. */
   readonly lifeNow: () => number;
   /** Steps that it has taken. */
   readonly stepNow: () => number;

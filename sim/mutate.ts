@@ -56,7 +56,7 @@ export async function tryMutation(
   return { name, payload, kills, found: undefined };
 }
 
-/** @returns the steps of the last life, which nothing disturbs. */
+/** @returns the steps of the last process, which nothing disturbs. */
 async function logOf(scenario: Scenario): Promise<readonly LoggedStep[]> {
   const log = new StoreLog();
   await runScenario(scenario, log);

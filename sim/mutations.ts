@@ -7,7 +7,7 @@ export interface Mutation {
   readonly scenario: Scenario;
   /** How long a process that is killed lasts at most. */
   readonly lastsMs: number;
-  /** The lives before the one that is killed, where they depend on what an undisturbed one stores. */
+  /** The processes before the one that is killed, where they depend on what an undisturbed one stores. */
   readonly before?: (undisturbed: readonly LoggedStep[]) => readonly LifePlan[];
   /** The stores that come too late: their words are as before them when `later` is complete. */
   readonly earlier?: (change: Change) => boolean;

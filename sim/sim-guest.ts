@@ -167,7 +167,7 @@ export class SimGuest {
     this.#served.clear();
   }
 
-  /** What a journal has of the connection, or kept for it, may be lost from this process on. */
+  /** What a journal has of the connection, and the connection's pending frames, may be lost from this process on. */
   spoil(life: number): void {
     this.spoiltAfter.add(life);
     this.#current.spoiltAfter.add(life);
@@ -178,7 +178,7 @@ export class SimGuest {
     this.#current.meter?.mark();
   }
 
-  /** The multicast list that the running process has for the guest; undefined: none can be held against what the guest knows. */
+  /** The multicast list that the running process has for the guest; undefined: there is none to compare with what the guest knows. */
   get #multicastList(): readonly string[] | undefined {
     const { multicast, spoiltAfter } = this.#current;
     if (multicast === undefined || multicast.size === 0 || spoiltAfter.size > 0) return undefined;
@@ -187,7 +187,7 @@ export class SimGuest {
   }
 
   /**
-   * While all is still: holds the running process's multicast list against what the guest was told, and sends multicast frames.
+   * While all is still: compares the running process's multicast list with what its responses made of it, and sends multicast frames.
    * @returns whether there are any: judge them when they had time to come.
    */
   probe(): boolean {

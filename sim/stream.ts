@@ -25,7 +25,7 @@ export class Stream {
   /** Frames that came twice, of a stream that is spread. */
   readonly repeated: number[] = [];
   readonly #frames: TrafficFrames;
-  /** By number: the life in which it came first, and that in which it left its sender or was said to be sent. */
+  /** By number: the process in which it came first, and that in which it left its sender or was reported as sent. */
   readonly #cameIn: number[] = [];
   readonly #dueIn: number[] = [];
   readonly #dueAt: number[] = [];
@@ -119,7 +119,7 @@ export class Stream {
     this.#cameIn[sequence] ??= life;
   }
 
-  /** @returns whether the frame was read in one of these lives or before, and came first after it. */
+  /** @returns whether the frame was read in one of these processes or before, and came first after it. */
   wasPendingAfter(sequence: number, lives: readonly number[]): boolean {
     return lives.some((life) => this.#dueIn[sequence] <= life && life < this.#cameIn[sequence]);
   }
