@@ -96,6 +96,7 @@ function drawGuest(dice: Dice): GuestPlan {
     buffersMax: dice.often(60) ? RING_SLOTS : BUFFERS_MIN + dice.below(40),
     lateMs: dice.often(60) ? 0 : dice.upTo(20),
     control: drawControl(dice, queues),
+    cut: scatterGather && queues === 1 && dice.often(20),
     multicast,
     rate: dice.often(70) ? undefined : drawRate(dice, sizes, frames * queues),
     atOnce,

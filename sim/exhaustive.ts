@@ -89,6 +89,13 @@ const SHAPES: readonly Exhaustive[] = [
     buffersMax: 18,
     lateMs: 5,
   }),
+  shape('GSO frames that are cut for a guest with few buffers', {
+    sizes: [9000, 60],
+    fromGuest: 0,
+    toGuest: 6,
+    cut: true,
+    buffersMax: 5,
+  }),
   shape('hooks that drop', { sizes: [60], fromGuest: 4, toGuest: 4 }, { hook: 'drop' }),
   shape('two queues, indices that wrap', {
     queues: 2,

@@ -31,9 +31,12 @@ export class HostNetwork implements Network {
   #held = 0;
   /** Other frames in the port; a process reads them before the numbered ones. */
   readonly #others: Uint8Array[] = [];
+  /** It gives GSO frames whatever the reader asks for. */
+  readonly #cut: boolean;
 
-  constructor(seed: number, { sizes, mtuBytes }: GuestPlan, faults: FaultPlan, end: HostEnd) {
+  constructor(seed: number, { sizes, mtuBytes, cut }: GuestPlan, faults: FaultPlan, end: HostEnd) {
     this.#generator = new Generator({ seed, sizes, mtuBytes, frames: 0 });
+    this.#cut = cut;
     this.#end = end;
     this.#full = everyNth(faults.portFullEvery || undefined);
     this.#refuses = everyNth(faults.portRefusesEvery || undefined);
@@ -81,7 +84,8 @@ export class HostNetwork implements Network {
   }
 
   read(reads: FrameBatch, options: PortOptions): number {
-    if (this.#others.length === 0) return this.#generator.fill(reads, options);
+    const heeded = this.#cut ? { ...options, gsoV4: true } : options;
+    if (this.#others.length === 0) return this.#generator.fill(reads, heeded);
     reads.count = 0;
     while (this.#others.length > 0 && addFrame(reads, this.#others[0])) this.#others.shift();
     reads.block[FRAMES_MORE] = this.ready ? 1 : 0;

@@ -87,6 +87,11 @@ function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[], { faults: mac
   }
   faults.push(...guest.probes.faults.map((what) => `${guest.vif}: ${what}`));
   for (const stream of guest.toGuest) faults.push(...judgeToGuest(stream, guest, lives));
+  guest.segments?.repeated.forEach((segments, life) => {
+    const most = killedBefore(lives, life) ? TO_GUEST_FRAMES : 0;
+    if (segments > most)
+      faults.push(`${guest.vif}: ${segments} segments came again in process ${life}, at most ${most} may`);
+  });
   if (!guest.still) faults.push(`${guest.vif}: frames still wait, ${waiting(guest)}`);
   return faults;
 }

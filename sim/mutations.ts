@@ -36,6 +36,7 @@ const SORTED: Partial<GuestPlan> = {
   toGuest: 80,
   control: 'hash',
 };
+const CUT: Partial<GuestPlan> = { sizes: [9000], fromGuest: 0, toGuest: 3, cut: true, buffersMax: 5 };
 const HASHED: Partial<GuestPlan> = { sizes: [60], fromGuest: 1, toGuest: 3, control: 'hash' };
 const STAGED: Partial<GuestPlan> = { sizes: [60], fromGuest: 2, toGuest: 2, control: 'staged' };
 const LISTED: Partial<GuestPlan> = { fromGuest: 1, toGuest: 1, multicast: 'few' };
@@ -107,6 +108,10 @@ export const MUTATIONS: readonly Mutation[] = [
     earlier: ({ path }) => path === 'toGuestFrames.header.count' || path === 'toGuestLog.state',
     later: ({ path, now }) => /^toGuestFrames\.frames\[\d+\]\.length$/.test(path) && now === 0,
     elsewhere: true,
+  }),
+  mutation('pending frames: records segments before the guest has them', CUT, {
+    deed: ({ what }) => /^batch\.(copyToGuest|mapToGuest)$/.test(what),
+    later: ({ path, now }) => /^toGuestFrames\.frames\[\d+\]\.status$/.test(path) && now > 0,
   }),
   mutation('hash: selects a bank before it is written', HASHED, {
     earlier: begins('hash.banks'),

@@ -19,6 +19,8 @@ export interface GuestPlan {
   readonly ringStart: number;
   readonly splitChannels: boolean;
   readonly scatterGather: boolean;
+  /** It takes no GSO frames, and the host's port gives some all the same: vifd cuts them. With one queue. */
+  readonly cut: boolean;
   /** Empty buffers that the guest posts at most. */
   readonly buffersMax: number;
   /** How late the guest answers an event. */
@@ -128,6 +130,7 @@ export const PLAIN_GUEST: GuestPlan = {
   ringStart: 0,
   splitChannels: true,
   scatterGather: true,
+  cut: false,
   buffersMax: 256,
   lateMs: 0,
   control: 'none',

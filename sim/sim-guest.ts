@@ -16,6 +16,7 @@ import { ControlProgram } from './programs.js';
 import { RateMeter } from './rate.js';
 import { SameNames } from './same-names.js';
 import type { GuestPlan } from './scenario.js';
+import { SimSegments } from './segments.js';
 import { CONNECTIONS_MAX, lengthOf, seedOf } from './sent-frames.js';
 import { Stream } from './stream.js';
 import { guestXen } from './xen-faults.js';
@@ -43,6 +44,8 @@ export class SimGuest {
   harmed = false;
   /** Multicast frames from the host. */
   readonly probes: Probes;
+  /** Undefined for a guest that gets frames as they were sent. */
+  readonly segments: SimSegments | undefined;
   /** Bits flipped in a journal that may have kept frames: their bytes have no check but TCP's own. */
   flipped = false;
   /** The vifs that this process serves for it, and what their counters had when it attached: they outlive a process. */
@@ -65,6 +68,7 @@ export class SimGuest {
       return new Stream({ name: `${this.vif} to-guest${this.#where(queue)}`, seed, mtuBytes, spread });
     });
     this.probes = new Probes(this.domid);
+    if (parts.plan.cut) this.segments = new SimSegments(this.toGuest[0], parts.plan.sizes, mtuBytes);
     this.#networks = this.#queues.map((queue) => {
       const seed = seedOf(parts.index, CONNECTIONS_MAX, queue);
       return new HostNetwork(seed, parts.plan, parts.faults, {
@@ -251,7 +255,7 @@ export class SimGuest {
 
   /** A frame that the guest got, by the queue that it was sent in, or one that the guest chose. */
   cameToGuest(queue: number, frame: Uint8Array, header: Uint8Array): void {
-    if (this.probes.take(frame)) return;
+    if (this.probes.take(frame) || this.segments?.take(frame, this.#parts.lifeNow())) return;
     const tag = this.#tagOf(frame);
     const stream = this.toGuest.find(
       ({ seed, spread }, sent) => seed === tag?.seed && (spread || sent === queue),
@@ -329,7 +333,8 @@ export class SimGuest {
     };
     this.connections.push(connection);
     const { splitChannels, scatterGather, buffersMax, ringStart, control, multicast, rate } = plan;
-    const gso = { sg: scatterGather, gsoV4: scatterGather, gsoV6: scatterGather };
+    const takesGso = scatterGather && !plan.cut;
+    const gso = { sg: scatterGather, gsoV4: takesGso, gsoV6: takesGso };
     Netfront.connect({
       xen: this.#doorOf(xen, reuses),
       domid: this.domid,
