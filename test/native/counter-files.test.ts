@@ -21,8 +21,8 @@ import type { RawGuest } from '../../worlds/model/raw-guest.js';
 import { World } from '../../worlds/model/raw-world.js';
 
 const PAGE_BYTES = 4096;
-/** vifd looks so often, and a little. */
-const LOOK_MS = 2100;
+/** vifd looks once a second. */
+const LOOK_MS = 1100;
 
 describe('the file of a vif’s counters', () => {
   let directory: string;
@@ -62,10 +62,14 @@ describe('the file of a vif’s counters', () => {
   });
 
   it.each<[what: string, how: RegExp, lose: () => void]>([
-    ['deleted', /counters\.journal was deleted while it was in use: it is made anew$/, () => rmSync(path())],
+    [
+      'deleted',
+      /^vif7\.0: Journal \S+counters\.journal was deleted while it was in use: it is made anew$/,
+      () => rmSync(path()),
+    ],
     [
       'replaced',
-      /counters\.journal was deleted while it was in use: it is made anew$/,
+      /^vif7\.0: Journal \S+counters\.journal was deleted while it was in use: it is made anew$/,
       () => {
         rmSync(path());
         writeFileSync(path(), 'another');
@@ -73,12 +77,12 @@ describe('the file of a vif’s counters', () => {
     ],
     [
       'emptied',
-      /counters\.journal was truncated while it was in use: it is made anew$/,
+      /^vif7\.0: Journal \S+counters\.journal was truncated while it was in use: it is made anew$/,
       () => truncateSync(path(), 0),
     ],
     [
       'cut short',
-      /counters\.journal was truncated while it was in use: it is made anew$/,
+      /^vif7\.0: Journal \S+counters\.journal was truncated while it was in use: it is made anew$/,
       () => truncateSync(path(), 100),
     ],
   ])('is made again with all counts when it is %s while in use', async (_what, how, lose) => {
@@ -100,6 +104,25 @@ describe('the file of a vif’s counters', () => {
     world.kill();
     await world.start('copy');
     expect([counted(), world.errors.length]).toEqual([8, 1]);
+  });
+
+  it('that was deleted and cannot be made again is reported by what hinders that, once, until it can', async () => {
+    await world.start('copy', [guest]);
+    await send(5);
+    rmSync(path());
+    mkdirSync(path());
+    await hypervisor.advance(5 * LOOK_MS);
+    await send(1);
+    expect(world.errors.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^vif7\.0: Journal \S+ was deleted while it was in use: it is made anew$/),
+      expect.stringMatching(
+        /^vif7\.0: Journal \S+ cannot be used \((EISDIR|EEXIST)\): its counters end with/,
+      ),
+    ]);
+    expect(vif().faults).toEqual([world.errors[1]]);
+    rmdirSync(path());
+    await hypervisor.advance(LOOK_MS);
+    expect([vif().faults, stands(), counted()]).toEqual([[], 6, 6]);
   });
 
   it('that cannot be had is counted in memory, reported once, and had later with what was counted', async () => {

@@ -68,7 +68,7 @@ describe('a dropped frame is counted by its reason, and by no other', () => {
     expect(reasonsOf(vif())).toEqual([{}, { port: 4 }]);
     expect(vif().show()).toMatchObject({ portDropped: 4, stats: { toGuest: { dropped: 4 } } });
     expect(vif().queueStats.map((stats) => reasonsOf({ stats }))).toEqual([[{}, {}]]);
-    // Another process has a port that begins at 0, and goes on where the last look was.
+    // Another process has a port that begins at 0, and adds to what the last look saw.
     await world.stop();
     lossy.dropped = 0;
     await world.start('copy', [], { port: () => lossy });

@@ -92,10 +92,11 @@ export class CounterUpkeep {
 
   /** @returns why it is lost, and none is to be had in its place. */
   #renewIfLost(page: CounterPage): VifdError | undefined {
-    const { vif, journals } = this.#parts;
+    const { vif, journals, faults } = this.#parts;
     const why = page.lost();
     if (why === undefined || journals === undefined) return undefined;
-    this.#report(new VifdError('ERR_JOURNAL', `${why}: it is made anew`));
+    // Once: from then on the fault is what hinders that.
+    if (!faults.has('counters')) this.#report(new VifdError('ERR_JOURNAL', `${why}: it is made anew`));
     try {
       this.#use(renewCounterPage(journals, vif, page.counts));
       page.close();
