@@ -1,9 +1,6 @@
 /** Words that mean one thing here and another to a reader who comes from Xen, with the word that the field has for it. */
 
-/**
- * Not listed, since most of their uses are ordinary English: leave, left, look, mark, take, whose (five of five in a sample of each).
- * The glossary of CONTRIBUTING.md has them all the same.
- */
+/** Without leave, left, look, mark, take and whose: the glossary replaces some uses of them, and most uses are ordinary English. */
 export const WORDS = [
   { not: /\b(?:life|lives)\b/gi, say: 'process, instance; the previous process' },
   { not: /\b(?:let|lets|letting) go\b/gi, say: 'detach, release, unmap' },
