@@ -87,3 +87,21 @@ describe.each([
     });
   },
 );
+
+it('a frame that a hook has passed is what the port gets, though it takes frames out of the guest’s pages', async () => {
+  const world = await World.open();
+  const guest = await world.guest(GUEST);
+  const port = new TestPort(true);
+  const passed: number[] = [];
+  const hook = ({ bytes }: { bytes: Uint8Array }) => {
+    passed.push(bytes.at(-1)!);
+    guest.pages.bytes.fill(0xee);
+    return 'pass' as const;
+  };
+  await world.start('map', [guest], { port: () => port, hook });
+  guest.pages.bytes.fill(1, 0, 4096);
+  guest.send([{ size: 4000 }]);
+  await world.settle();
+  expect([passed, port.written.map((frame) => frame.at(-1))]).toEqual([[1], [1]]);
+  await world.close();
+});
