@@ -58,7 +58,7 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
     expect(waiting()).toBe(FRAMES - 1);
     lose();
     await hypervisor.advance(1000);
-    // The directory has the counters, too: test/netback/counters-kept.test.ts.
+    // The directory has the vif's counters, too.
     const ofConnection = (errors: readonly VifdError[]) =>
       errors.filter(({ message }) => !message.includes('counters'));
     expect(ofConnection(world.errors).map(({ code, message }) => `${code} ${message}`)).toEqual([
