@@ -50,5 +50,8 @@ export async function doJob(job: Job, onRun: () => void): Promise<Tally> {
     tally.mutations.push(await tryMutation(MUTATIONS[job.mutation], job.payload, onRun));
     return tally;
   }
-  return exhaust(EXHAUSTIVE[job.shape], { onRun, share: job.share });
+  const one = EXHAUSTIVE[job.shape];
+  // The beginning of a connection is the same with both: pairs of kills in it are tried with one.
+  const fromAttach = one.twice && one.scenario.payload === 'map';
+  return exhaust(one, { onRun, share: job.share, fromAttach });
 }
