@@ -115,7 +115,7 @@ describe.each(['copy', 'map'] as const)('payload by %s: killing at every step', 
     ['forgets frames that are not written yet', /lost/],
     ['forgets frames before it writes them', /lost/],
     ['forgets frames held for the guest', /lost/],
-    ['never mends', /wrong-id|complains|repeated-id/],
+    ['never mends', /wrong-id|complains|repeated-id|lost/],
     ['mends whatever stands there', /wrong-id|repeated-id|beyond|complains/],
     ['commits before the responses are complete', /wrong-id|unknown-status|complains/],
   ])(
