@@ -175,7 +175,7 @@ describe('the counters of a vif', () => {
     ['a count is infinite', ({ counts }) => void counts.fill(Number.POSITIVE_INFINITY, 500, 501)],
     ['a count is negative', ({ counts }) => void counts.fill(-1, AT_FRAMES, AT_FRAMES + 1)],
     ['a count is no whole number', ({ counts }) => void counts.fill(0.5, 511)],
-    ['a count is above 2^53', ({ counts }) => void counts.fill(2 ** 53 + 2, AT_FRAMES, AT_FRAMES + 1)],
+    ['a count is above 2^63', ({ counts }) => void counts.fill(2 ** 64, AT_FRAMES, AT_FRAMES + 1)],
     ['the port’s count is negative', ({ counts }) => void counts.fill(-1, 8, 9)],
     ['its head is noise', ({ words }) => void words.fill(0xa5a5a5a5, 0, 16)],
     ['its file was cut, and is another', ({ words }) => void words.fill(0).fill(0xffffffff, 0, 1)],
@@ -210,12 +210,12 @@ describe('the counters of a vif', () => {
     expect(page().words[0]).toBe(MAGICS.counters);
   });
 
-  it('take what stands at 2^53, the most that is exact', async () => {
+  it('count on above 2^53, where a double is not exact any more', async () => {
     await world.start('copy', [guest]);
     world.kill();
-    page().counts[AT_FRAMES] = 2 ** 53;
+    page().counts[AT_FRAMES] = 2 ** 54;
     await world.start('copy');
-    expect([world.errors, vif().stats.fromGuest.frames]).toEqual([[], 2 ** 53]);
+    expect([world.errors, vif().stats.fromGuest.frames]).toEqual([[], 2 ** 54]);
   });
 
   it('are in memory while there is no page to be had, which is reported once, and are added to it later', async () => {

@@ -7,8 +7,8 @@ import { AT_PORT_DROPPED, COUNTER_PAGE_DOUBLES } from '../frames/counter-layout.
 import type { VifAddress } from '../vif-info.js';
 
 const PAGE_BYTES = COUNTER_PAGE_DOUBLES * Float64Array.BYTES_PER_ELEMENT;
-/** Above this a double is not exact, and vifd has not counted so far. */
-const COUNT_MAX = 2 ** 53;
+/** More than 200 years of 10 Gbit/s in bytes. From 2^53 on a double is not exact, and still never decreases. */
+const COUNT_MAX = 2 ** 63;
 
 /** A vif's counts as a journal: `vif7.0.counters`. It is of the vif, and of no connection. */
 export interface CounterPage {
