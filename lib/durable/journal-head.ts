@@ -5,13 +5,15 @@ const { magic: AT_MAGIC, version: AT_VERSION, names: AT_NAMES } = HEAD.at;
 
 /** Neither 0, which is that of a new journal, nor a journal's. */
 const NO_MAGIC = 0xffff_ffff;
+/** As the first name: that of no domain. */
+const NOBODY = 0xffff_ffff;
 
 /** Whose a journal is, and how it is laid out. */
 export interface JournalHead {
   readonly magic: number;
   readonly version: JournalVersion;
   /** Of what it belongs to, at most 14. */
-  readonly names: readonly number[];
+  readonly names: readonly [domid: number, ...number[]];
 }
 
 /**
@@ -22,14 +24,18 @@ export type Ignored = 'foreign' | 'unknown-version' | 'damaged';
 
 /**
  * Looks whose a journal is. Another's is begun anew.
- * @param fill stores what a journal begins with.
+ * @param fill stores what a journal begins with; it gets what is returned.
  * @returns why what stood there is not used; undefined: it is, or nothing stood there.
  */
-export function claimJournal(words: DurableWords, head: JournalHead, fill?: () => void): Ignored | undefined {
+export function claimJournal(
+  words: DurableWords,
+  head: JournalHead,
+  fill?: (why: Ignored | undefined) => void,
+): Ignored | undefined {
   const { view } = words;
   if (isOurs(view, head)) return undefined;
   const why = whyIgnored(view, head.magic);
-  beginJournal(words, head, fill);
+  beginJournal(words, head, () => fill?.(why));
   return why;
 }
 
@@ -69,7 +75,8 @@ export function setVersion(words: DurableWords, version: JournalVersion): void {
 }
 
 /**
- * Begins a journal anew. The magic is taken away first and given last: a kill in between leaves memory that is nobody's.
+ * Begins a journal anew. The magic is taken away first and given last: a kill in between leaves memory that is nobody's. Another's keeps its
+ * magic, and has no domain's name meanwhile: for the next process it is another's still.
  * @param fill stores what it is to begin with.
  */
 export function beginJournal(
@@ -77,10 +84,13 @@ export function beginJournal(
   { magic, version, names }: JournalHead,
   fill?: () => void,
 ): void {
-  words.commit(AT_MAGIC, 0);
-  words.clear();
+  const isAnothers = whyIgnored(words.view, magic) === 'foreign';
+  if (isAnothers) words.commit(AT_NAMES, NOBODY);
+  else words.commit(AT_MAGIC, 0);
+  words.clear(AT_NAMES + 1);
   words.store(AT_VERSION, version);
-  words.copy(AT_NAMES, names, names.length);
+  words.copy(AT_NAMES + 1, names.slice(1), names.length - 1);
   fill?.();
-  words.commit(AT_MAGIC, magic);
+  words.commit(AT_NAMES, names[0]);
+  if (!isAnothers) words.commit(AT_MAGIC, magic);
 }

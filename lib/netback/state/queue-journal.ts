@@ -61,8 +61,11 @@ export function readQueueJournal(
   const { words: layout } = LAYOUTS[version].queue;
   const words = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, layout.words), afterStore);
   const { domid, handle, queue, txRingRef, rxRingRef, txPort, rxPort } = identity;
-  const names = [domid, handle, queue, txRingRef, rxRingRef, txPort, rxPort];
-  const head: JournalHead = { magic: MAGICS.queue, version, names };
+  const head: JournalHead = {
+    magic: MAGICS.queue,
+    version,
+    names: [domid, handle, queue, txRingRef, rxRingRef, txPort, rxPort],
+  };
   const ignored = claimJournal(words, head);
   const sides = sidesIn(bytes, words, version);
   const staging = words.part(layout.at.staging, layout.words - layout.at.staging);

@@ -5,6 +5,11 @@ import { isSoundHash } from '../guest/hash.js';
 import type { FrontendSettings } from '../settings.js';
 import { recordNegotiated } from './negotiated.js';
 
+/** A connection that has not begun to move frames. */
+export const FRESH = 1;
+/** As FRESH, and the journal was another connection's before: what waits in the port was sent to that one. */
+export const FRESH_AFTER_ANOTHER = 2;
+
 /** What a guest programmed, and what its toolstack allows: of the connection as a whole, whichever queue it came by. */
 export interface VifJournal {
   /** For a MulticastFilter. */
@@ -20,8 +25,8 @@ export interface VifJournal {
   /** One word: how often the connection has gone on after an earlier life of the backend. */
   readonly resumes: DurableWords;
   /**
-   * One word: 1 until the connection has dropped what was sent to the port before it. A journal of an earlier version has 0 there: its
-   * connection has begun.
+   * One word: FRESH or FRESH_AFTER_ANOTHER until the connection has dropped what was sent to the port before it. A journal of an earlier
+   * version has 0 there: its connection has begun.
    */
   readonly fresh: DurableWords;
   /** What the connection negotiated (negotiated.ts). Undefined in a version that does not have it. */
@@ -52,7 +57,7 @@ export function readVifJournal(
   const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
   const head: JournalHead = { magic: MAGICS.vif, version, names: [domid, handle, queues.length, ...rings] };
   const found = partsOf(words, version);
-  const fill = () => found.fresh.store(0, 1);
+  const fill = (why?: Ignored) => found.fresh.store(0, why === 'foreign' ? FRESH_AFTER_ANOTHER : FRESH);
   let ignored = claimJournal(words, head, fill);
   if (!isSoundHash(found.hash, queues.length)) {
     beginJournal(words, head, fill);

@@ -19,6 +19,7 @@ import type { FrontendSettings, PayloadMode } from '../settings.js';
 import { type ConnectionDetails, hashDetailsOf, negotiatedOf } from '../show.js';
 import type { ConnectionJournals } from '../state/connection-journals.js';
 import { recordNegotiated } from '../state/negotiated.js';
+import { FRESH_AFTER_ANOTHER } from '../state/vif-journal.js';
 import { type Resumption, resumptionOf } from './resumption.js';
 import { Stalls } from './stalls.js';
 
@@ -214,8 +215,9 @@ export class Connection {
     return resumptionOf({
       queuesServed: this.#rings.some(({ served }) => served),
       control: this.#control,
-      fresh: fresh.view[0] === 1,
-      ignored,
+      fresh: fresh.view[0] !== 0,
+      // An earlier process may have found that, and have been killed before it dropped the frames of the other connection.
+      ignored: fresh.view[0] === FRESH_AFTER_ANOTHER ? 'foreign' : ignored,
       isKnown,
       foundConnected,
     });
