@@ -1,4 +1,4 @@
-/** `npm run layout`: writes the layout of the journals, as it is in the built lib/durable/layout.ts, into docs/design.md. */
+/** `npm run layout`: writes the layout of the journals, as it is in the built lib/durable/layout.ts, into docs/journal.md. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { withLayoutTable } from './layout/table.mjs';
@@ -9,5 +9,5 @@ if (!existsSync(fileURLToPath(built))) {
   process.exit(1);
 }
 const { LAYOUTS } = await import(built.href);
-const design = fileURLToPath(new URL('../docs/design.md', import.meta.url));
-writeFileSync(design, withLayoutTable(readFileSync(design, 'utf8'), LAYOUTS));
+const document = fileURLToPath(new URL('../docs/journal.md', import.meta.url));
+writeFileSync(document, withLayoutTable(readFileSync(document, 'utf8'), LAYOUTS));

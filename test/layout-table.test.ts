@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { LAYOUTS } from '../lib/durable/layout.js';
 
 const { withLayoutTable } = await import(`${process.cwd()}/scripts/layout/table.mjs`);
-const document = readFileSync('docs/design.md', 'utf8');
+const document = readFileSync('docs/journal.md', 'utf8');
 
-describe("the journals' layout in docs/design.md", () => {
+describe("the journals' layout in docs/journal.md", () => {
   it('is that of lib/durable/layout.ts: `npm run layout` writes it', () => {
     expect(withLayoutTable(document, LAYOUTS)).toBe(document);
   });

@@ -1,7 +1,7 @@
 /**
  * Where every word of a journal lies, by version. A test pins a digest of each version: no layout changes without a new version, and a
  * version that a released vifd has written never changes. The figures here are of the layouts; tests compare them with the constants of the
- * code that uses them. docs/design.md has this table, generated.
+ * code that uses them. docs/journal.md has this table, generated.
  */
 
 /** What a part is: so many words, a structure, or a row of structures that are alike. */

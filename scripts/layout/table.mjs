@@ -1,4 +1,4 @@
-/** The layout of all journals as Markdown: what stands in docs/design.md between the two markers. */
+/** The layout of all journals as Markdown: what stands in docs/journal.md between the two markers. */
 
 const BEGIN = '<!-- layout of the journals: `npm run layout` writes these lines -->';
 const END = '<!-- end of the layout -->';
@@ -35,7 +35,12 @@ function tableOf(kind, versions, layouts) {
     const layout = layouts[version][kind];
     if (layout === undefined) continue;
     for (const { name, at, words, shape } of layout.words.parts)
-      place(rows, [`\`${name}\``, `${words * WORD_BYTES}`, describe(shape)], version, at * WORD_BYTES);
+      place(
+        rows,
+        [`\`${name}\``, `${words * WORD_BYTES}`, asCode(describe(shape))],
+        version,
+        at * WORD_BYTES,
+      );
     for (const [name, { at, bytes }] of Object.entries(layout.arenas))
       place(rows, [`arena \`${name}\``, `${bytes}`, 'frames, each behind its vnet header'], version, at);
     place(rows, ['end', '', ''], version, layout.bytes);
@@ -61,6 +66,8 @@ function place(rows, cells, version, at) {
 }
 
 const line = (cells) => `| ${cells.join(' | ')} |`;
+
+const asCode = (text) => (text === '' ? '' : `\`${text}\``);
 
 /** A single word says nothing more than its name. */
 function describe(shape) {

@@ -183,7 +183,7 @@ describe('a guest that one backend leaves to the next', () => {
     });
   });
 
-  // Words that commits of version 7 after 7952fb1 added mean nothing to that one (docs/design.md, "Versions").
+  // Words that commits of version 7 after 7952fb1 added mean nothing to that one (docs/journal.md, "Versions").
   const withoutGso = { 'feature-gso-tcpv4': '0', 'feature-gso-tcpv6': '0' };
   it.each([...TODAY, ...OLD])('gets the segments of a pending GSO frame from $name', async (reader) => {
     const world = await VersionWorld.open('copy', TODAY[0]!, withoutGso);

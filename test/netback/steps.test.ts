@@ -1,4 +1,4 @@
-/** The table of design.md, "Life of a vif", as lib/netback/vif/steps.ts has it. */
+/** The table of docs/vif-lifecycle.md, as lib/netback/vif/steps.ts has it. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import {
@@ -205,10 +205,10 @@ describe('the table', () => {
     expect(TABLE.filter((row) => !taken.has(row))).toEqual([]);
   });
 
-  it('is the one that design.md shows', () => {
-    const design = readFileSync(new URL('../../docs/design.md', import.meta.url), 'utf8');
+  it('is the one that docs/vif-lifecycle.md shows', () => {
+    const document = readFileSync(new URL('../../docs/vif-lifecycle.md', import.meta.url), 'utf8');
     const head = '| our state | frontend | if | step |\n| --- | --- | --- | --- |\n';
-    const [, after] = design.split(head);
+    const [, after] = document.split(head);
     const shown = (after ?? '').split('\n\n')[0].split('\n');
     expect(shown).toEqual(TABLE.map(lineOf));
   });

@@ -42,7 +42,7 @@ export interface Resumption {
  * connection's, and what the journal has is of an earlier one with the same names. What was programmed by the control ring counts only if
  * requests were answered there. A control ring at 0 is unused, or its index has passed 2^32.
  *
- * Frames in the port need more: a connection may have begun and moved no frame yet. See design.md, "The link of a vif".
+ * Frames in the port need more: a connection may have begun and moved no frame yet. See docs/taps.md, "The link of a vif".
  */
 export function resumptionOf(evidence: Evidence): Resumption {
   const { queuesServed, control, fresh, ignored, isKnown, foundConnected } = evidence;

@@ -81,7 +81,7 @@ const reconfigure = (first?: Extract<Step, { do: 'expect' | 'serve' }>): Step =>
 const OTHERWISE: Row = { step: { do: 'nothing' } };
 
 /**
- * The first row that fits counts. `docs/design.md`, "Life of a vif", shows the same rows, and test/netback/steps.test.ts compares them. A
+ * The first row that fits counts. `docs/vif-lifecycle.md` shows the same rows, and test/netback/steps.test.ts compares them. A
  * state that our node has already is not written again: guests watch it.
  */
 export const TABLE: readonly Row[] = [
