@@ -1,4 +1,4 @@
-/** Exit codes; README.md has the table. */
+/** Exit codes; docs/errors.md has the table. */
 export const EXIT_FAILED = 1;
 /** Unknown verb or option, or a value that cannot be used. */
 export const EXIT_USAGE = 2;
