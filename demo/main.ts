@@ -7,6 +7,7 @@ import { preflight } from '../programs/preflight.js';
 import { EXIT_FAILED, runProgram } from '../programs/run-program.js';
 import { WorldError } from '../worlds/world-error.js';
 import { displayFor } from './display.js';
+import { historyOf } from './history.js';
 import { openModelWorld } from './model-world.js';
 import { openNamespacesWorld } from './namespaces-world.js';
 import { type DemoOptions, parseOptions } from './options.js';
@@ -50,6 +51,9 @@ async function run(
     display.say(`${guests}, payload ${options.payload}: ${world.about}`);
     const summary = await runDemo({ options, world, kind, because, recorder, display, signal: end.signal });
     if (end.signal.reason instanceof WorldError) throw end.signal.reason;
+    const history =
+      options.json && options.kills === undefined ? historyOf(recorder, options.seconds) : undefined;
+    if (history !== undefined) process.stdout.write(`${JSON.stringify(history)}\n`);
     process.stdout.write(options.json ? `${JSON.stringify(summary)}\n` : `\n${summaryText(summary)}`);
     return exitCode(summary);
   } catch (error) {

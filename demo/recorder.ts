@@ -10,7 +10,7 @@ export interface StreamEnds {
 }
 
 /** Enough for the widest terminal. */
-const HISTORY_CELLS = 512;
+export const HISTORY_CELLS = 512;
 /** A silence is told of up to REPORT_MS late; restarts are a second apart. */
 const RESTARTS_OPEN = 8;
 
