@@ -67,7 +67,7 @@ export class BenchGuest {
     words[RING_RSP_EVENT] = first + frames * frame.txSlots;
   }
 
-  /** Gives the backend buffers in all slots that it has answered. */
+  /** Posts buffers in all slots whose requests the backend has responded to. */
   fillRx(): void {
     const words = this.rxWords;
     const end = words[RING_RSP_PROD] + RX_RING_SIZE;

@@ -91,7 +91,7 @@ export function framesOf(cell: Cell): number {
   return held - (held % cell.batch);
 }
 
-/** One filling. @returns nanoseconds. @throws when not every frame was answered. */
+/** Runs one filling of the ring. @returns nanoseconds. @throws when a frame got no response. */
 export function once(cell: Cell, guest: BenchGuest, loop: Loop): number {
   const { frame, batch, direction } = cell;
   const frames = framesOf(cell);

@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- gap [--kills N] [--payload copy|map] [--json] [--write-docs]`: how long after a SIGKILL the next
- * life's first frame comes, in each direction. Runs in a network namespace of its own.
+ * process carries its first frame, in each direction. Runs in a network namespace of its own.
  */
 import { parseArgs } from 'node:util';
 import { enterNamespaces, isInside } from '../../programs/namespaces.js';

@@ -7,7 +7,7 @@ import { XENSIM_LIBRARIES } from '../../worlds/places.js';
 import { BRIDGE, BridgedWorld } from '../../worlds/processes/bridged-world.js';
 import { command } from '../../worlds/processes/children.js';
 import { datagramFrame, isDatagramTo } from './datagram.js';
-import { bareEndMs, bareStartMs, Lives } from './lives.js';
+import { bareEndMs, bareStartMs, Processes } from './processes.js';
 import { TickerPort } from './ticker-port.js';
 
 export interface Gaps {
@@ -28,11 +28,11 @@ const GUEST_MAC = '00:16:3e:77:00:01';
 const GUEST_ADDRESS = '10.77.0.2';
 const PORT = 7777;
 const TICK_MS = 1;
-/** What the dead life had sent may come this late. No new life carries a frame so soon: node alone takes longer. */
+/** Frames that the killed process had sent may come this late. No new process carries a frame so soon: Node's start alone takes longer. */
 const STALE_MS = 5;
-/** A life is long enough that the tap has its carrier again, and then ends at any instant. */
-const LIFE_MS_MIN = 60;
-const LIFE_MS_SPREAD = 60;
+/** Each process runs until the tap has its carrier again, and then for a random time. */
+const RUN_MS_MIN = 60;
+const RUN_MS_SPREAD = 60;
 
 export interface GapOptions {
   readonly kills: number;
@@ -59,14 +59,14 @@ export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps
     port.tick();
     socket.send('to guest', PORT, GUEST_ADDRESS);
   }, TICK_MS);
-  const lives = new Lives(machine);
-  lives.begin('copy');
+  const processes = new Processes(machine);
+  processes.begin('copy');
   await using front = await Netfront.connect({ xen, port, domid: DOMID, handle: 0 });
   const all: Gaps[] = [];
   for (const payload of payloads) {
     const before = front.violations.total;
-    // Leaves the other mode's life behind.
-    await nextLife(lives, payload, came);
+    // The process that runs is of the other mode, and its gap does not count.
+    await nextProcess(processes, payload, came);
     const gaps = {
       payload,
       fromGuestMs: [] as number[],
@@ -77,52 +77,52 @@ export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps
     };
     for (let kill = 0; kill < kills; kill++) {
       gaps.bareStartMs.push(await bareStartMs());
-      const killedMs = await nextLife(lives, payload, came);
+      const killedMs = await nextProcess(processes, payload, came);
       gaps.fromGuestMs.push(came.hostMs - killedMs);
       gaps.toGuestMs.push(came.guestMs - killedMs);
     }
     for (let end = 0; end < kills; end++) {
       gaps.bareEndMs.push(await bareEndMs());
-      gaps.endMs.push(await endOf(lives, payload, came));
+      gaps.endMs.push(await stopOne(processes, payload, came));
     }
     all.push({ ...gaps, violations: front.violations.total - before });
   }
-  await lives.kill();
+  await processes.kill();
   clearInterval(timer);
   socket.close();
   return all;
 }
 
-/** When the first frame of this life came; 0 before. */
+/** When the first frame of the running process came; 0 before. */
 interface Came {
   hostMs: number;
   guestMs: number;
 }
 
-/** Lets a life live, kills it, and begins another. Resolves when that carries frames. @returns when it killed. */
-async function nextLife(lives: Lives, payload: string, came: Came): Promise<number> {
+/** Kills a process after a random time, and starts the next. Resolves when the next one carries frames. @returns when the signal was sent. */
+async function nextProcess(processes: Processes, payload: string, came: Came): Promise<number> {
   const isServed = () => came.hostMs > 0 && came.guestMs > 0;
-  await lives.until(isServed);
-  await sleep(LIFE_MS_MIN + LIFE_MS_SPREAD * Math.random());
-  const killedMs = await lives.kill();
-  lives.begin(payload);
+  await processes.until(isServed);
+  await sleep(RUN_MS_MIN + RUN_MS_SPREAD * Math.random());
+  const killedMs = await processes.kill();
+  processes.begin(payload);
   await sleep(STALE_MS);
   came.hostMs = 0;
   came.guestMs = 0;
-  await lives.until(isServed);
+  await processes.until(isServed);
   return killedMs;
 }
 
-/** Ends a life in order, and begins another. @returns how long the end took. */
-async function endOf(lives: Lives, payload: string, came: Came): Promise<number> {
-  const signalledMs = await lives.kill('SIGTERM');
+/** Stops a process by SIGTERM, and starts the next. @returns how long the stop took. */
+async function stopOne(processes: Processes, payload: string, came: Came): Promise<number> {
+  const signalledMs = await processes.kill('SIGTERM');
   const tookMs = performance.now() - signalledMs;
-  lives.begin(payload);
+  processes.begin(payload);
   await sleep(STALE_MS);
   came.hostMs = 0;
   came.guestMs = 0;
-  await lives.until(() => came.hostMs > 0 && came.guestMs > 0);
-  await sleep(LIFE_MS_MIN + LIFE_MS_SPREAD * Math.random());
+  await processes.until(() => came.hostMs > 0 && came.guestMs > 0);
+  await sleep(RUN_MS_MIN + RUN_MS_SPREAD * Math.random());
   return tookMs;
 }
 
@@ -130,7 +130,7 @@ async function listen(onMessage: () => void): Promise<Socket> {
   const socket = createSocket('udp4').on('message', onMessage);
   socket.bind(PORT, BRIDGE.address);
   await once(socket, 'listening');
-  // An answer to a question for the address would have to come from the guest.
+  // The guest does not respond to ARP, so the neighbour entry is permanent.
   const neighbour = [GUEST_ADDRESS, 'lladdr', GUEST_MAC, 'dev', BRIDGE.name, 'nud', 'permanent'];
   await command('ip', 'neighbour', 'add', ...neighbour);
   return socket;

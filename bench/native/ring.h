@@ -14,7 +14,7 @@ class BackRing {
  public:
   explicit BackRing(void* page) : shared_(static_cast<Shared*>(page)) {}
 
-  // Goes on from rsp_prod. False when what stands between it and req_prod is more than the ring.
+  // Continues from rsp_prod. Returns false if more requests lie between rsp_prod and req_prod than the ring has slots.
   bool Attach() {
     published_ = taken_ = seen_ = __atomic_load_n(&shared_->rsp_prod, __ATOMIC_ACQUIRE);
     uint32_t waiting;

@@ -28,7 +28,7 @@ class ToGuest {
   static constexpr uint32_t kBatchSlots = 128;
   static constexpr uint32_t kTurnBatches = 8;
 
-  // What is to be answered, by frame that was described.
+  // The responses to write, one for each frame of the batch.
   struct Delivery {
     uint32_t length;
     uint16_t first_slot;
@@ -56,7 +56,7 @@ class ToGuest {
   Arena arena_;
   Counters counters_;
   uint64_t notified_ = 0;
-  // Frames [next_, frame_count_) are held.
+  // Frames [next_, frame_count_) are pending: the guest has no buffers for them yet.
   uint32_t next_ = 0;
   uint32_t frame_count_ = 0;
   uint32_t segment_count_ = 0;

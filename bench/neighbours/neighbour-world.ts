@@ -22,7 +22,7 @@ import {
   VICTIM,
 } from './plan.js';
 
-/** An attacker that was killed does not close its vif: the toolstack goes on without it. */
+/** An attacker that was killed does not close its vif: the toolstack waits this long, and removes the vif. */
 const REMOVE_TIMEOUT_MS = 1000;
 /** Pings until V8 has compiled most of what a ping runs, in all four processes. */
 const WARM_UP = { count: 1000, everyMs: 1 };

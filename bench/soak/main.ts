@@ -24,11 +24,11 @@ let summary: Summary | undefined;
 let shownMs = 0;
 
 function hear(line: string): void {
-  const said = parseEvent(line);
-  if (said?.event === 'summary') summary = said as unknown as Summary;
-  if (said?.event !== 'sample' || performance.now() - shownMs < PROGRESS_MS) return;
+  const event = parseEvent(line);
+  if (event?.event === 'summary') summary = event as unknown as Summary;
+  if (event?.event !== 'sample' || performance.now() - shownMs < PROGRESS_MS) return;
   shownMs = performance.now();
-  process.stderr.write(`${progressLine(said, Number(flags.kills))}\n`);
+  process.stderr.write(`${progressLine(event, Number(flags.kills))}\n`);
 }
 
 const beganMs = performance.now();

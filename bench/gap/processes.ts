@@ -7,11 +7,11 @@ import { BRIDGE, type BridgedWorld } from '../../worlds/processes/bridged-world.
 const BARE_PROGRAM = fileURLToPath(new URL('bare.cjs', import.meta.url));
 const GIVE_UP_MS = 20_000;
 
-/** One `vifd run` after the other, as a supervisor has them: a life is begun when the end of the last is known. */
-export class Lives {
+/** One `vifd run` after the other, as under a supervisor: a process is started when the end of the previous one is known. */
+export class Processes {
   readonly #machine: BridgedWorld;
-  #life: ChildProcess | undefined;
-  #said = '';
+  #running: ChildProcess | undefined;
+  #stderr = '';
 
   constructor(machine: BridgedWorld) {
     this.#machine = machine;
@@ -20,30 +20,30 @@ export class Lives {
   begin(payload: string): void {
     const args = this.#machine.vifdRun(['--bridge', BRIDGE.name, '--payload', payload]);
     const env = this.#machine.environment(0);
-    this.#said = '';
-    const life = spawn(process.execPath, args, { env: plain(env), stdio: ['ignore', 'ignore', 'pipe'] });
-    life.stderr.on('data', (text) => {
-      this.#said += text;
+    this.#stderr = '';
+    const child = spawn(process.execPath, args, { env: plain(env), stdio: ['ignore', 'ignore', 'pipe'] });
+    child.stderr.on('data', (text) => {
+      this.#stderr += text;
     });
-    this.#life = life;
+    this.#running = child;
   }
 
   /** Resolves when the process is gone. @returns when the signal was sent, by `performance.now`. */
   async kill(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<number> {
-    const life = this.#life;
-    if (life === undefined || life.exitCode !== null) throw new Error(`vifd ended by itself: ${this.#said}`);
-    const gone = once(life, 'exit');
+    const child = this.#running;
+    if (child === undefined || child.exitCode !== null) throw new Error(`vifd ended by itself: ${this.#stderr}`);
+    const gone = once(child, 'exit');
     const atMs = performance.now();
-    life.kill(signal);
+    child.kill(signal);
     await gone;
     return atMs;
   }
 
-  /** Waits until it is so. @throws with what vifd said when that takes too long. */
+  /** Waits for a condition. @throws with vifd's stderr after GIVE_UP_MS. */
   async until(isSo: () => boolean): Promise<void> {
     const endMs = performance.now() + GIVE_UP_MS;
     while (!isSo()) {
-      if (performance.now() > endMs) throw new Error(`no frame in ${GIVE_UP_MS / 1000} s: ${this.#said}`);
+      if (performance.now() > endMs) throw new Error(`no frame in ${GIVE_UP_MS / 1000} s: ${this.#stderr}`);
       await sleep(2);
     }
   }
@@ -71,7 +71,7 @@ export async function bareEndMs(): Promise<number> {
   });
   const ended = once(child, 'exit');
   await once(child.stdout, 'data');
-  // As long as a process of vifd has to settle.
+  // As long as a vifd process runs before it is stopped.
   await sleep(100);
   const beganMs = performance.now();
   child.kill('SIGTERM');
@@ -79,7 +79,7 @@ export async function bareEndMs(): Promise<number> {
   return performance.now() - beganMs;
 }
 
-/** Without what makes every Node read certificates: 40 to 250 ms that a service does not have. */
+/** Without the variable that makes each start of Node read certificates: 40 to 250 ms that a service does not spend. */
 function plain(more: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const { NODE_EXTRA_CA_CERTS: _, ...environment } = process.env;
   return { ...environment, ...more };
