@@ -11,7 +11,7 @@ export interface BackendParts {
   readonly machine: BridgedWorld;
   readonly payload: Payload;
   readonly standby: boolean;
-  /** Vifs that each life has to attach to. */
+  /** Vifs that each process has to attach to. */
   readonly vifs: readonly string[];
   readonly signal: AbortSignal;
   /** The backend says that something is wrong. `code` is one of VifdErrorCode. */
@@ -24,12 +24,12 @@ export interface BackendParts {
 export class Backend implements AsyncDisposable {
   readonly #parts: BackendParts;
   #payload: Payload;
-  #life: Child | undefined;
+  #running: Child | undefined;
   /** Loaded, and waiting for its turn. */
   #spare: Child | undefined;
   #ending = false;
   #onAttached: (vif: string) => void = () => undefined;
-  /** What this life complained of last, for a message. */
+  /** The last error that this process reported, for a message. */
   #lastError = '';
 
   constructor(parts: BackendParts) {
@@ -37,7 +37,7 @@ export class Backend implements AsyncDisposable {
     this.#payload = parts.payload;
   }
 
-  /** Starts a life. Resolves when it serves every vif. */
+  /** Starts a process. Resolves when it serves every vif. */
   async start(): Promise<void> {
     const attached = promised();
     const waiting = new Set(this.#parts.vifs);
@@ -49,12 +49,12 @@ export class Backend implements AsyncDisposable {
     };
     const spare = this.#spare;
     this.#spare = undefined;
-    const life = spare ?? (await this.#load());
-    this.#life = life;
-    if (this.#parts.standby) life.send({ go: true });
-    life.ended.then((how) => {
-      if (this.#life !== life || this.#ending) return;
-      this.#parts.fail(new WorldError(`the backend ended by itself (${how}): ${life.lastWords}`));
+    const child = spare ?? (await this.#load());
+    this.#running = child;
+    if (this.#parts.standby) child.send({ go: true });
+    child.ended.then((how) => {
+      if (this.#running !== child || this.#ending) return;
+      this.#parts.fail(new WorldError(`the backend ended by itself (${how}): ${child.lastWords}`));
     });
     await within(attached.done, {
       what: () => `the backend's attaching${this.#lastError}`,
@@ -66,13 +66,13 @@ export class Backend implements AsyncDisposable {
   async restart(ending: Ending, payload = this.#payload): Promise<void> {
     this.#payload = payload;
     this.#ending = true;
-    await this.#life?.end(ending);
+    await this.#running?.end(ending);
     await this.start();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending = true;
-    await this.#life?.end('SIGKILL');
+    await this.#running?.end('SIGKILL');
     await this.#spare?.end('SIGKILL');
   }
 
@@ -94,11 +94,11 @@ export class Backend implements AsyncDisposable {
 
   /** @returns the vif that was attached, if that is what the line says. */
   #follow(line: string): string | undefined {
-    const said = parseEvent(line);
-    if (said?.event === 'error') {
-      this.#lastError = ` (${said.message})`;
-      this.#parts.onComplaint(String(said.message), String(said.code));
+    const event = parseEvent(line);
+    if (event?.event === 'error') {
+      this.#lastError = ` (${event.message})`;
+      this.#parts.onComplaint(String(event.message), String(event.code));
     }
-    return said?.event === 'attached' ? String(said.vif) : undefined;
+    return event?.event === 'attached' ? String(event.vif) : undefined;
   }
 }

@@ -45,7 +45,7 @@ export async function compareWithBridge(
   }
 }
 
-/** A namespace, held by a process that does nothing, with one end of a veth pair; the other is in the bridge. */
+/** Makes a namespace, which lasts as long as an idle process in it, and a veth pair between it and the bridge. */
 async function plugIn(address: string): Promise<Child> {
   const inside = promised();
   const holder = await Child.start({

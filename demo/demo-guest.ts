@@ -62,10 +62,10 @@ export class Guest implements AsyncDisposable {
     await this.#process?.end('SIGKILL');
   }
 
-  #hear(said: Record<string, unknown>): void {
-    if (said.event === 'connected') this.#connected.keep();
-    if (said.event !== 'violation') return;
+  #hear(event: Record<string, unknown>): void {
+    if (event.event === 'connected') this.#connected.keep();
+    if (event.event !== 'violation') return;
     const { recorder, name } = this.#parts;
-    recorder.violation(`${name}: ${said.kind} in slot ${said.slot} ${said.ring}: ${said.detail}`);
+    recorder.violation(`${name}: ${event.kind} in slot ${event.slot} ${event.ring}: ${event.detail}`);
   }
 }

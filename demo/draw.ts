@@ -23,7 +23,7 @@ export function sparkline(values: readonly number[], highest: number): string {
     .join('');
 }
 
-/** A line under the bars: T and K where a life of the backend was ended by SIGTERM and SIGKILL. */
+/** Returns a line under the bars: T where SIGTERM ended a backend process, K where SIGKILL did. */
 export function killLine(recorder: Recorder, first: number, cells: number): string {
   const marks = new Array<string>(cells).fill(' ');
   for (const { ending, atMs } of recorder.restarts) {

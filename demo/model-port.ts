@@ -69,7 +69,7 @@ export class ModelPort extends TrafficPort {
   }
 }
 
-/** In a turn of its own, so that generators without end leave turns to others; and not into a life that is over. */
+/** Runs it in a turn of its own, so that endless generators leave turns to others. Nothing runs in a process that has ended. */
 function runLater(run: () => void): void {
   setImmediate(() => {
     try {

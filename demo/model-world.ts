@@ -13,7 +13,7 @@ import { FIRST_DOMID, type World, type WorldParts } from './world.js';
 const ATTACH_TIMEOUT_MS = 10_000;
 /** Where a kill falls: after so many more operations that others can see, another number each time. */
 const KILL_STEPS = 23;
-/** A life that is idle takes no steps; it is killed where it stands. */
+/** An idle process takes no steps: after this time it is killed at the step where it waits. */
 const KILL_WAIT_MS = 20;
 
 interface Guest {
@@ -23,11 +23,11 @@ interface Guest {
   readonly front: Netfront;
 }
 
-/** One life of the backend. */
-interface Life {
+/** One process of the backend. */
+interface Process {
   readonly xen: ModelXen;
   readonly netback: Netback;
-  /** Ends the life in the middle of what it does. */
+  /** Ends the process between two of its steps. */
   kill(): Promise<void>;
 }
 
@@ -51,7 +51,7 @@ class ModelWorld implements World {
   readonly #hypervisor = new ModelHypervisor({ autorun: true });
   readonly #outside = new Map<number, ModelPort>();
   readonly #guests: Guest[] = [];
-  #life: Life | undefined;
+  #running: Process | undefined;
   #timer: NodeJS.Timeout | undefined;
   readonly #journals = memoryJournals();
   #kills = 0;
@@ -70,7 +70,7 @@ class ModelWorld implements World {
       await createVif(toolstack.store, { domid, handle: 0, mac });
       fronts.push(this.#startGuest(domid, i, signal));
     }
-    this.#life = await this.#begin();
+    this.#running = await this.#begin();
     await Promise.all(fronts);
     await Promise.all(
       this.#guests.map(({ front }) => front.connected({ signal, timeoutMs: ATTACH_TIMEOUT_MS })),
@@ -79,14 +79,14 @@ class ModelWorld implements World {
   }
 
   async restart(ending: Ending): Promise<void> {
-    const life = this.#life;
-    if (life === undefined) return;
-    if (ending === 'SIGKILL') await life.kill();
+    const running = this.#running;
+    if (running === undefined) return;
+    if (ending === 'SIGKILL') await running.kill();
     else {
-      await life.netback[Symbol.asyncDispose]();
-      await life.xen[Symbol.asyncDispose]();
+      await running.netback[Symbol.asyncDispose]();
+      await running.xen[Symbol.asyncDispose]();
     }
-    this.#life = await this.#begin();
+    this.#running = await this.#begin();
   }
 
   finish(): Promise<void> {
@@ -96,8 +96,8 @@ class ModelWorld implements World {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
-    this.#life?.xen.kill();
-    this.#life = undefined;
+    this.#running?.xen.kill();
+    this.#running = undefined;
   }
 
   async #startGuest(domid: number, index: number, signal: AbortSignal): Promise<void> {
@@ -121,8 +121,8 @@ class ModelWorld implements World {
     this.#guests.push({ domid, inside, outside, front });
   }
 
-  /** A new life. Resolves when every guest that was connected is served. */
-  async #begin(): Promise<Life> {
+  /** Starts a process. Resolves when it serves every guest that was connected. */
+  async #begin(): Promise<Process> {
     // How many more steps until it dies; infinite until it shall.
     let fuse = Number.POSITIVE_INFINITY;
     const xen = this.#hypervisor.open(0, {

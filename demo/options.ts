@@ -8,7 +8,7 @@ export interface DemoOptions {
   readonly json: boolean;
   /** So many SIGKILLs at random instants, payload modes in turn, in place of a restart every second. */
   readonly kills?: number;
-  /** The next life of the backend is loaded while the last one serves. */
+  /** The next backend process is loaded while the previous one serves. */
   readonly standby: boolean;
   /** Instead of finding out. */
   readonly world?: 'namespaces' | 'model';
@@ -21,7 +21,7 @@ const SECONDS_MAX = 86_400;
 const GUESTS_MAX = 32;
 const KILLS_MAX = 100_000;
 
-/** @throws CommanderError, after it has said what is wrong; also for --help. */
+/** @throws CommanderError, after commander has printed what is wrong; also for --help. */
 export function parseOptions(args: readonly string[]): DemoOptions {
   const program = new Command('npm run demo --')
     .description('kills the backend again and again, every second, and shows that connections stay up')

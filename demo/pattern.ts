@@ -1,6 +1,6 @@
 /**
- * A byte stream that says of each of its bytes where it belongs: what is lost, repeated, moved, changed, or of another
- * stream, differs. Blocks begin with their number and the stream's, and go on with noise from an offset of their own.
+ * A byte stream in which each byte shows where it belongs: lost, repeated, moved and changed bytes, and those of another
+ * stream, differ from the expected ones. A block is its number, the stream's number, and noise from an offset of the block's own.
  */
 export const BLOCK_BYTES = 65536;
 

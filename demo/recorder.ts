@@ -1,7 +1,7 @@
 import { machineMs } from './clock.js';
 import { REPORT_MS, type Silence } from './messages.js';
 
-/** How a life of the backend ends. */
+/** The signal that ends a backend process. */
 export type Ending = 'SIGTERM' | 'SIGKILL';
 
 export interface StreamEnds {
@@ -11,7 +11,7 @@ export interface StreamEnds {
 
 /** Enough for the widest terminal. */
 export const HISTORY_CELLS = 512;
-/** A silence is told of up to REPORT_MS late; restarts are a second apart. */
+/** A silence is reported up to REPORT_MS late; restarts are a second apart. */
 const RESTARTS_OPEN = 8;
 
 export interface Restart {
@@ -120,12 +120,12 @@ export class Recorder {
   }
 
   /**
-   * The backend reports an error. Our guests keep to the protocol: when it says that one does not, it has misread
-   * what an earlier life left in the ring, and that guest is cut off.
+   * The backend reports an error. The demo's guests keep to the protocol: ERR_PROTOCOL means that the backend misread
+   * what an earlier process left in the ring, and has stopped serving that guest.
    */
   complaint(message: string, code: string): void {
     const text = `the backend: ${message}`;
-    // Each life says it again.
+    // Each process reports it again.
     if (this.complaints.includes(text)) return;
     this.complaints.push(text);
     if (code === 'ERR_PROTOCOL') this.violations += 1;

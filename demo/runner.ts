@@ -18,10 +18,10 @@ const QUIET_MS = 1000;
 const TAIL_MS = 700;
 
 const PAYLOADS = ['map', 'copy'] as const;
-const SHORT_LIVES = 0.1;
-const SHORT_LIFE_MS = 50;
-const LIFE_MS_MIN = 300;
-const LIFE_MS_MAX = 1000;
+const SHORT_SHARE = 0.1;
+const SHORT_RUN_MS = 50;
+const RUN_MS_MIN = 300;
+const RUN_MS_MAX = 1000;
 
 export interface RunParts {
   readonly options: DemoOptions;
@@ -81,7 +81,7 @@ async function restartEverySecond({ options, world, recorder, signal }: RunParts
 async function killAtRandom({ world, recorder, signal }: RunParts, kills: number): Promise<void> {
   await sleepUntil(machineMs() + QUIET_MS, signal);
   for (let kill = 0; kill < kills && !signal.aborted; kill++) {
-    await sleepUntil(machineMs() + lifeMs(), signal);
+    await sleepUntil(machineMs() + runMs(), signal);
     if (signal.aborted || recorder.resets > 0 || recorder.violations > 0) return;
     const restart = recorder.restarting('SIGKILL');
     await world.restart('SIGKILL', PAYLOADS[kill % PAYLOADS.length]);
@@ -91,11 +91,11 @@ async function killAtRandom({ world, recorder, signal }: RunParts, kills: number
 }
 
 /**
- * One life in ten ends while it attaches and mends what the last one left. The others live until TCP has found its way
- * again: nobody holds the tap while no backend runs, so what the host sends then is lost, and with a kill every 350 ms a
- * sender that doubles its patience starves.
+ * One process in ten is killed while it attaches and replays its journal. The others run until TCP has recovered: no process
+ * has the tap open while no backend runs, so what the host sends then is lost, and with a kill every 350 ms a sender
+ * that doubles its retransmission timer at each loss would never send in time.
  */
-function lifeMs(): number {
-  if (Math.random() < SHORT_LIVES) return SHORT_LIFE_MS * Math.random();
-  return LIFE_MS_MIN + (LIFE_MS_MAX - LIFE_MS_MIN) * Math.random();
+function runMs(): number {
+  if (Math.random() < SHORT_SHARE) return SHORT_RUN_MS * Math.random();
+  return RUN_MS_MIN + (RUN_MS_MAX - RUN_MS_MIN) * Math.random();
 }

@@ -29,7 +29,7 @@ export interface StreamsParts {
 interface Stream {
   readonly listening: Promised;
   readonly connected: Promised;
-  /** Both ends have said how it ended. */
+  /** Both ends have reported how the stream ended. */
   readonly over: Promised;
   sent: number | undefined;
   received: number | undefined;

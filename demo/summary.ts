@@ -19,7 +19,7 @@ export interface Summary {
   readonly gapMs: Spread;
   /** The longest silence of a stream before the first restart. */
   readonly quietGapMs: number;
-  /** From the end of a life to the moment at which the next serves every guest. */
+  /** From the end of a process to the moment at which the next serves every guest. */
   readonly attachMs: Spread;
   /** Of a run by number of kills: each kill's gap and attachment, in order. */
   readonly kills?: { readonly gapMs: readonly number[]; readonly attachMs: readonly number[] };

@@ -56,7 +56,7 @@ class Receiver {
 
   #report(): void {
     const now = machineMs();
-    // A silence that goes on is told as far as it has come, and again when it is over.
+    // A silence that has not ended is reported with its length so far, and again when it has ended.
     if (now - this.#lastMs >= SILENCE_MIN_MS) this.#silences.push([this.#lastMs, now]);
     report({ kind: 'received', stream: this.#stream, bytes: this.#bytes, silences: this.#silences });
     this.#silences = [];

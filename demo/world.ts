@@ -23,6 +23,6 @@ export interface WorldParts {
   readonly recorder: Recorder;
   /** Aborted when the demo shall end early. */
   readonly signal: AbortSignal;
-  /** Ends the demo: something broke that it cannot go on without. */
+  /** Ends the demo: something broke that it needs. */
   readonly fail: (error: WorldError) => void;
 }
