@@ -15,7 +15,7 @@ export interface Request {
   readonly builds: readonly { readonly name: string; readonly folder: string }[];
 }
 
-/** In dom0: `dom0.js REQUEST`. Says how it goes on stdout, and writes Results to /mnt/out/results.json after each turn. */
+/** In dom0: `dom0.js REQUEST`. Prints progress on stdout, and writes Results to /mnt/out/results.json after each turn. */
 async function main(): Promise<void> {
   const request = JSON.parse(process.argv[2] ?? '') as Request;
   const guest = await guestForTurns();

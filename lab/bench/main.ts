@@ -26,7 +26,7 @@ const { values: flags } = parseArgs({
 const TURN_OVERHEAD = 150;
 const BOOT_SECONDS = 300;
 
-/** This machine cannot run the lab; lab.sh has said why. */
+/** This machine cannot run the lab; lab.sh has printed the reason. */
 const EXIT_SKIPPED = 77;
 
 /** In the checkout, which is all that dom0 sees. */

@@ -46,7 +46,7 @@ export type Values = Partial<Record<Key, number>>;
 
 type Direction = 'From' | 'To';
 
-/** One turn of a subject that serves. A part that fails is left out, and said: one lost connection is no reason to lose the rest. */
+/** One turn of a subject that serves. A part that fails is left out and reported: the other parts of the turn still count. */
 export async function measure(
   subject: Subject,
   effort: Effort,
@@ -124,7 +124,7 @@ function parse(output: string): IperfReport {
   try {
     return JSON.parse(output) as IperfReport;
   } catch {
-    throw new Error(`iperf3 said: ${output.slice(0, 200)}`);
+    throw new Error(`iperf3 printed: ${output.slice(0, 200)}`);
   }
 }
 

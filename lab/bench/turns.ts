@@ -7,7 +7,7 @@ import { type Effort, measure } from './measure.js';
 import type { Subject } from './subjects.js';
 import type { Turn } from './xen-report.js';
 
-/** In a dom0 that has xen-netback: a guest that no driver serves until it is told to. */
+/** In a dom0 that has xen-netback: returns a guest that no driver serves until a test binds one. */
 export async function guestForTurns(): Promise<Guest> {
   const guest = await Guest.running('g1');
   await holdDriverBack();

@@ -41,7 +41,7 @@ export class Guest {
     return `/local/domain/0/backend/vif/${this.domid}/0`;
   }
 
-  /** Runs a line of shell in the guest and gives what it said. What it leaves running must let go of its stdout. */
+  /** Runs a line of shell in the guest and returns its output. A process that it starts in the background must close its stdout. */
   async exec(line: string, timeoutMs = 60_000): Promise<string> {
     const { status, output } = await this.#run(line, timeoutMs);
     if (status !== 0) throw new Error(`${this.name}: \`${line}\` ended with ${status}: ${output}`);
@@ -64,10 +64,10 @@ export class Guest {
       const lines = (await readFile(log)).subarray(from).toString().split(/\r*\n/);
       const last = lines.slice(0, -1).find((text) => text.startsWith(`@${id}. `));
       if (last === undefined) continue;
-      const said = lines
+      const output = lines
         .filter((text) => text.startsWith(`@${id} `))
         .map((text) => text.slice(id.length + 2));
-      return { status: Number(last.slice(id.length + 3)), output: said.join('\n') };
+      return { status: Number(last.slice(id.length + 3)), output: output.join('\n') };
     }
     throw new Error(`${this.name} has not ended \`${line}\` after ${timeoutMs / 1000} s`);
   }

@@ -17,14 +17,14 @@ export async function run(command: string, ...args: string[]): Promise<Done> {
   return { code, output: output() };
 }
 
-/** Runs a program that has to succeed, and gives what it said. */
+/** Runs a program that has to succeed, and returns its output. */
 export async function must(command: string, ...args: string[]): Promise<string> {
   const { code, output } = await run(command, ...args);
   if (code !== 0) throw new Error(`\`${[command, ...args].join(' ')}\` ended with ${code}: ${output}`);
   return output;
 }
 
-/** @returns what the child has said so far, whenever called. */
+/** @returns a function that returns the child's output so far. */
 export function collect(child: ChildProcess): () => string {
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {

@@ -122,7 +122,7 @@ export class Session implements Disposable {
     this.#socket.destroy();
   }
 
-  /** The longest time without an answer that overlaps [from, to]. */
+  /** Returns the longest time without an echo that overlaps [from, to]. */
   gapMs(from: number, to: number): number {
     let gap = 0;
     for (let i = 1; i < this.answers.length; i++) {

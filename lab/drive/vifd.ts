@@ -10,7 +10,7 @@ export interface VifdEvent {
   readonly message?: string;
 }
 
-/** A vifd of dom0: started, stopped, killed and updated; its events are kept over its processes. */
+/** The vifd of dom0, which tests start, stop, kill and update. `events` has those of all its processes. */
 export abstract class Vifd {
   readonly events: VifdEvent[] = [];
   /** The payload mode of processes from now on. */

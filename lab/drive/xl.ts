@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { run } from './process.js';
 
 /**
- * libxl says "Timeout reached, initiating forced remove" or "timed out" where a backend did not answer; some of it
- * only at debug level, and ends with 0 all the same.
+ * libxl logs "Timeout reached, initiating forced remove" or "timed out" when a backend does not respond. Some of these lines
+ * are at debug level only, and xl ends with 0 in spite of them.
  */
 const WAITED = /timeout reached|timed out/i;
 

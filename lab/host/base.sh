@@ -1,4 +1,4 @@
-# Sourced by build.sh: all that comes from Debian. Takes a minute or two, and is kept until the list changes.
+# Sourced by build.sh: all that comes from Debian. Takes a minute or two, and is cached until the list of packages changes.
 # shellcheck shell=bash disable=SC2154 # build.sh sets cache
 
 readonly SUITE=bookworm

@@ -1,4 +1,4 @@
-# Sourced: one life of the machine.
+# Sourced by lab.sh: one boot of the emulated machine.
 # shellcheck shell=bash disable=SC2154 # lab.sh sets cache and work
 
 # Both clocks are the processor's counter: Xen's own is read through a trap here, at 30 to 100 us a reading. Its rate is

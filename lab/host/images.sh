@@ -16,6 +16,6 @@ build_images() {
     "$lab/host/build.sh" "$cache" "$node" "$peer" || fail 'the images cannot be built'
     echo "$stamp" >"$cache/stamp"
   fi
-  # Kept while booting: nobody may build anew under a running machine.
+  # Shared while the machine runs, so that no other lab.sh builds new images meanwhile.
   flock -s 9
 }

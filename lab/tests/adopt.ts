@@ -32,7 +32,7 @@ export const adoptTests: Test[] = [
 ];
 
 const TIMES = 10;
-const LIFE_MS = 3000;
+const RUN_MS = 3000;
 /** Neither is a default: the bridge's port shall come back as it was set up. */
 const MTU = 1400;
 const FLAG = 'isolated';
@@ -66,7 +66,7 @@ async function toAndFro(dom0: Dom0): Promise<void> {
     },
   };
   const states = ['backend 4', 'backend 2', 'frontend 4'];
-  await trial(dom0, guest, { count: 2 * TIMES, lifeMs: () => LIFE_MS }, [adopted, released], states);
+  await trial(dom0, guest, { count: 2 * TIMES, runMs: () => RUN_MS }, [adopted, released], states);
   assert.equal(adoptions, TIMES);
   assert.deepEqual(dom0.vifd.errors(), []);
   await writeFile(portFlag(guest), '0');
@@ -83,13 +83,13 @@ async function all(dom0: Dom0): Promise<void> {
   }
   const names = guests.map(({ vif }) => vif);
   for (const way of ['adopt', 'release'] as const) {
-    const said = JSON.parse(await verb(dom0, way, '--all', '--json'));
+    const output = JSON.parse(await verb(dom0, way, '--all', '--json'));
     assert.deepEqual(
-      said.vifs.map(({ vif }: { vif: string }) => vif),
+      output.vifs.map(({ vif }: { vif: string }) => vif),
       names,
     );
     dom0.note(
-      `${way} --all: ${said.vifs.map(({ gapMs }: { gapMs: number }) => gapMs.toFixed(0)).join(', ')} ms`,
+      `${way} --all: ${output.vifs.map(({ gapMs }: { gapMs: number }) => gapMs.toFixed(0)).join(', ')} ms`,
     );
     assert.deepEqual(
       guests.map((guest) => isKernels(guest)),

@@ -35,7 +35,7 @@ const ON_THEIR_WAY_MAX = 1000 + 128;
 
 type Kill = () => Promise<void>;
 
-/** @param change calls `kill` where the old life is to end and the new one to serve, and gives how many errors are the guest's own doing. */
+/** @param change calls `kill` to kill vifd and to wait until the next process serves, and returns how many errors the guest itself causes. */
 async function underLoad(dom0: Dom0, change: (guest: Guest, kill: Kill) => Promise<number>): Promise<void> {
   const guest = await dom0.guest();
   const { vifd } = dom0;
@@ -77,7 +77,7 @@ async function mtu(guest: Guest, kill: Kill): Promise<number> {
   for (const bytes of [1280, 1500]) {
     await guest.exec(`ip link set eth0 mtu ${bytes}`);
     await kill();
-    // The longest that the guest answers in one piece.
+    // The longest ping to which the guest replies without fragments.
     await must('ping', '-c', '3', '-w', '20', '-s', `${bytes - 28}`, guest.address);
   }
   return 0;

@@ -71,7 +71,7 @@ async function guestToGuest(dom0: Dom0): Promise<void> {
   }
 }
 
-/** What is mapped when a life is killed must be let go of: else the guest says "Grant still in use". */
+/** The kernel must unmap what a killed process had mapped: otherwise the guest logs "Grant still in use". */
 async function killMapped(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   await serve(guest);

@@ -17,7 +17,7 @@ export const kernelTests: Test[] = [
     name: 'in the same boot: stops, kills and updates of vifd',
     boot: 'beside',
     run: async (dom0) => {
-      // Run alone (--only, --again), no earlier test has held the driver back.
+      // If this test runs alone (--only, --again), no earlier one has called this.
       await holdDriverBack();
       await restarts(dom0, 'g2', 1);
     },
@@ -66,7 +66,7 @@ async function rebinds(dom0: Dom0): Promise<void> {
 }
 
 async function sideBySide(dom0: Dom0): Promise<void> {
-  // The kernel's before the driver is held back: by itself (--only) this test has no guest from the ones before it.
+  // The guest that xen-netback serves starts first: if this test runs alone (--only), no earlier one has started a guest.
   const kernels = await Guest.running('g1');
   await holdDriverBack();
   const ours = await dom0.guest('g2');

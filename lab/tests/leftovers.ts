@@ -13,7 +13,7 @@ export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): P
   assert.deepEqual(filesOf('/sys/class/net', domid), [], 'interfaces are left');
   assert.deepEqual(filesOf(JOURNALS, domid), [], 'journals are left');
   assert.deepEqual(await nodesOf(store, domid), [], 'store nodes are left');
-  // vifd lets go of these once it has told libxl that it is done.
+  // vifd releases these after it has written state Closed for libxl.
   await untilEmpty('event channels', () => portsOf(domid));
   await untilEmpty('watches', () => watchesOf(domid));
   if (vifd.served.size === 0) await untilEmpty('mapped grants', () => mappingsOf(vifd));

@@ -89,7 +89,7 @@ async function destroy(dom0: Dom0): Promise<void> {
   await load;
 }
 
-/** libxl itself waits 10 s here, since nobody answers. Afterwards the tap of a guest that is no more must go. */
+/** No backend runs, so libxl waits for its timeout of 10 s. The next vifd must then delete the destroyed guest's tap. */
 async function destroyWhileAway(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   await dom0.vifd.stop('SIGKILL');

@@ -19,8 +19,8 @@ export const restartTests: Test[] = [
   },
 ];
 
-/** From while the next life attaches to after TCP has found its way again. */
-const LIFE_MS_MAX = 8000;
+/** The longest run of a process: some are killed while they attach, some after TCP has recovered. */
+const RUN_MS_MAX = 8000;
 
 async function kills(dom0: Dom0, count: number): Promise<void> {
   const guest = await dom0.guest('g1');
@@ -28,8 +28,8 @@ async function kills(dom0: Dom0, count: number): Promise<void> {
   const kill = async (): Promise<void> => {
     await vifd.replace();
   };
-  const lifeMs = () => LIFE_MS_MAX * Math.random();
-  await trial(dom0, guest, { count, lifeMs }, [{ name: 'vifd killed and started', run: kill }]);
+  const runMs = () => RUN_MS_MAX * Math.random();
+  await trial(dom0, guest, { count, runMs }, [{ name: 'vifd killed and started', run: kill }]);
   assert.deepEqual(vifd.errors(), []);
 }
 
@@ -37,24 +37,24 @@ export async function restarts(dom0: Dom0, name: string, minutes: number): Promi
   const guest = await dom0.guest(name);
   const { vifd } = dom0;
   const first = vifd.events.length;
-  const life = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+  const restart = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
     await vifd.stop(signal);
-    // Each way to end a life meets both modes, as there is an odd number of ways.
+    // The number of ways to end a process is odd, so each way meets both payload modes.
     vifd.payload = vifd.payload === 'copy' ? 'map' : 'copy';
     await vifd.start();
   };
   await trial(dom0, guest, minutes, [
-    { name: 'vifd stopped and started', run: () => life('SIGTERM') },
-    { name: 'vifd killed and started', run: () => life('SIGKILL') },
+    { name: 'vifd stopped and started', run: () => restart('SIGTERM') },
+    { name: 'vifd killed and started', run: () => restart('SIGKILL') },
     {
       name: 'vifd updated',
       run: () => {
         vifd.update();
-        return life('SIGTERM');
+        return restart('SIGTERM');
       },
     },
-    { name: 'vifd killed and started', run: () => life('SIGKILL') },
-    { name: 'vifd killed and started', run: () => life('SIGKILL') },
+    { name: 'vifd killed and started', run: () => restart('SIGKILL') },
+    { name: 'vifd killed and started', run: () => restart('SIGKILL') },
   ]);
   assert.deepEqual(vifd.errors(), []);
   const attached = vifd.events
@@ -63,6 +63,6 @@ export async function restarts(dom0: Dom0, name: string, minutes: number): Promi
   assert.ok(attached.length > 0, `${guest.vif} was not vifd's`);
   assert.ok(
     attached.every(({ resumed }) => resumed),
-    'a life began the rings anew',
+    'a process began with new rings',
   );
 }

@@ -22,7 +22,7 @@ export const systemdTests: Test[] = [
     name: 'the unit: kills, restarts and a stop under the same load',
     boot: 'systemd',
     core: true,
-    run: unitLives,
+    run: unitRestarts,
   },
   {
     name: 'the unit: a tap that is deleted or leaves its bridge is reported, and mended',
@@ -63,7 +63,7 @@ async function readmeSteps(dom0: Dom0): Promise<void> {
   await ping(await Guest.running('g1'));
 }
 
-async function unitLives(dom0: Dom0): Promise<void> {
+async function unitRestarts(dom0: Dom0): Promise<void> {
   const guest = await servedGuest();
   const first = await lastWords();
   await trial(dom0, guest, 0, [
@@ -79,7 +79,7 @@ async function unitLives(dom0: Dom0): Promise<void> {
   for (const line of attached) assert.match(line, /attached again/);
 }
 
-/** systemd starts it again by itself; it serves again when it says so. */
+/** systemd starts vifd again, which reports each vif that it serves again. */
 async function killMain(): Promise<void> {
   const before = await unitProperty('MainPID');
   process.kill(Number(before), 'SIGKILL');
@@ -135,7 +135,7 @@ async function hangs(): Promise<void> {
   // Nothing else would end it: the signal waits with all others, and dom0's systemd logs nothing of its own.
   process.kill(Number(before), 'SIGSTOP');
   await until(
-    'the next life serves',
+    'the next process serves',
     async () => (await unitProperty('MainPID')) !== before && (await isActive()),
   );
   await ping(guest);

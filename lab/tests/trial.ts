@@ -5,31 +5,31 @@ import { IperfLoop, ping, Session, serve } from '../drive/traffic.js';
 import { healthOf, StateWitness } from '../drive/witness.js';
 import type { Dom0 } from './harness.js';
 
-/** One way to end a backend's life; resolved when the next life serves. */
+/** One way to end a backend process; resolves when the next process serves. */
 export interface Ending {
   readonly name: string;
   run(): Promise<void>;
 }
 
-/** So many lives, each as long as drawn. */
-export interface Lives {
+/** `count` processes, each of which runs for a time that `runMs` draws. */
+export interface Plan {
   readonly count: number;
-  lifeMs(): number;
+  runMs(): number;
 }
 
-/** A life is long enough to reach full speed again: TCP doubles its patience with each loss. */
-const LIFE_MS = 6000;
+/** Each process runs until TCP is at full speed again: TCP doubles its retransmission timer with each loss. */
+const RUN_MS = 6000;
 
 /**
- * Ends lives, one after the other, under iperf and an interactive session. The guest must not notice: no reset, no line
+ * Ends processes, one after the other, under iperf and an interactive session. The guest must not notice: no reset, no line
  * lost, no carrier lost, no error counted, nothing in its dmesg, and its state Connected throughout.
- * @param howLong minutes, or how many lives.
- * @param states as seen of the two ends; only Connected, unless a backend is known for more.
+ * @param howLong minutes, or how many processes.
+ * @param states that the two ends may have; only Connected, unless a backend is known to pass through more.
  */
 export async function trial(
   dom0: Dom0,
   guest: Guest,
-  howLong: number | Lives,
+  howLong: number | Plan,
   endings: readonly Ending[],
   states: readonly string[] = ['backend 4', 'frontend 4'],
 ): Promise<void> {
@@ -40,13 +40,13 @@ export async function trial(
   using session = await Session.open(guest);
   using load = new IperfLoop(guest, 10);
 
-  const lives = await endLives(endings, howLong);
+  const processes = await endProcesses(endings, howLong);
   await load.end();
   await session.end();
   const seen = await witness.end();
 
-  for (const name of new Set(lives.map((life) => life.name))) {
-    const mine = lives.filter((life) => life.name === name);
+  for (const name of new Set(processes.map((ended) => ended.name))) {
+    const mine = processes.filter((ended) => ended.name === name);
     const away = spread(mine.map(({ from, to }) => to - from));
     const silent = spread(mine.map(({ from, to }) => session.gapMs(from, to)));
     dom0.note(
@@ -63,34 +63,34 @@ export async function trial(
   assert.deepEqual(await healthOf(guest), before, 'the guest noticed');
 }
 
-interface Life {
+interface Ended {
   readonly name: string;
   readonly from: number;
   readonly to: number;
 }
 
 /** Each ending at least once, however slow the machine is. */
-async function endLives(endings: readonly Ending[], howLong: number | Lives): Promise<Life[]> {
-  const lives: Life[] = [];
+async function endProcesses(endings: readonly Ending[], howLong: number | Plan): Promise<Ended[]> {
+  const processes: Ended[] = [];
   const plan = typeof howLong === 'number' ? untilThen(howLong) : howLong;
-  while (lives.length < plan.count || lives.length < endings.length) {
-    const ending = endings[lives.length % endings.length] as Ending;
-    await sleep(plan.lifeMs());
+  while (processes.length < plan.count || processes.length < endings.length) {
+    const ending = endings[processes.length % endings.length] as Ending;
+    await sleep(plan.runMs());
     const from = performance.now();
     await ending.run();
-    lives.push({ name: ending.name, from, to: performance.now() });
+    processes.push({ name: ending.name, from, to: performance.now() });
   }
-  await sleep(LIFE_MS);
-  return lives;
+  await sleep(RUN_MS);
+  return processes;
 }
 
-function untilThen(minutes: number): Lives {
+function untilThen(minutes: number): Plan {
   const end = performance.now() + minutes * 60_000;
   return {
     get count() {
       return performance.now() < end ? Number.POSITIVE_INFINITY : 0;
     },
-    lifeMs: () => LIFE_MS,
+    runMs: () => RUN_MS,
   };
 }
 
