@@ -12,7 +12,7 @@ export interface FaultOptions {
   readonly without: boolean;
 }
 
-/** @throws CommanderError, after it has said what is wrong; also for --help. */
+/** @throws CommanderError, after commander has printed what is wrong; also for --help. */
 export function parseOptions(args: readonly string[]): FaultOptions {
   const program = new Command('npm run faults --')
     .description(

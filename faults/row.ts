@@ -14,7 +14,7 @@ export interface Row {
   readonly name: string;
   readonly kind: Kind;
   readonly setting: Setting;
-  /** Some things are no fault: vifd goes on, and has nothing to report. */
+  /** The line that vifd logs. Some rows are no fault: vifd continues, and has nothing to report. */
   readonly line: Wanted | 'nothing to report';
   /** The fault's end is logged so. Default: `mended: `, and the same cause. */
   readonly mended?: RegExp | 'not logged';

@@ -106,7 +106,7 @@ async function without(site: Site, rows: readonly Row[], signal: AbortSignal): P
       },
     });
   } catch (error) {
-    // The world did not come up, or could not go on.
+    // The world did not start, or failed during the row.
     caughtBy = running.name;
     how = error instanceof Error ? error.message : String(error);
   }

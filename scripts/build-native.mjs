@@ -44,7 +44,7 @@ function findCmakeJs() {
   }
 }
 
-/** In a checkout that was copied, cmake would go on building the one that it was copied from, and end with 0. */
+/** Deletes a build folder that was copied with its checkout: cmake would build the original checkout with it, and end with 0. */
 export function forgetOtherCheckout(folder, source = root) {
   const cache = `${folder}/CMakeCache.txt`;
   if (!existsSync(cache)) return;
@@ -52,7 +52,7 @@ export function forgetOtherCheckout(folder, source = root) {
   if (home === undefined || resolve(home) !== resolve(source)) rmSync(folder, { recursive: true });
 }
 
-/** Of each a folder for cmake, and what cmake-js is told beside it. */
+/** For each kind of build: cmake's folder, and more options for cmake-js. */
 const PLAIN = { folder: 'build/cmake', options: [] };
 const SANITIZED = {
   folder: 'build/cmake-asan',

@@ -102,12 +102,12 @@ function secondsLeft() {
   return Math.floor((endMs - Date.now()) / 1000) - BOOT_SECONDS;
 }
 
-/** Runs the lab, whose words are shown and kept. */
+/** Runs the lab: shows its stderr, and returns it with the exit code. */
 async function lab(args) {
   const child = spawn('lab/lab.sh', args, { stdio: ['ignore', 'inherit', 'pipe'] });
-  let said = '';
+  let stderr = '';
   child.stderr.on('data', (chunk) => {
-    said += chunk;
+    stderr += chunk;
     process.stderr.write(chunk);
   });
   let ended = false;
@@ -119,7 +119,7 @@ async function lab(args) {
   const code = await new Promise((resolve) => child.on('close', resolve));
   for (const signal of ['SIGINT', 'SIGTERM']) process.off(signal, end);
   if (ended) process.exit(EXIT_ENDED);
-  return { code, said };
+  return { code, stderr };
 }
 
 function skipped(mine, reason) {
@@ -168,7 +168,7 @@ async function runBoot(boot, mine) {
   return options.again ? runAgain(boot, results) : results;
 }
 
-/** The emulator is slow and uneven: a failure that does not come twice is told, and is none. */
+/** Runs failed tests again. The emulator is slow and uneven: a failure that does not come twice is printed, and does not count. */
 async function runAgain(boot, results) {
   const failed = results.filter(({ outcome }) => outcome === 'failed');
   if (failed.length === 0 || failed.length > AGAIN_MAX || secondsLeft() < 0) return results;
@@ -182,8 +182,8 @@ async function runAgain(boot, results) {
 }
 
 async function runAll(tests) {
-  const { code, said } = await lab(['--prepare']);
-  if (code === EXIT_SKIPPED) return skipped(tests, said.match(/skipped: (.*)/)?.[1] ?? 'no reason given');
+  const { code, stderr } = await lab(['--prepare']);
+  if (code === EXIT_SKIPPED) return skipped(tests, stderr.match(/skipped: (.*)/)?.[1] ?? 'no reason given');
   if (code !== 0) return tests.map(({ name }) => ({ name, outcome: 'failed', reason: `lab: ${code}` }));
   const results = [];
   for (const boot of BOOTS) {

@@ -16,7 +16,7 @@ export interface End {
   readonly io: PortIo;
   readonly writes: FrameBatch;
   readonly reads: FrameBatch;
-  /** How often the port said that frames wait. */
+  /** How often the port reported that frames wait. */
   wakeUps: number;
 }
 
@@ -76,7 +76,7 @@ export function receive({ io, reads }: End): Received[] {
   });
 }
 
-/** An Ethernet frame of a protocol for experiments (0x88b5), which no stack answers. */
+/** Returns an Ethernet frame of the EtherType for experiments (0x88b5), to which no network stack responds. */
 export function plainFrame(bytes: number, seed: number): Uint8Array {
   const frame = new Uint8Array(bytes).map((_, i) => (seed + i) & 0xff);
   frame.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 1, 0x88, 0xb5]);

@@ -62,8 +62,8 @@ export const guestRows: readonly Row[] = [
     inject: async ({ victim, lines }) => {
       const before = lines.length;
       victim.pause();
-      const said = () => lines.slice(before).find(({ text }) => text.includes('takes no frames'));
-      return (await until(said, STALL_MS))?.atMs;
+      const reported = () => lines.slice(before).find(({ text }) => text.includes('takes no frames'));
+      return (await until(reported, STALL_MS))?.atMs;
     },
     mend: ({ victim }) => victim.resume(),
   },

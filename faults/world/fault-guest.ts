@@ -87,7 +87,7 @@ export class FaultGuest implements AsyncDisposable {
     return madeMs;
   }
 
-  /** The guest is gone from one moment to the next, and boots. @returns when it said that it is connected. */
+  /** Kills the guest and boots it again. @returns when it reported that it is connected. */
   async reconnect(): Promise<number> {
     await this.kill();
     await this.boot();

@@ -31,7 +31,7 @@ export interface Difference {
   readonly got?: Uint8Array;
 }
 
-/** How many differences of a kind are kept with their bytes; the others are only counted. */
+/** How many differences of a kind are recorded with their bytes; the others are only counted. */
 const REMEMBERED_OF_A_KIND = 3;
 
 export class Tally {

@@ -32,7 +32,7 @@ const LIBRARIES = process.env.VIFD_ADDON
   ? join(dirname(resolve(process.env.VIFD_ADDON)), 'xensim')
   : XENSIM_LIBRARIES;
 
-/** Long enough for an event to cross and be answered a few times, under sanitizers too. */
+/** Long enough for a few events to and fro, under sanitizers too. */
 const SETTLE_MS = 25;
 
 export interface XensimOptions {

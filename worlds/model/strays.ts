@@ -1,6 +1,6 @@
 /**
- * Runs something to its end. What it throws, and rejections meanwhile that nobody awaits, are told and not thrown: in a
- * backend either would end the process.
+ * Runs a function to its end. Reports errors that it throws, and unhandled rejections meanwhile, and does not throw
+ * them: in a backend either would end the process.
  */
 export async function withoutStrays(
   run: () => Promise<void>,

@@ -69,7 +69,7 @@ export class Child {
         options.onErrorLine?.(line);
       });
     if (options.onMessage !== undefined) this.#process.on('message', options.onMessage);
-    // A message to one that has just ended is not an error of ours; its end is told below.
+    // A message to a process that has just ended is not our error; `ended` reports its end.
     this.#process.on('error', () => undefined);
     this.ended = new Promise((resolve) => {
       this.#process.once('close', (code, signal) => resolve(signal ?? `code ${code}`));
@@ -96,7 +96,7 @@ export class Child {
     await gone;
   }
 
-  /** What it said last on stderr, as a sentence. */
+  /** The last lines of its stderr, as a sentence. */
   get lastWords(): string {
     return sentence(this.#stderr);
   }
@@ -108,14 +108,14 @@ export class Child {
   }
 }
 
-/** Runs a command to its end. @throws WorldError with what it said. */
+/** Runs a command to its end. @throws WorldError with its stderr, if it fails. */
 export async function command(...words: readonly string[]): Promise<string> {
   const [program = '', ...args] = words;
   try {
     return (await run(program, args)).stdout;
   } catch (error) {
-    const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim().split('\n') : [];
-    const why = sentence(said) || (error instanceof Error ? error.message : String(error));
+    const stderr = error instanceof Error && 'stderr' in error ? String(error.stderr).trim().split('\n') : [];
+    const why = sentence(stderr) || (error instanceof Error ? error.message : String(error));
     throw new WorldError(`\`${words.join(' ')}\` failed: ${why}`);
   }
 }

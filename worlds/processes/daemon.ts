@@ -59,8 +59,8 @@ export class Daemon {
 
   /** Resolves when it has looked at all vifs once. */
   async ready(): Promise<void> {
-    const said = () => this.lines.some(({ text }) => /serving \d+ vifs?/.test(text));
-    if (!(await until(() => said() || !this.running, READY_MS)) || !said())
+    const reported = () => this.lines.some(({ text }) => /serving \d+ vifs?/.test(text));
+    if (!(await until(() => reported() || !this.running, READY_MS)) || !reported())
       throw new Error(`vifd did not start: ${this.#child.lastWords}`);
   }
 
