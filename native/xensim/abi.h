@@ -81,7 +81,7 @@ int xenevtchn_restrict(xenevtchn_handle *xce, domid_t domid);
 extern "C" {
 // Contiguous zeroed pages of this domain, none granted yet. ENOMEM when no run of that length is free.
 void *xensim_allocate(xengntshr_handle *xgs, uint32_t pages);
-// Gives pages back and ends their grants. What a peer still maps lives on, out of our reach, until unmapped.
+// Gives pages back and ends their grants. A page that a peer still maps stays for the peer, and not for us, until it is unmapped.
 int xensim_release(xengntshr_handle *xgs, void *start_address, uint32_t pages);
 // Grants the page that holds `page`. A page may be granted many times. ENOSPC when no reference is free.
 int64_t xensim_grant(xengntshr_handle *xgs, const void *page, uint32_t domid, int writable);

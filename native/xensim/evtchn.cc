@@ -112,7 +112,7 @@ XENSIM_EXPORT xenevtchn_handle *xenevtchn_fdopen(xentoollog_logger *, int fd, un
   if (!handle) return nullptr;
   for (uint32_t port = 1; port < max_ports; port++)
     if (owns_port(*handle->host, port)) handle->ports.push_back(port);
-  // What the last owner took and did not answer for is not known: look at all of them once.
+  // The last owner may have read events and died before it handled them: report every port once.
   handle->host->wake(handle->host->slot());
   return handle;
 }

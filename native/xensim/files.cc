@@ -15,7 +15,7 @@ namespace xensim {
 
 namespace {
 
-// Never shrinks a file: somebody may have it mapped.
+// Never shrinks a file: another process may have it mapped.
 bool ensure_size(int fd, const FileSpec &spec) {
   struct stat info;
   if (fstat(fd, &info) != 0) return false;

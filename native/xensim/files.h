@@ -18,7 +18,7 @@ struct FileSpec {
 // `*fd` is the caller's to close.
 void *open_shared(const std::string &path, const FileSpec &spec, bool create, int *fd);
 
-// Shared by nobody's child: like gntdev's mappings (VM_DONTCOPY), ours do not survive fork.
+// Not inherited by children: like gntdev's mappings (VM_DONTCOPY), ours do not survive fork.
 void *map_shared(int fd, uint64_t size);
 
 }  // namespace xensim

@@ -39,7 +39,7 @@ void *allocate(xengntshr_handle *handle, uint32_t pages) {
   return fail_null(error);
 }
 
-// The pages are taken out of our sight first: somebody else may get them as soon as they are free.
+// Unmaps the pages first: another process may get them as soon as they are free.
 int release(xengntshr_handle *handle, void *start, uint32_t pages) {
   uint32_t frame;
   if (!frame_of(handle, start, &frame) || pages == 0 || pages > max_pages - frame) return fail(EINVAL);

@@ -64,7 +64,7 @@ inline int16_t copy_segment(Host &host, const xengnttab_grant_copy_segment_t &se
   memmove(dest.bytes, source.bytes, segment.len);
   if (!source.entry) return status_okay;
   // Xen pins the grant while it copies. We look again instead: a copy that raced the end of the grant
-  // may have read somebody else's bytes, and is reported as if it had come second.
+  // may have read bytes of the page's next owner, and is reported as if it had come second.
   std::atomic_thread_fence(std::memory_order_acquire);
   uint64_t changed = source.entry->load(std::memory_order_relaxed) ^ source.grant;
   return changed & ~(grant_in_use | grant_orphan | make_grant(0, 0, 0, no_session)) ? status_general_error

@@ -72,7 +72,7 @@ void close_peer(Peer *peer) {
 
 }  // namespace
 
-// ---- joining and leaving --------------------------------------------------------------------------
+// ---- opening and closing --------------------------------------------------------------------------
 
 std::unique_ptr<Host> Host::open(bool close_on_exec) {
   const char *directory = getenv("XENSIM");
@@ -166,7 +166,7 @@ bool Host::claim_session(uint32_t domid, bool close_on_exec) {
   return false;
 }
 
-// The FIFO is wake-up and proof of life in one: a descriptor that outlives an exec keeps its session.
+// The FIFO serves as wake-up and as the sign of an open handle: a descriptor that outlives an exec keeps its session.
 bool Host::try_slot(uint32_t slot, uint32_t domid, int flags) {
   std::string name = path("session", slot);
   if (mkfifo(name.c_str(), 0666) == 0) chmod(name.c_str(), 0666);
@@ -250,7 +250,7 @@ int Host::pipe_of(uint32_t slot) {
 // The byte may be left out only when `wake` is odd. It turns odd after a byte was written, and even again
 // after the reader took the bytes and before it looks at its ports: so an odd value that is seen after an
 // event was marked means that a look is still to come. A writer that is killed before it makes the value
-// odd costs one superfluous byte; one that is late fails its exchange, because the generation went on.
+// odd costs one superfluous byte; one that is late fails its exchange, because the generation has changed.
 void Host::wake(uint32_t slot) {
   std::atomic<uint64_t> &word = state_->sessions[slot].wake;
   uint64_t seen = word.load();

@@ -32,7 +32,7 @@ class Host {
   Session &session() { return state_->sessions[slot_]; }
   uint32_t slot() const { return slot_; }
   uint32_t domid() const { return domid_; }
-  // Keeps the session alive; readable when somebody woke it.
+  // Keeps the session alive; readable after a wake-up.
   int fd() const { return fd_; }
   Peer &own() { return *own_; }
 
@@ -50,7 +50,7 @@ class Host {
 
   // Handles do not work in a forked child, which may only close them (tools/include/xengnttab.h).
   bool inherited() const;
-  // Frees what dead sessions left. Host mutex held.
+  // Frees grants, mappings and ports of dead sessions. The caller has locked the host mutex.
   void reap_dead();
   // A place where a test wants this process to be killed: $XENSIM_CRASH names it.
   void crash_point(const char *name) const;

@@ -96,7 +96,7 @@ constexpr uint64_t domain_file_size = memory_offset + uint64_t{max_pages} * page
 
 // ---- the machine: file state ----------------------------------------------------------------------
 
-// One open handle. It lives as long as the OFD lock on its file session-<n>.
+// One open handle. It lasts as long as the OFD lock on its file session-<n>.
 struct alignas(64) Session {
   std::atomic<uint32_t> used;
   uint32_t domid;

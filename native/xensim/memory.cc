@@ -40,14 +40,14 @@ bool is_granted(const Domain &domain, uint32_t frame) {
   return false;
 }
 
-// The last mapping of an orphan is gone: nobody else will end this grant.
+// The last mapping of a page without owner is gone: no other code will end this grant.
 void bury(Peer &peer, uint32_t ref) {
   uint32_t frame = grant_frame(peer.tables->grants[ref].exchange(0));
   if (frame < max_pages && peer.tables->pages[frame] == page_orphan && !is_granted(*peer.tables, frame))
     free_page(peer, frame);
 }
 
-// Ends a grant whose owner gives it up, or leaves it to whoever has it mapped. True when it is left.
+// Ends a grant that its owner gives up, unless a peer has it mapped: then the last unmap ends it. Returns true in that case.
 bool abandon(std::atomic<uint64_t> &entry) {
   uint64_t grant = entry.load();
   for (;;) {
@@ -176,7 +176,7 @@ int allocate_pages(Host &host, uint32_t count, uint32_t *frame) {
   }
   uint64_t start = uint64_t{*frame} * page_size;
   uint64_t bytes = uint64_t{count} * page_size;
-  // Now, so that a full disk is an error here and not SIGBUS in whoever touches the page.
+  // Now, so that a full disk is an error here and not SIGBUS in the process that touches the page.
   if (posix_fallocate(own.fd, off_t(memory_offset + start), off_t(bytes)) != 0) return ENOMEM;
   memset(own.memory + start, 0, bytes);
   for (uint32_t i = 0; i < count; i++) own.tables->pages[*frame + i] = uint16_t(host.slot() + 1);

@@ -20,7 +20,7 @@ struct Registration {
   Registration(const char *name, void (*body)());
 };
 
-// Reports a failed check of the running case, which goes on.
+// Reports a failed check of the running case, which continues.
 void report(const char *file, int line, const std::string &what);
 
 #define JOIN_(a, b) a##b
@@ -66,7 +66,7 @@ class Child {
   std::string line();
   // SIGKILL, and wait: like Xen, xensim sees a death when the kernel has closed the process's files.
   void kill();
-  // Lets it go on to its end. Its exit code, or minus the signal that ended it.
+  // Lets the process run to its end. Returns its exit code, or minus the signal that ended it.
   int finish();
 
  private:

@@ -82,7 +82,7 @@ int storm(const Arguments &arguments) {
   stay();
 }
 
-// echo <domid> <port>: answers each event with one.
+// echo <domid> <port>: sends an event for each that comes.
 int echo(const Arguments &arguments) {
   xenevtchn_handle *events = xenevtchn_open(nullptr, 0);
   int port = xenevtchn_bind_interdomain(events, number(arguments, 1), number(arguments, 2));
@@ -116,7 +116,7 @@ int churn(const Arguments &arguments) {
   }
 }
 
-// reexec <domid> <port>: binds, then runs itself anew with the descriptor, and goes on as `reopened`.
+// reexec <domid> <port>: binds, then runs itself anew with the descriptor, and continues as `reopened`.
 int reexec(const Arguments &arguments) {
   xenevtchn_handle *events = xenevtchn_open(nullptr, xensim::evtchn_no_cloexec);
   int port = xenevtchn_bind_interdomain(events, number(arguments, 1), number(arguments, 2));

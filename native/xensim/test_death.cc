@@ -1,4 +1,4 @@
-// Processes that are killed: what they held is free at once, and nobody hangs.
+// Processes that are killed: their grants, mappings and ports are free at once, and no peer hangs.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>

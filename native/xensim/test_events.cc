@@ -116,7 +116,7 @@ CASE("only a port that waits for this very domain can be bound, and only once") 
   CHECK_ERRNO(xenevtchn_bind_virq(backend, 0) == -1, EPERM);
 }
 
-CASE("notifying an unbound port does nothing, a port of somebody else's is refused") {
+CASE("notifying an unbound port does nothing, another domain's port is refused") {
   Events guest(1), other(1);
   int port = xenevtchn_bind_unbound_port(guest, 0);
   CHECK_EQUAL(xenevtchn_notify(guest, evtchn_port_t(port)), 0);
@@ -196,7 +196,7 @@ CASE("a hundred thousand events go to and fro, each waiting for the one before")
   Child child(0, {"echo", "1", std::to_string(port)});
   CHECK(child.line() == "ready");
   int rounds = 0;
-  // The peer answers the event that comes with binding first.
+  // First comes the peer's event for the one that binding causes.
   for (; rounds < 100000 && readable(xenevtchn_fd(guest), 5000); rounds++) {
     while (xenevtchn_pending(guest) != port)
       if (!readable(xenevtchn_fd(guest), 5000)) break;
