@@ -26,7 +26,7 @@ export function modelMachine(): BenchMachine {
 /** The simulated Xen's libraries, relative to the project. */
 export const XENSIM = resolve('build/Release/xensim');
 
-/** xensim, which asks the environment who somebody is at each opening: so this process can be both. */
+/** xensim reads the caller's domain from the environment at each open: so this process can be both ends. */
 export function xensimMachine(): BenchMachine {
   const directory = mkdtempSync(join('/dev/shm', 'vifd-bench-'));
   process.env.XENSIM = directory;

@@ -16,7 +16,7 @@ export interface BackendParts {
   readonly signal: AbortSignal;
   /** The backend says that something is wrong. `code` is one of VifdErrorCode. */
   readonly onComplaint: (message: string, code: string) => void;
-  /** It ended, and nobody had asked it to. */
+  /** The backend ended before the demo asked it to. */
   readonly fail: (error: WorldError) => void;
 }
 

@@ -16,7 +16,7 @@ export type TrafficReport =
       readonly silences: readonly Silence[];
     }
   | { readonly kind: 'differ'; readonly stream: number; readonly bytes: number }
-  /** A connection ended that nobody had asked to end. */
+  /** A TCP connection ended before the demo asked it to. */
   | { readonly kind: 'reset'; readonly stream: number; readonly why: string }
   | { readonly kind: 'sent'; readonly stream: number; readonly bytes: number }
   | { readonly kind: 'ended'; readonly stream: number; readonly bytes: number };

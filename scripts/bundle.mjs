@@ -32,7 +32,7 @@ async function codeOf(input) {
   const bundle = await rolldown({
     input,
     platform: 'node',
-    // What goes wrong here would go wrong at somebody's start.
+    // A warning here would be an error when a user starts vifd.
     onLog: (_level, log) => {
       throw new Error(`the bundle: ${log.message}`);
     },

@@ -130,7 +130,7 @@ export class RawGuest {
     this.#channels[0]?.notify();
   }
 
-  /** Posts receive buffers. `quietly`: as a frontend without feature-rx-notify, which tells nobody. */
+  /** Posts receive buffers. `quietly`: without an event, as a frontend without feature-rx-notify. */
   post(refs: readonly number[], quietly = false): void {
     const ring = this.rx;
     let index = ring[RING_REQ_PROD];

@@ -81,7 +81,7 @@ export const CONTROL_ATTACKS: readonly Attack[] = [
   },
   {
     name: 'ctlgref',
-    does: 'has 512 grants kept mapped, and unmapped',
+    does: 'adds 512 grants to those that stay mapped, and removes them',
     counts: 'requests',
     begin: (guest) => {
       const entries = list(guest, LIST, 1);
@@ -93,7 +93,7 @@ export const CONTROL_ATTACKS: readonly Attack[] = [
   },
   {
     name: 'ctlfrag',
-    does: 'has 512 grants kept mapped, and every second one unmapped and mapped again',
+    does: 'adds 512 grants to those that stay mapped, and removes and adds every second one again',
     counts: 'requests',
     begin: (guest) => {
       const entries = list(guest, LIST, 1);
