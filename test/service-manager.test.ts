@@ -89,7 +89,7 @@ describe.skipIf(why)(`a service manager${why === undefined ? '' : ` (skipped: ${
     expect(heard[1]).toBe('ERR_SERVICE_MANAGER EINVAL');
   });
 
-  it('that comes late is told within a second what it missed, and that is reported as mended', async () => {
+  it('that comes late gets within a second what it missed, and that is reported as mended', async () => {
     heard.length = 0;
     const socket = join(directory, 'late');
     const notify = NotifySocket.find(hear, { NOTIFY_SOCKET: socket })!;

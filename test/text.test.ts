@@ -43,7 +43,7 @@ describe('foreign text', () => {
     expect(shown('')).toBe("''");
   });
 
-  it('is cut to what is shown of it, in whole characters and escapes, and its length is told', () => {
+  it('is cut to what is shown of it, in whole characters and escapes, with its length', () => {
     expect(quoted('A'.repeat(1500))).toBe(`'${'A'.repeat(64)}'… (1500 characters)`);
     expect(quoted('\n'.repeat(100), 5)).toBe("'\\n\\n'… (100 characters)");
     fc.assert(

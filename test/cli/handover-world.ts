@@ -33,7 +33,7 @@ export const SET_UP: LinkSettings = {
 /** How the kernel makes interfaces, its own and taps. */
 const FRESH: LinkSettings = { mac: '00:00:00:00:00:00', mtu: 1500, up: false, port: {} };
 
-/** Thrown where a life of the verb is to end. */
+/** Thrown at the step where a test kills the verb's process. */
 export class Killed extends Error {}
 
 /** A dom0 or a driver domain: a guest that is connected, a kernel with xen-netback, interfaces, and vifds that come and go. */

@@ -176,13 +176,13 @@ describe('a vif between the kernel and vifd', () => {
     ['release', 'release'],
     ['release', 'adopt'],
   ] as ReadonlyArray<[Verb, Verb]>)('%s killed at any step, then %s', (first, second) => {
-    // The daemon is killed with the verb, comes again before the next one, or lives on.
-    it.each([true, false])('completes (vifd lives on: %s)', async (livesOn) => {
+    // The daemon is killed with the verb and started again before the next one, or survives.
+    it.each([true, false])('completes (vifd survives: %s)', async (survives) => {
       for (let kill = 0; ; kill++) {
         await setUp();
         if (first === 'release') await adopt(world.parts(), VIF);
         const whole = await endsAfter(VERBS[first], kill);
-        if (!livesOn) {
+        if (!survives) {
           await world.killDaemon();
           if (second === 'adopt') await world.startDaemon();
         }
@@ -209,7 +209,7 @@ describe('a vif between the kernel and vifd', () => {
     }
   });
 
-  describe('that cannot be adopted stays with the kernel, and it is said why:', () => {
+  describe('that cannot be adopted stays with the kernel, and the error has the reason:', () => {
     const refused = async (code: string, message: RegExp): Promise<void> => {
       await expect(adopt(world.parts(), VIF)).rejects.toMatchObject({
         code,
@@ -261,7 +261,7 @@ describe('a vif between the kernel and vifd', () => {
       await expectKernels();
     });
 
-    it('the driver refuses to let go', async () => {
+    it('the driver refuses to unbind', async () => {
       await setUp();
       world.refuses = 'unbind';
       await refused('ERR_KERNEL_DRIVER', /refused to unbind/);
@@ -298,7 +298,7 @@ describe('a vif between the kernel and vifd', () => {
     await expectKernels();
   });
 
-  it('that the driver does not connect in time is said, and the next release goes on', async () => {
+  it('that the driver does not connect in time is reported, and the next release continues', async () => {
     await setUp();
     await adopt(world.parts(), VIF);
     world.refuses = 'connecting';

@@ -12,7 +12,7 @@ import { openStore } from '../../lib/xen/store/client.js';
 import { inOwnNetwork } from '../own-network.js';
 import { isLimited } from '../tap-network.js';
 
-/** What systemd does with descriptors: keeps those it is sent, and starts the next life with them. Node can pass none. */
+/** Does what systemd does with descriptors: stores those that it gets, and starts the next process with them. In Python, as Node cannot pass descriptors. */
 const MANAGER = `
 import os, signal, socket, sys, threading
 path, command, kept = sys.argv[1], sys.argv[2:], {}
@@ -192,7 +192,7 @@ function runTests(): void {
     rmSync(directory, { recursive: true });
   });
 
-  it('keep their carrier while no backend runs, and what was sent to the guest meanwhile comes in the next life', async () => {
+  it('keep their carrier while no backend runs, and the next process delivers what was sent to the guest meanwhile', async () => {
     // What a bridge, a routing daemon or NetworkManager would see of it.
     const changes = readFileSync('/sys/class/net/vif7.0/carrier_changes', 'utf8');
     await manager.tell('kill', 'dead');
@@ -242,7 +242,7 @@ function runTests(): void {
     },
   );
 
-  it('are found by their descriptors whatever others have called them meanwhile', async () => {
+  it('are found by their descriptors, also when they were renamed meanwhile', async () => {
     await manager.tell('kill', 'dead');
     ip('link', 'set', 'vif7.0', 'down');
     ip('link', 'set', 'vif7.0', 'name', 'web0', 'alias', 'of an administrator');
@@ -265,14 +265,14 @@ function runTests(): void {
     await expect.poll(() => existsSync('/sys/class/net/vif7.0')).toBe(false);
   });
 
-  it('are made anew for a vif that comes again, and kept again', async () => {
+  it('are made anew for a vif that comes again, and stored again', async () => {
     const from = manager.lines.length;
     await createVif(store, { domid: 7, handle: 0, mac: GUEST_MAC });
     await manager.until(from, 'kept vif7.0');
     expect(existsSync('/sys/class/net/vif7.0')).toBe(true);
   });
 
-  it('are passed over when their device was deleted while no backend ran', async () => {
+  it('are ignored when their device was deleted while no backend ran', async () => {
     await manager.tell('kill', 'dead');
     ip('link', 'delete', 'vif7.0');
     await manager.tell('start', 'kept vif7.0', '"ready"');

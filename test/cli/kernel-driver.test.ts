@@ -60,7 +60,7 @@ describe("a vif beside the kernel's driver", () => {
     expect(await isOurs({ handle: 1 })).toBe(true);
   });
 
-  it('is the kernel’s until its interface is gone, though the driver is told off already', async () => {
+  it('is the kernel’s until its interface is gone, also after the driver was unbound', async () => {
     driver('0\n');
     mkdirSync(join(bus, 'devices/vif-3-0/net/renamed'), { recursive: true });
     writeFileSync(join(bus, 'drivers/vif/unbind'), 'untouched');
@@ -94,7 +94,7 @@ describe("a vif beside the kernel's driver", () => {
     },
   );
 
-  it('is said to be refused, with the reason', () => {
+  it('reports that the driver refused it, with the reason', () => {
     driver('1\n');
     expect(() => new XenNetbackControl(bus).bind(vif)).toThrow(
       expect.objectContaining({

@@ -53,7 +53,7 @@ describe('the limit of the log', () => {
     expect(log.leftOut).toHaveLength(1);
   });
 
-  it('tells it every 10 s while a flood goes on', () => {
+  it('reports the count every 10 s while a flood continues', () => {
     const log = new Log();
     for (let second = 0; second < 30; second++) {
       log.write(100, 'vif7.0', 'attached', 10);

@@ -14,7 +14,7 @@ import { whyNoAddon } from '../native/reason.js';
 
 const MODULE = new URL('../../dist/host/run-lock.js', import.meta.url).href;
 
-/** Longer than between two looks, and the first second of a life, in which no question is accepted. */
+/** Longer than the interval between two tries, and than the first second of a process, in which it accepts no queries. */
 const PATIENCE = { timeout: 4000 };
 
 describe.skipIf(whyNoAddon())('what a running vifd has in its runtime directory', () => {

@@ -93,7 +93,7 @@ function runTests(): void {
         .filter((line) => / 0A /.test(line)),
     );
 
-  it('goes on after SIGHUP and SIGUSR1, which opens no debugger', async () => {
+  it('continues after SIGHUP and SIGUSR1, which opens no debugger', async () => {
     await start();
     for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGHUP', 'SIGUSR1'] as const) daemon.process.kill(signal);
     await sleep(500);

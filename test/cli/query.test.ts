@@ -38,7 +38,7 @@ describe('asking a running vifd', () => {
     });
   }
 
-  it('answers each question, long answers too, and errors with their codes', async () => {
+  it('responds to each query, with long responses too, and with errors and their codes', async () => {
     expect(await ask(directory, { ask: 'show' })).toEqual(['x']);
     expect((await ask<string[]>(directory, { ask: 'show', vif: 'vif8.0' }))[0]).toHaveLength(1_000_000);
     await expect(ask(directory, { ask: 'show', vif: 'vif9.9' })).rejects.toMatchObject({
@@ -103,7 +103,7 @@ describe('asking a running vifd', () => {
     await expect(serveQueries(join(directory, 'none'), answer)).rejects.toMatchObject({ code: 'ERR_QUERY' });
   });
 
-  it('that is not answered says that descriptors may be wanting', async () => {
+  it('without a response fails with the hint that descriptors may be exhausted', async () => {
     await server?.[Symbol.asyncDispose]();
     server = undefined;
     const deaf = createServer((socket) => socket.resume().end()).listen(join(directory, 'socket'));

@@ -46,7 +46,7 @@ function tests(world: LinksWorld): void {
     expect(await reaches()).toBe(true);
     expect(first.messages('error')).toEqual([]);
     await first.end('SIGKILL');
-    // An administrator's alias is kept, and then the name that the toolstack wrote is what it is known by.
+    // vifd does not replace an administrator's alias: it then recognises the interface by the name that the toolstack wrote.
     ip('link', 'set', 'web0', 'alias', 'the web server');
     const second = vifd();
     expect(await second.until('attached')).toMatchObject({ resumed: true });
@@ -248,7 +248,7 @@ function tests(world: LinksWorld): void {
     },
   );
 
-  it('steers no tap to other processors: their backlog loses what the guest was told was sent', async () => {
+  it('steers no tap to other processors: their backlog loses frames that have a response', async () => {
     await newVif({ bridge: 'br0' });
     vifd();
     await connect();

@@ -182,7 +182,7 @@ describe('both parsers of the options of vifd run', () => {
     expect(parseRunOptions([])).not.toHaveProperty('libraries');
   });
 
-  it('leave a variable that holds no value to commander, which names it', () => {
+  it('leave a variable without a value to commander, which names it', () => {
     vi.stubEnv('VIFD_JOURNAL_VERSION', '6');
     expect(parseRunOptions([])).toBeUndefined();
     const written: string[] = [];

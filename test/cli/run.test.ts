@@ -91,7 +91,7 @@ function runTests(): void {
     expect(links()).toContain('vif7.0');
   });
 
-  it('answers `vifd show`, of one vif or all; without a vifd that fails with exit code 4', async () => {
+  it('responds to `vifd show`, of one vif or all; without a vifd that fails with exit code 4', async () => {
     const show = (...args: string[]) =>
       spawnSync(process.execPath, [CLI, 'show', ...args, ...journal()], {
         env: { ...process.env, ...env },
@@ -122,7 +122,7 @@ function runTests(): void {
     expect(await vifd.end('SIGTERM')).toBe(0);
   });
 
-  it('lets go of a vif that is released to another backend, and takes it again when it is adopted', async () => {
+  it('detaches a vif that is released to another backend, and attaches again when it is adopted', async () => {
     const vifd = new Program([CLI, 'run', '--json', ...journal()], env);
     await vifd.until('attached');
     expect(await store.read(OWNER)).toBe('vifd');
@@ -156,7 +156,7 @@ function runTests(): void {
   });
 
   it.each(['copy', 'map'])('survives SIGKILL under traffic, payload by %s', async (payload) => {
-    for (let life = 0; life < 5; life++) {
+    for (let run = 0; run < 5; run++) {
       const vifd = new Program([CLI, 'run', '--json', '--payload', payload, ...journal()], env);
       expect(await vifd.until('attached')).toMatchObject({ resumed: true });
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -216,7 +216,7 @@ describe('vifd', () => {
   const run = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
     spawnSync(process.execPath, [CLI, ...args], { env: { ...process.env, ...env }, encoding: 'utf8' });
 
-  it.skipIf(missing !== undefined)('answers bad usage with one line and 2', () => {
+  it.skipIf(missing !== undefined)('ends with one line and exit code 2 on bad usage', () => {
     const bad = [
       ['fly'],
       ['run', '--payload', 'telepathy'],

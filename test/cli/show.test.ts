@@ -24,7 +24,7 @@ describe('what is shown of a vif', () => {
     return guest;
   }
 
-  it('is all that was negotiated, told and counted, and goes on over a restart', async () => {
+  it('is all that was negotiated, programmed and counted, and continues over a restart', async () => {
     const guest = await start({ 'request-multicast-control': '1', 'xdp-headroom': '192' });
     await world.settled(world.toolstack.store.write(`${BACKEND}/rate`, '1000,5000'));
     await world.settle();

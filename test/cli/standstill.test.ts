@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { watchStandstill } from '../../lib/daemon/standstill.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 
-it('a process that did not run for more than a second is told of it, once, and not of a shorter wait', async () => {
+it('reports once that the process did not run for more than a second, and reports no shorter wait', async () => {
   const hypervisor = new ModelHypervisor();
   const model = hypervisor.open(0).clock;
   let stoppedMs = 0;

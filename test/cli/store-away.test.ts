@@ -198,7 +198,7 @@ function tests(): void {
     expect((await vifd.until('mended', 'ERR_STORE_GONE')).atMs - backMs).toBeLessThan(2000);
     expect(await stop()).toEqual({ last: expect.toSatisfy((last: number) => last > 20), lost: 0 });
     expect(shown().faults).toEqual([]);
-    // A vif that appears now is served; one whose node is removed now is let go.
+    // vifd serves a vif that appears now, and detaches one whose node is removed now.
     await createVif(store, { domid: 8, handle: 0, mac: '00:16:3e:00:00:08' });
     await expect.poll(() => store.read('/local/domain/0/backend/vif/8/0/state'), PATIENT).toBe('2');
     expect(vifd.of('detached')).toEqual([]);
@@ -234,7 +234,7 @@ function tests(): void {
     expect(vifd.of('detached')).toEqual([]);
   });
 
-  it('detaches a guest whose node is lost when the operator says so, and refuses while its node is there', async () => {
+  it('detaches a guest whose node is lost when the operator asks for it, and refuses while its node is there', async () => {
     const refused = verb('detach', 'vif7.0');
     expect(refused.status).toBe(1);
     expect(refused.stderr).toMatch(/^vifd: vif7\.0 has its node in xenstore.*xl network-detach 7 0/);
@@ -255,7 +255,7 @@ function tests(): void {
     expect(verb('detach', 'vif7.0').status).toBe(4);
   });
 
-  it('lets go of a guest whose domain ends while xenstored is away', async () => {
+  it('detaches a guest whose domain ends while xenstored is away', async () => {
     await daemon.end('SIGKILL');
     await vifd.until('error', 'ERR_STORE_GONE');
     const endedMs = performance.now();
@@ -286,7 +286,7 @@ function tests(): void {
     },
   );
 
-  it('reports within a second that xenstored hangs, and goes on with its watches when it responds', async () => {
+  it('reports within a second that xenstored hangs, and resumes its watches when it responds', async () => {
     const stop = pings();
     const stoppedMs = performance.now();
     daemon.process.kill('SIGSTOP');

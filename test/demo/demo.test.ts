@@ -58,7 +58,7 @@ beforeAll(async () => {
 });
 
 describe('the demo', () => {
-  test.each(['copy', 'map'])('on the model, payload %s: nobody notices the restarts', async (payload) => {
+  test.each(['copy', 'map'])('on the model, payload %s: no guest notices the restarts', async (payload) => {
     const outcome = await demo('--world', 'model', '--seconds', '4', '--payload', payload);
     expectClean(outcome, 2);
     expect(outcome.lines[0]).toMatchObject({ schemaVersion: 1, event: 'sample' });
@@ -73,7 +73,7 @@ describe('the demo', () => {
     90_000,
   );
 
-  test('says in one line what it cannot be asked for', async () => {
+  test('reports bad options in one line', async () => {
     const { code, stderr, lines } = await demo('--guests', '0');
     expect([code, lines]).toEqual([2, []]);
     expect(stderr).toContain('whole number from 1 to 32');

@@ -17,12 +17,12 @@ describe('gaps', () => {
     const second = recorder.restarting('SIGKILL');
     recorder.received(stream, 1, [[second.atMs + 1, second.atMs + 21]]);
     expect(first.gapMs).toBeCloseTo(43);
-    // Told again, as receivers do: it was still going on when the second restart came.
+    // Receivers report a silence again when it ends: this one had not ended at the second restart.
     recorder.received(stream, 0, [[first.atMs - 3, second.atMs + 40]]);
     expect(second.gapMs).toBeCloseTo(second.atMs - first.atMs + 43);
   });
 
-  test('before the first restart are told apart', () => {
+  test('before the first restart are counted separately', () => {
     const recorder = new Recorder();
     const stream = recorder.addStream('host', 'guest');
     recorder.begin();
@@ -42,7 +42,7 @@ describe('the picture', () => {
     expect(sparkline([0, 0], 0)).toBe('  ');
   });
 
-  test('marks where lives ended', () => {
+  test('marks where processes ended', () => {
     const recorder = new Recorder();
     recorder.begin();
     recorder.restarting('SIGTERM');

@@ -185,7 +185,7 @@ class FuzzRun {
       ['a frame', () => host.dare(() => host.port?.put(new Uint8Array(60 + this.#below(9000))))],
       ['unreadable', () => this.#hide(frontendPath)],
       ['kill', () => host.kill()],
-      ['start', () => host.live()],
+      ['start', () => host.start()],
       [
         'hotplug',
         () =>

@@ -13,15 +13,15 @@ const REST_MS = 50;
 interface Course {
   readonly host: Host;
   readonly guest: ScriptedGuest;
-  /** The backend's steps until the guest had let go for the first time. */
+  /** The backend's steps until the guest had disconnected for the first time. */
   readonly firstSteps: number;
 }
 
-/** Connects, moves frames both ways, lets go, and does all that once more. */
+/** Connects, moves frames both ways, disconnects, and does all that once more. */
 async function course(script: GuestScript, killAt: readonly number[] = []): Promise<Course> {
   const host = new Host(killAt);
   await host.create();
-  host.live();
+  host.start();
   const guest = new ScriptedGuest(host);
   await connected(host, guest, script);
   await part(host, script.disconnect(guest), 'disconnecting');
@@ -47,9 +47,9 @@ async function part(host: Host, work: Promise<unknown>, what: string): Promise<v
   }
 }
 
-/** A frame comes out of the guest: answered once, and at the host once, or twice after a kill. */
+/** Sends a frame from the guest: it gets one response, and reaches the host once, or twice after a kill. */
 async function fromGuest(host: Host, guest: ScriptedGuest): Promise<void> {
-  const before = host.lives;
+  const before = host.processes;
   const written = writtenTo(host);
   guest.rings.pages.bytes.fill(0x5a, 8 * 4096, 8 * 4096 + 60);
   host.dare(() => guest.rings.send([{ page: 8, size: 60, id: 33 }]));
@@ -57,23 +57,23 @@ async function fromGuest(host: Host, guest: ScriptedGuest): Promise<void> {
   expect(guest.rings.txResponses()).toEqual([{ id: 33, status: 0 }]);
   const came = writtenTo(host).slice(written.length);
   expect(came.length).toBeGreaterThanOrEqual(1);
-  expect(came.length).toBeLessThanOrEqual(host.lives > before ? 2 : 1);
+  expect(came.length).toBeLessThanOrEqual(host.processes > before ? 2 : 1);
   for (const frame of came) expect(frame).toEqual(new Uint8Array(60).fill(0x5a));
 }
 
 /** A frame comes into the guest. A kill may cost the one that is being read just then. */
 async function toGuest(host: Host, guest: ScriptedGuest): Promise<void> {
   const frame = Uint8Array.from({ length: 90 }, (_, i) => i + 1);
-  const { lives } = host;
+  const { processes } = host;
   host.dare(() => host.port?.put(frame));
   await host.run(REST_MS);
-  if (host.lives > lives && guest.rings.rxResponses().length === 0) {
+  if (host.processes > processes && guest.rings.rxResponses().length === 0) {
     host.dare(() => host.port?.put(frame));
     await host.run(REST_MS);
   }
   const [first, ...rest] = guest.rings.rxResponses();
   expect(first).toMatchObject({ offset: 0, status: 90 });
-  expect(rest.length).toBeLessThanOrEqual(host.lives > lives ? 1 : 0);
+  expect(rest.length).toBeLessThanOrEqual(host.processes > processes ? 1 : 0);
   expect(guest.rings.pages.bytes.slice(0, 90)).toEqual(frame);
 }
 
@@ -85,7 +85,7 @@ function shownStates(host: Host, script: GuestScript): readonly number[] {
   return host.states.filter((state) => (script.fears ?? []).includes(state));
 }
 
-// Most errors here are answers of the store: a stack for each costs much of the time.
+// Most errors here are errors from the store: a stack for each costs much of the time.
 const { stackTraceLimit } = Error;
 beforeAll(() => {
   Error.stackTraceLimit = 0;
@@ -103,13 +103,15 @@ describe.each(GUESTS.map((script) => [script.name, script] as const))('%s', (_na
     await host.stop();
   });
 
-  it('does so with the backend killed at each of its steps, until it has let go', async () => {
+  it('does so with the backend killed at each of its steps, until it has disconnected', async () => {
     const whole = await course(script);
     expect(whole.firstSteps).toBeGreaterThan(50);
     for (let step = 1; step <= whole.firstSteps; step++) {
       const failure = await course(script, [step]).then(
         ({ host }) =>
-          host.lives === 2 && host.errors.length === 0 ? undefined : `lives ${host.lives}, ${host.errors}`,
+          host.processes === 2 && host.errors.length === 0
+            ? undefined
+            : `processes ${host.processes}, ${host.errors}`,
         (error) => String(error),
       );
       expect(failure, `killed at step ${step} of ${whole.firstSteps}`).toBeUndefined();
@@ -122,7 +124,7 @@ describe.each(GUESTS.map((script) => [script.name, script] as const))('%s', (_na
     const guest = new ScriptedGuest(host);
     const connecting = script.connect(guest);
     await host.hypervisor.advance(1000);
-    host.live();
+    host.start();
     await part(host, connecting, 'connecting');
     await fromGuest(host, guest);
     expect(host.errors).toEqual([]);
@@ -131,16 +133,16 @@ describe.each(GUESTS.map((script) => [script.name, script] as const))('%s', (_na
   it.each([true, false])('comes back from a suspension with new rings (a backend runs: %s)', async (runs) => {
     const host = new Host();
     await host.create();
-    host.live();
+    host.start();
     const guest = new ScriptedGuest(host);
     await connected(host, guest, script);
     if (!runs) host.kill();
     const again = script.connect(guest);
     await host.hypervisor.advance(1000);
-    host.live();
+    host.start();
     await part(host, again, 'connecting again');
     await fromGuest(host, guest);
-    // Who says nothing but Connected leaves a journal of rings that are no more: that is said.
+    // A guest that writes no state but Connected leaves a journal of rings that are gone: vifd reports that it ignores it.
     expect(host.errors.filter((error) => !/journal is of another connection/.test(error))).toEqual([]);
     await host.stop();
   });
@@ -148,7 +150,7 @@ describe.each(GUESTS.map((script) => [script.name, script] as const))('%s', (_na
   it('waits for a hotplug script that is slow', async () => {
     const host = new Host();
     await host.create('/etc/xen/scripts/vif-bridge');
-    host.live();
+    host.start();
     const guest = new ScriptedGuest(host);
     const connecting = script.connect(guest);
     expect(await host.done(connecting, 1000)).toBe(false);

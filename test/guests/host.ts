@@ -9,27 +9,27 @@ import { TestPort } from '../../worlds/model/test-port.js';
 
 export const DOMID = 7;
 const HANDLE = 0;
-/** How often a life that was killed is noticed missing. */
+/** How often the host checks whether the backend was killed. */
 const LOOK_MS = 10;
 
 /**
- * A host with one vif on the model. Lives of the backend follow each other at once, as a service manager starts them;
- * one may be killed at a step.
+ * A host with one vif on the model. It starts a backend process again when the last was killed, as a service manager
+ * does. `killAt` has the steps before which a process is killed, counted over all processes.
  */
 export class Host {
   readonly hypervisor = new ModelHypervisor();
   readonly toolstack: ModelXen = this.hypervisor.open(0);
   readonly ports: TestPort[] = [];
   readonly errors: string[] = [];
-  /** Queues that were said to take frames again. */
+  /** Queues that were reported to take frames again. */
   readonly recovered: number[] = [];
   /** States that the backend's node went through. */
   readonly states: XenbusState[] = [];
   paths!: VifPaths;
   netback: Netback | undefined;
-  /** Steps of all lives together. */
+  /** Steps of all processes together. */
   steps = 0;
-  lives = 0;
+  processes = 0;
   readonly #journals = memoryJournals();
   readonly #killAt: ReadonlySet<number>;
   #xen: ModelXen | undefined;
@@ -64,10 +64,10 @@ export class Host {
     return this.ports.at(-1);
   }
 
-  /** A life begins, unless one runs. */
-  live(): void {
+  /** Starts a process, unless one runs. */
+  start(): void {
     if (this.#xen?.alive) return;
-    this.lives++;
+    this.processes++;
     const xen = this.hypervisor.open(0, {
       onStep: (what) => {
         this.steps++;
@@ -90,15 +90,15 @@ export class Host {
     }, error);
   }
 
-  /** SIGKILL; nobody starts it again until `live`. */
+  /** SIGKILL; the process is not started again until `start` or `run`. */
   kill(): void {
     this.#xen?.kill();
   }
 
-  /** Lets everything happen that wants to, for so long. A backend that was killed is started again. */
+  /** Runs the machine for a time. Starts a backend again that was killed. */
   async run(ms: number): Promise<void> {
     for (let passed = 0; passed < ms; passed += LOOK_MS) {
-      this.live();
+      this.start();
       await this.hypervisor.advance(LOOK_MS);
     }
   }
@@ -112,7 +112,7 @@ export class Host {
     return outcome.ended;
   }
 
-  /** Runs what may enter a life of the backend that ends in it. */
+  /** Runs code that may call into the backend, and ignores that this kills the process. */
   dare(what: () => void): void {
     try {
       what();

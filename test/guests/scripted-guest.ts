@@ -11,7 +11,7 @@ export interface GuestScript {
   readonly source: string;
   /** From wherever the two states stand to a connection. */
   connect(guest: ScriptedGuest): Promise<void>;
-  /** The guest's driver lets go of the device. */
+  /** The guest's driver disconnects from the device. */
   disconnect(guest: ScriptedGuest): Promise<void>;
   /** States of the backend that it takes for a fault. */
   readonly fears?: readonly XenbusState[];
@@ -42,7 +42,7 @@ export class ScriptedGuest {
     try {
       return await this.xen.store.read(`${this.host.paths.backendPath}/${key}`);
     } catch {
-      // A guest is told EACCES of a node that is not there.
+      // xenstored reports EACCES to a guest for a node that does not exist.
       return undefined;
     }
   }

@@ -98,7 +98,7 @@ const windows: GuestScript = {
   },
 };
 
-/** Answers each state of the backend's by one of its own, until it is `goal`. */
+/** Writes a state for each state that the backend writes, until its own is `goal`. */
 async function windowsLoop(
   guest: ScriptedGuest,
   goal: XenbusState,

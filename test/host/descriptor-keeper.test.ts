@@ -16,7 +16,7 @@ const rethrow = (error: Error) => {
 };
 
 describe('without a keeper', () => {
-  it('nothing is kept', () => {
+  it('nothing is stored', () => {
     withOpen(['/dev/null'], (descriptor) => NO_KEEPER.keep('vif7.0', descriptor));
     expect(NO_KEEPER.take('vif7.0')).toBeUndefined();
     expect(() => NO_KEEPER.forget('vif7.0')).not.toThrow();
@@ -26,7 +26,7 @@ describe('without a keeper', () => {
 describe('what a service manager passes on', () => {
   const env = (values: NodeJS.ProcessEnv): NodeJS.ProcessEnv => ({ LISTEN_PID: `${process.pid}`, ...values });
 
-  it('has the names that it was kept by', () => {
+  it('has the names under which it was stored', () => {
     const found = inheritedDescriptors(env({ LISTEN_FDS: '3', LISTEN_FDNAMES: 'vif7.0:vif7.0.q1:vif8.0' }));
     expect([...found]).toEqual([
       ['vif7.0', 3],
@@ -55,7 +55,7 @@ describe('what a service manager passes on', () => {
     expect(values).toEqual({ OTHER: 'stays' });
   });
 
-  it('is handed over once, also where nothing can be kept any more', () => {
+  it('is handed over once, also where nothing can be stored any more', () => {
     const keeper = new SystemdKeeper(undefined, new Map([['vif7.0', 3]]));
     keeper.keep('vif8.0', 9);
     keeper.forget('vif9.0');
@@ -67,7 +67,7 @@ describe('what a service manager passes on', () => {
   });
 
   const why = whyNoDatagrams ?? whyNoAddon();
-  it.skipIf(why)('is kept and forgotten by datagrams', async () => {
+  it.skipIf(why)('is stored and removed by datagrams', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'vifd-keeper-'));
     const path = join(directory, 'notify');
     using datagrams = await Datagrams.bind(path);
@@ -100,7 +100,7 @@ describe.skipIf(whyNoAddon())('a keeper in this process', () => {
     expect(openCount()).toBe(before);
   });
 
-  it('gives a process nothing that was kept after its start', () => {
+  it('gives a process nothing that was stored after its start', () => {
     using kept = new LocalKeeper(rethrow);
     const process = kept.forProcess();
     withOpen(['/dev/null'], (descriptor) => process.keep('vif7.0', descriptor));

@@ -60,4 +60,4 @@ function runTests(): void {
   });
 }
 
-withTaps(import.meta.url, () => describe('taps that a keeper has kept', runTests));
+withTaps(import.meta.url, () => describe('taps that a keeper has stored', runTests));

@@ -105,7 +105,7 @@ function runTests(): void {
     expect([links.exists('web0'), links.exists('vif7.0')]).toEqual([false, true]);
   });
 
-  it('reads more interfaces than one message of the kernel holds', () => {
+  it('reads more interfaces than fit into one message of the kernel', () => {
     const names = Array.from({ length: 100 }, (_, i) => `d${i}`);
     execFileSync('ip', ['-batch', '-'], {
       input: names.map((name) => `link add ${name} type veth peer name p${name}\n`).join(''),

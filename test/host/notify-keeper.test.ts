@@ -86,7 +86,7 @@ describe.skipIf(whyNoAddon())('a process that keeps descriptors for others', () 
     expect(heard).toEqual(['STATUS=with a descriptor', 'no assignment, and \0=']);
   });
 
-  it('keeps a bounded number, and goes on replacing and forgetting', async () => {
+  it('stores a bounded number, and still replaces and removes', async () => {
     using _keeper = listen();
     const keeper = new SystemdKeeper(notify(), new Map());
     const stderr = addon().duplicateDescriptor(2);

@@ -91,7 +91,7 @@ class TxRing extends Ring {
     return first;
   }
 
-  /** How many frames were answered. */
+  /** How many frames have a response. */
   get answeredFrames() {
     return this.#ends.filter((end) => end < this.answered).length;
   }

@@ -100,7 +100,7 @@ function stagedIn({ view }: DurableWords): { read: number[]; write: number[]; pe
   const words = Uint32Array.from({ length: view.length }, (_, at) => view[at]!);
   const staging = new Staging(new DurableWords(words), grants);
   const all = new Set(words);
-  // Nothing was answered since: what is pending stays so.
+  // No response was published since: removals that are pending stay pending.
   staging.resume(words[1 + words[0]! * ((words.length - 1) / 2) + 2]!);
   const known = [...added.read, ...added.write];
   const pendingRemoval = [...all].filter((ref) => ref > 8 && !known.includes(ref) && staging.has(ref));

@@ -31,7 +31,7 @@ export interface Expected {
     readonly key: string;
     readonly mapping: readonly number[];
   };
-  /** What a request that was not answered makes of it. */
+  /** The hash after a request that had no response yet. */
   readonly hashAfterResume?: { readonly key: string };
   readonly staged: readonly { readonly [how in 'read' | 'write' | 'pendingRemoval']: readonly number[] }[];
   readonly resumes: number;
@@ -42,13 +42,13 @@ export interface Expected {
     readonly data?: number;
   }[];
   readonly rate?: { readonly bytes: number; readonly intervalMs: number; readonly leftBytes: number };
-  /** Answered, and perhaps not written into the port. */
+  /** With a response, and perhaps not written into the port. */
   readonly pendingFromGuest: readonly (readonly RecordedFrame[])[];
-  /** Not answered. */
+  /** Without a response. */
   readonly unanswered?: readonly (readonly RecordedFrame[])[];
   /** Of all queues, and how many of them each has; without counts they are in more than one. */
   readonly pendingToGuest: { readonly texts: readonly string[]; readonly counts?: readonly number[] };
-  /** In the guest's pages, and not answered. */
+  /** In the guest's pages, and without a response. */
   readonly committedToGuest?: readonly (readonly string[])[];
   readonly repeatedAtMost: number;
 }

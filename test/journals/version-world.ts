@@ -143,7 +143,7 @@ export class VersionWorld {
     await this.settle();
   }
 
-  /** Starts a backend and kills it at a step of its work. @returns false: it did all of it before, and lives. */
+  /** Starts a backend and kills it at a step of its work. @returns false if it had fewer steps, and still runs. */
   async startAndKill(build: Build, step: number): Promise<boolean> {
     let steps = 0;
     this.killAt(() => ++steps === step);

@@ -61,11 +61,11 @@ function expectKept(found: Found, { sends = 0, repeatedAtMost = 0 }: End, sentBe
   expect(found).toMatchObject({ hash: true, multicast: true, staged: { mapped: found.staged.of } });
   const credit = RATE.bytes / FRAME_BYTES - sentBefore - sends;
   expect(found.credit).toBeLessThanOrEqual(credit);
-  // Frames that were not answered are taken twice, and count twice.
+  // Frames without a response are taken twice, and count twice.
   expect(found.credit).toBeGreaterThanOrEqual(credit - sends);
 }
 
-/** All is lost that a journal has; the guest's connection goes on. */
+/** All that a journal has is lost; the guest's connection continues. */
 function expectLost(found: Found, { sends = 0 }: End): void {
   expect(found).toMatchObject({ hash: false, multicast: false, staged: { mapped: 0 } });
   expect(found.toGuest.came).toBe(0);
@@ -111,7 +111,7 @@ function gsoFrame(segments: number): Uint8Array {
   return frame;
 }
 
-describe('a guest that one backend leaves to the next', () => {
+describe('a guest that one backend detaches from and the next attaches to', () => {
   const table = new VersionTable();
   afterAll(() => console.log(table.text()));
 

@@ -33,7 +33,7 @@ function newArena(bytes: number): NativePages {
 }
 
 describe.skipIf(whyNoAddon())('the addon', () => {
-  it('loads where there is no Xen, and says what is missing', () => {
+  it('loads where there is no Xen, and reports what is missing', () => {
     const missing = addon().loadXen('/nowhere');
     expect(missing).toMatchObject({ library: 'libxengnttab.so.1' });
     expect(missing).toHaveProperty('reason', expect.stringContaining('/nowhere'));
@@ -49,7 +49,7 @@ describe.skipIf(whyNoAddon())('the addon', () => {
     expect(errnoName(addon().arena(2 ** 52) as number)).toBe('ENOMEM');
   });
 
-  it('frees arenas that nobody sees any more', () => {
+  it('frees arenas without references', () => {
     // Finalizers run in turns of the event loop.
     const text = `
       const before = process.memoryUsage().rss;

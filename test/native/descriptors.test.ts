@@ -118,7 +118,7 @@ describe.skipIf(whyNoAddon())('descriptors that come by a socket', () => {
     });
   });
 
-  it('cannot be sent where they are none, too many, or nobody listens', () => {
+  it('cannot be sent when there are none or too many, or when no process listens', () => {
     expect(errnoName(send('x', 1 << 20))).toBe('EBADF');
     withOpen(['/dev/null'], (descriptor) => {
       expect(errnoName(send('x', ...Array<number>(SCM_MAX_FD + 1).fill(descriptor)))).toBe('EINVAL');

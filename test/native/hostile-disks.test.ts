@@ -6,7 +6,7 @@ import { inDirectory, serve } from './journal-world.js';
 
 // For its mounts, which end with it.
 inOwnNetwork(import.meta.url, () => {
-  describe('a vif whose disk is of no use is served all the same, and it is said in one line', () => {
+  describe('a vif whose disk is of no use is served all the same, and that is reported in one line', () => {
     inDirectory((directory) => {
       const mount = (options: string) =>
         execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', directory()]);
@@ -24,7 +24,7 @@ inOwnNetwork(import.meta.url, () => {
         expect(said).toEqual([[line], [line]]);
       });
 
-      it('full at first, with room later: the next life has its journal', async () => {
+      it('full at first, with room later: the next process has its journal', async () => {
         mount('size=64k');
         const said = await serve(journalFiles(directory()), 3, () =>
           execFileSync('mount', ['-o', 'remount,size=8m', directory()]),

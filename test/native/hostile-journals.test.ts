@@ -9,7 +9,7 @@ import { journalFiles } from '../../lib/host/journal-files.js';
 import { readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 import { FRAMES, inDirectory, JOURNAL, serve } from './journal-world.js';
 
-describe('a vif whose journal cannot be had is served all the same, and it is said in one line', () => {
+describe('a vif whose journal cannot be opened is served all the same, and that is reported in one line', () => {
   inDirectory((directory) => {
     it.each<[what: string, errno: string, prepare: (path: string) => void]>([
       ['a directory in its place', 'EISDIR', (path) => mkdirSync(path)],
@@ -42,7 +42,7 @@ describe('a vif whose journal cannot be had is served all the same, and it is sa
   });
 });
 
-describe('a journal that was spoilt while no backend ran is not used, and it is said in one line', () => {
+describe('a journal that was spoilt while no backend ran is not used, and that is reported in one line', () => {
   inDirectory((directory) => {
     const path = () => join(directory(), JOURNAL);
     const nobody = { domid: 99, handle: 0, queue: 0, txRingRef: 8, rxRingRef: 9, txPort: 3, rxPort: 4 };

@@ -9,12 +9,16 @@ import { createVif, Netfront, TrafficPort } from '../../lib/testing/netfront/ind
 import { modelMachine } from '../../worlds/model/machine.js';
 import { ModelWorld } from '../../worlds/model/model-world.js';
 
-/** Each way, in each life. */
+/** Each way, in each process. */
 export const FRAMES = 300;
 export const JOURNAL = 'vif7.0.q0.journal';
 
-/** A guest under load, and lives of the backend with the journals of a directory: each ends with all done. */
-export async function serve(journals: Journals, lives: number, between = () => {}) {
+/**
+ * Serves a guest under load by backend processes, one after the other, with the same journals. Each has delivered all frames when it stops.
+ * @param between runs between two processes.
+ * @returns the errors that each process reported.
+ */
+export async function serve(journals: Journals, processes: number, between = () => {}) {
   const hypervisor = new ModelHypervisor();
   const world = new ModelWorld(modelMachine(hypervisor), hypervisor.open(0));
   world.journals = journals;
@@ -22,10 +26,10 @@ export async function serve(journals: Journals, lives: number, between = () => {
   const guest = new TrafficPort({ generate: { seed: 1, sizes: [60, 9000], frames: 0 }, check: { seed: 2 } });
   await world.settled(createVif(world.toolstack.store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07' }));
   const connecting = Netfront.connect({ xen: hypervisor.open(7), handle: 0, port: guest });
-  const said: string[][] = [];
+  const reported: string[][] = [];
   const attached: boolean[] = [];
-  for (let life = 0; life < lives; life++) {
-    if (life > 0) between();
+  for (let number = 0; number < processes; number++) {
+    if (number > 0) between();
     const errors: VifdError[] = [];
     await world.begin(
       { port: () => host },
@@ -35,15 +39,15 @@ export async function serve(journals: Journals, lives: number, between = () => {
     host.send(FRAMES);
     await world.settle();
     await world.settled(world.netback[Symbol.asyncDispose]());
-    said.push(errors.map(({ code, message }) => `${code}: ${message}`));
+    reported.push(errors.map(({ code, message }) => `${code}: ${message}`));
   }
   const front = await connecting;
-  const all = { next: FRAMES * lives, lost: 0, repeated: 0, damaged: 0, foreign: 0 };
+  const all = { next: FRAMES * processes, lost: 0, repeated: 0, damaged: 0, foreign: 0 };
   expect(front.violations.list).toEqual([]);
   expect(host.checker?.counts).toMatchObject(all);
   expect(guest.checker?.counts).toMatchObject(all);
-  expect(attached).toEqual(Array.from({ length: lives }, (_, life) => life > 0));
-  return said;
+  expect(attached).toEqual(Array.from({ length: processes }, (_, number) => number > 0));
+  return reported;
 }
 
 export function inDirectory(register: (directory: () => string) => void): void {

@@ -30,7 +30,7 @@ describe('journal files', () => {
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  it('are made with their directory, zeroed, and are the same memory for the next life', () => {
+  it('are made with their directory, zeroed, and are the same memory for the next process', () => {
     const journals = journalFiles(join(directory, 'run'));
     const page = journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES).bytes;
     expect([page.length, page.every((byte) => byte === 0)]).toEqual([QUEUE_JOURNAL_BYTES, true]);
@@ -48,7 +48,7 @@ describe('journal files', () => {
     expect(readdirSync(join(directory, 'run'))).toEqual([]);
   });
 
-  it('of another connection are ignored, and said to be', () => {
+  it('of another connection are ignored, and reported', () => {
     const journals = journalFiles(directory);
     readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity).fromGuest.log.commit(
       5,
@@ -110,7 +110,7 @@ describe('journal files', () => {
     expect(log.committed(5, 512)).toBe(0);
   });
 
-  it('keep frames for the next life, at just their place in the ring', () => {
+  it('keep frames for the next process, at just their place in the ring', () => {
     const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const first = readQueueJournal(page, identity).toGuest;
     first.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);

@@ -78,7 +78,7 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
     expect(guest.rxResponses()).toHaveLength(FRAMES);
   });
 
-  it('one that cannot be had is reported once, however often it is tried', async () => {
+  it('one that cannot be opened is reported once, however often it is tried', async () => {
     world.kill();
     const files = world.journals;
     let tries = 0;
@@ -98,7 +98,7 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
   });
 
   it.each([[0], [4096], [100_000]])(
-    'its file truncated to %i bytes: the process lives, and frames move on',
+    'its file truncated to %i bytes: the process survives, and frames move on',
     async (bytes) => {
       truncateSync(queueFile(), bytes);
       for (let i = 0; i < 40; i++) {

@@ -15,7 +15,7 @@ describe.skipIf(whyNoAddon())('a runtime directory', () => {
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  it('is nobody’s at first, and where there is none', () => {
+  it('has no holder at first, and where there is no lock', () => {
     expect(runLockHolder(directory)).toBeUndefined();
     expect(runLockHolder(join(directory, 'nowhere'))).toBeUndefined();
   });
@@ -48,7 +48,7 @@ describe.skipIf(whyNoAddon())('a runtime directory', () => {
     takeRunLock(directory)[Symbol.dispose]();
   });
 
-  it('is not held any more when its lock was deleted, and can be taken again', () => {
+  it('is free when its lock was deleted, and can be taken again', () => {
     const lock = takeRunLock(directory);
     expect(lock.stands).toBe(true);
     rmSync(join(directory, 'lock'));
@@ -63,7 +63,7 @@ describe.skipIf(whyNoAddon())('a runtime directory', () => {
     expect(runLockHolder(directory)).toBeUndefined();
   });
 
-  it('that cannot be one is said to be none', () => {
+  it('that is a file is refused', () => {
     writeFileSync(join(directory, 'file'), '');
     expect(() => takeRunLock(join(directory, 'file'))).toThrow(
       expect.objectContaining({ code: 'ERR_JOURNAL', errno: 'EEXIST' }),

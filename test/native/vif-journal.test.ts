@@ -19,54 +19,54 @@ const of = (queues: readonly QueueSettings[]) => ({ queues }) as FrontendSetting
 
 describe('the journals of a vif', () => {
   let directory: string;
-  let said: string[];
+  let reported: string[];
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'vifd-journals-'));
-    said = [];
+    reported = [];
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  const life = () =>
+  const openNext = () =>
     new VifJournals({
       journals: journalFiles(join(directory, 'run')),
       vif: { id: 'vif7.0', domid: 7, handle: 0 },
-      onError: (error) => said.push(String(error)),
+      onError: (error) => reported.push(String(error)),
       version: JOURNAL_VERSION,
-      onIgnored: ({ message }) => said.push(message),
+      onIgnored: ({ message }) => reported.push(message),
     });
   const files = () => readdirSync(join(directory, 'run')).map((file) => file.replace('.journal', ''));
 
-  it('keep what was programmed for the next life of the connection, and of no other', () => {
-    life().open(of(QUEUES)).vif.credit.store(0, 5);
-    expect(life().open(of(QUEUES)).vif.credit.view[0]).toBe(5);
-    expect(said).toEqual([]);
+  it('keep what was programmed for the next process of the connection, and of no other', () => {
+    openNext().open(of(QUEUES)).vif.credit.store(0, 5);
+    expect(openNext().open(of(QUEUES)).vif.credit.view[0]).toBe(5);
+    expect(reported).toEqual([]);
     // The same rings, and one queue less: the guest has connected anew.
-    expect(life().open(of(QUEUES.slice(0, 2))).vif.credit.view[0]).toBe(0);
-    expect(said).toEqual([
+    expect(openNext().open(of(QUEUES.slice(0, 2))).vif.credit.view[0]).toBe(0);
+    expect(reported).toEqual([
       'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames',
     ]);
   });
 
   it('are one for the vif and one a queue; those that a connection does not have are removed', () => {
     writeOther();
-    life().open(of(QUEUES));
+    openNext().open(of(QUEUES));
     expect(files()).toEqual(['vif7.0', 'vif7.0.q0', 'vif7.0.q1', 'vif7.0.q2', 'vif7.00', 'vif70.0']);
-    life().open(of(QUEUES.slice(0, 1)));
+    openNext().open(of(QUEUES.slice(0, 1)));
     expect(files()).toEqual(['vif7.0', 'vif7.0.q0', 'vif7.00', 'vif70.0']);
   });
 
   it('are removed with the connection, and leave those of others alone', () => {
     writeOther();
-    const journals = life();
+    const journals = openNext();
     journals.open(of(QUEUES));
     journals.remove();
     journals.remove();
     expect(files()).toEqual(['vif7.00', 'vif70.0']);
   });
 
-  it('are removed by a life that did not open them', () => {
-    life().open(of(QUEUES));
-    life().remove();
+  it('are removed by a process that did not open them', () => {
+    openNext().open(of(QUEUES));
+    openNext().remove();
     expect(files()).toEqual([]);
     expect(existsSync(join(directory, 'run'))).toBe(true);
   });

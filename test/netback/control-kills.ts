@@ -10,7 +10,7 @@ import { TestPort } from '../../worlds/model/test-port.js';
 import { frameOf, IPV4_VECTORS, RSS_KEY } from '../protocol/hash-vectors.js';
 
 const [V4] = IPV4_VECTORS;
-/** A next life comes well within the 5 s that Windows gives an answer. */
+/** The next process comes well within the 5 s that Windows waits for a response. */
 const RESTART_MS = 400;
 
 /** A guest at work, and the machine that it is on. */
@@ -26,7 +26,7 @@ export interface Killed {
 export type Asking = (world: Killed) => { done: Promise<unknown>; check: () => Promise<void> };
 
 /**
- * Kills the backend at step after step of its work for a guest; the next life goes on.
+ * Kills the backend at step after step of its work for a guest; the next process continues.
  * @param ringStart where the indices of the guest's rings begin.
  * @returns how many steps there were.
  */
@@ -36,7 +36,7 @@ export async function killAtEachStep(asking: Asking, ringStart: number): Promise
   return step;
 }
 
-/** @returns whether a life was killed: the step was there. */
+/** @returns whether a process was killed; false when there are fewer steps. */
 async function killedAt(step: number, asking: Asking, ringStart: number): Promise<boolean> {
   const hypervisor = new ModelHypervisor();
   const toolstack = hypervisor.open(0);

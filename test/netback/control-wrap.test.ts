@@ -9,7 +9,7 @@ const [SET_FLAGS, SET_ALGORITHM, ADD_GREFS] = [2, 7, 9];
 const TOEPLITZ = 1;
 const SUCCESS = 0;
 
-/** A new connection's control ring stands at 0, and so does one that has been answered 2^32 times. */
+/** A new connection's control ring stands at 0, and so does one that has had 2^32 responses. */
 describe('a control ring that has come round to 0', () => {
   let world: World;
   let guest: RawGuest;
@@ -84,7 +84,7 @@ describe('grants that stayed mapped', () => {
     for (const path of keys) await world.settled(world.toolstack.store.rm(path));
     await world.start('copy');
     await world.stop();
-    // Whoever has a control ring again is told nothing of them, wherever that ring stands.
+    // The new control ring gets no responses for the old one's requests, wherever its indices stand.
     for (const [key, value] of Object.entries(control.keys))
       await world.settled(world.toolstack.store.write(`${front}/${key}`, value));
     expect(control.answered).toBe(1);

@@ -78,7 +78,7 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
     return extras;
   }
 
-  it('answers every message as Linux does, at each limit', async () => {
+  it('responds to every message as Linux does, at each limit', async () => {
     await connect();
     const { page, ref } = control;
     expect(await ask([GET_FLAGS], [SET_FLAGS, 1], [SET_ALGORITHM, 2], [SET_ALGORITHM, 0])).toEqual([
@@ -187,7 +187,7 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
     expect(world.errors).toEqual([]);
   });
 
-  it('is answered by the next life where none was there', async () => {
+  it('gets its response from the next process where none was there', async () => {
     await connect();
     await setUp();
     await world.stop();
@@ -214,7 +214,7 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
     expect(await ask([GET_FLAGS])).toEqual([NOT_SUPPORTED]);
   });
 
-  it('answers a full ring in a turn, once each and in order', async () => {
+  it('responds to a full ring in a turn, once each and in order', async () => {
     await connect();
     for (let round = 0; round < 3; round++) {
       const answers = await ask(...Array.from({ length: CTRL_RING_SIZE }, () => [GET_SIZE]));

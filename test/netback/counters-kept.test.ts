@@ -47,20 +47,20 @@ describe('counters, when the process is killed at any step', () => {
       await host.run(20);
       counted.push(frames(host.vif!.stats));
     }
-    const { steps, lives } = host;
+    const { steps, processes } = host;
     const sent = host.ports.reduce((sum, { written }) => sum + written.length, 0);
     const received = guest.rings.rxResponses().length;
     await host.stop();
-    return { counted, sent, received, steps, lives };
+    return { counted, sent, received, steps, processes };
   }
 
-  it('never decrease, and are off by at most one batch', async () => {
+  it('never decrease, and are wrong by one batch at most', async () => {
     const whole = await serve([]);
     expect(whole.counted.at(-1)).toEqual([ROUNDS * BURST, ROUNDS * BURST]);
     let off = 0;
     for (let step = 1; step <= whole.steps; step++) {
-      const { counted, sent, received, lives } = await serve([step]);
-      expect([step, lives]).toEqual([step, 2]);
+      const { counted, sent, received, processes } = await serve([step]);
+      expect([step, processes]).toEqual([step, 2]);
       counted.forEach(([fromGuest, toGuest], round) => {
         const [before, beforeTo] = counted[round - 1] ?? [0, 0];
         expect([step, fromGuest >= before, toGuest >= beforeTo]).toEqual([step, true, true]);
@@ -283,7 +283,7 @@ describe('the counters of a vif', () => {
 });
 
 describe('the counters of a guest that connects again', () => {
-  it('go on, by queue, with those of queues that it has no more', async () => {
+  it('continue, by queue, after the guest connects with fewer queues', async () => {
     const world = await QueuesWorld.open(modelMachine(), 3);
     await world.start();
     await world.connect({ queues: 3 });

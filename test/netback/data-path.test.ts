@@ -60,7 +60,7 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
     guest.pages.bytes.set(frame);
   }
 
-  it('from the guest reach the port as they are, and are answered in order', async () => {
+  it('from the guest reach the port as they are, and get responses in order', async () => {
     const frame = tcpFrame(60);
     paint(frame);
     guest.send([
@@ -78,7 +78,7 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
     expect(guest.events).toBeGreaterThan(0);
   });
 
-  it('of many slots and GSO from the guest cross as one, extras answered NULL', async () => {
+  it('of many slots and GSO from the guest cross as one, with NULL responses for extras', async () => {
     const frame = tcpFrame(10_000);
     // PSH and ACK without CWR, so that the vnet header has no ECN bit.
     frame[47] = 0x18;
@@ -104,7 +104,7 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
     expect(guest.txResponses(0xfffffffe).map(({ status }) => status)).toEqual([0, 1, 0, 0]);
   });
 
-  it('from the guest that are too short, or have more than 19 slots, are answered with an error', async () => {
+  it('from the guest that are too short, or have more than 19 slots, get the response error', async () => {
     guest.send([{ size: 13, id: 1 }]);
     const tail = Array.from({ length: 19 }, (_, i) => ({ size: 100, flags: i < 18 ? TX_FLAG_MORE_DATA : 0 }));
     guest.send([{ size: 2000, flags: TX_FLAG_MORE_DATA, id: 2 }, ...tail]);
@@ -116,7 +116,7 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
     expect(world.netback.vifs.get('vif7.0')?.stats.fromGuest).toMatchObject({ frames: 1, errors: 2 });
   });
 
-  it('from the guest with a slot larger than what is left are answered with an error', async () => {
+  it('from the guest with a slot larger than what is left get the response error', async () => {
     guest.send([
       { size: 100, flags: TX_FLAG_MORE_DATA, id: 1 },
       { size: 200, id: 2 },
@@ -134,7 +134,7 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
     expect(port.written).toEqual([frame]);
   });
 
-  it('more than a batch are all answered', async () => {
+  it('more than a batch all get responses', async () => {
     guest.send(Array.from({ length: 256 }, (_, i) => ({ size: 60, id: i })));
     await world.settle();
     expect(port.written).toHaveLength(256);
@@ -290,7 +290,7 @@ describe('hooks', () => {
 });
 
 describe('attaching', () => {
-  it('goes on from rsp_prod after a kill: what was answered is not repeated, what was not is', async () => {
+  it('continues from rsp_prod after a kill: frames with a response are not repeated, others are', async () => {
     const world = await World.open();
     const guest = await world.guest(7);
     guest.beginAt(0xfffffff0);

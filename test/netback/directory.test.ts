@@ -56,7 +56,7 @@ describe('vifs in the store', () => {
     expect([...(await looked)].sort()).toEqual(ids([1, 2, 3, 4]));
   });
 
-  it('are read a few at a time, and one that takes long holds up the others for a moment only', async () => {
+  it('are read a few at a time, and one that takes long delays the others for a moment only', async () => {
     const guests = from(1, 40);
     const world = new World(guests);
     const looked = world.directory.look();

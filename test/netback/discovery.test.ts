@@ -176,7 +176,7 @@ describe('a discovery reports', () => {
 });
 
 describe('a vif that its server fails to serve', () => {
-  it('is a fault of its own, is handed over again, and holds up no other', async () => {
+  it('is reported, is tried again, and does not delay other vifs', async () => {
     let fails = 3;
     server.admission = ({ domid }) => {
       if (domid === 1 && fails-- > 0) throw new VifdError('ERR_TAP', 'no tap');

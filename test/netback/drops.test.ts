@@ -217,9 +217,9 @@ describe('a dropped frame of a guest that chooses queues', () => {
   });
 
   /** A guest that hears no event of this queue's to-guest ring, and so posts no more buffers there. */
-  function deafTo(queue: number, life: Xen): Xen {
+  function deafTo(queue: number, hearing: Xen): Xen {
     let bound = 0;
-    const { domid, store, clock, shares, events, grants } = life;
+    const { domid, store, clock, shares, events, grants } = hearing;
     return {
       ...{ domid, store, clock, grants, shares },
       events: {
@@ -228,7 +228,7 @@ describe('a dropped frame of a guest that chooses queues', () => {
         bindUnbound: (remote, onEvent) =>
           events.bindUnbound(remote, bound++ === 2 * queue + 1 ? () => {} : onEvent),
       },
-      [Symbol.asyncDispose]: () => life[Symbol.asyncDispose](),
+      [Symbol.asyncDispose]: () => hearing[Symbol.asyncDispose](),
     };
   }
 });

@@ -120,7 +120,7 @@ describe('a vif whose host fails', () => {
     expect(ports.get('vif7.0')?.written).toHaveLength(1);
   });
 
-  it('attaches to a port that was made anew, and goes on where the lost one was', async () => {
+  it('attaches to a port that was made anew, and continues where the lost one was', async () => {
     const guest = await world.guest(7);
     const ports: FollowedPort[] = [];
     const port = (): Port => {
@@ -179,7 +179,7 @@ describe('a vif whose host fails', () => {
     expect(ports).toHaveLength(2);
   });
 
-  it('says what stands between its port and the network, and stays attached', async () => {
+  it('reports what stands between its port and the network, and stays attached', async () => {
     const guest = await world.guest(7);
     const port = new FollowedPort();
     await world.start('copy', [guest], { port: () => port });
@@ -250,12 +250,12 @@ describe('a vif whose host fails', () => {
     const xen = Object.create(dom0, { store: { value: store } });
     const opening = expect(Netback.open({ xen, port: () => new TestPort() })).rejects.toThrow('EACCES');
     await world.settled(opening);
-    // Nothing is held: the model refuses an end that leaves a mapping, a port or a watch behind.
+    // Nothing is left open: the model refuses an end that leaves a mapping, a port or a watch behind.
     await world.settled(dom0[Symbol.asyncDispose]());
     await world.start('copy');
   });
 
-  it('goes on when a listener throws', async () => {
+  it('continues when a listener throws', async () => {
     const guest = new RawGuest(await world.machine.open(7));
     await world.start('copy');
     world.netback.on('attached', () => {

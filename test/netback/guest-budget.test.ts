@@ -88,7 +88,7 @@ describe('the budget of a guest', () => {
     expect(world.mended.at(-1)).toBe(reported[0]);
   });
 
-  it('says once that a guest has to wait, where timers are early too', async () => {
+  it('reports once that a guest has to wait, where timers are early too', async () => {
     const early = (xen: Xen): Xen => {
       const clock: Clock = {
         now: () => xen.clock.now(),
@@ -109,7 +109,7 @@ describe('the budget of a guest', () => {
     expect([world.errors.length, world.mended]).toEqual([1, world.errors]);
   });
 
-  it('ends with the vif: of one that is gone while it waits nothing is reported any more', async () => {
+  it('ends with the vif: nothing is reported of a vif that is removed while it waits', async () => {
     await world.start('copy', [guest]);
     await reconnectUntilItWaits();
     await world.settled(world.toolstack.store.rm(BACK));

@@ -65,7 +65,7 @@ describe("a guest's hash set-up", () => {
     expect(queueOf(hash, 20)).toBe(2);
   });
 
-  it('keeps what was there when a change is refused', () => {
+  it('stays as it was when a change is refused', () => {
     const hash = setUp();
     hash.setMappingSize(8);
     hash.setMapping(Uint32Array.of(1, 2, 3), 2, 3);
@@ -93,7 +93,7 @@ describe("a guest's hash set-up", () => {
     expect(hash.value).toBe(0);
   });
 
-  it('is before or after a change, wherever a life ends', () => {
+  it('is before or after a change, wherever a process ends', () => {
     type Change = (hash: HashState) => void;
     const changes: Change[] = [
       (hash) => hash.setMappingSize(6),

@@ -86,7 +86,7 @@ describe.each(MACHINES)('XDP headroom, on %s', (_name, machine) => {
     expect(world.errors).toEqual([]);
   });
 
-  it.each(['70000', '4294967295', '-1', 'x', ''])('of %j is bounded, and harms nobody', async (text) => {
+  it.each(['70000', '4294967295', '-1', 'x', ''])('of %j is bounded, and stops no vif', async (text) => {
     await write('xdp-headroom', text);
     await write('state', RECONFIGURING);
     const got = await receive(4096, 4);

@@ -14,7 +14,7 @@ const VIF = 'vif7.0';
 const EIO = 5;
 const EAGAIN = 11;
 
-/** A host that fails calls while a test says so. */
+/** A host that fails the calls in `failing`. */
 class FailingHost {
   readonly failing = new Map<HostCall, string>();
   readonly hypervisor = new ModelHypervisor({
@@ -148,7 +148,7 @@ describe('a host that is short of something', () => {
     expect(world.mended).toHaveLength(1);
   });
 
-  it('leaves a batch unanswered while its pages cannot be unmapped, and sends it once', async () => {
+  it('does not respond to a batch while its pages cannot be unmapped, and sends it once', async () => {
     await begin('map');
     host.failing.set('unmap', 'ENOMEM');
     guest.send([{ size: 60 }]);
@@ -164,7 +164,7 @@ describe('a host that is short of something', () => {
     expect(world.mended).toEqual(world.errors);
   });
 
-  it('reports what it cannot let go of when its guest goes, and later that it could', async () => {
+  it('reports what it cannot release when its guest goes, and later that it could', async () => {
     host = new FailingHost();
     const machine = modelMachine(host.hypervisor);
     const waiting: (() => void)[] = [];

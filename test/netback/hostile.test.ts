@@ -81,7 +81,7 @@ describe.each(CASES)('a hostile guest, payload by %s, on %s', (payload, _name, m
   let world: World;
   afterEach(() => world.close());
 
-  it.each(ATTACKS)('with %s is stopped, says why, and others go on', async (_what, reason, attack) => {
+  it.each(ATTACKS)('with %s is stopped with a reason, and others continue', async (_what, reason, attack) => {
     world = await World.open(machine());
     const [bad, good] = [await world.guest(6), await world.guest(7)];
     await world.start(payload, [bad, good]);
@@ -121,7 +121,7 @@ describe.each(CASES)('a hostile guest, payload by %s, on %s', (payload, _name, m
     expect(reborn.txResponses()).toEqual([{ id: 0, status: 0 }]);
   });
 
-  it('with a bad receive buffer is told of the error and stopped', async () => {
+  it('with a bad receive buffer gets the error as a response, and is stopped', async () => {
     world = await World.open(machine());
     const guest = await world.guest(6);
     await world.start(payload, [guest]);

@@ -67,7 +67,7 @@ describe('the life of a vif', () => {
     expect([world.gone, world.detached]).toEqual([['vif7.0', 'vif7.0'], ['guest-gone']]);
   });
 
-  it('tells its guest nothing once it is detached: another backend may serve it', async () => {
+  it('changes no state that its guest sees once it is detached: another backend may serve it', async () => {
     world = await World.open();
     await world.start('copy');
     await create();
@@ -94,7 +94,7 @@ describe('the life of a vif', () => {
     expect(await state()).toBe('4');
   });
 
-  it('tells why when the hotplug script fails', async () => {
+  it('reports the reason when the hotplug script fails', async () => {
     world = await World.open();
     await world.start('copy');
     await create({
@@ -202,7 +202,7 @@ describe('the life of a vif', () => {
     expect(world.attached.map(({ resumed }) => resumed)).toEqual([false, false]);
   });
 
-  it('is left alone by detaching: state stays Connected, and the next life goes on', async () => {
+  it('is left alone by detaching: state stays Connected, and the next process continues', async () => {
     world = await World.open();
     await world.start('copy');
     await create();

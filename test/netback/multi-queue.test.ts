@@ -99,7 +99,7 @@ describe('several queues', () => {
     world.expectAll(FRAMES);
   });
 
-  it('that were agreed on are served by a life that offers fewer', async () => {
+  it('that were agreed on are served by a process that offers fewer', async () => {
     await world.start();
     await world.connect({ queues: 3 });
     await world.send();
@@ -110,7 +110,7 @@ describe('several queues', () => {
     expect(world.resumed).toEqual([false, true]);
   });
 
-  it('that the port cannot have any more stop the vif, which says so, and leave the guest connected', async () => {
+  it('that the port cannot have any more stop the vif, which reports that, and leave the guest connected', async () => {
     await world.start();
     await world.connect({ queues: 2 });
     await world.stop();
@@ -121,7 +121,7 @@ describe('several queues', () => {
     expect(await world.read(`${BACK}/state`)).toBe('4');
   });
 
-  it('stop together when the guest breaks one of them, and it is said which', async () => {
+  it('stop together when the guest breaks one of them, which the error names', async () => {
     await world.start();
     await world.connect({ queues: 3 });
     const ref = Number(await world.read(`${FRONT}/queue-1/rx-ring-ref`));
@@ -159,7 +159,7 @@ describe('several queues', () => {
     for (const one of sent) expect(one).toBeGreaterThan(all / 4);
   });
 
-  it('of a guest that is removed are let go of', async () => {
+  it('of a guest that is removed are released', async () => {
     await world.start();
     await world.connect({ queues: 4 });
     await world.settled(removeVif(world.toolstack.store, world.toolstack.clock, { domid: 7, handle: 0 }));

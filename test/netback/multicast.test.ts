@@ -110,7 +110,7 @@ describe.each(MACHINES)("a guest's multicast list, on %s", (_name, machine) => {
     expect(world.errors).toEqual([]);
   });
 
-  it('does not filter when another backend was told a part of it', async () => {
+  it('does not filter when another backend got a part of it', async () => {
     await connect(true);
     await tell(EXTRA_TYPE_MCAST_ADD, GROUP);
     await world.stop();

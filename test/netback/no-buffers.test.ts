@@ -60,7 +60,7 @@ describe.each([
     expect(guest.rings.rxResponses()).toHaveLength(3);
   });
 
-  it('makes us hold one batch at most, whatever waits in the port', async () => {
+  it('has one batch pending at most, whatever waits in the port', async () => {
     for (let i = 0; i < 100; i++) host.port?.put(new Uint8Array(60_000));
     post(1);
     await host.run(40);
@@ -70,7 +70,7 @@ describe.each([
     expect(host.port?.queued).toBe(100 - held);
   });
 
-  it('loses what waits for longer than 10 s, what is held and what is not read yet, and gets what comes later', async () => {
+  it('loses what waits for longer than 10 s, pending or not read yet, and gets what comes later', async () => {
     host.port?.put(new Uint8Array(9000));
     post(1);
     await host.run(100);
@@ -84,7 +84,7 @@ describe.each([
     expect(dropped()).toBe(2);
   });
 
-  it('that takes nothing for 60 s is stalled, if it tells; a buffer too few does not end that', async () => {
+  it('that takes nothing for 60 s is stalled, if it notifies; too few buffers do not end that', async () => {
     for (let waited = 0; waited < STALL_MS; waited += DRAIN_MS) {
       host.port?.put(new Uint8Array(9000));
       if (waited === DRAIN_MS) post(1);

@@ -60,7 +60,7 @@ describe('what is offered to a guest', () => {
     expect(await read(`${BACK}/feature-sg`)).toBe('0');
   });
 
-  it('and less than before is refused to a connected guest, which is told to nobody but the operator; more is served', async () => {
+  it('and less than before is refused to a connected guest, which only the operator learns; more is served', async () => {
     const guest = await connected();
     guest.send([{ size: 60 }]);
     await world.settle();
@@ -115,7 +115,7 @@ describe('what is offered to a guest', () => {
     expect(vif().state).toBe('connected');
   });
 
-  it('has a link that is up until somebody says otherwise, over restarts and reconnects', async () => {
+  it('has a link that is up until setCarrier takes it down, over restarts and reconnects', async () => {
     await connected();
     expect(await read(`${BACK}/carrier`)).toBe('1');
     await world.settled(vif().setCarrier(false));

@@ -245,7 +245,7 @@ describe('offloads', () => {
       ]);
     });
 
-    it('say which frames somebody has validated', async () => {
+    it('mark frames whose checksum was validated', async () => {
       await start();
       const frame = completed(partial(4, TCP, 10));
       expect((await toGuest(frame, header(frame, VNET_FLAG_DATA_VALID)))?.[0]).toBe(RX_FLAG_DATA_VALIDATED);
@@ -269,7 +269,7 @@ describe('offloads', () => {
     );
   });
 
-  /** A TestPort does nothing of what it is told, as a port of somebody's own may. */
+  /** A TestPort ignores the guest's capabilities, as an embedder's port may. */
   describe('that a guest does not take, from a port that does not care', () => {
     it.each([
       ['no-csum guest, IPv4', { 'feature-no-csum-offload': '1' }, 4, true],
@@ -304,7 +304,7 @@ describe('offloads', () => {
       expect(stats().toGuest).toMatchObject({ dropped: 0, frames: 2, bytes: 2 * (headers + 1000) });
     });
 
-    it('are never offered to the port: it is told what the guest takes, and that only', async () => {
+    it('are never offered to the port, which gets the capabilities of the guest, and no more', async () => {
       await start({ 'feature-no-csum-offload': '1', 'feature-gso-tcpv4': '1' });
       expect(world.port('vif7.0').options).toMatchObject({ checksumV4: false, gsoV4: false, gsoV6: true });
     });

@@ -21,7 +21,7 @@ describe.each(CASES)(
     });
     afterEach(() => world.close());
 
-    it('are answered before the port has them: their bytes are ours', async () => {
+    it('get a response before the port has them: their bytes are in our memory', async () => {
       await world.start(payload, [guest]);
       const port = world.port('vif7.0');
       let answered = -1;
@@ -35,7 +35,7 @@ describe.each(CASES)(
       expect(port.written).toHaveLength(2);
     });
 
-    it('for a guest without buffers are delivered by the next life, in order, after an orderly stop', async () => {
+    it('for a guest without buffers are delivered by the next process, in order, after an orderly stop', async () => {
       await world.start(payload, [guest]);
       for (let i = 0; i < 20; i++) world.port('vif7.0').put(new Uint8Array(60).fill(i));
       guest.post([0, 1, 2].map((page) => guest.ref(page)));
@@ -72,30 +72,33 @@ describe.each(CASES)(
   },
 );
 
-describe.each(['copy', 'map'] as const)('a life that is killed while it writes, payload by %s', (payload) => {
-  it('has its frames written by the next one', async () => {
-    const world = await World.open();
-    const guest = await world.guest(7);
-    await world.start(payload, [guest]);
-    const port = world.port('vif7.0');
-    port.onWrite = () => {
-      world.kill();
-      throw new ModelKilled();
-    };
-    guest.pages.bytes.fill(7, 0, 60);
-    guest.send([{ size: 60 }]);
-    await world.settle();
-    expect(guest.tx[RING_RSP_PROD]).toBe(1);
-    expect(port.written).toHaveLength(0);
-    // The page is the guest's again.
-    guest.pages.bytes.fill(9, 0, 60);
-    port.onWrite = () => {};
-    await world.start(payload);
-    expect(port.written).toEqual([new Uint8Array(60).fill(7)]);
-    expect(guest.tx[RING_RSP_PROD]).toBe(1);
-    await world.close();
-  });
-});
+describe.each(['copy', 'map'] as const)(
+  'a process that is killed while it writes, payload by %s',
+  (payload) => {
+    it('has its frames written by the next one', async () => {
+      const world = await World.open();
+      const guest = await world.guest(7);
+      await world.start(payload, [guest]);
+      const port = world.port('vif7.0');
+      port.onWrite = () => {
+        world.kill();
+        throw new ModelKilled();
+      };
+      guest.pages.bytes.fill(7, 0, 60);
+      guest.send([{ size: 60 }]);
+      await world.settle();
+      expect(guest.tx[RING_RSP_PROD]).toBe(1);
+      expect(port.written).toHaveLength(0);
+      // The page is the guest's again.
+      guest.pages.bytes.fill(9, 0, 60);
+      port.onWrite = () => {};
+      await world.start(payload);
+      expect(port.written).toEqual([new Uint8Array(60).fill(7)]);
+      expect(guest.tx[RING_RSP_PROD]).toBe(1);
+      await world.close();
+    });
+  },
+);
 
 describe.each(CASES)('frames in pages of any phase, payload by %s, on %s', (payload, _name, machine) => {
   it('arrive as they were', async () => {

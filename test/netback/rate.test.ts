@@ -15,7 +15,7 @@ describe("a guest's rate", () => {
   let toolstack: ModelXen;
   let guest: RawGuest;
   let port: TestPort;
-  let life: ModelXen;
+  let dom0: ModelXen;
   const errors: string[] = [];
   let journals = memoryJournals();
   beforeEach(async () => {
@@ -38,9 +38,9 @@ describe("a guest's rate", () => {
   }
 
   async function start(): Promise<Netback> {
-    life = hypervisor.open(0);
+    dom0 = hypervisor.open(0);
     const opening = Netback.open(
-      { xen: life, port: () => port, journals },
+      { xen: dom0, port: () => port, journals },
       { error: ({ message }) => errors.push(message) },
     );
     await hypervisor.settle();
@@ -88,7 +88,7 @@ describe("a guest's rate", () => {
       const first = await start();
       const begun = await flood(20);
       expect(begun).toBe(200_000);
-      if (how === 'killed') life.kill();
+      if (how === 'killed') dom0.kill();
       else {
         const stopping = first[Symbol.asyncDispose]();
         await hypervisor.settle();
@@ -110,7 +110,7 @@ describe("a guest's rate", () => {
     expect(await flood(5)).toBeGreaterThanOrEqual(200_000);
   });
 
-  it('does not hold up frames to the guest', async () => {
+  it('does not delay frames to the guest', async () => {
     await setRate('2000,1000000');
     await start();
     await flood(20);
@@ -123,7 +123,7 @@ describe("a guest's rate", () => {
     expect(guest.rxResponses()).toHaveLength(2);
   });
 
-  it('that cannot be read limits nothing, and is said once', async () => {
+  it('that cannot be read limits nothing, and is reported once', async () => {
     await setRate('lots');
     await start();
     await setRate('lots');

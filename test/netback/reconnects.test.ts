@@ -29,7 +29,7 @@ const gc = runInNewContext('gc') as () => void;
 
 /** What this process has of the machine. */
 async function held(directory: string) {
-  // Finalizers run in turns of the event loop, and what they let go of is found by the next collection.
+  // Finalizers run in turns of the event loop, and the next collection finds what they release.
   for (let round = 0; round < 4; round++) {
     gc();
     await sleep(5);

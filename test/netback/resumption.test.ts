@@ -1,4 +1,4 @@
-/** What is begun anew and what goes on when vifd attaches (design.md, "Attaching again"). */
+/** What vifd resumes and what it begins anew when it attaches (design.md, "Attaching again"). */
 import { describe, expect, it } from 'vitest';
 import type { Ignored } from '../../lib/durable/journal-head.js';
 import { type Evidence, type Resumption, resumptionOf } from '../../lib/netback/vif/resumption.js';
@@ -29,7 +29,7 @@ const RESUMES: Resumption = {
   dropsOld: false,
 };
 
-describe('what is begun anew and what goes on', () => {
+describe('what a process resumes and what it begins anew', () => {
   it.each<[string, Partial<Evidence>, Resumption]>([
     ['a new connection', {}, BEGINS],
     ['a new connection with a control ring', { control: { answered: 0, wrapped: false } }, BEGINS],

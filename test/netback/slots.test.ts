@@ -246,7 +246,7 @@ describe.each(CASES)('slots of frames from the guest, %s', (_name, payload, writ
         { page: 4, size: 100 },
       ],
     ],
-  ])('that are empty %s are answered okay', async (_where, build) => {
+  ])('that are empty %s get the response okay', async (_where, build) => {
     await begin();
     const slots = build();
     const size = slots[0]!.size!;
@@ -284,7 +284,7 @@ describe.each(CASES)('slots of frames from the guest, %s', (_name, payload, writ
     ]);
   });
 
-  it('may hold fewer bytes than an Ethernet header, the first one too', async () => {
+  it('may have fewer bytes than an Ethernet header, the first one too', async () => {
     await begin();
     for (let share = 0; share < 20; share++) {
       const flags = TX_FLAG_CSUM_BLANK | TX_FLAG_EXTRA_INFO;

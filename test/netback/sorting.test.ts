@@ -21,7 +21,7 @@ const FRAME_BYTES = 61;
 /** The number of a frame, in its IPv4 source address: by it the hash differs. */
 const NUMBER = 28;
 
-/** What outlives a life: journals, ring pages, and what the guest set up. */
+/** What outlives a process: journals, ring pages, and what the guest set up. */
 class Memory {
   readonly journals = Array.from(
     { length: QUEUES },
@@ -31,7 +31,7 @@ class Memory {
   readonly hash = DurableWords.ofProcess(HASH_BANKS.words);
 
   constructor() {
-    // The kept frames' place in the ring is at its wrap.
+    // The ring of pending frames begins at its wrap.
     for (const page of this.pages) {
       const words = new Uint32Array(page.buffer);
       words[RING_RSP_PROD] = 0xffff_ffff;
@@ -51,7 +51,7 @@ interface TestQueue extends SortedQueue {
   roused: number;
 }
 
-class Life {
+class Instance {
   readonly hypervisor = new ModelHypervisor();
   readonly hash: HashState;
   readonly queues: TestQueue[];
@@ -159,29 +159,29 @@ describe('sorting a batch into the queues that its frames are for', () => {
     memory = new Memory();
   });
 
-  it('loses nothing when it is killed at any step, repeats one frame at most, and is ended by the next life', () => {
+  it('loses nothing when it is killed at any step, repeats one frame at most, and is completed by the next process', () => {
     const numbers = upTo(24);
     let kills = 0;
     for (let step = 1; ; step++) {
       memory = new Memory();
       let left = Number.POSITIVE_INFINITY;
-      const life = new Life(memory, () => {
+      const instance = new Instance(memory, () => {
         if (--left === 0) throw new Error('killed');
       });
       // One queue holds something; in the others the batch begins anew.
-      const [already] = life.take(1, 1);
-      life.read(1, [already]);
-      life.queues[1].sorting.sort(true);
-      life.read(0, numbers);
+      const [already] = instance.take(1, 1);
+      instance.read(1, [already]);
+      instance.queues[1].sorting.sort(true);
+      instance.read(0, numbers);
       left = step;
       let killed = true;
       try {
-        life.queues[0].sorting.sort(true);
+        instance.queues[0].sorting.sort(true);
         killed = false;
       } catch {
         kills++;
       }
-      const next = new Life(memory);
+      const next = new Instance(memory);
       const found = next.all();
       expect([...new Set(found)].sort()).toEqual([...new Set([already, ...numbers])].sort());
       expect(found.length - 25).toBeLessThanOrEqual(killed ? 1 : 0);
@@ -198,80 +198,85 @@ describe('sorting a batch into the queues that its frames are for', () => {
   });
 
   it('moves frames of any length, and those at odd multiples of 2, as they are', () => {
-    const life = new Life(memory);
+    const instance = new Instance(memory);
     for (const [bytes, lead] of [
       [14 + 20, 0],
       [FRAME_BYTES_MAX - 18, 0],
       [1514, 2],
       [61, 2],
     ]) {
-      const numbers = life.take(2, 2);
-      life.read(0, numbers, { bytes, lead });
-      expect(life.queues[0].sorting.sort(true)).toBe(0);
-      expect(life.pending(2)).toEqual(numbers);
-      expect(life.queues[0].pending.empty).toBe(true);
-      life.queues[2].pending.clear();
+      const numbers = instance.take(2, 2);
+      instance.read(0, numbers, { bytes, lead });
+      expect(instance.queues[0].sorting.sort(true)).toBe(0);
+      expect(instance.pending(2)).toEqual(numbers);
+      expect(instance.queues[0].pending.empty).toBe(true);
+      instance.queues[2].pending.clear();
     }
   });
 
   it('waits a moment for a queue that takes frames and has no room, then drops what is for it, and counts that', async () => {
-    const life = new Life(memory);
-    const [from, full] = [life.queues[0], life.queues[2]];
-    life.read(0, life.take(2, TO_GUEST_FRAMES));
+    const instance = new Instance(memory);
+    const [from, full] = [instance.queues[0], instance.queues[2]];
+    instance.read(0, instance.take(2, TO_GUEST_FRAMES));
     expect(from.sorting.sort(true)).toBe(0);
     expect(full.roused).toBe(1);
-    const mixed = [...life.take(1, 1), ...life.take(2, 1), ...life.take(1, 2).slice(1), ...life.take(0, 1)];
-    life.read(0, mixed);
+    const mixed = [
+      ...instance.take(1, 1),
+      ...instance.take(2, 1),
+      ...instance.take(1, 2).slice(1),
+      ...instance.take(0, 1),
+    ];
+    instance.read(0, mixed);
     const waitMs = from.sorting.sort(true);
     expect(waitMs).toBeGreaterThan(0);
-    expect([life.pending(0), life.pending(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
+    expect([instance.pending(0), instance.pending(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
     // A queue that has room again lets those go first that wait for it.
-    expect([full.sorting.waitForRoom, life.queues[1].sorting.waitForRoom]).toEqual([true, false]);
+    expect([full.sorting.waitForRoom, instance.queues[1].sorting.waitForRoom]).toEqual([true, false]);
     full.sorting.rouseWaiting();
-    life.queues[1].sorting.rouseWaiting();
-    expect(life.queues.map(({ roused }) => roused)).toEqual([1, 1, 1]);
-    await life.hypervisor.advance(waitMs);
+    instance.queues[1].sorting.rouseWaiting();
+    expect(instance.queues.map(({ roused }) => roused)).toEqual([1, 1, 1]);
+    await instance.hypervisor.advance(waitMs);
     expect(from.sorting.sort(true)).toBe(0);
-    expect([life.pending(0), life.pending(1)]).toEqual([[mixed[3]], [mixed[0], mixed[2]]]);
+    expect([instance.pending(0), instance.pending(1)]).toEqual([[mixed[3]], [mixed[0], mixed[2]]]);
     expect([full.counters.dropped, full.pending.size]).toEqual([1, TO_GUEST_FRAMES]);
     expect(full.sorting.waitForRoom).toBe(false);
   });
 
-  it('goes on when there is room again', () => {
-    const life = new Life(memory);
-    const [from, full] = [life.queues[0], life.queues[2]];
-    life.read(0, life.take(2, TO_GUEST_FRAMES));
+  it('continues when there is room again', () => {
+    const instance = new Instance(memory);
+    const [from, full] = [instance.queues[0], instance.queues[2]];
+    instance.read(0, instance.take(2, TO_GUEST_FRAMES));
     from.sorting.sort(true);
-    life.read(0, life.take(2, 3));
+    instance.read(0, instance.take(2, 3));
     expect(from.sorting.sort(true)).toBeGreaterThan(0);
     full.pending.clear();
     full.sorting.rouseOthers();
     expect(from.roused).toBe(1);
     expect(from.sorting.sort(true)).toBe(0);
-    expect([life.pending(2), full.counters.dropped]).toEqual([life.take(2, 3), 0]);
+    expect([instance.pending(2), full.counters.dropped]).toEqual([instance.take(2, 3), 0]);
   });
 
   it('does not wait for a queue that takes nothing', () => {
-    const life = new Life(memory);
-    const [from, full] = [life.queues[0], life.queues[2]];
+    const instance = new Instance(memory);
+    const [from, full] = [instance.queues[0], instance.queues[2]];
     // A few of the longest have no room either.
     const longest = FRAME_BYTES_MAX - 18;
     const most = Math.floor((READ_BYTES - 4096) / (17 * 4096));
-    life.read(0, life.take(2, most), { bytes: longest });
+    instance.read(0, instance.take(2, most), { bytes: longest });
     from.sorting.sort(true);
     expect(full.pending.size).toBe(most);
     Object.assign(full, { hasRoom: false, waitedMs: 1000 });
-    life.read(0, life.take(2, 2), { bytes: longest });
+    instance.read(0, instance.take(2, 2), { bytes: longest });
     expect(from.sorting.sort(true)).toBe(0);
     expect([from.pending.empty, full.counters.dropped, full.pending.size]).toEqual([true, 2, most]);
   });
 
   it('leaves frames where they were read when the guest does not choose any more', () => {
-    const life = new Life(memory);
-    life.read(0, upTo(9));
-    life.hash.setFlags(0);
-    expect(life.queues[0].sorting.sort(true)).toBe(0);
-    expect(life.pending(0)).toEqual(upTo(9));
-    expect(life.queues[0].pending.unsorted).toBe(0);
+    const instance = new Instance(memory);
+    instance.read(0, upTo(9));
+    instance.hash.setFlags(0);
+    expect(instance.queues[0].sorting.sort(true)).toBe(0);
+    expect(instance.pending(0)).toEqual(upTo(9));
+    expect(instance.queues[0].pending.unsorted).toBe(0);
   });
 });

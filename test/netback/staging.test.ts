@@ -60,7 +60,7 @@ class Stager {
     return [refs.map((_, i) => this.control.page.u32[i * 2 + 1]! >>> 16), count];
   }
 
-  /** Whether the backend has let go of a page: a grant that is mapped cannot be ended. */
+  /** Whether the backend has unmapped a page: a grant that is mapped cannot be ended. */
   ends(ref: number): boolean {
     return this.guest.pages.end(ref);
   }
@@ -130,7 +130,7 @@ describe.each(MACHINES)('grants that stay mapped, on %s', (_name, machine) => {
     expect(world.errors).toEqual([]);
   });
 
-  it('are mapped again by the next life, as far as they are still granted', async () => {
+  it('are mapped again by the next process, as far as they are still granted', async () => {
     await stager.connect();
     const refs = [0, 1, 2, 3].map((page) => stager.guest.ref(page));
     expect(await stager.add(refs)).toBe(SUCCESS);
@@ -144,7 +144,7 @@ describe.each(MACHINES)('grants that stay mapped, on %s', (_name, machine) => {
     expect(world.errors).toEqual([]);
   });
 
-  it('are let go of when the guest closes', async () => {
+  it('are unmapped when the guest closes', async () => {
     await stager.connect();
     expect(await stager.add([stager.guest.ref(0)])).toBe(SUCCESS);
     await world.settled(world.toolstack.store.write('/local/domain/7/device/vif/0/state', '6'));
@@ -184,7 +184,7 @@ describe('grants that stay mapped', () => {
     expect([batch.ops[8]! | 0, batch.ops[13]! | 0]).toEqual([0, -12]);
   });
 
-  it('are before or after a change, wherever a life ends', () => {
+  it('are before or after a change, wherever a process ends', () => {
     const { staging, words } = listOf([1, 2, 3]);
     const before = words.slice();
     staging.remove([2], 7);
@@ -194,8 +194,8 @@ describe('grants that stay mapped', () => {
       const kill = () => {
         if (++steps === at) throw new Error('killed');
       };
-      const life = before.slice();
-      const process = new Staging(new DurableWords(life, kill), noGrants);
+      const stored = before.slice();
+      const process = new Staging(new DurableWords(stored, kill), noGrants);
       let isKilled = false;
       try {
         process.remove([2], 7);
@@ -203,11 +203,11 @@ describe('grants that stay mapped', () => {
         isKilled = true;
       }
       if (!isKilled) break;
-      expect(isSoundStaging(new DurableWords(life))).toBe(true);
-      const next = new Staging(new DurableWords(life), noGrants);
+      expect(isSoundStaging(new DurableWords(stored))).toBe(true);
+      const next = new Staging(new DurableWords(stored), noGrants);
       sizes.add(next.size);
       const isBefore = next.size === 3;
-      // Both answer the request in the same way.
+      // The response is the same for both.
       expect([next.size, next.has(2)]).toEqual([isBefore ? 3 : 2, true]);
       next.resume(7);
       expect(next.has(2)).toBe(true);
@@ -218,7 +218,7 @@ describe('grants that stay mapped', () => {
     expect([...sizes]).toEqual([3, 2]);
   });
 
-  it('that were taken back are there until the guest is answered', () => {
+  it('that were removed are there until the response is published', () => {
     const { staging, words } = listOf([1, 2]);
     staging.remove([1], 3);
     expect([staging.size, staging.has(1)]).toEqual([1, true]);

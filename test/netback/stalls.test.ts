@@ -14,7 +14,7 @@ class TestPorts implements Port {
   readonly writesMapped = false;
   readonly queuesMax: number;
   readonly queues: readonly TestPort[];
-  /** As of a tap: it outlives a life. */
+  /** Outlives a process, as a tap's carrier does. */
   carrier = true;
   readonly carriers: boolean[] = [];
 
@@ -36,14 +36,14 @@ class TestPorts implements Port {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-/** A guest that posts buffers only when the test says so. */
+/** A guest that posts buffers only when the test calls `post`. */
 class StallWorld {
   readonly hypervisor = new ModelHypervisor();
   readonly port: TestPorts;
   readonly errors: string[] = [];
   readonly recovered: number[] = [];
   readonly queues: readonly RawGuest[];
-  life!: ModelXen;
+  xen!: ModelXen;
   netback!: Netback;
   readonly #journals = memoryJournals();
   readonly #toolstack = this.hypervisor.open(0);
@@ -75,9 +75,9 @@ class StallWorld {
   }
 
   async live(): Promise<void> {
-    this.life = this.hypervisor.open(0);
+    this.xen = this.hypervisor.open(0);
     const opening = Netback.open(
-      { xen: this.life, port: () => this.port, queues: this.queues.length, journals: this.#journals },
+      { xen: this.xen, port: () => this.port, queues: this.queues.length, journals: this.#journals },
       {
         error: ({ message }) => this.errors.push(message),
         recovered: (_vif, queue) => this.recovered.push(queue),
@@ -97,7 +97,7 @@ class StallWorld {
     }
   }
 
-  /** Buffers for a queue; the backend is told if it asked to be (RING_PUSH_REQUESTS_AND_CHECK_NOTIFY). */
+  /** Posts buffers in a queue; notifies the backend if it asked for that (RING_PUSH_REQUESTS_AND_CHECK_NOTIFY). */
   async post(queue: number, buffers: number): Promise<void> {
     const guest = this.queues[queue]!;
     const quietly = true;
@@ -120,7 +120,7 @@ describe.each([
     world = new StallWorld(2);
     await world.connect(ringStart);
   });
-  afterEach(() => world.hypervisor.kill(world.life));
+  afterEach(() => world.hypervisor.kill(world.xen));
 
   it('stays up while one of them takes frames', async () => {
     await world.starve([1], 60);
@@ -163,7 +163,7 @@ describe('the link of a guest that stalls', () => {
     world = new StallWorld(1);
     await world.connect(0);
   });
-  afterEach(() => world.hypervisor.kill(world.life));
+  afterEach(() => world.hypervisor.kill(world.xen));
 
   it('stays down until there are as many buffers as it had too few of, whatever events come', async () => {
     await world.post(0, 1);
@@ -184,11 +184,11 @@ describe('the link of a guest that stalls', () => {
   });
 
   it.each(['killed', 'stopped'] as const)(
-    'is up in the next life, when one was %s that took it down',
+    'is up in the next process, when one was %s that took it down',
     async (how) => {
       await world.starve([0], 60);
       expect(world.port.carrier).toBe(false);
-      if (how === 'killed') world.hypervisor.kill(world.life);
+      if (how === 'killed') world.hypervisor.kill(world.xen);
       else {
         const ending = world.netback[Symbol.asyncDispose]();
         await world.hypervisor.settle();

@@ -179,11 +179,11 @@ describe('a guest that chooses queues, and posts no buffers in one of them,', ()
 });
 
 /** A guest that hears no event of these queues' to-guest rings until `hear`: then of all that it missed. */
-function deaf(life: Xen, ...queues: number[]): { xen: Xen; hear: () => void } {
+function deaf(hearing: Xen, ...queues: number[]): { xen: Xen; hear: () => void } {
   let bound = 0;
   const missed: (() => void)[] = [];
   let hears = false;
-  const { domid, store, clock, shares, events, grants } = life;
+  const { domid, store, clock, shares, events, grants } = hearing;
   const xen: Xen = {
     ...{ domid, store, clock, grants, shares },
     events: {
@@ -198,7 +198,7 @@ function deaf(life: Xen, ...queues: number[]): { xen: Xen; hear: () => void } {
         });
       },
     },
-    [Symbol.asyncDispose]: () => life[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => hearing[Symbol.asyncDispose](),
   };
   return {
     xen,

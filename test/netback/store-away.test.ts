@@ -87,7 +87,7 @@ describe('a backend whose xenstored is away', () => {
     expect(world.netback.vifs.get('vif8.0')?.state).toBe('connected');
   });
 
-  it('keeps the guests of a store that came back empty, says so, and mends it when the nodes are written again', async () => {
+  it('stays attached to the guests of a store that came back empty, reports that, and reports it mended when the nodes are written again', async () => {
     await world.start('copy', [guest]);
     const before = await world.settled(nodes(world.toolstack.store, '/local'));
     hypervisor.store.stop();
@@ -110,7 +110,7 @@ describe('a backend whose xenstored is away', () => {
     expect(vif()).toBeUndefined();
   });
 
-  it('lets go of a vif whose node is removed after the store came back', async () => {
+  it('detaches a vif whose node is removed after the store came back', async () => {
     await world.start('copy', [guest]);
     hypervisor.store.stop();
     await world.settle();
@@ -121,7 +121,7 @@ describe('a backend whose xenstored is away', () => {
     expect(world.detached).toEqual(['guest-gone']);
   });
 
-  it('lets go within a second of a guest whose domain is gone while the store is away, and does not serve its ghost', async () => {
+  it('detaches within a second a guest whose domain is gone while the store is away, and does not serve its stale node', async () => {
     await world.start('copy', [guest]);
     hypervisor.store.stop();
     await world.settle();
@@ -141,7 +141,7 @@ describe('a backend whose xenstored is away', () => {
     expect(world.attached).toHaveLength(2);
   });
 
-  it('lets go of a guest whose domain is gone after the store came back empty', async () => {
+  it('detaches a guest whose domain is gone after the store came back empty', async () => {
     await world.start('copy', [guest]);
     hypervisor.store.stop();
     await world.settle();

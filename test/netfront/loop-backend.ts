@@ -85,7 +85,7 @@ export class LoopBackend {
     return this.#xen.store.read(`${this.frontendPath}/state`);
   }
 
-  /** Maps, binds, goes on from rsp_prod and looks at both rings. */
+  /** Maps, binds, continues from rsp_prod and looks at both rings. */
   async attach(): Promise<void> {
     const number = async (key: string) => {
       const text = await this.#xen.store.read(`${this.frontendPath}/${key}`);

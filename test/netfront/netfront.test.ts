@@ -123,7 +123,7 @@ describe('a frontend on the model', () => {
     await close(front);
   });
 
-  test('offers only what it was told to', async () => {
+  test('offers only what its options allow', async () => {
     const front = await connect({ features: { sg: false, gsoV4: false, gsoV6: false, checksumV4: false } });
     expect(await keys('feature-sg', 'feature-gso-tcpv4', 'feature-no-csum-offload')).toEqual({
       'feature-sg': '0',
@@ -133,7 +133,7 @@ describe('a frontend on the model', () => {
     await close(front);
   });
 
-  test('a backend that dies leaves the frontend as it was, and the next one goes on', async () => {
+  test('a backend that dies leaves the frontend as it was, and the next one continues', async () => {
     const front = await connect();
     port.send(300);
     await hypervisor.settle();

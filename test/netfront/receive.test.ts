@@ -79,7 +79,7 @@ describe('to-guest frames out of the ring', () => {
     expect(rig.port.delivered[0]!.vnet).toEqual([1, 0, 0, 0, 0, 0, 34, 0, 6, 0, 0, 0]);
   });
 
-  test('a frame whose checksum nobody can find is dropped, as Linux drops it', () => {
+  test('a frame whose checksum field cannot be found is dropped, as Linux drops it', () => {
     const rig = receiveRig();
     publish(rig, give(rig, 0, new Uint8Array(100), CHECKSUM, false));
     expect(rig.port.delivered).toEqual([]);
@@ -96,7 +96,7 @@ describe('to-guest frames out of the ring', () => {
     expect(rig.port.delivered[0]!.bytes).toEqual([...frame]);
   });
 
-  test('slots that were answered are posted again with new grants, and the batch is one port call', () => {
+  test('slots with responses are posted again with new grants, and the batch is one port call', () => {
     const rig = receiveRig();
     const refs = [0, 1, 2].map((index) => rig.hand.word(index, 1));
     let index = 0;
@@ -188,7 +188,7 @@ describe('what a backend does wrong with to-guest responses', () => {
     expect(kinds(rig)).toEqual(['missing-extra']);
   });
 
-  test.each([0, 2, 4, 9])('extra info of type %i, which nobody asked for', (type) => {
+  test.each([0, 2, 4, 9])('extra info of type %i, which the frontend did not ask for', (type) => {
     const rig = receiveRig();
     give(rig, 0, frameOf(100), CHECKSUM, true);
     rig.hand.write(1, 0, type);

@@ -74,14 +74,14 @@ describe('the frontend end of a ring', () => {
     expect(ring.arm()).toBe(true);
   });
 
-  test('notices that somebody else wrote its index', () => {
+  test('notices that the other end wrote its index', () => {
     const { ring, page } = open();
     expect(ring.intact()).toBe(true);
     page.u32[RING_REQ_PROD] = 5;
     expect(ring.intact()).toBe(false);
   });
 
-  test('agrees with a queue, whatever is produced, published and answered', () => {
+  test('agrees with a queue, whatever is produced, published and consumed', () => {
     const step = fc.record({ produce: fc.nat(300), answer: fc.nat(300) });
     fc.assert(
       fc.property(

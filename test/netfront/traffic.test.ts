@@ -62,7 +62,7 @@ describe('traffic of known content', () => {
     },
   );
 
-  test('one wrong bit anywhere is found and said', () => {
+  test('one wrong bit anywhere is found and reported', () => {
     const violations = new Violations();
     const checker = new Checker({ seed: 4, violations, direction: 'to-guest' });
     const good = made(0, 200);
@@ -73,13 +73,13 @@ describe('traffic of known content', () => {
     }
     const { damaged, foreign } = checker.counts;
     expect(damaged + foreign).toBe(200);
-    // Magic and seed: not to be told from somebody else's frame.
+    // With a wrong magic number or seed it cannot be distinguished from a foreign frame.
     expect(foreign).toBe(8);
     expect(violations.count('content-mismatch')).toBe(192);
     expect(violations.list[0]).toMatchObject({ kind: 'content-mismatch', ring: 'to-guest' });
   });
 
-  test('losses, repeats and late frames are told apart', () => {
+  test('losses, repeats and late frames are counted separately', () => {
     const checker = new Checker({ seed: 4 });
     for (const sequence of [0, 1, 5, 3, 3, 1, 6]) take(checker, made(sequence, 60));
     expect(checker.counts).toMatchObject({ frames: 7, lost: 2, reordered: 1, repeated: 2, next: 7 });
@@ -120,7 +120,7 @@ describe('traffic of known content', () => {
     expect(batch.arena.bytes[batch.block[frameAt(0) + FRAME_OFFSET]! - 12]).toBe(0);
   });
 
-  test('the reader is told once, when there is something', async () => {
+  test('the reader is notified once, when there is something', async () => {
     const port = new GeneratorPort({ seed: 9, sizes: [60], frames: 0 });
     let told = 0;
     const batch = batchOf(1 << 18, 4);

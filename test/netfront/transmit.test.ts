@@ -172,7 +172,7 @@ describe('from-guest frames in the ring', () => {
 });
 
 describe('what a backend does wrong with from-guest responses', () => {
-  /** Three small frames wait for answers. */
+  /** Three small frames wait for responses. */
   function three(options = {}): TransmitRig & { ids: number[] } {
     const rig = transmitRig({ seed: 1, sizes: [60], frames: 3 }, options);
     rig.transmit.pump();
@@ -206,7 +206,7 @@ describe('what a backend does wrong with from-guest responses', () => {
     expect(rig.shares.grants.size).toBe(0);
   });
 
-  test('an id that was answered before', () => {
+  test('an id that had its response before', () => {
     const rig = three();
     answerTx(rig.hand, 0, rig.ids[0]!);
     answerTx(rig.hand, 1, rig.ids[0]!);
@@ -266,7 +266,7 @@ describe('what a backend does wrong with from-guest responses', () => {
     expect(rig.violations.list).toMatchObject([{ kind: 'unknown-status', slot: 0 }]);
   });
 
-  test('extra info answered as data', () => {
+  test('a response for data to extra info', () => {
     const rig = transmitRig({ seed: 1, sizes: [2000], frames: 1 });
     rig.transmit.pump();
     answerTx(rig.hand, 0, txRequest(rig.hand, 0).id);

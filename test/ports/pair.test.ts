@@ -60,7 +60,7 @@ describe('a pair of ports', () => {
     expect([0, 1, 2].map((index) => statusOf(a, index))).toEqual([0, 0, 0]);
   });
 
-  it('refuses more than its queue holds, and takes more when that was read', () => {
+  it('refuses more than fits into its queue, and takes more when that was read', () => {
     const [a, b] = ends();
     const frames = Array.from({ length: 15 }, (_, seed) => ({ frame: plainFrame(65_000, seed) }));
     expect(send(a, frames)).toBe(15);

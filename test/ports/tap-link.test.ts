@@ -51,7 +51,7 @@ function tests(): void {
   }
   const mended = (heard: string[]) => expect.poll(() => heard.at(-1)).toBe('');
 
-  it('is well when nothing is wrong, and says so once', async () => {
+  it('reports once that nothing is wrong', async () => {
     const { heard } = follow();
     expect(heard).toEqual([]);
     ip('link', 'set', 'vif7.0', 'mtu', '1400');
@@ -291,7 +291,7 @@ function tests(): void {
     expect(again.heard).toEqual([]);
   });
 
-  it('goes on with what was wrong when it is made anew: what an administrator has closed stays closed', async () => {
+  it('still has its faults when it is made anew: what an administrator has closed stays closed', async () => {
     const memory: TapMemory = {};
     const first = follow({ memory });
     ip('link', 'set', 'vif7.0', 'down');

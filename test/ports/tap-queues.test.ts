@@ -17,7 +17,7 @@ function attached(name: string): number {
   return readdirSync(`/sys/class/net/${name}/queues`).filter((queue) => queue.startsWith('tx')).length;
 }
 
-/** A TCP frame of flow `port`, as it goes or as its answers come. */
+/** Returns a TCP frame of flow `port`, in one direction or `back`. */
 function flow(port: number, back = false): Uint8Array {
   const frame = tcpFrame(100, 5);
   const [source, destination] = back ? [80, port] : [port, 80];
@@ -101,7 +101,7 @@ function queueTests(): void {
     await port.remove?.();
   });
 
-  it('says so when another process has a device with several queues', () => {
+  it('reports it when another process has a device with several queues', () => {
     makeTap({ name: 'tq', multiQueue: true });
     expect(() => tap({ name: 'tq', multiQueue: true })).toThrow(
       expect.objectContaining({ code: 'ERR_TAP', errno: 'EBUSY' }),

@@ -120,7 +120,7 @@ function setUpTests(): void {
     expect(mask).toMatch(/^[0,\s]+$/);
   });
 
-  it('leaves a persistent device, takes it over again, and removes it when told to', async () => {
+  it('leaves a persistent device, takes it over again, and removes it when asked to', async () => {
     const options = { name: 'vif7.1', persist: true, bridge: 'br0', up: true };
     await makeTap(options)[Symbol.asyncDispose]();
     expect(link('vif7.1')?.master).toBe('br0');
@@ -195,7 +195,7 @@ function trafficTests(): void {
     expect(end.reads.block[FRAMES_ERRNO]).toBe(0);
   });
 
-  it("talks to the kernel's own stack: an ARP request is answered", async () => {
+  it("talks to the kernel's own stack: an ARP request gets its reply", async () => {
     const end = openEnd(makeTap({ name: 'ta', up: true }), arena);
     ip('address', 'add', '10.9.8.1/24', 'dev', 'ta');
     const request = new Uint8Array(60);

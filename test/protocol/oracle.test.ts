@@ -176,7 +176,7 @@ class Replay {
     this.#same(`take-responses ${count}`, [count, ...taken].join(' '));
   }
 
-  /** A new life of the backend: requests that were taken and not answered are there again. */
+  /** A new backend process: requests that were taken and have no response are there again. */
   #attach(): void {
     this.#back = new BackRing(this.#page, this.#shape);
     this.#same('attach', Number(this.#back.attach()));
@@ -344,7 +344,7 @@ const OURS: Record<string, number> = {
   XEN_NETIF_CTRL_HASH_TYPE_IPV6_TCP: control.HASH_TYPE_IPV6_TCP,
 };
 
-/** One TX frame of two data slots and a GSO extra, encoded by the program, parsed and answered by us. */
+/** One TX frame of two data slots and a GSO extra: the program encodes it, we parse it and write its responses. */
 function txFrame(): { frames: TxFrames; slots: Uint32Array } {
   const { TX_FLAG_MORE_DATA, TX_FLAG_EXTRA_INFO, TX_FLAG_CSUM_BLANK } = netif;
   const flags = TX_FLAG_MORE_DATA | TX_FLAG_EXTRA_INFO | TX_FLAG_CSUM_BLANK;
@@ -363,7 +363,7 @@ describe.skipIf(oracle === undefined)(title, () => {
     expect(Object.fromEntries(layout())).toEqual(OURS);
   });
 
-  test('a TX frame is read as it was written, and its answers are read as we wrote them', () => {
+  test('a TX frame is read as it was written, and its responses are read as we wrote them', () => {
     const { frames, slots } = txFrame();
     const { responses } = frames;
     expect(frames.fault).toBeUndefined();
@@ -375,7 +375,7 @@ describe.skipIf(oracle === undefined)(title, () => {
     expect(numbers(`decode-tx ${responses[2]}`)).toEqual([61000, netif.RSP_OKAY]);
   });
 
-  test('RX answers are read as we wrote them', () => {
+  test('RX responses are read as we wrote them', () => {
     const requests = Uint32Array.from([9, 100, 10, 101, 60000, 102, 12, 103]);
     const responses = new Uint32Array(8).fill(0xaaaaaaaa);
     const blank = netif.RX_FLAG_CSUM_BLANK;

@@ -159,7 +159,7 @@ describe('answerRx', () => {
 });
 
 describe('refuseRx', () => {
-  it('answers with a status and nothing else', () => {
+  it('responds with a status and nothing else', () => {
     const responses = new Uint32Array(4).fill(0xaaaaaaaa);
     refuseRx(Uint32Array.of(1, 2, 0xffff0007, 4), 1, RSP_ERROR, responses);
     expect(decode(responses, 1)).toEqual({ id: 7, offset: 0, flags: 0, status: RSP_ERROR });

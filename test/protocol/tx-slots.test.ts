@@ -138,7 +138,7 @@ describe('slots of a frame', () => {
     expect([frames.count, frames.slots, frames.filledCount(0)]).toEqual([2, 21, 19]);
   });
 
-  it('that are empty hold nothing to fetch, and are answered okay', () => {
+  it('that are empty have nothing to fetch, and get the response okay', () => {
     const { frames, words } = parse([...slotsOf(frame([60, 0, 0, 40])), ...slotsOf(frame([0, 60, 0]))]);
     expect([frames.count, frames.refusals]).toEqual([2, 0]);
     expect([...frames.roles.subarray(0, 7)]).toEqual([

@@ -89,7 +89,7 @@ describe('parseTx', () => {
       expect(found(kind, algorithm)).toEqual([0, 0]);
   });
 
-  it('leaves the first slot with its own share, and answers extras with NULL and no id', () => {
+  it('leaves the first slot with its own share, and responds to extras with NULL and no id', () => {
     const gso = extra(EXTRA_TYPE_GSO, true, 1448, GSO_TYPE_TCPV6);
     const { frames, words } = parse(frameOf([66, 4096, 838], [gso, extra(EXTRA_TYPE_HASH)], 10));
     expect([frames.size(0), frames.slotCount(0), frames.extraCount(0)]).toEqual([5000, 5, 2]);

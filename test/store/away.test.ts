@@ -318,7 +318,7 @@ describe('a xenstored that hangs', () => {
     expect(heard).toEqual(['lost', 'back', 'watch /w/n']);
   });
 
-  it('is told from one that responds and is asked nothing', async () => {
+  it('is distinguished from one that responds and has no requests', async () => {
     const { client, clock, heard } = world;
     await world.under(client.read('/a'));
     await clock.advance(60_000);
@@ -372,7 +372,7 @@ describe('a xenstored that hangs', () => {
     expect(await Promise.all(calls)).toEqual([undefined, '3']);
   });
 
-  it('in a driver domain: what its predecessor read and did not answer is asked again', async () => {
+  it('in a driver domain: requests that its predecessor read and did not respond to are sent again', async () => {
     const { client, daemon, clock } = world;
     daemon.mood = 'hangs';
     const calls = [client.write('/a', '1'), client.transaction(async (view) => view.write('/b', '2'))];

@@ -96,7 +96,7 @@ function nodes(dom0: () => Store): void {
     await expect(dom0().rm('/')).rejects.toEqual(refusal('EINVAL'));
   });
 
-  it('answers many calls that were made at once, in order', async () => {
+  it('responds to many calls that were made at once, in order', async () => {
     const store = dom0();
     await Promise.all(Array.from({ length: 200 }, (_, index) => store.write(`/many/n${index}`, `${index}`)));
     const values = await Promise.all(
@@ -178,7 +178,7 @@ function permissions(dom0: () => Store, open: (domid: number) => Promise<Store>)
     expect(await dom0().getPermissions('/g/mine/own')).toEqual([{ domid: 5, access: 'none' }]);
   });
 
-  it('lets only the owner share a node, and nobody but dom0 give it away', async () => {
+  it('lets only the owner share a node, and only dom0 give it away', async () => {
     await dom0().write('/g', 'x');
     await dom0().setPermissions('/g', [
       { domid: 5, access: 'none' },
@@ -272,7 +272,7 @@ function transactions(dom0: () => Store, another: () => Promise<Store>): void {
     expect(runs).toBe(1);
   });
 
-  it('gives up after as many attempts as it was told', async () => {
+  it('gives up after as many attempts as its option allows', async () => {
     await dom0().write('/t', '1');
     let runs = 0;
     const body = dom0().transaction(async (view) => {

@@ -51,7 +51,7 @@ describe('the queue of watch events', () => {
     expect(delivered).toEqual(['/b: /b/1']);
   });
 
-  it('goes on after a throw', () => {
+  it('continues after a throw', () => {
     const delivered: string[] = [];
     const queue = new EventQueue<Watch>((_watch, path) => {
       delivered.push(path);
@@ -64,7 +64,7 @@ describe('the queue of watch events', () => {
     expect(delivered).toEqual(['/a/1', '/a/2']);
   });
 
-  it('never holds more than its bound and never loses a change', () => {
+  it('never has more than its bound and never loses a change', () => {
     const pushes = fc.array(fc.oneof(fc.nat(40), fc.constant('deliver' as const)), { maxLength: 300 });
     fc.assert(
       fc.property(pushes, fc.integer({ min: 1, max: 8 }), (steps, bound) => {

@@ -3,7 +3,7 @@ import { Connection } from '../../lib/xen/store/connection.js';
 import type { Transport, TransportHandlers } from '../../lib/xen/store/transport.js';
 import { encodeMessage, encodeStrings, MessageType, PAYLOAD_MAX } from '../../lib/xen/store/wire.js';
 
-/** Answers each request with an error. */
+/** Responds to each request with an error. */
 class Refusing implements Transport {
   readonly path = '/socket';
   readonly payloadMax = PAYLOAD_MAX;

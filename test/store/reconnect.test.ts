@@ -47,7 +47,7 @@ describe.each([
     expect(await store.read('/b')).toBe('2');
   });
 
-  it('has its calls that were under way answered on the next one', async () => {
+  it('sends calls that were under way again on the next connection, and gets their responses', async () => {
     await using store = await world.open(0);
     const writes = Array.from({ length: 500 }, (_, index) => store.write(`/n/${index}`, String(index)));
     await world.stop();
@@ -122,7 +122,7 @@ describe.each([
     await world.restart();
   });
 
-  it('survives many restarts with work going on', async () => {
+  it('survives many restarts under load', async () => {
     await using store = await world.open(0);
     let seen = '';
     await using _watch = await store.watch('/n', async () => {

@@ -48,7 +48,7 @@ async function serve(...endpoints: string[]): Promise<{ child: ChildProcess; rea
 }
 
 describe('the store as a program', () => {
-  it('serves a domain at each socket, says so, and takes its sockets along', async () => {
+  it('serves a domain at each socket, reports that, and removes its sockets at its end', async () => {
     const [dom0Path, guestPath] = [join(directory, 'zero'), join(directory, 'five')];
     const { child, ready } = await serve(dom0Path, `${guestPath}=5`);
     expect(ready).toBe(`ready ${dom0Path} ${guestPath}\n`);
@@ -65,7 +65,7 @@ describe('the store as a program', () => {
     await guest[Symbol.asyncDispose]();
   });
 
-  it('can start again after SIGKILL, and a client goes on', async () => {
+  it('can start again after SIGKILL, and a client continues', async () => {
     const path = join(directory, 'killed');
     const { child } = await serve(path);
     await using store = await openStore({ path, pauseMs: 5, pauseMsMax: 50 });

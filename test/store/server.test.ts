@@ -13,7 +13,7 @@ import {
 import { settle } from './contract.js';
 import { SocketWorld } from './socket-world.js';
 
-/** A client that sends what it is told and keeps what it gets. */
+/** A client that sends the messages of a test and stores all that it gets. */
 class RawClient {
   readonly socket: Socket;
   readonly messages: Message[] = [];
@@ -80,7 +80,7 @@ async function raw(domid = 0): Promise<RawClient> {
 describe('the protocol, message by message', () => {
   const s = encodeStrings;
 
-  it('acknowledges and answers as xenstore.txt says', async () => {
+  it('acknowledges and responds as xenstore.txt defines', async () => {
     const client = await raw();
     expect(await client.ask(MessageType.WRITE, encodeWrite('/a/b', 'v'))).toBe('OK\0');
     expect(await client.ask(MessageType.READ, s('/a/b'))).toBe('v');
@@ -251,7 +251,7 @@ describe('a hostile client', () => {
     expect(world.store.table.get('/half')).toBeDefined();
   });
 
-  it('gets 10,000 requests that it sent at once answered, in order', async () => {
+  it('gets responses to 10,000 requests that it sent at once, in order', async () => {
     const client = await raw();
     for (let n = 0; n < 5000; n += 1) {
       client.send(MessageType.WRITE, encodeWrite(`/p/n${n % 50}`, String(n)));
@@ -263,13 +263,13 @@ describe('a hostile client', () => {
     );
   });
 
-  it('that takes no answers is read no further, and holds a bounded number of events', async () => {
+  it('that reads no responses is read no further, and has a bounded number of events queued', async () => {
     const client = await raw();
     await client.ask(MessageType.WRITE, encodeWrite('/big', 'x'.repeat(4000)));
     await client.ask(MessageType.WATCH, encodeStrings('/w', 'token'));
     client.socket.pause();
     const before = process.memoryUsage.rss();
-    // 160 MB of answers that nobody takes.
+    // 160 MB of responses that the client does not read.
     for (let n = 0; n < 40_000; n += 1) client.send(MessageType.READ, encodeStrings('/big'));
     await using store = await world.open(0);
     for (let n = 0; n < 2000; n += 1) await store.write(`/w/n${n}`, 'x');
@@ -284,7 +284,7 @@ describe('a hostile client', () => {
 });
 
 describe('sockets', () => {
-  it('are replaced when nobody listens, and never taken from somebody', async () => {
+  it('are replaced when no process listens, and never taken from one that does', async () => {
     const path = await world.socket(0);
     await using other = new StoreServer(world.store);
     await expect(other.listen(path)).rejects.toMatchObject({ code: 'ERR_ARGUMENT', message: /EADDRINUSE/ });

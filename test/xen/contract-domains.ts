@@ -8,12 +8,12 @@ export function domainTests(world: World): void {
     expect(exists).toEqual([true, true, false, false]);
   });
 
-  test('who has left the hypervisor cannot tell', async () => {
+  test('a closed handle does not know which domains there are', async () => {
     await world.backend[Symbol.asyncDispose]();
     expect(world.backend.domainExists?.(0)).toBeUndefined();
   });
 
-  test('another domain cannot tell', () => {
+  test('another domain does not know which domains there are', () => {
     expect(world.frontend.domainExists?.(0)).toBeUndefined();
     expect(world.frontend.domainExists?.(9)).toBeUndefined();
   });

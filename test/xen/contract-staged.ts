@@ -127,7 +127,7 @@ export function stagedTests(world: World): void {
     end(all);
   });
 
-  test('lets go of some of a list and keeps the others', () => {
+  test('unmaps some of a list and keeps the others mapped', () => {
     const all = staging(world, 4, 'read');
     const { staged, arena, batch, shared, refs } = all;
     paint(shared.bytes, 71);
@@ -151,7 +151,7 @@ export function stagedTests(world: World): void {
     end(all);
   });
 
-  test('holds as many as two rings have slots, and finds each', () => {
+  test('maps as many as two rings have slots, and finds each', () => {
     const all = staging(world, 512, 'read');
     const { staged, arena, batch, shared, refs } = all;
     for (let page = 0; page < 512; page++) shared.u32[page * (PAGE_SIZE / 4)] = page * 7 + 1;
@@ -167,7 +167,7 @@ export function stagedTests(world: World): void {
     end(all);
   });
 
-  test('holds many that came one by one, and lets go of them so', () => {
+  test('maps many one by one, and unmaps them one by one', () => {
     const all = staging(world, 100, 'write');
     const { staged, arena, batch, shared, refs } = all;
     paint(shared.bytes, 81);

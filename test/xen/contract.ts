@@ -1,6 +1,6 @@
 /**
  * What `Xen` promises (lib/xen/seam.ts), as tests. The model and the native addon both have to pass them, so that
- * whatever is proven on the model can be said of the real thing.
+ * what a test proves on the model holds for the addon.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect } from 'vitest';

@@ -56,8 +56,8 @@ function statuses(ops: Uint32Array): number[] {
   );
 }
 
-describe('killing a life', () => {
-  test('ends its mappings: held views are empty, the pages go back, the bytes stay', () => {
+describe('killing a process', () => {
+  test('ends its mappings: its views are empty, the pages go back, the bytes stay', () => {
     const { hypervisor, back, front } = world();
     const shared = front.shares.allocate(1);
     const ref = shared.grant(0, back.domid, 'write');
@@ -84,7 +84,7 @@ describe('killing a life', () => {
     expect(shared.end(ref)).toBe(true);
   });
 
-  test('gives its ports back: the next life binds to the same one', async () => {
+  test('gives its ports back: the next process binds to the same one', async () => {
     const { hypervisor, back, front } = world();
     let events = 0;
     const theirs = front.events.bindUnbound(back.domid, () => {});
@@ -148,7 +148,7 @@ describe('killing a life', () => {
     expect(await hypervisor.open(0).store.read('/x')).toBeUndefined();
   });
 
-  test('does not touch another life of the same domain', () => {
+  test('does not touch another process of the same domain', () => {
     const { hypervisor, back, front } = world();
     const other = hypervisor.open(0);
     const first = front.shares.allocate(1);
@@ -179,7 +179,7 @@ describe('killing a life', () => {
 });
 
 describe('steps', () => {
-  test('are told of before they are taken, in order', async () => {
+  test('are reported to `onStep` before they are taken, in order', async () => {
     const steps: string[] = [];
     const { back, front } = world({}, { onStep: (what) => steps.push(what) });
     const theirs = front.events.bindUnbound(back.domid, () => {});
@@ -205,7 +205,7 @@ describe('steps', () => {
     ['events.bind', (xens: World, port: number) => xens.back.events.bind(7, port, () => {})],
     ['batch.copyToGuest', (xens: World) => batchOn(xens).batch.copyToGuest()],
     ['grants.map', (xens: World) => xens.back.grants.map(7, [batchOn(xens).ref], 'read')],
-  ])('ModelKilled thrown before %s ends the life there, and the step has no effect', (fatal, act) => {
+  ])('ModelKilled thrown before %s ends the process there, and the step has no effect', (fatal, act) => {
     const onStep = (what: string): void => {
       if (what === fatal) throw new ModelKilled(what);
     };
@@ -217,7 +217,7 @@ describe('steps', () => {
     xens.hypervisor.open(0).events.bind(7, theirs.port, () => {});
   });
 
-  test('ModelKilled in a callback ends that life and nothing else', async () => {
+  test('ModelKilled in a callback ends that process and nothing else', async () => {
     const { hypervisor, back, front } = world();
     let theirEvents = 0;
     const theirs = front.events.bindUnbound(back.domid, () => theirEvents++);
@@ -259,7 +259,7 @@ describe('leaks', () => {
 });
 
 describe('settling', () => {
-  /** Two sides that answer each event with one. */
+  /** Two sides that send an event for each that comes. */
   function pingPong({ back, front }: World): void {
     const theirs = front.events.bindUnbound(back.domid, () => {
       theirs.unmask();
@@ -271,7 +271,7 @@ describe('settling', () => {
     });
   }
 
-  test('gives up after so many steps, and says what goes on', async () => {
+  test('gives up after so many steps, with an error that names what still waits', async () => {
     const xens = world({ stepsMax: 50 });
     pingPong(xens);
     await expect(xens.hypervisor.settle()).rejects.toThrow(
@@ -376,7 +376,7 @@ describe('faults', () => {
 
 describe('by itself', () => {
   test.each([0, 5])(
-    'ends a life with a kill in one of its timers, after %i ms, and nothing else',
+    'ends a process with a kill in one of its timers, after %i ms, and nothing else',
     async (delayMs) => {
       const hypervisor = new ModelHypervisor({ autorun: true });
       const dying = hypervisor.open(0, {

@@ -20,7 +20,7 @@ describe.each([undefined, 5])('the model’s xenstored that stops and starts (se
     heard.length = 0;
   });
 
-  it('is told before any watch fires, and each fires once', async () => {
+  it('is reported before any watch fires, and each fires once', async () => {
     hypervisor.store.stop();
     hypervisor.store.stop();
     await hypervisor.settle();
@@ -107,7 +107,7 @@ describe.each([undefined, 5])('the model’s xenstored that stops and starts (se
     expect(hypervisor.store.watches.count(0)).toBe(0);
   });
 
-  it('tells a process that was killed nothing', async () => {
+  it('reports nothing to a process that was killed', async () => {
     hypervisor.kill(xen);
     hypervisor.store.stop();
     hypervisor.store.start();

@@ -28,7 +28,7 @@ describe('the model keeps the contract', () => {
   xenContract('in the order of sending', () => open(undefined, false));
   xenContract('in an order that a seed decides', () => open(12, false));
   xenContract('by itself', () => open(3, true));
-  storeContract('in the store of a life', async () => {
+  storeContract('in the store of a process', async () => {
     const hypervisor = new ModelHypervisor({ seed: 4, autorun: true });
     return { open: async (domid) => hypervisor.open(domid).store, [Symbol.asyncDispose]: async () => {} };
   });
