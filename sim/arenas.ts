@@ -2,8 +2,8 @@ import { ModelArena } from '../lib/testing/model/memory.js';
 import { type Arena, PAGE_SIZE } from '../lib/xen/seam.js';
 
 /**
- * Arenas that go from run to run: a life has more than a megabyte of them, and new memory for each cost a third of the
- * time of a run.
+ * Arenas that are used again by the next run: a process has more than a megabyte of them, and new memory for each took a
+ * third of the time of a run.
  */
 export class ArenaPool {
   readonly #free = new Map<number, ModelArena[]>();
@@ -17,7 +17,7 @@ export class ArenaPool {
     return arena;
   }
 
-  /** Nobody uses any of them any more. */
+  /** Takes all arenas back. No code may use them any more. */
   reclaim(): void {
     for (const arena of this.#taken) {
       const size = arena.bytes.length;

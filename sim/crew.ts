@@ -6,8 +6,8 @@ import type { Report } from './worker.js';
 
 /**
  * Does jobs, one in each thread of the machine at a time.
- * @param onProgress is told after each run how many there were, and how many jobs have ended.
- * @returns what came of all, in their order.
+ * @param onProgress called after each run with the number of runs so far, and of jobs that have ended.
+ * @returns the results of all jobs, in their order.
  */
 export async function inCrew(
   jobs: readonly Job[],

@@ -8,17 +8,17 @@ import {
   type GuestPlan,
   type Harm,
   type HookPlan,
-  type LifePlan,
   NO_FAULTS,
   PLAIN_GUEST,
+  type ProcessPlan,
   type Reboot,
   type Scenario,
   SIM_QUEUES_MAX,
 } from './scenario.js';
 
-/** Lives that end before the last one. */
-const LIVES_MAX = 5;
-/** A life of a few dozen frames takes some hundred steps; most of the attach is in the first 60. */
+/** Processes that end before the last one. */
+const PROCESSES_MAX = 5;
+/** A process that moves a few dozen frames takes some hundred steps; most of the attach is in the first 60. */
 const STEPS_FEW = 60;
 const STEPS_MANY = 700;
 /** A GSO frame of the largest size needs 18 buffers at once. */
@@ -51,15 +51,15 @@ const LOADS: readonly Load[] = [
 /** For guests that take one slot a frame. */
 const PLAIN_LOADS = LOADS.slice(0, 3);
 
-/** @param killsMax lives beyond so many kills end in order. */
+/** @param killsMax after so many kills, processes end in order. */
 export function drawScenario(seed: number, killsMax: number): Scenario {
   const dice = new Dice(seed);
   const guests = Array.from({ length: dice.oneOf([1, 1, 1, 2, 2, 3]) }, () => drawGuest(dice));
   let kills = 0;
-  const lives = Array.from({ length: dice.upTo(LIVES_MAX) }, () => {
-    const life = drawLife(dice, guests.length, kills < killsMax);
-    if (life.end === 'kill') kills += 1;
-    return life;
+  const processes = Array.from({ length: dice.upTo(PROCESSES_MAX) }, () => {
+    const process = drawProcess(dice, guests.length, kills < killsMax);
+    if (process.end === 'kill') kills += 1;
+    return process;
   });
   return {
     seed,
@@ -69,7 +69,7 @@ export function drawScenario(seed: number, killsMax: number): Scenario {
     guests,
     faults: dice.often(60) ? NO_FAULTS : drawFaults(dice),
     hook: dice.often(70) ? 'none' : dice.oneOf(HOOKS),
-    lives,
+    processes,
   };
 }
 
@@ -114,7 +114,7 @@ function drawControl(dice: Dice, queues: number): ControlPlan {
   return dice.oneOf(queues === 1 ? ['none', 'none', 'hash', 'staged'] : ['none', 'hash', 'hash', 'staged']);
 }
 
-function drawLife(dice: Dice, guests: number, mayKill: boolean): LifePlan {
+function drawProcess(dice: Dice, guests: number, mayKill: boolean): ProcessPlan {
   const bursts = dice.oneOf<readonly Burst[]>([
     ['before'],
     ['after'],

@@ -2,8 +2,8 @@ import type { PayloadMode } from '../lib/netback/settings.js';
 import { runScenario } from './run-scenario.js';
 import {
   type GuestPlan,
-  type LifePlan,
   NO_FAULTS,
+  type ProcessPlan,
   plainScenario,
   type Reboot,
   type Scenario,
@@ -38,7 +38,7 @@ function shape(
 }
 
 /** A process that is killed when all is still, and a guest that begins another connection while none runs. */
-function rebooted(how: Reboot['how']): LifePlan {
+function rebooted(how: Reboot['how']): ProcessPlan {
   const reboot: Reboot = { guest: 0, how, when: 'alone' };
   return {
     end: 'kill',
@@ -82,7 +82,7 @@ const SHAPES: readonly Exhaustive[] = [
     { sizes: [60, 9000], fromGuest: 4, toGuest: 4 },
     { faults: { ...NO_FAULTS, grantFailsEvery: 3 } },
   ),
-  shape('frames held for a guest with few buffers', {
+  shape('frames pending for a guest with few buffers', {
     sizes: [9000, 60],
     fromGuest: 0,
     toGuest: 12,
@@ -116,7 +116,7 @@ const SHAPES: readonly Exhaustive[] = [
     sizes: [9000, 60],
     fromGuest: 0,
     toGuest: 4,
-    // Not so near that the control ring has just no answer at 0, where guests begin.
+    // Not so near that the control ring has no response yet when it comes to 0, where guests begin.
     ringStart: NEAR_WRAP - 14,
     control: 'hash',
   }),
@@ -138,19 +138,19 @@ const SHAPES: readonly Exhaustive[] = [
   shape(
     'a vif that is made again, with frames in its port',
     PROGRAMMED,
-    { lives: [rebooted('dies')] },
+    { processes: [rebooted('dies')] },
     { long: true, lastsMs: 30 },
   ),
   shape(
     'another connection of a guest that waits for no backend',
     { ...PROGRAMMED, atOnce: true },
-    { lives: [rebooted('closes')] },
+    { processes: [rebooted('closes')] },
     { long: true, lastsMs: 30 },
   ),
   shape(
     'another connection with the names of the one before',
     { ...PROGRAMMED, atOnce: true, names: 'same' },
-    { lives: [rebooted('closes')] },
+    { processes: [rebooted('closes')] },
     { long: true, lastsMs: 30 },
   ),
   shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, { twice: true }),
@@ -186,7 +186,7 @@ export async function exhaust(
   const tally = new Tally();
   const killed = (...steps: number[]): Scenario => ({
     ...scenario,
-    lives: [...scenario.lives, ...steps.map((atStep) => killedAt(atStep, lastsMs))],
+    processes: [...scenario.processes, ...steps.map((atStep) => killedAt(atStep, lastsMs))],
   });
   const undisturbed = await runScenario(scenario);
   if (share.index === 0) tally.add(`${name}, payload ${scenario.payload}, undisturbed`, undisturbed);
@@ -206,7 +206,7 @@ export async function exhaust(
   return tally;
 }
 
-function killedAt(atStep: number, lastsMs: number): LifePlan {
+function killedAt(atStep: number, lastsMs: number): ProcessPlan {
   // A second burst would make each run longer and find nothing that the first does not.
   return { end: 'kill', atStep, lastsMs, bursts: ['after'], reboot: undefined, harm: undefined };
 }

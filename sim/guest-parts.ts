@@ -16,7 +16,7 @@ export interface GuestParts {
   readonly plan: GuestPlan;
   readonly faults: FaultPlan;
   /** The process that runs, or ran last. */
-  readonly lifeNow: () => number;
+  readonly processNow: () => number;
   /** Steps that it has taken. */
   readonly stepNow: () => number;
   /** Which guest a frame's seed belongs to. */

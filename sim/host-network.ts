@@ -28,7 +28,7 @@ export class HostNetwork implements Network {
   /** Numbered frames that the port has taken, read or not. */
   #entered = 0;
   /** Frames that the host sends once the link is up. */
-  #held = 0;
+  #pending = 0;
   /** Other frames in the port; a process reads them before the numbered ones. */
   readonly #others: Uint8Array[] = [];
   /** It gives GSO frames whatever the reader asks for. */
@@ -48,8 +48,8 @@ export class HostNetwork implements Network {
 
   set linkUp(up: boolean) {
     this.#linkUp = up;
-    if (up) this.#enter(this.#held);
-    if (up) this.#held = 0;
+    if (up) this.#enter(this.#pending);
+    if (up) this.#pending = 0;
   }
 
   get ready(): boolean {
@@ -58,7 +58,7 @@ export class HostNetwork implements Network {
 
   /** No frame waits, in the port or before it. */
   get still(): boolean {
-    return !this.ready && this.#held === 0;
+    return !this.ready && this.#pending === 0;
   }
 
   /** Numbered frames that the port has taken so far, read or not. */
@@ -68,7 +68,7 @@ export class HostNetwork implements Network {
 
   send(frames: number): void {
     if (this.#linkUp) this.#enter(frames);
-    else this.#held += frames;
+    else this.#pending += frames;
     this.port?.announce();
   }
 

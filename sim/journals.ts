@@ -10,7 +10,7 @@ import type { Harm, TamperedWord } from './scenario.js';
 const LOGS_BYTES = 8192;
 const FLIPS_MAX = 8;
 
-/** Journals that outlive lives; with a hand that spoils them in between. */
+/** Journals that outlive the backend's processes, and can be spoilt in between. */
 export class SimJournals {
   readonly #arenas: ArenaPool;
   readonly #pages = new Map<string, Uint8Array>();
@@ -20,7 +20,7 @@ export class SimJournals {
     this.#arenas = arenas;
   }
 
-  /** Those that there are, by name. */
+  /** The journals that exist, by name. */
   get pages(): ReadonlyMap<string, Uint8Array> {
     return this.#pages;
   }
@@ -33,7 +33,7 @@ export class SimJournals {
     }
   }
 
-  /** As one life has them: it may end before and after each call. */
+  /** Returns the journals as a process sees them: the process may be killed before and after each call. */
   of(step: (what: string) => void): Journals {
     return {
       open: (name, bytes) => {
@@ -102,7 +102,7 @@ export class SimJournals {
     else page.set(this.#foreign(name, page.length));
   }
 
-  /** The journal of another vif, or of a connection that nobody has. */
+  /** The journal of another vif, or of a connection that no guest has. */
   #foreign(name: string, bytes: number): Uint8Array {
     for (const [other, page] of this.#pages) if (other !== name && page.length === bytes) return page;
     const page = this.#arenas.take(LAYOUTS[JOURNAL_VERSION].queue.bytes).bytes;

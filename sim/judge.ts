@@ -1,5 +1,5 @@
 import { BATCH_SLOTS, TO_GUEST_FRAMES } from '../lib/netback/frames/batch-memory.js';
-import type { LifeRecord, Run } from './run.js';
+import type { ProcessRecord, Run } from './run.js';
 import type { Scenario } from './scenario.js';
 import type { SimGuest } from './sim-guest.js';
 import type { Stream } from './stream.js';
@@ -7,19 +7,19 @@ import type { Stream } from './stream.js';
 export interface Outcome {
   /** Promises that were broken; empty when all is well. */
   readonly faults: readonly string[];
-  /** Steps that the last life took. */
+  /** Steps that the last process took. */
   readonly steps: number;
-  /** The step of it after which the first guest was attached. */
+  /** The step of the last process after which it had attached to the first guest. */
   readonly attachStep: number;
-  /** Lives that were killed in the middle of their work. */
+  /** Processes that were killed in the middle of their work. */
   readonly kills: number;
-  /** Lives that ended in order. */
+  /** Processes that ended in order. */
   readonly stops: number;
   /** Frames that came, both directions. */
   readonly frames: number;
   /** After one kill, at most. */
   readonly repeated: { readonly fromGuest: number; readonly toGuest: number };
-  /** In all lives. To the guest, where a kill may cost them. */
+  /** Over all processes. To the guest, where a kill may cost them. */
   readonly lost: { readonly fromGuest: number; readonly toGuest: number };
   /** Of those to the guest, frames for which a queue that it chose had no room, as they were counted. */
   readonly dropped: number;
@@ -29,16 +29,17 @@ export interface Outcome {
 /** Steps of a process from a read of its port until the frames are recorded in the journal (lib/netback/queue/pending-frames.ts). */
 const RECORD_STEPS = 5;
 
-/** Holds what happened against what vifd promises. */
+/** Compares what happened in a run with what vifd promises. */
 export function judge(run: Run): Outcome {
-  const { lives, guests, scenario } = run;
+  const { processes, guests, scenario } = run;
   const faults = [...run.faults, ...judgeComplaints(run)];
-  for (const guest of guests) faults.push(...judgeGuest(guest, lives, scenario));
+  for (const guest of guests) faults.push(...judgeGuest(guest, processes, scenario));
   const fromGuest = guests.flatMap(({ connections }) => connections.flatMap((one) => one.fromGuest));
   const toGuest = guests.flatMap((guest) => guest.toGuest);
   const most = (streams: Stream[]) =>
-    Math.max(0, ...streams.flatMap((stream) => lives.map((_, life) => stream.repeatsIn(life))));
-  const lost = (stream: Stream) => lives.reduce((sum, _, life) => sum + stream.lostIn(life).length, 0);
+    Math.max(0, ...streams.flatMap((stream) => processes.map((_, process) => stream.repeatsIn(process))));
+  const lost = (stream: Stream) =>
+    processes.reduce((sum, _, process) => sum + stream.lostIn(process).length, 0);
   // Which of its buffers the guest got back empty says nothing of the frame; the other frames are lost.
   const lostTo = (guest: SimGuest) =>
     Math.max(
@@ -47,10 +48,10 @@ export function judge(run: Run): Outcome {
     );
   return {
     faults,
-    steps: lives.at(-1)?.steps ?? 0,
-    attachStep: lives.at(-1)?.attachStep ?? 0,
-    kills: lives.filter(({ killedAtStep }) => killedAtStep).length,
-    stops: lives.filter(({ plan }) => plan.end === 'stop').length,
+    steps: processes.at(-1)?.steps ?? 0,
+    attachStep: processes.at(-1)?.attachStep ?? 0,
+    kills: processes.filter(({ killedAtStep }) => killedAtStep).length,
+    stops: processes.filter(({ plan }) => plan.end === 'stop').length,
     frames: [...fromGuest, ...toGuest].reduce((sum, stream) => sum + stream.delivered, 0),
     repeated: { fromGuest: most(fromGuest), toGuest: most(toGuest) },
     lost: {
@@ -62,7 +63,11 @@ export function judge(run: Run): Outcome {
   };
 }
 
-function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[], { faults: machine }: Scenario): string[] {
+function judgeGuest(
+  guest: SimGuest,
+  processes: readonly ProcessRecord[],
+  { faults: machine }: Scenario,
+): string[] {
   // So may what a guest asks for with them.
   const grantsFail = machine.grantFailsEvery > 0;
   const isPrompt = guest.plan.lateMs === 0 && Object.values(machine).every((fault) => !fault);
@@ -77,7 +82,7 @@ function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[], { faults: mac
     const all = front?.violations.list ?? [];
     const violations = all.filter(({ kind }) => kind !== 'bad-hash' || !mayRefuse);
     faults.push(...violations.map(({ kind, detail }) => `${guest.vif}: ${kind}: ${detail}`));
-    for (const stream of fromGuest) faults.push(...judgeFromGuest(stream, spoiltAfter, lives));
+    for (const stream of fromGuest) faults.push(...judgeFromGuest(stream, spoiltAfter, processes));
     // Neither the list nor what is left of the rate is known without the journal.
     if (spoiltAfter.size > 0) continue;
     faults.push(...(multicast?.faults ?? []).map((what) => `${guest.vif}: ${what}`));
@@ -86,11 +91,11 @@ function judgeGuest(guest: SimGuest, lives: readonly LifeRecord[], { faults: mac
     faults.push(...(meter?.faults ?? []).map((what) => `${guest.vif}: rate: ${what}`));
   }
   faults.push(...guest.probes.faults.map((what) => `${guest.vif}: ${what}`));
-  for (const stream of guest.toGuest) faults.push(...judgeToGuest(stream, guest, lives));
-  guest.segments?.repeated.forEach((segments, life) => {
-    const most = killedBefore(lives, life) ? TO_GUEST_FRAMES : 0;
+  for (const stream of guest.toGuest) faults.push(...judgeToGuest(stream, guest, processes));
+  guest.segments?.repeated.forEach((segments, process) => {
+    const most = killedBefore(processes, process) ? TO_GUEST_FRAMES : 0;
     if (segments > most)
-      faults.push(`${guest.vif}: ${segments} segments came again in process ${life}, at most ${most} may`);
+      faults.push(`${guest.vif}: ${segments} segments came again in process ${process}, at most ${most} may`);
   });
   if (!guest.still) faults.push(`${guest.vif}: frames still wait, ${waiting(guest)}`);
   return faults;
@@ -100,56 +105,58 @@ function waiting({ front }: SimGuest): string {
   return front === undefined ? 'the guest never connected' : `${front.outstanding} requests unanswered`;
 }
 
-/** What the guest was told was sent came: in order, unchanged, and again only after a kill, of one batch. */
+/** Each frame that the guest has a response "sent" for came: in order, unchanged, and again only after a kill, of one batch. */
 function judgeFromGuest(
   stream: Stream,
   spoiltAfter: ReadonlySet<number>,
-  lives: readonly LifeRecord[],
+  processes: readonly ProcessRecord[],
 ): string[] {
   const faults = [...stream.faults, ...stream.damaged];
-  const killed = lives.some(({ killedAtStep }) => killedAtStep);
-  lives.forEach((_, life) => {
-    const lost = stream.lostIn(life).length;
-    // A late guest learns of an answer in a later life than the one that gave it.
-    const spoilt = [...spoiltAfter].some((after) => after >= life - 1);
+  const killed = processes.some(({ killedAtStep }) => killedAtStep);
+  processes.forEach((_, process) => {
+    const lost = stream.lostIn(process).length;
+    // A late guest sees a response in a later process than the one that wrote it.
+    const spoilt = [...spoiltAfter].some((after) => after >= process - 1);
     const mostLost = killed && spoilt ? BATCH_SLOTS : 0;
-    if (lost > mostLost) faults.push(`${stream.name}: ${lost} lost that were answered by life ${life}`);
-    const most = killedBefore(lives, life) ? BATCH_SLOTS : 0;
-    const repeats = stream.repeatsIn(life);
+    if (lost > mostLost)
+      faults.push(`${stream.name}: ${lost} lost after their response in process ${process}`);
+    const most = killedBefore(processes, process) ? BATCH_SLOTS : 0;
+    const repeats = stream.repeatsIn(process);
     if (repeats > most)
-      faults.push(`${stream.name}: ${repeats} repeated in life ${life}, at most ${most} may be`);
+      faults.push(`${stream.name}: ${repeats} repeated in process ${process}, at most ${most} may be`);
   });
   return faults;
 }
 
 /** To the guest all that was read, once, in order and unchanged; but a kill may cost what was being read just then. */
-function judgeToGuest(stream: Stream, guest: SimGuest, lives: readonly LifeRecord[]): string[] {
+function judgeToGuest(stream: Stream, guest: SimGuest, processes: readonly ProcessRecord[]): string[] {
   const { spoiltAfter } = guest;
   const faults = [...stream.faults, ...(guest.flipped ? [] : stream.damaged)];
   const refused = refusedTo(guest) + fullOf(guest);
-  const killed = lives.flatMap(({ killedAtStep }, life) => (killedAtStep ? [life] : []));
+  const killed = processes.flatMap(({ killedAtStep }, process) => (killedAtStep ? [process] : []));
   for (const sequence of stream.repeated)
     if (!stream.wasPendingAfter(sequence, killed))
       faults.push(`${stream.name}: frame ${sequence} came again, and was pending at no kill`);
   let kills = 0;
-  lives.forEach(({ killedAtStep, steps }, life) => {
+  processes.forEach(({ killedAtStep, steps }, process) => {
     // A frame that was read just then is not recorded yet.
     const isRecorded = (sequence: number) => !killedAtStep || stream.dueAt(sequence) <= steps - RECORD_STEPS;
-    const lost = stream.lostIn(life).filter(isRecorded).length;
-    // What a life read may be kept over several more.
-    const spoilt = [...spoiltAfter].some((after) => after >= life);
+    const lost = stream.lostIn(process).filter(isRecorded).length;
+    // Frames that a process has read may be pending over several more.
+    const spoilt = [...spoiltAfter].some((after) => after >= process);
     const most = refused + (spoilt ? TO_GUEST_FRAMES : 0);
-    if (lost > most) faults.push(`${stream.name}: ${lost} lost in life ${life}, at most ${most} may be`);
-    const repeats = stream.repeatsIn(life);
+    if (lost > most)
+      faults.push(`${stream.name}: ${lost} lost in process ${process}, at most ${most} may be`);
+    const repeats = stream.repeatsIn(process);
     // One for each kill while frames were put into the queues that the guest chose; it comes when that has buffers.
     if (repeats > (stream.spread ? kills : 0))
-      faults.push(`${stream.name}: ${repeats} repeated in life ${life}`);
+      faults.push(`${stream.name}: ${repeats} repeated in process ${process}`);
     kills += (killedAtStep ? 1 : 0) - repeats;
   });
   return faults;
 }
 
-/** Slots at least as many as frames that the guest was told it does not get. */
+/** Slots with the response "error": at least as many as frames that the guest does not get. */
 function refusedTo({ connections }: SimGuest): number {
   return connections.reduce((sum, { front }) => sum + (front?.stats.toGuest.errors ?? 0), 0);
 }
@@ -159,25 +166,25 @@ function fullOf(guest: SimGuest): number {
   return guest.toGuest.some(({ spread }) => spread) ? guest.dropped : 0;
 }
 
-function killedBefore(lives: readonly LifeRecord[], life: number): boolean {
-  return lives[life - 1]?.plan.end === 'kill';
+function killedBefore(processes: readonly ProcessRecord[], process: number): boolean {
+  return processes[process - 1]?.plan.end === 'kill';
 }
 
 /**
  * A process reports a journal that was spoilt, or whose guest rebooted while no process ran, and a port that refuses frames; nothing
  * else.
  */
-function judgeComplaints({ complaints, guests, lives, scenario }: Run): string[] {
+function judgeComplaints({ complaints, guests, processes, scenario }: Run): string[] {
   const faults: string[] = [];
   const refuses = (scenario.faults.portRefusesEvery ?? 0) > 0;
-  for (const { life, code, vif, message } of complaints) {
+  for (const { process, code, vif, message } of complaints) {
     const guest = guests.find((one) => one.vif === vif);
-    const earlier = lives.slice(0, life);
+    const earlier = processes.slice(0, process);
     const strange = earlier.some(({ plan }) => plan.harm !== undefined || plan.reboot !== undefined);
     if ((code === 'ERR_JOURNAL' || code === 'ERR_JOURNAL_VERSION') && strange) continue;
     if (code === 'ERR_PROTOCOL' && guest?.torn === true) continue;
     if (code === 'ERR_TAP' && refuses) continue;
-    faults.push(`life ${life} complains: ${message}`);
+    faults.push(`process ${process} complains: ${message}`);
   }
   return faults;
 }

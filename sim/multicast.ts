@@ -43,7 +43,7 @@ export class MulticastProgram {
     if (this.#plan === 'none' || !this.still) return;
     this.#round += 1;
     const changes = this.#plan === 'few' ? this.#someChanges() : this.#manyChanges();
-    // Each round by one queue, since the order among queues is nobody's promise.
+    // Each round by one queue, since no protocol defines an order among queues.
     const queue = this.#round % this.#queues;
     this.#waiting = changes.length;
     const most = this.#list.size + changes.filter(({ how }) => how === 'add').length;

@@ -1,7 +1,7 @@
 import type { PayloadMode } from '../lib/netback/settings.js';
 import type { Mutation } from './mutations.js';
 import { runScenario } from './run-scenario.js';
-import type { LifePlan, Scenario, TamperedWord } from './scenario.js';
+import type { ProcessPlan, Scenario, TamperedWord } from './scenario.js';
 import { type Change, type LoggedStep, StoreLog } from './store-log.js';
 
 /** A kill at which the wrong order shows, and what it leaves in the journals. */
@@ -32,15 +32,15 @@ export async function tryMutation(
   let scenario: Scenario = { ...plan, payload };
   let log = await logOf(scenario);
   if (before !== undefined) {
-    scenario = { ...scenario, lives: before(log) };
+    scenario = { ...scenario, processes: before(log) };
     log = await logOf(scenario);
   }
   const killed = (atStep: number, tampered: readonly TamperedWord[]): Scenario => {
-    const life: LifePlan = {
+    const process: ProcessPlan = {
       ...{ end: 'kill', atStep, lastsMs, bursts: ['after'], reboot: undefined, harm: undefined },
       tampered,
     };
-    return { ...scenario, lives: [...scenario.lives, life] };
+    return { ...scenario, processes: [...scenario.processes, process] };
   };
   let kills = 0;
   for (const { atStep, tampered } of killsOf(order, log)) {
@@ -60,7 +60,7 @@ export async function tryMutation(
 async function logOf(scenario: Scenario): Promise<readonly LoggedStep[]> {
   const log = new StoreLog();
   await runScenario(scenario, log);
-  return log.steps.filter(({ life }) => life === scenario.lives.length);
+  return log.steps.filter(({ process }) => process === scenario.processes.length);
 }
 
 type Order = Pick<Mutation, 'earlier' | 'deed' | 'later' | 'elsewhere'>;

@@ -1,4 +1,4 @@
-import { type GuestPlan, type LifePlan, NO_FAULTS, plainScenario, type Scenario } from './scenario.js';
+import { type GuestPlan, NO_FAULTS, type ProcessPlan, plainScenario, type Scenario } from './scenario.js';
 import type { Change, LoggedStep } from './store-log.js';
 
 /** A wrong order of two stores, or of a store and a deed. The right order is `earlier`, then `later`. */
@@ -8,7 +8,7 @@ export interface Mutation {
   /** How long a process that is killed lasts at most. */
   readonly lastsMs: number;
   /** The processes before the one that is killed, where they depend on what an undisturbed one stores. */
-  readonly before?: (undisturbed: readonly LoggedStep[]) => readonly LifePlan[];
+  readonly before?: (undisturbed: readonly LoggedStep[]) => readonly ProcessPlan[];
   /** The stores that come too late: their words are as before them when `later` is complete. */
   readonly earlier?: (change: Change) => boolean;
   /** The deed before which `later` is stored too early. Instead of `earlier`. */
@@ -52,14 +52,14 @@ function mutation(
   name: string,
   guest: Partial<GuestPlan>,
   order: Omit<Mutation, 'name' | 'scenario' | 'lastsMs'>,
-  more: { readonly lastsMs?: number; readonly lives?: readonly LifePlan[] } = {},
+  more: { readonly lastsMs?: number; readonly processes?: readonly ProcessPlan[] } = {},
 ): Mutation {
-  const { lastsMs = 0, lives = [] } = more;
-  return { name, scenario: plainScenario(guest, { faults: NO_FAULTS, lives }), lastsMs, ...order };
+  const { lastsMs = 0, processes = [] } = more;
+  return { name, scenario: plainScenario(guest, { faults: NO_FAULTS, processes }), lastsMs, ...order };
 }
 
 /** A process that is killed at a step, and a guest that begins another connection before the next one runs. */
-function reconnected(atStep: number, how: 'dies' | 'closes'): LifePlan {
+function reconnected(atStep: number, how: 'dies' | 'closes'): ProcessPlan {
   return {
     end: 'kill',
     atStep,
@@ -71,12 +71,12 @@ function reconnected(atStep: number, how: 'dies' | 'closes'): LifePlan {
 }
 
 /** Kills the first process where it has committed responses, and none of them is in the ring yet. The next connection's ring is at the same place. */
-function killedAtCommit(undisturbed: readonly LoggedStep[]): readonly LifePlan[] {
+function killedAtCommit(undisturbed: readonly LoggedStep[]): readonly ProcessPlan[] {
   const commit = undisturbed.find(({ changes }) => changes.some(is('fromGuestLog.state')));
   return commit === undefined ? [] : [reconnected(commit.step, 'closes')];
 }
 
-/** The store that ends the beginning of a journal: of one that had no magic, or of one that was another's and is nobody's meanwhile. */
+/** The store that ends the beginning of a journal: of one that had no magic, or of one that was of another connection and is invalid meanwhile. */
 function makesOurs({ path, old, now }: Change): boolean {
   return (path === 'head.magic' && now !== 0) || (path === 'head.names[0]' && old === NOBODY);
 }
@@ -149,7 +149,7 @@ export const MUTATIONS: readonly Mutation[] = [
     'old frames: records that they are dropped before they are',
     {},
     { deed: ({ what }) => what === 'port read', later: ({ path, now }) => path === 'fresh' && now === 0 },
-    { lives: [reconnected(Number.POSITIVE_INFINITY, 'dies')] },
+    { processes: [reconnected(Number.POSITIVE_INFINITY, 'dies')] },
   ),
   mutation(
     'beginning of a journal: names it before the content is cleared',

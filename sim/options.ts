@@ -16,7 +16,7 @@ export interface SimOptions {
 
 const SEEDS = 1000;
 const SEED_MAX = 0xffffffff;
-/** More than a scenario has lives: no limit. */
+/** More than a scenario has processes: no limit. */
 const KILLS = 9;
 
 const NO_SCENARIOS = { seeds: 0, seed: 1, kills: 0, exhaustive: false };
@@ -30,7 +30,7 @@ interface Flags {
   readonly json: boolean;
 }
 
-/** @throws CommanderError, after it has said what is wrong; also for --help. */
+/** @throws CommanderError, after commander has printed what is wrong; also for --help. */
 export function parseOptions(args: readonly string[]): SimOptions {
   const program = new Command('npm run sim --')
     .description(
@@ -47,7 +47,7 @@ export function parseOptions(args: readonly string[]): SimOptions {
       ),
     )
     .addOption(
-      new Option('--kills <n>', 'lives of a scenario that are killed, at most; 0: all end in order')
+      new Option('--kills <n>', 'processes of a scenario that are killed, at most; 0: all end in order')
         .default(KILLS)
         .argParser(wholeNumber(0, KILLS)),
     )

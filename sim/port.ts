@@ -9,7 +9,7 @@ const EIO = 5;
 /** What becomes of a frame that is written into a port: it goes, an errno, or there is no room for it now. */
 export type Admission = 'goes' | 'refused' | 'full';
 
-/** A network outside of all lives, as behind a tap: known frames come out, and what goes in is noted. */
+/** A network outside of all processes, as behind a tap: it sends numbered frames, and records those that it gets. */
 export interface Network {
   /** Frames are in the port, to be read. */
   readonly ready: boolean;
@@ -30,7 +30,7 @@ export interface Owner {
   step(what: string): void;
 }
 
-/** A network's port, as one life has it. */
+/** A network's port, as one process sees it. */
 export class SimPort implements Port {
   readonly name: string;
   readonly writesMapped = false;
@@ -104,7 +104,7 @@ class SimIo implements PortIo {
     return writes.count;
   }
 
-  /** What the port had no room for is the writer's to keep or to drop. */
+  /** The writer keeps or drops frames that the port had no room for. */
   #refuseFrom(first: number): void {
     const { writes } = this.#batches;
     for (let i = first; i < writes.count; i++) {
@@ -141,7 +141,7 @@ class SimIo implements PortIo {
   }
 }
 
-/** Runs code of a life from outside of it, where nobody expects that it may end in it. */
+/** Runs code that may call into a process, for callers outside of it, and ignores that this kills the process. */
 export function mortal(owner: Owner, run: () => void): void {
   if (!owner.alive) return;
   try {

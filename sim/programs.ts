@@ -23,12 +23,12 @@ export class ControlProgram {
     this.#queues = queues;
   }
 
-  /** The backend has answered all. */
+  /** The backend has responded to all requests. */
   get still(): boolean {
     return !this.#busy;
   }
 
-  /** Asks for something else than before, unless the last is not answered yet. */
+  /** Requests another change, unless the last one has no response yet. */
   next(): void {
     if (this.#busy || this.#plan === 'none') return;
     this.#busy = true;
@@ -39,7 +39,7 @@ export class ControlProgram {
         if (!done) this.refused.push(`${this.#plan}, change ${this.#changes}`);
         this.#busy = false;
       },
-      // The guest is gone, or the backend never answered: the latter is seen by `still`.
+      // The guest is gone, or the backend never responded: `still` shows the latter.
       () => undefined,
     );
   }

@@ -5,7 +5,7 @@ import type { Scenario } from './scenario.js';
 import { StoreLog } from './store-log.js';
 
 /**
- * Runs a scenario: guests with oracles, and one life of the backend after the other. The same scenario, the same run: one that breaks a
+ * Runs a scenario: guests with oracles, and one backend process after the other. A scenario always gives the same run: one that breaks a
  * promise is run again, so that its trace names what each step stored.
  * @param log gets what each step stores in the journals.
  */
@@ -16,7 +16,7 @@ export async function runScenario(scenario: Scenario, log?: StoreLog): Promise<O
 
 async function runOnce(scenario: Scenario, log: StoreLog | undefined): Promise<Outcome> {
   const run = new Run(scenario, log);
-  // Most errors here are answers of the store; a stack for each would cost a tenth of the time.
+  // Most errors here are errors from the store; a stack for each would cost a tenth of the time.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   await withoutStrays(

@@ -7,15 +7,15 @@ import { ArenaPool } from './arenas.js';
 import { hookOf } from './hook.js';
 import { SimJournals } from './journals.js';
 import { mortal } from './port.js';
-import { type LifePlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
+import { type ProcessPlan, type Scenario, SIM_QUEUES_MAX } from './scenario.js';
 import { guestOfSeed } from './sent-frames.js';
 import { SimGuest } from './sim-guest.js';
 import type { StoreLog } from './store-log.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
 
-/** The last life: until all is still. */
-const LAST_LIFE: LifePlan = {
+/** The last process, which runs until all is still. */
+const LAST_PROCESS: ProcessPlan = {
   end: 'stop',
   atStep: Number.POSITIVE_INFINITY,
   lastsMs: 0,
@@ -33,9 +33,9 @@ const SLICE_MS = 1;
 /** For one run at a time: a run that waits for another one would share memory with it. */
 export const arenas = new ArenaPool();
 
-/** How a life went. */
-export interface LifeRecord {
-  readonly plan: LifePlan;
+/** What happened in a process. */
+export interface ProcessRecord {
+  readonly plan: ProcessPlan;
   readonly steps: number;
   /** The step after which the first guest was attached; 0 if none was. */
   readonly attachStep: number;
@@ -43,9 +43,9 @@ export interface LifeRecord {
   readonly killedAtStep: boolean;
 }
 
-/** What a life complained of. */
+/** An error that a process reported. */
 export interface Complaint {
-  readonly life: number;
+  readonly process: number;
   readonly code: string;
   readonly vif: string | undefined;
   readonly message: string;
@@ -54,7 +54,7 @@ export interface Complaint {
 export class Run {
   readonly scenario: Scenario;
   readonly guests: SimGuest[];
-  readonly lives: LifeRecord[] = [];
+  readonly processes: ProcessRecord[] = [];
   readonly complaints: Complaint[] = [];
   readonly faults: string[] = [];
   readonly trace = new Trace();
@@ -85,7 +85,7 @@ export class Run {
       (plan, index) =>
         new SimGuest({
           ...{ hypervisor: this.#hypervisor, toolstack: this.#toolstack, arenas, index, plan, faults },
-          lifeNow: () => this.lives.length,
+          processNow: () => this.processes.length,
           stepNow: () => this.#steps,
           ownerOf: (seed) => guestOfSeed(seed, scenario.guests.length),
         }),
@@ -94,17 +94,17 @@ export class Run {
 
   async all(): Promise<void> {
     for (const guest of this.guests) await guest.create();
-    for (const plan of this.scenario.lives) {
-      const record = await this.#live(plan);
-      this.lives.push(record);
+    for (const plan of this.scenario.processes) {
+      const record = await this.#runProcess(plan);
+      this.processes.push(record);
       await this.#between(record);
     }
-    this.lives.push(await this.#live(LAST_LIFE));
+    this.processes.push(await this.#runProcess(LAST_PROCESS));
   }
 
-  async #live(plan: LifePlan): Promise<LifeRecord> {
+  async #runProcess(plan: ProcessPlan): Promise<ProcessRecord> {
     const hypervisor = this.#hypervisor;
-    const number = this.lives.length;
+    const number = this.processes.length;
     this.#steps = 0;
     let attachStep = 0;
     let stopping: Promise<void> | undefined;
@@ -129,12 +129,12 @@ export class Run {
     const stop = () => opening.then((netback) => netback?.[Symbol.asyncDispose]());
     for (const when of plan.bursts) {
       if (when === 'between') continue;
-      // Frames before the life are there when it begins; it has not looked yet.
+      // Frames of the burst `before` wait when the process starts: it has not read a ring yet.
       if (when === 'after') await hypervisor.settle();
       for (const guest of this.guests) guest.burst();
     }
-    if (plan === LAST_LIFE) for (const guest of this.guests) guest.begunLast();
-    await this.#pass(plan === LAST_LIFE ? REST_MS : plan.lastsMs, xen);
+    if (plan === LAST_PROCESS) for (const guest of this.guests) guest.begunLast();
+    await this.#pass(plan === LAST_PROCESS ? REST_MS : plan.lastsMs, xen);
     await this.#probe(xen, () => xen.alive && stopping === undefined);
     const killedAtStep = !xen.alive;
     if (plan.reboot?.when === 'served') await this.#reboot(plan, xen.alive);
@@ -172,11 +172,11 @@ export class Run {
     for (const guest of probed) guest.judgeProbes(!isWhole());
   }
 
-  async #open(xen: ModelXen, life: number, onAttached: () => void): Promise<Netback | undefined> {
+  async #open(xen: ModelXen, process: number, onAttached: () => void): Promise<Netback | undefined> {
     const { payload, journal, hook, faults } = this.scenario;
     const complain = (error: unknown) => {
-      // What a dead life says is heard by nobody.
-      if (xen.alive) this.#complain(life, error);
+      // A killed process reports nothing.
+      if (xen.alive) this.#complain(process, error);
     };
     const frameHook = hookOf(hook, this.guests);
     try {
@@ -208,10 +208,10 @@ export class Run {
     }
   }
 
-  #complain(life: number, error: unknown): void {
+  #complain(process: number, error: unknown): void {
     const known = error instanceof VifdError ? error : undefined;
     const message = error instanceof Error ? error.message : String(error);
-    this.complaints.push({ life, code: known?.code ?? 'unknown', vif: known?.vif, message });
+    this.complaints.push({ process, code: known?.code ?? 'unknown', vif: known?.vif, message });
   }
 
   /** Writes a node from outside, as it is. */
@@ -221,30 +221,30 @@ export class Run {
   }
 
   /** An orderly end, which leaves nothing behind. */
-  async #stopped(stopping: Promise<void>, xen: ModelXen, life: number): Promise<void> {
+  async #stopped(stopping: Promise<void>, xen: ModelXen, process: number): Promise<void> {
     const end = stopping.then(() => xen[Symbol.asyncDispose]());
     try {
-      if (!(await settled(this.#hypervisor, end))) this.faults.push(`life ${life} does not end`);
+      if (!(await settled(this.#hypervisor, end))) this.faults.push(`process ${process} does not end`);
     } catch (error) {
-      this.faults.push(`life ${life} did not end in order: ${error}`);
+      this.faults.push(`process ${process} did not end in order: ${error}`);
     }
   }
 
   /** No backend runs. */
-  async #between({ plan, killedAtStep }: LifeRecord): Promise<void> {
-    const life = this.lives.length - 1;
+  async #between({ plan, killedAtStep }: ProcessRecord): Promise<void> {
+    const process = this.processes.length - 1;
     for (const guest of this.guests) {
-      // Without a journal nothing says what became of a batch under way.
+      // Without a journal the next process cannot know what became of a batch under way.
       if (this.#journals.refuses(guest.vif) && killedAtStep) guest.torn = true;
       if (!this.#journals.refuses(guest.vif)) continue;
       guest.harmed = true;
-      guest.spoil(life);
+      guest.spoil(process);
     }
     this.#journals.relent();
     if (plan.harm !== undefined) {
       const guest = this.guests[plan.harm.guest];
       guest.harmed = true;
-      guest.spoil(life);
+      guest.spoil(process);
       const spoilt = this.#journals.spoil(guest.vif, plan.harm.how, this.#random);
       if (spoilt && killedAtStep) guest.torn = true;
       if (spoilt && plan.harm.how === 'flip') guest.flipped = true;
@@ -253,10 +253,10 @@ export class Run {
     if (plan.reboot?.when === 'alone') await this.#reboot(plan, false);
   }
 
-  /** @param served a backend sees it. With none, the journal goes with the connection, and what it kept. */
-  async #reboot({ reboot }: LifePlan, served: boolean): Promise<void> {
+  /** @param served a backend runs meanwhile. Without one, the journal is lost with the connection, and so are pending frames. */
+  async #reboot({ reboot }: ProcessPlan, served: boolean): Promise<void> {
     const guest = this.guests[reboot?.guest ?? 0];
-    if (!served) guest.spoil(this.lives.length);
+    if (!served) guest.spoil(this.processes.length);
     this.trace.note(`${guest.vif} ${reboot?.how}`);
     await guest.reboot(reboot?.how ?? 'dies');
     await this.#hypervisor.settle();

@@ -23,7 +23,7 @@ export interface GuestPlan {
   readonly cut: boolean;
   /** Empty buffers that the guest posts at most. */
   readonly buffersMax: number;
-  /** How late the guest answers an event. */
+  /** How late the guest handles an event. */
   readonly lateMs: number;
   /** What it asks for by its control ring, with each burst. */
   readonly control: ControlPlan;
@@ -44,10 +44,10 @@ export interface GuestPlan {
 /** What is done to a vif's journal while no backend runs. */
 export type Harm = 'flip' | 'truncate' | 'foreign' | 'noise' | 'refuse';
 
-/** What happens to one guest around the end of a life. */
+/** What happens to one guest around the end of a process. */
 export interface Reboot {
   readonly guest: number;
-  /** closes: by its driver, as it says in the store. dies: without a word; the toolstack makes the vif anew. */
+  /** closes: its driver writes Closed into the store. dies: it writes nothing; the toolstack makes the vif anew. */
   readonly how: 'closes' | 'dies';
   /** Whether a backend runs meanwhile. */
   readonly when: 'served' | 'alone';
@@ -56,10 +56,10 @@ export interface Reboot {
 /** When each guest and its host send: as the process begins, and once it serves. between: the host alone, when the process has ended. */
 export type Burst = 'before' | 'after' | 'between';
 
-/** A life of the backend, and the time after it. */
-export interface LifePlan {
+/** A backend process, and the time after it. */
+export interface ProcessPlan {
   readonly end: 'kill' | 'stop';
-  /** The step at which it ends; a life that takes fewer ends when nothing moves any more. */
+  /** The step at which it ends; a process that takes fewer ends when nothing moves any more. */
   readonly atStep: number;
   /** How long it lasts at least, for guests that are late. */
   readonly lastsMs: number;
@@ -106,8 +106,8 @@ export interface Scenario {
   readonly guests: readonly GuestPlan[];
   readonly faults: FaultPlan;
   readonly hook: HookPlan;
-  /** One more life follows these; it lasts until all is still, and ends in order. */
-  readonly lives: readonly LifePlan[];
+  /** One more process follows these; it lasts until all is still, and ends in order. */
+  readonly processes: readonly ProcessPlan[];
 }
 
 export const NO_FAULTS: FaultPlan = {
@@ -140,7 +140,7 @@ export const PLAIN_GUEST: GuestPlan = {
   atOnce: false,
 };
 
-/** One plain guest with these differences, on a machine without faults; nobody ends a life. */
+/** One plain guest with these differences, on a machine without faults and without kills. */
 export function plainScenario(guest: Partial<GuestPlan>, rest: Partial<Scenario> = {}): Scenario {
   return {
     seed: 1,
@@ -150,7 +150,7 @@ export function plainScenario(guest: Partial<GuestPlan>, rest: Partial<Scenario>
     guests: [{ ...PLAIN_GUEST, ...guest }],
     faults: NO_FAULTS,
     hook: 'none',
-    lives: [],
+    processes: [],
     ...rest,
   };
 }

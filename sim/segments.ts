@@ -37,7 +37,7 @@ export class SimSegments {
   }
 
   /** The guest got a frame. @returns whether it is a segment. */
-  take(frame: Uint8Array, life: number): boolean {
+  take(frame: Uint8Array, process: number): boolean {
     if (frame.length <= HEADERS_BYTES || frame[AT_PROTOCOL] !== PROTOCOL_TCP) return false;
     const number = new DataView(frame.buffer, frame.byteOffset).getUint32(AT_TCP_SEQUENCE);
     const sequence = number % SEGMENT_BYTES;
@@ -45,20 +45,20 @@ export class SimSegments {
     const segment = Math.floor(number / SEGMENT_BYTES);
     if (segment >= cut.count) return false;
     if (cut.came[segment]) {
-      this.repeated[life] = (this.repeated[life] ?? 0) + 1;
+      this.repeated[process] = (this.repeated[process] ?? 0) + 1;
       return true;
     }
     cut.came[segment] = true;
     const at = VNET_HEADER_BYTES + HEADERS_BYTES + segment * SEGMENT_BYTES;
     cut.whole.set(frame.subarray(HEADERS_BYTES), at);
-    if (cut.came.filter((came) => came).length === cut.count) this.#complete(cut.whole, sequence, life);
+    if (cut.came.filter((came) => came).length === cut.count) this.#complete(cut.whole, sequence, process);
     return true;
   }
 
-  #complete(whole: Uint8Array, sequence: number, life: number): void {
+  #complete(whole: Uint8Array, sequence: number, process: number): void {
     const header = whole.subarray(0, VNET_HEADER_BYTES);
     const tag = { seed: this.#stream.seed, sequence };
-    this.#stream.take(whole.subarray(VNET_HEADER_BYTES), header, tag, life);
+    this.#stream.take(whole.subarray(VNET_HEADER_BYTES), header, tag, process);
   }
 
   #cutOf(sequence: number): Cut {

@@ -34,11 +34,11 @@ export class SimGuest {
   /** By queue. */
   readonly toGuest: readonly Stream[];
   readonly connections: Connection[] = [];
-  /** What nobody should ever see. */
+  /** Broken promises, as texts. */
   readonly faults: string[] = [];
-  /** A journal was spoilt when it was needed: the guest may have been answered wrongly, and nobody else. */
+  /** A journal was spoilt when it was needed: this guest may have got wrong responses, and no other guest. */
   torn = false;
-  /** Lives whose journal was spoilt, or went with the guest's connection while no backend ran: what it kept is lost. */
+  /** Processes whose journal was spoilt, or was lost with the guest's connection while no backend ran: pending frames in it are lost. */
   readonly spoiltAfter = new Set<number>();
   /** A journal was spoilt, or could not be had: what the next process knows of a connection's beginning may be wrong. */
   harmed = false;
@@ -46,7 +46,7 @@ export class SimGuest {
   readonly probes: Probes;
   /** Undefined for a guest that gets frames as they were sent. */
   readonly segments: SimSegments | undefined;
-  /** Bits flipped in a journal that may have kept frames: their bytes have no check but TCP's own. */
+  /** Bits flipped in a journal that may have pending frames: their bytes have no checksum but TCP's own. */
   flipped = false;
   /** The vifs that this process serves for it, and what their counters had when it attached: they outlive a process. */
   readonly #served = new Map<Vif, number>();
@@ -54,7 +54,7 @@ export class SimGuest {
   readonly #parts: GuestParts;
   readonly #networks: readonly HostNetwork[];
   /** The process that attached last, and its vif. */
-  #vif: { readonly life: number; readonly vif: Vif } | undefined;
+  #vif: { readonly process: number; readonly vif: Vif } | undefined;
   #names: SameNames | undefined;
 
   constructor(parts: GuestParts) {
@@ -75,7 +75,7 @@ export class SimGuest {
         take: (frame, header) => this.cameToHost(queue, frame, header),
         left: (frame) =>
           this.#whenKnown(frame, (stream, sequence) =>
-            stream.due(sequence, parts.lifeNow(), parts.stepNow()),
+            stream.due(sequence, parts.processNow(), parts.stepNow()),
           ),
         refused: (frame) => this.#whenKnown(frame, (stream, sequence) => stream.excuse(sequence)),
       });
@@ -123,11 +123,11 @@ export class SimGuest {
     this.#connect(false);
   }
 
-  /** The host's end, for a life of the backend. */
-  hostPort(life: ModelXen): Port {
+  /** The host's end, for a backend process. */
+  hostPort(xen: ModelXen): Port {
     return new ManyQueues(
       this.#networks.map((network) => {
-        network.port = new SimPort(this.vif, network, life);
+        network.port = new SimPort(this.vif, network, xen);
         return network.port;
       }),
     );
@@ -157,7 +157,7 @@ export class SimGuest {
   /** A process attached to the guest's connection. */
   attached(vif: Vif): void {
     if (!this.#served.has(vif)) this.#served.set(vif, vif.stats.toGuest.dropped);
-    this.#vif = { life: this.#parts.lifeNow(), vif };
+    this.#vif = { process: this.#parts.processNow(), vif };
   }
 
   /** The process that has attached moves frames. */
@@ -172,9 +172,9 @@ export class SimGuest {
   }
 
   /** What a journal has of the connection, and the connection's pending frames, may be lost from this process on. */
-  spoil(life: number): void {
-    this.spoiltAfter.add(life);
-    this.#current.spoiltAfter.add(life);
+  spoil(process: number): void {
+    this.spoiltAfter.add(process);
+    this.#current.spoiltAfter.add(process);
   }
 
   /** No process is killed any more. */
@@ -186,7 +186,7 @@ export class SimGuest {
   get #multicastList(): readonly string[] | undefined {
     const { multicast, spoiltAfter } = this.#current;
     if (multicast === undefined || multicast.size === 0 || spoiltAfter.size > 0) return undefined;
-    if (!this.still || this.#vif?.life !== this.#parts.lifeNow()) return undefined;
+    if (!this.still || this.#vif?.process !== this.#parts.processNow()) return undefined;
     return this.#vif.vif.show().connection?.multicast.addresses;
   }
 
@@ -247,7 +247,7 @@ export class SimGuest {
     const streams = this.connections.map(({ fromGuest }) => fromGuest[queue]);
     const stream = streams.find(({ seed }) => seed === tag?.seed);
     if (tag !== undefined && stream !== undefined) {
-      stream.take(frame, header, tag, this.#parts.lifeNow());
+      stream.take(frame, header, tag, this.#parts.processNow());
       const connection = this.connections.find(({ fromGuest }) => fromGuest[queue] === stream);
       connection?.meter?.note(queue, tag.sequence);
     } else this.#stranger(tag, 'the host');
@@ -255,13 +255,13 @@ export class SimGuest {
 
   /** A frame that the guest got, by the queue that it was sent in, or one that the guest chose. */
   cameToGuest(queue: number, frame: Uint8Array, header: Uint8Array): void {
-    if (this.probes.take(frame) || this.segments?.take(frame, this.#parts.lifeNow())) return;
+    if (this.probes.take(frame) || this.segments?.take(frame, this.#parts.processNow())) return;
     const tag = this.#tagOf(frame);
     const stream = this.toGuest.find(
       ({ seed, spread }, sent) => seed === tag?.seed && (spread || sent === queue),
     );
     if (tag !== undefined && stream !== undefined) {
-      stream.take(frame, header, tag, this.#parts.lifeNow(), stream.spread ? queue : 0);
+      stream.take(frame, header, tag, this.#parts.processNow(), stream.spread ? queue : 0);
     } else this.#stranger(tag, 'the guest');
   }
 
@@ -294,7 +294,7 @@ export class SimGuest {
 
   /** @param atOnce whatever state the backend's node has. */
   #connect(atOnce: boolean): void {
-    const { hypervisor, index, plan, lifeNow, toolstack } = this.#parts;
+    const { hypervisor, index, plan, processNow, toolstack } = this.#parts;
     const { mtuBytes, sizes } = plan;
     const number = this.connections.length;
     const reuses = plan.names === 'same' && number > 0 && this.#current.xen.alive;
@@ -352,7 +352,7 @@ export class SimGuest {
       features: gso,
       onAnswered: (frame, status, queue) => {
         connection.meter?.note(queue, frame);
-        fromGuest[queue].due(frame, lifeNow());
+        fromGuest[queue].due(frame, processNow());
         if (status !== RSP_OKAY) fromGuest[queue].excuse(frame);
       },
     }).then(

@@ -43,11 +43,11 @@ STALE WORDS  what was not stored yet at that kill, or was stored too early
 const LEGEND = `
 VIOLATIONS  of the ring protocol as Linux's frontend checks it, and of what vifd promises of frames
 REPEATED    frames after one kill, at most; a batch has up to 128
-LOST FROM   the guest, of frames that it was told were sent: only with a journal that was spoilt, or that went with a
+LOST FROM   the guest, of frames that have a response "sent": only with a journal that was spoilt, or that was lost with a
             guest that rebooted while no backend ran
-LOST TO     the guest, of frames that a life had read: one batch at most, as a kill caught it at reading, or as a journal
-            was spoilt that kept them; by a stop alone none. Frames that were dropped and counted, since a queue that the
-            guest chose by its hash had no room for them, are not among these
+LOST TO     the guest, of frames that a process had read: one batch at most, when a kill came during the read, or when a
+            journal with pending frames was spoilt; by a stop alone none. Frames that were dropped and counted, since a
+            queue that the guest chose by its hash had no room for them, do not count here
 `;
 
 /** For people: a line for each part, in columns, and every failure with how to see it again. */
@@ -79,8 +79,8 @@ function tableOf<T>(
 
 function failures({ tally }: Part): string[] {
   return tally.failures.map(({ what, faults, trace }) => {
-    const said = faults.map((fault) => `  ! ${fault}\n`).join('');
-    return `\n${what}\n${said}${trace.map((line) => `    ${line}\n`).join('')}`;
+    const broken = faults.map((fault) => `  ! ${fault}\n`).join('');
+    return `\n${what}\n${broken}${trace.map((line) => `    ${line}\n`).join('')}`;
   });
 }
 

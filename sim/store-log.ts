@@ -19,7 +19,7 @@ export interface Change {
 }
 
 export interface LoggedStep {
-  readonly life: number;
+  readonly process: number;
   readonly step: number;
   readonly what: string;
   readonly changes: readonly Change[];
@@ -35,7 +35,7 @@ export class StoreLog {
   readonly #known = new Map<string, Uint32Array>();
 
   /** Looks at the journals after a step. @returns the step's label. */
-  look(life: number, step: number, what: string, pages: ReadonlyMap<string, Uint8Array>): string {
+  look(process: number, step: number, what: string, pages: ReadonlyMap<string, Uint8Array>): string {
     let changes: Change[] | undefined;
     for (const [name, page] of pages) {
       const kind = kindOf(name);
@@ -43,7 +43,7 @@ export class StoreLog {
       const found = this.#changesOf(name, kind, page);
       if (found.length > 0) changes = [...(changes ?? []), ...found];
     }
-    this.steps.push({ life, step, what, changes: changes ?? NOTHING });
+    this.steps.push({ process, step, what, changes: changes ?? NOTHING });
     return changes === undefined ? what : `${what}: ${labelOf(changes)}`;
   }
 

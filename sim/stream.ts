@@ -35,8 +35,8 @@ export class Stream {
   readonly #repeats: number[] = [];
   /** Frames before it were sent before the connection. */
   #forbidden = 0;
-  /** The life that frames come in now, its last one, and the highest before it. */
-  #life = -1;
+  /** The process in which frames come now. `#last` and `#before`: the last frame in it, and the highest before it. */
+  #process = -1;
   /** By queue. */
   readonly #last: number[] = [];
   #before = -1;
@@ -51,12 +51,12 @@ export class Stream {
 
   /** Frames that came, each once. */
   get delivered(): number {
-    return this.#cameIn.filter((life) => life !== undefined).length;
+    return this.#cameIn.filter((process) => process !== undefined).length;
   }
 
   /** From now on the frame must come, or have come. @param step of the process. */
-  due(sequence: number, life: number, step = 0): void {
-    this.#dueIn[sequence] ??= life;
+  due(sequence: number, process: number, step = 0): void {
+    this.#dueIn[sequence] ??= process;
     this.#dueAt[sequence] ??= step;
   }
 
@@ -65,7 +65,7 @@ export class Stream {
     return this.#dueAt[sequence] ?? 0;
   }
 
-  /** It need not come: somebody said that it would not. */
+  /** The frame need not come: the port or the guest reported that it does not. */
   excuse(sequence: number): void {
     this.#excused.add(sequence);
   }
@@ -84,7 +84,7 @@ export class Stream {
   }
 
   /** @param header the frame's virtio_net_hdr. @param queue that it came by. */
-  take(frame: Uint8Array, header: Uint8Array, tag: TrafficTag, life: number, queue = 0): void {
+  take(frame: Uint8Array, header: Uint8Array, tag: TrafficTag, process: number, queue = 0): void {
     const { sequence } = tag;
     const { length } = frame;
     const partial = (vnetWordOfBytes(header, 0, 0) & VNET_FLAG_NEEDS_CSUM) !== 0;
@@ -97,43 +97,43 @@ export class Stream {
     if (hooked !== undefined && hooked !== length) {
       this.#fault(`frame ${sequence} has ${length} bytes, the hook left ${hooked}`);
     }
-    this.#order(sequence, life, queue);
+    this.#order(sequence, process, queue);
   }
 
-  /** In one life frames come in their order. What a life brings that is behind what came before it, it repeats. */
-  #order(sequence: number, life: number, queue: number): void {
-    if (life !== this.#life) {
-      this.#life = life;
+  /** Within a process frames come in order. A frame that is not above the highest of earlier processes is a repeat. */
+  #order(sequence: number, process: number, queue: number): void {
+    if (process !== this.#process) {
+      this.#process = process;
       this.#last.length = 0;
       this.#before = this.#highest;
     }
     // Of several queues each has an order of its own, and may be behind.
     const repeats = this.spread ? this.#cameIn[sequence] !== undefined : sequence <= this.#before;
     const last = this.#last[queue] ?? -1;
-    if (repeats) this.#repeats[life] = this.repeatsIn(life) + 1;
+    if (repeats) this.#repeats[process] = this.repeatsIn(process) + 1;
     if (repeats && this.spread) this.repeated.push(sequence);
     if (sequence <= last && !(this.spread && repeats))
-      this.#fault(`frame ${sequence} came after ${last} in one life`);
+      this.#fault(`frame ${sequence} came after ${last} in one process`);
     this.#last[queue] = sequence;
     this.#highest = Math.max(this.#highest, sequence);
-    this.#cameIn[sequence] ??= life;
+    this.#cameIn[sequence] ??= process;
   }
 
   /** @returns whether the frame was read in one of these processes or before, and came first after it. */
-  wasPendingAfter(sequence: number, lives: readonly number[]): boolean {
-    return lives.some((life) => this.#dueIn[sequence] <= life && life < this.#cameIn[sequence]);
+  wasPendingAfter(sequence: number, processes: readonly number[]): boolean {
+    return processes.some((process) => this.#dueIn[sequence] <= process && process < this.#cameIn[sequence]);
   }
 
-  /** Frames that came behind those that were there when the life began. */
-  repeatsIn(life: number): number {
-    return this.#repeats[life] ?? 0;
+  /** Frames that came in a process and were repeats. */
+  repeatsIn(process: number): number {
+    return this.#repeats[process] ?? 0;
   }
 
-  /** Frames that were due in a life and never came, without excuse. */
-  lostIn(life: number): number[] {
+  /** Frames that were due in a process and never came, without excuse. */
+  lostIn(process: number): number[] {
     const lost: number[] = [];
     this.#dueIn.forEach((due, sequence) => {
-      if (due === life && this.#cameIn[sequence] === undefined && !this.#isExcused(sequence))
+      if (due === process && this.#cameIn[sequence] === undefined && !this.#isExcused(sequence))
         lost.push(sequence);
     });
     return lost;

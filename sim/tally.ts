@@ -13,7 +13,7 @@ const FAILURES_MAX = 10;
 /** What came of many runs. */
 export class Tally {
   runs = 0;
-  /** Lives that were killed in the middle of their work. */
+  /** Processes that were killed in the middle of their work. */
   kills = 0;
   stops = 0;
   frames = 0;

@@ -1,13 +1,13 @@
-/** Enough to see the batch in which a life ended, and what the next did first. */
+/** Enough to see the batch in which a process ended, and the first steps of the next. */
 const LINES_MAX = 60;
 
-/** The last steps of a run. Text is made only when somebody asks. */
+/** The last steps of a run. `lines` makes their text. */
 export class Trace {
-  readonly #lines: (readonly [life: number, step: number, what: string])[] = [];
+  readonly #lines: (readonly [process: number, step: number, what: string])[] = [];
   #next = 0;
 
-  step(life: number, step: number, what: string): void {
-    this.#lines[this.#next % LINES_MAX] = [life, step, what];
+  step(process: number, step: number, what: string): void {
+    this.#lines[this.#next % LINES_MAX] = [process, step, what];
     this.#next += 1;
   }
 
@@ -19,8 +19,8 @@ export class Trace {
   lines(): string[] {
     const first = Math.max(0, this.#next - LINES_MAX);
     return Array.from({ length: this.#next - first }, (_, i) => {
-      const [life, step, what] = this.#lines[(first + i) % LINES_MAX];
-      return life < 0 ? what : `life ${life} step ${step}: ${what}`;
+      const [process, step, what] = this.#lines[(first + i) % LINES_MAX];
+      return process < 0 ? what : `process ${process} step ${step}: ${what}`;
     });
   }
 }

@@ -5,24 +5,24 @@ import type { ArenaPool } from './arenas.js';
 import { mortal } from './port.js';
 import type { FaultPlan } from './scenario.js';
 
-/** A life of the backend, whose store meets conflicts and reconnects. `touch` writes a node from outside, as it is. */
+/** The hypervisor as a backend process sees it, with conflicts and reconnects of the store. `touch` writes a node again with its own value. */
 export function backendXen(
-  life: ModelXen,
+  xen: ModelXen,
   arenas: ArenaPool,
   faults: FaultPlan,
   touch: (path: string) => Promise<void>,
 ): Xen {
   const faulty = faults.conflictEvery > 0 || faults.reconnectEvery > 0;
-  const parts = partsOf(life, arenas);
-  return faulty ? { ...parts, store: new FaultyStore(life, faults, touch) } : parts;
+  const parts = partsOf(xen, arenas);
+  return faulty ? { ...parts, store: new FaultyStore(xen, faults, touch) } : parts;
 }
 
 /** A guest that handles each event late. */
-export function guestXen(life: ModelXen, arenas: ArenaPool, lateMs: number): Xen {
-  const parts = partsOf(life, arenas);
+export function guestXen(xen: ModelXen, arenas: ArenaPool, lateMs: number): Xen {
+  const parts = partsOf(xen, arenas);
   if (lateMs === 0) return parts;
-  const { events } = life;
-  const late = (onEvent: () => void) => () => void life.clock.after(lateMs, onEvent);
+  const { events } = xen;
+  const late = (onEvent: () => void) => () => void xen.clock.after(lateMs, onEvent);
   return {
     ...parts,
     events: {
@@ -32,34 +32,34 @@ export function guestXen(life: ModelXen, arenas: ArenaPool, lateMs: number): Xen
   };
 }
 
-function partsOf(life: ModelXen, arenas: ArenaPool): Xen {
-  const { domid, events, store, clock, shares } = life;
+function partsOf(xen: ModelXen, arenas: ArenaPool): Xen {
+  const { domid, events, store, clock, shares } = xen;
   return {
     ...{ domid, events, store, clock, shares },
     grants: {
-      map: (...args) => life.grants.map(...args),
+      map: (...args) => xen.grants.map(...args),
       // The pool takes all back at once, at the run's end.
       arena: (bytes) => Object.assign(arenas.take(bytes), { [Symbol.dispose]: () => {} }),
-      batch: (options) => life.grants.batch(options),
-      staged: (domid) => life.grants.staged(domid),
+      batch: (options) => xen.grants.batch(options),
+      staged: (domid) => xen.grants.staged(domid),
     },
-    step: (what) => life.step(what),
-    [Symbol.asyncDispose]: () => life[Symbol.asyncDispose](),
+    step: (what) => xen.step(what),
+    [Symbol.asyncDispose]: () => xen[Symbol.asyncDispose](),
   };
 }
 
 /** What a client sees of a busy xenstored, and of one that was restarted: EAGAIN, and watches that fire again. */
 class FaultyStore implements Store {
-  readonly #life: ModelXen;
+  readonly #xen: ModelXen;
   readonly #inner: Store;
   readonly #touch: (path: string) => Promise<void>;
   readonly #conflicts: () => boolean;
   readonly #reconnects: () => boolean;
   readonly #watches = new Set<() => void>();
 
-  constructor(life: ModelXen, faults: FaultPlan, touch: (path: string) => Promise<void>) {
-    this.#life = life;
-    this.#inner = life.store;
+  constructor(xen: ModelXen, faults: FaultPlan, touch: (path: string) => Promise<void>) {
+    this.#xen = xen;
+    this.#inner = xen.store;
     this.#touch = touch;
     this.#conflicts = everyNth(faults.conflictEvery || undefined);
     this.#reconnects = everyNth(faults.reconnectEvery || undefined);
@@ -131,8 +131,8 @@ class FaultyStore implements Store {
 
   #perhapsReconnect(): void {
     if (!this.#reconnects()) return;
-    this.#life.clock.after(0, () => {
-      for (const fire of [...this.#watches]) mortal(this.#life, fire);
+    this.#xen.clock.after(0, () => {
+      for (const fire of [...this.#watches]) mortal(this.#xen, fire);
     });
   }
 }

@@ -14,14 +14,16 @@ const GUEST = {
   ringStart: 0xffff_fff0,
 } as const;
 
-const PLAIN_LIFE = { lastsMs: 0, bursts: ['after'], reboot: undefined, harm: undefined } as const;
+const PLAIN_PROCESS = { lastsMs: 0, bursts: ['after'], reboot: undefined, harm: undefined } as const;
 
 it('a stop at any step loses and repeats none of the frames that wait in queues which the guest chose', async () => {
   const { steps } = await runScenario(plainScenario(GUEST));
   let stops = 0;
   for (let atStep = 1; atStep <= steps; atStep += 3) {
-    const life = { ...PLAIN_LIFE, end: 'stop', atStep } as const;
-    const { faults, lost, repeated, dropped } = await runScenario(plainScenario(GUEST, { lives: [life] }));
+    const process = { ...PLAIN_PROCESS, end: 'stop', atStep } as const;
+    const { faults, lost, repeated, dropped } = await runScenario(
+      plainScenario(GUEST, { processes: [process] }),
+    );
     expect([atStep, faults, lost.toGuest, repeated.toGuest, dropped]).toEqual([atStep, [], 0, 0, 0]);
     stops++;
   }

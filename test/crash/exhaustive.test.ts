@@ -7,7 +7,7 @@ const LONG_FOR = 'copy';
 describe.each(['copy', 'map'] as const)('killed at every step, payload by %s', (payload) => {
   const shapes = exhaustiveOf(payload).filter(({ long }) => !long || payload === LONG_FOR);
   it.each(shapes.map((one) => [one.name, one] as const))(
-    '%s: nothing wrong, nothing lost that was said to be sent',
+    '%s: nothing wrong, no frame lost with the response "sent"',
     async (_name, one) => {
       const tally = await exhaust(one, { fromAttach: one.twice });
       console.log(`${payload}: ${tally.kills} kill points, ${tally.violations} violations`);

@@ -11,12 +11,12 @@ import type { GuestPlan, Scenario } from '../../sim/scenario.js';
 type Mutation =
   | 'none'
   | 'publishes in mid-frame'
-  | 'answers out of order'
+  | 'responds out of order'
   | 'forgets frames that are not written yet'
   | 'forgets frames before it writes them'
-  | 'forgets frames held for the guest'
-  | 'never mends'
-  | 'mends whatever stands there'
+  | 'forgets frames pending for the guest'
+  | 'never replays'
+  | 'replays any journal entry'
   | 'commits before the responses are complete';
 
 const mutation = vi.hoisted(() => ({ now: 'none' as string }));
@@ -32,14 +32,14 @@ vi.mock('../../lib/netback/ring/back-ring.js', async (load) => {
         const notify = super.publish(responses.subarray(0, half * responseWords), half);
         return super.publish(responses.subarray(half * responseWords), count - half, firstKept) || notify;
       }
-      if (mutation.now === 'answers out of order' && count > 1) {
+      if (mutation.now === 'responds out of order' && count > 1) {
         const swapped = responses.slice();
         swapped.copyWithin(0, responseWords, 2 * responseWords);
         swapped.set(responses.subarray(0, responseWords), responseWords);
         return super.publish(swapped, count, firstKept);
       }
       const forgets = toGuest
-        ? 'forgets frames held for the guest'
+        ? 'forgets frames pending for the guest'
         : 'forgets frames that are not written yet';
       if (mutation.now === forgets) return super.publish(responses, count);
       const notify = super.publish(responses, count, firstKept);
@@ -61,9 +61,8 @@ vi.mock('../../lib/durable/redo.js', async (load) => {
     }
 
     override committed(base: number, waiting: number): number {
-      if (mutation.now === 'never mends') return 0;
-      if (mutation.now === 'mends whatever stands there')
-        return Math.min(this.#all.view[0] & 0xffff, waiting);
+      if (mutation.now === 'never replays') return 0;
+      if (mutation.now === 'replays any journal entry') return Math.min(this.#all.view[0] & 0xffff, waiting);
       return super.committed(base, waiting);
     }
 
@@ -94,7 +93,7 @@ async function firstFault(guest: Partial<GuestPlan>, rest: Partial<Scenario>): P
   const { steps, faults } = await runScenario(plainScenario(guest, rest));
   if (faults.length > 0) return `undisturbed: ${faults[0]}`;
   for (let atStep = 1; atStep <= steps; atStep++) {
-    const life = {
+    const process = {
       end: 'kill',
       atStep,
       lastsMs: 0,
@@ -102,7 +101,7 @@ async function firstFault(guest: Partial<GuestPlan>, rest: Partial<Scenario>): P
       reboot: undefined,
       harm: undefined,
     } as const;
-    const { faults } = await runScenario(plainScenario(guest, { ...rest, lives: [life] }));
+    const { faults } = await runScenario(plainScenario(guest, { ...rest, processes: [process] }));
     if (faults.length > 0) return `killed at step ${atStep}: ${faults[0]}`;
   }
   return undefined;
@@ -111,12 +110,12 @@ async function firstFault(guest: Partial<GuestPlan>, rest: Partial<Scenario>): P
 describe.each(['copy', 'map'] as const)('payload by %s: killing at every step', (payload) => {
   it.each<[Mutation, RegExp]>([
     ['publishes in mid-frame', /killed at .*(damaged|nobody sent|complains|chain-incomplete)/],
-    ['answers out of order', /wrong-id|unknown-status|extra-not-null/],
+    ['responds out of order', /wrong-id|unknown-status|extra-not-null/],
     ['forgets frames that are not written yet', /lost/],
     ['forgets frames before it writes them', /lost/],
-    ['forgets frames held for the guest', /lost/],
-    ['never mends', /wrong-id|complains|repeated-id|lost/],
-    ['mends whatever stands there', /wrong-id|repeated-id|beyond|complains/],
+    ['forgets frames pending for the guest', /lost/],
+    ['never replays', /wrong-id|complains|repeated-id|lost/],
+    ['replays any journal entry', /wrong-id|repeated-id|beyond|complains/],
     ['commits before the responses are complete', /wrong-id|unknown-status|complains/],
   ])(
     'finds a backend that %s',

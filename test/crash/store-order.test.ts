@@ -70,13 +70,13 @@ it('a promise that is broken is shown with what each step stored', async () => {
   await runScenario(scenario, log);
   const commit = log.steps.find(({ changes }) => changes.some(({ path }) => path === 'fromGuestLog.state'))!;
   const [{ journal, word }] = commit.changes;
-  const life = {
+  const process = {
     ...({ end: 'kill', atStep: commit.step, lastsMs: 0, bursts: ['after'] } as const),
     ...{ reboot: undefined, harm: undefined },
     // The state of a log that has committed one response more than there are.
     tampered: [{ journal, word, value: (commit.changes[0].now & ~0xffff) | 1 }],
   };
-  const { faults, trace } = await runScenario({ ...scenario, lives: [life] });
+  const { faults, trace } = await runScenario({ ...scenario, processes: [process] });
   expect(faults).not.toEqual([]);
   expect(trace.join('\n')).toMatch(/store to the journal: vif7\.0\.q0 /);
 });

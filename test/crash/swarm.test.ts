@@ -48,7 +48,7 @@ describe('the report', () => {
       ...{ steps: 5, attachStep: 2, kills: 1, stops: 1, frames: 2 },
       ...{ repeated: { fromGuest: 1, toGuest: 0 }, lost: { fromGuest: 0, toGuest: 0 }, dropped: 0 },
       faults: ['vif7.0: wrong-id: id 1'],
-      trace: ['life 0 step 4: events.notify'],
+      trace: ['process 0 step 4: events.notify'],
     };
     tally.add(replayOf(77, { kills: 9 }), outcome);
     const parts = [{ name: '1 drawn scenarios', tally, seconds: 1.5 }];
@@ -56,7 +56,7 @@ describe('the report', () => {
     const [titles, line] = text.split('\n');
     expect(line.length).toBe(titles.length);
     expect(text).toContain('\nnpm run sim -- --seed 77\n  ! vif7.0: wrong-id: id 1\n');
-    expect(text).toContain('    life 0 step 4: events.notify\n');
+    expect(text).toContain('    process 0 step 4: events.notify\n');
     expect(JSON.parse(reportJson(parts))).toMatchObject({
       parts: [{ violations: 1, kills: 1, repeated: 1 }],
     });
