@@ -53,7 +53,7 @@ export class HandoverWorld {
   loaded = true;
   /** What the interface of the vif is called, the kernel's or the tap. */
   called: string = VIF.id;
-  /** What `vifd run` puts taps into that nobody else does. */
+  /** The `--bridge` of `vifd run`, for taps that no script puts into a bridge. */
   bridge: string | undefined;
   readonly #journals: Journals = memoryJournals();
   #daemon: { readonly xen: ModelXen; readonly netback: Netback } | undefined;
@@ -202,7 +202,7 @@ export class HandoverWorld {
     const { store } = this.toolstack;
     await store.write(`${this.node}/state`, '2');
     if (this.refuses === 'connecting') return;
-    // As the driver: what its watch finds when it is registered counts as well.
+    // As the driver does: its watch fires when it is registered, and that counts.
     await store.watch(`${this.node}/hotplug-status`, () => void this.#connect());
   }
 

@@ -65,7 +65,7 @@ describe("a vif beside the kernel's driver", () => {
     mkdirSync(join(bus, 'devices/vif-3-0/net/renamed'), { recursive: true });
     writeFileSync(join(bus, 'drivers/vif/unbind'), 'untouched');
     expect(await isOurs()).toBe(false);
-    // An adopt that was killed has told it: a second one waits, and does not fail.
+    // An adopt that was killed has unbound the driver already: a second unbind does not fail.
     new XenNetbackControl(bus).unbind(vif);
     expect(readFileSync(join(bus, 'drivers/vif/unbind'), 'utf8')).toBe('untouched');
     rmSync(join(bus, 'devices/vif-3-0/net'), { recursive: true });
@@ -87,7 +87,7 @@ describe("a vif beside the kernel's driver", () => {
     () => {
       driver('1\n');
       symlinkSync(PROBE, join(bus, 'drivers/vif/unbind'));
-      // What a bus says of a name that it does not have: it was asked.
+      // The bus refuses a name that it does not have: so it was asked.
       expect(() => new XenNetbackControl(bus).unbind(vif)).toThrow(
         expect.objectContaining({ errno: 'ENODEV' }),
       );

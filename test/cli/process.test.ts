@@ -218,7 +218,7 @@ function runTests(): void {
     };
     const managed = await took({ NOTIFY_SOCKET: join(directory, 'notify') });
     expect(managed).toBeGreaterThan(1000);
-    // The best of three: a busy machine is slow as well.
+    // The best of three, since a busy machine is slow.
     expect(Math.min(await took({}), await took({}), await took({}))).toBeLessThan(managed);
   }, 60_000);
 }

@@ -176,7 +176,7 @@ function tests(world: LinksWorld): void {
     expect(link('vif7.0')).toMatchObject({ up: true });
     expect(link('vif7.0')).not.toHaveProperty('bridge');
     await second.end('SIGTERM');
-    // What happened while no vifd ran is noticed as well.
+    // vifd also notices changes that were made while it did not run.
     ip('link', 'set', 'vif7.0', 'down');
     const third = vifd();
     await expect

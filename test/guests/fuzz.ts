@@ -63,7 +63,7 @@ export interface FuzzResult {
   readonly ended: string;
 }
 
-/** A guest that writes what the seed says, in an order that it says; then one that behaves. */
+/** A guest that writes what a seed chooses, in an order that the seed chooses; then one that behaves. */
 export async function fuzzHandshake(seed: number): Promise<FuzzResult> {
   const run = new FuzzRun(seed);
   let failure: string | undefined;
@@ -158,7 +158,7 @@ class FuzzRun {
     rings.send([{ page: 9, size: 60 }]);
     host.port?.put(new Uint8Array(80).fill(7));
     await host.run(REST_MS);
-    if (rings.txResponses().length !== 1) throw new Error('a frame from the guest is not answered');
+    if (rings.txResponses().length !== 1) throw new Error('a frame from the guest got no response');
     if (host.port?.written.length !== written + 1) throw new Error('a frame from the guest does not come');
     if (!rings.rxResponses().some(({ status }) => status === 80))
       throw new Error('a frame to the guest does not come');
@@ -278,7 +278,7 @@ class FuzzRun {
     return this.#finished(work(this.#host.toolstack.store));
   }
 
-  /** Not `run`: a backend that was killed stays dead until the seed says otherwise. */
+  /** Not `run`: a backend that was killed stays dead until the seed chooses to start it. */
   async #finished<T>(work: Promise<T>): Promise<T> {
     await this.#host.hypervisor.settle();
     return work;

@@ -217,7 +217,7 @@ describe('a guest that connects anew faster than the backend looks', () => {
       await host.run(REST_MS);
     }
     expect(host.vif?.state).toBe('stopped');
-    // Said once, however often the guest says the same.
+    // Reported once, however often the guest writes the same.
     expect(host.errors).toHaveLength(1);
     await host.done(guest.write({ ...keys, ...FEATURES }), PART_MS);
     await host.run(REST_MS);

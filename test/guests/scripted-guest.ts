@@ -4,7 +4,7 @@ import { StateWatch } from '../../lib/testing/netfront/index.js';
 import { RawGuest } from '../../worlds/model/raw-guest.js';
 import { DOMID, type Host } from './host.js';
 
-/** What a kind of guest does with the store, step by step, as its source says. */
+/** What a kind of guest does with the store, step by step, according to its source. */
 export interface GuestScript {
   readonly name: string;
   /** Where that was read. */
@@ -15,7 +15,7 @@ export interface GuestScript {
   disconnect(guest: ScriptedGuest): Promise<void>;
   /** States of the backend that it takes for a fault. */
   readonly fears?: readonly XenbusState[];
-  /** It tells nobody when it posts receive buffers. */
+  /** It sends no event when it posts receive buffers. */
   readonly postsQuietly?: boolean;
 }
 

@@ -1,6 +1,6 @@
 import { CTRL_SET_HASH_ALGORITHM, CTRL_SUCCESS, HASH_ALGORITHM_NONE } from '../../lib/protocol/control.js';
 import { XenbusState } from '../../lib/protocol/xenbus.js';
-import { type RawAnswer, RawControl } from '../netback/raw-control.js';
+import { RawControl, type RawResponse } from '../netback/raw-control.js';
 import type { GuestScript, ScriptedGuest } from './scripted-guest.js';
 
 const { Unknown, Initialising, InitWait, Initialised, Connected } = XenbusState;
@@ -102,31 +102,31 @@ const windows: GuestScript = {
 async function windowsLoop(
   guest: ScriptedGuest,
   goal: XenbusState,
-  answers: Partial<Record<XenbusState, XenbusState>>,
+  ownStates: Partial<Record<XenbusState, XenbusState>>,
 ): Promise<void> {
   let state: XenbusState = Unknown;
   while (state !== goal) {
     state = await guest.change(state, WINDOWS_CHANGE_MS);
     if (state === Unknown) throw new Error('Windows takes its device for gone');
-    const answer = state === goal ? undefined : answers[state];
-    if (answer !== undefined) await guest.say(answer);
+    const own = state === goal ? undefined : ownStates[state];
+    if (own !== undefined) await guest.say(own);
   }
 }
 
 /** A request on the control ring: kicked again every 100 ms, and given up after 5 s (controller.c). */
 async function windowsAsks(guest: ScriptedGuest, control: RawControl): Promise<void> {
   const first = control.ask([CTRL_SET_HASH_ALGORITHM, HASH_ALGORITHM_NONE]);
-  for (let waitedMs = 0; control.answers(first).length === 0; waitedMs += 100) {
-    if (waitedMs >= 5000) throw new Error('Windows gives up: no answer on the control ring within 5 s');
+  for (let waitedMs = 0; control.responses(first).length === 0; waitedMs += 100) {
+    if (waitedMs >= 5000) throw new Error('Windows gives up: no response on the control ring within 5 s');
     await new Promise<void>((resolve) => guest.xen.clock.after(100, resolve));
     control.notify();
   }
-  const [{ type, status }] = control.answers(first) as [RawAnswer];
+  const [{ type, status }] = control.responses(first) as [RawResponse];
   if (type !== CTRL_SET_HASH_ALGORITHM || status !== CTRL_SUCCESS)
-    throw new Error(`answer ${type}: ${status}`);
+    throw new Error(`response ${type}: ${status}`);
 }
 
-/** FreeBSD: as Linux, but Closed at once when the backend says Closing. No GSO over IPv6. */
+/** FreeBSD: as Linux, but writes Closed at once when the backend is Closing. No GSO over IPv6. */
 const freebsd: GuestScript = {
   name: 'FreeBSD',
   source: 'freebsd/freebsd-src sys/dev/xen/netfront/netfront.c: talk_to_backend, netfront_backend_changed',
@@ -181,7 +181,7 @@ const netbsd: GuestScript = {
   },
 };
 
-/** mini-os (pv-grub, stub domains): says Connected without a look at the backend, and nothing of rx-notify. */
+/** mini-os (pv-grub, stub domains): writes Connected without reading the backend's state, and does not write feature-rx-notify. */
 const miniOs: GuestScript = {
   name: 'mini-os',
   source: 'mirage/mini-os netfront.c: init_netfront, shutdown_netfront',
@@ -203,7 +203,7 @@ const miniOs: GuestScript = {
   },
 };
 
-/** MirageOS: says Connected without a look at the backend, and from Closed again without Initialising in between. */
+/** MirageOS: writes Connected without reading the backend's state, and from Closed again without Initialising in between. */
 const mirage: GuestScript = {
   name: 'MirageOS',
   source: 'mirage/mirage-net-xen lib/frontend.ml plug_inner, lib/xenstore.ml',

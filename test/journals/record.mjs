@@ -290,7 +290,7 @@ class Processes {
  */
 class NotAllTaken extends Error {}
 
-/** Runs a scene by real processes, until it leaves no frame in the tap. `scene` returns what the index says of it. */
+/** Runs a scene by real processes, until it leaves no frame in the tap. `scene` returns its entry in the index. */
 async function byProcess(name, setUp, scene) {
   if (!name.includes(options.only)) return;
   for (let attempt = 0; ; attempt++) {

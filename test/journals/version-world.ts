@@ -166,7 +166,7 @@ export class VersionWorld {
     const options = { xen, port: () => this.host, payload: this.#payload, queues: QUEUES };
     const listeners = {
       attached: (_vif: unknown, how: { readonly resumed: boolean }) => this.resumed.push(how.resumed),
-      // What a dead process reports nobody reads.
+      // A killed process reports nothing.
       error: (error: Error) => xen.alive && this.errors.push(error),
     };
     const { journals } = this;

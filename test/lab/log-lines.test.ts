@@ -6,7 +6,7 @@ import { VifCounters } from '../../lib/netback/frames/counters.js';
 import type { Netback } from '../../lib/netback/netback.js';
 import type { Vif } from '../../lib/netback/public-vif.js';
 
-/** What a unit's log says, as journald hands it on: the level in front of a line becomes its priority. */
+/** A unit's log as journald prints it: the level in front of a line becomes its priority. */
 function entriesOf(log: (say: ReturnType<typeof eventLog>) => void) {
   const lines: string[] = [];
   const output = { line: (text: string) => void lines.push(text), [Symbol.dispose]: () => {} };

@@ -47,7 +47,7 @@ describe.each([
       return guest;
     }
 
-    /** Every slot of a ring says something else, and nothing that is allowed. */
+    /** Writes other values into every slot of a ring, none of them valid. */
     const spoil = (ring: Uint32Array) => () => ring.fill(0xffff_ffff, RING_HEADER_WORDS);
 
     it('from the guest: the frames and the responses are those of the first slots', async () => {

@@ -59,7 +59,7 @@ async function fuzz(seed: number): Promise<void> {
     const from = control.ask(...requests);
     await hypervisor.settle();
     hostile = false;
-    expect(control.answers(from)).toHaveLength(requests.length);
+    expect(control.responses(from)).toHaveLength(requests.length);
     expect(netback.vifs.get('vif7.0')?.reason).toBeUndefined();
     // It still serves; whatever of its own pages the guest has let it keep.
     guest.post([guest.ref(10), guest.ref(11)]);

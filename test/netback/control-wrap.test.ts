@@ -28,8 +28,8 @@ describe('a control ring that has come round to 0', () => {
     );
     guest.send([{ size: 60 }]);
     await world.settle();
-    expect(control.answers(from).map(({ status }) => status)).toEqual(Array(3).fill(SUCCESS));
-    expect(control.answered).toBe(0);
+    expect(control.responses(from).map(({ status }) => status)).toEqual(Array(3).fill(SUCCESS));
+    expect(control.responded).toBe(0);
   });
   afterEach(() => world.close());
 
@@ -87,7 +87,7 @@ describe('grants that stayed mapped', () => {
     // The new control ring gets no responses for the old one's requests, wherever its indices stand.
     for (const [key, value] of Object.entries(control.keys))
       await world.settled(world.toolstack.store.write(`${front}/${key}`, value));
-    expect(control.answered).toBe(1);
+    expect(control.responded).toBe(1);
     await world.start('copy');
     expect(world.netback.vifs.get('vif7.0')?.state).toBe('connected');
     expect(guest.pages.end(guest.ref(9))).toBe(true);

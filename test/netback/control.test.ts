@@ -42,11 +42,11 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
   async function ask(...requests: readonly (readonly number[])[]): Promise<(number | [number, number])[]> {
     const from = control.ask(...requests);
     await world.settle();
-    const answers = control.answers(from);
-    expect(answers.map(({ id, type }) => [id, type])).toEqual(
+    const responses = control.responses(from);
+    expect(responses.map(({ id, type }) => [id, type])).toEqual(
       requests.map(([type], i) => [(from + i) & 0xffff, type]),
     );
-    return answers.map(({ status, data }) => (data === 0 ? status : [status, data]));
+    return responses.map(({ status, data }) => (data === 0 ? status : [status, data]));
   }
 
   async function setUp(...more: readonly (readonly number[])[]): Promise<void> {
@@ -192,9 +192,9 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
     await setUp();
     await world.stop();
     const from = control.ask([SET_FLAGS, 4], [GET_SIZE]);
-    expect(control.answers(from)).toEqual([]);
+    expect(control.responses(from)).toEqual([]);
     await world.start('copy');
-    expect(control.answers(from).map(({ status, data }) => [status, data])).toEqual([
+    expect(control.responses(from).map(({ status, data }) => [status, data])).toEqual([
       [SUCCESS, 0],
       [SUCCESS, 128],
     ]);
@@ -217,8 +217,8 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
   it('responds to a full ring in a turn, once each and in order', async () => {
     await connect();
     for (let round = 0; round < 3; round++) {
-      const answers = await ask(...Array.from({ length: CTRL_RING_SIZE }, () => [GET_SIZE]));
-      expect(answers).toEqual(Array(CTRL_RING_SIZE).fill([SUCCESS, 128]));
+      const responses = await ask(...Array.from({ length: CTRL_RING_SIZE }, () => [GET_SIZE]));
+      expect(responses).toEqual(Array(CTRL_RING_SIZE).fill([SUCCESS, 128]));
     }
     // Not one event a response.
     expect(control.events).toBeLessThan(10);
@@ -271,7 +271,7 @@ describe('a control request', () => {
     ['of hashing, where the indices wrap,', hashing, 0xfffffffd],
     ['of grants that stay mapped, where the indices wrap,', staging, 0xfffffffe],
   ])(
-    '%s is answered once, and done, wherever the backend is killed',
+    '%s gets one response, and is done, wherever the backend is killed',
     async (_what, asking, ringStart) => {
       expect(await killAtEachStep(asking, ringStart)).toBeGreaterThan(30);
     },

@@ -5,7 +5,7 @@ import { TestClock, turns } from '../store/fake-daemon.js';
 
 const ROOT = '/local/domain/0/backend/vif';
 
-/** A directory of these guests with a vif each; what admits says how long each takes. */
+/** A directory of these guests with a vif each; `end` or `settle` ends the admission of one. */
 class World {
   readonly clock = new TestClock();
   readonly begun: string[] = [];

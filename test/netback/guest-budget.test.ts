@@ -208,12 +208,12 @@ describe('the budget of a guest', () => {
     // Nothing is staged to be taken back; searching for it costs the same.
     for (let i = 0; i < 40; i++) control.ask([DEL_GREF_MAPPING, 0, control.ref, 512]);
     await world.settle();
-    expect(control.answered).toBe(32);
+    expect(control.responded).toBe(32);
     await hypervisor.advance(350);
-    expect(control.answered).toBe(34);
+    expect(control.responded).toBe(34);
     await hypervisor.advance(1000);
-    expect(control.answered).toBe(40);
-    expect(control.answers(0).every(({ status }) => status === 0)).toBe(true);
+    expect(control.responded).toBe(40);
+    expect(control.responses(0).every(({ status }) => status === 0)).toBe(true);
   });
 
   it('is not used by a connection that the program breaks: that is attached again once a second', async () => {

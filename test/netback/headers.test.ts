@@ -54,11 +54,11 @@ async function lost(frame: CutFrame, cuts: readonly (readonly number[])[], gsoBy
       page += ends.length + 1;
       return own;
     });
-    const answered = guest.tx[2]!;
+    const first = guest.tx[2]!;
     guest.send(slots);
     // A publication is several batches, and xensim's backend has this process's thread only between them.
     for (let round = 0; round < 100 && guest.tx[2] !== guest.tx[0]; round++) await world.settle();
-    const responses = guest.txResponses(answered);
+    const responses = guest.txResponses(first);
     expect(responses.map(({ status }) => (status === 1 ? 0 : status))).toEqual(Array(slots.length).fill(0));
     for (const [i, ends] of some.entries()) {
       const [bytes, header] = [port.written[i], port.headers[i]];

@@ -24,14 +24,14 @@ describe.each(CASES)(
     it('get a response before the port has them: their bytes are in our memory', async () => {
       await world.start(payload, [guest]);
       const port = world.port('vif7.0');
-      let answered = -1;
+      let responded = -1;
       port.onWrite = () => {
-        answered = guest.tx[RING_RSP_PROD];
+        responded = guest.tx[RING_RSP_PROD];
       };
       guest.pages.bytes.fill(7, 0, 60);
       guest.send([{ size: 60 }, { size: 60 }]);
       await world.settle();
-      expect(answered).toBe(2);
+      expect(responded).toBe(2);
       expect(port.written).toHaveLength(2);
     });
 

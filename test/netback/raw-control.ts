@@ -11,7 +11,7 @@ import type { EventChannel, SharedPages, Xen } from '../../lib/xen/seam.js';
 const SLOT_WORDS = 4;
 const MASK = CTRL_RING_SIZE - 1;
 
-export interface RawAnswer {
+export interface RawResponse {
   readonly id: number;
   readonly type: number;
   readonly status: number;
@@ -50,7 +50,7 @@ export class RawControl {
     return this.#ring.u32;
   }
 
-  get answered(): number {
+  get responded(): number {
     return this.words[RING_RSP_PROD] as number;
   }
 
@@ -75,12 +75,12 @@ export class RawControl {
   }
 
   /** Responses [from, rsp_prod). */
-  answers(from: number): RawAnswer[] {
-    const answers: RawAnswer[] = [];
-    for (let i = from; i !== this.answered; i = (i + 1) >>> 0) {
+  responses(from: number): RawResponse[] {
+    const responses: RawResponse[] = [];
+    for (let i = from; i !== this.responded; i = (i + 1) >>> 0) {
       const [head, status, data] = this.words.subarray(RING_HEADER_WORDS + (i & MASK) * SLOT_WORDS);
-      answers.push({ id: head! & 0xffff, type: head! >>> 16, status: status!, data: data! });
+      responses.push({ id: head! & 0xffff, type: head! >>> 16, status: status!, data: data! });
     }
-    return answers;
+    return responses;
   }
 }

@@ -27,10 +27,10 @@ async function begin(payload: PayloadMode): Promise<void> {
 
 /** Publishes the slots. @returns the frames that come out of the other tap, once there are `count` or time is up. */
 async function through(slots: readonly TxSlot[], count: number): Promise<Received[]> {
-  const answered = guest.tx[2]!;
+  const first = guest.tx[2]!;
   guest.send(slots);
   for (let round = 0; round < 200 && guest.tx[2] !== guest.tx[0]; round++) await world.settle();
-  expect(guest.txResponses(answered).every(({ status }) => status === 0 || status === 1)).toBe(true);
+  expect(guest.txResponses(first).every(({ status }) => status === 0 || status === 1)).toBe(true);
   const received: Received[] = [];
   for (let round = 0; round < 200 && received.length < count; round++) {
     received.push(...receive(far));

@@ -149,8 +149,8 @@ describe.each(CASES)('slots of frames from the guest, %s', (_name, payload, writ
     const staged = [0, 3, 4, 18].map((page) => guest.ref(page));
     for (const [i, ref] of staged.entries()) control.page.u32.set([ref, 0], i * 2);
     const asked = control.ask([ADD_GREF_MAPPING, 0, control.ref, staged.length]);
-    for (let round = 0; round < 100 && control.answered === asked; round++) await world.settle();
-    expect(control.answers(asked)).toMatchObject([{ status: 0 }]);
+    for (let round = 0; round < 100 && control.responded === asked; round++) await world.settle();
+    expect(control.responses(asked)).toMatchObject([{ status: 0 }]);
     expect(staged.map((ref) => guest.pages.end(ref))).toEqual([false, false, false, false]);
     const slots = many(19);
     const withEmpty = many(18, 3).map((slot, i) => (i === 5 ? { ...slot, ref: 0, size: 0 } : slot));

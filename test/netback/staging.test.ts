@@ -36,8 +36,8 @@ class Stager {
   async ask(...request: readonly number[]): Promise<[status: number, data: number]> {
     const from = this.control.ask(request);
     await this.world.settle();
-    const [answer] = this.control.answers(from);
-    return [answer!.status, answer!.data];
+    const [response] = this.control.responses(from);
+    return [response!.status, response!.data];
   }
 
   /** A list of [ref, flags] in the page. */
@@ -52,7 +52,7 @@ class Stager {
     return (await this.ask(ADD, 0, this.control.ref, refs.length))[0];
   }
 
-  /** @returns each entry's status, and how many the backend says there were. */
+  /** @returns each entry's status, and the number in the response. */
   async remove(refs: readonly number[]): Promise<[statuses: number[], count: number]> {
     this.list(refs.map((ref) => [ref]));
     const [status, count] = await this.ask(DEL, 0, this.control.ref, refs.length);

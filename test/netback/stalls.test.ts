@@ -61,7 +61,7 @@ class StallWorld {
       Object.entries(queue.offer()).map(([key, value]) => [`queue-${index}/${key}`, value]),
     );
     const many = { 'multi-queue-num-queues': `${count}`, ...Object.fromEntries(keys) };
-    // What one says of its own rings is for a guest with one queue.
+    // A RawGuest writes the keys of its own rings as a guest with one queue does: for several queues another one writes.
     const speaker = count > 1 ? new RawGuest(this.queues[0]!.xen) : this.queues[0]!;
     const connecting = speaker.connect(this.#toolstack, {
       'feature-rx-notify': '1',
@@ -89,7 +89,7 @@ class StallWorld {
     expect(vif?.state).toBe('connected');
   }
 
-  /** Frames of so many bytes come for these queues all the time, until whoever takes none has stalled. */
+  /** Sends frames of so many bytes to these queues, until each queue that takes none has stalled. */
   async starve(queues: readonly number[], bytes: number): Promise<void> {
     for (let waited = 0; waited < STALL_MS; waited += DRAIN_MS) {
       for (const queue of queues) this.port.queues[queue]!.put(new Uint8Array(bytes));

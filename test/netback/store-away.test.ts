@@ -155,7 +155,7 @@ describe('a backend whose xenstored is away', () => {
   });
 
   describe('in a driver domain, which cannot tell whether a domain is there', () => {
-    /** Serves as dom0 does, with what `change` says of its Xen. */
+    /** Serves as dom0 does, on a Xen that `change` has altered. */
     async function startWith(change: (xen: Xen) => Partial<Xen>): Promise<void> {
       await world.settled(guest.connect(world.toolstack));
       world.backend = await world.machine.open(0);

@@ -82,7 +82,7 @@ describe('the frontend end of a ring', () => {
   });
 
   test('agrees with a queue, whatever is produced, published and consumed', () => {
-    const step = fc.record({ produce: fc.nat(300), answer: fc.nat(300) });
+    const step = fc.record({ produce: fc.nat(300), respond: fc.nat(300) });
     fc.assert(
       fc.property(
         fc.integer({ min: 0, max: 2 ** 32 - 1 }),
@@ -90,15 +90,15 @@ describe('the frontend end of a ring', () => {
         (start, steps) => {
           const { ring, page } = open(start);
           let unanswered = 0;
-          let answered = 0;
-          for (const { produce, answer } of steps) {
+          let responded = 0;
+          for (const { produce, respond } of steps) {
             const added = Math.min(produce, ring.free);
             for (let i = 0; i < added; i++) ring.produce();
             ring.push();
             unanswered += added;
-            const now = Math.min(answer, unanswered);
-            answered += now;
-            page.u32[RING_RSP_PROD] = start + answered;
+            const now = Math.min(respond, unanswered);
+            responded += now;
+            page.u32[RING_RSP_PROD] = start + responded;
             expect(ring.responses()).toBe(now);
             ring.consume(now);
             unanswered -= now;

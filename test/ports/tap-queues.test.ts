@@ -48,7 +48,7 @@ function queueTests(): void {
     const ends = openQueues(port, 3);
     expect(attached('tq')).toBe(3);
     for (const { io } of ends) io.close();
-    // As behind a guest that has gone: the next one says how many it has.
+    // As after a guest that has gone: the next one decides how many queues it has.
     expect(attached('tq')).toBe(3);
     const [end] = openQueues(port, 1);
     expect(attached('tq')).toBe(1);

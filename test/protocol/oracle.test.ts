@@ -40,7 +40,7 @@ function numbers(command: string): number[] {
   return ask([command])[0]!.trim().split(' ').map(Number);
 }
 
-/** What the program says of the headers: sizes, offsets, values. */
+/** Sizes, offsets and values in the headers, as the program prints them. */
 function layout(): Map<string, number> {
   const entries = ask(['structs', 'rings', 'values']).flatMap((line) => line.split(';').slice(0, -1));
   return new Map(entries.map((entry) => [entry.slice(0, entry.indexOf('=')), Number(entry.split('=')[1])]));

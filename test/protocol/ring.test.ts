@@ -41,9 +41,9 @@ describe('BackRing', () => {
       fc.property(shape, index, turns, (which, start, plan) => {
         const { words, ring } = ringAt(which, start);
         let produced = start;
-        let answered = start;
-        for (const [ask, answer] of plan) {
-          const asked = Math.min(ask, which.size - ((produced - answered) >>> 0));
+        let responded = start;
+        for (const [ask, respond] of plan) {
+          const asked = Math.min(ask, which.size - ((produced - responded) >>> 0));
           for (let i = 0; i < asked; i++) {
             for (let word = 0; word < which.requestWords; word++) {
               words[slotWord(which, produced + i, word)] = ((produced + i) >>> 0) ^ (word << 28);
@@ -64,16 +64,19 @@ describe('BackRing', () => {
           ring.take(waiting);
           expect(ring.requestsTaken).toBe(produced);
 
-          const count = Math.min(answer, (produced - answered) >>> 0);
-          const responses = Uint32Array.from({ length: count * which.responseWords }, (_, i) => answered + i);
+          const count = Math.min(respond, (produced - responded) >>> 0);
+          const responses = Uint32Array.from(
+            { length: count * which.responseWords },
+            (_, i) => responded + i,
+          );
           ring.publish(responses, count);
           for (let i = 0; i < responses.length; i++) {
-            const at = answered + Math.floor(i / which.responseWords);
+            const at = responded + Math.floor(i / which.responseWords);
             expect(words[slotWord(which, at, i % which.responseWords)]).toBe(responses[i]);
           }
-          answered = (answered + count) >>> 0;
-          expect(words[RING_RSP_PROD]).toBe(answered);
-          expect(ring.responsesPublished).toBe(answered);
+          responded = (responded + count) >>> 0;
+          expect(words[RING_RSP_PROD]).toBe(responded);
+          expect(ring.responsesPublished).toBe(responded);
         }
       }),
       { numRuns: 60 },

@@ -24,7 +24,7 @@ interface Piece {
 }
 
 interface Frame {
-  /** What the first slot says. */
+  /** The total size in the first slot. */
   readonly size: number;
   /** The first slot's size is the frame's: only its offset counts. */
   readonly pieces: readonly Piece[];

@@ -149,17 +149,17 @@ describe('parseTx', () => {
       [data(1, 100, TX_FLAG_MORE_DATA), data(2, 60, TX_FLAG_MORE_DATA), data(3, 60)],
     ],
     ['that is a command, until somebody carries it out,', frameOf([60], [extra(EXTRA_TYPE_MCAST_ADD)])],
-  ])('answers a frame %s with an error, and goes on', (_, slots) => {
+  ])('gives a frame %s the response error, and continues', (_, slots) => {
     const { frames } = parse([...slots, data(99, 60)]);
     expect([frames.count, frames.refusals, frames.fault]).toEqual([2, 1, undefined]);
     expect([frames.refused(0), frames.refused(1)]).toEqual([true, false]);
-    const answers = responses(frames);
+    const written = responses(frames);
     const extras = frames.extraCount(0);
-    for (const [i, answer] of answers.slice(0, -1).entries()) {
-      expect(answer.status).toBe(i > 0 && i <= extras ? RSP_NULL : RSP_ERROR);
+    for (const [i, response] of written.slice(0, -1).entries()) {
+      expect(response.status).toBe(i > 0 && i <= extras ? RSP_NULL : RSP_ERROR);
       expect(frames.roles[i]).toBe(i === 0 ? ROLE_REFUSED : ROLE_NONE);
     }
-    expect(answers.at(-1)).toEqual({ id: 99, status: RSP_OKAY });
+    expect(written.at(-1)).toEqual({ id: 99, status: RSP_OKAY });
   });
 
   it('refuses a frame later, without its extras', () => {

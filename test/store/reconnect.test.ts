@@ -222,7 +222,7 @@ describe('a server that is no xenstored', () => {
   it.each([
     ['hangs up', (socket: Socket) => socket.end()],
     ['sends a payload that is too long', (socket: Socket) => socket.write(Buffer.alloc(64, 0xff))],
-    ['answers what was not asked', (socket: Socket) => socket.write(Buffer.alloc(16))],
+    ['responds to what was not asked', (socket: Socket) => socket.write(Buffer.alloc(16))],
   ])('is refused when it %s', async (_what, onConnection) => {
     const path = await rogue(onConnection);
     await expect(openStore({ path })).rejects.toMatchObject({ code: 'ERR_XEN_UNAVAILABLE' });

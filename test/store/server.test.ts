@@ -189,7 +189,7 @@ describe('the protocol, message by message', () => {
     ['a domain that is none', MessageType.GET_DOMAIN_PATH, s('x'), 'EINVAL'],
     ['an unknown command', MessageType.CONTROL, s('explode'), 'EINVAL'],
     ['what this store does not do', MessageType.SET_TARGET, s('5', '6'), 'ENOSYS'],
-  ])('answers %s with an error, and goes on', async (_what, type, payload, errno) => {
+  ])('responds to %s with an error, and continues', async (_what, type, payload, errno) => {
     const client = await raw();
     expect(await client.ask(type, payload)).toBe(`${errno}\0`);
     expect(await client.ask(MessageType.CONTROL, s('help'))).toBe('help\0');
