@@ -99,19 +99,19 @@ export function once(cell: Cell, guest: BenchGuest, loop: Loop): number {
     guest.fillTx(frame);
     const before = guest.txWords[RING_RSP_PROD];
     const ns = loop.fromGuest(frames * frame.txSlots, batch * frame.txSlots);
-    answered(guest.txWords, before, frames * frame.txSlots);
+    expectResponses(guest.txWords, before, frames * frame.txSlots);
     return ns;
   }
   guest.fillRx();
   const before = guest.rxWords[RING_RSP_PROD];
   const ns = loop.toGuest(frames, batch);
-  answered(guest.rxWords, before, frames * frame.rxSlots);
+  expectResponses(guest.rxWords, before, frames * frame.rxSlots);
   return ns;
 }
 
-function answered(words: Uint32Array, before: number, slots: number): void {
+function expectResponses(words: Uint32Array, before: number, slots: number): void {
   const got = (words[RING_RSP_PROD] - before) >>> 0;
-  if (got !== slots) throw new Error(`${got} of ${slots} slots were answered`);
+  if (got !== slots) throw new Error(`${got} of ${slots} slots have responses`);
 }
 
 export function median(values: readonly number[]): number {

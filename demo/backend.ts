@@ -14,7 +14,7 @@ export interface BackendParts {
   /** Vifs that each process has to attach to. */
   readonly vifs: readonly string[];
   readonly signal: AbortSignal;
-  /** The backend says that something is wrong. `code` is one of VifdErrorCode. */
+  /** The backend reports an error. `code` is one of VifdErrorCode. */
   readonly onComplaint: (message: string, code: string) => void;
   /** The backend ended before the demo asked it to. */
   readonly fail: (error: WorldError) => void;
@@ -92,7 +92,7 @@ export class Backend implements AsyncDisposable {
     });
   }
 
-  /** @returns the vif that was attached, if that is what the line says. */
+  /** @returns the vif that was attached, if the line reports that. */
   #follow(line: string): string | undefined {
     const event = parseEvent(line);
     if (event?.event === 'error') {

@@ -77,7 +77,7 @@ async function restartEverySecond({ options, world, recorder, signal }: RunParts
   await sleepUntil(endMs, signal);
 }
 
-/** Kills until it is enough, or until a guest is cut off: what comes after that says nothing. */
+/** Kills as often as was asked for, or until a guest is disconnected: kills after that would prove nothing. */
 async function killAtRandom({ world, recorder, signal }: RunParts, kills: number): Promise<void> {
   await sleepUntil(machineMs() + QUIET_MS, signal);
   for (let kill = 0; kill < kills && !signal.aborted; kill++) {

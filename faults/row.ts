@@ -36,7 +36,7 @@ export interface Row {
   readonly restarts?: true;
   /** Takes minutes: with `--long` and `--without` alone. */
   readonly long?: true;
-  /** In the short form as well. */
+  /** The short form has this row, too. */
   readonly short?: true;
 }
 

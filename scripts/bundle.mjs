@@ -1,6 +1,6 @@
 /**
  * Makes dist/run.bundle and dist/verbs.bundle, each one file of all that `vifd run` or the other verbs need, with V8's
- * compiled code of it: what lib/vifd.cts starts from, and says the layout of. After tsc.
+ * compiled code of it: lib/vifd.cts starts from it, and documents its layout. Run it after tsc.
  */
 import { renameSync, writeFileSync } from 'node:fs';
 import { Module } from 'node:module';

@@ -40,7 +40,7 @@ export function judge(run: Run): Outcome {
     Math.max(0, ...streams.flatMap((stream) => processes.map((_, process) => stream.repeatsIn(process))));
   const lost = (stream: Stream) =>
     processes.reduce((sum, _, process) => sum + stream.lostIn(process).length, 0);
-  // Which of its buffers the guest got back empty says nothing of the frame; the other frames are lost.
+  // A buffer that came back with an error does not name its frame: the guest's errors are subtracted as a number.
   const lostTo = (guest: SimGuest) =>
     Math.max(
       0,

@@ -48,7 +48,7 @@ export async function tryMutation(
     const { faults } = await runScenario(killed(atStep, tampered));
     onRun();
     if (faults.length === 0) continue;
-    // What the right order breaks as well is no proof.
+    // A kill that breaks a promise with the right order, too, proves nothing.
     const right = await runScenario(killed(atStep, []));
     if (right.faults.length > 0) continue;
     return { name, payload, kills, found: { atStep, words: wordsOf(tampered, log), fault: faults[0] } };

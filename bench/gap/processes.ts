@@ -31,7 +31,8 @@ export class Processes {
   /** Resolves when the process is gone. @returns when the signal was sent, by `performance.now`. */
   async kill(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<number> {
     const child = this.#running;
-    if (child === undefined || child.exitCode !== null) throw new Error(`vifd ended by itself: ${this.#stderr}`);
+    if (child === undefined || child.exitCode !== null)
+      throw new Error(`vifd ended by itself: ${this.#stderr}`);
     const gone = once(child, 'exit');
     const atMs = performance.now();
     child.kill(signal);

@@ -1,7 +1,7 @@
 /**
  * Guests that send as fast as they are served: `flooders.js LIBRARIES DOMID=QUEUES=STORE...`, all of dom0's vifd. They are one process,
  * so that the scheduler favours none. Sends a message to its parent when all are connected; replies to any message of its
- * parent with an Answered.
+ * parent with a Counted.
  */
 import { RING_REQ_EVENT, RING_RSP_EVENT } from '../../lib/protocol/netif.js';
 import { openXen } from '../../lib/xen/native/open.js';
@@ -40,7 +40,7 @@ function pump(guest: HostileGuest, queue: HostileQueue): void {
   do {
     const old = tx.produced;
     fill(guest, queue, PLAIN_FRAME);
-    tx.words[RING_RSP_EVENT] = tx.answered + EVENT_EVERY;
+    tx.words[RING_RSP_EVENT] = tx.responded + EVENT_EVERY;
     const sent = (tx.produced - old) >>> 0;
     // RING_PUSH_REQUESTS_AND_CHECK_NOTIFY: vifd is notified when it waits, and left alone while it is at work.
     if ((tx.produced - tx.words[RING_REQ_EVENT]) >>> 0 < sent) channel.notify();
@@ -49,7 +49,7 @@ function pump(guest: HostileGuest, queue: HostileQueue): void {
 }
 
 process.on('message', () => {
-  const frames = flooders.map(({ queues }) => queues.reduce((sum, { tx }) => sum + tx.answered, 0));
+  const frames = flooders.map(({ queues }) => queues.reduce((sum, { tx }) => sum + tx.responded, 0));
   process.send?.({ frames, atMs: performance.now() });
 });
 process.on('disconnect', () => process.exit());

@@ -47,13 +47,13 @@ export class HostileRing {
     return this.words[RING_REQ_PROD];
   }
 
-  get answered(): number {
+  get responded(): number {
     return Atomics.load(this.words, RING_RSP_PROD);
   }
 
   /** Slots that are free for requests. */
   get free(): number {
-    return this.#size - ((this.produced - this.answered) >>> 0);
+    return this.#size - ((this.produced - this.responded) >>> 0);
   }
 
   /** Writes a request at `index`, which `publish` shows to the backend. */

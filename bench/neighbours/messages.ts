@@ -22,7 +22,7 @@ export interface Tally {
 }
 
 /** How many responses the flooders have got since they connected, in their order. */
-export interface Answered {
+export interface Counted {
   readonly frames: readonly number[];
   readonly atMs: number;
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { median } from '../measure.js';
-import type { Answered } from './messages.js';
+import type { Counted } from './messages.js';
 import type { NeighbourWorld } from './neighbour-world.js';
 
 /** Queues of two guests that flood. */
@@ -42,9 +42,9 @@ export async function measureShares(
 async function share(world: NeighbourWorld, queues: readonly number[]): Promise<[number, number]> {
   const flooders = await world.flood(queues);
   await sleep(SETTLE_MS);
-  const before = await flooders.ask<Answered>({});
+  const before = await flooders.ask<Counted>({});
   await sleep(MEASURED_MS);
-  const after = await flooders.ask<Answered>({});
+  const after = await flooders.ask<Counted>({});
   await world.endFlood(flooders);
   const [first, second] = after.frames.map((frames, i) => frames - before.frames[i]);
   const ms = after.atMs - before.atMs;

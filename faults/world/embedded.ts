@@ -1,6 +1,6 @@
 /**
  * A program that embeds vifd, as a firewall does, with a hook that misbehaves on request. It takes the options of `vifd run` that
- * it needs, and logs as that does. The file `hook` in SYSTEM_FAULTS says what the hook does to frames of vif7.0.
+ * it needs, and logs as that does. The file `hook` in SYSTEM_FAULTS decides what the hook does to frames of vif7.0.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -23,7 +23,7 @@ export interface TxSlot {
   readonly words?: readonly [number, number, number];
 }
 
-/** A frontend without manners: writes what the test says into its rings, and shows what came back. */
+/** A frontend that checks nothing: writes into its rings what the test asks for, and returns the responses. */
 export class RawGuest {
   readonly xen: Xen;
   readonly domid: number;

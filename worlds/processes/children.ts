@@ -120,7 +120,7 @@ export async function command(...words: readonly string[]): Promise<string> {
   }
 }
 
-/** @returns what a line of JSON says, by its keys; undefined for another line. */
+/** @returns the object in a line of JSON; undefined for another line. */
 export function parseEvent(line: string): Record<string, unknown> | undefined {
   if (!line.startsWith('{')) return undefined;
   try {
@@ -130,7 +130,7 @@ export function parseEvent(line: string): Record<string, unknown> | undefined {
   }
 }
 
-/** The line that says most: programs of ours end with one object, Node's own traces have it in the middle. */
+/** The line that explains most: the last one of our programs, one in the middle of Node's own traces. */
 function sentence(lines: readonly string[]): string {
   const last = lines.at(-1) ?? '';
   const error = parseEvent(last)?.error;

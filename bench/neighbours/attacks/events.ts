@@ -28,8 +28,8 @@ export const EVENT_ATTACKS: readonly Attack[] = [
       return () => {
         for (let i = 0; i < FLICKS; i++) {
           const { tx, rx } = queues[i % queues.length];
-          rx.publish(rx.answered + (i & 1));
-          tx.words[RING_REQ_EVENT] = tx.answered + 1;
+          rx.publish(rx.responded + (i & 1));
+          tx.words[RING_REQ_EVENT] = tx.responded + 1;
         }
         for (const { channel } of queues) channel.notify();
         return FLICKS;

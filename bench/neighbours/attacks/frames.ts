@@ -12,7 +12,7 @@ import { BROADCAST, SINK_MAC } from '../plan.js';
 import type { Attack, Strike } from './attack.js';
 
 const FRAME_BYTES = 60;
-/** A frame of 60000 bytes, in 16 slots and one of the extra that says how to segment it. */
+/** A frame of 60000 bytes, in 16 slots and one for the extra info with its segment size. */
 const GSO_BYTES = 60_000;
 const GSO_SLOTS = 17;
 const GSO_SLOT_BYTES = 3750;
