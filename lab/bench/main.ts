@@ -17,7 +17,7 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string' },
     /** Names of subjects, with commas. */
     only: { type: 'string', default: '' },
-    /** NAME=CHECKOUT: another build of vifd, measured as well. */
+    /** NAME=CHECKOUT: another build of vifd to measure. */
     against: { type: 'string', multiple: true, default: [] },
   },
 });

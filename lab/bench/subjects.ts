@@ -50,7 +50,7 @@ function kernel(guest: Guest): Subject {
   };
 }
 
-/** The shipped unit; another build runs in its sandbox as well. */
+/** The shipped unit; other builds run in its sandbox, too. */
 function vifd(name: string, guest: Guest, daemon: UnitVifd, mode: PayloadMode): Subject {
   return {
     name,

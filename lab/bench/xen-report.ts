@@ -94,7 +94,7 @@ export function payloadModes(results: Results): string[] {
   });
 }
 
-/** Clear is what every round says. */
+/** A difference is clear if every round has it. */
 function verdict(ratios: readonly number[]): string {
   if (ratios.length === 0) return 'not measured';
   const ratio = median(ratios);

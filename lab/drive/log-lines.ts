@@ -22,7 +22,7 @@ const LINES: readonly (readonly [RegExp, (match: RegExpExecArray) => Omit<VifdEv
   [/^(vif\S+) detached: /, ([, vif]) => ({ event: 'detached', vif: vif ?? '' })],
 ];
 
-/** The event that a line of the unit's log tells of; one that is a warning or worse is an error, whatever it says. */
+/** Returns the event of a line of the unit's log. A line with level warning or worse is an error, whatever its text. */
 export function eventIn({ MESSAGE, PRIORITY, __REALTIME_TIMESTAMP }: JournalEntry): VifdEvent {
   const message = typeof MESSAGE === 'string' ? MESSAGE : Buffer.from(MESSAGE ?? []).toString();
   const timeMs = Number(__REALTIME_TIMESTAMP ?? 0) / 1000;

@@ -67,7 +67,7 @@ const PERIOD_MS = 100;
 /** Somebody who types over one TCP connection and waits to see what was typed. */
 export class Session implements Disposable {
   /** When each line came back. */
-  readonly answers: number[] = [];
+  readonly echoes: number[] = [];
   sent = 0;
   readonly #socket: Socket;
   #failure: string | undefined;
@@ -109,10 +109,10 @@ export class Session implements Disposable {
   async end(patienceMs = 30_000): Promise<void> {
     clearInterval(this.#timer);
     const endMs = performance.now() + patienceMs;
-    while (this.answers.length < this.sent && this.#failure === undefined && performance.now() < endMs)
+    while (this.echoes.length < this.sent && this.#failure === undefined && performance.now() < endMs)
       await sleep(100);
     assert.equal(this.#failure, undefined, 'the interactive session broke');
-    assert.equal(this.answers.length, this.sent, 'lines of the interactive session were lost');
+    assert.equal(this.echoes.length, this.sent, 'lines of the interactive session were lost');
     this[Symbol.dispose]();
   }
 
@@ -125,8 +125,8 @@ export class Session implements Disposable {
   /** Returns the longest time without an echo that overlaps [from, to]. */
   gapMs(from: number, to: number): number {
     let gap = 0;
-    for (let i = 1; i < this.answers.length; i++) {
-      const [before, after] = [this.answers[i - 1] ?? 0, this.answers[i] ?? 0];
+    for (let i = 1; i < this.echoes.length; i++) {
+      const [before, after] = [this.echoes[i - 1] ?? 0, this.echoes[i] ?? 0];
       if (after > from && before < to) gap = Math.max(gap, after - before);
     }
     return gap;
@@ -136,9 +136,9 @@ export class Session implements Disposable {
     const lines = (this.#text + chunk).split('\n');
     this.#text = lines.pop() ?? '';
     for (const line of lines) {
-      if (Number(line) !== this.answers.length)
-        this.#failure = `line ${this.answers.length} came back as '${line}'`;
-      this.answers.push(performance.now());
+      if (Number(line) !== this.echoes.length)
+        this.#failure = `line ${this.echoes.length} came back as '${line}'`;
+      this.echoes.push(performance.now());
     }
   }
 }

@@ -98,14 +98,14 @@ async function neighbourDiscovery(guest: Guest, kill: Kill): Promise<number> {
   return 0;
 }
 
-/** Linux's netfront asks for headroom, says Reconfiguring and waits for our Reconfigured: `ip` fails if that does not come. */
+/** Linux's netfront asks for headroom, writes Reconfiguring and waits for our Reconfigured: `ip` fails if that does not come. */
 async function xdp(guest: Guest, kill: Kill): Promise<number> {
   const before = errorsIn(await healthOf(guest));
   const program = '/tmp/pass.o';
   await guest.exec(`echo ${xdpPassObject().toString('base64')} | base64 -d >${program}`);
   const headroom = async () => (await must('xenstore-read', `${frontendOf(guest)}/xdp-headroom`)).trim();
   // While a program is attached, netfront drops frames of several slots and counts errors (xen-netfront.c,
-  // xennet_get_responses), whoever sends them: they must come segmented.
+  // xennet_get_responses), from any sender: they must come segmented.
   await must('ethtool', '-K', guest.vif, 'tso', 'off', 'gso', 'off');
   await guest.exec(`/bin/ip link set dev eth0 xdp object ${program} section xdp`);
   assert.match(await guest.exec('/bin/ip link show eth0'), /prog\/xdp/);

@@ -76,7 +76,7 @@ export class Dom0 {
     return Guest.running('g2', ['GUEST_VCPUS=2']);
   }
 
-  /** Says something that belongs into the output of a passed test as well. */
+  /** Prints a line, also if the test passes. */
   note(text: string): void {
     console.log(`       ${text}`);
   }

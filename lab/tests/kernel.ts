@@ -30,7 +30,7 @@ async function leavesAlone(dom0: Dom0): Promise<void> {
   const nodes = () => must('xenstore-ls', '-f', guest.backendPath);
   const before = await nodes();
   await dom0.vifd.start();
-  // A vif that comes while vifd runs is the kernel's as well.
+  // A vif that is created while vifd runs is the kernel's, too.
   await must('xl', 'network-attach', guest.name, 'bridge=xenbr0');
   assert.ok(
     existsSync(`/sys/bus/xen-backend/devices/vif-${guest.domid}-1/driver`),
