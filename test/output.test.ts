@@ -40,7 +40,7 @@ describe('the output', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('keeps 64 KiB, loses the lines after that, and tells how many once there is room', () => {
+  it('stores 64 KiB, loses the lines after that, and reports how many once there is room', () => {
     const reader = new Reader();
     const output = open(reader);
     reader.room = 0;
@@ -52,7 +52,7 @@ describe('the output', () => {
     expect(lines.at(-1)).toBe('345 lost');
   });
 
-  it('survives a reader that is gone, and tells the next one', () => {
+  it('survives a reader that is gone, and reports that to the next one', () => {
     const reader = new Reader();
     const output = open(reader);
     reader.gone = true;

@@ -25,7 +25,7 @@ describe('what the programs share', () => {
       delete process.env.VIFD_FRAMES_INSIDE;
     });
 
-    it('tells a program in its own namespaces from one that another program started', () => {
+    it('distinguishes a program in its own namespaces from one that another program started', () => {
       process.env.VIFD_FRAMES_INSIDE = '1';
       expect([isInside('frames'), isInside('demo')]).toEqual([true, false]);
     });

@@ -9,7 +9,7 @@ describe('the soak report', () => {
     expect(distribution([9e9]).cells.at(-1)).toBe(1);
   });
 
-  it('says how far a run has come', () => {
+  it('reports the progress of a run', () => {
     const sample = { atMs: 61_400, restarts: 80, resets: 0, differingBytes: 0, violations: 1 };
     expect(progressLine(sample, 2000)).toBe('   61 s  80/2000 kills  resets 0  differ 0  violations 1');
   });

@@ -28,7 +28,7 @@ describe('vifd check: the hypervisor', () => {
     });
   });
 
-  it('tells dom0 from another domain by its UUID', () => {
+  it('distinguishes dom0 from another domain by its UUID', () => {
     put('/sys/hypervisor/type', 'xen\n');
     put('/sys/hypervisor/version/major', '4\n');
     put('/sys/hypervisor/version/minor', '17\n');
@@ -51,12 +51,12 @@ describe('vifd check: the addon and the libraries', () => {
     expect(states(problem)).toEqual(['native addon missing']);
   });
 
-  it('tells a library that is missing from an addon that is', () => {
+  it('distinguishes a missing library from a missing addon', () => {
     const problem = { missing: 'Xen libraries', found: 'no libxengnttab', remedy: 'install it' } as const;
     expect(states(problem)).toEqual(['native addon ok', 'Xen libraries missing']);
   });
 
-  it('says where grant copy is missing', () => {
+  it('reports that grant copy is missing', () => {
     const found = { directory: '/opt/xen', grantCopy: false, simulated: false };
     expect(libraryChecks(found).checks[1]?.found).toMatch(/\/opt\/xen, without grant copy/);
   });
@@ -258,7 +258,7 @@ describe('vifd check', () => {
   });
 
   it.skipIf(!existsSync('dist/vifd.cjs'))(
-    'ends with 3 where something is missing; --json says the same',
+    'ends with 3 where something is missing; --json reports the same',
     () => {
       const args = [
         'dist/vifd.cjs',

@@ -213,7 +213,7 @@ function runTests(): void {
   });
 
   it.skipIf(!isLimited())(
-    'hold 4 MiB for a guest that takes nothing, over a kill too, and it gets what was not counted as dropped',
+    'queue 4 MiB for a guest that takes nothing, over a kill too, and it gets what was not counted as dropped',
     async () => {
       const before = came();
       const [read, lost] = [count('tx_packets'), count('tx_dropped')];

@@ -9,7 +9,7 @@ import { encodeMessage, MessageDecoder, MessageType } from '../../lib/xen/store/
 const CLI = 'dist/vifd.cjs';
 
 it.skipIf(!existsSync(CLI))(
-  'a verb says for what it waits when xenstored goes, and goes on when it is back',
+  'a verb reports what it waits for when xenstored goes, and continues when it is back',
   async () => {
     const directory = mkdtempSync(join(tmpdir(), 'vifd-list-'));
     const path = join(directory, 'socket');

@@ -39,7 +39,7 @@ describe('the limit of the log', () => {
     expect(log.write(10, undefined, 'ERR_STORE_GONE')).toBe(10);
   });
 
-  it('tells how many lines were left out, and the last of them, when the flood is over', () => {
+  it('reports how many lines were left out, and the last of them, when the flood is over', () => {
     const log = new Log();
     log.write(2265, 'vif7.0', 'ERR_PROTOCOL', 1);
     log.nowMs += 999;
@@ -63,7 +63,7 @@ describe('the limit of the log', () => {
     expect(log.leftOut[0].ms).toBeGreaterThanOrEqual(9000);
   });
 
-  it('looks by itself, and tells the rest at the end', () => {
+  it('looks by itself, and reports the rest at the end', () => {
     vi.useFakeTimers();
     const log = new Log();
     log.write(11, 'vif7.0', 'attached');

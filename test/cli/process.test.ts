@@ -166,7 +166,7 @@ function runTests(): void {
     expect(await daemon.end('SIGTERM')).toMatchObject({ code: 0 });
   }, 60_000);
 
-  it('says at its start which vifs it does not serve', async () => {
+  it('reports at its start which vifs it does not serve', async () => {
     await guest.write(`${FRONTEND}/tx-ring-ref`, 'nonsense');
     await guest.write(`${FRONTEND}/state`, '4');
     daemon = new Daemon(['--journal', runtime()], env);

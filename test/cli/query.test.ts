@@ -69,7 +69,7 @@ describe('asking a running vifd', () => {
   });
 
   it.each(['{}\n', 'null\n', '7\n', 'show\n', '{"ask":"stop"}\n', '{"ask":"show","vif":7}\n', '\n'])(
-    'says what a question is when it gets %j',
+    'refuses %j with ERR_ARGUMENT',
     async (text) => {
       expect(JSON.parse(await send(text))).toMatchObject({ error: { code: 'ERR_ARGUMENT' } });
       expect(questions).toEqual([]);

@@ -141,7 +141,7 @@ function tests(world: LinksWorld): void {
     expect(daemon.lines.filter(({ event }) => event === 'detached')).toEqual([]);
   });
 
-  it("joins the store's bridge where neither --bridge nor a script says otherwise", async () => {
+  it("joins the store's bridge where neither --bridge nor a script names another", async () => {
     await newVif({ bridge: 'br0' });
     const daemon = vifd();
     await connect();

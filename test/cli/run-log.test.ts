@@ -29,7 +29,7 @@ const stalled = new VifdError('ERR_STALLED', 'vif7.0: its guest takes no frames'
 const storeGone = new VifdError('ERR_STORE_GONE', 'The connection to xenstored is lost.');
 
 describe('the log of vifd run', () => {
-  it('says what is wrong and what is mended, of a vif and of the whole', () => {
+  it('reports faults and their ends, of a vif and of all', () => {
     const { log, lines } = open({ json: false });
     log.error(tapDown, served);
     log.mended(tapDown, served);
@@ -92,7 +92,7 @@ describe('the log of vifd run', () => {
     }
   });
 
-  it('tells in its ready line how many vifs are not served, and why', () => {
+  it('reports in its ready line how many vifs are not served, and why', () => {
     const stopped = vifOf('vif8.0', 'stopped', "tx-ring-ref is 'x', not a grant reference");
     const waiting = vifOf('vif9.0', 'waiting');
     expect(servedText(netbackOf([served, waiting]))).toBe('serving 2 vifs');

@@ -167,7 +167,7 @@ function runTests(): void {
   });
 
   it.skipIf(whyNoDatagrams)(
-    'tells its service manager when it serves all that waited, and when it ends',
+    'notifies its service manager when it serves all that waited, and when it ends',
     async () => {
       const socket = join(directory, 'notify');
       using manager = await Datagrams.bind(socket);
@@ -236,17 +236,20 @@ describe('vifd', () => {
     }
   });
 
-  it.skipIf(missing !== undefined)('says what is missing on a machine without a store, in one line', () => {
-    const { status, stderr } = run(['list'], { XENSTORED_PATH: '/nowhere/socket' });
-    expect(status).toBe(1);
-    expect(stderr).toMatch(/^vifd: .*\/nowhere\/socket/);
-    expect(stderr.trim().split('\n')).toHaveLength(1);
-    const json = run(['list', '--json'], { XENSTORED_PATH: '/nowhere/socket' });
-    expect(JSON.parse(json.stderr)).toMatchObject({
-      schemaVersion: 1,
-      error: { code: 'ERR_XEN_UNAVAILABLE' },
-    });
-  });
+  it.skipIf(missing !== undefined)(
+    'reports what is missing on a machine without a store, in one line',
+    () => {
+      const { status, stderr } = run(['list'], { XENSTORED_PATH: '/nowhere/socket' });
+      expect(status).toBe(1);
+      expect(stderr).toMatch(/^vifd: .*\/nowhere\/socket/);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+      const json = run(['list', '--json'], { XENSTORED_PATH: '/nowhere/socket' });
+      expect(JSON.parse(json.stderr)).toMatchObject({
+        schemaVersion: 1,
+        error: { code: 'ERR_XEN_UNAVAILABLE' },
+      });
+    },
+  );
 });
 
 if (missing !== undefined) it.skip(`vifd run needs ${missing}: npm run build`, () => {});

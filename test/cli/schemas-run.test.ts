@@ -23,7 +23,7 @@ function tests(world: LinksWorld): void {
     return schema;
   }
 
-  it('is as the schemas say: show, list, check, and the events of run', async () => {
+  it('matches the schemas: show, list, check, and the events of run', async () => {
     await newVif({ bridge: 'br0' });
     await world.store.write(`${NODE}/rate`, '10000000,50000');
     await world.store.write(`${NODE}/mtu`, '1500');

@@ -76,7 +76,7 @@ describe('vifd show --json', () => {
     }
   }
 
-  it('is as its schema says, of vifs in each condition', async () => {
+  it('matches its schema, for vifs in each condition', async () => {
     world = await World.open();
     const guest = await world.guest(7);
     await world.settled(guest.connect(world.toolstack));
@@ -151,7 +151,7 @@ describe('vifd show --json', () => {
 });
 
 describe('vifd check --json', () => {
-  it('is as its schema says, of a machine that lacks everything', async () => {
+  it('matches its schema, on a machine that lacks everything', async () => {
     const root = mkdtempSync(join(tmpdir(), 'vifd-root-'));
     const checks = await runChecks({ root, store: `${root}/nowhere`, journal: '/run/vifd' });
     rmSync(root, { recursive: true });
@@ -184,7 +184,7 @@ describe('vifd run --json', () => {
     return text.trimEnd().split('\n');
   }
 
-  it('is as its schema says, of each event', () => {
+  it('matches its schema, for each event', () => {
     const lines = linesOf((log) => {
       log.ready({ vifs: new Map([[vif.id, served]]), faults: [wrong] } as unknown as Netback);
       log.attached(served, { resumed: true, attachMs: 1.5 });

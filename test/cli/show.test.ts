@@ -77,7 +77,7 @@ describe('what is shown of a vif', () => {
     expect(JSON.parse(JSON.stringify(show())).connection.queues[0].toGuest.rspProd).toBe(2);
   });
 
-  it('says what waits, and shows indices that wrap as they are', async () => {
+  it('shows what waits, and indices that wrap as they are', async () => {
     world = await World.open();
     const guest = await world.guest(7);
     guest.beginAt(0xffffffff);
@@ -129,7 +129,7 @@ describe('what is shown of a vif', () => {
     expect(text).toMatch(/to-guest .* 2 stalls\n/);
   });
 
-  it('lines up for people, and says why a vif is stopped', async () => {
+  it('lines up for people, and shows why a vif is stopped', async () => {
     const guest = await start();
     const text = showText(show());
     expect(text).toMatch(/^vif7\.0 {2}connected\n {2}mac {11}00:16:3e:00:00:07\n {2}bridge {8}-\n/);

@@ -62,7 +62,7 @@ describe('the report', () => {
     });
   });
 
-  it('takes one seed for a replay, and says what it cannot use', () => {
+  it('takes one seed for a replay, and reports options that it cannot use', () => {
     expect(parseOptions(['--seed', '12'])).toMatchObject({ seed: 12, seeds: 1, exhaustive: false });
     expect(parseOptions(['--seeds', '12'])).toMatchObject({ seed: 1, seeds: 12, exhaustive: true });
     expect(replayOf(12, { kills: 2 })).toBe('npm run sim -- --seed 12 --kills 2');

@@ -61,7 +61,7 @@ function runTests(): void {
     network.remove(index);
   });
 
-  it('are known while they are followed, and a revision tells that a message came', async () => {
+  it('are known while they are followed, and a revision shows that a message came', async () => {
     expect(network.known('br0')).toBeUndefined();
     let heard = 0;
     const following = network.follow(() => heard++);

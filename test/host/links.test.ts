@@ -54,7 +54,7 @@ function runTests(): void {
     expect(() => links.read('vif8.0')).toThrow(/There is no interface vif8\.0/);
   });
 
-  it('is written where /sys cannot be, as what 0.1 noted in the store says, and is left as it is then', () => {
+  it('is written where /sys cannot be, by the record that 0.1 left in the store, and is left as it is then', () => {
     expect(() => writeFileSync('/sys/class/net/lo/flags', '0x9')).toThrow(/EROFS/);
     make();
     links.apply('vif7.0', KEPT);

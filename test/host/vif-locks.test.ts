@@ -46,7 +46,7 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
       message: expect.stringContaining(`(process ${pid}) serves`),
     });
 
-  it('is taken until it is given back, and tells who has it', () => {
+  it('is taken until it is given back, and names its holder', () => {
     const locks = new VifLocks(directory);
     expect(locks.holder(SEVEN)).toBeUndefined();
     const lock = locks.take(SEVEN);

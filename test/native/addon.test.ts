@@ -161,7 +161,7 @@ describe.skipIf(whyNoAddon())('openXen', () => {
     await expect(openXen({ domid: 70_000 })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   });
 
-  it.skipIf(noXensim)('says that the simulated Xen needs a directory', async () => {
+  it.skipIf(noXensim)('reports that the simulated Xen needs a directory', async () => {
     process.env.XENSIM = '/nowhere/at/all';
     await expect(openXen({ libraries: xensim })).rejects.toMatchObject({
       code: 'ERR_XEN_UNAVAILABLE',
@@ -194,7 +194,7 @@ describe.skipIf(whyNoAddon() || noXensim)('a Xen that is disposed of', () => {
 });
 
 describe.skipIf(whyNoAddon())('probeLibraries', () => {
-  it('says what is missing and what to do, and does not throw', () => {
+  it('reports what is missing and what to do, and does not throw', () => {
     expect(probeLibraries('/nowhere')).toEqual({
       missing: 'Xen libraries',
       found: expect.stringContaining('/nowhere'),
@@ -202,13 +202,13 @@ describe.skipIf(whyNoAddon())('probeLibraries', () => {
     });
   });
 
-  it.skipIf(noXensim)('tells a simulated Xen', () => {
+  it.skipIf(noXensim)('recognises a simulated Xen', () => {
     expect(probeLibraries(xensim)).toEqual({ directory: xensim, grantCopy: true, simulated: true });
   });
 });
 
 describe('without the addon', () => {
-  it('says in one line how to build it', () => {
+  it('reports in one line how to build it', () => {
     const script = `
       import { addon } from ${JSON.stringify(join(root, 'dist', 'addon.js'))};
       try { addon(); } catch (error) { console.log(error.code, error.message); }`;

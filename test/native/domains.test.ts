@@ -76,7 +76,7 @@ describe.skipIf(!ready)('domains by libxenctrl', () => {
     expect(exists(7, 8)).toEqual([1, 0]);
   });
 
-  it('cannot tell without the library, the device or the right', () => {
+  it('does not know without the library, the device or the permission', () => {
     expect(exists(7)).toEqual(['ENOENT']);
     library('4.17', { open: 'ENOENT' });
     expect(exists(7)).toEqual(['ENOENT']);

@@ -127,7 +127,7 @@ describe.each(MACHINES)('the control ring, on %s', (_name, machine) => {
     expect(world.errors).toEqual([]);
   });
 
-  it('tells the guest the hash of each frame from then on, and counts its slot', async () => {
+  it('gives the guest the hash of each frame from then on, and counts its slot', async () => {
     await connect();
     expect(await hashes(frameOf(V4))).toEqual([]);
     await setUp();

@@ -151,7 +151,7 @@ describe('a discovery reports', () => {
     expect([discovery.faults, ended.length]).toEqual([[], 1]);
   });
 
-  it('that a domain is gone while the store cannot tell, and does not offer its vif again', async () => {
+  it('that a domain is gone while the store is away, and does not offer its vif again', async () => {
     await create(1);
     await settled(discovery.open());
     server.take();

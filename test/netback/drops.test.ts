@@ -53,7 +53,7 @@ describe('a dropped frame is counted by its reason, and by no other', () => {
 
   it.each([
     ['takes no more', 'full' as const],
-    ['says so by a status', EAGAIN],
+    ['reports it by a status', EAGAIN],
   ])('port: from the guest, the port is full and %s', async (_how, admitted) => {
     await world.start('copy', [guest], { port: () => new FramePort({ admit: () => admitted }) });
     await send(3);

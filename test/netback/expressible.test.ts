@@ -162,7 +162,7 @@ describe.each(MACHINES)('offloads for a guest that takes all, on %s', (_machine,
 
   it.each([
     ['UDP, for which netif has no kind', [IP4, UDP], VNET_GSO_UDP_L4],
-    ['ECN, which netif cannot say', [IP6, TCP], VNET_GSO_TCPV6 | VNET_GSO_ECN],
+    ['ECN, which netif cannot express', [IP6, TCP], VNET_GSO_TCPV6 | VNET_GSO_ECN],
     ['the type of the other IP version', [IP4, TCP], VNET_GSO_TCPV6],
   ] as const)('do not include segmenting of %s', async (_name, layers, kind) => {
     await start();

@@ -7,7 +7,7 @@ import { ScriptedGuest } from '../guests/scripted-guest.js';
 const FRAME = Uint8Array.from({ length: 100 }, (_, i) => i);
 
 describe.each([
-  ['that tells when it posts buffers', true],
+  ['that notifies when it posts buffers', true],
   ['without feature-rx-notify', false],
 ] as const)('a guest %s', (_name, tells) => {
   let host: Host;

@@ -221,7 +221,7 @@ describe('offloads', () => {
       expect(vnetOf(world.port('vif7.0').headers[0]!)).toEqual(expected);
     });
 
-    it('say that only the first has CWR, where it is set', async () => {
+    it('mark a frame with CWR as ECN: only the first segment gets it', async () => {
       await start();
       const frame = partial(4, TCP, 1000);
       frame[47] = 0x90;

@@ -84,7 +84,7 @@ describe.each(MACHINES)('grants that stay mapped, on %s', (_name, machine) => {
   });
   afterEach(() => world.close());
 
-  it('are as many as it says, for each queue that there is', async () => {
+  it('are as many as GET_GREF_MAPPING_SIZE returns, for each queue', async () => {
     await stager.connect();
     expect(await stager.ask(GET_SIZE, 0)).toEqual([SUCCESS, STAGED_MAX]);
     expect(await stager.ask(GET_SIZE, 1)).toEqual([INVALID, 0]);

@@ -154,7 +154,7 @@ describe('a backend whose xenstored is away', () => {
     expect(vif()).toBeUndefined();
   });
 
-  describe('in a driver domain, which cannot tell whether a domain is there', () => {
+  describe('in a driver domain, which does not know whether a domain exists', () => {
     /** Serves as dom0 does, on a Xen that `change` has altered. */
     async function startWith(change: (xen: Xen) => Partial<Xen>): Promise<void> {
       await world.settled(guest.connect(world.toolstack));

@@ -105,7 +105,7 @@ describe('a port of frames', () => {
     expect([seen, batches]).toEqual([[1, 3], [5]]);
   });
 
-  it('gives what is sent in order, a batch at a time, and tells that more waits', () => {
+  it('gives what is sent in order, a batch at a time, and reports that more waits', () => {
     const port = new FramePort();
     const { io, reads } = opened(port, { capacity: 2 });
     for (const byte of [1, 2, 3])
@@ -132,7 +132,7 @@ describe('a port of frames', () => {
     expect([io.read(), port.queued, reads.block[FRAMES_MORE]]).toEqual([0, 1, 1]);
   });
 
-  it('tells its reader of frames once for each time that it asks, also of those that waited already', async () => {
+  it('notifies its reader of frames once for each time that it asks, also of those that waited already', async () => {
     let told = 0;
     const port = new FramePort();
     const { io } = opened(port, { onReadable: () => told++ });

@@ -109,7 +109,7 @@ describe.skipIf(!built)(`a guest process${built ? '' : ' (skipped: run `npm run 
     await backend.state(4);
   }
 
-  test('sends and checks frames, tells its figures, and closes at SIGTERM', async () => {
+  test('sends and checks frames, prints its figures, and closes at SIGTERM', async () => {
     await backend.announce();
     const guest = start(
       '--send',
@@ -139,7 +139,7 @@ describe.skipIf(!built)(`a guest process${built ? '' : ' (skipped: run `npm run 
     });
   });
 
-  test('says at once what the backend did wrong, and ends with 1', async () => {
+  test('reports at once what the backend did wrong, and ends with 1', async () => {
     await backend.announce();
     const guest = start('--combined');
     await attach();
@@ -172,7 +172,7 @@ describe.skipIf(!built)(`a guest process${built ? '' : ' (skipped: run `npm run 
     expect(await guest.end()).toBe(0);
   });
 
-  test('says what is wrong with its arguments, and ends with 2', async () => {
+  test('reports what is wrong with its arguments, and ends with 2', async () => {
     const guest = new GuestProcess(['--domid', 'seven'], env);
     expect(await guest.end()).toBe(2);
     expect(guest.errors).toContain('--domid is "seven"');

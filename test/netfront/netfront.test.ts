@@ -61,7 +61,7 @@ describe('a frontend on the model', () => {
       ),
     );
 
-  test('waits for InitWait, tells the backend everything, and is Connected', async () => {
+  test('waits for InitWait, writes all keys, and is Connected', async () => {
     const connecting = Netfront.connect({ xen: guest, handle: 0, port });
     await hypervisor.settle();
     expect(await backend.frontendState()).toBe('1');
@@ -154,7 +154,7 @@ describe('a frontend on the model', () => {
     await close(front);
   });
 
-  test('closing says Closing and Closed in step with the backend, and leaves nothing granted', async () => {
+  test('closing writes Closing and Closed in step with the backend, and leaves nothing granted', async () => {
     const front = await connect();
     const closing = front.close();
     await hypervisor.settle();

@@ -42,7 +42,7 @@ function publish(rig: ReceiveRig, index: number): void {
 }
 
 describe('to-guest frames out of the ring', () => {
-  test('begins with a ring full of buffers, granted for writing, and tells the backend', () => {
+  test('begins with a ring full of buffers, granted for writing, and notifies the backend', () => {
     const rig = receiveRig();
     expect(rig.hand.requests).toBe(256);
     expect(rig.shares.grants.size).toBe(256);
@@ -60,7 +60,7 @@ describe('to-guest frames out of the ring', () => {
     expect(rig.violations.list).toEqual([]);
   });
 
-  test('64 KiB of GSO come out as one frame, whose header says how to cut it', () => {
+  test('64 KiB of GSO come out as one frame, whose header has the segment size', () => {
     const rig = receiveRig();
     const frame = frameOf(65535);
     const end = give(rig, 0, frame, CHECKSUM, true);

@@ -68,7 +68,7 @@ describe('from-guest frames in the ring', () => {
     expect(txRequest(rig.hand, 0)).toMatchObject({ offset: 64, size: 1514, flags: 0 });
   });
 
-  test('64 KiB are 17 slots and a GSO extra, and the first says the size of all', () => {
+  test('64 KiB are 17 slots and a GSO extra, and the first has the size of all', () => {
     const rig = transmitRig({ seed: 1, sizes: [65535], frames: 1 });
     rig.transmit.pump();
     expect(rig.hand.requests).toBe(18);
@@ -162,7 +162,7 @@ describe('from-guest frames in the ring', () => {
     );
   });
 
-  test('reads again when the port says that frames wait', async () => {
+  test('reads again when the port reports that frames wait', async () => {
     const rig = transmitRig({ seed: 1, sizes: [60], frames: 1 });
     rig.transmit.pump();
     rig.port.send(2);

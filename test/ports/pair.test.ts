@@ -46,7 +46,7 @@ describe('a pair of ports', () => {
     expect(receive(a)).toEqual([]);
   });
 
-  it('puts frames where the batch says', () => {
+  it('puts frames where the batch wants them', () => {
     const [a, b] = ends();
     send(a, [{ frame: plainFrame(100, 0) }, { frame: plainFrame(100, 0) }]);
     for (const { offset } of receive(b)) expect(offset % 64).toBe(16);
@@ -72,7 +72,7 @@ describe('a pair of ports', () => {
     expect(send(a, frames)).toBeGreaterThanOrEqual(14);
   });
 
-  it('says that more frames wait when space ends a batch', () => {
+  it('reports that more frames wait when space ends a batch', () => {
     const [a, b] = ends();
     b.reads.block[FRAMES_END] = 70_000;
     send(a, [{ frame: plainFrame(5000, 0) }, { frame: plainFrame(60, 1) }]);

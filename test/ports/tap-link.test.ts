@@ -79,7 +79,7 @@ function tests(): void {
     expect(interfaces().find('vif7.0')?.mac).toBe('52:82:1b:40:b2:df');
   });
 
-  it('says nothing of what a hotplug script does to one that was up, and tells what it has left wrong', async () => {
+  it('reports nothing of what a hotplug script does to one that was up, and reports what it has left wrong', async () => {
     let expected: 'script' | 'bridged' = 'script';
     const { heard } = follow({ expects: async () => expected });
     ip('link', 'set', 'vif7.0', 'down');
@@ -90,7 +90,7 @@ function tests(): void {
     await expect.poll(() => heard.at(-1), { timeout: 3000 }).toMatch(/^vif7\.0 was set down/);
   });
 
-  it('tells that it was set down, and that it is up again', async () => {
+  it('reports that it was set down, and that it is up again', async () => {
     const { heard, last } = follow();
     ip('link', 'set', 'vif7.0', 'down');
     await expect
@@ -102,7 +102,7 @@ function tests(): void {
     expect(heard).toHaveLength(2);
   });
 
-  it('tells that another switched its carrier off, and not what vifd itself does to it', async () => {
+  it('reports that another process switched its carrier off, and not what vifd itself does to it', async () => {
     const { port, heard } = follow();
     port.setCarrier!(true);
     port.setCarrier!(false);
@@ -120,7 +120,7 @@ function tests(): void {
     await expect.poll(() => heard.at(-1), { timeout: 3000 }).toBe('');
   });
 
-  it('tells that its bridge port was disabled, and not what a spanning tree makes of it', async () => {
+  it('reports that its bridge port was disabled, and not what a spanning tree makes of it', async () => {
     const { heard } = follow();
     await expect.poll(() => interfaces().find('vif7.0')?.portState, { timeout: 3000 }).toBe(3);
     const state = (name: string) => execFileSync('bridge', ['link', 'set', 'dev', 'vif7.0', 'state', name]);
@@ -136,7 +136,7 @@ function tests(): void {
   });
 
   it.each([['br1'], ['br0']])(
-    'tells that it was taken out of its bridge, and mends in %s',
+    'reports that it was taken out of its bridge, and mends in %s',
     async (bridge) => {
       const { heard } = follow();
       ip('link', 'set', 'vif7.0', 'nomaster');
@@ -151,7 +151,7 @@ function tests(): void {
     },
   );
 
-  it('tells that its bridge is down', async () => {
+  it('reports that its bridge is down', async () => {
     const { heard } = follow();
     ip('link', 'set', 'br1', 'down');
     await expect.poll(() => heard).toEqual([expect.stringMatching(/^br1, the bridge of vif7\.0, is down/)]);
@@ -159,7 +159,7 @@ function tests(): void {
     await mended(heard);
   });
 
-  it('tells that its bridge was deleted, and joins it, with its flags, when it is made again', async () => {
+  it('reports that its bridge was deleted, and joins it, with its flags, when it is made again', async () => {
     const { heard } = follow();
     execFileSync('bridge', ['link', 'set', 'dev', 'vif7.0', 'isolated', 'on', 'learning', 'off']);
     await sleep(SETTLED_MS);
@@ -176,7 +176,7 @@ function tests(): void {
     });
   });
 
-  it('says nothing of what a hotplug script does: down, another name, into a bridge, up', async () => {
+  it('reports nothing of what a hotplug script does: down, another name, into a bridge, up', async () => {
     const { heard, port } = follow({}, unbridged);
     ip('link', 'set', 'vif7.0', 'down');
     ip('link', 'set', 'vif7.0', 'name', 'web0');
@@ -205,7 +205,7 @@ function tests(): void {
 
   it.each([
     ['is to the hotplug script until that has run', Promise.resolve('script' as const), 0],
-    ['is told though the store, which knows of the script, is away', new Promise<never>(() => {}), 1],
+    ['is reported though the store, which knows of the script, is away', new Promise<never>(() => {}), 1],
   ])('being taken down %s', async (_what, expected, count) => {
     const { heard } = follow({ expects: () => expected });
     ip('link', 'set', 'vif7.0', 'down');
@@ -241,7 +241,7 @@ function tests(): void {
     }
   });
 
-  it('tells that it is in no bridge where it should be, until it is', async () => {
+  it('reports that it is in no bridge where it should be, until it is', async () => {
     const { heard } = follow({ expects: async () => 'bridged' }, unbridged);
     await expect.poll(() => heard).toEqual([expect.stringMatching(/^vif7\.0 is in no bridge.*--bridge/)]);
     ip('link', 'set', 'vif7.0', 'mtu', '1400');
@@ -344,7 +344,7 @@ function tests(): void {
     await mended(heard);
   });
 
-  it('says which interface is in the way of its name', () => {
+  it('reports which interface has its name', () => {
     ip('link', 'add', 'vif9.0', 'type', 'veth', 'peer', 'name', 'peer0');
     expect(() => tap({ name: 'vif9.0' })).toThrow(
       expect.objectContaining({

@@ -164,7 +164,7 @@ function setUpTests(): void {
     expect(port.setCarrier?.(false)).toBe(false);
   });
 
-  it('says whose a device is that it cannot have', () => {
+  it('reports the owner of a device that it cannot open', () => {
     makeTap({ name: 'vif7.3' });
     expect(() => tap({ name: 'vif7.3' })).toThrow(
       expect.objectContaining({
@@ -243,7 +243,7 @@ function trafficTests(): void {
     for (const { offset } of received) expect(offset % 64).toBe(16);
   });
 
-  it('says that more frames may wait when space ends a batch, and loses none', async () => {
+  it('reports that more frames may wait when space ends a batch, and loses none', async () => {
     const { a, b } = bridged();
     b.reads.block[FRAMES_END] = 66_000;
     send(

@@ -136,7 +136,7 @@ describe('locateChecksum', () => {
     );
   });
 
-  it('never says other than locateChecksum when it takes the shorter way', () => {
+  it('always agrees with locateChecksum when it takes the shorter way', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ minLength: 64, maxLength: 64 }),
@@ -259,7 +259,7 @@ describe('locateChecksum', () => {
     expect(locateAsNetfront(frame, 0, frame.length)).toBe(expected);
   });
 
-  it('follows a chain no further than the payload length says, as netfront does', () => {
+  it('follows a chain no further than the payload length, as netfront does', () => {
     const layers: Layer[] = [{ kind: 'ip6', chain: [[DESTINATION, 0]] }, { kind: 'tcp' }];
     const { frame } = stacked(layers, payloadOf(40), { checksum: 'partial' });
     frame.set([0, 0], 18);
@@ -286,7 +286,7 @@ describe('lengthsHold', () => {
     );
   };
 
-  it.each([4, 6] as const)('takes padding and a length that says nothing: IPv%i', (version) => {
+  it.each([4, 6] as const)('takes padding, and a length of 0: IPv%i', (version) => {
     for (const transport of ['tcp', 'udp'] as const)
       for (const change of [0, -1, -40]) expect(wrong(version, transport, change)).toBe(true);
   });
@@ -301,7 +301,7 @@ describe('lengthsHold', () => {
 });
 
 describe('writePseudoChecksum and completeChecksum', () => {
-  it('together give what RFC 1071 says, for every kind of frame', () => {
+  it('together give the checksum of RFC 1071, for every kind of frame', () => {
     fc.assert(
       fc.property(packet, fc.nat(20), (of, at) => {
         const built = build(of);

@@ -46,7 +46,7 @@ function decode(responses: Uint32Array, slot: number): Answer {
 const idOf = (slot: number): number => 60000 + slot * 2;
 
 describe('answerRx', () => {
-  it('says of each page how much is in it, in the slot whose request it consumes', () => {
+  it('writes the bytes in each page, in the slot whose request it consumes', () => {
     const gso = fc.constantFrom(0, GSO_TYPE_TCPV4 | (1448 << 16), GSO_TYPE_TCPV6 | (8948 << 16));
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 65553 }), fc.nat(4), gso, (bytes, first, kind) => {
@@ -74,7 +74,7 @@ describe('answerRx', () => {
     );
   });
 
-  it('leaves headroom at the beginning of each page, counts it in the status, and says it in an extra', () => {
+  it('leaves headroom at the beginning of each page, counts it in the status, and writes it in an extra', () => {
     const gso = fc.constantFrom(0, GSO_TYPE_TCPV4 | (1448 << 16));
     const sizes = fc.integer({ min: 1, max: 30_000 });
     fc.assert(
@@ -108,7 +108,7 @@ describe('answerRx', () => {
     );
   });
 
-  it('tells of a hash between the other extras, least byte first', () => {
+  it('writes a hash between the other extras, least byte first', () => {
     const gso = GSO_TYPE_TCPV4 | (1448 << 16);
     const more = EXTRA_FLAG_MORE << 8;
     const requests = new Uint32Array(SLOTS * 2);

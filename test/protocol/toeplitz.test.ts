@@ -42,7 +42,7 @@ describe('the Toeplitz hash', () => {
     expect(addToeplitz(table, hash, input, addresses, 4, addresses) >>> 0).toBe(vector.ofPorts);
   });
 
-  it('is what the definition says, for any key and input', () => {
+  it('follows the definition, for any key and input', () => {
     const key = fc.uint8Array({ minLength: HASH_KEY_BYTES, maxLength: HASH_KEY_BYTES });
     const input = fc.uint8Array({ maxLength: HASH_INPUT_BYTES });
     fc.assert(

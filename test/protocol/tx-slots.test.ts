@@ -117,7 +117,7 @@ describe('slots of a frame', () => {
     }
   });
 
-  it('are too many once the 21st says that more follow, published or not', () => {
+  it('are too many once the 21st has the flag for more, published or not', () => {
     const many = slotsOf(frame(Array(22).fill(100)));
     expect(parse(many.slice(0, 21), false).frames.fault).toBe('frame has too many slots');
     expect(parse(many.slice(0, 21), true).frames.fault).toBe('frame has too many slots');
@@ -159,7 +159,7 @@ describe('slots of a frame', () => {
     ]);
   });
 
-  it('that do not fit the frame cost it, whatever its first slot and its GSO extra say', () => {
+  it('that do not fit the frame cost it, whatever its first slot and its GSO extra contain', () => {
     for (const one of [
       // 64 KiB and more: the size on the wire has overflowed.
       { size: 100, pieces: [{ size: 0 }, { size: 101 }] },

@@ -148,7 +148,7 @@ describe('parseTx', () => {
       'of fragments that exceed it together',
       [data(1, 100, TX_FLAG_MORE_DATA), data(2, 60, TX_FLAG_MORE_DATA), data(3, 60)],
     ],
-    ['that is a command, until somebody carries it out,', frameOf([60], [extra(EXTRA_TYPE_MCAST_ADD)])],
+    ['that is a command, until the backend carries it out,', frameOf([60], [extra(EXTRA_TYPE_MCAST_ADD)])],
   ])('gives a frame %s the response error, and continues', (_, slots) => {
     const { frames } = parse([...slots, data(99, 60)]);
     expect([frames.count, frames.refusals, frames.fault]).toEqual([2, 1, undefined]);

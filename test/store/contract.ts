@@ -156,7 +156,7 @@ function permissions(dom0: () => Store, open: (domid: number) => Promise<Store>)
     expect(await dom0().getPermissions('/p/below/it')).toEqual(shared);
   });
 
-  it('lets a guest do what the node says, and no more', async () => {
+  it('lets a guest do what the node permits, and no more', async () => {
     await dom0().write('/g/mine', 'm');
     await dom0().write('/g/seen', 's');
     await dom0().write('/g/hidden', 'h');
@@ -328,7 +328,7 @@ function watches(dom0: () => Store, open: (domid: number) => Promise<Store>): vo
     expect(paths).toEqual(['/w', '/w/a/b', '/w/c', '/w']);
   });
 
-  it('tells a watch on a child that its parent was removed', async () => {
+  it('fires a watch on a child when its parent is removed', async () => {
     await dom0().write('/w/a/b', '1');
     const paths: string[] = [];
     await using _deep = await dom0().watch('/w/a/b', (path) => paths.push(`deep ${path}`));
@@ -363,7 +363,7 @@ function watches(dom0: () => Store, open: (domid: number) => Promise<Store>): vo
     expect(paths).toEqual(['/w/a', '/w/b']);
   });
 
-  it('says nothing more once it is closed', async () => {
+  it('fires no more once it is closed', async () => {
     const onChange = vi.fn();
     const watch = await dom0().watch('/w', onChange);
     await settle();
@@ -405,7 +405,7 @@ function watches(dom0: () => Store, open: (domid: number) => Promise<Store>): vo
     expect(calls).toBeLessThanOrEqual(3001);
   });
 
-  it('tells a guest only of what it may read', async () => {
+  it('fires for a guest only at nodes that it may read', async () => {
     await dom0().write('/g/open', '');
     await dom0().setPermissions('/g/open', [{ domid: 0, access: 'read' }]);
     await using guest = await open(5);

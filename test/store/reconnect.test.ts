@@ -159,7 +159,7 @@ describe('a store that is away', () => {
 
 describe('opening', () => {
   it.skipIf(why !== undefined)(
-    'by the addon’s socket says the same of a path where nobody listens',
+    'by the addon’s socket reports the same of a path where no process listens',
     async () => {
       const path = await world.socket(0);
       await world.stop();
@@ -171,7 +171,7 @@ describe('opening', () => {
     },
   );
 
-  it('says which paths were tried, what came of it and what to do', async () => {
+  it('reports which paths were tried, with which result, and what to do', async () => {
     const path = `${await world.socket(0)}-not`;
     await expect(openStore({ path })).rejects.toMatchObject({
       code: 'ERR_XEN_UNAVAILABLE',

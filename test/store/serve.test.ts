@@ -79,7 +79,7 @@ describe('the store as a program', () => {
     expect(await call).toBeUndefined();
   });
 
-  it('says how it is called', async () => {
+  it('prints its usage', async () => {
     const program = join(directory, 'testing/xenstored/serve.js');
     await expect(run(process.execPath, [program])).rejects.toMatchObject({ code: 2, stderr: /Usage/ });
     await expect(run(process.execPath, [program, '/a=x'])).rejects.toMatchObject({ code: 2 });

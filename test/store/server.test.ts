@@ -147,7 +147,7 @@ describe('the protocol, message by message', () => {
     expect(client.events).toEqual(['data token', 'data/x token', 'data/y token']);
   });
 
-  it('introduces and releases domains, and tells who watches that', async () => {
+  it('introduces and releases domains, and fires the watches for that', async () => {
     const client = await raw();
     const guest = await raw(5);
     await guest.ask(MessageType.WATCH, s('@introduceDomain', 'guest'));

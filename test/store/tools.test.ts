@@ -107,7 +107,7 @@ describe.skipIf(missing.length > 0)('the xenstore tools', () => {
     expect(await store.getPermissions('/p/q')).toEqual(expected);
   });
 
-  it('remove, and say what exists', async () => {
+  it('remove, and report what exists', async () => {
     await tool('write', '/r/x', '');
     expect(await tool('exists', '/r/x')).toEqual(ok(''));
     expect(await tool('rm', '/r')).toEqual(ok(''));
@@ -121,7 +121,7 @@ describe.skipIf(missing.length > 0)('the xenstore tools', () => {
     expect(await tool('exists', '/t')).toEqual({ code: 1, out: '', err: '' });
   });
 
-  it('say what is missing or forbidden', async () => {
+  it('report what is missing or forbidden', async () => {
     expect(await tool('read', '/nope')).toEqual(failed("xenstore-read: couldn't read path /nope"));
     expect(await tool('list', '/nope')).toEqual(failed('xenstore-list: could not list path /nope'));
     expect(await tool('rm', '/nope/x')).toEqual(failed('xenstore-rm: could not remove path /nope/x'));

@@ -59,7 +59,7 @@ describe('messages', () => {
     expect(received).toEqual([sent]);
   });
 
-  it('look as xs_wire.h says', () => {
+  it('are laid out as in xs_wire.h', () => {
     const bytes = encodeMessage({
       type: MessageType.READ,
       requestId: 1,

@@ -8,7 +8,7 @@ const { ENOMEM, ENOSPC } = constants.errno;
 const hostError = (errno: string) => expect.objectContaining({ code: 'ERR_HOST', errno });
 
 export function hostFaultTests(world: World): void {
-  test('tells a copy that failed as a whole from operations that failed', () => {
+  test('distinguishes a copy that failed as a whole from operations that failed', () => {
     const { shared, refs, arena, batch } = granted(world, 2, 'read');
     paint(shared.bytes, 1);
     fill(batch, [
@@ -29,7 +29,7 @@ export function hostFaultTests(world: World): void {
     batch[Symbol.dispose]();
   });
 
-  test('tells a map that failed as a whole from references that are bad, and leaves nothing mapped', () => {
+  test('distinguishes a map that failed as a whole from references that are bad, and leaves nothing mapped', () => {
     const { shared, refs, batch } = granted(world, 3, 'write');
     fill(
       batch,

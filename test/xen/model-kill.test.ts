@@ -349,7 +349,7 @@ describe('faults', () => {
     expect(statuses(batch.ops)).toEqual([0, GNTST_EAGAIN, 0, GNTST_EAGAIN]);
   });
 
-  test('add events that nobody sent', async () => {
+  test('add events that no peer sent', async () => {
     const { hypervisor, back, front } = world({ faults: { strayEventEvery: 2 } });
     let events = 0;
     const theirs = front.events.bindUnbound(back.domid, () => {});

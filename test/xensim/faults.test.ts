@@ -33,7 +33,7 @@ describe.skipIf(!existsSync(join(libraries, 'libxengnttab.so.1')))(
 
     const errnoOf = (result: unknown) => (typeof result === 'number' ? errnoName(result) : undefined);
 
-    it('fails as often as the file says, and counts how often it did', () => {
+    it('fails as often as the file demands, and counts how often it did', () => {
       const xen = addon().loadXen(libraries) as XenLibraries;
       writeFileSync(join(faults, 'gnttab_open'), 'ENOMEM 2');
       expect([1, 2, 3].map(() => errnoOf(xen.openGrants()))).toEqual(['ENOMEM', 'ENOMEM', undefined]);
