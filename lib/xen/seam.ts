@@ -15,21 +15,21 @@ export interface Xen extends AsyncDisposable {
   readonly events: Events;
   readonly store: Store;
   readonly clock: Clock;
-  /** Memory to grant to others. Only frontends need it; absent where the machine offers none. */
+  /** Memory to grant to other domains, which only frontends need; undefined where this host has none. */
   readonly shares: Shares | undefined;
   /**
-   * Whether a domain is there and not dying; undefined where this domain cannot tell. Absent: it never can. Only a dom0 with
-   * libxenctrl can.
+   * Returns whether a domain exists and is not dying; undefined if this domain cannot tell. Only a dom0 with libxenctrl can tell; the method
+   * is absent where no domain can.
    */
   domainExists?(domid: number): boolean | undefined;
   /**
-   * What the host could not let go of when it was to (a page that stays mapped, a channel that stays bound) is tried again.
-   * @param then runs when nothing of that kind is left; at once when there is nothing.
+   * Waits for the end of all uses that the host failed to end at first (a page that stays mapped, a channel that stays bound); the host tries
+   * each again.
+   * @param then runs when none remains; at once if there is none.
    */
   whenEnded?(then: () => void): void;
   /**
-   * Only in the model: called after each store to memory that others see, where a simulation may end this life by
-   * a throw.
+   * Only in the model: the data path calls it after each store to shared memory. A simulation may throw in it to end this process there.
    */
   step?(what: string): void;
 }
@@ -45,15 +45,15 @@ export interface Arena {
   readonly u32: Uint32Array;
 }
 
-/** An arena that ends when it is disposed of, and not when the collector comes by: its views are empty then. */
+/** An arena whose memory is freed at disposal and not by the garbage collector. Its views are empty afterwards. */
 export interface OwnArena extends Arena, Disposable {}
 
 /** Using other domains' memory. */
 export interface Grants {
   /**
    * Maps whole pages. All or none.
-   * @throws VifdError ERR_XEN_GRANT, naming the references, when one of them is not granted to us; ERR_HOST when this host has
-   *   no memory or room for it.
+   * @throws VifdError ERR_XEN_GRANT, naming the references, if one of them is not granted to this domain; ERR_HOST if this host has
+   *   no memory or no free table entry for it.
    */
   map(domid: number, refs: readonly number[], access: Access): Mapping;
   /**
@@ -61,9 +61,9 @@ export interface Grants {
    * @throws VifdError ERR_HOST when there is no memory.
    */
   arena(bytes: number): OwnArena;
-  /** A descriptor block for copying or mapping many grants of `domid` in one call. */
+  /** Returns a descriptor block for copying or mapping many grants of `domid` in one call. */
   batch(options: BatchOptions): GrantBatch;
-  /** None yet. */
+  /** Returns an empty set of grants of `domid` that stay mapped. */
   staged(domid: number): StagedGrants;
 }
 
@@ -71,24 +71,24 @@ export interface BatchOptions {
   readonly domid: number;
   readonly capacity: number;
   readonly arena: Arena;
-  /** Grants of `domid` that need no hypervisor. */
+  /** Grants of `domid` that are mapped already, so that the batch needs no hypercall for them. */
   readonly staged?: StagedGrants | undefined;
 }
 
 /**
- * Grants that stay mapped (netif.h, "Static Grants"): batches that are made with them move these bytes by themselves. Grants that
- * are not here, or only for reading where a batch writes, are asked of the hypervisor as ever.
+ * Grants that stay mapped (netif.h, "Static Grants"). A batch that is made with them moves their bytes by memcpy. For every other grant, and
+ * for one that is mapped for reading where the batch writes, the batch uses the hypervisor.
  */
 export interface StagedGrants extends Disposable {
   readonly size: number;
   /**
-   * Maps grants that are not here yet: all or none.
-   * @returns whether it did; false is the granter's fault. @throws VifdError ERR_HOST: nothing has changed, and it may be tried again.
+   * Maps grants that are not in the set yet: all or none.
+   * @returns false if the granter does not grant one of them. @throws VifdError ERR_HOST: nothing has changed; try again later.
    */
   add(refs: readonly number[], access: Access): boolean;
   /**
-   * Unmaps those that are here. Not while a batch has pages mapped.
-   * @throws VifdError ERR_HOST: some may still be in use; to be tried again with the same ones.
+   * Unmaps grants and removes them from the set. Must not be called while a batch has pages mapped.
+   * @throws VifdError ERR_HOST: some may still be mapped; try again later with the same references.
    */
   remove(refs: readonly number[]): void;
 }
@@ -104,8 +104,8 @@ export interface Mapping extends Disposable {
   page(index: number): Uint8Array;
   readonly mapped: boolean;
   /**
-   * Idempotent. @throws VifdError ERR_HOST when the host cannot unmap them now: the views are empty, and it is tried again until it
-   *   works.
+   * Unmaps the pages. Idempotent. @throws VifdError ERR_HOST if the host cannot unmap them now: the views are empty all the same, and the
+   *   host tries again until it succeeds.
    */
   unmap(): void;
 }
@@ -115,22 +115,22 @@ export interface Mapping extends Disposable {
  * native/layout.h has the same figures; a test compares them.
  */
 export const OPS_COUNT = 0;
-/** Out: how many of them failed, so that nobody needs to look at each status when none did. */
+/** Out: how many operations failed; at 0 the caller need not read each status. */
 export const OPS_FAILED = 1;
 /**
- * Out: the errno of a call that failed as a whole, for no fault of the guest; 0 when each operation has its status. With an errno
- * no status counts, OPS_FAILED is not 0, and the same batch may be tried again: what was done does no harm when it is done twice.
+ * Out: the errno of a call that failed as a whole, for no fault of the guest; 0 if each operation has its status. With an errno no status
+ * is valid, OPS_FAILED is not 0, and the caller may try the same batch again: operations may safely run twice.
  */
 export const OPS_ERRNO = 2;
 export const OPS_HEADER_WORDS = 4;
 export const OP_WORDS = 5;
 /** Grant reference. */
 export const OP_REF = 0;
-/** Where in the granted page: offset | length << 16. offset + length <= PAGE_SIZE. */
+/** The bytes within the granted page: offset | length << 16. offset + length <= PAGE_SIZE. */
 export const OP_SPAN = 1;
-/** Where in the arena, in bytes. */
+/** The offset in the arena, in bytes. */
 export const OP_ARENA = 2;
-/** Map mode only: how many of the span's first bytes to move between page and arena. Copy mode moves all. */
+/** Map mode only: how many bytes, from the beginning of the span, move between page and arena. Copy mode moves all. */
 export const OP_HEAD = 3;
 /** Out: 0, or a GNTST_* code (xen/grant_table.h) as an int32. */
 export const OP_STATUS = 4;
@@ -153,11 +153,11 @@ export interface GrantBatch extends Disposable {
   mapFromGuest(): void;
   /** Maps the pages for writing, moves OP_HEAD bytes from the arena, unmaps. */
   mapToGuest(): void;
-  /** Ends what `mapFromGuest` mapped. Idempotent. With OPS_ERRNO some is still mapped: to be tried again. */
+  /** Unmaps the pages that `mapFromGuest` mapped. Idempotent. With OPS_ERRNO some are still mapped, and the caller tries again. */
   unmap(): void;
 }
 
-/** Granting our own memory to others: what a frontend does. */
+/** Grants memory of this domain to other domains, as a frontend does. */
 export interface Shares {
   /** Contiguous pages of this domain, zeroed. None is granted yet. */
   allocate(pages: number): SharedPages;
@@ -175,11 +175,12 @@ export interface SharedPages extends Arena, Disposable {
 
 export interface Events {
   /**
-   * Binds to a port that `domid` has left unbound for us. An event is pending at once: Xen marks a newly
-   * bound port pending, since what was sent before is lost (xen/common/event_channel.c).
-   * @param onFault is called when a call of the host's own fails that the channel needs (ERR_HOST), and with undefined when it
-   *   works again. Meanwhile it is tried again, at most a second apart.
-   * @throws VifdError ERR_XEN_EVENT when the port is not there, not ours or already bound; ERR_HOST when this host cannot bind it.
+   * Binds to a port that `domid` has reserved for this domain. An event is pending at once: Xen marks a newly
+   * bound port pending, because earlier events are lost (xen/common/event_channel.c).
+   * @param onFault called with ERR_HOST when this host fails a call that the channel needs, and with undefined when the call succeeds
+   *   again. Meanwhile the channel repeats the call, with pauses of at most a second.
+   * @throws VifdError ERR_XEN_EVENT if the port does not exist, is not reserved for this domain or is already bound; ERR_HOST if this host
+   *   cannot bind it.
    */
   bind(domid: number, remotePort: number, onEvent: () => void, onFault?: ChannelFaultListener): EventChannel;
   /** Opens a port that `domid` may bind to. */
@@ -189,8 +190,8 @@ export interface Events {
 export type ChannelFaultListener = (fault: VifdError | undefined) => void;
 
 /**
- * One end of an event channel. Events merge: `onEvent` runs once however many were sent. The channel is
- * masked when `onEvent` runs and stays so until `unmask`, so that a guest cannot storm us (XSA-332).
+ * One end of an event channel. Events merge: `onEvent` runs once for all events that were sent before it. The channel is
+ * masked when `onEvent` runs and stays masked until `unmask`, so that a guest cannot cause a storm of events (XSA-332).
  */
 export interface EventChannel extends Disposable {
   readonly port: number;
@@ -218,8 +219,8 @@ export interface Store extends StoreView, AsyncDisposable {
   watch(path: string, onChange: (path: string) => void): Promise<StoreWatch>;
   /**
    * Calls `listener` with an ERR_STORE_GONE as soon as the connection is lost (calls wait from then on), and with undefined
-   * when it is made again, before any watch fires. Not called for how it stands at registration. With the errno ETIMEDOUT
-   * xenstored does not respond and the connection stands: when it responds, nothing has been missed.
+   * when there is a new connection, before any watch fires. Registration itself causes no call. The errno ETIMEDOUT means that the
+   * connection still exists and xenstored does not respond: when xenstored responds again, no event has been lost.
    */
   onConnection(listener: (lost: VifdError | undefined) => void): Disposable;
 }
@@ -245,7 +246,9 @@ export interface StoreWatch extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** The first entry names the owner, and what everybody else may do; the others name single domains. */
+/**
+ * An entry of a node's permissions. The first entry names the owner and the access of all other domains; the others name single domains.
+ */
 export interface Permission {
   readonly domid: number;
   readonly access: 'none' | 'read' | 'write' | 'both';
@@ -257,8 +260,8 @@ export interface Clock {
   /** Monotonic milliseconds. */
   now(): number;
   /**
-   * Runs `fire` once after `delayMs`; 0 is the next turn of the event loop, after what waits for I/O. Disposal
-   * cancels; it does not keep the process alive.
+   * Runs `fire` once after `delayMs`; 0 means the next turn of the event loop, after the handlers for I/O. Disposal
+   * cancels the timer. The timer does not keep the process alive.
    */
   after(delayMs: number, fire: () => void): Disposable;
 }

@@ -10,7 +10,7 @@ import {
   isStoreError,
   type Message,
   MessageType,
-  MISSING_IS_AN_ANSWER,
+  MISSING_IS_A_RESULT,
   PAYLOAD_MAX,
   parsePermission,
   type StoreErrno,
@@ -78,7 +78,7 @@ export function answerOrMissing(session: StoreSession, request: Request): Buffer
   try {
     return answer(session, request);
   } catch (error) {
-    if (MISSING_IS_AN_ANSWER.has(request.type) && isStoreError(error, 'ENOENT')) return undefined;
+    if (MISSING_IS_A_RESULT.has(request.type) && isStoreError(error, 'ENOENT')) return undefined;
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { addon, errnoName, type NativePages } from '../../addon.js';
 import { hostFault } from '../../errors.js';
 import type { OwnArena } from '../seam.js';
 
-/** Memory of this process whose address native code may keep: it never moves. */
+/** Memory of this process that never moves, so that native code may store its address. */
 export class NativeArena implements OwnArena {
   readonly bytes: Uint8Array;
   readonly u32: Uint32Array;

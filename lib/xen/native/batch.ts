@@ -6,7 +6,7 @@ import { NativeStagedGrants } from './staged.js';
 
 /**
  * The methods are the addon's own functions, so that a call goes straight to native code. The addon pins `ops` and
- * the arena until the batch is disposed of; a function that a program has kept throws ERR_STATE from then on.
+ * the arena until the batch is disposed of. A stored reference to one of the functions throws ERR_STATE from then on.
  */
 export class NativeGrantBatch implements GrantBatch {
   readonly capacity: number;
@@ -16,7 +16,7 @@ export class NativeGrantBatch implements GrantBatch {
   mapFromGuest: () => void;
   mapToGuest: () => void;
   unmap: () => void;
-  /** For the tap, which writes out of what is mapped. */
+  /** The native batch, for a tap that writes frames straight out of the mapped pages. */
   readonly handle: unknown;
   readonly #native: NativeBatch;
   readonly #held: { forget(): void; readonly late: LateEnds };

@@ -1,11 +1,11 @@
 import { errnoName } from '../../addon.js';
 
 /**
- * What a call fails with for what the other domain did; everything else is the host's own trouble (no memory, no descriptors,
- * no room in a table), and the same call may work later.
+ * The errnos, by call, that mean a fault of the other domain. Every other errno is a fault of this host (no memory, no descriptors,
+ * no room in a table), and the same call may succeed later.
  *
- * map: see IsGranterFault in native/grants.h. bind: no such domain, or a port that is not there, not left for us or bound
- * already (xen/common/event_channel.c, evtchn_bind_interdomain), or forbidden by Xen's security module.
+ * map: see IsGranterFault in native/grants.h. bind: there is no such domain; the port does not exist, is not reserved for this domain or is
+ * already bound (xen/common/event_channel.c, evtchn_bind_interdomain); or Xen's security module forbids it.
  */
 const GUEST_FAULTS = {
   map: ['EINVAL'],

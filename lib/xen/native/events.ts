@@ -7,19 +7,19 @@ import { systemClock } from './clock.js';
 import { isGuestFault } from './errno.js';
 import type { LateEnds } from './late-ends.js';
 
-/** Ports taken from the kernel in one turn of the event loop; more wait for the next turn. */
+/** The most ports that one turn of the event loop takes from the kernel; the others wait for the next turn. */
 const PORTS_PER_TURN_MAX = 256;
 
-/** Events over libxenevtchn: one handle, its descriptor watched on this thread's event loop. */
+/** Events over libxenevtchn: one handle, whose descriptor this thread's event loop watches. */
 export class XenEvents implements Events, Disposable {
   readonly #native: NativeEvents;
   readonly #block: Int32Array;
   readonly #channels = new Map<number, XenChannel>();
   readonly #late: LateEnds;
-  /** Other domains' ports, `domid:port`, whose channel the host could not close yet. */
+  /** Ports of other domains, `domid:port`, whose channel the host has failed to close so far. */
   readonly #closing = new Set<string>();
   readonly #resume = new Backoff(systemClock, () => this.#receive(this.#native.resume()));
-  /** Events cannot be received. */
+  /** Whether the host fails to receive events. */
   #deaf = false;
   #disposed = false;
 
@@ -31,7 +31,7 @@ export class XenEvents implements Events, Disposable {
 
   /** @returns -errno when the device cannot be opened. */
   static open(libraries: XenLibraries, late: LateEnds): XenEvents | number {
-    // The loop runs no handler before this function has returned.
+    // The event loop runs no handler before this function returns, so `events` is assigned by then.
     let events!: XenEvents;
     const block = new Int32Array(1 + PORTS_PER_TURN_MAX);
     const native = libraries.openEvents(block, () => events.#deliver());
@@ -83,7 +83,7 @@ export class XenEvents implements Events, Disposable {
     const channel = new XenChannel(this.#native, parts, () => {
       this.#channels.delete(port);
       const error = this.#late.run(() => {
-        // A handle that was closed meanwhile has closed its ports.
+        // If the handle was closed meanwhile, that has closed its ports.
         const late = this.#disposed ? 0 : this.#native.unbind(port);
         if (late >= 0 && remote !== undefined) this.#closing.delete(remote);
         return late;
@@ -98,12 +98,12 @@ export class XenEvents implements Events, Disposable {
     return channel;
   }
 
-  /** Runs in a callback of the addon's. */
+  /** Called by the addon when ports have events. */
   #deliver(): void {
     this.#receive(this.#block[0]);
   }
 
-  /** All channels suffer from it, or none does any more. */
+  /** Reports a fault that affects all channels to each of them, or (undefined) its end. */
   #tell(fault: VifdError | undefined): void {
     const listeners = [...this.#channels.values()].filter(({ onFault }) => onFault !== undefined);
     for (const { onFault } of listeners) onFault?.(fault);
@@ -111,7 +111,7 @@ export class XenEvents implements Events, Disposable {
       process.emitWarning(fault.message, { code: fault.code });
   }
 
-  /** @param count ports stand in the block; or -errno. */
+  /** @param count how many ports are in the block, or -errno. */
   #receive(count: number): void {
     if (this.#disposed) return;
     if (count < 0) {
@@ -127,14 +127,14 @@ export class XenEvents implements Events, Disposable {
       this.#tell(undefined);
     }
     for (let i = 1; i <= count; i++) {
-      // A channel that an earlier handler of this turn closed is not there any more.
+      // An earlier handler of this turn may have closed the channel.
       const channel = this.#channels.get(this.#block[i]);
       if (channel !== undefined) run(channel.onEvent);
     }
   }
 }
 
-/** The other channels' events must not be lost with one handler's mistake: they are masked already. */
+/** Runs one handler. If it throws, the other channels still get their events, which the kernel has already masked. */
 function run(onEvent: () => void): void {
   try {
     onEvent();
@@ -153,7 +153,7 @@ interface ChannelParts {
   readonly onFault: ChannelFaultListener | undefined;
 }
 
-/** What a call fails with when there is nothing to be done: a peer that is gone, a handle that was closed. */
+/** Errnos of a call that need no action: the peer is gone, or the handle was closed. */
 const HARMLESS = ['EBADF', 'ENOTCONN'];
 
 class XenChannel implements EventChannel {
@@ -162,7 +162,7 @@ class XenChannel implements EventChannel {
   readonly onFault: ChannelFaultListener | undefined;
   readonly #native: NativeEvents;
   readonly #unbind: () => void;
-  /** The call failed and is still to be made. A guest waits for ever for a notification that was not sent. */
+  /** A notification failed and must be repeated: without it the guest would wait for ever. */
   #notifies = false;
   #unmasks = false;
   #open = true;

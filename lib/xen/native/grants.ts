@@ -17,19 +17,19 @@ import { isGuestFault } from './errno.js';
 import { LateEnds } from './late-ends.js';
 import { NativeStagedGrants } from './staged.js';
 
-/** Whoever asks for more is confused: gntdev itself takes 65536 a call (linux/drivers/xen/gntdev.c, `limit`). */
+/** The most pages of one call: gntdev itself takes 65536 (linux/drivers/xen/gntdev.c, `limit`). */
 const MAP_PAGES_MAX = 65_536;
 /** How many bad references an error message names. */
 const NAMED_MAX = 8;
 
-/** What a thing that is held has to tell its holder. */
+/** Where an object reports that it has ended. */
 interface Holder {
-  /** It ended. */
+  /** The object has ended. */
   forget(): void;
   readonly late: LateEnds;
 }
 
-/** Grants over libxengnttab. What is still mapped at disposal is unmapped. */
+/** Grants over libxengnttab. Disposal unmaps all pages that are still mapped. */
 export class XenGrants implements Grants, Disposable {
   readonly #native: NativeGrants;
   readonly #held = new Set<Disposable>();
@@ -92,7 +92,10 @@ export class XenGrants implements Grants, Disposable {
     if (this.#disposed) throw new VifdError('ERR_STATE', 'This Xen was closed: open it again.');
   }
 
-  /** The call maps all or none and does not say which one was bad: each is tried alone. */
+  /**
+   * Returns an error that names the bad references. The call maps all or none and does not report which are bad, so this maps each one
+   * alone.
+   */
   #refused(domid: number, refs: readonly number[], access: Access, error: number): VifdError {
     const what = `Mapping ${refs.length} page${refs.length === 1 ? '' : 's'} of domain ${domid}`;
     if (!isGuestFault('map', error)) return hostFault(what, errnoName(error));

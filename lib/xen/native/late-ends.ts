@@ -1,13 +1,13 @@
 import { Backoff } from '../../backoff.js';
 import { systemClock } from './clock.js';
 
-/** What the host could not end when it was to end: tried again until it does, so that no grant and no port stays in use. */
+/** Repeats calls that end the use of a grant or port and that the host failed to do, until they succeed. */
 export class LateEnds {
   readonly #ends = new Set<() => number>();
   readonly #backoff = new Backoff(systemClock, () => this.#again());
   #waiting: (() => void)[] = [];
 
-  /** Runs `end`, which returns 0 or -errno and may be run again after an errno. @returns what it did the first time. */
+  /** Runs `end`, and again after each errno. @param end returns 0 or -errno. @returns the result of the first run. */
   run(end: () => number): number {
     const error = end();
     if (error < 0) {
@@ -17,7 +17,7 @@ export class LateEnds {
     return error;
   }
 
-  /** Runs `then` as soon as all has ended. */
+  /** Runs `then` once no call remains to be repeated. */
   whenEnded(then: () => void): void {
     this.#waiting.push(then);
     this.#tell();

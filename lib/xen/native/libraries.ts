@@ -10,7 +10,7 @@ import { VifdError } from '../../errors.js';
 import { XenEvents } from './events.js';
 import type { LateEnds } from './late-ends.js';
 
-/** Debian's packages. */
+/** Debian packages that have the libraries. */
 const PACKAGE_OF: Record<string, string> = {
   'libxengnttab.so.1': 'libxengnttab1',
   'libxenevtchn.so.1': 'libxenevtchn1',
@@ -18,14 +18,14 @@ const PACKAGE_OF: Record<string, string> = {
 
 const MODULE_OF = { gntdev: 'xen-gntdev', evtchn: 'xen-evtchn' } as const;
 
-/** Where the Xen libraries are: `undefined` means where the system has them. */
+/** Returns the directory of the Xen libraries; undefined for the system's own. */
 export function librariesFrom(option: string | undefined): string | undefined {
   return option ?? (process.env.VIFD_XEN_LIBRARIES || undefined);
 }
 
 export interface Problem {
   readonly found: string;
-  /** What to do about it. */
+  /** What the operator can do. */
   readonly remedy: string;
 }
 
@@ -62,7 +62,7 @@ export function openShareDevice(libraries: XenLibraries): NativeShares | undefin
   return libraries.openShares === undefined ? undefined : opened(libraries, 'gntdev', libraries.openShares());
 }
 
-/** Turns -errno into what to do about it. */
+/** @throws VifdError ERR_XEN_UNAVAILABLE, with what to do, for -errno. */
 function opened<T extends object>(
   libraries: XenLibraries,
   device: keyof typeof MODULE_OF,

@@ -25,20 +25,22 @@ export interface OpenXenOptions {
    * environment's VIFD_XEN_LIBRARIES, else where the system has them.
    */
   readonly libraries?: string;
-  /** The domain that this process runs in. Default: the store is asked; 0 where it does not say. */
+  /** The domain that this process runs in. Default: what the store has for it, or 0 if the store has nothing. */
   readonly domid?: number;
-  /** The Xen owns it from then on and closes it, also when opening fails. Default: xenstored's, at `storePath`. */
+  /**
+   * A store, which the returned Xen owns and closes; it is closed too if opening fails. Default: a connection to xenstored at `storePath`.
+   */
   readonly store?: Store;
-  /** xenstored's socket, or the kernel's device for it. Default: where libxenstore looks. */
+  /** xenstored's socket, or the kernel's device for it. Default: the paths that libxenstore tries. */
   readonly storePath?: string;
-  /** Called when the opening waits for a xenstored that does not respond. */
+  /** Called when `openXen` waits for a xenstored that does not respond. */
   readonly onStoreSilent?: (silent: VifdError) => void;
   readonly signal?: AbortSignal;
 }
 
 /**
  * Opens the hypervisor under this process.
- * @throws VifdError ERR_ADDON_MISSING or ERR_XEN_UNAVAILABLE, saying what is missing and what to do.
+ * @throws VifdError ERR_ADDON_MISSING or ERR_XEN_UNAVAILABLE. The message names what is missing and what to do.
  */
 export async function openXen(options: OpenXenOptions = {}): Promise<Xen> {
   const undo = new AsyncUndoStack();
@@ -83,7 +85,7 @@ async function openOwnStore(options: OpenXenOptions, undo: AsyncUndoStack): Prom
   return undo.use(store);
 }
 
-/** In a simulated Xen a process is the domain that its environment names. */
+/** Returns the domain of this process. In a simulated Xen that is the domain that the environment names. */
 function domidIn(libraries: XenLibraries, store: Store): Promise<number> | number {
   return libraries.openShares === undefined ? ownDomid(store) : Number(process.env.XENSIM_DOMID ?? 0);
 }
@@ -129,7 +131,7 @@ class NativeXen implements Xen {
   }
 
   async #close(): Promise<void> {
-    // The last first: channels, which lead to calls, before what these use.
+    // The stack disposes of the last one first: event channels, whose handlers use the others, end before those.
     await using undo = new AsyncUndoStack();
     undo.use(this.store);
     if (this.shares !== undefined) undo.use(this.shares);

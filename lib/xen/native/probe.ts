@@ -1,18 +1,18 @@
 import { VifdError } from '../../errors.js';
 import { librariesFrom, libraryProblem, type Problem, tryLibraries } from './libraries.js';
 
-/** What stands between this process and `openXen`, as far as it is on disk. */
+/** Whether the addon and the Xen libraries, which `openXen` needs, are on disk and can be loaded. */
 export type LibrariesFound =
   | {
-      /** Undefined: where the system has them. */
+      /** Undefined for the system's own libraries. */
       readonly directory: string | undefined;
       readonly grantCopy: boolean;
-      /** xensim: there are no device nodes then. */
+      /** Whether these are the libraries of xensim, which needs no device nodes. */
       readonly simulated: boolean;
     }
   | (Problem & { readonly missing: 'native addon' | 'Xen libraries' });
 
-/** Looks for the addon and, by it, for the libraries. @param option a directory; default as in `openXen`. */
+/** Loads the addon and, through it, the libraries. @param option a directory; default as in `openXen`. */
 export function probeLibraries(option: string | undefined): LibrariesFound {
   const directory = librariesFrom(option);
   try {

@@ -3,13 +3,13 @@ import { VifdError } from '../../errors.js';
 import type { ConnectDescriptor } from '../store/descriptor.js';
 import type { PolledFd, Readiness } from '../store/readiness.js';
 
-/** What the addon does for a store's connection. */
+/** The functions of the addon that a store's connection uses. */
 export const storeIo: { readonly readiness: Readiness; readonly connectSocket: ConnectDescriptor } = {
   readiness: pollReadiness,
   connectSocket,
 };
 
-/** Waits for a descriptor on the event loop, so that the store need not ask again and again. */
+/** Waits for a descriptor on the event loop, so that the store need not poll it by a timer. */
 function pollReadiness(fd: number, onReadable: () => void): PolledFd {
   const close = addon().watch(fd, onReadable);
   if (typeof close === 'number') {
@@ -21,7 +21,7 @@ function pollReadiness(fd: number, onReadable: () => void): PolledFd {
       },
     );
   }
-  // The kernel wakes us when the answer is there: nothing to hurry.
+  // The kernel wakes the event loop when a response is there, so `hurry` has nothing to do.
   return { hurry: () => {}, [Symbol.dispose]: close };
 }
 

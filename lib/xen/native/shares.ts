@@ -7,7 +7,7 @@ const PAGES_MAX = 65_536;
 const NO_BYTES = new Uint8Array(0);
 const NO_WORDS = new Uint32Array(0);
 
-/** Shares over xensim. Pages that are still there at disposal are given back. */
+/** Shares over xensim. Disposal frees all pages that are still allocated. */
 export class XenShares implements Shares, Disposable {
   readonly #native: NativeShares;
   readonly #held = new Set<XenSharedPages>();
@@ -87,7 +87,7 @@ class XenSharedPages implements SharedPages {
     this.#u32 = NO_WORDS;
     this.#refs.clear();
     this.#forget();
-    // What a program has moved to an ArrayBuffer of its own ends with that.
+    // Pages that a program has moved to another ArrayBuffer (`transfer`) end with that ArrayBuffer.
     this.#native.unmap();
   }
 

@@ -14,7 +14,7 @@ export class NativeStagedGrants implements StagedGrants {
     this.#held = held;
   }
 
-  /** For batches. */
+  /** The native object, for batches. */
   get handle(): unknown {
     return this.#native.handle;
   }

@@ -25,27 +25,27 @@ import {
 export interface StoreClientOptions {
   /** Real time by default. */
   readonly clock?: Clock;
-  /** First and longest pause between two attempts to connect again. */
+  /** The first and the longest pause between two attempts to reconnect. */
   readonly pauseMs?: number;
   readonly pauseMsMax?: number;
-  /** Called when the opening waits for a xenstored that does not respond. Later `onConnection` reports that. */
+  /** Called when `openStore` waits for a xenstored that does not respond. After it, `onConnection` reports that. */
   readonly onSilent?: (silent: VifdError) => void;
 }
 
 export interface OpenStoreOptions extends StoreClientOptions {
-  /** A socket or device. Without it: where libxenstore looks. */
+  /** A socket or device. Default: the paths that libxenstore tries. */
   readonly path?: string;
-  /** Abandons the opening. */
+  /** Aborts `openStore`. */
   readonly signal?: AbortSignal;
-  /** Tells when a descriptor can be read; without it a device is polled. */
+  /** Reports when a descriptor can be read; without it, a timer polls a device. */
   readonly readiness?: Readiness;
   /** Connects to a socket faster than node:net can be loaded; needs `readiness`. */
   readonly connectSocket?: ConnectDescriptor;
 }
 
-/** xenstored's live update, and a dom0 that is stopped, take seconds. */
+/** How long xenstored may be silent before the connection counts as lost. Its live update, or a dom0 that is stopped, takes seconds. */
 const SILENT_MS_MAX = 30_000;
-/** A connection that is being made has nothing to lose. */
+/** The same for a connection that is still being set up, which has no watches to lose. */
 const SILENT_MS_MAX_AT_FIRST = 5000;
 const NOTHING = Buffer.alloc(0);
 
@@ -58,8 +58,8 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<StoreCl
   const { readiness, connectSocket, signal: opening } = options;
   const connect = async (signal: AbortSignal): Promise<Transport> => {
     const transport = await connectFirst(paths, { signal, readiness, connectSocket });
-    // From then on this alone: while a dom0's xenstored is away, its kernel's device takes writes that never end, and with
-    // such a thread a process cannot end either.
+    // Reconnects use only the path that worked. While the xenstored of a dom0 is away, a write to the kernel's device never returns,
+    // and a process with a thread in such a write cannot exit.
     paths = [transport.path];
     return transport;
   };
@@ -74,11 +74,11 @@ interface Waiter {
 }
 
 /**
- * xenstore over a socket or device. A lost connection is made again, for ever; meanwhile calls wait. They wait too while
- * xenstored is silent, which is reported and keeps the connection. Requests outside transactions are sent again if their
- * answer was lost: each of them means the same when it is done twice. Transactions run again from the start; one whose
- * commit was under way may thus be committed twice. Watches are registered again, and fire once then, since what happened
- * meanwhile is unknown.
+ * xenstore over a socket or device. The client reconnects after a loss, for ever; meanwhile calls wait. Calls wait too while
+ * xenstored is silent; the client reports the silence and keeps the connection. It repeats requests outside transactions whose
+ * response was lost, which is safe because each of them has the same effect when it runs twice. Transactions run again from the start; one
+ * whose commit was under way may thus be committed twice. After a reconnect the client registers all watches again, and each fires once,
+ * because events of the meantime are lost.
  */
 export class StoreClient extends StoreOperations implements Store {
   readonly #connect: (signal: AbortSignal) => Promise<Transport>;
@@ -86,24 +86,24 @@ export class StoreClient extends StoreOperations implements Store {
   readonly #watchdogClock: Clock;
   readonly #pauseMsMax: number;
   readonly #pauses: Pauses;
-  /** Until the first connection stands. */
+  /** Defined until the first connection is established. */
   #whileOpening: ((silent: VifdError) => void) | undefined;
   readonly #watches = new ClientWatches();
   readonly #closing = new AbortController();
   readonly #listeners = new Set<ConnectionListener>();
-  /** Requests that no connection has; in order. */
+  /** Requests that were sent on no connection yet, in order. */
   #waiting: Request[] = [];
-  /** Transactions that wait for a connection to begin on. */
+  /** Transactions that wait for a connection before they begin. */
   #starting: Waiter[] = [];
-  /** Closed while xenstored was silent: to be unregistered when it responds. */
+  /** Watches that were closed while xenstored was silent: unregistered when it responds. */
   #closedWatches: ClientWatch[] = [];
   #connection: Connection | undefined;
   #connectedAt = 0;
   #guard: Disposable | undefined;
   #payloadMax = PAYLOAD_MAX;
-  /** The connection stands and xenstored does not respond. */
+  /** Whether the connection exists and xenstored does not respond. */
   #silent = false;
-  /** What listeners were told last. */
+  /** The last value that the listeners were called with. */
   #lost: VifdError | undefined;
   /** Set once the client is closed; every call rejects with it. */
   #end: VifdError | undefined;
@@ -123,7 +123,7 @@ export class StoreClient extends StoreOperations implements Store {
     });
   }
 
-  /** @param connect makes a connection, each time one is needed. */
+  /** @param connect makes a connection; called for the first one and for each reconnect. */
   static async open(
     connect: (signal: AbortSignal) => Promise<Transport>,
     options: StoreClientOptions = {},
@@ -143,7 +143,7 @@ export class StoreClient extends StoreOperations implements Store {
 
   async watch(path: string, onChange: (path: string) => void): Promise<StoreWatch> {
     requireNoNul(MessageType.WATCH, path);
-    // Known before the answer, so that the event that comes with it finds its watch.
+    // Added before the response, because the first event arrives together with it.
     const watch = this.#watches.add(path, onChange);
     try {
       await this.talk(MessageType.WATCH, path, encodeStrings(path, watch.token));
@@ -161,13 +161,13 @@ export class StoreClient extends StoreOperations implements Store {
   }
 
   onConnection(listener: ConnectionListener): Disposable {
-    // An entry of its own: who registers a function twice is told twice.
+    // Wrapped, so that a function that is registered twice is called twice.
     const entry: ConnectionListener = (lost) => listener(lost);
     this.#listeners.add(entry);
     return { [Symbol.dispose]: () => void this.#listeners.delete(entry) };
   }
 
-  /** Rejects what is unanswered, at once, whether xenstored is there or not. Idempotent. */
+  /** Closes the client and rejects all calls that wait for a response, at once. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#end !== undefined) return;
     const end = new VifdError('ERR_STATE', 'This xenstore connection was closed.');
@@ -209,7 +209,7 @@ export class StoreClient extends StoreOperations implements Store {
     };
   }
 
-  /** The connection that requests can be sent on: one that xenstored responds on. */
+  /** The connection, if xenstored responds on it; requests are sent only then. */
   get #usable(): Connection | undefined {
     return this.#silent ? undefined : this.#connection;
   }
@@ -228,7 +228,7 @@ export class StoreClient extends StoreOperations implements Store {
     if (pending >= PENDING_MAX) throw storeError('EBUSY', type, path);
   }
 
-  /** A watch ends with its connection: without one there is nothing to ask. */
+  /** Unregisters a watch. Without a connection there is nothing to do, since xenstored drops watches together with their connection. */
   async #unwatch(watch: ClientWatch): Promise<void> {
     this.#watches.forget(watch);
     if (this.#connection === undefined) return;
@@ -238,7 +238,7 @@ export class StoreClient extends StoreOperations implements Store {
 
   // ---- connections ------------------------------------------------------------------------------
 
-  /** A connection that answers and has every watch. */
+  /** Returns a connection on which xenstored responds and has registered every watch. */
   async #establish(signal: AbortSignal): Promise<Connection> {
     const connection: Connection = new Connection(await this.#connect(signal), {
       onHeard: () => this.#onHeard(connection),
@@ -251,7 +251,7 @@ export class StoreClient extends StoreOperations implements Store {
     using _watchdog = this.#watchdog(connection, SILENT_MS_MAX_AT_FIRST);
     const { established } = this.#watches;
     try {
-      // Everybody may ask this, so an answer tells only that a xenstored is there: not so for one that dies at once.
+      // Every domain may send this request, so a response proves that a xenstored is there, and not one that dies at once.
       const probe = sendOnce(connection, MessageType.GET_DOMAIN_PATH, '', encodeStrings('0'));
       await Promise.all([probe, ...established.map((watch) => register(connection, watch))]);
       if (!connection.open) throw storeError('EIO', MessageType.GET_DOMAIN_PATH, '', LOST);
@@ -276,7 +276,7 @@ export class StoreClient extends StoreOperations implements Store {
     this.#connectedAt = this.#clock.now();
     this.#payloadMax = connection.payloadMax;
     this.#guard = this.#watchdog(connection, SILENT_MS_MAX);
-    this.#goOn(connection);
+    this.#resume(connection);
   }
 
   #onLost(connection: Connection, unanswered: readonly Request[], cause: unknown): void {
@@ -292,7 +292,7 @@ export class StoreClient extends StoreOperations implements Store {
     this.#silent = false;
     this.#guard?.[Symbol.dispose]();
     if (this.#end !== undefined) return;
-    // A server that accepts us only to drop us must not keep us, and itself, busy.
+    // Without longer pauses, a server that accepts and drops connections would keep vifd and itself busy.
     if (this.#clock.now() - this.#connectedAt >= this.#pauseMsMax) this.#pauses.reset();
     void this.#reconnect();
     const what = `The connection to xenstored at ${connection.path} is lost (${errnoOf(cause)})`;
@@ -315,10 +315,10 @@ export class StoreClient extends StoreOperations implements Store {
   #onHeard(connection: Connection): void {
     if (connection !== this.#connection || !this.#silent) return;
     this.#silent = false;
-    this.#goOn(connection);
+    this.#resume(connection);
   }
 
-  /** Never rejects, and ends only with a connection or with the client. */
+  /** Reconnects. Never rejects; resolves when there is a connection, or when the client is closed. */
   async #reconnect(): Promise<void> {
     while (this.#end === undefined) {
       try {
@@ -331,16 +331,16 @@ export class StoreClient extends StoreOperations implements Store {
     }
   }
 
-  /** Why the last try failed, where that is something else than before. */
+  /** Reports why the last attempt failed, if the reason has changed. */
   #tellHindrance(error: unknown): void {
     const { what, remedy, errno } = hindranceOf(error);
-    // That xenstored is not there, in whatever way, is known from the loss.
+    // The loss was already reported with an errno that means "no xenstored"; another such errno is no news.
     if (isAbsence(errno) && isAbsence(this.#lost?.errno)) return;
     this.#tellLost(what, remedy, errno, error);
   }
 
-  /** xenstored is there, again: what waited is sent in the order in which it was asked for. */
-  #goOn(connection: Connection): void {
+  /** Called when xenstored responds again: sends the requests that waited, in the order of the calls. */
+  #resume(connection: Connection): void {
     for (const watch of this.#closedWatches.splice(0)) {
       unregister(connection, watch).catch((error) => connection.lose(error));
     }
@@ -372,7 +372,7 @@ async function unregister(connection: Connection, watch: ClientWatch): Promise<v
   try {
     await send(connection, { type: MessageType.UNWATCH, path, payload, transactionId: 0, onLoss: 'done' });
   } catch (error) {
-    // It ended with an earlier connection.
+    // ENOENT: the watch ended with an earlier connection.
     if (!isStoreError(error, 'ENOENT')) throw error;
   }
 }

@@ -8,15 +8,15 @@ import { errnoOf, type Transport } from './transport.js';
 
 export interface ConnectOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Tells when a device can be read; without it the device is polled (see device.ts). */
+  /** Reports when a device can be read; without it, a timer polls the device (see device.ts). */
   readonly readiness?: Readiness | undefined;
   /** Connects to sockets, given `readiness` too; without it node:net does. */
   readonly connectSocket?: ConnectDescriptor | undefined;
 }
 
 /**
- * Where xenstored is looked for, as libxenstore does (tools/libs/store/xs.c, xs_daemon_socket and xs_domain_dev):
- * XENSTORED_PATH alone if it is set, else the daemon's socket, else the kernel's device.
+ * Returns the paths of xenstored to try, in order, as libxenstore does (tools/libs/store/xs.c, xs_daemon_socket and xs_domain_dev):
+ * XENSTORED_PATH alone if it is set, else the daemon's socket and then the kernel's device.
  */
 export function storePaths(env: NodeJS.ProcessEnv = process.env): string[] {
   if (env.XENSTORED_PATH) return [env.XENSTORED_PATH];
@@ -25,9 +25,9 @@ export function storePaths(env: NodeJS.ProcessEnv = process.env): string[] {
 }
 
 /**
- * Connects to the first path that lets us. Behind a socket that refuses, xenstored has run in this domain: the kernel's device is
- * not tried then, since a write to it would wait for that xenstored in a thread that nothing can end.
- * @throws VifdError ERR_XEN_UNAVAILABLE, naming every path that was tried and what came of it.
+ * Connects to the first path that accepts. If a socket exists and refuses, xenstored has run in this domain. The kernel's device is
+ * not tried then, because a write to it would wait for that xenstored in a thread that nothing can end.
+ * @throws VifdError ERR_XEN_UNAVAILABLE. The message has every path that was tried and the errno of each.
  */
 export async function connectFirst(
   paths: readonly string[],
@@ -53,7 +53,7 @@ export async function connectFirst(
 }
 
 async function connectTo(path: string, options: ConnectOptions): Promise<Transport> {
-  // At once: the promises of node:fs cost 2 ms to load.
+  // Synchronous, because loading the promises of node:fs costs 2 ms.
   const found = statSync(path);
   const { readiness, connectSocket: connect } = options;
   if (!found.isSocket()) return connectDevice(path, readiness);

@@ -8,7 +8,7 @@ import {
   type Message,
   MessageDecoder,
   MessageType,
-  MISSING_IS_AN_ANSWER,
+  MISSING_IS_A_RESULT,
   requirePayloadFits,
   storeError,
   typeName,
@@ -17,16 +17,16 @@ import {
 const EMPTY = Buffer.alloc(0);
 export const LOST = new Error('The connection to xenstore is lost.');
 
-/** A request and whom to tell of its reply. */
+/** A request, with the callbacks for its reply. */
 export interface Request {
   readonly type: number;
   readonly path: string;
   readonly payload: Buffer;
   readonly transactionId: number;
   /**
-   * What becomes of it when the connection is lost before the reply: it is sent again on the next one, where it means the
-   * same even if it was done; it fails, as all do inside a transaction, which ends with its connection; or it is done, since
-   * the end of the connection has its effect.
+   * What happens to the request if the connection is lost before the reply. resend: it is sent again on the next connection, which is safe
+   * if it has the same effect twice. fail: it rejects, as every request of a transaction does, because the transaction ends with its
+   * connection. done: it resolves, because the end of the connection has its effect.
    */
   readonly onLoss: 'resend' | 'fail' | 'done';
   /** Undefined: there is no such node. */
@@ -35,16 +35,16 @@ export interface Request {
 }
 
 export interface ConnectionHandlers {
-  /** Data came: xenstored is there. Before what it says. */
+  /** Called for all data that arrives, before the messages in it are handled. */
   onHeard(): void;
   onEvent(path: string, token: string): void;
-  /** Once. `unanswered` are the requests without a reply, oldest first; their fate is the caller's to decide. */
+  /** Called once. `unanswered` are the requests without a reply, oldest first; the caller decides what happens to them. */
   onLost(unanswered: Request[], cause: unknown): void;
 }
 
 interface Sent {
   readonly request: Request;
-  /** How many had been sent with it. */
+  /** Its number in the order of sending, from 1. */
   readonly order: number;
 }
 
@@ -58,7 +58,7 @@ export class Connection implements Guarded {
   #lastId = 0;
   #open = true;
   #sent = 0;
-  #answered = 0;
+  #responded = 0;
   #heard = 0;
 
   constructor(transport: Transport, handlers: ConnectionHandlers) {
@@ -95,8 +95,8 @@ export class Connection implements Guarded {
     return sent?.order;
   }
 
-  get answered(): number {
-    return this.#answered;
+  get responded(): number {
+    return this.#responded;
   }
 
   get heard(): number {
@@ -111,7 +111,7 @@ export class Connection implements Guarded {
     this.#transport.send(encodeMessage({ type, requestId, transactionId, payload }));
   }
 
-  /** Asks what every domain may ask and what costs xenstored least. That anything comes back is all that matters. */
+  /** Sends a request that every domain may send and that costs xenstored little. Any response will do. */
   probe(): void {
     const payload = encodeStrings('0');
     const ignored = { resolve() {}, reject() {} };
@@ -125,14 +125,14 @@ export class Connection implements Guarded {
     });
   }
 
-  /** Ends the wait for replies that change nothing. */
+  /** Resolves the requests whose `onLoss` is `done`, without waiting for their replies. */
   settleDone(): void {
     for (const { request } of this.#unanswered.values()) {
       if (request.onLoss === 'done') request.resolve(EMPTY);
     }
   }
 
-  /** Ends the connection and hands back what is unanswered. Idempotent. */
+  /** Ends the connection and passes the requests without a reply to `onLost`. Idempotent. */
   lose(cause: unknown): void {
     if (!this.#open) return;
     this.#open = false;
@@ -142,7 +142,7 @@ export class Connection implements Guarded {
     this.#handlers.onLost(unanswered, cause);
   }
 
-  /** Never 0, which watch events have, and never one that is still waiting when the counter comes round. */
+  /** Returns a request id: never 0, which watch events have, and never the id of a request that still waits when the counter wraps. */
   #nextId(): number {
     do this.#lastId = (this.#lastId % 0xffff_ffff) + 1;
     while (this.#unanswered.has(this.#lastId));
@@ -175,13 +175,13 @@ export class Connection implements Guarded {
       throw breach(`a ${typeName(message.type)} reply to a ${typeName(request.type)} request`);
     }
     this.#unanswered.delete(message.requestId);
-    this.#answered = Math.max(this.#answered, order);
+    this.#responded = Math.max(this.#responded, order);
     if (message.type !== MessageType.ERROR) {
       request.resolve(message.payload);
       return;
     }
     const [errno = 'EIO'] = decodeStrings(message.payload);
-    if (errno === 'ENOENT' && MISSING_IS_AN_ANSWER.has(request.type)) request.resolve(undefined);
+    if (errno === 'ENOENT' && MISSING_IS_A_RESULT.has(request.type)) request.resolve(undefined);
     else request.reject(storeError(errno, request.type, request.path));
   }
 }
@@ -196,7 +196,7 @@ export function send(
   });
 }
 
-/** Sends a request that makes sense on this one connection; rejects with EAGAIN when that is lost. */
+/** Sends a request that is valid on this connection only; rejects with EAGAIN if the connection is lost. */
 export async function sendOnce(
   connection: Connection,
   type: number,

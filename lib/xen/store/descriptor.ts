@@ -1,6 +1,6 @@
 /**
- * A stream socket to xenstored by its descriptor. What node:net offers is the same and more; loading it, and running it
- * for the first time, costs a start as much as all else that is done with the store.
+ * A stream socket to xenstored by its descriptor. node:net could do the same, but loading it and its first use cost a start as much time
+ * as all other work with the store.
  */
 import { closeSync, readSync, writeSync } from 'node:fs';
 import type { PolledFd, Readiness } from './readiness.js';
@@ -11,7 +11,7 @@ import { PAYLOAD_MAX } from './wire.js';
 export type ConnectDescriptor = (path: string) => number;
 
 const READ_BYTES = 65_536;
-/** xenstored is behind by a whole socket buffer, hundreds of messages: it is asked again this much later. */
+/** The pause before the next write when the socket buffer is full, with hundreds of messages that xenstored has not read. */
 const FULL_PAUSE_MS = 1;
 
 export function connectDescriptor(path: string, connect: ConnectDescriptor, readiness: Readiness): Transport {
@@ -26,7 +26,7 @@ class DescriptorTransport implements Transport {
   readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   #handlers: TransportHandlers | undefined;
   #polled: PolledFd | undefined;
-  /** Messages of this turn, which leave together, and what the socket did not take yet. */
+  /** Messages of this turn, which are written together, and bytes that did not fit into the socket buffer. */
   #waiting: Buffer[] = [];
   #flush: 'not due' | 'due' | NodeJS.Timeout = 'not due';
   #closed = false;
@@ -70,12 +70,12 @@ class DescriptorTransport implements Transport {
   #read(): void {
     if (this.#closed) return;
     const length = this.#attempt(() => readSync(this.#fd, this.#buffer));
-    // Messages may share memory with their chunk, and the buffer is used again.
+    // Copied, because messages may share memory with their chunk and the buffer is used again.
     if (length) this.#handlers?.onData(Buffer.from(this.#buffer.subarray(0, length)));
     else if (length === 0) this.#lose(new Error('xenstored closed the connection'));
   }
 
-  /** @returns undefined when the socket has nothing, or no room, now; or when it is lost. */
+  /** @returns undefined if the call would block, or if the socket is lost. */
   #attempt(call: () => number): number | undefined {
     try {
       return call();

@@ -2,10 +2,10 @@
  * /dev/xen/xenbus: the kernel's own connection to xenstored, for domains whose xenstored runs elsewhere
  * (linux/drivers/xen/xenbus/xenbus_dev_frontend.c).
  *
- * A blocking read would hold one of libuv's threads for good, and `process.exit` joins those threads: the process
- * could not end. So the device is opened O_NONBLOCK, which the driver honours with EAGAIN, and read when `readiness`
- * says so. Node itself can poll no character device; until the addon lends its uv_poll, a timer asks again: at once
- * while replies are due, and every POLL_MS_MAX in quiet times.
+ * A blocking read would occupy one of libuv's threads for ever. `process.exit` joins those threads, so the process
+ * could not end. vifd therefore opens the device with O_NONBLOCK, which the driver honours with EAGAIN, and reads it when `readiness`
+ * reports it readable. Node itself cannot poll a character device: without the addon's uv_poll, a timer tries the read again, at once
+ * while replies are due and every POLL_MS_MAX otherwise.
  */
 import { close, constants, open, readSync, write } from 'node:fs';
 import { promisify } from 'node:util';
@@ -20,7 +20,7 @@ import {
   MessageType,
 } from './wire.js';
 
-/** The calls that the device needs; a test hands in others. */
+/** The system calls that the device needs; a test passes replacements. */
 export interface DeviceIo {
   open(path: string): Promise<number>;
   /** @returns the bytes that were there, possibly none. */
@@ -29,11 +29,11 @@ export interface DeviceIo {
   close(fd: number): Promise<void>;
 }
 
-/** The driver keeps header and payload of a message in one buffer of 4096 bytes and refuses more with EINVAL. */
+/** The driver stores header and payload of a message in one buffer of 4096 bytes and refuses more with EINVAL. */
 const DEVICE_PAYLOAD_MAX = 4096 - HEADER_BYTES;
 const READ_BYTES = 65_536;
 const POLL_MS_MAX = 20;
-/** A reply takes some tens of microseconds: this many turns of the event loop are well spent on waiting for it. */
+/** How many turns of the event loop poll the device without a pause. A reply takes some tens of microseconds. */
 const BUSY_TURNS = 32;
 
 export async function connectDevice(
@@ -45,8 +45,8 @@ export async function connectDevice(
 }
 
 /**
- * Uses one descriptor, and another for a probe of the watchdog while that one waits for a response: a xenstored that was started again
- * does not respond to what its predecessor had read, and only a request of its own shows that it is there.
+ * Uses one descriptor, and a second one for a probe of the watchdog while the first waits for a response. A xenstored that was restarted
+ * does not respond to requests that its predecessor had read; only a new request shows that it is there.
  */
 class DeviceTransport implements Transport {
   readonly path: string;
@@ -86,13 +86,13 @@ class DeviceTransport implements Transport {
     try {
       const aside = new Channel(this.path, await this.#io.open(this.path), this.#io);
       if (this.#closed) return aside.close();
-      // Also of a probe that was made while this one was opened.
+      // Closes the descriptor of another probe too, which may have begun while this one was opened.
       this.#aside?.close();
       this.#aside = aside;
       this.#start(aside);
       aside.send(message);
     } catch (error) {
-      // The probe gets no response then, and the watchdog connects anew as after any silence.
+      // Without the descriptor the probe gets no response, and the watchdog ends the connection as after any silence.
       process.emitWarning(`Opening ${this.path} failed: ${String(error)}`);
     }
   }
@@ -110,17 +110,17 @@ class DeviceTransport implements Transport {
 }
 
 /**
- * A descriptor of the device. A request is written when the one before has its response, as libxenstore does; the driver (Linux 4.11
- * and later) cannot do with more. It sends a request from the buffer into which it copies the next (xenbus_dev_request_and_reply), so
- * that xenstored may read a part of another path. And it takes a response under the lock that it holds while it registers a watch
- * (xenbus_dev_queue_reply, xenbus_file_write): the two wait for each other, and no program of the domain has a xenstore until it reboots.
+ * A descriptor of the device. It writes a request when the one before has its response, as libxenstore does. The driver (Linux 4.11
+ * and later) breaks with more than one: it sends a request from the buffer into which it copies the next (xenbus_dev_request_and_reply), so
+ * that xenstored may read a part of another path. The driver also takes a response under the lock that it owns while it registers a watch
+ * (xenbus_dev_queue_reply, xenbus_file_write): the two deadlock, and no program of the domain can use xenstore until the domain reboots.
  */
 class Channel {
   readonly #path: string;
   readonly #fd: number;
   readonly #io: DeviceIo;
   readonly #buffer = Buffer.allocUnsafe(READ_BYTES);
-  /** Finds the responses in what was read. */
+  /** Finds the responses in the bytes that were read. */
   readonly #decoder = new MessageDecoder();
   readonly #waiting: Buffer[] = [];
   #handlers: TransportHandlers | undefined;
@@ -154,7 +154,7 @@ class Channel {
     if (this.#closed) return;
     this.#closed = true;
     this.#polled?.[Symbol.dispose]();
-    // A write that is under way must end before its number can mean another file.
+    // A write that is under way must end before the descriptor's number can mean another file.
     this.#written = this.#written
       .then(() => this.#io.close(this.#fd))
       .catch((error: unknown) => process.emitWarning(`Closing ${this.#path} failed: ${String(error)}`));
@@ -173,7 +173,7 @@ class Channel {
       await this.#io.write(this.#fd, message);
       this.#polled?.hurry();
     } catch (error) {
-      // The driver refuses some requests, watches above all, by failing the write instead of with an ERROR reply.
+      // The driver refuses some requests (watches above all) by failing the write, and sends no ERROR reply.
       if (!this.#closed) this.#heard(refusal(message, error));
     }
   }
@@ -183,7 +183,7 @@ class Channel {
     try {
       const length = this.#io.read(this.#fd, this.#buffer);
       if (length === 0) return;
-      // Messages may share memory with their chunk, and the buffer is used again.
+      // Copied, because messages may share memory with their chunk and the buffer is used again.
       this.#heard(Buffer.from(this.#buffer.subarray(0, length)));
       this.#polled?.hurry();
     } catch (error) {
@@ -193,7 +193,7 @@ class Channel {
   }
 
   #heard(chunk: Buffer): void {
-    // Where `chunk` breaks the protocol, the connection is closed by this call, and the rest is not decoded.
+    // If `chunk` breaks the protocol, this call closes the connection, and the rest is not decoded.
     this.#handlers?.onData(chunk);
     if (this.#closed) return;
     if (this.#decoder.push(chunk).some(({ type }) => type !== MessageType.WATCH_EVENT)) this.#asked = false;
@@ -231,7 +231,7 @@ const systemIo: DeviceIo = {
   close: (fd) => promisify(close)(fd),
 };
 
-/** Asks again and again, less and less often, until something happens. */
+/** Polls by a timer, with growing pauses, until something happens. */
 const polled: Readiness = (_fd, onReadable) => {
   let quietTurns = 0;
   let immediate: NodeJS.Immediate | undefined;

@@ -1,6 +1,6 @@
-/** What the queue needs to know of a watch. */
+/** The part of a watch that the queue uses. */
 export interface Watched {
-  /** The path that was asked for: what an event falls back to when there are too many to tell apart. */
+  /** The watched path. It replaces the paths of a watch's events when too many of them wait. */
   readonly path: string;
 }
 
@@ -9,14 +9,14 @@ interface Entry<W> {
   readonly path: string;
 }
 
-/** Far more distinct paths than a vif has nodes; a guest that writes more than this gets one event for all. */
+/** The most events of a watch that wait. A vif has far fewer nodes; if a guest writes more paths, one event replaces all. */
 export const EVENTS_PER_WATCH_MAX = 256;
 
 /**
- * Watch events that wait for delivery, oldest first. A guest can fire them faster than anybody reads them,
- * and an unbounded queue was XSA-349 (CVE-2020-29568). Hence an event that already waits is not queued again,
- * and a watch with too many waiting keeps one: its own path, "something changed at or below".
- * Watches may fire spuriously (docs/misc/xenstore.txt), so nobody may read more into an event than that.
+ * Watch events that wait for delivery, oldest first. A guest can cause events faster than vifd reads them,
+ * and an unbounded queue was XSA-349 (CVE-2020-29568). The queue therefore ignores an event that waits already,
+ * and replaces the events of a watch with too many by one for the watched path, "something changed at or below".
+ * Watches may fire spuriously (docs/misc/xenstore.txt), so a handler must not read more into an event.
  */
 export class EventQueue<W extends Watched> {
   readonly #deliver: (watch: W, path: string) => void;
@@ -49,7 +49,7 @@ export class EventQueue<W extends Watched> {
     return true;
   }
 
-  /** Delivers the oldest event, if there is one. It is off the queue before the call: a throw loses nothing else. */
+  /** Delivers the oldest event, if there is one. The event leaves the queue before the call, so a throw affects no other event. */
   deliverOne(): void {
     const [entry] = this.#entries;
     if (entry === undefined) return;
@@ -57,7 +57,7 @@ export class EventQueue<W extends Watched> {
     this.#deliver(entry.watch, entry.path);
   }
 
-  /** Drops what waits for a watch. */
+  /** Drops the events of a watch. */
   forget(watch: W): void {
     for (const entry of this.#byWatch.get(watch)?.values() ?? []) this.#entries.delete(entry);
     this.#byWatch.delete(watch);

@@ -1,9 +1,9 @@
-/** What keeps the client from a new connection, and what to do about it. */
+/** Why the client cannot connect, and what an operator can do. */
 import { hostRemedy, unended, VifdError } from '../../errors.js';
 
 export const START_XENSTORED = 'start xenstored';
 
-/** How it shows that no xenstored serves at a path; one that hangs is among them. */
+/** Errnos that mean "no xenstored serves at this path"; a xenstored that hangs is included. */
 const ABSENT: ReadonlySet<string> = new Set([
   ...['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'EAGAIN', 'ETIMEDOUT', 'ENXIO', 'ENODEV'],
 ]);
@@ -14,12 +14,12 @@ export interface Hindrance {
   readonly errno: string;
 }
 
-/** Whether an errno tells that no xenstored serves, and nothing else: no errno does too. */
+/** Whether an errno means that no xenstored serves. An undefined errno means that too. */
 export function isAbsence(errno: string | undefined): boolean {
   return errno === undefined || ABSENT.has(errno);
 }
 
-/** @param error what a try to connect ended with. */
+/** @param error why an attempt to connect failed. */
 export function hindranceOf(error: unknown): Hindrance {
   if (isRefusal(error)) {
     const { errno, message } = error;
@@ -32,12 +32,12 @@ export function hindranceOf(error: unknown): Hindrance {
   return { what: `xenstored cannot be connected to (${errno})`, remedy: hostRemedy(errno), errno };
 }
 
-/** An ERROR reply to what a new connection was asked; not the loss of the connection. */
+/** Whether the error is an ERROR reply to a request on the new connection, and not the loss of the connection. */
 function isRefusal(error: unknown): error is VifdError & { errno: string } {
   return error instanceof VifdError && error.code === 'ERR_STORE' && error.cause === undefined;
 }
 
-/** What stands in the way: of several paths, the one where something else is wrong than that no xenstored is there. */
+/** Returns the error to report. Of several paths, that is the one whose errno means something else than "no xenstored". */
 function failedWith(error: unknown): unknown {
   const { cause } = error as Error;
   if (!(cause instanceof AggregateError)) return cause ?? error;
@@ -45,7 +45,7 @@ function failedWith(error: unknown): unknown {
   return errors.find((one) => !isAbsence(errnoOr(one, 'ECONNREFUSED'))) ?? errors[0];
 }
 
-/** The errno of a system error. */
+/** Returns the errno of a system error. */
 export function errnoOr(error: unknown, fallback: string): string {
   const { code } = error as NodeJS.ErrnoException;
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : fallback;

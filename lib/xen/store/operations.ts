@@ -5,22 +5,22 @@ import { storeView, type Talk } from './view.js';
 import { MessageType, storeError } from './wire.js';
 
 const TRANSACTION_ATTEMPTS = 64;
-/** How many requests may wait for a response, each at most 4 KiB, and transactions for their turn: far more than vifd ever needs. */
+/** The most requests that wait for a response (each at most 4 KiB), and the most transactions that wait: far more than vifd needs. */
 export const PENDING_MAX = 16_384;
 /**
- * Half of what xenstored allows a connection of an unprivileged domain by default (`xenstored --transaction`). Behind
- * /dev/xen/xenbus the kernel, and all programs of the domain, share one connection.
+ * How many transactions run at a time: half of what xenstored allows a connection of an unprivileged domain by default
+ * (`xenstored --transaction`). Behind /dev/xen/xenbus, the kernel and all programs of the domain share one connection.
  */
 export const TRANSACTIONS_MAX = 5;
 
-/** What a Store can do without knowing how its messages travel; watches are its clients' own. */
+/** The operations of a Store, apart from its transport and its watches, which subclasses implement. */
 export abstract class StoreOperations
   implements Omit<Store, 'watch' | 'onConnection' | typeof Symbol.asyncDispose>
 {
   readonly #view: StoreView = storeView((...message) => this.talk(...message));
   protected readonly transactions = new AtMost(TRANSACTIONS_MAX);
 
-  /** Outside of transactions. */
+  /** Sends a request outside of transactions. */
   protected abstract talk(...message: Parameters<Talk>): ReturnType<Talk>;
 
   protected abstract begin(): Promise<OpenTransaction>;

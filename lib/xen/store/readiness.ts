@@ -1,7 +1,7 @@
-/** Calls `onReadable` whenever `fd` may be readable, spuriously if need be, until disposed. */
+/** Calls `onReadable` whenever `fd` may be readable, until disposed. Calls may be spurious. */
 export type Readiness = (fd: number, onReadable: () => void) => PolledFd;
 
 export interface PolledFd extends Disposable {
-  /** Something was sent: an answer is due. */
+  /** Call it after a request was sent: a poller shortens its pause, because a response is due. */
   hurry(): void;
 }

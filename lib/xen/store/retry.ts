@@ -10,8 +10,8 @@ export interface PauseOptions {
 }
 
 /**
- * Real time. Unlike the seam's clock it keeps the process alive: a program that waits for a lost xenstore has work
- * to do, and must not end as if it had none.
+ * Real time. Unlike the seam's clock, its timers keep the process alive: a program that waits for a lost xenstore has work
+ * to do and must not end.
  */
 export const wallClock: Clock = {
   now: () => {
@@ -25,7 +25,7 @@ export const wallClock: Clock = {
   },
 };
 
-/** Real time for what a program does beside its work: its timers do not keep the process alive. */
+/** Real time for background work: its timers do not keep the process alive. */
 export const idleClock: Clock = {
   now: wallClock.now,
   after: (delayMs, fire) => {
@@ -34,7 +34,7 @@ export const idleClock: Clock = {
   },
 };
 
-/** The pauses between attempts that never end: short at first, at most `mostMs`. */
+/** The pauses between attempts that are repeated for ever: each twice as long as the one before, at most `mostMs`. */
 export class Pauses {
   readonly #options: PauseOptions;
   #nextMs: number;
@@ -44,7 +44,7 @@ export class Pauses {
     this.#nextMs = options.firstMs;
   }
 
-  /** Resolves after the present pause; the next one is longer. @throws the signal's reason when that fires first. */
+  /** Resolves after a pause; the next one is longer. @throws the signal's reason if that fires first. */
   again(): Promise<void> {
     const { mostMs, clock, signal } = this.#options;
     const delayMs = Math.min(this.#nextMs, mostMs);
@@ -63,7 +63,7 @@ export class Pauses {
     });
   }
 
-  /** The next pause is the first one again. */
+  /** Makes the next pause as short as the first one. */
   reset(): void {
     this.#nextMs = this.#options.firstMs;
   }

@@ -4,7 +4,7 @@ import { PAYLOAD_MAX } from './wire.js';
 
 export function connectSocket(path: string, signal: AbortSignal | undefined): Promise<Transport> {
   return new Promise((resolve, reject) => {
-    // Loaded where it is needed: it costs a start 4 ms.
+    // Loaded only here, because loading it costs a start 4 ms.
     const socket = process.getBuiltinModule('node:net').createConnection({ path });
     const abandon = (): void => {
       socket.destroy();
@@ -33,7 +33,7 @@ class SocketTransport implements Transport {
   constructor(path: string, socket: Socket) {
     this.path = path;
     this.#socket = socket;
-    // The reason comes with 'error', the end with 'close', which follows it.
+    // 'error' has the reason; 'close', which follows it, reports the end.
     socket.on('error', (error) => {
       this.#lost = error;
     });
@@ -48,7 +48,7 @@ class SocketTransport implements Transport {
   }
 
   send(message: Buffer): void {
-    // Writing to a socket that is gone would report the same loss a second time.
+    // A write to a closed socket would report the same loss a second time.
     if (this.#socket.writable) this.#socket.write(message);
   }
 

@@ -4,10 +4,10 @@ import { Pauses } from './retry.js';
 import { storeView, type Talk } from './view.js';
 import { isStoreError, MessageType, storeError } from './wire.js';
 
-/** How often a transaction is begun while the quota is used up, over 470 ms in all; then its caller reports that. */
+/** How often to begin a transaction while the quota is used up, over 470 ms in all. Then the error goes to the caller. */
 const QUOTA_ATTEMPTS = 7;
 const QUOTA_PAUSES = { firstMs: 10, mostMs: 160 };
-/** A quota that is used up: ENOSPC from the C xenstored, EQUOTA from oxenstored. */
+/** Errnos for a quota that is used up: ENOSPC from the C xenstored, EQUOTA from oxenstored. */
 const QUOTA_ERRNOS = ['ENOSPC', 'EQUOTA'] as const;
 
 /** One transaction that was begun. */
@@ -18,8 +18,8 @@ export interface OpenTransaction {
 }
 
 /**
- * Runs `body` in transactions until one commits. A conflict comes as EAGAIN from the commit or, where a connection
- * was lost and the transaction with it, from any operation; the whole body then runs again.
+ * Runs `body` in transactions until one commits. The commit rejects with EAGAIN after a conflict, and any operation does if the connection,
+ * and the transaction with it, was lost. The whole body then runs again.
  */
 export async function runTransaction<T>(
   begin: () => Promise<OpenTransaction>,
@@ -38,7 +38,10 @@ export async function runTransaction<T>(
   throw storeError('EAGAIN', MessageType.TRANSACTION_END, '', conflict);
 }
 
-/** Begins again while the transactions of other programs fill the domain's quota. @throws ENOSPC where that lasts. */
+/**
+ * Begins a transaction; tries again while transactions of other programs use up the domain's quota.
+ * @throws ENOSPC or EQUOTA if that lasts.
+ */
 export async function beginWithinQuota(
   begin: () => Promise<OpenTransaction>,
   clock: Clock,

@@ -1,6 +1,6 @@
 export interface TransportHandlers {
   onData(chunk: Buffer): void;
-  /** Once, when the other side is gone; not after `close`. */
+  /** Called once, when the other side is gone; not after `close`. */
   onLost(cause: Error): void;
 }
 
@@ -9,15 +9,15 @@ export interface Transport {
   readonly path: string;
   /** The largest payload that fits. */
   readonly payloadMax: number;
-  /** Bytes that arrive before this wait for it. */
+  /** Starts to deliver. Bytes that arrive earlier are delivered then. */
   start(handlers: TransportHandlers): void;
-  /** One whole message. Never throws: a loss is reported through `onLost`. */
+  /** Sends one whole message. Never throws: `onLost` reports a loss. */
   send(message: Buffer): void;
   /** Idempotent. No handler is called afterwards. */
   close(): void;
 }
 
-/** For messages: the symbolic errno of a system error, or its text. */
+/** Returns the symbolic errno of a system error, or its text, for messages. */
 export function errnoOf(error: unknown): string {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
   return error instanceof Error ? error.message : String(error);

@@ -13,12 +13,12 @@ import {
 } from './wire.js';
 
 /**
- * Sends one request and resolves with the payload of its reply, or with undefined where there is no such node (requests of
- * `MISSING_IS_AN_ANSWER`); rejects with any other error of the store.
+ * Sends one request and resolves with the payload of its reply, or with undefined if there is no such node (requests of
+ * `MISSING_IS_A_RESULT`); rejects with any other error of the store.
  */
 export type Talk = (type: number, path: string, payload: Buffer) => Promise<Buffer | undefined>;
 
-/** A listing that changes between two parts starts again; a directory that never holds still is given up. */
+/** How often to start a listing in parts again because the directory changed between two parts; then it fails. */
 const LISTING_ATTEMPTS_MAX = 64;
 
 /** The operations of `StoreView`, as messages over `talk`. */
@@ -37,7 +37,7 @@ export function storeView(talk: Talk): StoreView {
     },
     list: (path) => list(talk, path),
     mkdir: async (path) => void (await ask(MessageType.MKDIR, path)),
-    // xenstored answers ENOENT when the parent is missing too (xenstore.txt, RM). Gone is gone.
+    // If the parent is missing too, xenstored responds with ENOENT (xenstore.txt, RM), which here means the same: the node is gone.
     rm: async (path) => void (await ask(MessageType.RM, path)),
     getPermissions: async (path) => decodePermissions(path, await ask(MessageType.GET_PERMS, path)),
     setPermissions: async (path, permissions) => {
@@ -54,7 +54,7 @@ async function list(talk: Talk, path: string): Promise<string[]> {
     const names = await talk(MessageType.DIRECTORY, path, encodeStrings(path));
     return names === undefined ? [] : decodeStrings(names);
   } catch (error) {
-    // More than PAYLOAD_MAX bytes of names.
+    // E2BIG: the names have more than PAYLOAD_MAX bytes.
     if (isStoreError(error, 'E2BIG')) return listInParts(talk, path);
     throw error;
   }
@@ -69,7 +69,7 @@ async function listInParts(talk: Talk, path: string): Promise<string[]> {
   throw storeError('EAGAIN', MessageType.DIRECTORY_PART, path);
 }
 
-/** @returns the names, ended by an empty one; nothing at all when the node changed between two parts; undefined when it is gone. */
+/** @returns the names, ended by an empty one; an empty Buffer if the node changed between two parts; undefined if it is gone. */
 async function collectParts(talk: Talk, path: string): Promise<Buffer | undefined> {
   const parts: Buffer[] = [];
   let generation: string | undefined;
@@ -90,7 +90,7 @@ async function collectParts(talk: Talk, path: string): Promise<Buffer | undefine
   }
 }
 
-/** Never empty, so that an emptied directory is not mistaken for a changed one. */
+/** Joins the parts and adds the end mark, so that the result for an empty directory differs from that for a changed one. */
 function withEnd(parts: readonly Buffer[]): Buffer {
   const names = Buffer.concat(parts);
   return names.length === 0 ? Buffer.from('\0') : names;

@@ -1,16 +1,16 @@
 import type { Clock } from '../seam.js';
 
-/** What a watchdog sees of a connection. Requests are numbered in the order of sending, from 1. */
+/** The part of a connection that a watchdog uses. Requests are numbered in the order of sending, from 1. */
 export interface Guarded {
   /** The number of the last request. */
   readonly sent: number;
   /** The number of the oldest request without a response. */
   readonly oldest: number | undefined;
-  /** The highest number of a request that has its response. */
-  readonly answered: number;
+  /** The number of the latest request that has its response. */
+  readonly responded: number;
   /** How often data arrived. */
   readonly heard: number;
-  /** Asks for anything at all. */
+  /** Sends a request, whichever. */
   probe(): void;
   lose(cause: unknown): void;
 }
@@ -19,24 +19,24 @@ export interface WatchdogOptions {
   readonly clock: Clock;
   /** After this much silence the connection is lost. */
   readonly lostMs: number;
-  /** Called once for each silence. Its end is for the connection to see. */
+  /** Called once for each silence. The connection itself notices the end of a silence. */
   readonly onSilent: () => void;
 }
 
-/** What is silent for two turns is reported, within four turns of when xenstored ended to respond. */
+/** A silence of two turns is reported: at most four turns after xenstored stopped responding. */
 const TURN_MS = 250;
 const SILENT_TURNS = 2;
 export const SILENT_MS = TURN_MS * SILENT_TURNS;
-/** In a silence a request is sent this often: in a driver domain those before may be lost. */
+/** How often to send a probe during a silence: in a driver domain earlier ones may be lost. */
 const PROBE_TURNS = 4;
 
 /**
- * Notices a xenstored that hangs: a socket stays open then, and /dev/xen/xenbus never ends. Turns are counted and not
- * milliseconds: where this process was stopped, what came meanwhile is read before the next turn.
+ * Notices a xenstored that hangs: its socket stays open, and /dev/xen/xenbus never ends. The watchdog counts turns of the event loop and not
+ * milliseconds: if this process was stopped, it reads what arrived meanwhile before the next turn.
  *
- * A silent connection is kept: a live update of xenstored, or a stopped dom0, takes seconds, after which it responds to
- * everything, in order, and watches stand. It is lost when others were answered and the oldest was not (a xenstored that
- * started again behind the kernel's ring does not know what its predecessor had read), or after `lostMs`.
+ * The watchdog does not end a silent connection at once: a live update of xenstored, or a stopped dom0, takes seconds, after which xenstored
+ * responds to all requests in order and its watches are intact. The connection counts as lost after `lostMs`, or if later requests got their
+ * responses and the oldest one did not (a xenstored that restarted behind the kernel's ring does not know what its predecessor had read).
  */
 export class Watchdog implements Disposable {
   readonly #guarded: Guarded;
@@ -72,10 +72,10 @@ export class Watchdog implements Disposable {
     else if (this.#silentTurns === SILENT_TURNS) this.#options.onSilent();
   }
 
-  /** Whether later requests have their responses, for two turns, and the oldest has not. */
+  /** Whether, for two turns, later requests have had their responses and the oldest has not. */
   #isOvertaken(): boolean {
-    const { oldest, answered } = this.#guarded;
-    if (oldest === undefined || answered < oldest) this.#overtaken = { oldest: 0, turns: 0 };
+    const { oldest, responded } = this.#guarded;
+    if (oldest === undefined || responded < oldest) this.#overtaken = { oldest: 0, turns: 0 };
     else if (oldest !== this.#overtaken.oldest) this.#overtaken = { oldest, turns: 1 };
     else this.#overtaken.turns += 1;
     return this.#overtaken.turns > SILENT_TURNS;

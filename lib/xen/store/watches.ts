@@ -4,7 +4,7 @@ export interface ClientWatch {
   readonly path: string;
   readonly token: string;
   readonly onChange: (path: string) => void;
-  /** The store has it: a new connection must be told of it again. */
+  /** Whether the store has registered the watch, so that a new connection must register it again. */
   established: boolean;
 }
 
@@ -15,7 +15,7 @@ export class ClientWatches {
   #lastToken = 0;
   #held = false;
 
-  /** From now on events find it. */
+  /** Adds a watch; from now on its events are delivered. */
   add(path: string, onChange: (path: string) => void): ClientWatch {
     this.#lastToken += 1;
     const watch: ClientWatch = { path, token: `vifd-${this.#lastToken}`, onChange, established: false };
@@ -31,7 +31,7 @@ export class ClientWatches {
     return [...this.#watches.values()].filter((watch) => watch.established);
   }
 
-  /** None of its events is delivered any more. */
+  /** Removes a watch; none of its events is delivered any more. */
   forget(watch: ClientWatch): void {
     this.#watches.delete(watch.token);
     this.#events.forget(watch);
@@ -43,7 +43,7 @@ export class ClientWatches {
 
   onEvent(path: string, token: string): void {
     const watch = this.#watches.get(token);
-    // Events that were under way when their watch was closed.
+    // The watch was closed while the event was under way.
     if (watch === undefined) return;
     if (this.#events.push(watch, path) && !this.#held) this.#deliverLater();
   }
@@ -58,7 +58,7 @@ export class ClientWatches {
     for (let waiting = this.#events.size; waiting > 0; waiting -= 1) this.#deliverLater();
   }
 
-  /** Not from within the reading of the socket: what one event loop turn brings can so be merged. */
+  /** Delivers after the socket was read, so that equal events of one turn of the event loop merge. */
   #deliverLater(): void {
     setImmediate(() => {
       if (!this.#held) this.#events.deliverOne();

@@ -7,9 +7,9 @@ import type { Permission } from '../seam.js';
 
 /** struct xsd_sockmsg: type, req_id, tx_id, len; each a little-endian u32 on x86 and arm. */
 export const HEADER_BYTES = 16;
-/** XENSTORE_PAYLOAD_MAX. xenstored kills a connection that exceeds it, so we refuse before we send. */
+/** XENSTORE_PAYLOAD_MAX. xenstored ends a connection that exceeds it, so vifd refuses such a request before it sends it. */
 export const PAYLOAD_MAX = 4096;
-/** XENSTORE_ABS_PATH_MAX and XENSTORE_REL_PATH_MAX. Violating these only gets an error back. */
+/** XENSTORE_ABS_PATH_MAX and XENSTORE_REL_PATH_MAX. A longer path only gets an ERROR reply. */
 export const ABS_PATH_MAX = 3072;
 export const REL_PATH_MAX = 2048;
 
@@ -39,8 +39,8 @@ export const MessageType = {
   DIRECTORY_PART: 22,
 } as const;
 
-/** Requests for which ENOENT is a result, not an error: many keys that are read are absent, and an Error with its stack is costly. */
-export const MISSING_IS_AN_ANSWER: ReadonlySet<number> = new Set([
+/** Requests for which ENOENT is a result and not an error: many keys are absent, and an Error with its stack is costly. */
+export const MISSING_IS_A_RESULT: ReadonlySet<number> = new Set([
   MessageType.READ,
   MessageType.DIRECTORY,
   MessageType.DIRECTORY_PART,
@@ -50,7 +50,7 @@ export const MISSING_IS_AN_ANSWER: ReadonlySet<number> = new Set([
 
 const TYPE_NAMES = new Map<number, string>(Object.entries(MessageType).map(([name, type]) => [type, name]));
 
-/** For messages: `READ`, or the number of a type that this protocol version does not know. */
+/** Returns the name of a type for messages, such as `READ`, or the number of an unknown type. */
 export function typeName(type: number): string {
   return TYPE_NAMES.get(type) ?? String(type);
 }
@@ -61,11 +61,11 @@ export interface Message {
   readonly requestId: number;
   /** 0 outside transactions. */
   readonly transactionId: number;
-  /** May share memory with the chunk that it came in: copy what is to be kept. */
+  /** May share memory with the chunk that it arrived in: a receiver that stores it must copy it. */
   readonly payload: Buffer;
 }
 
-/** @param payload at most PAYLOAD_MAX bytes; `requirePayloadFits` says so in a caller's words first. */
+/** @param payload at most PAYLOAD_MAX bytes; callers check it with `requirePayloadFits` first, whose error names the request. */
 export function encodeMessage(message: Message): Buffer {
   const { type, requestId, transactionId, payload } = message;
   if (payload.length > PAYLOAD_MAX) throw protocolError(payload.length);
@@ -78,11 +78,11 @@ export function encodeMessage(message: Message): Buffer {
   return bytes;
 }
 
-/** Cuts a stream into messages, however it is chunked. Holds at most one incomplete message. */
+/** Splits a stream into messages, however it is chunked. Stores at most one incomplete message. */
 export class MessageDecoder {
   #chunks: Buffer[] = [];
   #held = 0;
-  /** How many bytes must be there before it is worth looking again. */
+  /** How many bytes must be there before the next attempt to decode. */
   #needed = HEADER_BYTES;
 
   /**
@@ -135,17 +135,17 @@ function protocolError(length: number): VifdError {
 
 // ---- payloads -----------------------------------------------------------------------------------
 
-/** Each string followed by a NUL, as most requests want them. */
+/** Returns the strings, each followed by a NUL, as most requests need them. */
 export function encodeStrings(...strings: readonly string[]): Buffer {
   return Buffer.from(`${strings.join('\0')}\0`, 'utf8');
 }
 
-/** `<path>|<value|>`: the value carries no NUL of its own. */
+/** Returns the payload of a WRITE, `<path>|<value|>`: no NUL follows the value. */
 export function encodeWrite(path: string, value: string): Buffer {
   return Buffer.from(`${path}\0${value}`, 'utf8');
 }
 
-/** The NUL-terminated strings of a payload. Bytes after the last NUL are no string and are left out. */
+/** Returns the NUL-terminated strings of a payload. Bytes after the last NUL are no string and are left out. */
 export function decodeStrings(payload: Buffer): string[] {
   const strings: string[] = [];
   let at = 0;
@@ -157,14 +157,14 @@ export function decodeStrings(payload: Buffer): string[] {
 }
 
 /**
- * A NUL within a path would end it early and make the store act on another node: never send one.
+ * Requires a path without a NUL, which would end the path early and make the store act on another node.
  * @throws VifdError ERR_STORE with errno EINVAL.
  */
 export function requireNoNul(type: number, path: string): void {
   if (path.includes('\0')) throw storeError('EINVAL', type, path);
 }
 
-/** @throws VifdError ERR_STORE with errno E2BIG, instead of the disconnection that xenstored would answer with. */
+/** @throws VifdError ERR_STORE with errno E2BIG for a request that is too long: xenstored would respond by ending the connection. */
 export function requirePayloadFits(type: number, path: string, payload: Buffer, limit = PAYLOAD_MAX): void {
   if (payload.length > limit) throw storeError('E2BIG', type, path);
 }
@@ -193,8 +193,8 @@ export function parsePermission(text: string): Permission | undefined {
 // ---- errors -------------------------------------------------------------------------------------
 
 /**
- * What an ERROR reply may name (xsd_errors in xs_wire.h, sent as text), and EQUOTA, which oxenstored adds.
- * Other names come through as they are.
+ * The errors that an ERROR reply may name (xsd_errors in xs_wire.h, sent as text), and EQUOTA, which oxenstored adds.
+ * Other names are passed on unchanged.
  */
 const ERROR_NAMES = [
   ...['EINVAL', 'EACCES', 'EEXIST', 'EISDIR', 'ENOENT', 'ENOMEM', 'ENOSPC', 'EIO', 'ENOTEMPTY', 'ENOSYS'],
@@ -204,21 +204,21 @@ export type StoreErrno = (typeof ERROR_NAMES)[number];
 
 /** @returns the system's number, or undefined for a name that this system does not have (EQUOTA). */
 export function errnoNumber(name: string): number | undefined {
-  // Loaded by the few who ask: every start would wait for it.
+  // Loaded only here, because most starts do not need it.
   const numbers: Record<string, number | undefined> = process.getBuiltinModule('node:os').constants.errno;
   return numbers[name];
 }
 
-/** @returns the name that an ERROR reply carries for a number; EINVAL where it has none, as in xenstored. */
+/** @returns the name that an ERROR reply has for a number; EINVAL for a number without a name, as in xenstored. */
 export function errnoName(number: number): StoreErrno {
   return ERROR_NAMES.find((name) => errnoNumber(name) === number) ?? 'EINVAL';
 }
 
-/** What the store says about a request, as the error that callers of `Store` see. */
+/** Returns the error that callers of `Store` get for an ERROR reply or a lost connection. */
 export function storeError(errno: string, type: number, path: string, cause?: unknown): VifdError {
   const operation = typeName(type).toLowerCase().replaceAll('_', ' ');
   const shown = path === '' ? '' : ` of ${JSON.stringify(path)}`;
-  // A conflict is the store's own word too; any other cause is that of a lost connection.
+  // A conflict is an ERROR reply of the store too; any other cause is that of a lost connection.
   const refused = cause === undefined || (cause instanceof VifdError && cause.errno === errno);
   const why = refused ? reasonFor(errno, type) : 'the connection to xenstored was lost meanwhile';
   const message = `xenstore ${operation}${shown} failed with ${errno}${why === undefined ? '' : `: ${why}`}.`;
@@ -236,7 +236,7 @@ function quotaReached(what: keyof typeof QUOTAS): string {
   return `the quota of ${what} of its domain is used up: raise it (${QUOTAS[what]} in oxenstored.conf)`;
 }
 
-/** Why a request failed, and what to do, where the errno tells. */
+/** Returns why a request failed and what to do, if the errno tells. */
 function reasonFor(errno: string, type: number): string | undefined {
   switch (errno) {
     case 'EACCES':
@@ -267,7 +267,7 @@ function reasonFor(errno: string, type: number): string | undefined {
   }
 }
 
-/** Whether the store answered with this errno. */
+/** Whether the error is the store's response with this errno. */
 export function isStoreError(error: unknown, errno: StoreErrno): boolean {
   return error instanceof VifdError && error.code === 'ERR_STORE' && error.errno === errno;
 }
