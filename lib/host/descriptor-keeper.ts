@@ -1,20 +1,23 @@
 /**
- * Keeps duplicates of descriptors from one process of vifd to the next, by names. A tap of which a descriptor is open keeps its
+ * Stores duplicates of descriptors by name, from one process of vifd to the next. While a descriptor of a tap is open, the tap has its
  * carrier, and the kernel queues what is sent to it.
  */
 export interface DescriptorKeeper {
   /**
-   * Returns the descriptor that an earlier process had kept under this name, and which the caller owns from then on; undefined when
-   * there is none, and from the second call on. The keeper's own duplicate stays until `forget` or the next `keep`.
+   * Returns the descriptor that an earlier process stored under this name; the caller owns it from then on. Returns undefined if there is
+   * none, and from the second call on. The keeper's own duplicate stays open until `forget` or the next `keep`.
    */
   take(name: string): number | undefined;
-  /** Lends a descriptor: the keeper duplicates it, and closes an earlier one of this name. A failure is the keeper's to report. */
+  /**
+   * Stores a duplicate of the descriptor, which stays the caller's, and closes an earlier duplicate of this name. The keeper reports
+   * failures.
+   */
   keep(name: string, descriptor: number): void;
-  /** Closes the keeper's duplicate. No error when there is none. */
+  /** Closes the keeper's duplicate. A missing duplicate is not an error. */
   forget(name: string): void;
 }
 
-/** Keeps nothing, where no process follows. */
+/** Stores nothing, for backends that no other process follows. */
 export const NO_KEEPER: DescriptorKeeper = {
   take: () => undefined,
   keep: () => {},

@@ -1,21 +1,21 @@
 import { addon } from '../addon.js';
 
-/** A lock that ends with the process, however that ends. */
+/** A lock that ends with the process, after a kill too. */
 export interface FileLock extends Disposable {
-  /** False when its file was deleted or replaced: from then on it keeps no other process out. */
+  /** False once its file was deleted or replaced: from then on the lock excludes no other process. */
   readonly stands: boolean;
 }
 
 /**
- * Takes the lock of a file, which is made if it is missing.
- * @param byte takes the lock of this byte alone, which need not be in the file.
- * @returns the process that has it, or -errno, when it cannot be had.
+ * Takes the lock of a file. A missing file is created.
+ * @param byte locks this byte only; the file may be shorter.
+ * @returns the lock; or the id of the process that has it; or -errno.
  */
 export function takeFileLock(path: string, byte?: number): FileLock | number {
   const holder = addon().lockFile(path, byte);
   if (holder !== 0) return holder;
   return {
-    // What cannot be looked at now is not known to be gone.
+    // An error says nothing about the file, so the lock counts as standing.
     get stands() {
       return addon().lockStands(path, byte) !== 0;
     },

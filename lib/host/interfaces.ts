@@ -1,9 +1,9 @@
 import type { NativeLink } from '../addon.js';
 
-/** A network interface as it is set up; see NativeLink. */
+/** The settings of a network interface; see NativeLink. */
 export type Interface = NativeLink;
 
-/** An interface as the last message about it has it. */
+/** An interface as the kernel's last message about it describes it. */
 export type KnownInterface = Interface & {
   /** Grows with each message about the interface or its bridge port. No two interfaces share one. */
   readonly revision: number;
@@ -18,21 +18,21 @@ export type InterfaceChange = Partial<
 export interface Refusal {
   /** Symbolic, e.g. 'ENODEV'. */
   readonly errno: string;
-  /** `ENODEV`, and what else the kernel reported about it. */
+  /** The errno, such as `ENODEV`, and the kernel's explanation if there is one. */
   readonly text: string;
 }
 
 /**
- * The network interfaces of one network namespace: looked at, changed and followed. The only way to them in vifd, `NetlinkInterfaces`
- * by default. What goes in and out is plain data without identity, so that another process can serve it by messages, and a process
- * that serves guests needs no CAP_NET_ADMIN for it.
+ * Reads, changes and follows the network interfaces of one network namespace. All of vifd uses this interface, which `NetlinkInterfaces`
+ * implements. Arguments and results are plain data, so that another process can do the work by messages, and a process
+ * that serves guests needs no CAP_NET_ADMIN.
  *
- * An interface is known by its index: names change.
+ * The index identifies an interface, because names change.
  */
 export interface Interfaces {
-  /** Asks the kernel. @param which index or name. @throws VifdError ERR_LINK when the kernel cannot be asked. */
+  /** Asks the kernel for an interface. @param which index or name. @throws VifdError ERR_LINK if the kernel cannot be asked. */
   find(which: number | string): Interface | undefined;
-  /** As the last message that was followed has it; undefined where there is none, or nothing is followed. */
+  /** Returns an interface as the last message describes it; undefined if there is none, or if nothing follows the interfaces. */
   known(which: number | string): KnownInterface | undefined;
   /** @throws VifdError ERR_LINK when the kernel cannot be asked. */
   list(): Interface[];
@@ -40,14 +40,17 @@ export interface Interfaces {
   change(index: number, change: InterfaceChange): Refusal | undefined;
   /** Sets flags of its bridge port, by their names in sysfs. */
   changePort(index: number, flags: Readonly<Record<string, number>>): Refusal | undefined;
-  /** @returns frames that were sent to the interface and dropped since it was made; undefined where it is not there, or cannot be asked. */
+  /**
+   * @returns how many frames for the interface were dropped since it was created; undefined if it does not exist or the kernel cannot be
+   *   asked.
+   */
   dropped(name: string): number | undefined;
-  /** Deletes the interface, whichever process has a descriptor of it. */
+  /** Deletes the interface, even if processes have descriptors of it open. */
   remove(index: number): Refusal | undefined;
   /**
-   * Calls `listener` after each change of any interface, once for changes that come together, until the result is disposed.
-   * `known` has them then.
-   * @throws VifdError ERR_LINK when the kernel's messages cannot be followed.
+   * Calls `listener` after each change of any interface, once for changes that arrive together, until the result is disposed of.
+   * By then `known` has the changes.
+   * @throws VifdError ERR_LINK if the kernel's messages cannot be followed.
    */
   follow(listener: () => void): Disposable;
 }

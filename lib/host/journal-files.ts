@@ -17,9 +17,9 @@ import { headOfUnusable } from '../durable/journal-head.js';
 import { hostRemedy, VifdError } from '../errors.js';
 
 /**
- * Journals as memory-mapped files below `directory`, which is made if it is missing. On a tmpfs (`/run`) they survive
- * the process and not the machine, as the guests' rings do. Where other users can
- * write there they can write journals: `vifd run` refuses such a directory (`makeRuntimeDirectory`).
+ * Returns journals that are memory-mapped files in `directory`. A missing directory is created. On a tmpfs (`/run`) journals
+ * survive the process and not the host, as the guests' rings do. Users who can write to the directory can write
+ * journals: `vifd run` refuses a directory that other users can write (`makeRuntimeDirectory`).
  */
 export function journalFiles(directory: string): Journals {
   const pathOf = (name: string) => join(directory, `${name}${ENDING}`);
@@ -35,10 +35,10 @@ export function journalFiles(directory: string): Journals {
 }
 
 const ENDING = '.journal';
-/** Of a file that is to take a journal's place. A kill may leave it; the next `replace` or `remove` ends it. */
+/** The ending of a file that is to replace a journal. A kill may leave such a file; the next `replace` or `remove` deletes it. */
 const NEW_ENDING = '.new';
 
-/** The names of the journals in a folder; of one that is not there, none. */
+/** Returns the names of the journals in a folder; none if there is no folder. */
 export function namesIn(directory: string): string[] {
   try {
     const files = readdirSync(directory).filter((file) => file.endsWith(ENDING));
@@ -48,7 +48,10 @@ export function namesIn(directory: string): string[] {
   }
 }
 
-/** Nothing that `open` made is there; or the disk is read-only, and what stays there names a connection that is over. */
+/**
+ * Errnos after which there is nothing to delete: there is no file that `open` created; or the disk is read-only, and the file that stays
+ * belongs to a connection that is over.
+ */
 const HARMLESS = ['ENOENT', 'ENOTDIR', 'EISDIR', 'EROFS'];
 
 function remove(path: string): void {
@@ -116,7 +119,7 @@ function openPages(
     bytes: journal,
     lost: () => {
       const file = fileAt(path);
-      // Another file of that name has another number.
+      // Another file of that name has another inode number.
       if (file === undefined || file.ino !== inode) return `Journal ${path} was deleted while it was in use`;
       const whole = file.size === bytes && !pages.cut();
       const cost = hasCounters(path) ? '' : ', and frames may be lost';
@@ -127,13 +130,16 @@ function openPages(
   };
 }
 
-/** @returns the length of a file that is there and not empty. */
+/** @returns the length of a file; undefined if there is none or it is empty. */
 function sizeOf(path: string): number | undefined {
   const found = lstatSync(path, { throwIfNoEntry: false });
   return found?.isFile() === true && found.size !== 0 ? found.size : undefined;
 }
 
-/** A file of another length is not used: its head may be whole, and frames that it lists missing. @returns what the new file begins with. */
+/**
+ * @returns the first words of the file that replaces one of a wrong length. Such a file is not used: its head may be intact although frames
+ *   are missing.
+ */
 function headFor(path: string): Uint32Array {
   const head = new Uint32Array(2);
   const file = openSync(path, 'r');
@@ -149,12 +155,12 @@ function fileAt(path: string): Stats | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false });
   } catch {
-    // A part of its path is no directory, or may not be entered any more.
+    // A part of the path is not a directory, or is no longer accessible.
     return undefined;
   }
 }
 
-/** What to do about a journal that cannot be opened. */
+/** Returns what an operator can do about a journal that cannot be opened. */
 function remedyOf(errno: string): string {
   switch (errno) {
     case 'EMFILE':

@@ -2,20 +2,20 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 const BUS = '/sys/bus/xen-backend';
 
-/** A vif as the kernel's bus knows it. */
+/** A vif on the kernel's bus for backends (xen-backend). */
 export interface BusVif {
   readonly domid: number;
   readonly handle: number;
 }
 
-/** The kernel's own backend, xen-netback, as it is seen. */
+/** The state of the kernel's own backend, xen-netback. */
 export interface KernelDriver {
-  /** It has the vif, or has not let go of it wholly: nobody else may touch the rings. */
+  /** Whether the driver serves the vif or has not fully detached from it: no other backend may touch the rings. */
   serves(vif: BusVif): boolean;
-  /** What its interface of the vif is called; undefined when it has none. */
+  /** Returns the name of the driver's interface for the vif; undefined if it has none. */
   interfaceOf(vif: BusVif): string | undefined;
   readonly loaded: boolean;
-  /** Loaded, it binds each new vif at once. */
+  /** Whether the driver is loaded and binds each new vif at once. */
   readonly takesNew: boolean;
 }
 
@@ -27,8 +27,9 @@ export class XenNetback implements KernelDriver {
   }
 
   /**
-   * As it is unbound, `driver` goes before the driver is told to stop (drivers/base/dd.c), and its interface, of whatever
-   * name, after it has let go of the rings. Once in twenty changes on real Xen a vif was found in between.
+   * Checks the link `driver` and the interface. During an unbind, the kernel removes `driver` before it stops the driver
+   * (drivers/base/dd.c), and the driver removes its interface, which may have any name, after it has unmapped the rings. In one of
+   * twenty unbinds on real Xen, vifd found a vif between the two.
    */
   serves(vif: BusVif): boolean {
     return this.isBound(vif) || existsSync(`${this.bus}/devices/${nameOf(vif)}/net`);
@@ -52,13 +53,13 @@ export class XenNetback implements KernelDriver {
     try {
       return readFileSync(`${this.bus}/drivers_autoprobe`, 'utf8').trim() !== '0';
     } catch {
-      // Kernels before drivers_autoprobe always probe.
+      // Kernels without drivers_autoprobe always probe.
       return true;
     }
   }
 }
 
-/** As the bus names it. */
+/** Returns the name of a vif on the bus. */
 export function nameOf({ domid, handle }: BusVif): string {
   return `vif-${domid}-${handle}`;
 }

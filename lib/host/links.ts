@@ -3,11 +3,13 @@ import type { Interface, InterfaceChange, Interfaces, Refusal } from './interfac
 import { interfaces } from './netlink-interfaces.js';
 import { findTap } from './vif-taps.js';
 
-/** What of an interface a change of its driver must not change. Kept in the store (`vifd/keep`): older ones must stay readable. */
+/**
+ * Settings of an interface that must survive a change of its driver. The store has them (`vifd/keep`), so older texts must stay readable.
+ */
 export interface LinkSettings {
-  /** The Linux bridge that it is in. */
+  /** The Linux bridge that the interface is in. */
   readonly bridge?: string;
-  /** Where it is not called as its vif (`vifname`). */
+  /** The name of the interface, if it differs from that of its vif (`vifname`). */
   readonly name?: string;
   readonly mac: string;
   readonly mtu: number;
@@ -16,15 +18,15 @@ export interface LinkSettings {
   readonly port: Readonly<Record<string, string>>;
 }
 
-/** The machine's network interfaces, as the verbs look at them and set them up. */
+/** The host's network interfaces, as the verbs `adopt` and `release` read and change them. */
 export interface Links {
   exists(name: string): boolean;
-  /** @returns what the interface of a vif is called, which others may have renamed; undefined when there is none. */
+  /** @returns the name of a vif's interface, which others may have renamed; undefined if there is none. */
   nameOf(vif: string): string | undefined;
-  /** @throws VifdError ERR_LINK when it is in something that is not a Linux bridge, or not there. */
+  /** Reads the settings of an interface. @throws VifdError ERR_LINK if it does not exist, or if its master is not a Linux bridge. */
   read(name: string): LinkSettings;
   /**
-   * Changes what differs, in the order that shows a bridge nothing but the final address and MTU; going up is last.
+   * Changes the settings that differ. The address and MTU are set before the interface joins the bridge, and it goes up last.
    * @throws VifdError ERR_LINK with the step that failed.
    */
   apply(name: string, settings: LinkSettings): void;
@@ -58,7 +60,7 @@ export class HostLinks implements Links {
   }
 }
 
-/** @throws VifdError ERR_LINK when it is in something that is not a Linux bridge. */
+/** Returns the settings of an interface. @throws VifdError ERR_LINK if its master is not a Linux bridge. */
 export function settingsOf(network: Interfaces, link: Interface): LinkSettings {
   const { mac, mtu, up, port = {}, name } = link;
   const flags = Object.fromEntries(Object.entries(port).map(([flag, value]) => [flag, `${value}`]));
@@ -72,9 +74,9 @@ export function settingsOf(network: Interfaces, link: Interface): LinkSettings {
 }
 
 /**
- * Sets an interface up, by its index: only what is given and differs. An interface that is in the bridge already, which an
- * earlier process may have put it into, is left there.
- * @param onRefusal is called with the step that failed; the rest is not done.
+ * Changes those of the given settings that differ. An interface that is in the bridge already, because of an
+ * earlier process perhaps, stays there.
+ * @param onRefusal called with the step that failed; the steps after it are left out.
  */
 export function applySettings(
   network: Interfaces,
@@ -129,7 +131,7 @@ function setPort(
     });
   const flags: Record<string, number> = {};
   for (const [flag, value] of Object.entries(wanted)) {
-    // Kernels differ in which they have: one that it has not decides nothing either.
+    // Kernels have different flags; a flag that this kernel lacks has no effect and is left out.
     if (flag in has && has[flag] !== Number(value)) flags[flag] = Number(value);
   }
   if (Object.keys(flags).length === 0) return;

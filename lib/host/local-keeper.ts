@@ -4,8 +4,8 @@ import { hostRemedy, VifdError } from '../errors.js';
 import type { DescriptorKeeper } from './descriptor-keeper.js';
 
 /**
- * Keeps duplicates in this process: for one that outlives the processes that serve, and for tests. Each of those has a
- * `DescriptorKeeper` of its own.
+ * Stores duplicates in this process, for a process that outlives those that serve guests, and for tests. Each serving process has a
+ * `DescriptorKeeper` of its own (`forProcess`).
  */
 export class LocalKeeper implements Disposable {
   readonly #kept = new Map<string, number>();
@@ -20,12 +20,12 @@ export class LocalKeeper implements Disposable {
     return [...this.#kept.keys()];
   }
 
-  /** Returns the kept descriptor, which stays the keeper's; undefined where there is none. */
+  /** Returns the stored descriptor, which stays the keeper's; undefined if there is none. */
   get(name: string): number | undefined {
     return this.#kept.get(name);
   }
 
-  /** Keeps a descriptor that is the keeper's from then on. */
+  /** Stores a descriptor, which the keeper owns from then on. */
   own(name: string, descriptor: number): void {
     this.forget(name);
     this.#kept.set(name, descriptor);
@@ -37,7 +37,7 @@ export class LocalKeeper implements Disposable {
     if (descriptor !== undefined) closeSync(descriptor);
   }
 
-  /** A keeper for one process that serves: it gets what is kept now, and each once. */
+  /** Returns a keeper for one serving process: its `take` returns each descriptor that is stored now, once. */
   forProcess(): DescriptorKeeper {
     const left = new Set(this.names);
     return {
@@ -56,7 +56,7 @@ export class LocalKeeper implements Disposable {
     };
   }
 
-  /** Closes everything that is kept. */
+  /** Closes all stored descriptors. */
   [Symbol.dispose](): void {
     for (const name of this.names) this.forget(name);
   }

@@ -2,14 +2,14 @@ import { addon, errnoName, type NativeLinkEvent, type NativeLinkEvents, type Nat
 import { VifdError } from '../errors.js';
 import type { Interface, InterfaceChange, Interfaces, KnownInterface, Refusal } from './interfaces.js';
 
-/** How soon to read again what could not be read, in ms. */
+/** The pause after a failed read of the interfaces. */
 const READ_AGAIN_MS = 100;
 
 /**
- * The network interfaces of the network namespace that this process is in, by netlink. It needs CAP_NET_ADMIN to change something, and
- * neither a writable /sys nor a program.
+ * The network interfaces of this process's network namespace, by netlink. Changes need CAP_NET_ADMIN, but neither a writable /sys nor
+ * another program.
  *
- * While something follows them, all interfaces are known from the kernel's messages; without, each look is a request (about 20 us).
+ * While something follows the interfaces, all of them are known from the kernel's messages; otherwise each read is a request (about 20 us).
  */
 export class NetlinkInterfaces implements Interfaces {
   #links: NativeLinks | undefined;
@@ -60,7 +60,7 @@ export class NetlinkInterfaces implements Interfaces {
 
   follow(listener: () => void): Disposable {
     this.#following ??= this.#begin();
-    // Of its own: one function may follow twice.
+    // Wrapped, so that a function that follows twice is called twice.
     const call = () => listener();
     this.#listeners.add(call);
     return {
@@ -101,7 +101,7 @@ export class NetlinkInterfaces implements Interfaces {
       stop();
       events.close();
     };
-    // Messages have been kept from before this list on, so nothing falls between the two.
+    // The socket has queued messages since before this list was read, so no change is missed in between.
     try {
       this.#readAnew(following);
     } catch (error) {
@@ -117,7 +117,7 @@ export class NetlinkInterfaces implements Interfaces {
       this.#take(following);
     } catch (error) {
       if (!(error instanceof VifdError)) throw error;
-      // No caller waits for this call. A caller that asks meanwhile gets the error.
+      // No caller waits for this call. Calls that read the interfaces meanwhile throw the error.
       setTimeout(() => this.#changed(following), READ_AGAIN_MS).unref();
       return;
     }
@@ -126,7 +126,7 @@ export class NetlinkInterfaces implements Interfaces {
 
   #take(following: Following): void {
     const taken = following.events.take();
-    // The kernel had no room for some (ENOBUFS).
+    // The kernel dropped some messages (ENOBUFS).
     if (typeof taken === 'number' || following.stale) this.#readAnew(following);
     else for (const event of taken) this.#apply(following.known, event);
   }
@@ -151,7 +151,7 @@ export class NetlinkInterfaces implements Interfaces {
       return;
     }
     const before = known.get(event.index);
-    // Its own message says that it is in a bridge; without one these are flags of a port that it has left.
+    // The interface's own message says whether it is in a bridge; if not, these flags are of a port that it has left.
     if (before?.port !== undefined)
       this.#know(known, {
         ...before,
@@ -169,7 +169,7 @@ interface Following {
   readonly events: NativeLinkEvents;
   /** By index. */
   readonly known: Map<number, KnownInterface>;
-  /** Messages were lost, and what is known has not been read anew yet. */
+  /** Whether messages were lost and `known` was not read anew since. */
   stale: boolean;
   close: () => void;
 }
@@ -187,7 +187,9 @@ function macBytes(mac: string): Uint8Array {
 
 let shared: NetlinkInterfaces | undefined;
 
-/** Those of this process. One for all: a socket that follows is woken by every change of every interface. */
+/**
+ * Returns the interfaces of this process. All users share one object, because each change of any interface wakes every socket that follows.
+ */
 export function interfaces(): Interfaces {
   shared ??= new NetlinkInterfaces();
   return shared;

@@ -4,29 +4,29 @@ import { hostRemedy, VifdError } from '../errors.js';
 import { quoted } from '../text.js';
 import type { LocalKeeper } from './local-keeper.js';
 
-/** Of a datagram; sd_notify's are short. */
+/** The longest datagram that is read; those of sd_notify are short. */
 const BYTES_MAX = 4096;
-/** Datagrams that are taken before the event loop goes on; the rest follows. */
+/** Datagrams that one turn of the event loop reads; the others wait for the next turn. */
 const BATCH = 64;
-/** A tap's descriptors (`vif7.0`, `vif7.0.q1`) of as many vifs as a process may serve. */
+/** The most names: those of the taps' descriptors (`vif7.0`, `vif7.0.q1`) of as many vifs as a process may serve. */
 const NAMES_MAX = 4096;
-/** Of a datagram that was consumed: the next one may be better. */
+/** Errnos after which the datagram is consumed and the next one can be read. */
 const REFUSED: ReadonlySet<string> = new Set(['EMSGSIZE', 'E2BIG']);
-/** As LISTEN_FDNAMES can hold it, which is divided by colons. */
+/** Names that LISTEN_FDNAMES, which is divided by colons, can contain. */
 const NAME = /^[!-9;-~]{1,64}$/;
 
 export interface NotifyKeeperParts {
-  /** Gets what is sent to be kept. */
+  /** Stores the descriptors that arrive. */
   readonly kept: LocalKeeper;
   /** Called with the assignments of a datagram that is about no descriptor: READY, STATUS, WATCHDOG, STOPPING. */
   readonly onAssignments: (assignments: ReadonlyMap<string, string>) => void;
-  /** Called with ERR_STATE when a datagram is refused, or nothing can be received. */
+  /** Called with ERR_STATE when a datagram is refused, or when receiving fails. */
   readonly onError: (error: VifdError) => void;
 }
 
 /**
- * The other end of `SystemdKeeper`: what the service manager does for `vifd run`, in a process that goes on. Who can write to its socket
- * can replace what is kept: it belongs into a directory of its own user.
+ * The other end of `SystemdKeeper`: does what the service manager does for `vifd run`, in a process that outlives it. A user who can write
+ * to the socket can replace stored descriptors, so the socket belongs into a directory that only its own user can enter.
  */
 export class NotifyKeeper implements Disposable {
   readonly #path: string;
@@ -36,8 +36,8 @@ export class NotifyKeeper implements Disposable {
   readonly #bytes = new Uint8Array(BYTES_MAX);
 
   /**
-   * @param path where the socket is made, in the place of an earlier one; '@' first: in the abstract namespace. For NOTIFY_SOCKET.
-   * @throws VifdError ERR_STATE, with the errno, when it cannot be made.
+   * @param path of the socket, for NOTIFY_SOCKET; an earlier socket there is replaced. With a leading '@' it is an abstract name.
+   * @throws VifdError ERR_STATE, with the errno, if the socket cannot be created.
    */
   constructor(path: string, parts: NotifyKeeperParts) {
     if (!path.startsWith('@')) rmSync(path, { force: true });
@@ -53,7 +53,7 @@ export class NotifyKeeper implements Disposable {
     this.#stop = stop;
   }
 
-  /** What is kept stays kept. */
+  /** Closes the socket. The stored descriptors stay open. */
   [Symbol.dispose](): void {
     this.#stop();
     closeSync(this.#fd);
@@ -94,8 +94,13 @@ export class NotifyKeeper implements Disposable {
       return;
     }
     if (descriptor !== undefined) closeSync(descriptor);
-    const why = descriptor === undefined ? 'it has none' : hasRoom ? 'its name' : `${NAMES_MAX} are kept`;
-    const message = `A descriptor that was sent to ${this.#path} as ${quoted(name, 64)} is not kept: ${why}.`;
+    const why =
+      descriptor === undefined
+        ? 'the datagram has no descriptor'
+        : hasRoom
+          ? 'the name is invalid'
+          : `${NAMES_MAX} are stored already`;
+    const message = `A descriptor that was sent to ${this.#path} as ${quoted(name, 64)} is not stored: ${why}.`;
     this.#parts.onError(new VifdError('ERR_STATE', message));
   }
 
@@ -120,11 +125,11 @@ export interface Start {
   readonly descriptors: readonly number[];
 }
 
-/** Has a program find what is kept by `inheritedDescriptors` (sd_listen_fds_with_names(3)). */
+/** Returns how to start a program so that its `inheritedDescriptors` finds the stored descriptors (sd_listen_fds_with_names(3)). */
 export function inheriting(kept: LocalKeeper, command: readonly string[]): Start {
   const { names } = kept;
   const descriptors = names.map((name) => kept.get(name) as number);
   const env = { LISTEN_FDS: `${names.length}`, LISTEN_FDNAMES: names.join(':') };
-  // Only the program itself knows its process: the shell, in whose place it comes.
+  // Only the started process knows its own id: a shell sets LISTEN_PID and then executes the program.
   return { command: ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...command], env, descriptors };
 }

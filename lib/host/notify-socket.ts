@@ -7,7 +7,7 @@ export interface NotifySocketParts {
   readonly clock: Clock;
   /** Called when nothing can be sent, and again when the reason changes. */
   readonly onError: (error: VifdError) => void;
-  /** Called when everything that could not be sent has been sent. */
+  /** Called when all texts that failed before have been sent. */
   readonly onMended: (error: VifdError) => void;
 }
 
@@ -16,18 +16,18 @@ interface Assignments {
   readonly descriptor?: number | undefined;
 }
 
-/** What the state is kept as among the unsent, beside the names of descriptors. */
+/** The key of the state among the unsent texts; the other keys are names of descriptors. */
 const STATE = '=state';
 
 /**
- * The socket of sd_notify(3), which systemd or another service manager has made: each datagram holds assignments, one a line. What
- * cannot be sent is sent again, at most a second apart.
+ * The socket of sd_notify(3) that systemd or another service manager has created. Each datagram has assignments, one a line. Texts that
+ * cannot be sent are sent again, with pauses of at most a second.
  */
 export class NotifySocket {
   readonly #path: string;
   readonly #parts: NotifySocketParts;
   readonly #retry: Backoff;
-  /** What could not be sent; what is sent later about the same thing takes its place. */
+  /** Texts that could not be sent. A later text about the same thing replaces an earlier one. */
   readonly #unsent = new Map<string, Assignments>();
   #failed: VifdError | undefined;
   #state: Assignments = { text: 'STATUS=starting' };
@@ -38,15 +38,15 @@ export class NotifySocket {
     this.#retry = new Backoff(parts.clock, () => this.#sendAgain());
   }
 
-  /** The socket that NOTIFY_SOCKET names: a path, or '@' and an abstract name. Undefined where there is none. */
+  /** Returns the socket that NOTIFY_SOCKET names: a path, or '@' and an abstract name. Undefined if the variable is not set. */
   static find(parts: NotifySocketParts, env: NodeJS.ProcessEnv = process.env): NotifySocket | undefined {
     const path = env.NOTIFY_SOCKET;
     return path ? new NotifySocket(path, parts) : undefined;
   }
 
   /**
-   * Sends the state of the whole, which is also what the socket is tried with after a failure.
-   * @returns whether it was sent.
+   * Sends the state of vifd. After a failure, the state is also the text that tests whether the socket works again.
+   * @returns whether the text was sent.
    */
   sendState(text: string): boolean {
     this.#state = { text };
@@ -54,14 +54,15 @@ export class NotifySocket {
   }
 
   /**
-   * @param about what an unsent text about the same thing is replaced by.
-   * @param descriptor is lent: the manager gets a duplicate. Not sent again after a failure, since it may be another file's by then.
+   * @param about the key of the text: an unsent text of the same key is replaced.
+   * @param descriptor sent as a duplicate; it stays the caller's. After a failure it is not sent again, because its number may mean another
+   *   file by then.
    */
   send(about: string, text: string, descriptor?: number): void {
     this.#send(about, { text, descriptor });
   }
 
-  /** Sends the last state, and does not try again what cannot be sent. */
+  /** Sends the last state, and gives up on texts that cannot be sent. */
   end(text: string): void {
     this.#send(STATE, { text });
     this.#retry.cancel();
@@ -71,7 +72,7 @@ export class NotifySocket {
     const status = addon().sendDatagram(this.#path, what.text, what.descriptor);
     this.#unsent.delete(about);
     if (status < 0) {
-      // The state takes the place of a descriptor, so that the failure ends when the socket works again.
+      // The state is sent in place of a descriptor, so that the failure ends when the socket works again.
       if (what.descriptor === undefined) this.#unsent.set(about, what);
       else this.#unsent.set(STATE, this.#state);
       this.#fail(errnoName(status));
@@ -104,7 +105,7 @@ export class NotifySocket {
   }
 }
 
-/** No manager listens there. */
+/** Errnos that mean that no manager listens at the socket. */
 const ABSENT: ReadonlySet<string> = new Set([
   'ENOENT',
   'ENOTDIR',

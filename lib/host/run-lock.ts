@@ -5,10 +5,10 @@ import { type FileLock, takeFileLock } from './file-lock.js';
 import { makeRuntimeDirectory, unusable } from './runtime-directory.js';
 
 /**
- * Takes a runtime directory, which is made if it is missing. One vifd serves from it at a time: two would respond to the same requests.
- * The lock ends with the process, however that ends.
- * @throws VifdError ERR_RUNNING when another process has it; ERR_ARGUMENT when other users can write it; ERR_JOURNAL when it
- * cannot be used.
+ * Takes the lock of a runtime directory. A missing directory is created. One vifd serves from it at a time, because two would respond to
+ * the same requests. The lock ends with the process, after a kill too.
+ * @throws VifdError ERR_RUNNING if another process has the lock; ERR_ARGUMENT if other users can write to the directory; ERR_JOURNAL if
+ * the directory cannot be used.
  */
 export function takeRunLock(directory: string): FileLock {
   makeRuntimeDirectory(directory);
@@ -21,7 +21,7 @@ export function takeRunLock(directory: string): FileLock {
   );
 }
 
-/** The lock of a directory was deleted or replaced beneath the vifd that had it. */
+/** Returns the error to report when the lock's file was deleted or replaced while vifd runs. */
 export function lockGone(directory: string): VifdError {
   return new VifdError(
     'ERR_JOURNAL',
@@ -29,7 +29,7 @@ export function lockGone(directory: string): VifdError {
   );
 }
 
-/** @returns the process of the vifd that serves from `directory`; undefined when there is none. */
+/** @returns the id of the vifd process that serves from `directory`; undefined if there is none. */
 export function runLockHolder(directory: string): number | undefined {
   const holder = addon().lockHolder(lockPath(directory));
   if (holder < 0 && errnoName(holder) !== 'ENOTDIR') throw unusable(directory, errnoName(holder));

@@ -8,9 +8,9 @@ const SEARCHABLE_BY_OTHERS = 0o011;
 const STICKY = 0o1000;
 
 /**
- * Makes a runtime directory, for its user alone, unless it is there.
- * @throws VifdError ERR_ARGUMENT when other users can put files into it, or put another directory in its place; ERR_JOURNAL,
- * with the errno, when it cannot be made.
+ * Creates a runtime directory that only its own user can enter, if it is missing.
+ * @throws VifdError ERR_ARGUMENT if other users can put files into it, or can replace it; ERR_JOURNAL,
+ * with the errno, if it cannot be created.
  */
 export function makeRuntimeDirectory(directory: string): void {
   try {
@@ -28,15 +28,15 @@ export function unusable(directory: string, errno: string): VifdError {
 }
 
 /**
- * Journals hold frames of guests and decide what is sent again: another user must not be able to write them, to be here first
- * with files of their names, or to exchange the directory for another one.
+ * Requires that only this user (and root) controls the directory. Journals contain frames of guests and decide which frames are sent again:
+ * another user must not be able to write journals, to create files of their names first, or to replace the directory.
  */
 function requirePrivate(directory: string): void {
   requireOwnLinks(resolve(directory));
   const real = realpathSync(directory);
   const found = statSync(real);
   if (!isOurs(found)) throw refused(directory, `belongs to user ${found.uid}`, `chown ${userId()} ${real}`);
-  // A tmpfs that was just mounted is sticky and open, as /tmp is: in a place that others cannot enter that is no harm.
+  // A tmpfs that was just mounted is sticky and writable by all, as /tmp is. That is safe below a directory that others cannot enter.
   const hidden = (found.mode & STICKY) !== 0 && isHidden(real);
   if ((found.mode & WRITABLE_BY_OTHERS) !== 0 && !hidden)
     throw refused(directory, `can be written by others (mode ${modeText(found)})`, `chmod 700 ${real}`);
@@ -44,14 +44,14 @@ function requirePrivate(directory: string): void {
     requireSafeParent(directory, parent);
 }
 
-/** Whether a folder above keeps all others out. */
+/** Whether a directory above excludes all other users. */
 function isHidden(directory: string): boolean {
   const parent = dirname(directory);
   if (parent === directory) return false;
   return (statSync(parent).mode & SEARCHABLE_BY_OTHERS) === 0 || isHidden(parent);
 }
 
-/** A symbolic link of another user's leads wherever that user likes, in the next moment too. */
+/** Requires that no symbolic link on the path belongs to another user, who could change its target at any time. */
 function requireOwnLinks(path: string): void {
   const { root } = parse(path);
   let at = root;
@@ -72,7 +72,7 @@ function requireSafeParent(directory: string, parent: string): void {
     throw refused(directory, `${where} others can write (mode ${modeText(found)})`, `chmod go-w ${parent}`);
 }
 
-/** Root's or this user's; root may do all anyway. */
+/** Whether the file belongs to this user or to root, who may do everything anyway. */
 function isOurs({ uid }: Stats): boolean {
   return uid === 0 || uid === userId() || (uid === OVERFLOW_UID && inUserNamespace());
 }
@@ -81,7 +81,7 @@ function userId(): number {
   return process.geteuid?.() ?? 0;
 }
 
-/** How users without a number in this user namespace appear, root of the host among them (/proc/sys/kernel/overflowuid). */
+/** The uid that stands for users who have none in this user namespace, root of the host among them (/proc/sys/kernel/overflowuid). */
 const OVERFLOW_UID = 65_534;
 
 function inUserNamespace(): boolean {

@@ -4,13 +4,13 @@ import type { NotifySocket } from './notify-socket.js';
 /** SD_LISTEN_FDS_START. */
 const FIRST_INHERITED = 3;
 
-/** systemd's file descriptor store (FileDescriptorStoreMax=, sd_notify(3)): the next process inherits what is in it. */
+/** systemd's file descriptor store (FileDescriptorStoreMax=, sd_notify(3)): the next process inherits its descriptors. */
 export class SystemdKeeper implements DescriptorKeeper {
   readonly #socket: NotifySocket | undefined;
   readonly #inherited: Map<string, number>;
 
   /**
-   * @param socket undefined where there is none: then nothing is kept, and what was inherited is still handed over.
+   * @param socket undefined if there is none: then nothing is stored, and `take` still returns inherited descriptors.
    * @param inherited descriptors by name.
    */
   constructor(socket: NotifySocket | undefined, inherited: ReadonlyMap<string, number>) {
@@ -34,8 +34,8 @@ export class SystemdKeeper implements DescriptorKeeper {
 }
 
 /**
- * The descriptors that a service manager kept for this process, by the names that they were given (sd_listen_fds_with_names(3)).
- * Of several of one name the last is given. Forgotten in the environment, since children do not have them.
+ * Returns the descriptors that a service manager stored for this process, by name (sd_listen_fds_with_names(3)).
+ * Of several with one name it returns the last. Deletes the variables of the environment, since children do not inherit the descriptors.
  */
 export function inheritedDescriptors(env: NodeJS.ProcessEnv = process.env): Map<string, number> {
   const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = env;

@@ -4,7 +4,7 @@ import { VifdError } from '../errors.js';
 import { type FileLock, takeFileLock } from './file-lock.js';
 import { makeRuntimeDirectory, unusable } from './runtime-directory.js';
 
-/** A vif as the locks know it. */
+/** The part of a vif that its lock needs. */
 export interface LockedVif {
   /** `vif7.0`, for messages. */
   readonly id: string;
@@ -12,22 +12,22 @@ export interface LockedVif {
   readonly handle: number;
 }
 
-/** As many bytes of the file belong to a domain. */
+/** How many bytes of the file belong to a domain: one for each handle. */
 const HANDLES = 2 ** 32;
 /** DOMID_FIRST_RESERVED (xen/include/public/xen.h). */
 const DOMAINS = 0x7ff0;
 
 /**
- * One process serves a vif at a time: two would respond to the same requests. Processes that share a runtime directory lock a byte of
- * one file for each of their vifs, so that vifs can be divided among them and move one by one.
+ * Ensures that one process at a time serves a vif: two would respond to the same requests. Processes that share a runtime directory lock a
+ * byte of one file for each of their vifs, so that vifs can be divided among them and moved one by one.
  */
 export class VifLocks {
   readonly #directory: string;
   readonly #path: string;
 
   /**
-   * @param directory the runtime directory, which is made if it is missing.
-   * @throws VifdError ERR_ARGUMENT when other users can write it; ERR_JOURNAL when it cannot be used.
+   * @param directory the runtime directory; a missing one is created.
+   * @throws VifdError ERR_ARGUMENT if other users can write to it; ERR_JOURNAL if it cannot be used.
    */
   constructor(directory: string) {
     makeRuntimeDirectory(directory);
@@ -36,8 +36,8 @@ export class VifLocks {
   }
 
   /**
-   * Takes the lock of a vif. It ends with the process, however that ends.
-   * @throws VifdError ERR_RUNNING when a process has it, this one too; ERR_JOURNAL, with the errno, when the file cannot be used.
+   * Takes the lock of a vif. The lock ends with the process, after a kill too.
+   * @throws VifdError ERR_RUNNING if a process (this one too) has the lock; ERR_JOURNAL, with the errno, if the file cannot be used.
    */
   take(vif: LockedVif): FileLock {
     const lock = takeFileLock(this.#path, byteOf(vif));
@@ -49,8 +49,8 @@ export class VifLocks {
   }
 
   /**
-   * Returns the process that serves a vif; undefined when there is none.
-   * @throws VifdError ERR_JOURNAL, with the errno, when the file cannot be looked at.
+   * Returns the id of the process that serves a vif; undefined if there is none.
+   * @throws VifdError ERR_JOURNAL, with the errno, if the file cannot be read.
    */
   holder(vif: LockedVif): number | undefined {
     const holder = addon().lockHolder(this.#path, byteOf(vif));
@@ -59,7 +59,7 @@ export class VifLocks {
   }
 }
 
-/** @throws VifdError ERR_ARGUMENT for what is no vif: its byte would be another one's. */
+/** @throws VifdError ERR_ARGUMENT for numbers that no vif can have: the byte would belong to another vif. */
 function byteOf({ id, domid, handle }: LockedVif): number {
   const isVif = isBelow(domid, DOMAINS) && isBelow(handle, HANDLES);
   if (!isVif) throw new VifdError('ERR_ARGUMENT', `${id} is no vif that can be locked.`, { vif: id });

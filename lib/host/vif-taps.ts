@@ -1,10 +1,10 @@
 import type { Interface, Interfaces } from './interfaces.js';
 
-/** As `ip -d link` shows taps. */
+/** The kind of a tap in `ip -d link`. */
 const TAP_KIND = 'tun';
 
 /**
- * The alias (`ip link`, IFLA_IFALIAS) of a tap that vifd has made for a vif: it stays where the interface is renamed, and needs
+ * Returns the alias (`ip link`, IFLA_IFALIAS) of a tap that vifd creates for a vif. The alias survives a rename of the interface and needs
  * no store.
  */
 export function aliasFor(vif: string): string {
@@ -12,10 +12,10 @@ export function aliasFor(vif: string): string {
 }
 
 /**
- * The tap of a vif in a network namespace, which an earlier process may have made and others may have renamed: the one
- * whose alias names the vif; else the one that has the name that the toolstack gives the vif (xl-network-configuration(5),
- * `vifname`); else the one that has the vif's own name. One whose alias names another vif is not it; an administrator's alias
- * says nothing of whose it is.
+ * Returns the tap of a vif in a network namespace. An earlier process may have created it and others may have renamed it. It is the tap
+ * whose alias names the vif; else the tap with the name that the toolstack gives the vif (xl-network-configuration(5),
+ * `vifname`); else the tap with the vif's own name. A tap whose alias names another vif does not count; an alias that an administrator set
+ * is ignored.
  */
 export function findTap(network: Interfaces, vif: string, vifname?: string): Interface | undefined {
   const marked = findMarkedTap(network, vif);
@@ -25,15 +25,15 @@ export function findTap(network: Interfaces, vif: string, vifname?: string): Int
   return found.find((link) => link?.kind === TAP_KIND && !link.alias.startsWith(aliasFor('vif')));
 }
 
-/** The one whose alias names the vif. */
+/** Returns the tap whose alias names the vif. */
 export function findMarkedTap(network: Interfaces, vif: string): Interface | undefined {
   const isMarked = ({ kind, alias }: Interface): boolean => kind === TAP_KIND && alias === aliasFor(vif);
   const own = network.find(vif);
-  // The usual one: nothing else needs to be looked at.
+  // Usually the tap has the vif's name, and the others need not be read.
   return own !== undefined && isMarked(own) ? own : network.list().find(isMarked);
 }
 
-/** net/core/dev.c, dev_valid_name: what the kernel would refuse to look for. */
+/** Whether the kernel accepts the name (net/core/dev.c, dev_valid_name). */
 function canBeName(name: string): boolean {
   return Buffer.byteLength(name) <= 15 && /^[^\s/:]+$/.test(name);
 }

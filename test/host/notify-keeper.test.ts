@@ -80,7 +80,9 @@ describe.skipIf(whyNoAddon())('a process that keeps descriptors for others', () 
     await expect.poll(() => kept.names).toEqual(['vif8.0']);
     expect(errors).toHaveLength(7);
     expect(errors.slice(-2)).toEqual([
-      expect.stringMatching(/^ERR_STATE A descriptor .*vif7\.0.* is not kept: it has none\.$/),
+      expect.stringMatching(
+        /^ERR_STATE A descriptor .*vif7\.0.* is not stored: the datagram has no descriptor\.$/,
+      ),
       expect.stringMatching(/^ERR_STATE The socket .* refused \(EMSGSIZE\)/),
     ]);
     expect(heard).toEqual(['STATUS=with a descriptor', 'no assignment, and \0=']);
@@ -95,7 +97,7 @@ describe.skipIf(whyNoAddon())('a process that keeps descriptors for others', () 
     keeper.keep('n0', stderr);
     keeper.forget('n1');
     await expect.poll(() => kept.get('n1')).toBeUndefined();
-    expect(errors).toEqual([expect.stringContaining('4096 are kept')]);
+    expect(errors).toEqual([expect.stringContaining('4096 are stored already')]);
     keeper.keep('one', stderr);
     await expect.poll(() => kept.get('one')).toBeDefined();
     kept.own('last', stderr);
