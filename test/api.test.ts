@@ -40,7 +40,7 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface Negotiated':
     'checksumV4 checksumV6 controlRing gsoV4 gsoV6 rxNotify scatterGather splitChannels',
   'interface QueueDetails':
-    'fromGuest heldFrames rxPort rxRingRef stagedGrants stalled stats toGuest txPort txRingRef',
+    'fromGuest pendingFrames rxPort rxRingRef stagedGrants stalled stats toGuest txPort txRingRef',
   'interface RingIndices': 'reqCons reqEvent reqProd rspEvent rspProd size',
   // Hooks and streams of frames.
   'interface Frame': 'bytes copy hash offload',

@@ -165,9 +165,9 @@ function hookErrors({ hookErrors: frames }: Flow): string {
   return frames > 0 ? `${frames} hook errors` : '';
 }
 
-function note({ stalled, stagedGrants, heldFrames, stats }: QueueDetails): string {
+function note({ stalled, stagedGrants, pendingFrames, stats }: QueueDetails): string {
   const [held, staged, stalls] = [
-    heldFrames > 0 && `${heldFrames} held`,
+    pendingFrames > 0 && `${pendingFrames} held`,
     stagedGrants > 0 && `${stagedGrants} staged`,
     stats.stalls > 0 && `${stats.stalls} ${stats.stalls === 1 ? 'stall' : 'stalls'}`,
   ];

@@ -86,7 +86,7 @@ function queueJson(queue: QueueDetails): QueueDetails {
     rxPort: queue.rxPort,
     fromGuest: indicesJson(queue.fromGuest),
     toGuest: indicesJson(queue.toGuest),
-    heldFrames: queue.heldFrames,
+    pendingFrames: queue.pendingFrames,
     stagedGrants: queue.stagedGrants,
     stalled: queue.stalled,
     stats: statsJson(queue.stats),

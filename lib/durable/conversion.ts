@@ -1,14 +1,15 @@
 import { HEAD, type JournalLayout, type JournalVersion, type Shape } from './layout.js';
 
-/** One word or several that are moved together, by the names that lead to it. */
+/** One word, or several words that are copied together. */
 interface Leaf {
   readonly at: number;
   readonly words: number;
 }
 
 /**
- * The content of a journal in another layout. What both layouts name is copied; what the new one alone names is 0, which says that it is not
- * known; what the old one alone names is left out.
+ * Returns the content of a journal in another layout. Words that both layouts name are copied. Words that only the new layout names are 0,
+ * which means "not known". Words that only the old layout names are dropped.
+ * @throws RangeError when both layouts name a word and disagree about its size.
  */
 export function converted(
   content: Uint8Array,
@@ -29,7 +30,7 @@ export function converted(
   for (const [name, { at, bytes }] of Object.entries(to.arenas)) {
     const old = from.arenas[name];
     if (old === undefined) continue;
-    // Frames name places in their arena. Those that lie beyond a smaller one make the journal a damaged one.
+    // A frame names its place in the arena. A place beyond the end of a smaller arena makes the journal a damaged one.
     result.set(content.subarray(old.at, old.at + Math.min(bytes, old.bytes)), at);
   }
   target[HEAD.at.version] = version;
@@ -40,7 +41,10 @@ function wordsIn(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
 }
 
-/** Structures are taken apart, rows are not. */
+/**
+ * Returns the leaves of a layout by path, such as `head.version`. A structure or a row is taken apart; several words under one name are
+ * not.
+ */
 function leavesOf(shape: Shape, at = 0, path = '', leaves = new Map<string, Leaf>()): Map<string, Leaf> {
   if (typeof shape === 'number') leaves.set(path, { at, words: shape });
   else if ('each' in shape) {

@@ -1,31 +1,34 @@
-/** Durable words as their readers see them: only `DurableWords` stores there. */
+/** Durable words for reading. Only `DurableWords` writes them. */
 export interface ReadonlyWords {
   readonly [index: number]: number;
   readonly length: number;
 }
 
 /**
- * Words that outlive the process: every store to a journal is made here. A kill falls between two stores, and the process's stores reach
- * memory in their order, so the next process finds all of those before the kill and none after it. Each method names what a kill in its
- * middle leaves.
+ * Words that outlive the process. This class makes every store to a journal. A kill falls between two stores, and the stores of a process
+ * reach memory in program order, so the next process finds all stores before the kill and none after it. The comment of each method says
+ * what a kill during the call leaves.
  *
- * `store` is a plain store: it is for words that do not count yet, or whose order among their neighbours does not matter. `commit` is the store
- * that makes others count: V8 moves no store across it.
+ * `store` is a plain store, for words that are not valid yet or whose order among their neighbours does not matter. `commit` makes earlier
+ * stores valid: V8 moves no store across it.
  */
 export class DurableWords {
-  /** The words, to be read. */
+  /** The words, for reading. */
   readonly view: ReadonlyWords;
   readonly #words: Uint32Array;
   readonly #afterStore: (() => void) | undefined;
 
-  /** @param afterStore runs after each store: where a simulation kills. */
+  /** @param afterStore runs after each store; a simulation kills the process there. */
   constructor(words: Uint32Array, afterStore?: () => void) {
     this.view = words;
     this.#words = words;
     this.#afterStore = afterStore;
   }
 
-  /** So many words that end with the process. The second one begins at a multiple of 8 bytes, for `commitPair`, as a Credit's does in a journal. */
+  /**
+   * Returns words that end with the process. Word 1 is at a multiple of 8 bytes, as `commitPair` requires and as the words of a Credit are
+   * in a journal.
+   */
   static ofProcess(words: number, afterStore?: () => void): DurableWords {
     return new DurableWords(new Uint32Array(words + 1).subarray(1), afterStore);
   }
@@ -34,29 +37,32 @@ export class DurableWords {
     return this.#words.length;
   }
 
-  /** The `count` words from `at` on. */
+  /** Returns the `count` words from `at` on. They share their memory with these words. */
   part(at: number, count: number): DurableWords {
     return new DurableWords(this.#words.subarray(at, at + count), this.#afterStore);
   }
 
-  /** The bytes of `count` words from `at` on, to be read. */
+  /** Returns the bytes of `count` words from `at` on, for reading. */
   bytes(at: number, count: number): Readonly<Uint8Array> {
     return new Uint8Array(this.#words.buffer, this.#words.byteOffset + at * 4, count * 4);
   }
 
-  /** A kill leaves the old value or the new one. */
+  /** Stores one word. A kill leaves the old value or the new one. */
   store(at: number, value: number): void {
     this.#words[at] = value;
     if (this.#afterStore !== undefined) this.#afterStore();
   }
 
-  /** As `store`; all stores before it are complete. */
+  /** As `store`; V8 completes all earlier stores first. */
   commit(at: number, value: number): void {
     Atomics.store(this.#words, at, value);
     if (this.#afterStore !== undefined) this.#afterStore();
   }
 
-  /** Stores two words by one store of 8 bytes, little-endian: a kill leaves both old or both new. @param at where a multiple of 8 bytes is. */
+  /**
+   * Stores two words by one store of 8 bytes, little-endian: a kill leaves both old or both new.
+   * @param at a word at a multiple of 8 bytes.
+   */
   commitPair(at: number, low: number, high: number): void {
     const { buffer, byteOffset } = this.#words;
     const pair = new BigUint64Array(buffer, byteOffset + at * 4, 1);
@@ -64,10 +70,10 @@ export class DurableWords {
     this.#afterStore?.();
   }
 
-  /** Stores `count` words of `from` at `at`. A kill leaves the first of them new and the others old. */
+  /** Stores `count` words of `from` at `at`. A kill leaves some words at the beginning new and the others old. */
   copy(at: number, from: ReadonlyWords, count: number): void {
     const words = this.#words;
-    // A simulation is not told of each word: it kills at the first half, too.
+    // A simulation may kill after the first half and at the end, but not after each word.
     const half = this.#afterStore === undefined ? count : count >>> 1;
     for (let i = 0; i < half; i++) words[at + i] = from[i];
     if (this.#afterStore === undefined) return;
@@ -76,7 +82,7 @@ export class DurableWords {
     this.#afterStore();
   }
 
-  /** As `copy`, from these words themselves. The two places do not overlap. */
+  /** As `copy`, with these words as the source. The two places must not overlap. */
   move(at: number, from: number, count: number): void {
     const half = count >>> 1;
     this.#words.copyWithin(at, from, from + half);
@@ -95,7 +101,7 @@ export class DurableWords {
     this.#afterStore?.();
   }
 
-  /** Stores 0 in words [at, end). A kill leaves the first of them 0. */
+  /** Stores 0 in words [at, end). A kill leaves some words at the beginning 0 and the others old. */
   clear(at = 0, end = this.length): void {
     const half = at + ((end - at) >>> 1);
     this.#words.fill(0, at, half);

@@ -3,29 +3,29 @@ import { HEAD, JOURNAL_VERSIONS, type JournalVersion, MAGICS } from './layout.js
 
 const { magic: AT_MAGIC, version: AT_VERSION, names: AT_NAMES } = HEAD.at;
 
-/** Neither 0, which is that of a new journal, nor a journal's. */
+/** A magic that belongs to no journal; 0 is the magic of a new, empty journal. */
 const NO_MAGIC = 0xffff_ffff;
 /** As the first name: that of no domain. */
 const NOBODY = 0xffff_ffff;
 
-/** Whose a journal is, and how it is laid out. */
+/** What a journal belongs to, and in which layout it is. */
 export interface JournalHead {
   readonly magic: number;
   readonly version: JournalVersion;
-  /** Of what it belongs to, at most 14. */
+  /** Numbers that identify what the journal belongs to (domid, device, ring references, ...); at most 14. */
   readonly names: readonly [domid: number, ...number[]];
 }
 
 /**
- * Why what stood in a journal is not used, and the journal begun anew. foreign: it is another connection's. unknown-version: another vifd
- * wrote it, in a layout that this one does not read. damaged: it is ours, and what it lists cannot be.
+ * Why vifd ignores the content of a journal and starts an empty one. foreign: the journal belongs to another connection. unknown-version:
+ * another vifd wrote it in a layout that this vifd does not read. damaged: it belongs to this connection, and its content is impossible.
  */
 export type Ignored = 'foreign' | 'unknown-version' | 'damaged';
 
 /**
- * Looks whose a journal is. Another's is begun anew.
- * @param fill stores what a journal begins with; it gets what is returned.
- * @returns why what stood there is not used; undefined: it is, or nothing stood there.
+ * Checks what a journal belongs to, and starts it anew unless the head is the one given.
+ * @param fill stores what a new journal begins with; it gets what is returned.
+ * @returns why the content is ignored; undefined if it is used, or if there was none.
  */
 export function claimJournal(
   words: DurableWords,
@@ -46,7 +46,7 @@ function isOurs(view: ReadonlyWords, { magic, version, names }: JournalHead): bo
 
 function whyIgnored(view: ReadonlyWords, magic: number): Ignored | undefined {
   if (view[AT_MAGIC] === magic) return isKnown(view[AT_VERSION]) ? 'foreign' : 'unknown-version';
-  // Without a magic it is new, or a kill ended its beginning.
+  // A journal without a magic is new, or a kill interrupted `beginJournal`.
   return view[AT_MAGIC] === 0 ? undefined : 'damaged';
 }
 
@@ -54,30 +54,30 @@ function isKnown(version: number): boolean {
   return (JOURNAL_VERSIONS as readonly number[]).includes(version);
 }
 
-/** @returns the version of a journal of this kind; undefined where none stands. */
+/** @returns the version of the journal if its magic is this one, else undefined. */
 export function versionIn(view: ReadonlyWords, magic: number): number | undefined {
   return view[AT_MAGIC] === magic ? view[AT_VERSION] : undefined;
 }
 
 /**
- * What a journal begins with that is made in the place of one that cannot be used, so that whoever reads it begins it anew and reports why:
- * the magic and the version of another vifd, whose layout this one does not read, or else no journal's magic.
- * @param view the first two words of what cannot be used.
+ * Returns the first two words for a journal that replaces an unusable one, so that `claimJournal` starts it anew and returns the reason:
+ * the magic and version of the unusable one if this vifd does not read that version, else a magic that belongs to no journal.
+ * @param view the first two words of the unusable journal.
  */
 export function headOfUnusable(view: ReadonlyWords): Uint32Array {
   const isOfOther = Object.values(MAGICS).includes(view[AT_MAGIC]) && !isKnown(view[AT_VERSION]);
   return Uint32Array.of(isOfOther ? view[AT_MAGIC] : NO_MAGIC, isOfOther ? view[AT_VERSION] : 0);
 }
 
-/** Changes the version of a journal whose layout is the same in both. */
+/** Changes the version of a journal. Both versions must have the same layout. */
 export function setVersion(words: DurableWords, version: JournalVersion): void {
   words.commit(AT_VERSION, version);
 }
 
 /**
- * Begins a journal anew. The magic is taken away first and given last: a kill in between leaves memory that is nobody's. Another's keeps its
- * magic, and has no domain's name meanwhile: for the next process it is another's still.
- * @param fill stores what it is to begin with.
+ * Starts a journal anew. It clears the magic first and writes it last: a kill in between leaves a journal that belongs to nothing. The journal
+ * of another connection keeps its magic, and names no domain meanwhile: the next process finds the journal of another connection, too.
+ * @param fill stores what the journal begins with.
  */
 export function beginJournal(
   words: DurableWords,

@@ -1,45 +1,50 @@
 import { headOfUnusable } from './journal-head.js';
 
-/** A journal that a connection has open. */
+/** The memory of an open journal. */
 export interface JournalPages {
-  /** They begin at a page, and are zeroed when new. What stands there is not trusted. */
+  /** Begin at a page; zeroed in a new journal. vifd does not trust the content. */
   readonly bytes: Uint8Array;
-  /** Why `bytes` would not outlive the process any more: their file was deleted or truncated. Undefined: they would. */
+  /** Returns why `bytes` would no longer outlive the process (their file was deleted or truncated), or undefined if they would. */
   lost(): string | undefined;
-  /** The connection has ended: nothing looks at `bytes` any more. What stands in them stays. Idempotent. */
+  /** Closes the journal; its content remains. The caller does not use `bytes` afterwards. Idempotent. */
   close(): void;
 }
 
-/** Memory that outlives the process: what a process had begun, the next one ends. A piece for each queue, and one for the vif. */
+/**
+ * Memory that outlives the process, so that the next process completes what this one began. One journal for each queue, and one for the
+ * vif.
+ */
 export interface Journals {
   /**
-   * @param otherBytes how long a journal of another version may be: one that is so long is opened as it is.
-   * @returns a journal of so many bytes, which stays open until it is closed.
-   * @throws VifdError ERR_JOURNAL. The vif is then served without: as safe as after an orderly stop.
+   * Opens the journal of this name, or creates it.
+   * @param otherBytes lengths of journals in other versions: a journal of such a length is opened as it is.
+   * @returns a journal of `bytes` bytes, or of one of `otherBytes`. It is open until its `close`.
+   * @throws VifdError ERR_JOURNAL. The vif is then served without a journal: safe across an orderly stop, but not across a kill.
    */
   open(name: string, bytes: number, otherBytes?: readonly number[]): JournalPages;
   /**
-   * Puts a journal of this content in the place of the one of that name. A kill leaves one of the two, whole. Who has the old one open keeps it.
-   * @throws VifdError ERR_JOURNAL; the old one is as it was.
+   * Replaces the journal of this name by one with this content. A kill leaves the old journal or the new one, whole. Pages that are open
+   * belong to the old journal until they are closed.
+   * @throws VifdError ERR_JOURNAL; the old journal is unchanged.
    */
   replace(name: string, content: Uint8Array): void;
-  /** The names of those that there are of a vif: its own, and `<vif>.` and whatever. */
+  /** Returns the names of a vif's journals: `<vif>`, and all names that begin with `<vif>.`. */
   names(vif: string): readonly string[];
-  /** What it is of is over: nothing of it is to be found again. No error when there is none. */
+  /** Deletes the journal. A missing journal is not an error. */
   remove(name: string): void;
 }
 
-/** Whether a journal of this name is of that vif. */
+/** Whether a journal of this name belongs to that vif. */
 export function isJournalOf(vif: string, name: string): boolean {
   return name === vif || name.startsWith(`${vif}.`);
 }
 
-/** The journal that has a vif's counters. It is of the vif, and of no connection. */
+/** Returns the name of the journal with a vif's counters. That journal belongs to the vif and not to a connection. */
 export function countersNameOf(vif: string): string {
   return `${vif}.counters`;
 }
 
-/** Journals that outlive a backend, but not the process: for backends on the model. */
+/** Returns journals that outlive a backend but not the process, for backends on the model. */
 export function memoryJournals(): Journals {
   const journals = new Map<string, Uint8Array>();
   return {

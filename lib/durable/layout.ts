@@ -1,10 +1,10 @@
 /**
- * Where every word of a journal lies, by version. A test pins a digest of each version: no layout changes without a new version, and a
- * version that a released vifd has written never changes. The figures here are of the layouts; tests compare them with the constants of the
- * code that uses them. docs/journal.md has this table, generated.
+ * The layout of a journal, word by word, in each version. A test pins a digest of each version: a changed layout needs a new version, and a
+ * version that a released vifd has written never changes. The sizes are literals here, and tests compare them with the constants of the
+ * code that uses the words. docs/journal.md has a table that is generated from this one.
  */
 
-/** What a part is: so many words, a structure, or a row of structures that are alike. */
+/** What a part is: a number of words, a structure, or a row of equal structures. */
 export type Shape = number | Struct<string> | Row;
 
 export interface Row {
@@ -20,7 +20,7 @@ export interface Part {
   readonly shape: Shape;
 }
 
-/** Parts one behind the other. */
+/** Parts, one behind the other. */
 export interface Struct<Names extends string> {
   /** Where each part begins, in words. */
   readonly at: Readonly<Record<Names, number>>;
@@ -28,14 +28,14 @@ export interface Struct<Names extends string> {
   readonly parts: readonly Part[];
 }
 
-/** A piece of a journal that holds the bytes of frames. It begins at a page. */
+/** A part of a journal for the bytes of frames. It begins at a page. */
 export interface ArenaPlace {
   /** In bytes, from the beginning of the journal. */
   readonly at: number;
   readonly bytes: number;
 }
 
-/** A journal: words from its beginning, and arenas behind them. */
+/** The layout of a journal: words at its beginning, and arenas behind them. */
 export interface JournalLayout<Names extends string = string> {
   readonly words: Struct<Names>;
   readonly arenas: Readonly<Record<string, ArenaPlace>>;
@@ -44,7 +44,7 @@ export interface JournalLayout<Names extends string = string> {
 
 const PAGE_BYTES = 4096;
 
-/** What a journal is of: a connection's vif, one of its queues; or a vif's counters, whatever its connections. */
+/** `vif`: what all queues of a connection share. `queue`: one queue of a connection. `counters`: a vif's counters over all connections. */
 export type JournalKind = 'vif' | 'queue' | 'counters';
 
 /** The first word of a journal: 'VIFC', 'VIFJ', and 'VIFN' for a vif's counters. */
@@ -91,17 +91,17 @@ function inPages(bytes: number): number {
 
 // ---- structures: of all versions below that name them -----------------------------------------
 
-/** Of every journal: what it is, its version, and the names of what it belongs to. */
+/** The head of every journal: its kind, its version, and the numbers that identify what it belongs to. */
 export const HEAD = struct({ magic: 1, version: 1, names: 14 });
 
-/** `state` says how many responses and which base count (redo.ts). */
+/** `state` has the number of valid responses and selects the valid base (redo.ts). */
 const redoLog = (responseWords: number) => struct({ state: 1, bases: 2, responses: responseWords });
 export const REDO_LOG = redoLog(0);
 
 const twoBanks = <Names extends string>(bank: Struct<Names>) =>
   struct({ selected: 1, banks: { count: 2, each: bank } });
 
-/** A FrameBatch's block (ports/frame-batch.ts). `unsorted`: how many of the frames may be another queue's. */
+/** A FrameBatch's block (ports/frame-batch.ts). `unsorted`: how many of the frames may belong to another queue. */
 export const FRAMES_HEADER = struct({
   ...{ count: 1, start: 1, end: 1, align: 1, phase: 1, more: 1, errno: 1, unsorted: 1 },
 });
@@ -109,21 +109,24 @@ export const FRAME = struct({ offset: 1, length: 1, firstOp: 1, opCount: 1, stat
 const frameBlock = (frames: number) =>
   struct({ header: FRAMES_HEADER, frames: { count: frames, each: FRAME } });
 
-/** Which places are taken (bits), whether the list is whole, and two words an address. */
+/** `taken`: a bit for each place in use. `whole`: 1 if the list is complete. Each address has two words. */
 export const MULTICAST = struct({ taken: 2, whole: 1, addresses: 64 * 2 });
 
-/** Bytes left; the end of the interval in microseconds of the machine's monotonic clock, 64 bits. */
+/** `left`: bytes that the guest may still send. `end`: the end of the interval in microseconds of the host's monotonic clock, 64 bits. */
 export const CREDIT = struct({ left: 1, end: 2 });
 
 /** `mapping`: a byte for each entry. */
 export const HASH = struct({ algorithm: 1, flags: 1, size: 1, key: 40 / 4, mapping: 128 / 4 });
 export const HASH_BANKS = twoBanks(HASH);
 
-/** Grants that stay mapped: first the staged ones, then those that leave since a place of the control ring; `writes`: bits. */
+/**
+ * Grants that stay mapped: `count` staged ones, then `leaving` ones whose removal is pending. `leavingAt`: the place of the removing request
+ * in the control ring. `writes`: a bit for each grant that is mapped for writing.
+ */
 export const STAGED = struct({ count: 1, leaving: 1, leavingAt: 1, refs: 1024, writes: 1024 / 32 });
 export const STAGED_BANKS = twoBanks(STAGED);
 
-/** What a connection negotiated. `queues` is stored last: at 0 nothing is recorded. */
+/** What a connection negotiated. `queues` is stored last; 0 means that nothing is recorded. */
 export const NEGOTIATED = struct({
   queues: 1,
   features: 1,
@@ -133,7 +136,7 @@ export const NEGOTIATED = struct({
   rings: { count: 16, each: struct({ txRingRef: 1, rxRingRef: 1, txPort: 1, rxPort: 1 }) },
 });
 
-/** Words of a double: counters are doubles at multiples of 8 bytes. */
+/** Words of a double. Counters are doubles at multiples of 8 bytes. */
 export const DOUBLE = 2;
 
 /** Why frames were dropped (`DropReason`). */
@@ -149,7 +152,7 @@ export const FLOW = struct({
 });
 export const QUEUE_COUNTERS = struct({ fromGuest: FLOW, toGuest: FLOW, stalls: DOUBLE });
 
-/** `portDropped`: frames for the guest that the vif's port dropped before vifd could read them. The doubles behind it are 0. */
+/** `portDropped`: frames for the guest that the vif's port dropped before vifd could read them. `reserved` is 0. */
 const COUNTERS = struct({
   head: HEAD,
   portDropped: DOUBLE,
@@ -183,9 +186,9 @@ const QUEUE_7 = journal(
 );
 
 /**
- * 7: vifd of the commits 7952fb1 and later. `fresh`, `unsorted` and the number of a frame's segments (`firstOp` and `status`) were words
- * that earlier commits of this version left at 0, and 0 is what they mean there.
- * 8: with what the connection negotiated, and a vif's counters in a journal of their own.
+ * 7: written by commits 7952fb1 and later. Earlier commits of this version did not know `fresh`, `unsorted` and the number of a frame's
+ * segments (`firstOp` and `status`), and left those words at 0, which has the right meaning.
+ * 8: adds what the connection negotiated, and a journal for a vif's counters.
  */
 export const LAYOUTS = {
   7: { vif: journal(struct(VIF_7)), queue: QUEUE_7 },
@@ -198,21 +201,21 @@ export const LAYOUTS = {
 
 export type JournalVersion = keyof typeof LAYOUTS;
 
-/** The version that vifd writes, unless it is told otherwise. */
+/** The version that vifd writes by default. */
 export const JOURNAL_VERSION = 8;
-/** The version that it can write instead, for a vifd that is older. */
+/** The version that vifd writes on request, for an older vifd. */
 export const JOURNAL_VERSION_BEFORE = 7;
 
-/** Those that it reads. */
+/** The versions that vifd reads. */
 export const JOURNAL_VERSIONS = Object.keys(LAYOUTS).map(Number) as JournalVersion[];
 
-/** @returns the layout of a version that stands in a journal; undefined for one that this vifd does not know. */
+/** @returns the layout of a version that was read from a journal; undefined if this vifd does not know the version. */
 export function layoutOf(kind: JournalKind, version: number): JournalLayout | undefined {
   const layouts: Partial<Record<JournalKind, JournalLayout>> | undefined = LAYOUTS[version as JournalVersion];
   return layouts?.[kind];
 }
 
-/** How long journals of a kind are, in the versions that there are. */
+/** Returns the lengths of journals of a kind in bytes, over all versions. */
 export function journalSizes(kind: JournalKind): number[] {
   const sizes = JOURNAL_VERSIONS.flatMap((version) => layoutOf(kind, version)?.bytes ?? []);
   return [...new Set(sizes)];

@@ -6,18 +6,18 @@ import { HEAD, type JournalKind, type JournalVersion, journalSizes, layoutOf, MA
 
 export interface OpenedJournal {
   readonly pages: JournalPages;
-  /** In which they are: the one that was asked for, or another one, where they could not be converted. */
+  /** The version of the journal: the requested one, or the old one if the conversion failed. */
   readonly version: JournalVersion;
-  /** Why they could not be converted. What stands there is used as it is. */
+  /** Why the conversion failed; the journal is then used in its old version. */
   readonly unconverted: unknown;
-  /** The version that stood there, where this vifd does not read it. */
+  /** The version that was found, if this vifd does not read it. */
   readonly unknownVersion: number | undefined;
 }
 
 /**
- * Opens a journal in one version. One that another vifd left in a version that this one reads is converted. A kill at any instant leaves the
- * journal in the one version or in the other.
- * @throws VifdError ERR_JOURNAL; the journal is as it was.
+ * Opens a journal in the requested version, and converts a journal that another vifd left in another version that this vifd reads. A kill at
+ * any instant leaves the journal in the old version or in the new one.
+ * @throws VifdError ERR_JOURNAL; the journal is unchanged.
  */
 export function openJournal(
   journals: Journals,
@@ -30,7 +30,7 @@ export function openJournal(
     readonly name: string;
     readonly kind: JournalKind;
     readonly version: JournalVersion;
-    /** Runs after each store: where a simulation kills. */
+    /** Runs after each store; a simulation kills the process there. */
     readonly afterStore?: (() => void) | undefined;
   },
 ): OpenedJournal {
@@ -64,8 +64,9 @@ export function openJournal(
 }
 
 /**
- * Converts a journal that could not be converted when it was opened. Who has it open keeps the old one, and opens the new one next.
- * @throws VifdError ERR_JOURNAL; the journal is as it was.
+ * Converts a journal whose conversion failed when it was opened. `pages` still belong to the old journal; the next `openJournal` opens the
+ * new one.
+ * @throws VifdError ERR_JOURNAL; the journal is unchanged.
  */
 export function convertJournal(
   journals: Journals,

@@ -3,32 +3,32 @@ import type { DurableWords, ReadonlyWords } from './durable-words.js';
 import { REDO_LOG } from './layout.js';
 
 /**
- * What makes answering safe against a kill, in memory that outlives the process.
+ * A log, in memory that outlives the process, that makes the publication of responses safe against a kill.
  *
- * A response overwrites the request that it answers, so between the first response and the store of `rsp_prod` a ring
- * holds slots that the next process would read as requests. All responses of a batch are therefore written here first, and
- * one store of `state` commits them. The next process publishes what was committed, if it follows the ring's own `rsp_prod`.
+ * A response overwrites its request in the ring. Between the first response and the store of `rsp_prod`, the ring therefore has slots that
+ * the next process would read as requests. vifd writes all responses of a batch to this log first, and one store of `state` commits them.
+ * The next process publishes the committed responses if they follow the ring's own `rsp_prod`.
  *
- * The same store says which frames, lying beside the log, are taken and not yet passed on: from a guest that is
- * answered before its frames are written to the host's side, or to a guest that has no buffers yet. The next process
- * passes them on, so that an early answer is no lost frame.
+ * The same store records which frames are pending; their bytes lie beside the log. A frame from the guest is pending if vifd has responded
+ * to the guest and the port has not written the frame; a frame to the guest is pending while the guest has no buffers. The next process
+ * passes pending frames on, so an early response loses no frame.
  *
- * `state` selects which of the two bases counts: a commit must not change what the state before it refers to.
+ * `state` also selects the valid base of two, because a commit must not change the base that the previous state refers to.
  */
 const { state: STATE, bases: BASES, responses: RESPONSES } = REDO_LOG.at;
 
-// State: responses, first kept frame << 16, and flags.
+// State: number of responses, first pending frame << 16, and flags.
 const COUNT_MASK = 0xffff;
 const FIRST_SHIFT = 16;
 const FIRST_MASK = 0xfff;
-/** The responses are complete here, and perhaps not in the ring. */
+/** The responses are complete in the log, and perhaps not in the ring. */
 const COMMITTED = 1 << 28;
-/** Frames are kept. */
-const KEPT = 1 << 29;
+/** Frames are pending. */
+const PENDING = 1 << 29;
 const BASE_BIT = 30;
 
-/** No frames are kept. */
-export const NONE_KEPT = -1;
+/** No frame is pending. */
+export const NONE_PENDING = -1;
 
 export class RedoLog {
   /** The committed responses. */
@@ -39,7 +39,7 @@ export class RedoLog {
   readonly #responseWords: number;
   readonly #capacity: number;
 
-  /** @param words `RedoLog.words(capacity, responseWords)` of them; what stands there is not trusted. */
+  /** @param words `RedoLog.words(capacity, responseWords)` words. Their content is not trusted. */
   constructor(words: DurableWords, responseWords: number) {
     this.#words = words;
     this.#state = words.view;
@@ -53,15 +53,15 @@ export class RedoLog {
     return RESPONSES + capacity * responseWords;
   }
 
-  /** The first frame that is kept, wherever in the ring; or NONE_KEPT. */
-  get firstKept(): number {
+  /** The first pending frame, whatever the place of the ring; or NONE_PENDING. */
+  get firstPending(): number {
     const state = this.#state[STATE];
-    return (state & KEPT) === 0 ? NONE_KEPT : (state >>> FIRST_SHIFT) & FIRST_MASK;
+    return (state & PENDING) === 0 ? NONE_PENDING : (state >>> FIRST_SHIFT) & FIRST_MASK;
   }
 
   /**
    * @param base the ring's `rsp_prod`; `waiting` requests follow it.
-   * @returns how many responses were committed for just this place in the ring, or 0.
+   * @returns how many responses are committed for exactly this place in the ring, or 0.
    */
   committed(base: number, waiting: number): number {
     const state = this.#state[STATE];
@@ -71,49 +71,49 @@ export class RedoLog {
   }
 
   /**
-   * @param published the ring's `rsp_prod`, after what was committed is in it.
-   * @returns the first frame that was kept at just this place in the ring, or NONE_KEPT.
+   * @param published the ring's `rsp_prod` after the committed responses.
+   * @returns the first frame that is pending at exactly this place in the ring, or NONE_PENDING.
    */
-  kept(published: number): number {
+  pendingAt(published: number): number {
     const place = (this.#state[this.#bases.current] + (this.#state[STATE] & COUNT_MASK)) >>> 0;
-    return place === published >>> 0 ? this.firstKept : NONE_KEPT;
+    return place === published >>> 0 ? this.firstPending : NONE_PENDING;
   }
 
-  /** Writes the responses, then the state, in this order for whoever looks after a kill. */
-  commit(base: number, responses: ReadonlyWords, count: number, firstKept: number): void {
+  /** Writes the responses and then the state, so that a kill never leaves a state without its responses. */
+  commit(base: number, responses: ReadonlyWords, count: number, firstPending: number): void {
     const words = this.#words;
     words.store(this.#bases.other, base);
     words.copy(RESPONSES, responses, count * this.#responseWords);
-    this.#bases.commit(COMMITTED | count | keeping(firstKept));
+    this.#bases.commit(COMMITTED | count | pendingBits(firstPending));
   }
 
-  /** Records that the committed responses are in the ring. To be called as `clearBetweenCalls`. */
+  /** Records that the committed responses are in the ring. The rule for callers of `clearBetweenCalls` applies. */
   settle(): void {
     const state = this.#state[STATE];
-    this.#words.store(STATE, (state & KEPT) === 0 ? 0 : state & ~COMMITTED);
+    this.#words.store(STATE, (state & PENDING) === 0 ? 0 : state & ~COMMITTED);
   }
 
-  /** Frames from `first` on are kept. Nothing is committed at this time. */
-  keep(published: number, first: number): void {
+  /** Records that frames from `first` on are pending. No responses may be committed at this time. */
+  setPending(published: number, first: number): void {
     this.#words.store(this.#bases.other, published);
-    this.#bases.commit(keeping(first));
+    this.#bases.commit(pendingBits(first));
   }
 
-  /** Nothing is committed and nothing kept. */
+  /** Records that no responses are committed and no frames are pending. */
   clear(): void {
     this.#words.commit(STATE, 0);
   }
 
   /**
-   * As `clear`, by a plain store: `Atomics.store` is a call that V8 does not inline, of 10 to 15 ns. For callers that make a call of that
-   * kind (`Atomics`, or into native code) before this and another after it, with no store to durable memory between: V8 can neither
-   * drop the store nor move it past such a call, so a process that is killed leaves the log as the program has it.
+   * As `clear`, by a plain store, because V8 does not inline `Atomics.store` (10 to 15 ns a call). The caller must make a call to `Atomics` or
+   * to native code before this call and another one after it, with no other store to durable memory in between. V8 can neither drop the
+   * store nor move it past such a call, so a kill leaves the log in program order.
    */
   clearBetweenCalls(): void {
     this.#words.store(STATE, 0);
   }
 }
 
-function keeping(first: number): number {
-  return first === NONE_KEPT ? 0 : KEPT | (first << FIRST_SHIFT);
+function pendingBits(first: number): number {
+  return first === NONE_PENDING ? 0 : PENDING | (first << FIRST_SHIFT);
 }

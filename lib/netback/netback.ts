@@ -18,51 +18,55 @@ export interface NetbackOptions {
   readonly xen: Xen;
   /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
-  /** Removes the port that an earlier process left of a vif that is gone. Give it where ports outlive their process. */
+  /** Removes the port that an earlier process left behind for a vif that is gone. Pass it if ports outlive their process. */
   readonly removeLeftPort?: (vif: VifId) => void | Promise<void>;
   /**
-   * Which vifs of this domain to serve; default all. Asked when a vif is found, and again (`serving`) when its node changed
-   * otherwise than by vifd: a vif that is no longer accepted is detached, its port is closed and removed, and its guest stays connected.
+   * Decides which vifs of this domain to serve; default all. vifd calls it when it finds a vif, and again (with `serving`) when something
+   * other than vifd changed the node. vifd detaches from a vif that is no longer accepted, and closes and removes its port; the guest stays
+   * connected.
    */
   readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
-  /** Sees every frame of every vif, from the first on. A vif's own hooks run after it. */
+  /** A hook that runs for every frame of every vif, from the first frame on, before the vif's own hooks. */
   readonly hook?: VifHook;
-  /** How frames' bytes cross; default 'copy'. */
+  /** How the bytes of frames move between guest and process; default 'copy'. */
   readonly payload?: PayloadMode;
-  /** How many queues a guest may have, where its port can have as many; 1 to 16, default 1. */
+  /** How many queues a guest may have, if its port can have as many; 1 to 16, default 1. */
   readonly queues?: number;
-  /** Features of netif.h that are not offered. A guest that was offered one of them before is not served until it reconnects. */
+  /**
+   * Features of netif.h that vifd does not offer. A guest to which a previous backend offered one of them is not served until it
+   * reconnects.
+   */
   readonly without?: readonly Feature[];
-  /** Makes a kill at any instant harmless: see `journalFiles`. Default: none. */
+  /** Journals, which make a kill at any instant harmless: see `journalFiles`. Default: none. */
   readonly journals?: Journals;
   /**
-   * The version in which journals are written; default: the newest, 8. With 7 an older vifd can resume what this one leaves. Journals of
-   * both versions are read.
+   * The version in which vifd writes journals; default: the newest, 8. After version 7 an older vifd can resume the connections. vifd reads
+   * both versions.
    */
   readonly journalVersion?: JournalVersion;
-  /** Abort detaches, as disposal does. */
+  /** A signal whose abort detaches, as disposal does. */
   readonly signal?: AbortSignal;
 }
 
 export interface NetbackEvents {
   attached: [vif: Vif, how: AttachedHow];
   detached: [vif: Vif, why: DetachReason];
-  /** The vif has ended: its node is gone, or another backend serves it. Drop what you keep for it. */
+  /** The vif has ended, because its node is gone or another backend serves it. Drop your data about it. */
   gone: [vif: Vif];
-  /** A guest that was said to be stalled (ERR_STALLED) takes frames again, by this queue. */
+  /** A guest that was reported as stalled (ERR_STALLED) takes frames again by this queue. */
   recovered: [vif: Vif, queue: number];
-  /** Without a listener errors go to stderr as process warnings; they never end the process. */
+  /** An error. Without a listener, errors go to stderr as process warnings. They never end the process. */
   error: [error: VifdError, vif: Vif | undefined];
-  /** What this error reported is over: it is no fault of the vif, or of the netback, any more. */
+  /** The fault that this error reported is over. */
   mended: [error: VifdError, vif: Vif | undefined];
 }
 
-/** A detach that waits for an unresponsive store ends after this: SIGTERM takes a second at most. */
+/** How long a detach waits for an unresponsive store, so that a stop by SIGTERM takes a second at most. */
 const DETACH_MS = 500;
 
 /**
- * Serves the vifs of this domain: joins a discovery, which finds them, to what serves them. Disposal detaches: guests stay connected, and the next Netback, in this
- * process or another, attaches to them again.
+ * Serves the vifs of this domain: connects a discovery, which finds the vifs, to a `ServedVifs`, which serves them. Disposal detaches: guests
+ * stay connected, and the next Netback, in this process or another, attaches to them again.
  */
 export class Netback implements AsyncDisposable {
   readonly #options: NetbackOptions;
@@ -95,7 +99,10 @@ export class Netback implements AsyncDisposable {
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** Resolves when every guest that waits is attached. @throws VifdError ERR_ARGUMENT; ERR_STORE when the store cannot be read. */
+  /**
+   * Opens a netback. Resolves when it has attached to every guest that waits.
+   * @throws VifdError ERR_ARGUMENT; ERR_STORE if the store cannot be read.
+   */
   static async open(options: NetbackOptions, listeners: Partial<NetbackListeners> = {}): Promise<Netback> {
     options.signal?.throwIfAborted();
     const { queues = 1 } = options;
@@ -125,15 +132,15 @@ export class Netback implements AsyncDisposable {
     return this.#served.vifs;
   }
 
-  /** What is wrong now with no single vif: the store is away, a vif cannot be read. What is wrong with a vif: `Vif.faults`. */
+  /** The present faults that belong to no served vif: the store is away, or a vif cannot be read. `Vif.faults` has those of a vif. */
   get faults(): readonly VifdError[] {
     return this.#discovery.faults;
   }
 
   /**
-   * Ends a vif whose node is missing since the store came back, which nothing else ends where it cannot be known whether the
-   * domain is gone: detaches, removes the port and the journals.
-   * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node is, or may be, there: it would be served again at once.
+   * Ends a vif whose node is missing since the store returned: detaches, and removes the port and the journals. vifd cannot do so by itself
+   * if it cannot tell whether the domain is gone.
+   * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node exists or may exist, because vifd would serve it again at once.
    */
   async forget(id: VifId): Promise<void> {
     const vif = this.#served.vifs.get(id);
@@ -144,7 +151,7 @@ export class Netback implements AsyncDisposable {
     if (!vif.faults.some(({ code }) => code === 'ERR_NODE_GONE')) {
       const away = this.faults.find(({ code }) => code === 'ERR_STORE_GONE');
       if (away !== undefined) {
-        const message = `Whether ${id} has a node is unknown, and its guest is served: ask again when xenstored is back. ${away.message}`;
+        const message = `vifd cannot tell whether ${id} has a node, and serves its guest: try again when xenstored is back. ${away.message}`;
         throw new VifdError('ERR_STATE', message, { vif: id });
       }
       const message =
@@ -177,7 +184,7 @@ export class Netback implements AsyncDisposable {
 
   async #detach(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    // Guests are detached from before anything waits for the store, which may be away.
+    // vifd detaches from all guests before it waits for the store, which may be away.
     const orderly = Promise.all([this.#discovery.close(), this.#served.detach()]);
     let timer: Disposable | undefined;
     const late = new Promise<void>((resolve) => {
@@ -188,8 +195,8 @@ export class Netback implements AsyncDisposable {
   }
 
   /**
-   * Finds vifs that are not served yet. Changes of the store lead to it by themselves; it is for an `accept` that
-   * depends on more. Looks that overlap become one more look.
+   * Looks for vifs that are not served yet. Changes of the store cause such a look anyway; call this if `accept`
+   * depends on something else. Calls during a look lead to one more look.
    */
   look(): Promise<void> {
     return this.#discovery.look();
@@ -200,7 +207,7 @@ export class Netback implements AsyncDisposable {
     else process.emitWarning(error.message, { code: error.code });
   }
 
-  /** A listener that throws harms no guest: it is reported, and frames move on. */
+  /** Calls the listeners of an event. If one throws, this reports the error, and frames continue to move. */
   #emit<E extends keyof NetbackEvents>(event: E, ...args: NetbackEvents[E]): void {
     try {
       this.#emitter.emit(event, ...args);

@@ -5,23 +5,23 @@ import type { Direction, FrameHook, FrameStream } from './frames/frame.js';
 import type { VifDetails } from './show.js';
 import type { VifInfo, VifState } from './vif-info.js';
 
-/** One guest's network interface, as programs see it that embed vifd: `Netback.vifs` and the events of a netback have it. */
+/** One guest's network interface, for programs that embed vifd: `Netback.vifs` and the events of a netback have it. */
 export interface Vif extends VifInfo {
   readonly state: VifState;
-  /** Why the vif is stopped, or else what is wrong with it. */
+  /** Why the vif is stopped, or else its present fault. */
   readonly reason: string | undefined;
-  /** What is wrong now, for no fault of the guest: reported when it began, and retried. */
+  /** The present faults that the guest has not caused. Each was reported when it began, and vifd tries again. */
   readonly faults: readonly VifdError[];
   /** The counters of all queues and of the port together. */
   readonly stats: VifStats;
-  /** The counters of each queue that the guest has, or had. */
+  /** The counters of each queue that the guest has or had. */
   readonly queueStats: readonly VifStats[];
   /** Undefined while no port is open. */
   readonly port: Port | undefined;
-  /** Returns all that is known of the vif, as plain data. */
+  /** Returns all details of the vif as plain data. */
   show(): VifDetails;
   /**
-   * Tells the guest whether its link is up. Frames move all the same: this is for the guest's information.
+   * Reports to the guest whether its link is up. This only informs the guest: frames move in both cases.
    * @throws VifdError ERR_STATE once the vif is detached.
    */
   setCarrier(up: boolean): Promise<void>;
@@ -32,6 +32,6 @@ export interface Vif extends VifInfo {
    * (`FrameStream.missed`).
    */
   frames(options?: { direction?: Direction; signal?: AbortSignal; limit?: number }): FrameStream;
-  /** Tells the guest that the device goes away. No other call does. @throws VifdError ERR_STATE once the vif is detached. */
+  /** Closes the device for the guest; no other call does. @throws VifdError ERR_STATE once the vif is detached. */
   close(): Promise<void>;
 }

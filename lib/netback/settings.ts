@@ -1,16 +1,16 @@
-/** How frames cross between guest and process: copied, or by mapping the guest's pages. */
+/** How the bytes of frames move between guest and process: vifd copies them, or maps the guest's pages. */
 export type PayloadMode = 'map' | 'copy';
 
 /**
- * How many queues a vif may have at all. More than Linux's xen-netback offers on most machines (min(8, CPUs)); each has
- * 1.4 MiB of journal.
+ * The most queues of a vif: more than Linux's xen-netback offers on most hosts (min(8, CPUs)). Each queue needs 1.4 MiB of
+ * journal.
  */
 export const QUEUES_MAX = 16;
 
-/** Each frame says in an extra how much it has, so a guest that asks for more is served with this. Linux asks for 256. */
+/** The most headroom that a guest gets; an extra of each frame has the actual value, so a guest may ask for more. Linux asks for 256. */
 export const XDP_HEADROOM_MAX = 2048;
 
-/** A queue's rings, and how to tell of them. */
+/** A queue's rings and event channels. */
 export interface QueueSettings {
   readonly txRingRef: number;
   readonly rxRingRef: number;
@@ -19,7 +19,7 @@ export interface QueueSettings {
   readonly rxPort: number;
 }
 
-/** What the frontend asked for when it connected (netif.h), checked. */
+/** The settings that the frontend asked for when it connected (netif.h), checked. */
 export interface FrontendSettings {
   /** At least one. */
   readonly queues: readonly QueueSettings[];
@@ -28,23 +28,23 @@ export interface FrontendSettings {
   readonly gsoV6: boolean;
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
-  /** The guest tells when it posts receive buffers. */
+  /** Whether the guest sends an event when it posts receive buffers. */
   readonly rxNotify: boolean;
-  /** Only the multicast frames that the guest named shall reach it. It may change its mind (`MULTICAST_KEY`). */
+  /** Whether the guest wants only the multicast frames that it named. It may change this while connected (`MULTICAST_KEY`). */
   readonly multicastControl: boolean;
-  /** Bytes. Read again when the guest says that it reconfigures. */
+  /** Bytes that the guest wants free in front of frames. Read again when the guest's state is Reconfiguring. */
   readonly xdpHeadroom: number;
   /** Undefined for a guest without a control ring. */
   readonly control: ControlSettings | undefined;
 }
 
-/** Where a guest's control ring is, and how to tell of it. */
+/** A guest's control ring and its event channel. */
 export interface ControlSettings {
   readonly ringRef: number;
   readonly port: number;
 }
 
-/** Names a connection by its rings and channels: another one's are others. */
+/** Returns a text that identifies a connection by its rings and event channels, which no two connections share. */
 export function ringsOf({ queues }: FrontendSettings): string {
   return queues.map((rings) => Object.values(rings).join(' ')).join(', ');
 }

@@ -6,24 +6,24 @@ import type { RingIndices } from './ring/back-ring.js';
 import type { FrontendSettings, PayloadMode } from './settings.js';
 import type { VifInfo, VifState } from './vif-info.js';
 
-/** What `vifd show` asks a running vifd for. */
+/** The response of a running vifd to `vifd show`. */
 export interface NetbackDetails {
-  /** What is wrong now with no single vif: xenstored is away, a vif cannot be read. */
+  /** The present faults that belong to no served vif: xenstored is away, or a vif cannot be read. */
   readonly faults: readonly Fault[];
   readonly vifs: readonly VifDetails[];
 }
 
-/** All that is known of a vif, as plain data: `Vif.show()`. */
+/** All details of a vif as plain data: `Vif.show()`. */
 export interface VifDetails extends VifInfo {
   readonly state: VifState;
-  /** Why it is stopped, or else what is wrong with it. */
+  /** Why the vif is stopped, or else its present fault. */
   readonly reason: string | undefined;
-  /** What is wrong now, for no fault of the guest. */
+  /** The present faults that the guest has not caused. */
   readonly faults: readonly Fault[];
   readonly port: string | undefined;
-  /** `up` if the host's side has a carrier, as it has while a guest is connected that takes frames. Undefined where the port has no link. */
+  /** `up` while the host's side has a carrier, which needs a connected guest that takes frames. Undefined if the port has no link. */
   readonly link: 'up' | 'down' | undefined;
-  /** Frames for the guest that the port dropped before they could be read: as `stats.toGuest.drops.port`, and in no queue's counters. */
+  /** Frames for the guest that the port dropped before vifd could read them. They count in `stats.toGuest.drops.port` and in no queue. */
   readonly portDropped: number;
   readonly stats: VifStats;
   /** Undefined while no guest is connected. */
@@ -40,9 +40,9 @@ export function faultOf({ code, message }: VifdError): Fault {
 }
 
 export interface ConnectionDetails {
-  /** Since this life of the backend attached. */
+  /** Milliseconds since this process attached. */
   readonly attachedMs: number;
-  /** How often the connection went on after an earlier life of the backend. Known only with a journal. */
+  /** How often the connection was resumed by a new process of the backend. 0 without a journal. */
   readonly resumes: number;
   readonly payload: PayloadMode;
   readonly journal: boolean;
@@ -58,42 +58,42 @@ export interface ConnectionDetails {
   readonly queues: readonly QueueDetails[];
 }
 
-/** What the guest can take and asked for; the names are those of the keys in netif.h. */
+/** The guest's capabilities and the features that it asked for; the names follow the keys in netif.h. */
 export interface Negotiated {
   readonly scatterGather: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
-  /** The guest tells when it posts receive buffers. */
+  /** Whether the guest sends an event when it posts receive buffers. */
   readonly rxNotify: boolean;
-  /** Event channels of its own for each direction. */
+  /** Whether each direction has an event channel of its own. */
   readonly splitChannels: boolean;
   readonly controlRing: boolean;
 }
 
 export interface MulticastDetails {
-  /** The guest asked for filtering. */
+  /** Whether the guest asked for filtering. */
   readonly requested: boolean;
-  /** Frames are filtered; not by a list of which another backend was told a part. */
+  /** Whether vifd filters frames. It does not if another backend, without this journal, has received a part of the list. */
   readonly filtering: boolean;
   readonly addresses: readonly string[];
 }
 
-/** How the guest set up hashing, by its control ring. */
+/** The hashing that the guest has set up by its control ring. */
 export interface HashDetails {
   readonly algorithm: 'none' | 'toeplitz';
   readonly types: readonly HashTypeName[];
   /** In hexadecimal digits. */
   readonly key: string;
-  /** The queue of each entry; empty where the guest leaves it to the remainder. */
+  /** The queue of each entry; empty if the remainder of the hash chooses the queue. */
   readonly mapping: readonly number[];
 }
 
 export type HashTypeName = 'IPv4' | 'IPv4/TCP' | 'IPv6' | 'IPv6/TCP';
 
 export interface QueueDetails {
-  /** Grant references of the rings; tx and rx are the guest's. */
+  /** Grant references of the rings; tx and rx as the guest uses the words. */
   readonly txRingRef: number;
   readonly rxRingRef: number;
   /** The guest's event channels: two different ones, or the same one twice. */
@@ -101,11 +101,11 @@ export interface QueueDetails {
   readonly rxPort: number;
   readonly fromGuest: RingIndices;
   readonly toGuest: RingIndices;
-  /** Frames that were read for the guest, and have no buffers yet. */
-  readonly heldFrames: number;
-  /** Grants that the guest keeps mapped. */
+  /** Frames that vifd has read for the guest and that wait for its buffers. */
+  readonly pendingFrames: number;
+  /** Grants that the guest lets stay mapped. */
   readonly stagedGrants: number;
-  /** Frames have waited for a minute, and the guest took none. */
+  /** Whether frames have waited for a minute while the guest took none. */
   readonly stalled: boolean;
   readonly stats: VifStats;
 }

@@ -1,4 +1,4 @@
-/** As xl and ip(8) print it: `vif<domid>.<handle>`. */
+/** The name of a vif as xl and ip(8) print it: `vif<domid>.<handle>`. */
 export type VifId = `vif${number}.${number}`;
 
 export interface VifAddress {
@@ -8,16 +8,16 @@ export interface VifAddress {
 }
 
 export interface VifInfo extends VifAddress {
-  /** Empty when the toolstack wrote none. */
+  /** Empty if the toolstack wrote none. */
   readonly mac: string;
   readonly bridge: string | undefined;
-  /** What the toolstack wants on the host's side; undefined: the default. The guest has a key of its own for it. */
+  /** The MTU that the toolstack wants on the host's side; undefined for the default. The guest's MTU has a key of its own. */
   readonly mtu: number | undefined;
 }
 
 /**
- * waiting: the guest has not connected yet. connected: frames move. stopped: the guest broke the protocol,
- * see `reason`; it is served again when it reconnects. closed: the guest or the toolstack closed the device.
- * detached: we let go and left the guest connected.
+ * waiting: the guest has not connected yet. connected: frames move. stopped: the guest broke the protocol (see
+ * `reason`); vifd serves it again when it reconnects. closed: the guest or the toolstack closed the device.
+ * detached: vifd detached, and the guest stays connected.
  */
 export type VifState = 'waiting' | 'connected' | 'stopped' | 'closed' | 'detached';

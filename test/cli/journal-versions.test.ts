@@ -85,7 +85,7 @@ withLinks(import.meta.url, 'journals of several versions', (world) => {
     const { hash, multicast, queues } = shown();
     return {
       ...{ hash, multicast },
-      queues: queues.map(({ heldFrames, stagedGrants }) => ({ heldFrames, stagedGrants })),
+      queues: queues.map(({ pendingFrames, stagedGrants }) => ({ pendingFrames, stagedGrants })),
     };
   }
 
@@ -97,7 +97,7 @@ withLinks(import.meta.url, 'journals of several versions', (world) => {
       expect(before).toMatchObject({
         hash: { algorithm: 'toeplitz', key: HASH.key.toString('hex'), mapping: ONE_QUEUE.mapping },
         multicast: { addresses: [LISTED] },
-        queues: [{ heldFrames: TEXTS.length - 1, stagedGrants: STAGED.length }],
+        queues: [{ pendingFrames: TEXTS.length - 1, stagedGrants: STAGED.length }],
       });
       expect(versions()).toEqual([JOURNAL_VERSION]);
 
@@ -152,7 +152,7 @@ withLinks(import.meta.url, 'journals of several versions', (world) => {
       expect(versions()).toEqual([JOURNAL_VERSION]);
       expect(remembered()).toMatchObject({
         hash: { algorithm: 'none' },
-        queues: [{ heldFrames: 0, stagedGrants: 0 }],
+        queues: [{ pendingFrames: 0, stagedGrants: 0 }],
       });
       guest.post(0, TEXTS.length);
       await expect
@@ -186,6 +186,6 @@ async function hold(world: LinksWorld, guest: Guest, vifd: Program): Promise<voi
   await datagrams(TEXTS);
   guest.post(0, SLOTS_A_FRAME);
   vifd.process.kill('SIGCONT');
-  const held = () => world.shown()?.connection?.queues[0]?.heldFrames;
+  const held = () => world.shown()?.connection?.queues[0]?.pendingFrames;
   await expect.poll(held, { timeout: START_MS }).toBe(TEXTS.length - 1);
 }

@@ -111,7 +111,7 @@ describe('vifd show --json', () => {
     const ring = { size: 256, reqProd: 1, reqCons: 2, rspProd: 3, reqEvent: 4, rspEvent: 5, ...internal };
     const features = { scatterGather: true, gsoV4: true, gsoV6: true, checksumV4: true, checksumV6: true };
     const queue = {
-      ...{ stats, stalled: false, stagedGrants: 0, heldFrames: 0, toGuest: ring, fromGuest: ring },
+      ...{ stats, stalled: false, stagedGrants: 0, pendingFrames: 0, toGuest: ring, fromGuest: ring },
       ...{ rxPort: 4, txPort: 3, rxRingRef: 2, txRingRef: 1, ...internal },
     };
     const connection = {
@@ -145,7 +145,7 @@ describe('vifd show --json', () => {
         '"splitChannels":true,"controlRing":true},"xdpHeadroom":0,"rate":{"bytes":3,"intervalMs":2,"leftBytes":1},' +
         '"multicast":{"requested":false,"filtering":false,"addresses":[]},"hash":{"algorithm":"none","types":[],' +
         '"key":"","mapping":[]},"queues":[{"txRingRef":1,"rxRingRef":2,"txPort":3,"rxPort":4,' +
-        `"fromGuest":${indices},"toGuest":${indices},"heldFrames":0,"stagedGrants":0,"stalled":false,${both}}]}}]}`,
+        `"fromGuest":${indices},"toGuest":${indices},"pendingFrames":0,"stagedGrants":0,"stalled":false,${both}}]}}]}`,
     );
   });
 });

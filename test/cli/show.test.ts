@@ -58,7 +58,7 @@ describe('what is shown of a vif', () => {
         txRingRef: expect.any(Number),
         fromGuest: { reqProd: 2, reqCons: 2, rspProd: 2, size: 256 },
         toGuest: { reqProd: 2, reqCons: 2, rspProd: 2 },
-        heldFrames: 0,
+        pendingFrames: 0,
         stagedGrants: 0,
         stalled: false,
         stats: { toGuest: { frames: 1, bytes: 80 } },
@@ -87,7 +87,7 @@ describe('what is shown of a vif', () => {
     world.port('vif7.0').put(new Uint8Array(9000));
     await world.settle();
     const [queue] = show().connection!.queues;
-    expect(queue).toMatchObject({ heldFrames: 1, toGuest: { reqProd: 1, reqCons: 0xffffffff } });
+    expect(queue).toMatchObject({ pendingFrames: 1, toGuest: { reqProd: 1, reqCons: 0xffffffff } });
     const rows = showText(show()).split('\n').slice(-4);
     expect(rows[2]).toMatch(/^ {2}0 +to-guest .* 1 +4294967295 +2 +1 held$/);
   });

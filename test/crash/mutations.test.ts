@@ -24,26 +24,26 @@ const mutation = vi.hoisted(() => ({ now: 'none' as string }));
 vi.mock('../../lib/netback/ring/back-ring.js', async (load) => {
   const real = await load<typeof import('../../lib/netback/ring/back-ring.js')>();
   class MutantRing extends real.BackRing {
-    override publish(...[responses, count, firstKept]: Parameters<BackRing['publish']>): boolean {
+    override publish(...[responses, count, firstPending]: Parameters<BackRing['publish']>): boolean {
       const { responseWords } = this.shape;
       const toGuest = this.shape === RX_RING;
       if (mutation.now === 'publishes in mid-frame' && count > 1) {
         const half = count >> 1;
         const notify = super.publish(responses.subarray(0, half * responseWords), half);
-        return super.publish(responses.subarray(half * responseWords), count - half, firstKept) || notify;
+        return super.publish(responses.subarray(half * responseWords), count - half, firstPending) || notify;
       }
       if (mutation.now === 'responds out of order' && count > 1) {
         const swapped = responses.slice();
         swapped.copyWithin(0, responseWords, 2 * responseWords);
         swapped.set(responses.subarray(0, responseWords), responseWords);
-        return super.publish(swapped, count, firstKept);
+        return super.publish(swapped, count, firstPending);
       }
       const forgets = toGuest
         ? 'forgets frames pending for the guest'
         : 'forgets frames that are not written yet';
       if (mutation.now === forgets) return super.publish(responses, count);
-      const notify = super.publish(responses, count, firstKept);
-      if (mutation.now === 'forgets frames before it writes them' && !toGuest) this.keepNone();
+      const notify = super.publish(responses, count, firstPending);
+      if (mutation.now === 'forgets frames before it writes them' && !toGuest) this.clearPending();
       return notify;
     }
   }
@@ -67,16 +67,16 @@ vi.mock('../../lib/durable/redo.js', async (load) => {
     }
 
     override commit(
-      ...[base, responses, count, firstKept]: Parameters<InstanceType<typeof real.RedoLog>['commit']>
+      ...[base, responses, count, firstPending]: Parameters<InstanceType<typeof real.RedoLog>['commit']>
     ): void {
       if (mutation.now === 'commits before the responses are complete') {
-        super.commit(base, new Uint32Array(responses.length), count, firstKept);
+        super.commit(base, new Uint32Array(responses.length), count, firstPending);
         this.#all.copy(
           real.RedoLog.words(0, 1),
           responses,
           Math.min(responses.length, this.responses.length),
         );
-      } else super.commit(base, responses, count, firstKept);
+      } else super.commit(base, responses, count, firstPending);
     }
   }
   return { ...real, RedoLog: MutantLog };

@@ -243,7 +243,7 @@ class Processes {
       'all frames are delivered or held',
       async () => {
         const held = (await this.show()).connection.queues.reduce(
-          (sum, { heldFrames }) => sum + heldFrames,
+          (sum, { pendingFrames, heldFrames }) => sum + (pendingFrames ?? heldFrames),
           0,
         );
         seen += `${held}+${delivered()} `;
@@ -398,7 +398,7 @@ function programmed(end) {
 function pendingOf(guest, shown, list) {
   const delivered = guest.queues.flatMap((_queue, index) => guest.received(index).map(textOf));
   const texts = list.map(([, , text]) => text).filter((text) => !delivered.includes(text));
-  return { texts, counts: shown.connection.queues.map(({ heldFrames }) => heldFrames) };
+  return { texts, counts: shown.connection.queues.map(({ pendingFrames, heldFrames }) => pendingFrames ?? heldFrames) };
 }
 
 /** In front of a frame are its headers, and the headroom that the guest asked for. */

@@ -8,7 +8,7 @@ import {
   LAYOUTS,
   NEGOTIATED,
 } from '../../lib/durable/layout.js';
-import { NONE_KEPT } from '../../lib/durable/redo.js';
+import { NONE_PENDING } from '../../lib/durable/redo.js';
 import type { VifdError } from '../../lib/errors.js';
 import { Credit } from '../../lib/netback/guest/credit.js';
 import { HashState } from '../../lib/netback/guest/hash.js';
@@ -65,8 +65,8 @@ function read(
 /** What a direction of a queue has pending. */
 function pendingIn({ log, frames }: JournalSide): Buffer[] {
   const pending: Buffer[] = [];
-  if (log.firstKept === NONE_KEPT) return pending;
-  for (let i = log.firstKept; i < frames.count; i++) {
+  if (log.firstPending === NONE_PENDING) return pending;
+  for (let i = log.firstPending; i < frames.count; i++) {
     const at = frameAt(i);
     const [offset, length] = [frames.block[at + FRAME_OFFSET]!, frames.block[at + FRAME_LENGTH]!];
     if (length > 0) pending.push(Buffer.from(frames.arena.bytes.subarray(offset, offset + length)));

@@ -15,7 +15,7 @@ const QUEUE_JOURNAL_BYTES = LAYOUTS[JOURNAL_VERSION].queue.bytes;
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { JOURNAL_VERSION, LAYOUTS } from '../../lib/durable/layout.js';
-import { NONE_KEPT } from '../../lib/durable/redo.js';
+import { NONE_PENDING } from '../../lib/durable/redo.js';
 import { journalFiles } from '../../lib/host/journal-files.js';
 import { readQueueJournal } from '../../lib/netback/state/queue-journal.js';
 
@@ -34,7 +34,7 @@ describe('journal files', () => {
     const journals = journalFiles(join(directory, 'run'));
     const page = journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES).bytes;
     expect([page.length, page.every((byte) => byte === 0)]).toEqual([QUEUE_JOURNAL_BYTES, true]);
-    readQueueJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_KEPT);
+    readQueueJournal(page, identity).fromGuest.log.commit(5, Uint32Array.of(11, 12), 2, NONE_PENDING);
     const { fromGuest, ignored } = readQueueJournal(
       journals.open('vif7.0.q0', QUEUE_JOURNAL_BYTES).bytes,
       identity,
@@ -54,7 +54,7 @@ describe('journal files', () => {
       5,
       Uint32Array.of(11),
       1,
-      NONE_KEPT,
+      NONE_PENDING,
     );
     const { fromGuest, ignored } = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, {
       ...identity,
@@ -76,7 +76,7 @@ describe('journal files', () => {
     );
     expect(ignored).toBe('damaged');
     expect([fromGuest.log.committed(0, 256), toGuest.log.committed(0, 256)]).toEqual([0, 0]);
-    expect([fromGuest.log.firstKept, toGuest.log.firstKept]).toEqual([NONE_KEPT, NONE_KEPT]);
+    expect([fromGuest.log.firstPending, toGuest.log.firstPending]).toEqual([NONE_PENDING, NONE_PENDING]);
   });
 
   it.each([
@@ -92,7 +92,10 @@ describe('journal files', () => {
       truncateSync(join(directory, 'v.journal'), bytes);
       const next = readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity);
       expect(next.ignored).toBe('damaged');
-      expect([next.fromGuest.log.committed(5, 1), next.fromGuest.log.firstKept]).toEqual([0, NONE_KEPT]);
+      expect([next.fromGuest.log.committed(5, 1), next.fromGuest.log.firstPending]).toEqual([
+        0,
+        NONE_PENDING,
+      ]);
       expect(readQueueJournal(journals.open('v', QUEUE_JOURNAL_BYTES).bytes, identity).ignored).toBe(
         undefined,
       );
@@ -102,7 +105,7 @@ describe('journal files', () => {
   it('with a count beyond the log, or beyond what the guest asked, are not acted upon', () => {
     const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const { log } = readQueueJournal(page, identity).fromGuest;
-    log.commit(5, new Uint32Array(128), 128, NONE_KEPT);
+    log.commit(5, new Uint32Array(128), 128, NONE_PENDING);
     expect(log.committed(5, 128)).toBe(128);
     expect(log.committed(5, 127)).toBe(0);
     expect(log.committed(6, 128)).toBe(0);
@@ -114,17 +117,17 @@ describe('journal files', () => {
     const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const first = readQueueJournal(page, identity).toGuest;
     first.frames.block.set([1, 0, 0, 0, 0, 0, 0, 0, 64, 60]);
-    first.log.keep(0xffffffff, 0);
+    first.log.setPending(0xffffffff, 0);
     const { toGuest, ignored } = readQueueJournal(page, identity);
     expect(ignored).toBe(undefined);
-    expect([toGuest.log.kept(0xffffffff), toGuest.log.kept(0)]).toEqual([0, NONE_KEPT]);
+    expect([toGuest.log.pendingAt(0xffffffff), toGuest.log.pendingAt(0)]).toEqual([0, NONE_PENDING]);
     expect([...toGuest.frames.block.subarray(8, 10)]).toEqual([64, 60]);
     first.log.commit(0xffffffff, new Uint32Array(2), 1, 5);
-    expect(first.log.kept(0)).toBe(5);
+    expect(first.log.pendingAt(0)).toBe(5);
     first.log.settle();
-    expect([first.log.kept(0), first.log.committed(0xffffffff, 1)]).toEqual([5, 0]);
+    expect([first.log.pendingAt(0), first.log.committed(0xffffffff, 1)]).toEqual([5, 0]);
     first.log.clear();
-    expect(first.log.firstKept).toBe(NONE_KEPT);
+    expect(first.log.firstPending).toBe(NONE_PENDING);
   });
 
   it.each([
@@ -137,10 +140,10 @@ describe('journal files', () => {
     const page = journalFiles(directory).open('v', QUEUE_JOURNAL_BYTES).bytes;
     const { fromGuest } = readQueueJournal(page, identity);
     fromGuest.frames.block.set(block);
-    fromGuest.log.keep(5, 0);
+    fromGuest.log.setPending(5, 0);
     expect(readQueueJournal(page, identity)).toMatchObject({ ignored: 'damaged' });
     expect(readQueueJournal(page, identity)).toMatchObject({ ignored: undefined });
-    expect(fromGuest.log.firstKept).toBe(NONE_KEPT);
+    expect(fromGuest.log.firstPending).toBe(NONE_PENDING);
   });
 
   it('that cannot be had are an error with the path and the errno', () => {

@@ -54,7 +54,7 @@ describe('a journal that is lost while it is in use is made anew, and it is repo
     guest.post([guest.ref(100)]);
     await world.settle();
     expect(guest.rxResponses()).toHaveLength(1);
-    const waiting = () => world.netback.vifs.get('vif7.0')?.show().connection?.queues[0]?.heldFrames;
+    const waiting = () => world.netback.vifs.get('vif7.0')?.show().connection?.queues[0]?.pendingFrames;
     expect(waiting()).toBe(FRAMES - 1);
     lose();
     await hypervisor.advance(1000);

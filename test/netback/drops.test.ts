@@ -166,7 +166,7 @@ describe('a dropped frame is counted by its reason, and by no other', () => {
     guest.post([guest.ref(0)]);
     port().put(frame, [gso, (1000 | (csumStart << 16)) >>> 0, csumOffset]);
     await world.settle();
-    expect(vif().show().connection?.queues[0].heldFrames).toBe(1);
+    expect(vif().show().connection?.queues[0].pendingFrames).toBe(1);
     world.kill();
     const { queue } = LAYOUTS[JOURNAL_VERSION];
     const { bytes } = world.journals.open('vif7.0.q0', queue.bytes);
@@ -211,7 +211,7 @@ describe('a dropped frame of a guest that chooses queues', () => {
     expect(reasons(stats[0].toGuest)).toEqual({});
     expect(Object.keys(reasons(stats[1].toGuest))).toEqual(['queue']);
     // The guest got the others, or they wait.
-    const held = world.vif!.show().connection!.queues[1].heldFrames;
+    const held = world.vif!.show().connection!.queues[1].pendingFrames;
     expect(stats[1].toGuest.frames + held + stats[1].toGuest.dropped).toBe(300);
     await world.close();
   });

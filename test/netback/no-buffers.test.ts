@@ -64,7 +64,7 @@ describe.each([
     for (let i = 0; i < 100; i++) host.port?.put(new Uint8Array(60_000));
     post(1);
     await host.run(40);
-    const held = host.vif?.show().connection?.queues[0]?.heldFrames ?? 0;
+    const held = host.vif?.show().connection?.queues[0]?.pendingFrames ?? 0;
     expect(held).toBeGreaterThan(0);
     expect(held * 60_000).toBeLessThan(READ_BYTES);
     expect(host.port?.queued).toBe(100 - held);

@@ -30,7 +30,7 @@ async function steerTo(queue: number): Promise<void> {
 /** Frames that came in each queue of the guest, of whichever stream. */
 const came = () => world.front.queueStats.map(({ toGuest }) => toGuest.frames);
 const dropped = () => world.vif!.queueStats.map(({ toGuest }) => toGuest.dropped);
-const held = () => world.vif!.show().connection!.queues.map(({ heldFrames }) => heldFrames);
+const held = () => world.vif!.show().connection!.queues.map(({ pendingFrames }) => pendingFrames);
 const sum = (counts: readonly number[]) => counts.reduce((all, one) => all + one, 0);
 
 describe('a guest with a control ring', () => {

@@ -22,10 +22,12 @@ const { TCP_CHECKSUM_OFFSET } = checksum;
 
 /** The first byte of the IP header of an untagged frame; its high half is the version. */
 const VERSION_AT = 14;
-/** Bounds what a segment size of a few bytes costs. Linux's TCP sends segments of at least 48 bytes (TCP_MIN_SND_MSS). */
+/**
+ * The most segments of a frame, to bound the cost of a segment size of a few bytes. Linux's TCP sends at least 48 bytes (TCP_MIN_SND_MSS).
+ */
 export const SEGMENTS_MAX = 2048;
 
-/** What a guest takes of what its backend could leave to it. */
+/** Which GSO frames and partial checksums a guest can take. */
 export interface Takes {
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
@@ -33,15 +35,15 @@ export interface Takes {
   readonly gsoV6: boolean;
 }
 
-/** The guest's capabilities that frames are made to fit. */
+/** The guest's capabilities; frames are changed to fit them. */
 export interface GuestCapabilities {
   readonly scatterGather: boolean;
   readonly conform: Conform;
-  /** Bytes that it wants free at the beginning of each page, for its XDP programs. It changes its mind while connected. */
+  /** Bytes that the guest wants free at the beginning of each page, for its XDP programs. It may change this while it is connected. */
   xdpHeadroom: number;
 }
 
-/** A segmented frame has several slots and a partial checksum: who does not take these does not take it either. */
+/** Returns what a guest can take. A GSO frame has several slots and a partial checksum, so a guest must be able to take both. */
 export function takesOf(settings: FrontendSettings): Takes {
   const { scatterGather, checksumV4, checksumV6, gsoV4, gsoV6 } = settings;
   return {
@@ -74,7 +76,7 @@ export class Conform {
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
-      // So far the port used these words; from now on they belong to the pending frame.
+      // The port used these words while it read; from now on they describe the pending frame.
       block[at + FRAME_FIRST_OP] = 0;
       block[at + FRAME_STATUS] = 0;
       if (bytes === 0) continue;
@@ -99,7 +101,7 @@ export class Conform {
           continue;
         }
       }
-      // Its headers contradict its offload.
+      // The frame's headers contradict its offload.
       block[at + FRAME_LENGTH] = 0;
       counters.drop('offload');
     }
@@ -111,8 +113,8 @@ export class Conform {
   }
 
   /**
-   * Tells whether the guest can take a GSO frame whole. `kind` must be one of netif's, without VNET_GSO_ECN: that bit means that only
-   * the first segment has CWR (linux/virtio_net.h), and a guest that segments without knowing it may repeat CWR.
+   * Whether the guest can take a GSO frame whole. `kind` must be one of netif's, without VNET_GSO_ECN: that bit means that only
+   * the first segment has CWR (linux/virtio_net.h), and a guest that does not know the bit may repeat CWR in each segment.
    */
   #takesGso(frames: FrameBatch, offset: number, bytes: number, kind: number): boolean {
     const { arena } = frames;
@@ -122,7 +124,7 @@ export class Conform {
     const where = locate(frames, offset, bytes);
     if (where >>> 16 !== TCP_CHECKSUM_OFFSET || isIpv6(frames, offset) !== (kind === VNET_GSO_TCPV6))
       return false;
-    // For a GSO frame with a complete checksum netfront makes the partial one itself.
+    // For a GSO frame with a complete checksum, netfront computes the partial one itself.
     const isPartial = (vnetWord(arena.u32, offset, 0) & VNET_FLAG_NEEDS_CSUM) !== 0;
     if (isPartial && where !== placeOf(frames, offset)) return false;
     return tcpHeaderEnd(arena.bytes, offset, bytes, where & 0xffff) !== 0;
@@ -133,7 +135,7 @@ export class Conform {
   }
 }
 
-/** Tells whether csum_start and csum_offset name the checksum of the frame that nearly all are: TCP or UDP over IPv4, untagged. */
+/** Whether csum_start and csum_offset name the checksum of the most common kind of frame: TCP or UDP over IPv4, untagged. */
 function isUsual(words: Uint32Array, offset: number, bytes: number): boolean {
   if (offset % 4 !== 0) return false;
   const where = locateUsualChecksum(words, offset, bytes);
@@ -153,12 +155,12 @@ function placeOf({ arena }: FrameBatch, offset: number): number {
   return vnetChecksum(vnetWord(arena.u32, offset, 1), vnetWord(arena.u32, offset, 2));
 }
 
-/** Tells the IP version of a frame whose checksum a frontend finds. */
+/** Whether a frame whose checksum a frontend finds is IPv6. */
 function isIpv6({ arena }: FrameBatch, offset: number): boolean {
   return arena.bytes[offset + VERSION_AT] >>> 4 === 6;
 }
 
-/** Completes the checksum. @returns false if its place is not in the frame. */
+/** Completes the checksum. @returns false if the checksum's place is outside of the frame. */
 function complete({ arena }: FrameBatch, offset: number, length: number): boolean {
   const words = arena.u32;
   const csumStart = vnetCsumStart(vnetWord(words, offset, 1));

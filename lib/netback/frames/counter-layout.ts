@@ -1,6 +1,6 @@
 import { DOUBLE, DROPS, FLOW, LAYOUTS, QUEUE_COUNTERS } from '../../durable/layout.js';
 
-/** Where each of a vif's counts lies in its page of counters, in doubles (durable/layout.ts). */
+/** Offsets of a vif's counts in its page of counters, in doubles (durable/layout.ts). */
 const { words, bytes } = LAYOUTS[8].counters;
 
 export const COUNTER_PAGE_DOUBLES = bytes / Float64Array.BYTES_PER_ELEMENT;

@@ -7,14 +7,14 @@ const { AT_FROM_GUEST, AT_PORT_DROPPED, AT_QUEUES, AT_STALLS, AT_TO_GUEST } = la
 const { COUNTER_PAGE_DOUBLES, FLOW_DOUBLES, QUEUE_DOUBLES } = layout;
 
 /**
- * Why a frame was dropped. One list for both directions: programs add up and print flows alike, and a reason that a direction does not have
- * stays 0 there.
+ * Why a frame was dropped. Both directions have the same list, so that programs can add and print flows alike; a reason that does not occur
+ * in a direction stays 0 there.
  *
- * port: the port had no room: for a frame of the guest, or for one to the guest, which vifd then never saw (those count for the vif, and for
- * no queue). refused: the port refused a frame of the guest: it has no receiver, its link is down, its interface is gone. offload: the
- * frame's headers contradict its offload. unsupported: the guest cannot take such a frame. buffers: the guest posted no buffers for it for
- * 10 s. queue: the queue that the guest's hash mapping chose had no room. stale: it was sent to the port before the guest's connection.
- * detached: a hook detached the guest, and the frame's memory was gone. damaged: the journal listed a frame that cannot be.
+ * port: the port had no room, for a frame of the guest or for a frame to the guest, which vifd then never read (the latter count for the vif
+ * and for no queue). refused: the port refused a frame of the guest because it has no receiver, its link is down or its interface is gone.
+ * offload: the frame's headers contradict its offload. unsupported: the guest cannot take such a frame. buffers: the guest posted no buffers
+ * for the frame for 10 s. queue: the queue that the guest's hash mapping chose had no room. stale: the frame was sent to the port before the
+ * guest connected. detached: a hook detached the guest, which ended the frame's memory. damaged: the journal listed an impossible frame.
  */
 export type DropReason = keyof typeof AT_DROPS;
 
@@ -28,40 +28,40 @@ export const DROP_REASONS = Object.keys(AT_DROPS) as DropReason[];
 export interface Flow {
   readonly frames: number;
   readonly bytes: number;
-  /** By a hook, or as the guest's multicast list says. */
+  /** Frames that a hook or the guest's multicast list filtered out. */
   readonly filtered: number;
   /** The sum of `drops`. */
   readonly dropped: number;
   readonly drops: Drops;
   /** Frames that could not be read or written: bad grants, bad sizes. */
   readonly errors: number;
-  /** Dropped because a hook threw or returned no verdict (ERR_HOOK). */
+  /** Frames that were dropped because a hook threw or returned no verdict (ERR_HOOK). */
   readonly hookErrors: number;
-  /** Crossings of the data path; frames / batches tells how well it batches. */
+  /** Batches that crossed the data path; frames / batches is the mean size of a batch. */
   readonly batches: number;
 }
 
 export interface VifStats {
   readonly fromGuest: Flow;
   readonly toGuest: Flow;
-  /** How often the guest was reported to take no frames (ERR_STALLED). */
+  /** How often vifd reported that the guest takes no frames (ERR_STALLED). */
   readonly stalls: number;
 }
 
 /**
- * Counts of one direction of a queue, written once a batch. Each is a double of its own in the vif's page: a store of 8 aligned bytes is
- * one store, so that neither a kill nor a reader of the page finds a half of it. Doubles are exact up to 2^53. A BigUint64Array would be
- * exact beyond that, and allocates a BigInt for each read; two words of 32 bits would be torn between their stores.
+ * Counts of one direction of a queue, written once a batch. Each count is a double in the vif's page: a store of 8 aligned bytes is
+ * one store, so that neither a kill nor a reader of the page finds half of a value. Doubles are exact up to 2^53. A BigUint64Array would be
+ * exact beyond that, but allocates a BigInt for each read; a kill could fall between the stores of two words of 32 bits.
  */
 export class FlowCounters implements Flow {
   #counts: Float64Array;
 
-  /** @param counts FLOW_DOUBLES of them, which are counted on; default: memory that ends with the process. */
+  /** @param counts FLOW_DOUBLES doubles with the counts so far. Default: zeros, in memory that ends with the process. */
   constructor(counts: Float64Array = new Float64Array(FLOW_DOUBLES)) {
     this.#counts = counts;
   }
 
-  /** Counts on in another place, from what stands there. */
+  /** Continues to count in other memory, from the counts that are there. */
   moveTo(counts: Float64Array): void {
     this.#counts = counts;
   }
@@ -114,7 +114,7 @@ export class FlowCounters implements Flow {
     this.#counts[AT_BATCHES] = count;
   }
 
-  /** Counts a batch of frames that passed. One call: V8 does not inline every accessor, and one that is called makes a number of the heap. */
+  /** Counts a batch of frames that passed. One method, because V8 does not inline every accessor, and a call of one allocates a number. */
   countBatch(frames: number, bytes: number): void {
     const counts = this.#counts;
     counts[AT_BATCHES] += 1;
@@ -141,7 +141,7 @@ export class FlowCounters implements Flow {
     for (let i = 0; i < FLOW_DOUBLES; i++) this.#counts[i] += other.#counts[i];
   }
 
-  /** Returns the counts as they are now, as plain data. */
+  /** Returns the present counts as plain data. */
   snapshot(): Flow {
     const { frames, bytes, filtered, dropped, drops, errors, hookErrors, batches } = this;
     return { frames, bytes, filtered, dropped, drops, errors, hookErrors, batches };
@@ -155,18 +155,18 @@ export interface QueueCounters {
 }
 
 /**
- * The counts of a vif, of all its queues and connections. They lie in one page: memory of this process at first, and from `use` on a journal,
- * where the next process counts on.
+ * The counts of a vif, of all its queues and connections. They lie in one page: in memory of this process at first, and after `use` in a
+ * journal, where the next process continues to count.
  */
 export class VifCounters {
   readonly #queues: QueueCounters[];
   readonly #droppedByPort: () => number;
   #page: Float64Array = new Float64Array(COUNTER_PAGE_DOUBLES);
-  /** What the page had when it was last looked at. */
+  /** The content of the page at the last `look`. */
   readonly #seen = new Float64Array(COUNTER_PAGE_DOUBLES);
   /** Queues that the vif has had in this process. */
   #used = 0;
-  /** As much of what `#droppedByPort` returns is counted. */
+  /** How much of the result of `#droppedByPort` is counted already. */
   #portSeen = 0;
 
   /** @param droppedByPort how many frames for the guest its ports have dropped in this process, before vifd could read them. */
@@ -184,7 +184,7 @@ export class VifCounters {
     return this.#queues[queue];
   }
 
-  /** A queue of the guest takes no frames, which is reported. */
+  /** Counts a report that a queue's guest takes no frames. */
   countStall(queue: number): void {
     this.#page[stallsAt(queue)]++;
   }
@@ -203,7 +203,7 @@ export class VifCounters {
     return { fromGuest: fromGuest.snapshot(), toGuest: toGuest.snapshot(), stalls };
   }
 
-  /** Of each queue that the vif has, or had. */
+  /** The counts of each queue that the vif has or had. */
   get queues(): readonly VifStats[] {
     this.look();
     return this.#queues.slice(0, this.#count).map(({ fromGuest, toGuest }, queue) => ({
@@ -214,8 +214,8 @@ export class VifCounters {
   }
 
   /**
-   * Counts what the port dropped since the last look, and mends the page. Counts never decrease, so one that did was lost: the page's file
-   * was truncated, and what was counted since is added to what the last look saw.
+   * Counts the frames that the port dropped since the last call, and repairs the page. Counts never decrease: if one did, the page's file was
+   * truncated. `look` then adds the new count to the count at the last call.
    */
   look(): void {
     const page = this.#page;
@@ -237,7 +237,7 @@ export class VifCounters {
     for (let i = AT_PORT_DROPPED; i < COUNTER_PAGE_DOUBLES; i++) page[i] += this.#page[i];
   }
 
-  /** Counts on in another page, from what stands there. */
+  /** Continues to count in another page, from the counts that are there. */
   use(page: Float64Array): void {
     this.#page = page;
     this.#seen.set(page);
@@ -247,13 +247,13 @@ export class VifCounters {
     });
   }
 
-  /** Counts on in memory that ends with the process, from what stands in the page. */
+  /** Continues to count in memory that ends with the process, from the counts in the page. */
   leavePage(): void {
     this.look();
     this.use(this.#page.slice());
   }
 
-  /** How many queues the vif has, or had in a process before this one. */
+  /** How many queues the vif has, or had in this process or an earlier one. */
   get #count(): number {
     let last = COUNTER_PAGE_DOUBLES - 1;
     while (last >= AT_QUEUES && this.#page[last] === 0) last--;

@@ -1,13 +1,14 @@
 import type { FrameBatch } from '../../ports/frame-batch.js';
 
 /**
- * In FRAME_FIRST_OP, into which ports write 0: the guest gets the frame as segments. FRAME_STATUS counts those that the guest has.
+ * The value of FRAME_FIRST_OP for a frame that the guest gets as segments; ports write 0 there. FRAME_STATUS is then the number of segments
+ * that the guest has.
  */
 export const CUT = 1;
 
 /**
- * Frames, and what goes to the guest with them. The offloads are decoded once, at reading: frames begin at pages, so that all vnet headers
- * compete for the same few lines of a cache, and each look at one costs 5 ns.
+ * Frames, with the metadata that the guest gets. The offloads are decoded once, after the read: frames begin at pages, so all vnet headers
+ * compete for the same few lines of a cache, and each access to one costs 5 ns.
  */
 export interface Deliverable {
   readonly frames: FrameBatch;
@@ -18,6 +19,6 @@ export interface Deliverable {
   /** By frame: HASH_TYPE_* of the hash that the guest gets, or 0, and the hash. */
   readonly hashTypes: Uint8Array;
   readonly hashValues: Uint32Array;
-  /** Removes a frame: it is not delivered. */
+  /** Removes a frame, so that it is not delivered. */
   remove(index: number): void;
 }

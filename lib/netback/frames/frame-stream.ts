@@ -3,7 +3,10 @@ import type { Hooks } from './hooks.js';
 
 const LIMIT_DEFAULT = 1024;
 
-/** Copies of passing frames as an async iterator, with a bounded queue: a slow reader misses frames, which are counted, and never delays them. */
+/**
+ * Returns copies of passing frames as an async iterator with a bounded queue. A slow reader misses frames, which are counted, but delays
+ * none.
+ */
 export function frameStream(
   hooks: Hooks,
   options: { direction?: Direction; signal?: AbortSignal; limit?: number },

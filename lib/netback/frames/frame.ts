@@ -1,34 +1,34 @@
 import type { VifInfo } from '../vif-info.js';
 
-/** Never rx/tx: the two ends disagree on them. */
+/** The direction of a frame. It is not called rx or tx, because the two ends of a vif use these words for opposite directions. */
 export type Direction = 'from-guest' | 'to-guest';
 
 export interface Offload {
   /** Offsets in the frame of where a partial checksum begins and where its result goes; 0, 0 for none. */
   readonly csumStart: number;
   readonly csumOffset: number;
-  /** `udp`: only for frames that a port of your own gives with VNET_GSO_UDP_L4. */
+  /** `udp` occurs only for frames with VNET_GSO_UDP_L4, which come from a port of your own. */
   readonly gsoType: 'none' | 'tcp4' | 'tcp6' | 'udp';
   readonly gsoSize: number;
 }
 
 export type HashedOver = 'ipv4' | 'ipv4-tcp' | 'ipv6' | 'ipv6-tcp';
 
-/** A Toeplitz hash, by a key that is the guest's own. */
+/** A Toeplitz hash with the guest's own key. */
 export interface FlowHash {
-  /** Addresses, and with TCP the ports. */
+  /** The hashed fields: the addresses, and with TCP also the ports. */
   readonly over: HashedOver;
   readonly value: number;
 }
 
-/** A frame on its way. Borrowed: valid until the hook returns. */
+/** A frame on the data path. It is valid until the hook returns. */
 export interface Frame {
-  /** From the Ethernet header on; up to 64 KiB where segmentation is offloaded. Writing changes the frame. */
+  /** The bytes from the Ethernet header on; up to 64 KiB with segmentation offload. A write changes the frame. */
   readonly bytes: Uint8Array;
   readonly offload: Offload;
-  /** What the guest says the frame's hash is. It may be anything; undefined for frames to the guest. */
+  /** The hash that the guest claims for the frame, unchecked; undefined for frames to the guest. */
   readonly hash: FlowHash | undefined;
-  /** A frame of its own, to keep. */
+  /** Returns a copy that stays valid. */
   copy(): Frame;
 }
 
@@ -43,8 +43,8 @@ export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' 
 /** A FrameHook for all vifs. */
 export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => ReturnType<FrameHook>;
 
-/** What `Vif.frames()` gives. */
+/** The result of `Vif.frames()`. */
 export interface FrameStream extends AsyncIterableIterator<Frame> {
-  /** Frames of which no copy was made, since `limit` waited already. */
+  /** How many frames were not copied because `limit` copies waited already. */
   readonly missed: number;
 }

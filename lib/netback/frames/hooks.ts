@@ -25,23 +25,23 @@ import type { Direction, FlowHash, Frame, FrameHook, HashedOver, Offload } from 
 import { moveOffload } from './moved-offload.js';
 import { CheckedHook, frameLength, longFault } from './verdicts.js';
 
-/** Bytes at the end of an arena that the frames of a batch leave free for `Hooks`. */
+/** Bytes at the end of an arena that a batch leaves free for frames that hooks make longer. */
 export const SPILL_BYTES = 2 * 65536;
 /** Room for a vnet header before a frame, and the alignment that its words need. */
 const SPILL_PHASE = 16;
 
-/** TCP's retransmission timer starts at 200 ms: what takes longer than half of that is seen by guests. */
+/** The time of a batch from which hooks are reported as slow: half of the 200 ms at which TCP's retransmission timer starts. */
 const SLOW_MS = 100;
 
 /**
- * The hooks of one vif. They run between payload and port, on bytes that the guest cannot change any more:
- * what a hook passed is what is sent.
+ * The hooks of one vif. They run between the guest's pages and the port, on bytes that the guest can no longer change:
+ * vifd sends exactly the bytes that a hook has passed.
  */
 export class Hooks {
   #chain: readonly CheckedHook[] = [];
   readonly #clock: Clock;
   readonly #onError: (error: VifdError) => void;
-  /** The last batch took too long, which was reported. */
+  /** Whether the last batch took too long, which is reported once. */
   #slow = false;
 
   /** @param onError gets ERR_HOOK, once for each hook and kind of fault. */
@@ -54,10 +54,10 @@ export class Hooks {
     return this.#chain.length > 0;
   }
 
-  /** @param name of the program's own function, where `hook` only wraps it. */
+  /** @param name of the program's own function, if `hook` is a wrapper. */
   add(hook: FrameHook, name = hook.name): Disposable {
     const added = new CheckedHook(hook, name, this.#clock, this.#onError);
-    // A new list: a hook may remove itself while the list is gone through.
+    // A new list, because a hook may remove itself while `run` iterates over the list.
     this.#chain = [...this.#chain, added];
     return {
       [Symbol.dispose]: () => {
@@ -73,7 +73,7 @@ export class Hooks {
     this.#judgeTime(this.#clock.now() - beganMs, frames.count);
   }
 
-  /** Hooks run inline: while they do, no guest of this process is served. */
+  /** Reports hooks that take too long. They run inline, so this process serves no guest meanwhile. */
   #judgeTime(tookMs: number, frames: number): void {
     const slow = tookMs >= SLOW_MS;
     if (slow && !this.#slow) {
@@ -126,10 +126,10 @@ export class Hooks {
   }
 }
 
-/** What the hooks made of a frame; `error`: one of them gave no verdict. */
+/** The joint verdict of the hooks on a frame; `error`: one of them returned no verdict. */
 type Fate = 'pass' | 'drop' | 'error';
 
-/** Puts other bytes in a frame's place, or in the spill area when they are longer. @returns false when that is full. */
+/** Replaces a frame's bytes, in place or, if they are longer, in the spill area. @returns false if that area is full. */
 function replace(frames: FrameBatch, at: number, bytes: Uint8Array, length: number, spill: Spill): boolean {
   const { block, arena } = frames;
   if (length > FRAME_BYTES_MAX) return false;
@@ -146,7 +146,7 @@ function replace(frames: FrameBatch, at: number, bytes: Uint8Array, length: numb
   return true;
 }
 
-/** The arena's tail, where frames go that a hook made longer. Empty again with every batch. */
+/** The spill area: the arena's tail, for frames that a hook made longer. Each batch starts with an empty area. */
 class Spill {
   readonly #end: number;
   #next: number;
@@ -164,7 +164,7 @@ class Spill {
   }
 }
 
-/** By frame: the hash that its sender gave with it. */
+/** The hashes that the guest sent with its frames, by frame. */
 interface Hashes {
   /** HASH_TYPE_*, or 0. */
   readonly hashTypes: Uint8Array;
@@ -207,7 +207,7 @@ class BorrowedFrame implements Frame {
   }
 }
 
-/** By the number of the HASH_TYPE_*'s bit. */
+/** The hashed fields, by the number of the bit in HASH_TYPE_*. */
 const HASHED_OVER: readonly HashedOver[] = ['ipv4', 'ipv4-tcp', 'ipv6', 'ipv6-tcp'];
 
 function keptFrame(bytes: Uint8Array, offload: Offload, hash: FlowHash | undefined): Frame {
@@ -220,7 +220,7 @@ const GSO_TYPES: ReadonlyMap<number, Offload['gsoType']> = new Map([
   [VNET_GSO_UDP_L4, 'udp'],
 ]);
 
-/** @returns what a hook sees of the vnet header in front of `offset`. */
+/** @returns the offload, as hooks see it, from the vnet header in front of `offset`. */
 function readOffload(words: Uint32Array, offset: number): Offload {
   const [first, second, third] = [0, 1, 2].map((index) => vnetWord(words, offset, index));
   const partial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;

@@ -7,12 +7,12 @@ const { vnetCsumOffset, vnetCsumStart, vnetFlags, vnetGsoBytes, vnetGsoType, vne
 const { vnetFirst, vnetSecond, vnetWord, writeVnet } = vnet;
 const { locateChecksum, TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES } = checksum;
 
-/** The new frame does not have the header of the old one: the hook made another frame, with a checksum of its own. */
+/** The new frame lacks the TCP or UDP header of the old one: the hook made another frame, with a checksum of its own. */
 const NOWHERE = -1;
 
 /**
- * Keeps the offload with a frame whose bytes a hook replaces: moves csum_start with the TCP or UDP header, as when the hook adds or
- * removes a tag or a tunnel. Clears the offload of a frame in which that header is not found.
+ * Updates the offload of a frame whose bytes a hook replaces: moves csum_start with the TCP or UDP header, for example when the hook adds or
+ * removes a tag or a tunnel. Clears the offload if the new frame does not have that header.
  * @param offset of the frame, which still has its `before` old bytes.
  * @param bytes the new bytes, `after` of them.
  */
@@ -35,7 +35,7 @@ export function moveOffload(
     writeVnet(words, offset, 0, 0, 0);
     return;
   }
-  // hdr_len, the offset of the payload, moves as far.
+  // hdr_len, the offset of the payload, moves by the same distance.
   const old = vnetHeaderBytes(first);
   const headerBytes = old === 0 ? 0 : Math.max(0, old + moved - csumStart);
   const moves = vnetFirst(vnetFlags(first), vnetGsoType(first), headerBytes);

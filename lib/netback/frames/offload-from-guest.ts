@@ -21,10 +21,10 @@ const TCP_CWR = 0x80;
 
 /**
  * Writes the vnet header in front of a frame from the guest: translates the offload that netif's slots ask for.
- * @param offset of the frame in the arena; its first `readable` bytes are there, and HEADERS_BYTES of them are enough.
+ * @param offset of the frame in the arena, which has its first `readable` bytes; HEADERS_BYTES bytes suffice.
  * @param flags TX_FLAG_*.
  * @param gso GSO_TYPE_* | segment size << 16.
- * @returns false when the guest asks for an offload that its own headers contradict: the frame cannot be sent.
+ * @returns false if the frame's headers contradict the offload that the guest asks for: the frame cannot be sent.
  */
 export function describeFromGuest(
   arena: Arena,
@@ -49,7 +49,7 @@ export function describeFromGuest(
   return describeOffload(arena, offset, size, readable, flags, gso);
 }
 
-/** Does what `describeFromGuest` does, for frames other than those that it knows at a glance. */
+/** As `describeFromGuest`, for frames other than the common kinds that `describeFromGuest` handles itself. */
 function describeOffload(
   arena: Arena,
   offset: number,
@@ -72,7 +72,7 @@ function describeOffload(
     if (where >>> 16 !== TCP_CHECKSUM_OFFSET) return false;
     headersEnd = tcpHeaderEnd(bytes, offset, readable, csumStart, size);
     if (headersEnd === 0) return false;
-    // Segmentation rewrites checksums and needs the partial one to begin with, as Linux's netback restores it.
+    // Segmentation updates checksums and needs the partial one as a start; Linux's netback restores it too.
     if ((flags & TX_FLAG_CSUM_BLANK) === 0) writePseudoChecksum(bytes, offset, where, size);
     // A frame of one segment needs no GSO: Linux drops the GSO too (virtio_net_hdr_to_skb), and refuses some of these sizes.
     if (size - headersEnd > gso >>> 16) {

@@ -8,14 +8,14 @@ const { vnetFlags, vnetGsoBytes, vnetGsoKind, vnetGsoType } = vnet;
 const { GSO_TYPE_NONE, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6 } = netif;
 const { RX_FLAG_CSUM_BLANK, RX_FLAG_DATA_VALIDATED } = netif;
 
-/** For a GSO kind that netif has no word for: UDP's. */
+/** Stands for a GSO kind that netif does not have: UDP's. */
 export const GSO_UNNAMED = 0xffffffff;
 
 /** @returns RX_FLAG_* for a frame. @param first word of its vnet header. */
 export function rxFlagsOf(first: number): number {
   const flags = vnetFlags(first);
-  // Frames with a partial checksum are trusted by definition; Windows is slow without data_validated on GSO, partial
-  // checksum or not, and Linux mends such frames one by one (mirage-net-xen #122, #123).
+  // A frame with a partial checksum is trusted by definition. Without data_validated on a GSO frame, Windows is slow, with or without a
+  // partial checksum, and Linux repairs the frames one by one (mirage-net-xen #122, #123).
   if ((flags & VNET_FLAG_NEEDS_CSUM) !== 0) return RX_FLAG_CSUM_BLANK | RX_FLAG_DATA_VALIDATED;
   const segmented = vnetGsoType(first) !== VNET_GSO_NONE;
   return segmented || (flags & VNET_FLAG_DATA_VALID) !== 0 ? RX_FLAG_DATA_VALIDATED : 0;

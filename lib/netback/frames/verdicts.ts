@@ -3,15 +3,15 @@ import { printable, quoted, shown } from '../../text.js';
 import type { Clock } from '../../xen/seam.js';
 import type { FrameHook } from './frame.js';
 
-/** Ethernet: two addresses and a type. Nothing shorter is a frame. */
+/** The length of an Ethernet header (two addresses and a type), which every frame has. */
 const FRAME_BYTES_MIN = 14;
 const MESSAGE_MAX = 200;
-/** A hook that fails for some frames only is reported this often at most: what it fails on may come from a guest. */
+/** The shortest time between two reports of a hook that throws for some frames: a guest may cause the errors. */
 const THROWN_AGAIN_MS = 1000;
 
 const MAY_RETURN = `'pass', 'drop' or a Uint8Array of ${FRAME_BYTES_MIN} to 65536 bytes`;
 
-// The getters see the array itself: not what a Proxy, a subclass or another realm's constructor makes of it.
+// These getters read the array itself, whatever a Proxy, a subclass or another realm's constructor would return.
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
 const kindOf: (this: unknown) => string | undefined = getter(typedArray, Symbol.toStringTag);
 const lengthOf: (this: unknown) => number = getter(typedArray, 'length');
@@ -21,13 +21,13 @@ function getter<T>(of: object, key: string | symbol): (this: unknown) => T {
   return Object.getOwnPropertyDescriptor(of, key)?.get as (this: unknown) => T;
 }
 
-/** What a hook returned instead of a verdict: a short name for its kind, and words for a message. */
+/** What a hook returned instead of a verdict: a short name for the kind of fault, and a description for a message. */
 interface Fault {
   readonly kind: string;
   readonly returned: string;
 }
 
-/** Returns the array's true length when a hook may return it as a frame, and why not otherwise. */
+/** Returns the array's true length if a hook may return it as a frame, and otherwise the fault. */
 export function frameLength(verdict: unknown): number | Fault {
   const kind = kindOf.call(verdict);
   if (kind !== 'Uint8Array') return faultOf(verdict, kind);
@@ -41,7 +41,7 @@ export function frameLength(verdict: unknown): number | Fault {
   return length;
 }
 
-/** What is wrong with a frame that is too long, or for which the batch has no room. */
+/** Returns the fault of a frame that is too long, or for which the batch has no room. */
 export function longFault(length: number): Fault {
   return { kind: 'long', returned: `${bytesText(length)}, which is more than a batch has room for` };
 }
@@ -66,7 +66,7 @@ function isArray(value: unknown): boolean {
   try {
     return Array.isArray(value);
   } catch {
-    // A Proxy that was revoked.
+    // The array is a Proxy that was revoked.
     return false;
   }
 }
@@ -77,11 +77,11 @@ export class CheckedHook {
   readonly #clock: Clock;
   readonly #onError: (error: VifdError) => void;
   readonly #reported = new Set<string>();
-  /** It has thrown, was reported, and has not worked since. */
+  /** Whether the hook has thrown, was reported, and has not worked since. */
   #throwing = false;
   #thrownMs = Number.NEGATIVE_INFINITY;
 
-  /** @param name of the function, as the program has it. */
+  /** @param name of the function in the program. */
   constructor(
     readonly hook: FrameHook,
     name: string,
@@ -97,7 +97,7 @@ export class CheckedHook {
     this.#throwing = false;
   }
 
-  /** The hook returned no verdict, and the frame is dropped. */
+  /** Reports that the hook returned no verdict; the caller drops the frame. */
   refuse(verdict: unknown, fault: Fault): void {
     const promised = isThenable(verdict);
     if (promised) this.#settle(verdict);
@@ -106,7 +106,9 @@ export class CheckedHook {
     this.#once(kind, `returned ${returned} instead of ${MAY_RETURN}: such frames are dropped.${remedy}`);
   }
 
-  /** The hook threw, and the frame is dropped. Reported again once it has worked, a second later at the soonest. */
+  /**
+   * Reports that the hook threw; the caller drops the frame. Reports again only after the hook has worked meanwhile, and after a second.
+   */
   threw(cause: unknown): void {
     if (this.#throwing) return;
     const now = this.#clock.now();
@@ -116,7 +118,7 @@ export class CheckedHook {
     this.#report(`threw: ${reasonOf(cause)}. The frame is dropped, as is each for which it throws.`, cause);
   }
 
-  /** What an async hook rejects with must neither end the process nor go unreported. */
+  /** Handles the promise of an async hook: a rejection must neither end the process nor go unreported. */
   #settle(verdict: PromiseLike<unknown>): void {
     Promise.resolve(verdict).catch((cause: unknown) =>
       this.#once('rejection', `returned a promise, which was rejected: ${reasonOf(cause)}.`, cause),
@@ -139,7 +141,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   try {
     return typeof (value as { then?: unknown }).then === 'function';
   } catch {
-    // A getter that throws: no promise that anything could wait for.
+    // The getter `then` throws, so the value is no promise.
     return false;
   }
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../../xen/seam.js';
 
-/** A token bucket: `atOnce` at once, and one more every `everyMs`. One number of state, since a flood asks it each time. */
+/** A token bucket: `atOnce` tokens at once, and one more every `everyMs`. Its state is one number, so that a flood of requests is cheap. */
 export class Allowance {
   readonly #clock: Clock;
   readonly #atOnceMs: number;
@@ -14,7 +14,7 @@ export class Allowance {
     this.#everyMs = everyMs;
   }
 
-  /** Takes `count`, at most `atOnce`. @returns 0; or, taking none, how long to wait until there are `count` (ms). */
+  /** Takes `count` tokens, at most `atOnce`. @returns 0; or, if there are fewer, how long to wait for `count` (ms), and takes none. */
   takeMs(count = 1): number {
     const waitMs = this.waitMs(count);
     if (waitMs === 0) this.#fullMs = Math.max(this.#fullMs, this.#clock.now()) + count * this.#everyMs;

@@ -8,11 +8,11 @@ import { ENTRIES_MAX as STAGED_ENTRIES_MAX, StagingRequests } from './staging-re
 const { CTRL_INVALID_PARAMETER, CTRL_NOT_SUPPORTED, CTRL_SUCCESS } = control;
 
 /**
- * Does what a guest asks for by its control ring, with the limits and the answers of Linux's netback. Done again it comes
- * to the same: a life that is killed before it answers leaves the request to the next one.
+ * Executes the requests of a guest's control ring, with the limits and responses of Linux's netback. Each request has the same effect when it
+ * runs twice: after a kill before the response, the next process executes the request again.
  */
 export class ControlRequests {
-  /** What the last request is answered with, besides its status. */
+  /** The `data` of the response to the last request. */
   data = 0;
   readonly #hash: HashState;
   readonly #page: GuestPage;
@@ -20,7 +20,7 @@ export class ControlRequests {
 
   constructor(parts: {
     hash: HashState;
-    /** Of a queue that the guest has. */
+    /** Undefined for a queue that the guest does not have. */
     stagingOf: (queue: number) => Staging | undefined;
     page: GuestPage;
   }) {
@@ -30,9 +30,10 @@ export class ControlRequests {
   }
 
   /**
-   * @param request a private copy of one, CTRL_REQUEST_WORDS words.
-   * @param at its place in the ring.
-   * @returns its status, CTRL_*.
+   * Executes a request.
+   * @param request a private copy, CTRL_REQUEST_WORDS words.
+   * @param at the request's place in the ring.
+   * @returns the status for the response, CTRL_*.
    */
   execute(request: Uint32Array, at: number): number {
     const [first, second, third] = [request[1], request[2], request[3]];
@@ -64,14 +65,14 @@ export class ControlRequests {
     }
   }
 
-  /** @param request as for `execute`. @returns how many grants it maps or unmaps: a list longer than a page is refused unread. */
+  /** @param request as for `execute`. @returns how many grants the request maps or unmaps. A list longer than a page is refused unread. */
   grantsOf(request: Uint32Array): number {
     const type = request[0] >>> 16;
     const stages = type === control.CTRL_ADD_GREF_MAPPING || type === control.CTRL_DEL_GREF_MAPPING;
     return stages ? Math.min(request[3], STAGED_ENTRIES_MAX) : 0;
   }
 
-  /** The last request is answered. */
+  /** Call it once the response is published: completes the removal of grants. */
   settle(): void {
     this.#staging.settle();
   }
@@ -81,7 +82,7 @@ export class ControlRequests {
     return status;
   }
 
-  /** What may be asked for, and not what is. */
+  /** GET_HASH_FLAGS: responds with the flags that a guest may set, not with those that are set. */
   #flags(): number {
     if (this.#hash.algorithm === control.HASH_ALGORITHM_NONE) return CTRL_NOT_SUPPORTED;
     this.data = control.HASH_TYPES;
@@ -89,7 +90,7 @@ export class ControlRequests {
   }
 
   #setKey(ref: number, length: number): number {
-    // netif.h has BUFFER_OVERFLOW for it; guests know what Linux answers.
+    // netif.h has BUFFER_OVERFLOW for a key that is too long, but guests know the response of Linux.
     if (length > HASH_KEY_BYTES || !this.#page.read(ref, length)) return CTRL_INVALID_PARAMETER;
     this.#hash.setKey(this.#page.bytes, length);
     return CTRL_SUCCESS;

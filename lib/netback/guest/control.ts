@@ -21,16 +21,16 @@ import { GuestPage } from './guest-page.js';
 import type { HashState } from './hash.js';
 import type { Staging } from './staging.js';
 
-/** The ring's index in front of 0. */
+/** The ring index before 0. */
 const LAST_INDEX = 0xffffffff;
 
 export interface ControlParts {
   readonly xen: Xen;
   readonly domid: number;
   readonly settings: ControlSettings;
-  /** For a RedoLog of one response, since requests are answered one by one: a kill while one is answered is mended there. */
+  /** For a RedoLog of one response, since vifd responds to requests one by one: it makes each response safe against a kill. */
   readonly log: DurableWords;
-  /** One word: 1 once so many were answered that `rsp_prod` has come round to 0. */
+  /** One word: 1 once `rsp_prod` has wrapped to 0. */
   readonly wrapped: DurableWords;
   readonly hash: HashState;
   readonly budget: GuestBudget;
@@ -42,8 +42,8 @@ export interface ControlParts {
 }
 
 /**
- * Serves a guest's control ring. Each request is carried out and answered before the next is looked at: what a life that
- * is killed had not answered is carried out again by the next one, and what it had is not.
+ * Serves a guest's control ring. It executes each request and responds before it reads the next. After a kill, the next process executes
+ * requests without a response again, and no others.
  */
 export class Control {
   readonly #ring: BackRing;
@@ -57,8 +57,8 @@ export class Control {
   readonly #wrapped: DurableWords;
 
   /**
-   * Attaches to the ring, wherever it stands.
-   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
+   * Attaches to the ring, whatever its indices.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST: try again later. After a throw nothing is mapped or bound.
    */
   constructor(parts: ControlParts) {
     const { xen, domid, settings, budget, onStop, onFailure, hostFaultsOf } = parts;
@@ -85,22 +85,25 @@ export class Control {
     }
   }
 
-  /** How far earlier lives have answered; 0 when there were none, and once in 2^32 requests (see `wrapped`). */
+  /** The index up to which previous processes have responded. 0 means none, or a multiple of 2^32 requests (see `wrapped`). */
   get answered(): number {
     return this.#answered;
   }
 
-  /** An earlier life of this connection has answered 2^32 requests or more. */
+  /** Whether a previous process has responded to 2^32 requests of this connection or more. */
   get wrapped(): boolean {
     return this.#wrapped.view[0] === 1;
   }
 
-  /** No earlier life has served this connection: what stands in the journal is of another one, with the same names. */
+  /**
+   * Clears the journal's words for a new connection: their content belongs to an earlier one with the same domid, ring references and
+   * ports.
+   */
   begin(): void {
     this.#wrapped.store(0, 0);
   }
 
-  /** Begins to answer. The guest may have waited for an earlier life's event. */
+  /** Starts to serve. Sends an event first, since the guest may wait for one that the previous process did not send. */
   start(): void {
     this.#service.start();
   }
@@ -109,7 +112,7 @@ export class Control {
     this.#undo[Symbol.dispose]();
   }
 
-  /** Serves at most a ring of requests, and no longer than the guest's slice lasts; rounds that find none count too. */
+  /** Serves at most as many requests as the ring has slots, and only within the guest's slice. Rounds that find no request count too. */
   #pump(notify: () => void): PumpResult {
     let heard = false;
     let result: PumpResult = 'more';
@@ -136,7 +139,10 @@ export class Control {
     return result;
   }
 
-  /** netif.h has no status for "later": a request that the host has no memory for waits in the ring, and is carried out again. */
+  /**
+   * Serves a request. netif.h has no status for "later": if the host has no memory for it, the request stays in the ring and is tried
+   * again.
+   */
   #tryServe(): boolean | { readonly fault: VifdError } | { readonly waitMs: number } {
     this.#ring.copy(1, this.#request);
     const grants = this.#requests.grantsOf(this.#request);
@@ -150,7 +156,7 @@ export class Control {
     }
   }
 
-  /** @returns whether the guest asked to be notified. @throws VifdError ERR_HOST; the request is still to be carried out. */
+  /** @returns whether the guest asked to be notified. @throws VifdError ERR_HOST: the request was not executed and stays in the ring. */
   #serve(): boolean {
     const status = this.#requests.execute(this.#request, this.#ring.responsesPublished);
     this.#ring.take(1);
@@ -161,7 +167,7 @@ export class Control {
     return heard;
   }
 
-  /** Before the answer: the next life must not take a ring at 0 for one that has just begun. */
+  /** Call it before the response that makes `rsp_prod` 0, so that the next process does not take the ring for a new one. */
   #noteWrap(): void {
     this.#wrapped.commit(0, 1);
   }

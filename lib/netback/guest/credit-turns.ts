@@ -1,19 +1,19 @@
 import type { Credit } from './credit.js';
 
-/** Not at once: a queue that asks again and again would keep those from their turn that it waits for. */
+/** How soon a refused queue tries again. With no pause, it would prevent the turns of the queues that it waits for. */
 const TURN_MS = 1;
 
 /**
- * Whose turn it is, of the queues of a vif that share its credit. Those that were refused take turns, batch by batch: else
- * the one whose timer is the first of each interval would have all of it.
+ * Determines which of the queues that share a vif's credit may send. Queues that were refused take turns, batch by batch; otherwise the
+ * queue whose timer fires first in each interval would use all of the credit.
  */
 export class CreditTurns {
   readonly #credit: Credit;
-  /** By bits: queues that were refused, and look again by themselves. */
+  /** A bit for each queue that was refused; it tries again by itself. */
   #refused = 0;
-  /** By bits: of those, the ones that wait for the next interval. */
+  /** A bit for each of those that waits for the next interval. */
   #looked = 0;
-  /** The queue that has sent last. */
+  /** The queue that sent last. */
   #last = 0;
   #endMs = 0;
 
@@ -29,12 +29,12 @@ export class CreditTurns {
     return this.#credit.limited;
   }
 
-  /** The queue looks: it waits no more. */
+  /** Records that the queue tries again, and no longer waits. */
   look(queue: number): void {
     this.#refused &= ~(1 << queue);
   }
 
-  /** Bytes that the queue may send at this moment. */
+  /** Returns how many bytes the queue may send now. */
   available(queue: number, nowMs: number): number {
     const left = this.#credit.available(nowMs);
     if (this.#credit.endMs !== this.#endMs) {
@@ -49,19 +49,19 @@ export class CreditTurns {
     this.#credit.spend(bytes);
   }
 
-  /** The queue has more than it may send. @returns milliseconds until it should look again. */
+  /** Records that the queue has more than it may send. @returns milliseconds until the queue should try again. */
   refuse(queue: number, nowMs: number): number {
     this.#refused |= 1 << queue;
     const next = this.#next(queue);
     const waitMs = this.#credit.waitMs(nowMs);
-    // Whose turn it is looks at this very moment, if it does not wait for the next interval.
+    // The queue whose turn it is tries again right now, unless it waits for the next interval.
     const soon = next !== queue && (this.#looked & (1 << next)) === 0 && this.#credit.available(nowMs) > 0;
     if (soon) return Math.min(waitMs, TURN_MS);
     this.#looked |= 1 << queue;
     return waitMs;
   }
 
-  /** Of those that were refused and `queue`: the first one after the last that has sent. */
+  /** Returns the next queue, after the one that sent last, among `queue` and the refused ones. */
   #next(queue: number): number {
     const candidates = this.#refused | (1 << queue);
     for (let step = 1; step <= 32; step++) {
@@ -72,7 +72,7 @@ export class CreditTurns {
   }
 }
 
-/** One queue's part in it. */
+/** One queue's view of the `CreditTurns` of its vif. */
 export class CreditTurn {
   readonly #turns: CreditTurns;
   readonly #queue: number;

@@ -2,28 +2,28 @@ import type { DurableWords, ReadonlyWords } from '../../durable/durable-words.js
 import { CREDIT } from '../../durable/layout.js';
 import { quoted } from '../../text.js';
 
-/** How much a guest may send: so many bytes in each interval. */
+/** How many bytes a guest may send in each interval. */
 export interface Rate {
   readonly bytes: number;
   readonly intervalMs: number;
 }
 
-/** What may come at once after a pause, if an interval brings less (netback.c, tx_add_credit). More than any frame. */
+/** The least burst that a guest may send after a pause, if an interval allows less (netback.c, tx_add_credit). Larger than any frame. */
 const BURST_BYTES_MIN = 131_072;
 
 const { left: LEFT, end: END } = CREDIT.at;
 const HIGH = 2 ** 32;
 
 /**
- * What is left of a guest's rate. It lies in the journal's memory: a restart gives no fresh credit. Intervals follow each
- * other without a gap, so that over many of them the rate is exact; the kernel's begin when somebody looks.
+ * The bytes that a guest may still send. They are in the journal's memory, so that a restart gives no new credit. Intervals follow each
+ * other without a gap, so that over many of them the rate is exact. (An interval of the kernel's driver starts when the driver checks it.)
  */
 export class Credit {
   readonly #words: DurableWords;
   readonly #view: ReadonlyWords;
   #rate: Rate | undefined;
 
-  /** @param words CREDIT of them. What stands there is believed as far as the rate allows. */
+  /** @param words the words of a CREDIT. Their content counts as far as the rate allows. */
   constructor(words: DurableWords) {
     this.#words = words;
     this.#view = words.view;
@@ -37,7 +37,7 @@ export class Credit {
     return this.#rate !== undefined;
   }
 
-  /** From now on this rate. What is left goes on counting. */
+  /** Changes the rate. The remaining bytes of the present interval stay valid. */
   limit(rate: Rate | undefined, nowMs: number): void {
     this.#rate = rate;
     if (rate === undefined) {
@@ -45,19 +45,19 @@ export class Credit {
       return;
     }
     const end = this.#end;
-    // New, or of another rate or clock.
+    // The words are new, or from another rate or clock.
     if (end === 0 || end > nowMs + rate.intervalMs) this.#begin(rate, nowMs);
     if (this.#view[LEFT] > burstOf(rate)) this.#words.store(LEFT, burstOf(rate));
   }
 
-  /** Bytes that may be sent at this moment. */
+  /** Returns how many bytes the guest may send now. */
   available(nowMs: number): number {
     const rate = this.#rate;
     if (rate === undefined) return Number.POSITIVE_INFINITY;
     const late = nowMs - this.#end;
     if (late >= 0) {
       const passed = Math.floor(late / rate.intervalMs) + 1;
-      // The end first: a kill in between costs the guest what these intervals bring, and gives it nothing twice.
+      // The end is stored first: a kill in between costs the guest the bytes of these intervals, and gives it none twice.
       this.#setEnd(this.#end + passed * rate.intervalMs);
       this.#words.store(LEFT, Math.min(this.#view[LEFT] + passed * rate.bytes, burstOf(rate)));
     }
@@ -73,13 +73,13 @@ export class Credit {
     return this.#end;
   }
 
-  /** Milliseconds until there is more. */
+  /** Returns the milliseconds until the next interval. */
   waitMs(nowMs: number): number {
     return Math.max(0, this.#end - nowMs);
   }
 
   #begin(rate: Rate, nowMs: number): void {
-    // Until the end is stored, what is left does not count.
+    // The bytes are not valid until the end is stored.
     this.#words.store(LEFT, rate.bytes);
     this.#setEnd(nowMs + rate.intervalMs);
   }

@@ -2,28 +2,32 @@ import type { Clock } from '../../xen/seam.js';
 import { type LoopShare, LoopShares } from '../ring/loop-shares.js';
 import { Allowance } from './allowance.js';
 
-/** A guest that starts leads to some ten looks for each vif, and what its toolstack writes to a few more. */
+/**
+ * How many looks (reads of a vif's nodes) may follow at once. A starting guest causes about ten for each vif, and its toolstack a few more.
+ */
 const LOOKS_AT_ONCE = 128;
 /**
- * A look at a guest with 8 queues takes 1 to 2 ms, so one that writes without end takes 1 % of the loop: fewer than one ping in a hundred of
- * a neighbour's waits for it.
+ * The time for one more look. A look at a guest with 8 queues takes 1 to 2 ms, so a guest that writes without end uses 1 % of the event loop:
+ * fewer than one ping in a hundred of another guest waits for it.
  */
 const LOOK_EVERY_MS = 200;
 /**
- * A connection stops the loop for some milliseconds, for which the guest's neighbours wait. Firmware, loader and kernel come one
- * after the other, the last with all of the guest's vifs.
+ * How many connections may follow at once. Each blocks the event loop, and so other guests, for some milliseconds. Firmware, loader and
+ * kernel of a guest connect one after the other, the kernel with all of the guest's vifs.
  */
 const CONNECTIONS_AT_ONCE = 16;
 export const CONNECTION_EVERY_MS = 2000;
-/** All grants that the queues of a vif can have mapped (16 of 1024), and then 4,000 a second: mapping a list of 512 takes 1 to 2 ms. */
+/**
+ * All grants that the queues of a vif may have mapped (16 * 1024); then 4,000 a second follow, since mapping a list of 512 takes 1 to 2 ms.
+ */
 const STAGED_AT_ONCE = 16_384;
 const STAGED_EVERY_MS = 0.25;
 
-/** What one guest may cost, with all its vifs and queues; more of it waits (docs/design.md, "What a guest may cost"). */
+/** Limits for what one guest may cost, with all its vifs and queues; work beyond them waits (docs/design.md, "What a guest may cost"). */
 export interface GuestBudget {
   /** Time in the event loop, for frames and control requests. */
   readonly loop: LoopShare;
-  /** Looks at its vifs' nodes in the store. */
+  /** Reads of its vifs' nodes in the store. */
   readonly looks: Allowance;
   readonly connections: Allowance;
   /** Grants that it adds to, or deletes from, those that stay mapped. */
@@ -54,7 +58,7 @@ export class GuestBudgets {
     return budget;
   }
 
-  /** Called when the guest has no vif any more. */
+  /** Forgets a guest that has no vif any more. */
   forget(domid: number): void {
     this.#budgets.delete(domid);
   }

@@ -13,7 +13,7 @@ import {
 } from '../../xen/seam.js';
 import { batchFault } from '../faults/data-path-faults.js';
 
-/** A copy of the beginning of a page that a guest names in a control message: read once, and judged only here. */
+/** A private copy of the beginning of a page that a guest names in a control message. vifd reads the page once and checks only the copy. */
 export class GuestPage implements Disposable {
   readonly #batch: GrantBatch;
   readonly #arena: OwnArena;
@@ -32,8 +32,8 @@ export class GuestPage implements Disposable {
   }
 
   /**
-   * @returns whether the first `bytes` of the page are here. No bytes are no page: the reference is not looked at.
-   * @throws VifdError ERR_HOST: to be tried again.
+   * Copies the first `bytes` of the page. With 0 bytes the reference is not used.
+   * @returns false if the guest does not grant the page. @throws VifdError ERR_HOST: try again later.
    */
   read(ref: number, bytes: number): boolean {
     if (bytes === 0) return true;
@@ -42,7 +42,7 @@ export class GuestPage implements Disposable {
     return this.#succeeded('Copying a page of a control request');
   }
 
-  /** Puts the first `bytes` back into the page. @throws VifdError ERR_HOST: to be tried again. */
+  /** Copies the first `bytes` back into the page. @returns as `read`. @throws VifdError ERR_HOST: try again later. */
   write(ref: number, bytes: number): boolean {
     if (bytes === 0) return true;
     this.#describe(ref, bytes);

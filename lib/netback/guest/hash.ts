@@ -11,16 +11,16 @@ const { HASH_ALGORITHM_NONE, HASH_ALGORITHM_TOEPLITZ, HASH_MAPPING_MAX, HASH_TYP
 const { algorithm: ALGORITHM, flags: FLAGS, size: SIZE, key: KEY, mapping: MAPPING } = HASH.at;
 const BANKS = { first: HASH_BANKS.at.banks, bankWords: HASH.words, bit: 0 };
 
-/** `queueOf`: the guest leaves the choice to us. */
+/** The result of `queueOf` if the guest leaves the choice to vifd. */
 export const ANY_QUEUE = -1;
 
 /**
- * How a guest wants its frames hashed, and spread over its queues (netif.h, "Hash types" and "Control messages"). It lies in
- * the journal's memory: the kernel's driver forgets it when it is bound anew, and the guest is not told. A change is
- * written beside what counts, and one store makes it count: key and mapping are whole or not there.
+ * How a guest wants its frames hashed, and spread over its queues (netif.h, "Hash types" and "Control messages"). The state is in
+ * the journal's memory, because the guest sends it once and gets no notice of a new backend (the kernel's driver loses it when it is bound
+ * again). A change is written into the other bank, and one store makes that bank valid, so key and mapping are always complete.
  */
 export class HashState {
-  /** The hash that `look` found. */
+  /** The hash of the last `look`. */
   value = 0;
   readonly #words: DurableWords;
   readonly #view: ReadonlyWords;
@@ -28,12 +28,12 @@ export class HashState {
   readonly #banks: Banks;
   readonly #queues: number;
   readonly #table = new Uint32Array(TOEPLITZ_WORDS);
-  /** The table is not that of the key. */
+  /** Whether the table belongs to an earlier key. */
   #stale = true;
 
   /**
-   * @param words HASH_BANKS of them. What stands there must be sound (`isSoundHash`).
-   * @param queues that the guest has.
+   * @param words the words of a HASH_BANKS. Their content must be sound (`isSoundHash`).
+   * @param queues how many queues the guest has.
    */
   constructor(words: DurableWords, queues: number) {
     this.#words = words;
@@ -43,7 +43,7 @@ export class HashState {
     this.#queues = queues;
   }
 
-  /** The connection is served from its beginning: nothing is hashed. */
+  /** Clears the state for a new connection, which starts without hashing. */
   begin(): void {
     this.#words.clear();
     this.#stale = true;
@@ -53,12 +53,12 @@ export class HashState {
     return this.#view[this.#banks.current + ALGORITHM];
   }
 
-  /** HASH_TYPE_* as bits. */
+  /** The hash types that the guest has set, HASH_TYPE_* as bits. */
   get flags(): number {
     return this.#view[this.#banks.current + FLAGS];
   }
 
-  /** Entries of the mapping; 0: queues are chosen by the remainder. */
+  /** The number of entries of the mapping; at 0 the remainder of the hash chooses the queue. */
   get mappingSize(): number {
     return this.#view[this.#banks.current + SIZE];
   }
@@ -72,13 +72,13 @@ export class HashState {
     return this.#keyBytes.slice();
   }
 
-  /** Frames are to be hashed. */
+  /** Whether the guest wants frames hashed. */
   get active(): boolean {
     const bank = this.#banks.current;
     return this.#view[bank + ALGORITHM] !== HASH_ALGORITHM_NONE && this.#view[bank + FLAGS] !== 0;
   }
 
-  /** @returns false for one that we do not have; nothing has changed then, as in all that follow. */
+  /** @returns false for an unknown algorithm. This setter and those below change nothing when they return false. */
   setAlgorithm(algorithm: number): boolean {
     if (algorithm !== HASH_ALGORITHM_NONE && algorithm !== HASH_ALGORITHM_TOEPLITZ) return false;
     this.#words.store(this.#banks.draft() + ALGORITHM, algorithm);
@@ -93,7 +93,7 @@ export class HashState {
     return true;
   }
 
-  /** @param key its first `length` bytes count, at most HASH_KEY_BYTES; the others are 0. */
+  /** @param key its first `length` bytes (at most HASH_KEY_BYTES) become the key; the rest of the key is 0. */
   setKey(key: Uint8Array, length: number): void {
     const padded = new Uint8Array(HASH_KEY_BYTES);
     padded.set(key.subarray(0, length));
@@ -102,7 +102,7 @@ export class HashState {
     this.#stale = true;
   }
 
-  /** A new mapping, all of the first queue. */
+  /** Starts a new mapping, in which every entry is queue 0. */
   setMappingSize(entries: number): boolean {
     if (entries > HASH_MAPPING_MAX) return false;
     const bank = this.#banks.draft();
@@ -117,7 +117,7 @@ export class HashState {
     return offset + count <= this.mappingSize;
   }
 
-  /** @param queues of entries [offset, offset + count), which the mapping must have. */
+  /** @param queues for the entries [offset, offset + count), which the mapping must have. */
   setMapping(queues: Uint32Array, offset: number, count: number): boolean {
     for (let i = 0; i < count; i++) if (queues[i] >= this.#queues) return false;
     this.#words.copyBytes((this.#banks.draft() + MAPPING) * 4 + offset, queues, count);
@@ -126,7 +126,7 @@ export class HashState {
   }
 
   /**
-   * Hashes a frame, of which `length` bytes from `start` on can be read: the result is in `value`. Only while `active`.
+   * Hashes a frame, of which `length` bytes from `start` on can be read, into `value`. Call it only while `active`.
    * @returns the HASH_TYPE_* that the guest asks for and the frame has, or 0; `value` is then 0 too.
    */
   look(bytes: Uint8Array, start: number, length: number): number {
@@ -140,7 +140,10 @@ export class HashState {
     return flow & HASH_TYPES;
   }
 
-  /** @returns the queue that the guest wants frames of a hash in, or ANY_QUEUE. One without a hash is one of hash 0, as for Linux. */
+  /**
+   * @returns the queue that the guest wants for frames of a hash, or ANY_QUEUE. A frame without a hash counts as one of hash 0, as in
+   *   Linux.
+   */
   queueOf(value: number): number {
     if (!this.active) return ANY_QUEUE;
     const bank = this.#banks.current;
@@ -155,8 +158,8 @@ export class HashState {
   }
 
   /**
-   * Fills the table; called when the first frame is hashed with the key. Filling takes 4 ms before V8 has compiled it and 14 µs after,
-   * and a guest may send keys without end.
+   * Fills the table for the key, before the first frame that is hashed with it. Filling takes 4 ms before V8 has compiled the code and 14 µs
+   * after, and a guest may send any number of keys.
    */
   #heedKey(): void {
     fillToeplitz(this.#keyBytes, this.#table);
@@ -164,7 +167,7 @@ export class HashState {
   }
 }
 
-/** Whether what a journal has can be what a guest with so many queues set up. */
+/** Whether the journal's words can be the hash state of a guest with so many queues. */
 export function isSoundHash(words: DurableWords, queues: number): boolean {
   const { view } = words;
   if (view[0] > 1) return false;

@@ -3,35 +3,35 @@ import { MULTICAST } from '../../durable/layout.js';
 import { FRAME_LENGTH, FRAME_OFFSET, type FrameBatch, frameAt } from '../../ports/frame-batch.js';
 import type { FlowCounters } from '../frames/counters.js';
 
-/** As Linux's netback (common.h, XEN_NETBK_MCAST_MAX). */
+/** The most addresses of a list, as in Linux's netback (common.h, XEN_NETBK_MCAST_MAX). */
 export const MULTICAST_MAX = 64;
 
 const { taken: TAKEN, whole: WHOLE, addresses: ADDRESSES } = MULTICAST.at;
 
 /**
- * The multicast addresses that a guest wants frames of, as it told us by extra info (netif.h, "multicast control"). They
- * lie in the journal's memory: the kernel's driver forgets them when it is bound anew, and with control requested an empty
- * list loses all multicast. Each change is one store of bits, after the address it is about.
+ * The multicast addresses whose frames a guest wants, which it has sent as extra info (netif.h, "multicast control"). They
+ * are in the journal's memory, because with control requested an empty list loses all multicast (the kernel's driver loses its list when
+ * it is bound again). Each change stores the address first, and then the bits of `taken` by one store.
  */
 export class MulticastFilter {
-  /** The guest asks for filtering (`request-multicast-control`). */
+  /** Whether the guest asks for filtering (`request-multicast-control`). */
   requested = false;
   readonly #words: DurableWords;
   readonly #view: ReadonlyWords;
 
-  /** @param words MULTICAST of them. No content of theirs is wrong. */
+  /** @param words the words of a MULTICAST; any content is valid. */
   constructor(words: DurableWords) {
     this.#words = words;
     this.#view = words.view;
   }
 
-  /** The connection is served from its beginning, so nothing was told to anybody else. */
+  /** Starts an empty list for a new connection. The list is complete, because no earlier backend has received addresses. */
   begin(): void {
     this.#words.clear();
     this.#words.commit(WHOLE, 1);
   }
 
-  /** Frames are to be filtered. Not by a list of which another backend has been told a part. */
+  /** Whether to filter frames. vifd does not filter if another backend, without this journal, has received a part of the list. */
   get active(): boolean {
     return this.requested && this.#view[WHOLE] === 1;
   }
@@ -42,7 +42,7 @@ export class MulticastFilter {
     return size;
   }
 
-  /** As people write them. */
+  /** Returns the addresses as text, `01:00:5e:00:00:fb`. */
   addresses(): string[] {
     const addresses: string[] = [];
     for (let place = 0; place < MULTICAST_MAX; place++) {
@@ -56,8 +56,8 @@ export class MulticastFilter {
   }
 
   /**
-   * @param high the address's first two bytes, `low` the other four, both little-endian.
-   * @returns false when the list is full.
+   * @param high the first two bytes of the address, and `low` the other four, both little-endian.
+   * @returns false if the list is full.
    */
   add(high: number, low: number): boolean {
     if (this.#find(high, low) >= 0) return true;
@@ -71,13 +71,13 @@ export class MulticastFilter {
     return false;
   }
 
-  /** Removing what is not there is no error, as in Linux. */
+  /** Removes an address. As in Linux, a missing address is not an error. */
   remove(high: number, low: number): void {
     const place = this.#find(high, low);
     if (place >= 0) this.#setTaken(place, false);
   }
 
-  /** Takes frames that the guest does not want out of a batch: their length becomes 0. */
+  /** Removes frames that the guest does not want from a batch, by making their length 0. */
   run(frames: FrameBatch, counters: FlowCounters): void {
     const { block, count, arena } = frames;
     for (let i = 0; i < count; i++) {
@@ -88,7 +88,7 @@ export class MulticastFilter {
     }
   }
 
-  /** Unicast and broadcast always; the frame begins at `at` with the destination. */
+  /** Whether the guest wants a frame, which begins at `at` with the destination address. It always wants unicast and broadcast. */
   #wants(bytes: Uint8Array, at: number): boolean {
     if ((bytes[at] & 1) === 0) return true;
     const high = bytes[at] | (bytes[at + 1] << 8);

@@ -6,17 +6,17 @@ import { STAGED_MAX, type Staging } from './staging.js';
 const { CTRL_INVALID_PARAMETER, CTRL_SUCCESS } = control;
 const { GREF_ENTRY_BYTES, GREF_READONLY } = control;
 const ENTRY_WORDS = GREF_ENTRY_BYTES / 4;
-/** Entries of one request: its list is one page. */
+/** The most entries of a request, whose list is one page. */
 export const ENTRIES_MAX = PAGE_SIZE / GREF_ENTRY_BYTES;
 
-/** Adds and takes back grants that stay mapped, as netif.h and Xen's netif-staging-grants have it. No other backend does. */
+/** Adds and removes grants that stay mapped, as netif.h and Xen's netif-staging-grants specify. No other backend supports this. */
 export class StagingRequests {
-  /** What the last request is answered with, besides its status. */
+  /** The `data` of the response to the last request. */
   data = 0;
   readonly #of: (queue: number) => Staging | undefined;
   readonly #page: GuestPage;
-  /** Something is leaving it. */
-  #left: Staging | undefined;
+  /** The queue of the last request if it has grants whose removal is pending. */
+  #pendingRemoval: Staging | undefined;
 
   /** @param of undefined for a queue that the guest does not have. */
   constructor(of: (queue: number) => Staging | undefined, page: GuestPage) {
@@ -39,7 +39,7 @@ export class StagingRequests {
   }
 
   /**
-   * Says of each entry whether it was taken back, in the guest's page, and then takes them back.
+   * Writes into the guest's page, for each entry, whether its grant is removed, and then removes the grants.
    * @param at the request's place in the control ring.
    */
   remove(queue: number, ref: number, entries: number, at: number): number {
@@ -58,22 +58,22 @@ export class StagingRequests {
     }
     if (!this.#page.write(ref, entries * GREF_ENTRY_BYTES)) return CTRL_INVALID_PARAMETER;
     staging.remove([...gone], at);
-    this.#left = staging;
+    this.#pendingRemoval = staging;
     this.data = gone.size;
     return CTRL_SUCCESS;
   }
 
-  /** The last request is answered. */
+  /** Call it once the response is published: completes the pending removal. */
   settle(): void {
-    this.#left?.settle();
-    this.#left = undefined;
+    this.#pendingRemoval?.settle();
+    this.#pendingRemoval = undefined;
   }
 
   #read(ref: number, entries: number): boolean {
     return entries <= ENTRIES_MAX && this.#page.read(ref, entries * GREF_ENTRY_BYTES);
   }
 
-  /** @returns undefined when the list cannot be: a grant twice, or a flag that nobody knows. */
+  /** @returns the grants of the list; undefined for an invalid list, which has a grant twice or an unknown flag. */
   #wanted(entries: number): ReadonlyMap<number, Access> | undefined {
     const { words } = this.#page;
     const wanted = new Map<number, Access>();

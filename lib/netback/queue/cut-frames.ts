@@ -15,14 +15,16 @@ import type { PendingFrames } from './pending-frames.js';
 const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FrameBatch } = batch;
 const { VNET_HEADER_BYTES } = vnet;
 
-/** Segments lie at multiples of this, or at the beginning of a page, so that a page of the guest's gets its bytes from one of ours. */
+/**
+ * Segments lie at multiples of this, or at the beginning of a page, so that each page of the guest gets its bytes from one page of vifd.
+ */
 const ALIGN = 64;
 const NO_ROOM = 0;
 
 /**
  * Makes the segments of pending frames that the guest cannot take whole. Such a frame stays in the journal as it was read until the
- * guest has all of its segments. They are made in the arena when the guest has buffers for them, and the journal counts those that the
- * guest has. So a stop loses and repeats none, and a kill repeats those of one batch at most.
+ * guest has all of its segments. `fill` makes segments in the arena when the guest has buffers for them, and the journal records how many
+ * segments the guest has. A stop therefore loses and repeats no segment, and a kill repeats those of one batch at most.
  */
 export class CutFrames implements Deliverable {
   /** The segments that were made last. */
@@ -101,7 +103,7 @@ function placeOf(cursor: number, bytes: number): number {
   return offset + bytes <= SEGMENTS_END ? offset : NO_ROOM;
 }
 
-/** Tells whether no pending frame lies where segments are made: the journal of an earlier vifd may have frames up to SEGMENTS_END. */
+/** Whether no pending frame lies where segments are made: the journal of an earlier vifd may have frames up to SEGMENTS_END. */
 function isFree({ frames, next }: PendingFrames): boolean {
   const { block, count } = frames;
   for (let i = next; i < count; i++) {

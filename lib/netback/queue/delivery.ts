@@ -1,4 +1,4 @@
-import { NONE_KEPT } from '../../durable/redo.js';
+import { NONE_PENDING } from '../../durable/redo.js';
 import type { VifdError } from '../../errors.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as netif from '../../protocol/netif.js';
@@ -24,7 +24,10 @@ const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
-/** undefined: the guest has the frames. stop: the guest has them, and broke the protocol. fault: the host's call failed, and the guest has none. */
+/**
+ * undefined: the guest has the frames. stop: the guest has the frames, and broke the protocol. fault: the host failed a call; the guest has
+ * none.
+ */
 export type Delivered = { readonly stop: string } | { readonly fault: VifdError } | undefined;
 
 /** Puts pending frames into the buffers of the guest's RX ring: one call for the payload, then the responses. */
@@ -40,9 +43,9 @@ export class Delivery {
   readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   /** Whether the last `deliver` gave frames to the guest. */
   moved = false;
-  /** Slots that the frames of the last `#fit` take. */
+  /** How many slots the frames of the last `#fit` take. */
   #used = 0;
-  /** Of the frames that `#describe` described last. */
+  /** How many frames the last `#describe` described, less those that were refused, and their bytes. */
   #described = 0;
   #describedBytes = 0;
 
@@ -83,7 +86,9 @@ export class Delivery {
     return this.#pass(pending, next, end, end, notify);
   }
 
-  /** Delivers those segments of the next pending frame for which `slots` slots have room. The frame is pending until the guest has them all. */
+  /**
+   * Delivers those segments of the next pending frame for which `slots` slots have room. The frame is pending until the guest has them all.
+   */
   #deliverSegments(slots: number, notify: () => void): Delivered {
     const pending = this.#pending;
     const cuts = this.#cuts;
@@ -92,7 +97,7 @@ export class Delivery {
     const made = cuts.fill(pending, index, slots);
     const end = this.#fit(cuts, 0, slots);
     if (made === 0) {
-      // A frame that `Conform` has marked can be cut: the journal is damaged.
+      // `Conform` marks only frames that can be cut, so the journal is damaged.
       this.#counters.drop('damaged');
       pending.remove(index);
     }
@@ -105,11 +110,11 @@ export class Delivery {
   /** Delivers frames [first, end) of `batch`, for which `#fit` has found room. After that the pending frames begin at `next`. */
   #pass(batch: Deliverable, first: number, end: number, next: number, notify: () => void): Delivered {
     const pending = this.#pending;
-    const firstPending = next < pending.frames.count ? next : NONE_KEPT;
+    const firstPending = next < pending.frames.count ? next : NONE_PENDING;
     if (this.#used === 0) {
       // None of these frames is delivered.
       pending.next = next;
-      if (firstPending === NONE_KEPT) this.#ring.keepNone();
+      if (firstPending === NONE_PENDING) this.#ring.clearPending();
       return undefined;
     }
     const ended = this.#run(batch, first, end, firstPending, notify);
@@ -119,13 +124,13 @@ export class Delivery {
   }
 
   /**
-   * Finds how many frames from `first` on `slots` slots have room for, up to one that is delivered as segments. One loop: it is hot.
-   * @returns the first frame that has no room; `#used` has the slots of those before it.
+   * Finds for how many frames from `first` on `slots` slots suffice, up to a frame that is delivered as segments. One loop: it is hot.
+   * @returns the first frame without room; `#used` is the number of slots of those before it.
    */
   #fit(batch: Deliverable, first: number, slots: number): number {
     const { gsos, hashTypes } = batch;
     const { block, count } = batch.frames;
-    // Of a page; with a headroom each frame has an extra.
+    // Frames up to this length take one slot. With a headroom no frame does, since each has an extra.
     const plainBytes = this.#capabilities.xdpHeadroom === 0 ? PAGE_SIZE : 0;
     let used = 0;
     let end = first;
@@ -242,7 +247,7 @@ export class Delivery {
     return reason;
   }
 
-  /** Replaces the responses that `#describe` wrote for a frame, and takes it from those that it described: counters never decrease. */
+  /** Replaces the responses that `#describe` wrote for a frame, and does not count the frame as delivered: counters never decrease. */
   #refuse(first: number, slots: number, bytes: number): void {
     for (let slot = first; slot < first + slots; slot++) {
       refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
@@ -263,7 +268,7 @@ export class Delivery {
   }
 }
 
-/** Tells whether the frames are the guest's now: the ring has their responses. */
+/** Whether the guest has the frames, because the ring has their responses. */
 function isTaken(ended: Delivered): boolean {
   return ended === undefined || 'stop' in ended;
 }

@@ -17,8 +17,8 @@ const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
 const [NONE, DATA, REFUSED] = [ROLE_NONE, ROLE_DATA, ROLE_REFUSED];
 
 /**
- * Lays the frames out in the arena and writes an operation for each slot that holds bytes. One loop with few calls: it is hot.
- * @param slots a private copy of the requests that `parsed` is of.
+ * Lays the frames out in the arena and writes an operation for each slot with bytes. One loop with few calls: it is hot.
+ * @param slots a private copy of the requests that `parsed` describes.
  * @returns how many bytes the frames have.
  */
 export function layOutFromGuest(
@@ -97,7 +97,7 @@ export function layOutHeads(
 
 /**
  * Refuses the frames of which an operation failed.
- * @returns why the ring must stop, when a grant was not the guest's to give, or undefined.
+ * @returns why the vif must stop, if a grant was not the guest's own; else undefined.
  */
 export function refuseFailed(parsed: TxFrames, block: Uint32Array, ops: Uint32Array): string | undefined {
   let reason: string | undefined;
@@ -117,8 +117,8 @@ export function refuseFailed(parsed: TxFrames, block: Uint32Array, ops: Uint32Ar
 }
 
 /**
- * How much further on a frame should lie, so that no slot's bytes cross a page of the arena: such a slot is two copies
- * for Xen (1.9 a segment without, 1.0 with). A long frame gets its second slot's offset in the page; the others mostly
+ * Returns how many bytes to skip before a frame, so that no slot's bytes cross a page of the arena: Xen needs two copies for such a slot
+ * (1.9 copies a segment without the padding, 1.0 with it). A long frame gets its second slot's offset in the page; its other slots mostly
  * begin at a page.
  */
 function padding(parsed: TxFrames, words: Uint32Array, slot: number, place: number, length: number): number {

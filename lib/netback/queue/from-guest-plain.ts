@@ -11,10 +11,10 @@ const { FRAME_BYTES_MIN, GSO_TYPE_NONE, TX_FLAG_EXTRA_INFO, TX_FLAG_MORE_DATA, T
 const { OP_ARENA, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
 const { FRAME_ALIGN, FRAME_PHASE, PHASE_BYTES } = batches;
 
-/** Flags of a frame that has further slots, where they are in a slot's second word. */
+/** The flags of a frame with further slots, at their place in a slot's second word. */
 const MORE_SLOTS = (TX_FLAG_MORE_DATA | TX_FLAG_EXTRA_INFO) << 16;
 
-/** `layOutPlain` has met a slot that is not plain. */
+/** The result of `layOutPlain` for a batch with a slot that is not plain. */
 export const NOT_PLAIN = 0;
 
 /**
@@ -24,8 +24,8 @@ export const NOT_PLAIN = 0;
  * One loop writes what `parseTx` and `layOutFromGuest` write for such a batch (from 33 to 25 ns a frame of 60 bytes, in batches of 64). It
  * fills nothing of a TxFrames but the responses. test/netback/plain-batches.test.ts compares all words that both ways write.
  * @param slots a private copy of `count` requests.
- * @returns how many bytes the frames have; or NOT_PLAIN: the general way then overwrites all that was written here. Each slot in front of
- *   the one that is not plain has cost 5 ns.
+ * @returns how many bytes the frames have; or NOT_PLAIN: the general way then overwrites all words that this wrote. Each slot before the
+ *   first one that is not plain costs 5 ns.
  */
 export function layOutPlain(
   slots: Uint32Array,
@@ -47,7 +47,7 @@ export function layOutPlain(
     const length = last >>> 16;
     const isPlain = (middle & MORE_SLOTS) === 0 && length >= FRAME_BYTES_MIN && offset + length <= PAGE_SIZE;
     if (!isPlain) return NOT_PLAIN;
-    // As `padding` does for `layOutFromGuest`: no slot's bytes cross a page of the arena.
+    // No slot's bytes may cross a page of the arena (see `padding` for `layOutFromGuest`).
     const inPage = place & (PAGE_SIZE - 1);
     if (inPage + length > PAGE_SIZE && PAGE_SIZE - inPage <= slack) {
       place += PAGE_SIZE - inPage;
@@ -72,7 +72,7 @@ export function layOutPlain(
 
 /**
  * Writes the vnet headers of a plain batch whose bytes are all in the arena.
- * @returns how many frames have offloads that contradict their headers. Their length is 0 now, and they are not sent.
+ * @returns how many frames have offloads that contradict their headers. Their length becomes 0, and they are not sent.
  */
 export function describePlain(slots: Uint32Array, frames: FrameBatch): number {
   const { arena, block, count } = frames;

@@ -2,8 +2,8 @@ import { FRAME_SLOTS_SENT_MAX } from '../../protocol/netif.js';
 import { type GrantBatch, type Grants, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS } from '../../xen/seam.js';
 
 /**
- * Copies whole frames of a mapped batch into the arena: those whose headers are longer than the bytes that were copied before.
- * Such frames are rare, so each costs a call of its own.
+ * Copies whole frames of a mapped batch into the arena, if their headers are longer than the bytes that were copied before.
+ * Such frames are rare, so each has a call of its own.
  */
 export class WholeFrames {
   /** Its block has OPS_ERRNO and OPS_FAILED of the last `copy`. */

@@ -1,4 +1,4 @@
-import { NONE_KEPT } from '../../durable/redo.js';
+import { NONE_PENDING } from '../../durable/redo.js';
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
 import type { PortIo } from '../../ports/port.js';
@@ -30,17 +30,18 @@ const { HEADERS_BYTES } = headers;
 const { EXTRA_TYPE_MCAST_ADD, TX_SLOT_WORDS } = netif;
 const { OPS_ERRNO, OPS_FAILED } = xen;
 
-/** Batches of one turn: then other vifs have their turn. */
+/** The most batches of one turn; then other vifs have their turn. */
 const TURN_BATCHES = 8;
 
 /**
- * Takes frames from the guest's TX ring and gives them to a port. The guest is answered as soon as their bytes are ours,
- * before the port has them: the largest single gain that a prototype measured. The ring keeps them in its log until then.
+ * Takes frames from the guest's TX ring and gives them to a port. vifd responds to the guest as soon as it has copied the frames' bytes,
+ * before the port has them: the largest single gain that a prototype measured. Until the port has them, the ring's log records the frames as
+ * pending.
  */
 export class FromGuest {
   readonly frames: FrameBatch;
   readonly grants: GrantBatch;
-  /** Copies frames with long headers; only where pages are mapped. */
+  /** Copies frames with long headers; defined only if pages are mapped. */
   readonly #whole: WholeFrames | undefined;
   readonly #ring: BackRing;
   readonly #payload: PayloadMode;
@@ -53,18 +54,18 @@ export class FromGuest {
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
   readonly #parsed = new TxFrames(BATCH_SLOTS);
   #io: PortIo | undefined;
-  /** The port takes bytes straight from mapped pages. */
+  /** Whether the port writes bytes straight out of mapped pages. */
   #direct = false;
-  /** Of the batch at hand: bytes of all its frames, and whether all are to be sent as the guest gave them. */
+  /** For the present batch: the bytes of all its frames, and whether all frames are sent unchanged. */
   #bytes = 0;
   #intact = false;
-  /** The batch at hand was cut by the guest's rate; its bytes, to be charged. */
+  /** Whether the guest's rate has cut the present batch, and the bytes to charge for it. */
   #exhausted = false;
   #charge = 0;
-  /** The batch at hand is done but for this: the host could not unmap its pages. */
-  #unanswered: (() => void) | undefined;
+  /** The remaining work of the present batch, after the host failed to unmap its pages. */
+  #afterUnmap: (() => void) | undefined;
   readonly #onPortFault: HostFaultListener;
-  /** The port failed a frame of the last batch, for no fault of the frame. */
+  /** Whether the port failed a frame of the last batch, for no fault of the frame. */
   #portFaulty = false;
 
   constructor(parts: {
@@ -72,7 +73,7 @@ export class FromGuest {
     frames: FrameBatch;
     grants: Grants;
     domid: number;
-    /** Grants that need no hypervisor. */
+    /** Grants that stay mapped, and need no hypercall. */
     staged?: StagedGrants | undefined;
     payload: PayloadMode;
     hooks: Hooks;
@@ -80,9 +81,9 @@ export class FromGuest {
     credit: CreditTurn;
     clock: Clock;
     counters: FlowCounters;
-    /** Ends a turn when the guest's slice is used up; undefined: only the number of batches does. */
+    /** Ends a turn when the guest's slice is used up; undefined: only the number of batches ends it. */
     share?: LoopShare | undefined;
-    /** The port fails to send frames, which are dropped and counted; undefined: it sends again. */
+    /** Called when the port fails to send frames, which are then dropped and counted; with undefined when it sends again. */
     onPortFault?: HostFaultListener | undefined;
   }) {
     this.#onPortFault = parts.onPortFault ?? (() => {});
@@ -112,22 +113,22 @@ export class FromGuest {
     this.#finish();
   }
 
-  /** Writes what an earlier life had answered and perhaps not written. Hooks have seen these frames. */
+  /** Sends the frames that the previous process had responded to and perhaps not written. Hooks have seen these frames. */
   #finish(): void {
-    if (this.#ring.kept !== NONE_KEPT) {
+    if (this.#ring.firstPending !== NONE_PENDING) {
       this.#count(this.#io?.write() ?? 0);
-      this.#ring.keepNone();
+      this.#ring.clearPending();
     }
     this.frames.block[FRAMES_ERRNO] = 0;
-    // An earlier life may have mapped pages where this one copies.
+    // The previous process may have mapped pages; this one may copy.
     this.frames.block.fill(0, FRAMES_HEADER_WORDS);
   }
 
-  /** Moves what waits, a bounded amount. `notify` runs when the guest asked to hear of our responses. */
+  /** Runs a turn: moves the frames that wait, a bounded amount. @param notify called if the guest asked for an event for the responses. */
   pump(notify: () => void): PumpResult {
-    if (this.#unanswered !== undefined && !this.#unmap(this.#unanswered)) return this.#unmapFault();
+    if (this.#afterUnmap !== undefined && !this.#unmap(this.#afterUnmap)) return this.#unmapFault();
     this.#credit.look();
-    // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
+    // Rounds that move nothing count too, so that a guest that keeps changing its index cannot prolong the turn.
     for (let round = 0; round < TURN_BATCHES; round++) {
       if (round > 0 && this.#share?.over) return 'more';
       const waiting = this.#ring.waiting();
@@ -143,7 +144,7 @@ export class FromGuest {
     return 'more';
   }
 
-  /** @returns how the turn ends; undefined: it goes on. */
+  /** @returns how the turn ends; undefined if it continues. */
   #batch(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
     this.#ring.copy(slots, this.#slots);
     this.#charge = 0;
@@ -154,9 +155,9 @@ export class FromGuest {
   }
 
   /**
-   * Lays out the batch if it is plain (`layOutPlain`). With mapped pages, a rate or hooks it does not: these need each frame's parts, which
-   * `parseTx` finds.
-   * @returns whether it did.
+   * Lays out the batch if it is plain (`layOutPlain`). Mapped pages, a rate and hooks need each frame's parts, which only `parseTx` finds, so
+   * with one of these it does nothing.
+   * @returns whether it laid the batch out.
    */
   #layOutPlain(slots: number): boolean {
     if (this.#payload !== 'copy' || this.#credit.limited || this.#hooks.active) return false;
@@ -178,7 +179,7 @@ export class FromGuest {
     this.#ring.take(slots);
     const dropped = describePlain(this.#slots, this.frames);
     if (dropped > 0) this.#drop(dropped);
-    this.#answerThenSend(slots, notify);
+    this.#respondThenSend(slots, notify);
     return undefined;
   }
 
@@ -193,7 +194,7 @@ export class FromGuest {
     return this.grants.ops[OPS_ERRNO] === 0 ? this.#judge(notify) : this.#fetchFault();
   }
 
-  /** Judges each of the frames whose bytes were fetched, and passes on those that can be sent. */
+  /** Checks each frame whose bytes were fetched, and passes on those that can be sent. */
   #judge(notify: () => void): PumpResult | undefined {
     const parsed = this.#parsed;
     const { ops } = this.grants;
@@ -206,12 +207,12 @@ export class FromGuest {
     this.#intact &&= parsed.refusals === 0 && !this.#hooks.active;
     if (this.#hooks.active) this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed);
     if (parsed.refusals > 0) this.#counters.errors += parsed.refusals;
-    const done = this.#ours() ? this.#answerAndSend(notify) : this.#sendAndAnswer(notify);
+    const done = this.#ours() ? this.#respondAndSend(notify) : this.#sendAndRespond(notify);
     if (!done) return this.#unmapFault();
     return stopFor(refused ?? parsed.fault);
   }
 
-  /** Nothing was taken yet: the same slots are looked at again. */
+  /** Returns the host's fault. No slot was taken yet, so the next turn tries the same slots again. */
   #fetchFault(): PumpResult {
     return { fault: batchFault('Getting frames from the guest', this.grants.ops[OPS_ERRNO]) };
   }
@@ -238,47 +239,53 @@ export class FromGuest {
     return exceeds;
   }
 
-  /** No frame's bytes are the guest's pages any more: it may have these back. */
+  /** Whether no frame of the batch has bytes in the guest's pages any more, so that the guest may have its pages back. */
   #ours(): boolean {
     return !this.#direct || this.#hooks.active;
   }
 
-  /** @returns false when the host could not unmap the pages: the rest is done when it can. */
-  #answerAndSend(notify: () => void): boolean {
+  /**
+   * Responds to the guest, then sends the frames.
+   * @returns false if the host failed to unmap the pages; the rest then follows a later unmap.
+   */
+  #respondAndSend(notify: () => void): boolean {
     const { slots } = this.#parsed;
-    if (this.#payload === 'copy') this.#answerThenSend(slots, notify);
-    // A guest may end a grant as soon as it is answered, and must not find it in use.
-    else return this.#unmap(() => this.#answerThenSend(slots, notify));
+    if (this.#payload === 'copy') this.#respondThenSend(slots, notify);
+    // The guest may end a grant as soon as it has the response, so the grant must be unmapped by then.
+    else return this.#unmap(() => this.#respondThenSend(slots, notify));
     return true;
   }
 
-  #answerThenSend(slots: number, notify: () => void): void {
+  #respondThenSend(slots: number, notify: () => void): void {
     if (this.#ring.publish(this.#parsed.responses, slots, 0)) notify();
     this.#send();
-    this.#ring.keepNoneAfterWrite();
+    this.#ring.clearPendingAfterWrite();
   }
 
-  /** As `#answerAndSend`. */
-  #sendAndAnswer(notify: () => void): boolean {
+  /** Sends the frames, then responds to the guest. @returns as `#respondAndSend`. */
+  #sendAndRespond(notify: () => void): boolean {
     this.#send();
     return this.#unmap(() => {
       if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots)) notify();
     });
   }
 
-  /** Unmaps the batch's pages, and then does `rest`, now or when it works. @returns whether it worked. */
+  /** Unmaps the batch's pages and then runs `rest`; if the unmap fails, a later turn does. @returns whether the unmap succeeded. */
   #unmap(rest: () => void): boolean {
     this.grants.unmap();
-    this.#unanswered = this.grants.ops[OPS_ERRNO] === 0 ? undefined : rest;
-    if (this.#unanswered === undefined) rest();
-    return this.#unanswered === undefined;
+    this.#afterUnmap = this.grants.ops[OPS_ERRNO] === 0 ? undefined : rest;
+    if (this.#afterUnmap === undefined) rest();
+    return this.#afterUnmap === undefined;
   }
 
   #unmapFault(): PumpResult {
     return { fault: batchFault("Unmapping the guest's pages", this.grants.ops[OPS_ERRNO]) };
   }
 
-  /** Changes the multicast list as the guest says. Killed before it is answered, the next life does it again: no harm. */
+  /**
+   * Changes the multicast list as the guest asks. After a kill before the response, the next process repeats the change, which has no
+   * further effect.
+   */
   #command(): void {
     const parsed = this.#parsed;
     for (let i = 0; i < parsed.commands; i++) {
@@ -290,7 +297,7 @@ export class FromGuest {
     }
   }
 
-  /** Brings the frames' bytes, as the operations say. */
+  /** Copies or maps the frames' bytes, as the operations describe. */
   #fetch(): void {
     if (this.#payload === 'copy') this.grants.copyFromGuest();
     else {
@@ -310,7 +317,7 @@ export class FromGuest {
         if (this.#describeFrame(i, block[at + FRAME_LENGTH])) continue;
       } else {
         if (this.#describeFrame(i, HEADERS_BYTES)) continue;
-        // Its headers contradict its offloads, or are longer than what was copied.
+        // The frame's headers contradict its offload, or are longer than the bytes that were copied.
         const errno = this.#copyWhole(i);
         if (errno !== 0) {
           this.grants.ops[OPS_ERRNO] = errno;
@@ -318,7 +325,7 @@ export class FromGuest {
         }
         if (this.#parsed.refused(i) || this.#describeFrame(i, block[at + FRAME_LENGTH])) continue;
       }
-      // The guest is told that it was sent, as Linux tells it: offloads that contradict the frame are its own loss.
+      // The response is okay, as from Linux's netback, although the frame is dropped: its offload contradicts its headers.
       block[at + FRAME_LENGTH] = 0;
       dropped++;
     }
@@ -333,7 +340,7 @@ export class FromGuest {
     return describeFromGuest(arena, offset, parsed.size(index), readable, flags, parsed.gso(index));
   }
 
-  /** Copies a whole frame that the port was to write out of the guest's pages. @returns an errno of the host's, or 0. */
+  /** Copies a whole frame, which the port then does not write out of the guest's pages. @returns an errno of the host, or 0. */
   #copyWhole(index: number): number {
     const { block } = this.frames;
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
@@ -361,7 +368,7 @@ export class FromGuest {
     if (errno !== 0 || this.#portFaulty) this.#judgePort(errno, written);
   }
 
-  /** What failed is dropped and counted; that it failed is reported, unless a frame can have that of itself. */
+  /** Reports the port's failure to send frames, unless the frame itself can cause that errno. `#count` counts the dropped frames. */
   #judgePort(errno: number, written: number): void {
     const fault = portFault('Sending frames of the guest', errno);
     if (fault === undefined && (!this.#portFaulty || errno !== 0 || written === 0)) return;
@@ -369,7 +376,7 @@ export class FromGuest {
     this.#onPortFault(fault);
   }
 
-  /** Counts, frame by frame, what became of a batch of which the port dealt with the first `written`. */
+  /** Counts the sent and dropped frames of a batch, one by one. @param written how many frames, from the first, the port has handled. */
   #count(written: number): void {
     const { block, count } = this.frames;
     const counters = this.#counters;

@@ -1,5 +1,5 @@
 import { DurableWords } from '../../durable/durable-words.js';
-import { NONE_KEPT } from '../../durable/redo.js';
+import { NONE_PENDING } from '../../durable/redo.js';
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as vnet from '../../protocol/vnet.js';
@@ -25,7 +25,7 @@ const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS
 const { VNET_HEADER_BYTES, vnetWord } = vnet;
 const { PAGE_SIZE } = xen;
 
-/** The word of the block's header that ports do not use: how many of the frames may be another queue's. */
+/** A word of the block's header that ports do not use: how many of the frames may belong to another queue. */
 const UNSORTED = FRAMES_HEADER_WORDS - 1;
 /** `#end` was not computed for this batch. */
 const UNKNOWN = -1;
@@ -36,20 +36,20 @@ const UNKNOWN = -1;
  */
 export class PendingFrames implements Deliverable {
   readonly frames: FrameBatch;
-  /** Frames [next, frames.count) are pending. Those of length 0 were dropped, or belong to another queue now. */
+  /** Frames [next, frames.count) are pending, except those of length 0, which were dropped or moved to another queue. */
   next = 0;
   readonly gsos = new Uint32Array(TO_GUEST_FRAMES);
   readonly flags = new Uint8Array(TO_GUEST_FRAMES);
-  /** As they were when the frame was read. */
+  /** The hash type of each frame at the time of its read. */
   readonly hashTypes = new Uint8Array(TO_GUEST_FRAMES);
   readonly hashValues = new Uint32Array(TO_GUEST_FRAMES);
   readonly #ring: BackRing;
   /** The frames' block. */
   readonly #block: DurableWords;
-  /** Where the batch's last frame ends in the arena, of those below READ_BYTES. */
+  /** Where the last of the frames below READ_BYTES ends in the arena. */
   #end = UNKNOWN;
 
-  /** @param afterStore runs after each store that the next process depends on: where a simulation kills. */
+  /** @param afterStore runs after each store that the next process depends on; a simulation kills the process there. */
   constructor(frames: FrameBatch, ring: BackRing, afterStore?: () => void) {
     this.frames = frames;
     this.#ring = ring;
@@ -57,13 +57,13 @@ export class PendingFrames implements Deliverable {
     this.#block = new DurableWords(block, afterStore);
     block[FRAMES_START] = 0;
     block[FRAMES_END] = READ_BYTES;
-    // What goes into one of the guest's pages then comes out of one of ours: for Xen one copy, and not two.
+    // Frames begin at pages, so that each page of the guest gets its bytes from one page of vifd: one copy for Xen instead of two.
     block[FRAMES_ALIGN] = PAGE_SIZE;
     block[FRAMES_PHASE] = 0;
     // The frames that the previous process had read and not delivered come first.
-    if (ring.kept === NONE_KEPT) this.#begin();
+    if (ring.firstPending === NONE_PENDING) this.#begin();
     else {
-      this.next = ring.kept;
+      this.next = ring.firstPending;
       for (let i = this.next; i < frames.count; i++) this.#describe(i);
     }
   }
@@ -76,7 +76,7 @@ export class PendingFrames implements Deliverable {
     return this.frames.count - this.next;
   }
 
-  /** How many of the pending frames are neither dropped nor another queue's now. */
+  /** How many of the pending frames were neither dropped nor moved to another queue. */
   get remaining(): number {
     const { count } = this.frames;
     let remaining = 0;
@@ -84,7 +84,10 @@ export class PendingFrames implements Deliverable {
     return remaining;
   }
 
-  /** How many frames, from the batch's first on, may be another queue's. This process read them, or one that was killed while it sorted. */
+  /**
+   * How many frames, from the batch's first on, may belong to another queue, because this process, or one that was killed, has not sorted
+   * them yet.
+   */
   get unsorted(): number {
     return Math.min(this.frames.block[UNSORTED], this.frames.count);
   }
@@ -110,25 +113,25 @@ export class PendingFrames implements Deliverable {
     }
   }
 
-  /** Records a batch that was read in the journal: its frames are pending. @param unsorted some of them may be another queue's. */
+  /** Records in the journal that the frames of the read batch are pending. @param unsorted some of them may belong to another queue. */
   record(unsorted: boolean): void {
     const { count } = this.frames;
     this.next = 0;
     this.#end = UNKNOWN;
     this.#block.store(UNSORTED, unsorted ? count : 0);
-    this.#ring.keep(0);
+    this.#ring.setPending(0);
   }
 
-  /** Records that all frames of the batch that are left are this queue's. */
+  /** Records that all remaining frames of the batch belong to this queue. */
   endSorting(): void {
     this.#block.store(UNSORTED, 0);
     if (this.remaining === 0) this.clear();
   }
 
-  /** From now on no frame is pending. */
+  /** Records that no frame is pending. */
   clear(): void {
     // First, since the next read overwrites the frames.
-    this.#ring.keepNone();
+    this.#ring.clearPending();
     this.#begin();
   }
 
@@ -136,7 +139,7 @@ export class PendingFrames implements Deliverable {
     return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH] === 0;
   }
 
-  /** Tells whether the guest gets the frame as segments. */
+  /** Whether the guest gets the frame as segments. */
   isCut(index: number): boolean {
     return this.frames.block[FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_FIRST_OP] === CUT;
   }
@@ -151,7 +154,7 @@ export class PendingFrames implements Deliverable {
     this.#block.commit(FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_STATUS, count);
   }
 
-  /** Removes a frame: this queue does not deliver it. */
+  /** Removes a frame, so that this queue does not deliver it. */
   remove(index: number): void {
     this.#block.store(FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH, 0);
   }
@@ -186,7 +189,7 @@ export class PendingFrames implements Deliverable {
     this.#end = offset + bytes;
     // This one store adds the frame. If no frame was pending, the log records it after that.
     this.#block.commit(FRAMES_COUNT, place + 1);
-    if (begins) this.#ring.keep(0);
+    if (begins) this.#ring.setPending(0);
     return true;
   }
 
@@ -206,7 +209,10 @@ export class PendingFrames implements Deliverable {
     this.#end = UNKNOWN;
   }
 
-  /** @returns where the last of `count` frames ends. A frame that a hook made longer lies beyond READ_BYTES, where `append` puts none. */
+  /**
+   * @returns where the last of `count` frames ends. Frames beyond READ_BYTES, which a hook made longer, do not count: `append` puts none
+   *   there.
+   */
   #endOf(count: number): number {
     if (this.#end !== UNKNOWN) return this.#end;
     const { block } = this.frames;
@@ -225,7 +231,10 @@ function pageBehind(end: number): number {
   return (end + VNET_HEADER_BYTES + PAGE_SIZE - 1) & -PAGE_SIZE;
 }
 
-/** Copies by words, without a view. Some ports put frames at odd multiples of 2. `at` is a multiple of 4, with room up to the next. */
+/**
+ * Copies by words, without a view. `start` may be an odd multiple of 2, as some ports put frames there. `at` is a multiple of 4, with room
+ * up to the next.
+ */
 function copyBytes(from: xen.Arena, start: number, to: xen.Arena, at: number, count: number): void {
   if (start % 4 === 0) {
     const source = from.u32;

@@ -10,7 +10,10 @@ import type { PendingFrames } from './pending-frames.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_ERRNO } = batch;
 
-/** Reads frames for one queue from its port. What filter and hooks let through is made to fit the guest, hashed, and pending from then on. */
+/**
+ * Reads frames for one queue from its port. Frames that pass the filter and the hooks are made to fit the guest, hashed and recorded as
+ * pending.
+ */
 export class PortReader {
   readonly #pending: PendingFrames;
   readonly #counters: FlowCounters;
@@ -19,7 +22,7 @@ export class PortReader {
   readonly #multicast: MulticastFilter;
   readonly #hash: HashState;
   #io: PortIo | undefined;
-  /** What the last read failed with; 0: it did not. */
+  /** The errno of the last read; 0 if it succeeded. */
   errno = 0;
 
   constructor(parts: {
@@ -49,14 +52,14 @@ export class PortReader {
 
   /**
    * Reads a batch. Call it only while no frame is pending.
-   * @param unsorted some of the frames may be another queue's.
+   * @param unsorted some of the frames may belong to another queue.
    * @returns whether the port had frames.
    */
   read(unsorted: boolean): boolean {
     const pending = this.#pending;
     pending.beginRead();
     const read = this.#io?.read() ?? 0;
-    // If frames came before the error, the next read meets it again.
+    // If there were frames before the error, the next read fails with the same error.
     this.errno = read > 0 ? 0 : pending.frames.block[FRAMES_ERRNO];
     if (read === 0) return false;
     if (this.#multicast.active) this.#multicast.run(pending.frames, this.#counters);
@@ -70,7 +73,7 @@ export class PortReader {
   #runHooks(read: number): void {
     const { frames } = this.#pending;
     this.#hooks.run(frames, 'to-guest', this.#counters);
-    // A hook has detached the guest, or unmapped the memory: no journal has these frames yet.
+    // A hook has detached the guest or unmapped the memory. No journal has these frames yet, so they are lost.
     if (frames.arena.bytes.length === 0) this.#counters.drop('detached', read);
   }
 }

@@ -12,20 +12,20 @@ export interface QueueRingsParts {
   readonly domid: number;
   readonly settings: QueueSettings;
   readonly journal: QueueJournal | undefined;
-  /** Hears of pages that the host cannot unmap when they end; it is tried again. */
+  /** Called when the host fails to unmap the rings' pages; the unmap is tried again. */
   readonly onFault: HostFaultListener;
 }
 
-/** Both rings of a queue, mapped, each where earlier lives ended. */
+/** Both rings of a queue, mapped, and attached where the previous process ended. */
 export class QueueRings implements Disposable {
   readonly settings: QueueSettings;
   readonly fromGuest: BackRing;
   readonly toGuest: BackRing;
-  /** An earlier life of the backend has served them: frontends begin rings at 0. */
+  /** Whether a previous process has served the rings. Frontends start rings at 0, so another index shows that. */
   readonly served: boolean;
   readonly #undo: UndoStack;
 
-  /** @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then. */
+  /** @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; ERR_HOST: try again later. After a throw no page is mapped. */
   constructor(parts: QueueRingsParts) {
     const { xen, domid, settings, journal } = parts;
     this.settings = settings;

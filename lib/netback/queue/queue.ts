@@ -29,19 +29,19 @@ export interface QueueParts {
   readonly settings: FrontendSettings;
   readonly rings: QueueRings;
   readonly port: Port;
-  /** Which of the port's queues it is. */
+  /** Which of the port's queues this queue uses. */
   readonly place: QueuePlace;
-  /** An earlier life served the guest's connection. */
+  /** Whether a previous process has served this connection of the guest. */
   readonly resumed: boolean;
   readonly journal: QueueJournal | undefined;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
-  /** What the queues of a vif have in common. */
+  /** The multicast list, which all queues of a vif share. */
   readonly multicast: MulticastFilter;
   readonly hash: HashState;
   /** Undefined for a guest that cannot choose the queues of its frames. */
   readonly sorting: SortingGroup | undefined;
-  /** How far earlier lives have answered control requests; undefined: none was ever answered. */
+  /** The index up to which previous processes have responded to control requests; undefined if to none. */
   readonly answered: number | undefined;
   readonly credit: CreditTurn;
   readonly share: LoopShare;
@@ -61,16 +61,17 @@ export class Queue {
   readonly staging: Staging | undefined;
   readonly #undo: UndoStack;
   readonly #service: RingService;
-  /** Undefined until the rings are served: the port, which is opened before, may have frames. */
+  /** Undefined until the rings are served. The port, which is opened earlier, may have frames before that. */
   readonly #fromGuest: Turns | undefined;
   readonly #toGuest: Turns | undefined;
   readonly #dropOld: () => void;
-  #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'heldFrames' | 'stalled'>) | undefined;
+  #show: (() => Pick<QueueDetails, 'fromGuest' | 'toGuest' | 'pendingFrames' | 'stalled'>) | undefined;
 
   /**
-   * Goes on where the rings stand, binds the event channels, and looks at both rings at once: what was sent before the
-   * channels were bound is lost, as is what was notified.
-   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
+   * Maps both rings, resumes each at its indices, and binds the event channels. `start` reads both rings at once, because events from before
+   * the channels were bound are lost.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST: try again later. After a throw no page is mapped and no channel
+   *   is bound.
    */
   constructor(parts: QueueParts) {
     this.#settings = parts.rings.settings;
@@ -112,7 +113,7 @@ export class Queue {
     return { ...this.#settings, ...rings, stagedGrants: this.staging?.size ?? 0, stalled };
   }
 
-  /** The guest may send something else from now on. */
+  /** Gives the from-guest direction a turn, because the guest's rate has changed. */
   hurry(): void {
     this.#fromGuest?.hurry();
   }
@@ -127,7 +128,9 @@ export class Queue {
     this.#service.start();
   }
 
-  /** Lets go of the guest, which stays connected. All that was taken has been answered: pumps end at frame boundaries. */
+  /**
+   * Detaches from the guest, which stays connected. vifd has responded to all requests that it took, since pumps end between two frames.
+   */
   detach(): void {
     this.#show = undefined;
     this.#undo[Symbol.dispose]();
@@ -166,13 +169,13 @@ export class Queue {
     this.#show = () => ({
       fromGuest: rings.fromGuest.indices(),
       toGuest: rings.toGuest.indices(),
-      heldFrames: toGuest.pendingFrames,
+      pendingFrames: toGuest.pendingFrames,
       stalled: toGuest.stalled,
     });
     return { fromGuest, toGuest };
   }
 
-  /** The journal's, or memory that ends with the connection. */
+  /** Returns the memory for frames: the journal's, or memory that ends with the connection. */
   #frames({ journal, xen }: QueueParts): Pick<Batches, Exclude<keyof Batches, 'end'>> {
     if (journal !== undefined)
       return { fromGuest: journal.fromGuest.frames, toGuest: journal.toGuest.frames };
@@ -201,8 +204,8 @@ export class Queue {
 }
 
 /**
- * How many reads `dropOld` makes at most. A tap's queue holds 2,048 frames (ports/tap-limit.ts), and a read takes at least one. Frames that
- * a port of an embedder's own has after these reads, or gets meanwhile, go to the guest.
+ * How many reads `dropOld` makes at most. A tap's queue has room for 2,048 frames (ports/tap-limit.ts), and a read takes at least one. If an
+ * embedder's port still has frames after these reads, or gets some meanwhile, they go to the guest.
  */
 const OLD_READS_MAX = 4096;
 
@@ -217,7 +220,7 @@ function dropFrames(io: PortIo, reads: FrameBatch, counters: FlowCounters): void
 
 function newStaging({ xen, domid, journal, settings }: QueueParts): Staging | undefined {
   if (settings.control === undefined) {
-    // Whoever has one later with the same rings must not find another guest's.
+    // A later connection with the same ring references must not find this guest's grants.
     if (journal !== undefined) forgetStaged(journal.staging);
     return undefined;
   }

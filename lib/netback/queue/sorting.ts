@@ -5,20 +5,20 @@ import type { PendingFrames } from './pending-frames.js';
 import type { OtherQueues } from './to-guest-steps.js';
 
 /**
- * How long a batch waits for room in another queue whose guest takes frames. A guest's CPU is away for milliseconds, and without this each
- * burst beyond a batch would lose frames; a longer wait would hold up the batch's other queues.
+ * How long a batch waits for room in another queue whose guest takes frames. Xen may not run a guest's CPU for milliseconds, and without this
+ * wait each burst beyond a batch would lose frames. A longer wait would delay the frames of the batch that go to other queues.
  */
 const ROOM_MS = 10;
 
-/** What the guest's other queues see of one of them. */
+/** The part of a queue that the guest's other queues use. */
 export interface SortedQueue {
   readonly pending: PendingFrames;
   readonly counters: FlowCounters;
-  /** The guest has buffers for the next frame, pending or not. */
+  /** Whether the guest has buffers for the next frame, pending or not. */
   readonly hasRoom: boolean;
   /** For how long the next pending frame has found no buffers. */
   readonly waitedMs: number;
-  /** The queue does not read its port for want of buffers, and frames of the others may wait there. */
+  /** Whether the queue has no buffers and therefore does not read its port, where frames of the other queues may wait. */
   readonly blocksOthers: boolean;
   /** Gives the queue a turn soon, and not at once. */
   rouse(): void;
@@ -44,17 +44,17 @@ export class SortingGroup {
 }
 
 /**
- * Moves each frame that one queue has read to the queue that the guest's hash mapping names, whichever queue the port chose. There it is
- * pending behind all others, in that queue's journal. A queue whose guest takes no frames loses those that it has no room for, and holds up
- * no other.
+ * Moves each frame that one queue has read to the queue that the guest's hash mapping names, whichever queue the port chose. There the frame
+ * is pending behind all others, in that queue's journal. If the guest takes no frames by a queue, frames without room there are dropped, so
+ * that the queue delays no other.
  */
 export class Sorting implements OtherQueues {
   readonly #queue: SortedQueue;
-  /** Of all the guest's queues, by number; this one among them. */
+  /** The `Sorting` of each of the guest's queues, by number; this one is among them. */
   readonly #members: readonly Sorting[];
   readonly #hash: HashState;
   readonly #clock: Clock;
-  /** The queue for whose room the rest of the batch waits, and the time since when it waits for any (monotonic ms). */
+  /** The queue in which the rest of the batch waits for room, and when the batch began to wait for any queue (monotonic ms). */
   #waitsFor: Sorting | undefined;
   #sinceMs: number | undefined;
 
@@ -65,12 +65,12 @@ export class Sorting implements OtherQueues {
     this.#clock = clock;
   }
 
-  /** The guest chooses. Until it does, frames are delivered by the queue that the port chose. */
+  /** Whether the guest chooses the queues. Until it does, each frame stays in the queue that the port chose. */
   get active(): boolean {
     return this.#hash.active;
   }
 
-  /** If this queue read first, it might wait for the other one in turn. */
+  /** Whether another queue waits for room in this one. If this queue read its port first, the two might wait for each other. */
   get waitForRoom(): boolean {
     for (let i = 0; i < this.#members.length; i++) if (this.#members[i].#waitsFor === this) return true;
     return false;
@@ -94,8 +94,8 @@ export class Sorting implements OtherQueues {
   }
 
   /**
-   * No frame is pending in this queue. Gives a turn to the queues that wait for its room, and to those without buffers: what this queue
-   * needs next may be behind them.
+   * Called when no frame is pending in this queue. Gives a turn to the queues that wait for room here, and to those without buffers: the port
+   * of such a queue may have frames for this one.
    */
   rouseOthers(): void {
     for (let i = 0; i < this.#members.length; i++) {
@@ -106,10 +106,10 @@ export class Sorting implements OtherQueues {
   }
 
   /**
-   * Moves the frames of the batch that was read to their queues. Each is complete there before it is removed here: a process that is
-   * killed in between repeats one frame and loses none.
+   * Moves the frames of the batch that was read to their queues. Each frame is complete there before it is removed here, so a kill in between
+   * repeats one frame and loses none.
    * @param patient wait for room in a queue that takes frames, instead of dropping the frame.
-   * @returns milliseconds until another queue has room or the rest is dropped; 0: all frames that are left are this queue's.
+   * @returns milliseconds to wait until another queue may have room or the rest is dropped; 0: all remaining frames belong to this queue.
    */
   sort(patient: boolean): number {
     const { pending } = this.#queue;
@@ -139,7 +139,7 @@ export class Sorting implements OtherQueues {
     this.#queue.pending.endSorting();
   }
 
-  /** @returns how long to wait for another queue's room; 0: the wait is over, or that queue's guest takes no frames. */
+  /** @returns milliseconds to wait for room in another queue; 0: the time is up, or the guest takes no frames by that queue. */
   #waitMs(other: Sorting): number {
     if (!other.#queue.hasRoom && other.#queue.waitedMs >= ROOM_MS) return 0;
     const now = this.#clock.now();

@@ -1,15 +1,15 @@
 import type { Clock } from '../../xen/seam.js';
 
-/** A frame that the guest posts no buffers for is dropped after this, as by Linux's netback (rx_drain_timeout_msecs). */
+/** How long a frame waits for the guest's buffers before it is dropped, as by Linux's netback (rx_drain_timeout_msecs). */
 export const DRAIN_MS = 10_000;
-/** A guest that had frames waiting and took none for this long is stalled (rx_stall_timeout_msecs). */
+/** A guest is stalled if frames have waited for this long and it took none (rx_stall_timeout_msecs). */
 export const STALL_MS = 60_000;
-/** A guest without feature-rx-notify sends no event when it posts buffers: vifd looks again this often (xenbus.c, 30 ms). */
+/** How often vifd reads the ring of a guest without feature-rx-notify, which sends no event when it posts buffers (xenbus.c, 30 ms). */
 export const SILENT_LOOK_MS = 30;
 
 /**
- * How long frames wait for a guest that has no room for them. The time begins when a frame waits and ends when one is delivered. A guest
- * that posts a buffer too few for the frame does not end it (XSA-392).
+ * Measures how long frames wait for a guest that has no room for them. The time begins when a frame waits and ends when one is delivered. It
+ * does not end if the guest posts buffers, but too few for the frame (XSA-392).
  */
 export class StallTimer {
   readonly #clock: Clock;
@@ -20,18 +20,18 @@ export class StallTimer {
   #firstMs: number | undefined;
   #headMs: number | undefined;
 
-  /** @param notifies the guest sends an event when it posts buffers. vifd cannot tell whether another guest stalls. */
+  /** @param notifies whether the guest sends an event when it posts buffers. vifd cannot tell whether a guest that does not is stalled. */
   constructor(clock: Clock, notifies: boolean) {
     this.#clock = clock;
     this.#notifies = notifies;
   }
 
-  /** The guest had frames waiting for STALL_MS, and took none since. */
+  /** Whether frames have waited for STALL_MS, and the guest has taken none since. */
   get stalled(): boolean {
     return this.#stalled;
   }
 
-  /** Frames were dropped that had waited for DRAIN_MS, and the guest took none since. */
+  /** Whether frames were dropped after DRAIN_MS, and the guest has taken none since. */
   get lapsed(): boolean {
     return this.#lapsed;
   }
@@ -42,7 +42,7 @@ export class StallTimer {
     return this.#headMs === undefined ? 0 : this.#clock.now() - this.#headMs;
   }
 
-  /** Frames wait: the times begin, if they have not. @returns whether the guest is stalled from now on. */
+  /** Call it when frames wait; starts the times unless they run. @returns whether the guest is stalled from now on. */
   begin(): boolean {
     const now = this.#clock.now();
     this.#firstMs ??= now;
@@ -53,8 +53,8 @@ export class StallTimer {
   }
 
   /**
-   * Call it after `begin`. When the time is up, the next head begins to wait anew.
-   * @returns milliseconds until vifd looks again; 0: the head has waited long enough, and is to be dropped.
+   * Call it after `begin`. When the head's time is up, the time of the next head starts.
+   * @returns milliseconds until vifd reads the ring again; 0: the head has waited long enough, and must be dropped.
    */
   leftMs(): number {
     const now = this.#clock.now();
@@ -67,7 +67,10 @@ export class StallTimer {
     return this.#notifies ? leftMs : Math.min(leftMs, SILENT_LOOK_MS);
   }
 
-  /** The guest took frames, or none wait and it has room for those that did. @returns whether it was stalled until now. */
+  /**
+   * Call it when the guest took frames, or when no frame waits and the guest has room.
+   * @returns whether the guest was stalled until now.
+   */
   end(): boolean {
     this.#firstMs = undefined;
     this.#headMs = undefined;

@@ -6,7 +6,7 @@ import type { SortedQueue } from './sorting.js';
 import type { StallTimer } from './stall-timer.js';
 import type { Situation } from './to-guest-steps.js';
 
-/** The state of a queue's to-guest direction: what its next step depends on, and what the guest's other queues see of it. */
+/** The state of a queue's to-guest direction, for its next step and for the guest's other queues. */
 export class ToGuestState implements Situation, SortedQueue {
   readonly pending: PendingFrames;
   readonly counters: FlowCounters;
@@ -36,7 +36,7 @@ export class ToGuestState implements Situation, SortedQueue {
     this.#timer = parts.timer;
   }
 
-  /** Looks at the ring. */
+  /** Reads the ring's indices. */
   look(): void {
     this.slots = this.#ring.waiting();
     this.isDry = false;

@@ -1,70 +1,70 @@
 import { RING_BROKEN } from '../ring/back-ring.js';
 
-/** What the to-guest direction of a queue does next. */
+/** The next step of a queue's to-guest direction. */
 export type Step =
-  /** Stops the vif: the guest broke the ring. */
+  /** Stops the vif, because the guest broke the ring. */
   | 'stop'
-  /** Moves the frames that are another queue's there. */
+  /** Moves frames to the other queues that they belong to. */
   | 'sort'
   /** Puts pending frames into the guest's buffers. */
   | 'deliver'
-  /** Ends the turn: another queue uses the room in this one's batch first. */
+  /** Ends the turn, so that another queue uses the room in this one's batch first. */
   | 'yield'
   /** Reads a batch from the port. */
   | 'read'
-  /** Ends the stall timer, and the turn: no frame waits, and the guest has room. */
+  /** Ends the stall timer and the turn, because no frame waits and the guest has room. */
   | 'recover'
-  /** Ends the turn: no frame waits. */
+  /** Ends the turn, because no frame waits. */
   | 'rest'
   /** Asks the guest for an event at its next buffer. */
   | 'arm'
   /** Asks the port to report frames, and ends the turn. */
   | 'listen'
-  /** Begins the stall timer, if it does not run, and looks at it. */
+  /** Starts the stall timer unless it runs, and reads it. */
   | 'time'
   /** Drops the pending frames, so that the port can be read for other queues. */
   | 'make way'
-  /** Ends the turn for as long as the stall timer has left. */
+  /** Ends the turn; the next one begins when the stall timer is due. */
   | 'wait'
   /** Drops the pending frames, and those that wait in the port. */
   | 'drop';
 
-/** A round takes no more steps: read, sort, arm, time, and one that ends it. */
+/** The most steps of a round: read, sort, arm, time, and one that ends the round. */
 export const ROUND_STEPS_MAX = 5;
 
-/** What the next step depends on. `slots` is as of the last look at the ring; the last three begin anew with each look. */
+/** The state that determines the next step. `slots` is as of the last read of the ring; that read resets the last three members. */
 export interface Situation {
   /** Buffers that the guest has posted and no frame has used; or RING_BROKEN. */
   readonly slots: number;
-  /** Slots that the guest had too few of when frames last waited. */
+  /** How many slots the head needed when frames last waited because the guest had fewer. */
   readonly slotsWanted: number;
-  /** Slots that the next pending frame takes. Only while one is pending. */
+  /** How many slots the next pending frame takes; valid only while one is pending. */
   readonly slotsNeeded: number;
   readonly pendingFrames: number;
-  /** How many of the batch may be another queue's. */
+  /** How many frames of the batch may belong to another queue. */
   readonly unsortedFrames: number;
-  /** The port reported frames, and was not read since. */
+  /** Whether the port reported frames and was not read since. */
   readonly isOffered: boolean;
-  /** As `StallTimer` has it. */
+  /** See `StallTimer`. */
   readonly stalled: boolean;
   readonly lapsed: boolean;
-  /** The port was read, and had no frame. */
+  /** Whether the port was read and had no frame. */
   readonly isDry: boolean;
-  /** The guest will send an event at its next buffer. */
+  /** Whether the guest will send an event at its next buffer. */
   readonly isArmed: boolean;
-  /** What the stall timer has left (ms); undefined before the step `time`. */
+  /** Milliseconds until the stall timer is due; undefined before the step `time`. */
   readonly leftMs: number | undefined;
 }
 
-/** What the next step depends on in the guest's other queues. */
+/** The state of the guest's other queues that determines the next step. */
 export interface OtherQueues {
-  /** The guest has buffers in one of them, and no frame is pending there. */
+  /** Whether the guest has buffers in one of them, and no frame is pending there. */
   readonly needFrames: boolean;
-  /** One of them waits for room in this queue's batch. */
+  /** Whether one of them waits for room in this queue's batch. */
   readonly waitForRoom: boolean;
 }
 
-/** @param others undefined: the guest does not choose the queues of its frames. */
+/** Returns the next step. @param others undefined if the guest does not choose the queues of its frames. */
 export function nextStep(queue: Situation, others: OtherQueues | undefined): Step {
   const { slots } = queue;
   if (slots === RING_BROKEN) return 'stop';
@@ -72,17 +72,17 @@ export function nextStep(queue: Situation, others: OtherQueues | undefined): Ste
   if (queue.pendingFrames > 0) {
     if (slots > 0 && slots >= queue.slotsNeeded) return 'deliver';
   } else if (!queue.isDry) {
-    // Without buffers of its own it reads for the others alone.
+    // A queue without buffers reads its port only for the others.
     if (slots > 0 || others?.needFrames === true) return others?.waitForRoom === true ? 'yield' : 'read';
   } else if (slots > 0) {
-    // Its link may be down, so that no frame comes which would show that a stalled guest has recovered.
+    // The link of a stalled guest may be down, so that no frame arrives whose delivery would show that the guest has recovered.
     if (slots >= queue.slotsWanted) return 'recover';
     return queue.stalled && !queue.isArmed ? 'arm' : 'rest';
   }
   if (!queue.isArmed) return 'arm';
   if (queue.pendingFrames === 0 && !queue.isOffered) return 'listen';
   if (queue.leftMs === undefined) return 'time';
-  // The frames behind these in the port may be another queue's, and these have waited long enough.
+  // These frames have waited long enough, and frames behind them in the port may belong to another queue.
   if ((queue.pendingFrames === 0 || queue.lapsed) && others?.needFrames === true) return 'make way';
   return queue.leftMs > 0 ? 'wait' : 'drop';
 }

@@ -27,15 +27,15 @@ const { nextStep, ROUND_STEPS_MAX } = steps;
 const TURN_BATCHES = 8;
 
 export interface StallListener {
-  /** The guest takes no frames. The queue continues by itself when it does. */
+  /** Called when the guest takes no frames. The queue resumes by itself when the guest does. */
   onStall(): void;
-  /** The guest takes frames again. */
+  /** Called when the guest takes frames again. */
   onRecovery(): void;
 }
 
 /**
  * Takes frames from a port and puts them into the buffers of the guest's RX ring. Frames that were read and do not fit yet are pending (at
- * most one batch), and nothing more is read until they are delivered. `nextStep` decides, by `ToGuestState`; this class takes the steps.
+ * most one batch), and vifd reads no more until they are delivered. `nextStep` chooses each step from a `ToGuestState`; this class takes it.
  */
 export class ToGuest {
   readonly grants: GrantBatch;
@@ -56,7 +56,7 @@ export class ToGuest {
     frames: FrameBatch;
     grants: Grants;
     domid: number;
-    /** Grants that need no hypervisor. */
+    /** Grants that stay mapped, and need no hypercall. */
     staged?: StagedGrants | undefined;
     payload: PayloadMode;
     capabilities: GuestCapabilities;
@@ -65,13 +65,13 @@ export class ToGuest {
     hash: HashState;
     counters: FlowCounters;
     clock: Clock;
-    /** The guest sends an event when it posts buffers (feature-rx-notify). */
+    /** Whether the guest sends an event when it posts buffers (feature-rx-notify). */
     rxNotify: boolean;
     stalls: StallListener;
     sorting?: SortingGroup | undefined;
-    /** Ends a turn when the guest's slice is used up; undefined: only the number of batches does. */
+    /** Ends a turn when the guest's slice is used up; undefined: only the number of batches ends it. */
     share?: LoopShare | undefined;
-    /** Runs after each store to the pending frames: where a simulation kills. */
+    /** Runs after each store to the pending frames; a simulation kills the process there. */
     afterStore?: (() => void) | undefined;
   }) {
     const { ring, frames, counters, domid, staged } = parts;
@@ -95,7 +95,7 @@ export class ToGuest {
     pending.hash(parts.hash);
   }
 
-  /** @param rouse gives this queue a turn soon: for other queues of the guest. */
+  /** @param rouse gives this queue a turn soon; the guest's other queues call it. */
   start(io: PortIo, rouse: () => void = () => {}): void {
     this.#reader.start(io);
     this.#state.rouse = rouse;
@@ -114,14 +114,14 @@ export class ToGuest {
     return this.#timer.stalled;
   }
 
-  /** Frames wait in the port. */
+  /** Call it when frames wait in the port. */
   offer(): void {
     this.#state.isOffered = true;
   }
 
   /** Runs a turn: moves the frames that wait, a bounded amount. */
   pump(notify: () => void): PumpResult {
-    // Rounds that move nothing count too: a guest that flickers its index must not hold us here.
+    // Rounds that move nothing count too, so that a guest that keeps changing its index cannot prolong the turn.
     for (let round = 0; round < TURN_BATCHES; round++) {
       if (round > 0 && this.#share?.over) return 'more';
       const ended = this.#round(notify);
@@ -130,7 +130,7 @@ export class ToGuest {
     return 'more';
   }
 
-  /** Looks at the ring, and takes steps up to the delivery of a batch at most. @returns how the turn ends; undefined: with another round. */
+  /** Reads the ring and takes steps, up to the delivery of one batch. @returns how the turn ends; undefined if another round follows. */
   #round(notify: () => void): PumpResult | undefined {
     const state = this.#state;
     state.look();
@@ -183,7 +183,7 @@ export class ToGuest {
     return undefined;
   }
 
-  /** Reads a batch, or asks the port to report the next frame. @returns what kept the port from reading. */
+  /** Reads a batch, or asks the port to report the next frame. @returns why the port could not be read, if so. */
   #read(): VifdError | undefined {
     if (this.#fetch()) return undefined;
     const { errno } = this.#reader;
@@ -217,7 +217,7 @@ export class ToGuest {
     state.leftMs = this.#timer.leftMs();
   }
 
-  /** Drops the pending frames, and those behind them in the port, a bounded amount. Frames of another queue go there. */
+  /** Drops the pending frames, and those behind them in the port, a bounded amount. Frames that belong to another queue are moved there. */
   #dropWaiting(): void {
     this.#dropPending();
     for (let batch = 0; batch < TURN_BATCHES; batch++) {

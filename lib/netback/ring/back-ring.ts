@@ -5,12 +5,12 @@ import type { RingShape } from '../../protocol/ring.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { RING_HEADER_WORDS, RING_REQ_EVENT, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } = netif;
-const { NONE_KEPT } = redo;
+const { NONE_PENDING } = redo;
 
 /** The frontend's index claims more requests than the ring has slots: never act on it (XSA-39). */
 export const RING_BROKEN = -1;
 
-/** A ring's indices, as ring.h names them. `reqCons` is ours and in no page. */
+/** A ring's indices, as ring.h names them. `reqCons` is private to the backend; the others are in the shared page. */
 export interface RingIndices {
   readonly reqProd: number;
   readonly reqCons: number;
@@ -21,10 +21,10 @@ export interface RingIndices {
 }
 
 /**
- * The backend's end of a shared ring (xen/io/ring.h). All loads and stores of the shared page by the
- * backend are in this class. Indices are u32 and wrap; in here they are the same bits as int32, which the
- * engine keeps as small integers at every value. `Atomics` gives them the order that the C macros get from
- * barriers. Each request is copied once; nothing here trusts what it says.
+ * The backend's end of a shared ring (xen/io/ring.h). This class makes all of the backend's loads and stores in the
+ * shared page. Indices are u32 and wrap; this class stores the same bits as int32, which V8 represents as small integers
+ * at every value. `Atomics` gives them the order that the C macros get from barriers. Each request is copied once, and
+ * this class does not trust its content.
  */
 export class BackRing {
   readonly shape: RingShape;
@@ -34,14 +34,14 @@ export class BackRing {
   #requestsTaken = 0;
   #requestsSeen = 0;
   #responsesPublished = 0;
-  #kept = NONE_KEPT;
+  #firstPending = NONE_PENDING;
   readonly #log: redo.RedoLog | undefined;
   readonly #afterStore: (() => void) | undefined;
 
   /**
    * @param page the shared page, 4096 bytes.
-   * @param log makes `publish` safe against a kill in its middle: it outlives the process.
-   * @param afterStore runs after every store to the page: where a simulation kills.
+   * @param log outlives the process, and makes `publish` safe against a kill during the call.
+   * @param afterStore runs after every store to the page; a simulation kills the process there.
    */
   constructor(page: Uint8Array, shape: RingShape, log?: redo.RedoLog, afterStore?: () => void) {
     this.shape = shape;
@@ -61,17 +61,17 @@ export class BackRing {
     return this.#requestsTaken >>> 0;
   }
 
-  /** `rsp_prod` as we published it last. */
+  /** `rsp_prod` as this backend published it last. */
   get responsesPublished(): number {
     return this.#responsesPublished >>> 0;
   }
 
-  /** `req_prod` as the last look at the ring found it. */
+  /** `req_prod` as the last call of `waiting` read it. */
   get requestsSeen(): number {
     return this.#requestsSeen >>> 0;
   }
 
-  /** As they stand in the page, for people: a guest may have written anything. */
+  /** Returns the indices as they are in the page, for display only: a guest may have written any value. */
   indices(): RingIndices {
     const at = (word: number) => Atomics.load(this.#words, word) >>> 0;
     return {
@@ -84,21 +84,21 @@ export class BackRing {
     };
   }
 
-  /** The first frame that an earlier life had taken and not passed on, as `attach` found it; or NONE_KEPT. */
-  get kept(): number {
-    return this.#kept;
+  /** The first frame that the previous process left pending, as `attach` found it; or NONE_PENDING. */
+  get firstPending(): number {
+    return this.#firstPending;
   }
 
   /**
-   * Goes on from `rsp_prod`, whatever the indices are: what stands between it and `req_prod` are exactly
-   * the unanswered requests, since we answer in ring order. What an earlier life had committed to the log
-   * and not published is published first.
-   * @returns false when `req_prod - rsp_prod` exceeds the ring: such a page is not ours to serve.
+   * Resumes the ring at `rsp_prod`, whatever the indices are. The requests between `rsp_prod` and `req_prod` are exactly
+   * those without a response, because vifd responds in ring order. First it publishes the responses that the previous process
+   * had committed to the log and not published.
+   * @returns false if `req_prod - rsp_prod` exceeds the ring: vifd cannot serve such a page.
    */
   attach(): boolean {
     this.#startAt(Atomics.load(this.#words, RING_RSP_PROD));
     if (this.waiting() === RING_BROKEN) return false;
-    this.#redo();
+    this.#replay();
     return this.waiting() !== RING_BROKEN;
   }
 
@@ -108,18 +108,21 @@ export class BackRing {
     this.#requestsSeen = published;
   }
 
-  /** Slots that the log's responses may have overwritten are no requests any more: they must not be read as such. */
-  #redo(): void {
+  /**
+   * Publishes the committed responses of the log. They may have overwritten their requests in part, so those slots must not be read as
+   * requests.
+   */
+  #replay(): void {
     const log = this.#log;
     if (log === undefined) return;
     const base = this.#responsesPublished;
     const count = log.committed(base, this.waiting());
     if (count > 0) {
-      this.#answer(log.responses, count);
+      this.#respond(log.responses, count);
       this.#startAt((base + count) | 0);
     }
-    this.#kept = log.kept(this.#responsesPublished);
-    if (this.#kept === NONE_KEPT) log.clear();
+    this.#firstPending = log.pendingAt(this.#responsesPublished);
+    if (this.#firstPending === NONE_PENDING) log.clear();
     else log.settle();
   }
 
@@ -127,14 +130,14 @@ export class BackRing {
   waiting(): number {
     const produced = Atomics.load(this.#words, RING_REQ_PROD);
     if ((produced - this.#responsesPublished) >>> 0 > this.shape.size) return RING_BROKEN;
-    // Between attach and here req_prod may not run backwards past what we took.
+    // A guest must not move req_prod back behind requests that vifd has taken.
     const waiting = (produced - this.#requestsTaken) >>> 0;
     if (waiting > this.shape.size) return RING_BROKEN;
     this.#requestsSeen = produced;
     return waiting;
   }
 
-  /** Copies the next `count` requests (not more than `waiting()` said) into private memory, each word once. */
+  /** Copies the next `count` requests into private memory, each word once. @param count at most what `waiting()` returned. */
   copy(count: number, into: Uint32Array): void {
     const { size, slotWords } = this.shape;
     const first = this.#requestsTaken & this.#mask;
@@ -149,49 +152,49 @@ export class BackRing {
   }
 
   /**
-   * Writes responses into the slots that follow `rsp_prod`, then publishes them in one store. The caller
-   * passes whole frames only, so that a kill leaves `rsp_prod` at a frame's boundary. With a log, a kill between
-   * the first response and `rsp_prod` is mended by the next process: the log has all responses before the ring has any.
-   * @param firstKept frames from it on are not passed on yet: should this life end, the next one finds them.
+   * Writes responses into the slots that follow `rsp_prod`, then publishes them by one store. The caller
+   * passes the responses of whole frames only, so that a kill leaves `rsp_prod` between two frames. With a log, the log has all responses
+   * before the ring has any: after a kill between the first response and the store of `rsp_prod`, the next process publishes them.
+   * @param firstPending the first frame that is still pending; after a kill the next process passes it and those behind it on.
    * @returns whether the frontend asked to be notified.
    */
-  publish(responses: Uint32Array, count: number, firstKept = NONE_KEPT): boolean {
+  publish(responses: Uint32Array, count: number, firstPending = NONE_PENDING): boolean {
     const log = this.#log;
     const old = this.#responsesPublished;
     if (log !== undefined) {
-      log.commit(old, responses, count, firstKept);
-      this.#answer(responses, count);
+      log.commit(old, responses, count, firstPending);
+      this.#respond(responses, count);
       log.settle();
-    } else this.#answer(responses, count);
+    } else this.#respond(responses, count);
     const next = (old + count) | 0;
     this.#responsesPublished = next;
     const event = Atomics.load(this.#words, RING_RSP_EVENT);
     return (next - event) >>> 0 < (next - old) >>> 0;
   }
 
-  /** As `publish` with no response: frames from `first` on are not passed on yet. */
-  keep(first: number): void {
-    this.#log?.keep(this.#responsesPublished, first);
+  /** Records in the log, as `publish` with no response does, that frames from `first` on are pending. */
+  setPending(first: number): void {
+    this.#log?.setPending(this.#responsesPublished, first);
   }
 
-  /** All frames were passed on. */
-  keepNone(): void {
+  /** Records in the log that no frame is pending. */
+  clearPending(): void {
     this.#log?.clear();
   }
 
-  /** As `keepNone`, right after the port's `write`, and with no store to durable memory before the next look at the ring. */
-  keepNoneAfterWrite(): void {
+  /** As `clearPending`. Call it right after the port's `write`, and make no store to durable memory before the next load from the ring. */
+  clearPendingAfterWrite(): void {
     this.#log?.clearBetweenCalls();
   }
 
-  /** Writes the responses after those published, and stores `rsp_prod`. */
-  #answer(responses: ReadonlyWords, count: number): void {
+  /** Writes responses behind those that are published, and stores `rsp_prod`. */
+  #respond(responses: ReadonlyWords, count: number): void {
     const words = this.#words;
     const mask = this.#mask;
     const { slotWords, responseWords } = this.shape;
     const old = this.#responsesPublished;
     const afterStore = this.#afterStore;
-    if (afterStore !== undefined) this.#answerByStep(responses, count, afterStore);
+    if (afterStore !== undefined) this.#respondByStep(responses, count, afterStore);
     else if (responseWords === 1) {
       for (let i = 0; i < count; i++)
         words[RING_HEADER_WORDS + ((old + i) & mask) * slotWords] = responses[i];
@@ -209,7 +212,7 @@ export class BackRing {
   }
 
   /** Writes the responses word by word, for a simulation that kills after each. */
-  #answerByStep(responses: ReadonlyWords, count: number, afterStore: () => void): void {
+  #respondByStep(responses: ReadonlyWords, count: number, afterStore: () => void): void {
     const words = this.#words;
     const { slotWords, responseWords } = this.shape;
     for (let i = 0; i < count; i++) {
@@ -222,9 +225,9 @@ export class BackRing {
   }
 
   /**
-   * Asks for an event at the next request after those seen, and looks once more: a request that came in
+   * Asks for an event at the next request after those seen, and reads `req_prod` once more: a request that came in
    * between would otherwise wait for ever (RING_FINAL_CHECK_FOR_REQUESTS).
-   * @returns whether requests came meanwhile (or the ring broke): look again.
+   * @returns whether `req_prod` has changed meanwhile: the caller calls `waiting` again.
    */
   arm(): boolean {
     const seen = this.#requestsSeen;
@@ -234,7 +237,7 @@ export class BackRing {
   }
 }
 
-/** Fewer words are copied faster by a loop than by a call that makes a view for it (measured: 100 ns). */
+/** Up to this number of words, a loop is faster than `set`, which needs a view (measured: 100 ns a call). */
 const LOOP_WORDS_MAX = 48;
 
 function copyWords(from: Uint32Array, start: number, into: Uint32Array, at: number, count: number): void {

@@ -1,28 +1,28 @@
 import type { Clock } from '../../xen/seam.js';
 
 /**
- * How long one guest may use the event loop in a round. Long beside what a turn of the loop itself costs (10 to 20 µs), and no
- * longer than a ring of short frames takes (256 in 0.25 ms): a guest with one queue could not use the rest.
+ * How long one guest may use the event loop in a round. It is long beside the cost of a turn of the loop (10 to 20 µs), and no
+ * longer than a ring of short frames takes (256 in 0.25 ms), since a guest with one queue could not use more.
  */
 const SLICE_MS = 0.25;
-/** A guest that has used less than this since the last round is not put into the next: light work costs no turn of the loop. */
+/** A guest that has used less than this since the last round needs no further round: light work costs no turn of the loop. */
 const LIGHT_MS = SLICE_MS / 4;
 /**
- * The most that a guest makes up for. A turn ends with the batch in which its slice does; one that took longer was stopped or frozen with
- * the whole process, which is not the guest's doing: it would wait for as long again.
+ * The most used time that a guest must make up for. A turn ends with the batch in which its slice ends. If a turn took longer than this, the
+ * whole process was stopped or frozen; that is not the guest's fault, and without the limit the guest would wait for as long again.
  */
 const DEBT_MS_MAX = 100;
-/** Ends a round where the clock does not move, as a model's. */
+/** Ends a round if the clock does not advance, as a model's clock. */
 const ROUND_JOBS_MAX = 64;
 
 /**
- * Shares the event loop out between guests: each has a slice of each round, however many queues it has, and one that used more
- * waits in later rounds until that is even (deficit round robin). A round is a turn of the loop, so that other guests' events,
- * timers and the store's responses are handled in between. A guest that is alone uses every round.
+ * Shares the event loop between guests. Each guest has one slice of each round, however many queues it has; a guest that used more
+ * waits in later rounds until the shares are even (deficit round robin). A round is a turn of the loop, so that the loop handles other
+ * guests' events, timers and the store's responses in between. A guest that is alone uses every round.
  */
 export class LoopShares {
   readonly #clock: Clock;
-  /** Shares with jobs that wait, or with used time to make up for. */
+  /** Shares with jobs that wait, or with used time that they must make up for. */
   readonly #active = new Set<LoopShare>();
   readonly #round = (): void => this.#runRound();
   #next: Disposable | undefined;
@@ -60,7 +60,7 @@ export class LoopShare {
   readonly #activate: (share: LoopShare) => void;
   /** Jobs, in the order in which they were queued. */
   readonly #waiting = new Set<() => void>();
-  /** Time used and not made up for yet. */
+  /** The used time that this share must still make up for. */
   #usedMs = 0;
   #beganMs = 0;
 
@@ -74,7 +74,7 @@ export class LoopShare {
     return this.#usedMs < SLICE_MS && this.#waiting.size === 0;
   }
 
-  /** Whether the running job has used a whole slice: the rest of its work is for another round. */
+  /** Whether the running job has used a whole slice; it then leaves the rest of its work to another round. */
   get over(): boolean {
     return this.#clock.now() - this.#beganMs >= SLICE_MS;
   }
@@ -112,7 +112,7 @@ export class LoopShare {
       for (const job of this.#waiting) {
         if (left === 0 || this.#usedMs >= SLICE_MS) break;
         left--;
-        // Deleted first, so that a job that queues itself again comes behind the others.
+        // Deleted before it runs, so that a job that queues itself again goes behind the others.
         this.#waiting.delete(job);
         job();
       }

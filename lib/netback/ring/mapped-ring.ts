@@ -8,19 +8,19 @@ import { BackRing } from './back-ring.js';
 export interface MappedRingParts {
   readonly xen: Xen;
   readonly domid: number;
-  /** The grant of its page. */
+  /** The grant reference of the ring's page. */
   readonly ref: number;
   readonly shape: RingShape;
-  /** Outlives the process; undefined without a journal. */
+  /** A log that outlives the process; undefined without a journal. */
   readonly log: RedoLog | undefined;
-  /** As errors name it, e.g. `from-guest`. */
+  /** The name of the ring in errors, e.g. `from-guest`. */
   readonly name: string;
 }
 
 /**
  * Maps a guest's ring and attaches to it where the previous process ended.
- * @param undo gets the step that unmaps it.
- * @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; ERR_HOST, to be tried again.
+ * @param undo gets the step that unmaps the ring.
+ * @throws VifdError ERR_XEN_GRANT, ERR_PROTOCOL; ERR_HOST: try again later.
  */
 export function mapRing({ xen, domid, ref, shape, log, name }: MappedRingParts, undo: UndoStack): BackRing {
   const mapping = xen.grants.map(domid, [ref], 'write');

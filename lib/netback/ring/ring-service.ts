@@ -5,9 +5,9 @@ import type { HostFaultListener } from '../faults/host-faults.js';
 import type { LoopShare } from './loop-shares.js';
 import { type PumpResult, Turns } from './turns.js';
 
-/** What moves the requests of one ring. */
+/** Serves the requests of one ring. */
 export interface Pump {
-  /** Names it among the parts of its connection, each of which may have a fault of the host. */
+  /** Its name among the parts of its connection; each part may have a fault of the host. */
   readonly name: string;
   /** The guest's event channel for the ring. Rings may share one (netif.h: event-channel). */
   readonly port: number;
@@ -23,9 +23,9 @@ export interface RingServiceParts {
   readonly pumps: readonly Pump[];
   /** Bounds the turns of the guest. */
   readonly share: LoopShare;
-  /** The guest broke the protocol. The service has ended nothing but that pump's turns. */
+  /** Called when the guest broke the protocol. By then the service has ended the turns of that pump, and nothing else. */
   readonly onStop: (reason: string) => void;
-  /** A pump cannot go on: what it works on is gone, or it has a mistake. */
+  /** Called when a pump cannot continue, because its memory is gone or because of a bug. */
   readonly onFailure: (error: VifdError) => void;
   /** @returns a listener for one part of the connection. */
   readonly hostFaultsOf: (part: string) => HostFaultListener;
@@ -33,7 +33,7 @@ export interface RingServiceParts {
 
 /**
  * Serves rings that belong together: binds their event channels and gives their pumps turns. An event masks its channel until no pump has
- * a turn any more (late EOI, XSA-332), so a guest that storms gets one event for a turn's work.
+ * a turn any more (late EOI, XSA-332), so a guest that sends a storm of events causes one event for each turn.
  */
 export class RingService implements Disposable {
   /** By pump. */
@@ -44,7 +44,7 @@ export class RingService implements Disposable {
   #masked = 0;
   readonly #undo = new UndoStack();
 
-  /** @throws VifdError ERR_XEN_EVENT; ERR_HOST, to be tried again. No channel is bound then. */
+  /** @throws VifdError ERR_XEN_EVENT; ERR_HOST: try again later. After a throw no channel is bound. */
   constructor(parts: RingServiceParts) {
     const { pumps } = parts;
     const ports = [...new Set(pumps.map(({ port }) => port))];
@@ -56,7 +56,9 @@ export class RingService implements Disposable {
     }
   }
 
-  /** Notifies each channel once, since the guest may wait for an event that the previous process did not send. Then runs the first turns. */
+  /**
+   * Notifies each channel once, since the guest may wait for an event that the previous process did not send. Then runs the first turns.
+   */
   start(): void {
     for (const channel of this.#channels) channel.notify();
     for (const turns of this.turns) turns.start();

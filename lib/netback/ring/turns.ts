@@ -5,10 +5,9 @@ import type { HostFaultListener } from '../faults/host-faults.js';
 import type { LoopShare } from './loop-shares.js';
 
 /**
- * What a turn of a pump came to. idle: nothing waits and an event will tell of more. more: work is left for
- * the next turn. waitMs: work is left that cannot be done before (for the guest's rate or budget, or for want of its buffers). stop: the
- * guest broke the protocol; the reason is for people. fault: a call of the host's own failed; the guest has not been responded
- * to, nothing is lost, and the same work is to be tried again.
+ * How a turn of a pump ended. idle: no work waits, and an event will announce more. more: work remains for the next turn. waitMs: the
+ * remaining work must wait for this time (for the guest's rate, budget or buffers). stop: the guest broke the protocol; the reason is for
+ * people. fault: the host failed a call; the guest got no response, nothing is lost, and the pump tries the same work again.
  */
 export type PumpResult =
   | 'idle'
@@ -17,24 +16,24 @@ export type PumpResult =
   | { readonly stop: string }
   | { readonly fault: VifdError };
 
-/** The first pause after a fault of the host's: what fails for a moment must not cost a guest more than that. */
+/** The first pause after a fault of the host: short, so that a brief fault costs the guest little time. */
 const FAULT_MS = 1;
 
 export interface TurnsParts {
   readonly pump: () => PumpResult;
   readonly clock: Clock;
-  /** Its guest's, which bounds its turns. */
+  /** The share of the pump's guest, which bounds its turns. */
   readonly share: LoopShare;
   readonly onIdle: () => void;
-  /** The guest broke the protocol. */
+  /** Called when the guest broke the protocol. */
   readonly onStop: (reason: string) => void;
-  /** The host keeps the pump from working, for the time being; undefined: it works again. */
+  /** Called when a fault of the host prevents the pump from working, and with undefined when it works again. */
   readonly onHostFault: HostFaultListener;
-  /** The pump cannot go on: what it works on is gone, or it has a mistake. */
+  /** Called when the pump cannot continue, because its memory is gone or because of a bug. */
   readonly onFailure: (error: VifdError) => void;
 }
 
-/** The turns of one pump: it has another while work is left, within its guest's share of the loop. */
+/** The turns of one pump. While work remains it gets further turns, within its guest's share of the event loop. */
 export class Turns {
   readonly #parts: TurnsParts;
   readonly #clock: Clock;
@@ -43,13 +42,13 @@ export class Turns {
   readonly #run = (): void => this.#share.run(this.#work);
   readonly #work = (): void => this.#runTurn();
   readonly #due = (): void => this.rouse();
-  /** Its next turn waits in the guest's share. */
+  /** Whether the next turn waits in the guest's share. */
   #queued = false;
-  /** Set while `pump` has asked to wait: for the rate, a buffer, or the guest's budget. */
+  /** Set while the pump waits for the guest's rate, budget or buffers. */
   #throttle: Disposable | undefined;
   #running = false;
   #again = false;
-  /** The host had a fault at the last turn: `#retry` runs the next, and no event does. */
+  /** Whether the last turn had a fault of the host: then `#retry` runs the next turn, and events do not. */
   #faulty = false;
   #ended = false;
 
@@ -60,7 +59,7 @@ export class Turns {
     this.#retry = new Backoff(parts.clock, this.#run, FAULT_MS);
   }
 
-  /** Nothing can be done now. */
+  /** Whether no work can be done now. */
   get idle(): boolean {
     return !this.#queued && !this.#running;
   }
@@ -78,13 +77,13 @@ export class Turns {
     else this.#queue();
   }
 
-  /** What it waited for may have come, however long it meant to wait. */
+  /** Ends a wait early and gives the pump a turn, because what the pump waits for may be there. */
   rouse(): void {
     this.#unthrottle();
     this.wake();
   }
 
-  /** As `rouse`, but whoever has a turn now ends it first: for those who rouse each other. */
+  /** As `rouse`, but only after the present turn of any pump: for pumps that rouse each other. */
   rouseNext(): void {
     this.#unthrottle();
     if (this.#ended || this.#queued || this.#faulty) return;
@@ -92,7 +91,7 @@ export class Turns {
     else this.#queue();
   }
 
-  /** Looks at once whether it may go on. */
+  /** Ends a wait for the rate, budget or buffers early, if there is one. */
   hurry(): void {
     if (this.#throttle !== undefined) this.rouse();
   }
@@ -142,13 +141,13 @@ export class Turns {
     }
   }
 
-  /** @returns undefined when the pump cannot go on. */
+  /** @returns undefined if the pump cannot continue. */
   #turn(): PumpResult | undefined {
     try {
       return this.#parts.pump();
     } catch (error) {
       if (!isOfGoneMemory(error)) throw error;
-      // A hook, further down the stack, has detached the guest: its pages are gone. It is as if the process was killed there.
+      // A hook that this turn has called detached the guest, so the guest's pages are gone. The effect is that of a kill at that place.
       if (this.#ended) return undefined;
       this.end();
       this.#running = false;
@@ -171,7 +170,10 @@ export class Turns {
   }
 }
 
-/** Views of memory that is gone are empty: Atomics throw a TypeError, `set` a RangeError, and the addon an ERR_STATE. */
+/**
+ * Whether an error comes from a view of unmapped memory. Such views are empty: Atomics throw a TypeError, `set` a RangeError, the addon
+ * ERR_STATE.
+ */
 function isOfGoneMemory(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof VifdError;
 }

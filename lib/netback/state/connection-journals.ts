@@ -10,25 +10,25 @@ import { readVifJournal, type VifJournal } from './vif-journal.js';
 
 export interface ConnectionJournals {
   readonly vif: VifJournal;
-  /** Of each queue; undefined where there is none to be had. */
+  /** The journal of each queue; undefined if it could not be opened. */
   readonly queues: readonly (QueueJournal | undefined)[];
-  /** Makes those that are lost or that there never were. @throws VifdError ERR_JOURNAL. */
+  /** Creates the journals that were lost or could not be opened. @throws VifdError ERR_JOURNAL. */
   renew(): void;
-  /** Each that was asked for could be had. */
+  /** Whether all journals of the connection could be opened. */
   readonly whole: boolean;
-  /** Why they would not all outlive the process any more; undefined: they would, as far as there are any. */
+  /** Returns why an open journal would no longer outlive the process; undefined if all of them would. */
   lost(): string | undefined;
-  /** The connection has ended: nothing looks at them any more. Idempotent. */
+  /** Closes the journals of a connection that has ended. Idempotent. */
   close(): void;
 }
 
-/** What vifd reports of a journal that it begins anew. */
+/** The report about a journal that vifd ignores and starts anew. */
 export interface IgnoredJournal {
   readonly code: VifdErrorCode;
   readonly message: string;
 }
 
-/** The journals of one vif: `vif7.0` for what the guest programmed, `vif7.0.q0` and on for its queues. */
+/** The journals of one vif: `vif7.0` for what the guest programmed; `vif7.0.q0`, `vif7.0.q1` and so on for its queues. */
 export class VifJournals {
   readonly #journals: Journals | undefined;
   readonly #vif: VifAddress;
@@ -36,15 +36,15 @@ export class VifJournals {
   readonly #afterStore: (() => void) | undefined;
   readonly #onError: (error: unknown) => void;
   readonly #onIgnored: (what: IgnoredJournal) => void;
-  /** There is no journal of the vif. */
+  /** Whether all journals of the vif were removed. */
   #gone = false;
 
   constructor(parts: {
     journals: Journals | undefined;
     vif: VifAddress;
-    /** In which they are written; those of the others are read, and converted. */
+    /** The version to write. Journals of other versions are read and converted. */
     version: JournalVersion;
-    /** Runs after each store to a journal: where a simulation kills. */
+    /** Runs after each store to a journal; a simulation kills the process there. */
     afterStore?: (() => void) | undefined;
     onError: (error: unknown) => void;
     onIgnored: (what: IgnoredJournal) => void;
@@ -57,7 +57,10 @@ export class VifJournals {
     this.#onIgnored = parts.onIgnored;
   }
 
-  /** Opens the journals of a connection that begins or is resumed. One that cannot be had is reported once: its guest is served without. */
+  /**
+   * Opens the journals of a connection that begins or is resumed. A journal that cannot be opened is reported once, and the guest served
+   * without.
+   */
   open(settings: FrontendSettings): ConnectionJournals {
     this.#gone = false;
     const failed: { error?: unknown } = {};
@@ -77,7 +80,7 @@ export class VifJournals {
     const queueFiles = settings.queues.map((_rings, queue) => opened(this.#queueName(queue), 'queue'));
     const queues = queueFiles.map((file, queue) => file && this.#readQueue(file, settings, queue));
     const vifFile = opened(this.#vif.id, 'vif');
-    // Memory that ends with the process is laid out as a journal is: it may become one (`renew`).
+    // Memory that ends with the process has the layout of a journal, because it may become one (`renew`).
     const vifBytes = vifFile?.pages.bytes ?? new Uint8Array(LAYOUTS[this.#version].vif.bytes);
     const version = vifFile?.version ?? this.#version;
     const vif = readVifJournal(vifBytes, this.#vif, settings, version, this.#afterStore);
@@ -105,7 +108,7 @@ export class VifJournals {
     return openJournal(this.#journals, { name, kind, version: this.#version, afterStore: this.#afterStore });
   }
 
-  /** An older vifd is to be started next, and would lose what such a journal has. */
+  /** Returns the error to report when a conversion failed: an older vifd, if it is to be started next, would lose the journal's content. */
   #unconverted({ version, unconverted }: OpenedJournal): VifdError {
     const { message, errno } = vifdErrorOf(unconverted);
     const what =
@@ -121,9 +124,9 @@ export class VifJournals {
   }
 
   /**
-   * Makes those that are lost, that there never were, or that could not be converted, with what the connection has in memory. The connection
-   * keeps its old memory; the next `open` finds the new ones.
-   * @throws VifdError ERR_JOURNAL; what is not lost is as it was.
+   * Creates the journals that were lost, could not be opened or could not be converted, with the content that the connection has in memory.
+   * The connection continues to use its old memory; the next `open` finds the new journals.
+   * @throws VifdError ERR_JOURNAL; journals that are not lost are unchanged.
    */
   #renew(settings: FrontendSettings, open: ReadonlyMap<string, OpenedJournal>, vif: Uint8Array): void {
     const journals = this.#journals;
@@ -131,26 +134,28 @@ export class VifJournals {
     const version = this.#version;
     const make = (name: string, kind: JournalKind, content: Uint8Array): void => {
       const old = open.get(name);
-      // A copy: write(2) out of a file that was truncated fails with EFAULT, where this process reads zeros.
+      // A copy, because write(2) from the mapping of a truncated file fails with EFAULT, whereas this process reads zeros.
       if (old === undefined || old.pages.lost() !== undefined) journals.replace(name, content.slice());
       else convertJournal(journals, old, { name, kind, version });
     };
     settings.queues.forEach((_rings, queue) => {
       const name = this.#queueName(queue);
-      // Without one nothing is pending, or it would not be renewed now.
+      // A queue without a journal has no pending frames when this is called.
       const content = open.get(name)?.pages.bytes ?? new Uint8Array(LAYOUTS[version].queue.bytes);
       make(name, 'queue', content);
     });
     make(this.#vif.id, 'vif', vif);
   }
 
-  /** The guest's connection is over, and so are its journals. */
+  /** Removes the journals of a connection that is over. */
   remove(): void {
     if (this.#gone) return;
     this.#gone = this.#removeBut(undefined);
   }
 
-  /** Removes those that a connection of so many queues does not have; undefined: all. The counters are no connection's. */
+  /**
+   * Removes the journals that a connection with so many queues does not have; undefined: all, except the counters, which belong to the vif.
+   */
   #removeBut(queues: number | undefined): boolean {
     const keeps = new Set([countersNameOf(this.#vif.id)]);
     if (queues !== undefined) keeps.add(this.#vif.id);
@@ -161,7 +166,7 @@ export class VifJournals {
       }
       return true;
     } catch (error) {
-      // They name rings that are no more, and will be ignored.
+      // The remaining journals name rings that no longer exist, and will be ignored.
       this.#onError(error);
       return false;
     }
@@ -172,7 +177,9 @@ export class VifJournals {
   }
 }
 
-/** What a newer version alone has is no loss: vifd uses the older one as it is. */
+/**
+ * Whether a journal stays in a newer version than asked for. Such a journal has all words that the older version has, and is used as it is.
+ */
 function isTooNew(journal: OpenedJournal | undefined, version: JournalVersion): journal is OpenedJournal {
   return journal?.unconverted !== undefined && journal.version > version;
 }

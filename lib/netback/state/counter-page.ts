@@ -7,24 +7,24 @@ import { AT_PORT_DROPPED, COUNTER_PAGE_DOUBLES } from '../frames/counter-layout.
 import type { VifAddress } from '../vif-info.js';
 
 const PAGE_BYTES = COUNTER_PAGE_DOUBLES * Float64Array.BYTES_PER_ELEMENT;
-/** More than 200 years of 10 Gbit/s in bytes. From 2^53 on a double is not exact, and still never decreases. */
+/** The largest valid count: more than 200 years of 10 Gbit/s in bytes. From 2^53 on a double is not exact, and still never decreases. */
 const COUNT_MAX = 2 ** 63;
 
-/** A vif's counts as a journal: `vif7.0.counters`. It is of the vif, and of no connection. */
+/** A vif's counts in a journal, `vif7.0.counters`. The journal belongs to the vif and not to a connection. */
 export interface CounterPage {
   /** For VifCounters. */
   readonly counts: Float64Array;
-  /** Why what stood there is not used. */
+  /** Why the journal's content was ignored; undefined if it was not. */
   readonly ignored: Ignored | undefined;
-  /** The version that stood there, where this vifd does not read it. */
+  /** The version that was found, if this vifd does not read it. */
   readonly unknownVersion: number | undefined;
-  /** Why the page would not outlive the process any more; undefined: it would. */
+  /** Returns why the page would no longer outlive the process; undefined if it would. */
   lost(): string | undefined;
-  /** Nothing counts there any more; what stands there stays. Idempotent. */
+  /** Closes the journal; its content remains. The caller does not use `counts` afterwards. Idempotent. */
   close(): void;
 }
 
-/** Opens a vif's page. One that is another vif's or damaged is begun anew. @throws VifdError ERR_JOURNAL. */
+/** Opens a vif's page. A page that belongs to another vif or is damaged is started anew. @throws VifdError ERR_JOURNAL. */
 export function openCounterPage(journals: Journals, vif: VifAddress): CounterPage {
   const name = countersNameOf(vif.id);
   const { pages, unknownVersion } = openJournal(journals, {
@@ -42,7 +42,7 @@ export function openCounterPage(journals: Journals, vif: VifAddress): CounterPag
 }
 
 /**
- * Puts a new page with these counts in the place of one that was lost. A kill leaves the new one whole or none.
+ * Replaces a lost page by a new one with these counts. A kill leaves the whole new page or none.
  * @throws VifdError ERR_JOURNAL.
  */
 export function renewCounterPage(journals: Journals, vif: VifAddress, counts: Float64Array): CounterPage {
@@ -57,7 +57,7 @@ function claim(bytes: Uint8Array, { domid, handle }: VifAddress): Ignored | unde
   const words = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_BYTES / 4));
   const counts = countsIn(bytes).subarray(AT_PORT_DROPPED);
   const head: JournalHead = { magic: MAGICS.counters, version: JOURNAL_VERSION, names: [domid, handle] };
-  // A process was killed while it began the page: that is a new one.
+  // A kill interrupted the start of the page, so it counts as a new one.
   if (words.view[0] === 0 && counts.every((count) => count === 0)) words.clear();
   const ignored = claimJournal(words, head);
   if (counts.every(isCount)) return ignored;

@@ -6,7 +6,7 @@ const { queues: QUEUES, features: FEATURES, xdpHeadroom: XDP_HEADROOM } = NEGOTI
 const { controlRingRef: CONTROL_RING_REF, controlPort: CONTROL_PORT, rings: RINGS } = NEGOTIATED.at;
 const RING_WORDS = 4;
 
-/** Each is a bit of `features`: the first one is bit 0. A new one goes to the end. */
+/** Each name is a bit of `features`; the first one is bit 0. Add a new name at the end. */
 const FEATURE_NAMES = [
   'scatterGather',
   'gsoV4',
@@ -16,12 +16,12 @@ const FEATURE_NAMES = [
   'rxNotify',
   'multicastControl',
 ] as const satisfies readonly (keyof FrontendSettings)[];
-/** The guest has a control ring. */
+/** Set if the guest has a control ring. */
 const CONTROL_BIT = 1 << 31;
 
 /**
- * Records what a connection negotiated, if that is not recorded yet. Its number of queues is stored last: after a kill before that nothing
- * is recorded.
+ * Records what a connection negotiated, unless that is recorded already. The number of queues is stored last: after a kill before that store
+ * nothing is recorded.
  */
 export function recordNegotiated(words: DurableWords, settings: FrontendSettings): void {
   const wanted = wordsOf(settings);
@@ -32,7 +32,7 @@ export function recordNegotiated(words: DurableWords, settings: FrontendSettings
   words.commit(QUEUES, settings.queues.length);
 }
 
-/** @returns what is recorded, checked; undefined: nothing, or what no connection negotiates. */
+/** @returns the recorded settings; undefined if nothing is recorded, or if no connection can negotiate these settings. */
 export function recordedNegotiated({ view }: DurableWords): FrontendSettings | undefined {
   const count = view[QUEUES];
   if (count === 0 || count > QUEUES_MAX || view[XDP_HEADROOM] > XDP_HEADROOM_MAX) return undefined;

@@ -7,7 +7,7 @@ import {
   LAYOUTS,
   MAGICS,
 } from '../../durable/layout.js';
-import { NONE_KEPT, RedoLog } from '../../durable/redo.js';
+import { NONE_PENDING, RedoLog } from '../../durable/redo.js';
 import {
   FRAME_BYTES_MAX,
   FRAME_LENGTH,
@@ -22,7 +22,7 @@ import type { Arena } from '../../xen/seam.js';
 import { BATCH_SLOTS, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
 import { isSoundStaging } from '../guest/staging.js';
 
-/** The queue that a journal belongs to: a guest that reboots, or loads its driver again, has another one. */
+/** The queue that a journal belongs to. After a reboot of the guest, or a reload of its driver, these values differ. */
 export interface QueueIdentity {
   readonly domid: number;
   readonly handle: number;
@@ -33,7 +33,7 @@ export interface QueueIdentity {
   readonly rxPort: number;
 }
 
-/** One direction: what is answered, and frames that still have to go on. */
+/** One direction of a queue: the log of responses, and the pending frames. */
 export interface JournalSide {
   readonly log: RedoLog;
   readonly frames: FrameBatch;
@@ -48,9 +48,9 @@ export interface QueueJournal {
 }
 
 /**
- * The one place where bytes become a queue's journal. Of another queue's, or of what cannot be one, nothing is used.
- * @param version that it has, or is begun with.
- * @param afterStore runs after each store: where a simulation kills.
+ * Returns a queue's journal from the bytes of a file. If the bytes belong to another queue or are no valid journal, it starts an empty one.
+ * @param version of the journal, or of the one that it starts.
+ * @param afterStore runs after each store; a simulation kills the process there.
  */
 export function readQueueJournal(
   bytes: Uint8Array,
@@ -105,17 +105,17 @@ function framesIn(bytes: Uint8Array, atWord: number, capacity: number, place: Ar
   return new FrameBatch(arena, capacity, block);
 }
 
-/** Whether what is kept can be frames of this arena. An empty side is sound whatever its block says. */
+/** Whether the pending frames can be frames of this arena. A side without pending frames is sound whatever its block has. */
 function isSound({ log, frames }: JournalSide): boolean {
-  const first = log.firstKept;
-  if (first === NONE_KEPT) return true;
+  const first = log.firstPending;
+  if (first === NONE_PENDING) return true;
   const { block, count, capacity, arena } = frames;
   if (count > capacity || first > count) return false;
   for (let i = 0; i < count; i++) {
     const at = frameAt(i);
     const [offset, length] = [block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]];
     if (length === 0) continue;
-    // Frames that are kept have all their bytes in the arena.
+    // All bytes of a pending frame are in the arena.
     if (block[at + FRAME_OP_COUNT] !== 0 || length > FRAME_BYTES_MAX) return false;
     if (offset % 2 !== 0 || offset < VNET_HEADER_BYTES || offset + length > arena.bytes.length) return false;
   }

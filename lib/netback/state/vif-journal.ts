@@ -7,10 +7,10 @@ import { recordNegotiated } from './negotiated.js';
 
 /** A connection that has not begun to move frames. */
 export const FRESH = 1;
-/** As FRESH, and the journal was another connection's before: what waits in the port was sent to that one. */
+/** As FRESH, and the journal was another connection's before: the frames in the port were sent to that connection. */
 export const FRESH_AFTER_ANOTHER = 2;
 
-/** What a guest programmed, and what its toolstack allows: of the connection as a whole, whichever queue it came by. */
+/** What a guest has programmed, and the credit that its toolstack allows: for the connection as a whole, not for a queue. */
 export interface VifJournal {
   /** For a MulticastFilter. */
   readonly multicast: DurableWords;
@@ -18,26 +18,26 @@ export interface VifJournal {
   readonly credit: DurableWords;
   /** For a HashState. */
   readonly hash: DurableWords;
-  /** For a Control's log: the response that it had begun. */
+  /** For a Control's log: the response that it is publishing. */
   readonly control: DurableWords;
-  /** One word: for a Control. */
+  /** One word, for a Control: `rsp_prod` has wrapped. */
   readonly controlWrapped: DurableWords;
-  /** One word: how often the connection has gone on after an earlier life of the backend. */
+  /** One word: how often the connection was resumed by a new process of the backend. */
   readonly resumes: DurableWords;
   /**
-   * One word: FRESH or FRESH_AFTER_ANOTHER until the connection has dropped what was sent to the port before it. A journal of an earlier
-   * version has 0 there: its connection has begun.
+   * One word: FRESH or FRESH_AFTER_ANOTHER until the connection has dropped the frames that were sent to the port before it. A journal of an
+   * earlier version has 0 there, as its connection has begun.
    */
   readonly fresh: DurableWords;
-  /** What the connection negotiated (negotiated.ts). Undefined in a version that does not have it. */
+  /** What the connection negotiated (negotiated.ts). Undefined in a version without these words. */
   readonly negotiated: DurableWords | undefined;
   readonly ignored: Ignored | undefined;
 }
 
 /**
- * The one place where bytes become a vif's journal. Of another connection's nothing is used.
- * @param version that it has, or is begun with.
- * @param afterStore runs after each store: where a simulation kills.
+ * Returns a vif's journal from the bytes of a file. If the bytes belong to another connection, it starts an empty one.
+ * @param version of the journal, or of the one that it starts.
+ * @param afterStore runs after each store; a simulation kills the process there.
  */
 export function readVifJournal(
   bytes: Uint8Array,
@@ -52,7 +52,7 @@ export function readVifJournal(
     new Uint32Array(bytes.buffer, bytes.byteOffset, layout.words.words),
     afterStore,
   );
-  // The first queue's rings and ports are no other connection's.
+  // No other connection has the rings and ports of the first queue.
   const { txRingRef, rxRingRef, txPort, rxPort } = queues[0];
   const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
   const head: JournalHead = { magic: MAGICS.vif, version, names: [domid, handle, queues.length, ...rings] };

@@ -31,45 +31,53 @@ export interface AttachmentParts {
   readonly faults: VifFaults;
   readonly hooks: Hooks;
   readonly budget: GuestBudget;
-  /** An earlier process served the guest: attaching again costs none of its budget, or a guest with many vifs would wait for the last. */
+  /**
+   * Whether an earlier process served the guest. Then the attach does not use the guest's budget, which might not suffice for all its vifs.
+   */
   readonly wasConnected: boolean;
   readonly counters: VifCounters;
   readonly onAttached: (how: AttachedHow) => void;
   readonly onDetached: (why: DetachReason) => void;
-  /** A guest that was stalled takes frames again, by this queue. */
+  /** Called when a guest that was stalled takes frames again by this queue. */
   readonly onRecovered: (queue: number) => void;
   readonly onError: (error: VifdError) => void;
-  /** A connection that came too soon may be served now. */
+  /** Called when a connection that had to wait for the guest's budget may be served. */
   readonly onAdmission: () => void;
 }
 
-/** A hook that takes a connection's memory away with each batch would have it attached without end. */
+/**
+ * After this many failures the pauses between attaches grow. A hook that unmaps a connection's memory in each batch would cause endless
+ * attaches.
+ */
 const FAILURES_AT_ONCE = 5;
 const FAILURE_EVERY_MS = 1000;
 
-/** Reasons with which the vif itself ends in this process. */
+/** The reasons with which the vif itself ends in this process. */
 const OF_VIF: ReadonlySet<DetachReason> = new Set(['shutdown', 'guest-gone', 'released']);
 
-/** A vif's connection to its guest: attached when the guest's keys name one, and stopped, released or ended. */
+/** A vif's connection to its guest: attaches when the guest's keys name a connection, and stops, releases or ends it. */
 export class Attachment {
   readonly #parts: AttachmentParts;
   readonly #journals: JournalUpkeep;
   readonly #pacing: ConnectionPacing;
   readonly #faults: ConnectionFaults;
   #connection: Connection | undefined;
-  /** Of the connection that is served, or was until it was stopped. */
+  /** The rings of the connection that is served, or that was served until it was stopped. */
   #rings: string | undefined;
   #reason: string | undefined;
   #rate: Rate | undefined;
   readonly #failures: Allowance;
-  /** The connection failed. `#again` attaches to it when its pause ends; no look at the store does so sooner. */
+  /** Whether the connection failed. Then `#again` attaches to it after a pause, and no look at the store does so earlier. */
   #resting = false;
   #released = false;
   /** The rings of the connection that this process has begun. */
   #begun: string | undefined;
-  /** The vif was Connected when vifd found it, and the guest has not closed since. */
+  /** Whether the vif was Connected when vifd found it and the guest has not closed since. */
   #served: boolean;
-  /** Of the connection that is served, or was until its port was lost; no other attempt to attach is under way. */
+  /**
+   * The settings of the connection that is served, or that was served until its port was lost, while no other attempt to attach is under
+   * way.
+   */
   #settings: FrontendSettings | undefined;
   /** Attaches again without the store, which may be away. */
   readonly #again: Backoff;
@@ -117,8 +125,8 @@ export class Attachment {
   }
 
   /**
-   * Serves the connection that the guest's keys name, and heeds what it may change while connected.
-   * @throws VifdError for what is not the guest's fault: to be tried again.
+   * Serves the connection that the guest's keys name, and applies changes that the guest may make while connected.
+   * @throws VifdError for a fault that the guest has not caused: try again later.
    */
   async serve(handshake: Handshake): Promise<void> {
     if (!handshake.ok) {
@@ -127,7 +135,7 @@ export class Attachment {
     }
     const { settings } = handshake;
     const rings = ringsOf(settings);
-    // Another connection, of which we have not seen the beginning: it came faster than we looked.
+    // The guest has made another connection since the last look.
     if (this.#connection !== undefined && rings !== this.#rings) this.end('guest-closed');
     if (this.#connection !== undefined) this.#connection.multicastControl = settings.multicastControl;
     else if (this.#resting && rings === this.#rings) this.#settings = settings;
@@ -135,7 +143,7 @@ export class Attachment {
       await this.#attach(settings);
   }
 
-  /** Attaches to the connection that was served until its port was lost. Frames need no store. */
+  /** Attaches to the connection that was served until its port was lost. This works without the store. */
   async attachAgain(): Promise<void> {
     const { faults } = this.#parts;
     const settings = this.#settings;
@@ -148,13 +156,13 @@ export class Attachment {
       this.#again.again();
       return;
     }
-    // It may have failed in its first turn, and is attached again then.
+    // The connection may have failed in its first turn; `#again` then attaches to it.
     if (this.#connection === undefined) return;
     faults.end('serve');
     this.#again.reset();
   }
 
-  /** The guest's connection is over: so are its journals. */
+  /** Ends the guest's connection and removes its journals. */
   end(why: DetachReason): void {
     this.release(why);
     this.#settings = undefined;
@@ -170,7 +178,7 @@ export class Attachment {
     this.#faults.over();
   }
 
-  /** Detaches from the guest, which stays connected: its journals stay. */
+  /** Detaches from the guest, which stays connected. The journals stay. */
   release(why: DetachReason): void {
     if (OF_VIF.has(why)) {
       this.#released = true;
@@ -191,7 +199,7 @@ export class Attachment {
     const began = clock.now();
     this.#settings = settings;
     const port = await this.#parts.port.open();
-    // It ended, or another attempt began, while the port was opened.
+    // The connection ended, or another attempt began, while the port was opened.
     if (this.#released || this.#settings !== settings) return;
     this.#rings = ringsOf(settings);
     this.#reason = undefined;
@@ -206,7 +214,7 @@ export class Attachment {
       if (error instanceof VifdError && isGuestFault(error)) return this.#stop(error.message);
       throw error;
     }
-    // Listeners come first: what they hook in shall see every frame.
+    // Listeners run before the first frame moves, so that a hook that they add sees every frame.
     this.#parts.onAttached({ resumed: this.#connection.resumed, attachMs: clock.now() - began });
     this.#begun = this.#rings;
     this.#connection?.start();
@@ -255,7 +263,7 @@ export class Attachment {
     else if (fault !== undefined) this.#faults.hostOfEnding(fault);
   }
 
-  /** The guest broke the protocol: this vif alone stops. The store is not touched; the guest may kexec. */
+  /** Stops this vif, and no other, because the guest broke the protocol. Writes nothing to the store, since the guest may be in a kexec. */
   #stop(reason: string): void {
     const { vif, onError } = this.#parts;
     this.#reason = reason;
@@ -270,7 +278,7 @@ export class Attachment {
   }
 }
 
-/** What a frontend can cause by what it wrote; anything else is ours or the machine's to mend. */
+/** Whether a frontend can cause the error by the keys that it wrote. All other errors are faults of vifd or of the host. */
 function isGuestFault(error: VifdError): boolean {
   return error.code === 'ERR_PROTOCOL' || error.code === 'ERR_XEN_GRANT' || error.code === 'ERR_XEN_EVENT';
 }

@@ -2,10 +2,10 @@ import { VifdError } from '../../errors.js';
 import type { Xen } from '../../xen/seam.js';
 import type { VifFaults } from './vif-faults.js';
 
-/** Faults that end with the connection that has them. */
+/** Kinds of faults that end with the connection that has them. */
 const OF_CONNECTION = ['host', 'stall'];
 
-/** Makes faults of the vif out of what its connection reports. */
+/** Turns the reports of a vif's connection into faults of the vif. */
 export class ConnectionFaults {
   readonly #faults: VifFaults;
   readonly #xen: Xen;
@@ -15,13 +15,13 @@ export class ConnectionFaults {
     this.#xen = xen;
   }
 
-  /** @param fault undefined: the host's calls for the attached connection all work again. */
+  /** @param fault of the host; undefined when all its calls for the attached connection work again. */
   hostOfAttached(fault: VifdError | undefined): void {
     if (fault === undefined) this.#faults.end('host');
     else this.#faults.begin('host', this.#faults.prefixed(fault));
   }
 
-  /** What a connection holds cannot be given back yet. The fault outlives the connection, and perhaps the vif. */
+  /** Reports that the host fails to end a connection's mappings or event channels. The fault may outlive the connection and the vif. */
   hostOfEnding(fault: VifdError): void {
     this.#faults.begin('ending', this.#faults.prefixed(fault));
     if (this.#xen.whenEnded === undefined) this.#faults.forget((kind) => kind === 'ending');
@@ -29,11 +29,11 @@ export class ConnectionFaults {
   }
 
   failed({ code, message }: VifdError): void {
-    const text = `the connection cannot go on (${message}): vifd attaches to the guest again`;
+    const text = `the connection cannot continue (${message}): vifd attaches to the guest again`;
     this.#faults.begin('failed', this.#faults.prefixed(new VifdError(code, text)));
   }
 
-  /** @param queues how many the guest has. */
+  /** @param queues how many queues the guest has. */
   stalled(queue: number, queues: number, linkDown: boolean): void {
     const where = queues > 1 ? ` by queue ${queue}` : '';
     const then = linkDown ? 'its link is down' : 'they are dropped';
@@ -45,17 +45,17 @@ export class ConnectionFaults {
     this.#faults.forget((kind) => kind === `stall ${queue}`);
   }
 
-  /** A connection could not be attached to for a fault of its guest's: what the host's calls reported meanwhile is over. */
+  /** Ends the host's faults of an attempt to attach that failed because of the guest. */
   refused(): void {
     this.#faults.forget((kind) => kind === 'host');
   }
 
-  /** The connection is detached. */
+  /** Ends the faults of a connection that is detached. */
   detached(): void {
     this.#faults.forget((kind) => OF_CONNECTION.some((what) => kind.startsWith(what)));
   }
 
-  /** The guest's connection is over. */
+  /** Ends the faults of a connection that is over. */
   over(): void {
     this.#faults.forget((kind) => kind === 'journal' || kind === 'failed');
   }

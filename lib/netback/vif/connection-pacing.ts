@@ -6,18 +6,18 @@ export interface ConnectionPacingParts {
   readonly clock: Clock;
   readonly budget: GuestBudget;
   readonly faults: VifFaults;
-  /** The guest has a connection that costs none of its budget. */
+  /** Whether the guest has a connection that does not use its budget. */
   readonly isAdmitted: boolean;
-  /** A connection that came too soon may be served now. */
+  /** Called when a connection that had to wait may be served. */
   readonly onAdmission: () => void;
 }
 
-/** Makes the connections of one vif wait while its guest's budget of connections is used up. */
+/** Delays the connections of one vif while its guest's budget of connections is used up. */
 export class ConnectionPacing {
   readonly #parts: ConnectionPacingParts;
-  /** The guest's connection is one of those that it may have. */
+  /** Whether the guest's present connection was admitted. */
   #admitted: boolean;
-  /** Set while the guest waits for a connection. */
+  /** The timer, while the guest's connection waits. */
   #waiting: Disposable | undefined;
 
   constructor(parts: ConnectionPacingParts) {
@@ -25,7 +25,7 @@ export class ConnectionPacing {
     this.#admitted = parts.isAdmitted;
   }
 
-  /** @returns whether the guest may connect now; otherwise it waits, which is reported, until `onAdmission`. */
+  /** @returns whether the guest may connect now. If not, this reports the wait, and `onAdmission` ends it. */
   admit(): boolean {
     if (this.#admitted) return true;
     if (this.#waiting !== undefined) return false;
@@ -41,18 +41,18 @@ export class ConnectionPacing {
     return false;
   }
 
-  /** The connection is over: the next one needs an admission of its own. */
+  /** Call it when the connection is over: the next one needs its own admission. */
   next(): void {
     this.#admitted = false;
   }
 
-  /** The vif ends: nothing waits any more. */
+  /** Call it when the vif ends: stops the wait. */
   end(): void {
     this.#waiting?.[Symbol.dispose]();
     this.#parts.faults.forget((kind) => kind === 'admission');
   }
 
-  /** libuv's timers may fire up to a turn early: then the connection waits on, without another report. */
+  /** Waits for the admission. libuv's timers may fire up to a turn early; the connection then continues to wait, without another report. */
   #await(waitMs: number): void {
     const { faults, clock, budget, onAdmission } = this.#parts;
     this.#waiting = clock.after(Math.ceil(waitMs), () => {

@@ -29,30 +29,33 @@ export interface ConnectionParts {
   readonly settings: FrontendSettings;
   readonly rate: Rate | undefined;
   readonly port: Port;
-  /** Takes the port's link up or down. @returns whether it is so now. */
+  /** Sets the port's link. @returns whether that succeeded. */
   readonly setLink: (up: boolean) => boolean;
-  /** This process knows that the frames in the port were sent to this connection. */
+  /** Whether this process knows that the frames in the port were sent to this connection. */
   readonly isKnown: boolean;
-  /** The vif was Connected when vifd found it: an earlier process served this connection, or the one before it. */
+  /** Whether the vif was Connected when vifd found it: then an earlier process served this connection or the one before it. */
   readonly foundConnected: boolean;
   readonly journals: ConnectionJournals;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
   readonly budget: GuestBudget;
   readonly counters: (queue: number) => QueueCounters;
-  /** The guest broke the protocol in one queue; the connection is still attached. */
+  /** Called when the guest broke the protocol in one queue; the connection is still attached. */
   readonly onStop: (reason: string) => void;
-  /** A call of the host's own fails, for no fault of the guest, and is tried again; undefined: all works again. */
+  /** Called when the host fails a call, for no fault of the guest; vifd tries again. Called with undefined when all calls work again. */
   readonly onHostFault: HostFaultListener;
-  /** The connection cannot go on, for no fault of the guest: its memory is gone, or the data path has a mistake. */
+  /** Called when the connection cannot continue, for no fault of the guest, because its memory is gone or because of a bug. */
   readonly onFailure: (error: VifdError) => void;
-  /** The guest takes no frames by a queue; it goes on by itself when it does. With all queues stalled the link is down. */
+  /**
+   * Called when the guest takes no frames by a queue. The queue resumes by itself when the guest does. With all queues stalled the link is
+   * down.
+   */
   readonly onStall: (queue: number, linkDown: boolean) => void;
-  /** It takes frames by that queue again. */
+  /** Called when the guest takes frames by that queue again. */
   readonly onRecovery: (queue: number) => void;
 }
 
-/** A connected guest: its queues, and what they have in common. It exists while attached. */
+/** The connection of an attached guest: its queues, and the state that they share. */
 export class Connection {
   readonly multicast: MulticastFilter;
   /** How the guest wants frames hashed. */
@@ -73,8 +76,8 @@ export class Connection {
   readonly #hostFaults: HostFaults;
 
   /**
-   * Attaches to all queues, or to none. The journals are the connection's from then on.
-   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST, to be tried again. Nothing is held then.
+   * Attaches to all queues, or to none. The connection owns the journals from then on.
+   * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST: try again later. After a throw nothing is mapped or bound.
    */
   constructor(parts: ConnectionParts) {
     const { settings, journals } = parts;
@@ -100,43 +103,43 @@ export class Connection {
       this.#resumption = this.#decide(parts);
       if (this.#resumption.controlWrap === 'anew') this.#control?.begin();
       if (this.#resumption.hash === 'anew') this.hash.begin();
-      // Who has a control ring may choose the queue of each frame.
+      // A guest with a control ring may choose the queue of each frame.
       const chooses = settings.control !== undefined && settings.queues.length > 1;
       this.#sorting = chooses ? new SortingGroup(this.hash, this.#clock) : undefined;
       for (let index = 0; index < settings.queues.length; index++)
         queues.push(this.#named(index, () => this.#attach(parts, index)));
     } catch (error) {
-      throw this.#letGo().after(error);
+      throw this.#releaseAll().after(error);
     }
     if (this.#resumption.multicast === 'anew') this.multicast.begin();
     const { resumes } = journals.vif;
     resumes.store(0, this.resumed ? resumes.view[0] + 1 : 0);
   }
 
-  /** A backend has served this connection before: an earlier process, or this one. */
+  /** Whether an earlier process or this one has served this connection before. */
   get resumed(): boolean {
     return this.#resumption.resumed;
   }
 
-  /** What the guest may send from now on, by all queues together. */
+  /** Sets the rate at which the guest may send from now on, by all queues together. */
   set rate(rate: Rate | undefined) {
     this.#credit.limit(rate, this.#clock.now());
     for (const queue of this.queues) queue.hurry();
   }
 
-  /** Bytes that the guest wants free in front of frames, from the next frame on. */
+  /** Sets how many bytes the guest wants free in front of frames, from the next frame on. */
   set xdpHeadroom(bytes: number) {
     this.#capabilities.xdpHeadroom = bytes;
     this.#recordChange();
   }
 
-  /** Whether the guest asks for multicast control, from the next frame on. */
+  /** Sets whether the guest asks for multicast control, from the next frame on. */
   set multicastControl(requested: boolean) {
     this.multicast.requested = requested;
     this.#recordChange();
   }
 
-  /** A guest may change these two while it is connected. */
+  /** Records the headroom and multicast control, which a guest may change while it is connected. */
   #recordChange(): void {
     const { settings, journals } = this.#parts;
     const { negotiated } = journals.vif;
@@ -173,7 +176,7 @@ export class Connection {
   }
 
   /**
-   * Begins to move frames. Before that it drops the frames that were sent to the port before this connection: to no guest, or to the
+   * Starts to move frames. Before that, it drops the frames that were sent to the port before this connection, to no guest or to the
    * guest's previous connection.
    */
   start(): void {
@@ -184,24 +187,24 @@ export class Connection {
     for (const queue of this.queues) queue.start();
   }
 
-  /** Without a journal nothing is lost by attaching anew: no frame waits for the guest, and no grant is staged. */
+  /** Whether vifd could attach anew without a journal and lose nothing, because no frame is pending and no grant is staged. */
   get quiet(): boolean {
     return this.queues.every((queue) => {
       const shown = queue.show();
-      return shown === undefined || (shown.heldFrames === 0 && shown.stagedGrants === 0);
+      return shown === undefined || (shown.pendingFrames === 0 && shown.stagedGrants === 0);
     });
   }
 
-  /** Detaches from the guest, which stays connected, and unmaps all memory: nothing looks at the pages any more. */
+  /** Detaches from the guest, which stays connected, and unmaps all of the guest's pages. */
   detach(): void {
-    this.#letGo()[Symbol.dispose]();
+    this.#releaseAll()[Symbol.dispose]();
   }
 
-  /** @returns the steps that let go of all that the connection has. */
-  #letGo(): UndoStack {
+  /** @returns the steps that release all mappings, event channels and memory of the connection. */
+  #releaseAll(): UndoStack {
     const { journals } = this.#parts;
     this.#hostFaults.clear();
-    // The last first.
+    // The step that is deferred last runs first.
     const undo = new UndoStack(this.#hostFaults.of('detaching'));
     undo.defer(() => journals.close());
     for (const rings of this.#rings) undo.use(rings);
@@ -289,7 +292,7 @@ export class Connection {
     });
   }
 
-  /** Runs what concerns a queue: an error says which. */
+  /** Runs a function for a queue, and adds the queue to the message of an error. */
   #named<T>(index: number, run: () => T): T {
     try {
       return run();

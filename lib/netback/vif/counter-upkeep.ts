@@ -9,7 +9,7 @@ import { type CounterPage, openCounterPage, renewCounterPage } from '../state/co
 import type { VifAddress } from '../vif-info.js';
 import type { VifFaults } from './vif-faults.js';
 
-/** What the port drops between the last look and a kill is not counted. */
+/** The time between two looks. Frames that the port drops between the last look and a kill are not counted. */
 const LOOK_MS = 1000;
 
 const IGNORED: Record<Exclude<Ignored, 'unknown-version'>, string> = {
@@ -23,13 +23,13 @@ export interface CounterUpkeepParts {
   readonly journals: Journals | undefined;
   readonly clock: Clock;
   readonly faults: VifFaults;
-  /** An error that is over already. */
+  /** Called with an error that is over already. */
   readonly onError: (error: VifdError) => void;
 }
 
 /**
- * Keeps a vif's counters in their journal while the vif is served, whether or not a guest is connected. Without a journal, or while it
- * cannot be had, they are counted in memory.
+ * Counts in the vif's journal of counters while the vif is served, whether or not a guest is connected. Without a journal, or while it
+ * cannot be opened, the counters are in memory.
  */
 export class CounterUpkeep {
   readonly #parts: CounterUpkeepParts;
@@ -41,15 +41,15 @@ export class CounterUpkeep {
     this.#look = new Backoff(parts.clock, () => this.#lookAt(), LOOK_MS, LOOK_MS);
   }
 
-  /** Opens the journal, and looks after it until `end`. */
+  /** Opens the journal, and checks it from time to time until `end`. */
   begin(): void {
     if (this.#parts.journals === undefined) return;
-    // A failure is reported by the first look: the same may hinder the connection's journals, which matter more.
+    // The first look reports a failure. The connection's journals may fail for the same reason, and their error matters more.
     this.#open();
     this.#look.again();
   }
 
-  /** Counts on in memory: the vif ends in this process. The journal stays. */
+  /** Continues to count in memory, because the vif ends in this process. The journal stays. */
   end(): void {
     this.#look.cancel();
     this.#parts.counters.leavePage();
@@ -57,7 +57,7 @@ export class CounterUpkeep {
     this.#page = undefined;
   }
 
-  /** The vif is gone, and so are its counters. */
+  /** Removes the counters of a vif that is gone. */
   remove(): void {
     const { vif, journals, faults, onError } = this.#parts;
     this.end();
@@ -76,7 +76,7 @@ export class CounterUpkeep {
     else this.#parts.faults.end('counters');
   }
 
-  /** @returns why there is none to be had. */
+  /** @returns why the journal cannot be opened, or undefined. */
   #open(): VifdError | undefined {
     const { vif, counters, journals } = this.#parts;
     if (journals === undefined) return undefined;
@@ -90,7 +90,7 @@ export class CounterUpkeep {
     }
   }
 
-  /** @returns why it is lost, and none is to be had in its place. */
+  /** @returns why a lost journal could not be replaced, or undefined. */
   #renewIfLost(page: CounterPage): VifdError | undefined {
     const { vif, journals, faults } = this.#parts;
     const why = page.lost();

@@ -4,17 +4,17 @@ import type { Clock, Store } from '../../xen/seam.js';
 import type { VifAddress, VifId } from '../vif-info.js';
 import { isRemoved } from './removed-node.js';
 
-/** The address and path of a vif's node, whether or not it is there. */
+/** The address and path of a vif's node, which may or may not exist. */
 export interface VifPlace extends VifAddress {
   readonly path: string;
 }
 
-/** The vifs that a changed path concerns: one; all of a guest; undefined: all. */
+/** The vifs that a changed path concerns: one vif, all vifs of a guest, or (undefined) all vifs. */
 export type Named = VifPlace | Pick<VifAddress, 'domid'> | undefined;
 
 /**
- * What `admit` did. served: this process serves the vif, now or before. refused: not accepted, or it failed and is retried. waiting: no
- * earlier process served the vif, so it comes after those whose guests wait. none: there is no vif, or not yet.
+ * The result of `admit`. served: this process serves the vif, since now or earlier. refused: the vif is not accepted, or it failed and is
+ * retried. waiting: no earlier process served the vif, so it comes after those whose guests wait. none: there is no vif (yet).
  */
 export type Admission = 'served' | 'refused' | 'waiting' | 'none';
 
@@ -24,23 +24,23 @@ export interface DirectoryParts {
   readonly clock: Clock;
   /**
    * Serves the vif at a place, if there is one. Never rejects.
-   * @param connectedOnly leaves alone a vif that is not Connected, and returns 'waiting' for it.
-   * @param changed tells whether the node changed since this call.
+   * @param connectedOnly if true, a vif that is not Connected is not served, and the result is 'waiting'.
+   * @param changed returns whether the node changed since this call.
    */
   readonly admit: (place: VifPlace, connectedOnly: boolean, changed: () => boolean) => Promise<Admission>;
 }
 
 /**
- * How many guests are read at a time. xenstored responds in order: if all were asked for at once, none would be served before the first
- * responses of all the others.
+ * How many guests' nodes are read at a time. xenstored responds in order: if vifd asked for all at once, it could serve no guest before it
+ * had the first responses for all others.
  */
 const AT_ONCE = 16;
-/** A vif that takes longer, as one whose port is slow to open, lets the next begin. */
+/** The longest turn: if a vif takes longer (its port may be slow to open), the next one begins meanwhile. */
 const TURN_MS = 50;
 
 interface Admitting {
   connectedOnly: boolean;
-  /** The node changed during the look. */
+  /** Whether the node changed during the look. */
   again: boolean;
   readonly done: Promise<Admission>;
 }
@@ -57,7 +57,7 @@ export class Directory {
     this.root = backendVifRoot(parts.domid);
   }
 
-  /** @returns what a changed path concerns; 'nothing' for a path at, above or below which there can be no vif. */
+  /** @returns the vifs that a changed path concerns; 'nothing' if there can be no vif at, above or below the path. */
   named(changed: string): Named | 'nothing' {
     if (!changed.startsWith(`${this.root}/`)) return undefined;
     const [guest, handle] = changed.slice(this.root.length + 1).split('/');
@@ -67,8 +67,8 @@ export class Directory {
   }
 
   /**
-   * Looks at all vifs of this domain. Those that an earlier process served have their turns first.
-   * @returns those that there are. @throws VifdError when the store cannot be read.
+   * Looks at all vifs of this domain. Vifs that an earlier process served have their turns first.
+   * @returns the vifs that exist. @throws VifdError if the store cannot be read.
    */
   async look(): Promise<ReadonlySet<VifId>> {
     const guests = (await this.#list(this.root)).filter(isNumber);
@@ -79,7 +79,7 @@ export class Directory {
       const admission = await this.#admit(place, true, (work) => work());
       if (admission === 'waiting') later.push(turnsOver.then(() => this.lookAt(place)));
     };
-    // What fails or hangs with one guest keeps no other guest waiting.
+    // A failure or hang with one guest delays no other guest.
     const turnsOver = Promise.all(
       guests.map((guest) =>
         this.#turn(async () => {
@@ -120,7 +120,10 @@ export class Directory {
     return { id: `vif${domid}.${handle}`, domid, handle, path: `${this.root}/${domid}/${handle}` };
   }
 
-  /** Calls for one place that overlap lead to one more look, in the same turn: a toolstack writes a node key by key. */
+  /**
+   * Admits the vif at a place. Calls during a look at the same place lead to one more look, in the same turn: toolstacks write a node key
+   * by key.
+   */
   #admit(
     place: VifPlace,
     connectedOnly: boolean,
@@ -143,18 +146,18 @@ export class Directory {
       admitting.again = false;
       const admission = await this.#parts.admit(place, admitting.connectedOnly, () => admitting.again);
       if (admitting.again) continue;
-      // At once after the last look: a later call must not join a run that will not look again.
+      // Deleted right after the last look, because a later call must not join a run that will not look again.
       this.#admitting.delete(place.id);
       return admission;
     }
   }
 
-  /** Runs `work` as one of AT_ONCE. @returns what it returns. */
+  /** Runs `work` as one of at most AT_ONCE. @returns the result of `work`. */
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return (await this.#turn(work)).done;
   }
 
-  /** Begins `work` when it is its turn. Resolves when the turn ends: with the work, or after TURN_MS. */
+  /** Begins `work` when it is its turn. Resolves when the turn ends: when `work` is done, or after TURN_MS. */
   #turn<T>(work: () => Promise<T>): Promise<{ readonly done: Promise<T> }> {
     return this.#turns.run(async () => {
       const done = work();
@@ -162,7 +165,7 @@ export class Directory {
       const late = new Promise<void>((resolve) => {
         timer = this.#parts.clock.after(TURN_MS, resolve);
       });
-      // The caller, who awaits the work itself, gets its error.
+      // The caller awaits `work` itself and gets its error there.
       const ended = done.then(nothing, nothing);
       await Promise.race([ended, late]);
       timer?.[Symbol.dispose]();
@@ -173,7 +176,7 @@ export class Directory {
 
 function nothing(): void {}
 
-/** A node's name that is a domain's or a device's number, as toolstacks write it. */
+/** Whether a node's name is the number of a domain or device, as toolstacks write it. */
 function isNumber(name: string): boolean {
   return /^(0|[1-9][0-9]{0,8})$/.test(name);
 }

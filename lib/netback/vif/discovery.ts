@@ -7,42 +7,44 @@ import { type Admission, Directory, type DirectoryParts, type Named, type VifPla
 import { watchFrom } from './watch-from.js';
 
 /**
- * Serves the vifs that a discovery finds. What a discovery tells it is plain data, except for `changed` of `found`: another process could
- * be behind it.
+ * Serves the vifs that a discovery finds. All arguments are plain data, except for `changed` of `found`, so that a server could run in
+ * another process.
  */
 export interface VifServer {
   isServed(id: VifId): boolean;
   /** The domains of the vifs that are served, each once. */
   domids(): ReadonlySet<number>;
   /**
-   * There may be a vif at a place: serves it, if it is one and accepted. Rejects if it cannot be read or started; the discovery calls again.
-   * @param connectedOnly leaves alone a vif that is not Connected, and returns 'waiting' for it.
-   * @param changed tells whether the node changed since this call.
+   * Serves the vif at a place, if there is one and it is accepted. Rejects if the vif cannot be read or started; the discovery calls again.
+   * @param connectedOnly if true, a vif that is not Connected is not served, and the result is 'waiting'.
+   * @param changed returns whether the node changed since this call.
    */
   found(place: VifPlace, connectedOnly: boolean, changed: () => boolean): Promise<Admission>;
-  /** A path changed that concerns vifs which are served. @param named one; all of a guest; undefined: all. */
+  /** Called when a path changed that may concern served vifs. @param named one vif; all vifs of a guest; undefined: all vifs. */
   changed(path: string, named: Named): void;
-  /** A domain with vifs that are served is gone. */
+  /** Called when a domain is gone that has served vifs. */
   domainGone(domid: number): void;
-  /** The store is back after a loss: what happened meanwhile is unknown. */
+  /** Called when the store is back after a loss; changes of the meantime are unknown. */
   storeReturned(): void;
 }
 
 export interface DiscoveryParts {
   readonly xen: Xen;
   readonly server: VifServer;
-  /** A fault of no single vif's connection began: the store is away, vifs cannot be listed, a vif cannot be read or started. */
+  /**
+   * Called when a fault begins that belongs to no connection: the store is away, vifs cannot be listed, or a vif cannot be read or started.
+   */
   readonly onError: (error: VifdError) => void;
-  /** That fault is over. */
+  /** Called when such a fault is over. */
   readonly onMended: (error: VifdError) => void;
 }
 
-/** How often to ask whether the domains of vifs are there while the store cannot tell. */
+/** How often to ask the hypervisor whether the domains of vifs exist while the store is away. */
 const DOMAINS_LOOK_MS = 1000;
 
 /**
- * Finds the vifs of this domain and reports to their server what becomes of them: watches the backend's root, lists it, and tries again what
- * failed. It serves none itself.
+ * Finds the vifs of this domain and reports changes of them to a server. It watches and lists the backend's root, and tries again after a
+ * failure. It does not serve vifs itself.
  */
 export class Discovery {
   readonly #parts: DiscoveryParts;
@@ -52,7 +54,7 @@ export class Discovery {
   readonly #retry: Backoff;
   /** Domains whose vifs were ended because they are gone. Their nodes may still be there. */
   readonly #goneDomains = new Set<number>();
-  /** A connection to the store was lost since everything was read last. */
+  /** Whether a connection to the store was lost since all vifs were read. */
   #missed = false;
   #connection: Disposable | undefined;
   #domains: Disposable | undefined;
@@ -69,47 +71,47 @@ export class Discovery {
     this.#retry = new Backoff(clock, () => this.#lookAgain());
   }
 
-  /** What is wrong now, in the order in which it began. */
+  /** The present faults, in the order in which they began. */
   get faults(): readonly VifdError[] {
     return this.#faults.all;
   }
 
-  /** Resolves when the vifs that are there were found. @throws VifdError ERR_STORE when the store cannot be read. */
+  /** Starts the discovery. Resolves when it has found the present vifs. @throws VifdError ERR_STORE if the store cannot be read. */
   async open(): Promise<void> {
     const { store } = this.#parts.xen;
     this.#connection = store.onConnection((lost) => this.#onConnection(lost));
-    // Coalesced by the store client: one look serves any number of changes (XSA-349).
+    // The store client merges events, so that one look handles any number of changes (XSA-349).
     this.#watch = watchFrom(store, this.#directory.root, (path) => this.#changed(path));
     await this.#watch;
     await this.look();
   }
 
   /**
-   * Finds vifs that are not served yet. Changes of the store lead to it by themselves; it is for a server that accepts by more than the
-   * store. Looks that overlap become one more look.
+   * Looks for vifs that are not served yet. Changes of the store cause such a look anyway; call this if the server accepts by something
+   * other than the store. Calls during a look lead to one more look.
    */
   look(): Promise<void> {
     this.#scanAgain = true;
     this.#scan ??= this.#scanAll().finally(() => {
       this.#scan = undefined;
-      // Asked for since the last look.
+      // Another look was asked for meanwhile.
       return this.#scanAgain && !this.#closed ? this.look() : undefined;
     });
     return this.#scan;
   }
 
-  /** Call it when a vif is not served any more: there may be a new one at its place. */
+  /** Call it when a vif is no longer served, because there may be a new vif at its place. */
   lookAt(vif: Pick<VifAddress, 'domid' | 'handle'>): void {
     if (!this.#closed) void this.#directory.lookAt(this.#directory.placeOf(vif));
   }
 
-  /** Finds no vif from now on, at once. Resolves when nothing is under way; the store may be away for as long. */
+  /** Stops the discovery at once. Resolves when no look is under way any more, which may take as long as the store is away. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#connection?.[Symbol.dispose]();
     this.#domains?.[Symbol.dispose]();
     this.#retry.cancel();
-    // A look that fails is reported where it was asked for.
+    // The caller of a look gets its error.
     await Promise.all([this.#unwatch(), this.#scan?.catch(() => undefined)]);
   }
 
@@ -126,13 +128,13 @@ export class Discovery {
       void this.#directory.lookAt(named);
       return;
     }
-    // Of a node that was removed with all below it there is one event.
+    // If a node was removed with all nodes below it, there is only this one event.
     server.changed(path, named);
     if (named === undefined) this.#lookAgain();
     else if (!('id' in named)) this.#directory.lookIn(named).catch((error) => this.#unlisted(error));
   }
 
-  /** The store was lost, or is back: then everything is read anew, since what happened meanwhile is unknown. */
+  /** Called when the store was lost or is back. When it is back, all vifs are read again, because changes of the meantime are unknown. */
   #onConnection(lost: VifdError | undefined): void {
     if (lost !== undefined) {
       this.#missed ||= lost.errno !== 'ETIMEDOUT';
@@ -141,14 +143,14 @@ export class Discovery {
       return;
     }
     this.#faults.end('store');
-    // A xenstored that was silent has kept its watches, and every event comes yet.
+    // A xenstored that was only silent still has its watches and will send every event.
     if (!this.#missed) return;
     this.#missed = false;
     this.#parts.server.storeReturned();
     this.#lookAgain();
   }
 
-  /** While the store is away no watch tells that a guest has ended. */
+  /** While the store is away, asks the hypervisor which guests have ended, since no watch reports it. */
   #watchDomains(): void {
     const { xen, server } = this.#parts;
     if (xen.domainExists === undefined || this.#domains !== undefined) return;
@@ -164,7 +166,7 @@ export class Discovery {
     });
   }
 
-  /** As `look`, without a caller that waits: a failure is a fault, and is tried again. */
+  /** As `look`, for no caller: a failure becomes a fault, and the look is tried again. */
   #lookAgain(): void {
     this.look().then(
       () => {
@@ -200,7 +202,7 @@ export class Discovery {
       else if (admission !== 'waiting') this.#faults.end(id);
       return admission;
     } catch (error) {
-      // A vif that cannot be read or started is no reason not to serve the others.
+      // If a vif cannot be read or started, the others are served all the same.
       if (this.#closed) return 'refused';
       const { code, message, errno } = retried(error);
       const details = { vif: id, cause: error, ...(errno === undefined ? {} : { errno }) };
@@ -210,7 +212,7 @@ export class Discovery {
     }
   }
 
-  /** A domain that was gone may be there again, as another with its number. */
+  /** Whether a place belongs to a domain that is gone. A new domain may have the same number by now. */
   #isOfGoneDomain({ id, domid }: VifPlace): boolean {
     const { xen, server } = this.#parts;
     if (server.isServed(id)) return false;
