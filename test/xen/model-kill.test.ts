@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
-  type LifeOptions,
+  type InstanceOptions,
   ModelHypervisor,
   ModelKilled,
   type ModelXen,
@@ -26,7 +26,7 @@ interface World {
 
 function world(
   options: ConstructorParameters<typeof ModelHypervisor>[0] = {},
-  life: LifeOptions = {},
+  life: InstanceOptions = {},
 ): World {
   const hypervisor = new ModelHypervisor(options);
   return { hypervisor, back: hypervisor.open(0, life), front: hypervisor.open(7) };

@@ -16,12 +16,12 @@ import {
   PAGE_SIZE,
 } from '../../xen/seam.js';
 import type { HostCall, HostOf } from './faults.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import { GNTST_BAD_COPY_ARG, GNTST_EAGAIN, GNTST_OKAY, type Grant, type GrantTables } from './memory.js';
 import type { ModelStagedGrants } from './staged.js';
 
 export interface ModelBatchOptions {
-  readonly life: Life;
+  readonly instance: Instance;
   readonly tables: GrantTables;
   readonly domid: number;
   readonly capacity: number;
@@ -49,7 +49,7 @@ export class ModelGrantBatch implements GrantBatch {
     this.capacity = options.capacity;
     this.ops = new Uint32Array(OPS_HEADER_WORDS + options.capacity * OP_WORDS);
     this.#options = options;
-    this.#withdraw = options.life.hold({ letGo: () => this.#release(), leak: () => this.#leak() });
+    this.#withdraw = options.instance.hold({ release: () => this.#release(), leak: () => this.#leak() });
   }
 
   copyFromGuest(): void {
@@ -89,7 +89,7 @@ export class ModelGrantBatch implements GrantBatch {
 
   unmap(): void {
     if (this.#mapped.length === 0) return;
-    this.#options.life.step('batch.unmap');
+    this.#options.instance.step('batch.unmap');
     if (this.#failsAsAWhole('unmap')) return;
     this.ops[OPS_ERRNO] = 0;
     this.#release();
@@ -97,7 +97,7 @@ export class ModelGrantBatch implements GrantBatch {
 
   [Symbol.dispose](): void {
     if (this.#disposed) return;
-    if (this.#mapped.length > 0) this.#options.life.step('batch.unmap');
+    if (this.#mapped.length > 0) this.#options.instance.step('batch.unmap');
     this.#release();
     this.#withdraw();
     this.#disposed = true;
@@ -105,10 +105,10 @@ export class ModelGrantBatch implements GrantBatch {
 
   /** @returns how many operations are to be done. No batch runs past its end, whatever the header says. */
   #begin(what: string, call: HostCall): number {
-    this.#options.life.check(what);
+    this.#options.instance.check(what);
     if (this.#disposed) throw new VifdError('ERR_STATE', `${what}: the batch was disposed of`);
     const count = Math.min(this.ops[OPS_COUNT] as number, this.capacity);
-    if (count > 0) this.#options.life.step(what);
+    if (count > 0) this.#options.instance.step(what);
     this.ops[OPS_FAILED] = 0;
     this.ops[OPS_ERRNO] = 0;
     return count > 0 && this.#failsAsAWhole(call) ? 0 : count;
@@ -124,7 +124,7 @@ export class ModelGrantBatch implements GrantBatch {
 
   /** Does one operation and sets its status. @returns the grant when all went well. */
   #copy(op: number, access: Access, headOnly: boolean): Grant | undefined {
-    const { life, tables, domid, arena, staged, fails } = this.#options;
+    const { instance, tables, domid, arena, staged, fails } = this.#options;
     const span = this.#word(op, OP_SPAN);
     const offset = span & 0xffff;
     const length = span >>> 16;
@@ -140,7 +140,7 @@ export class ModelGrantBatch implements GrantBatch {
     const ref = this.#word(op, OP_REF);
     const ready = staged?.find(ref, access);
     if (ready === undefined && fails()) return this.#fail(op, GNTST_EAGAIN);
-    const grant = ready ?? tables.find(domid, ref, life.domid, access);
+    const grant = ready ?? tables.find(domid, ref, instance.domid, access);
     if (typeof grant === 'number') return this.#fail(op, grant);
     const page = grant.allocation.page(grant.page);
     if (access === 'read') arena.bytes.set(page.subarray(offset, offset + bytes), place);

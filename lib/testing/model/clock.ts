@@ -1,11 +1,11 @@
 import { performance } from 'node:perf_hooks';
 import type { Clock } from '../../xen/seam.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import type { RunQueue } from './queue.js';
 
 interface Timer {
   readonly dueMs: number;
-  readonly life: Life;
+  readonly instance: Instance;
   readonly fire: () => void;
   readonly forget: () => void;
 }
@@ -25,10 +25,10 @@ export class VirtualTime {
   }
 
   /** The clock as one life sees it. */
-  clockOf(life: Life): Clock {
+  clockOf(instance: Instance): Clock {
     return {
       now: () => this.#nowMs,
-      after: (delayMs, fire) => this.#after(life, delayMs, fire),
+      after: (delayMs, fire) => this.#after(instance, delayMs, fire),
     };
   }
 
@@ -44,12 +44,12 @@ export class VirtualTime {
     this.#nowMs = endMs;
   }
 
-  #after(life: Life, delayMs: number, fire: () => void): Disposable {
-    if (!life.alive) return NEVER;
-    const release = life.hold({ letGo: () => this.#timers.delete(timer) });
+  #after(instance: Instance, delayMs: number, fire: () => void): Disposable {
+    if (!instance.alive) return NEVER;
+    const release = instance.hold({ release: () => this.#timers.delete(timer) });
     const timer: Timer = {
       dueMs: this.#nowMs + Math.max(0, delayMs),
-      life,
+      instance,
       fire,
       forget: () => {
         this.#timers.delete(timer);
@@ -64,7 +64,7 @@ export class VirtualTime {
   /** The timer stays known until it fires, so that disposal cancels it even then. */
   #queueFiring(timer: Timer): void {
     this.#queue.push({
-      life: timer.life,
+      instance: timer.instance,
       lane: timer,
       what: 'timer',
       run: () => {
@@ -83,16 +83,16 @@ export class VirtualTime {
 }
 
 /** The machine's own monotonic clock, for programs that run on the model. */
-export function realClockOf(life: Life): Clock {
+export function realClockOf(instance: Instance): Clock {
   return {
     now: () => performance.now(),
     after: (delayMs, fire) => {
-      if (!life.alive) return NEVER;
+      if (!instance.alive) return NEVER;
       const cancel = later(delayMs, () => {
         withdraw();
-        life.run(fire);
+        instance.run(fire);
       });
-      const withdraw = life.hold({ letGo: cancel });
+      const withdraw = instance.hold({ release: cancel });
       return {
         [Symbol.dispose]: () => {
           cancel();

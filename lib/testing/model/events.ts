@@ -1,7 +1,7 @@
 import { VifdError } from '../../errors.js';
 import type { ChannelFaultListener, EventChannel, Events } from '../../xen/seam.js';
 import { everyNth, type HostOf } from './faults.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import type { RunQueue } from './queue.js';
 import { NumberPool, type Random } from './random.js';
 
@@ -11,7 +11,7 @@ const PORT_BITS = 12;
 /** One end of a channel, in the table of its domain. */
 interface Port {
   readonly number: number;
-  readonly life: Life;
+  readonly instance: Instance;
   readonly onEvent: () => void;
   /** The only domain that may be at the other end. */
   readonly remoteDomid: number;
@@ -55,12 +55,12 @@ export class EventPorts {
     return port?.remoteDomid === domid && port.remote === undefined ? port : undefined;
   }
 
-  open(life: Life, remoteDomid: number, onEvent: () => void, remote: Port | undefined): Port {
-    const domain = this.#domain(life.domid);
+  open(instance: Instance, remoteDomid: number, onEvent: () => void, remote: Port | undefined): Port {
+    const domain = this.#domain(instance.domid);
     const number = domain.pool.take();
     if (number === undefined) throw new VifdError('ERR_XEN_EVENT', 'no event channel is left: close some');
     const flags = { pending: false, masked: false, open: true, queued: false };
-    const port: Port = { number, life, onEvent, remoteDomid, remote, ...flags };
+    const port: Port = { number, instance, onEvent, remoteDomid, remote, ...flags };
     domain.ports.set(number, port);
     if (remote !== undefined) {
       remote.remote = port;
@@ -84,7 +84,7 @@ export class EventPorts {
     port.open = false;
     if (port.remote !== undefined) port.remote.remote = undefined;
     port.remote = undefined;
-    const domain = this.#domain(port.life.domid);
+    const domain = this.#domain(port.instance.domid);
     domain.ports.delete(port.number);
     domain.pool.give(port.number);
   }
@@ -93,7 +93,7 @@ export class EventPorts {
     if (!port.open || !port.pending || port.masked || port.queued) return;
     port.queued = true;
     this.#queue.push({
-      life: port.life,
+      instance: port.instance,
       lane: port,
       what: `event on port ${port.number}`,
       run: () => this.#deliver(port),
@@ -115,13 +115,13 @@ export class EventPorts {
 
 /** Event channels as one life sees them. */
 export class ModelEvents implements Events {
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #ports: EventPorts;
 
   readonly #host: HostOf;
 
-  constructor(life: Life, ports: EventPorts, host: HostOf) {
-    this.#life = life;
+  constructor(instance: Instance, ports: EventPorts, host: HostOf) {
+    this.#instance = instance;
     this.#ports = ports;
     this.#host = host;
   }
@@ -133,22 +133,22 @@ export class ModelEvents implements Events {
     onEvent: () => void,
     _onFault?: ChannelFaultListener,
   ): EventChannel {
-    this.#life.step('events.bind');
+    this.#instance.step('events.bind');
     this.#host.check('bind', `Binding event channel ${remotePort} of domain ${domid}`);
-    const remote = this.#ports.unbound(domid, remotePort, this.#life.domid);
+    const remote = this.#ports.unbound(domid, remotePort, this.#instance.domid);
     if (remote === undefined) {
       throw new VifdError(
         'ERR_XEN_EVENT',
-        `domain ${domid} has no port ${remotePort} that waits for domain ${this.#life.domid}: ` +
+        `domain ${domid} has no port ${remotePort} that waits for domain ${this.#instance.domid}: ` +
           'it is closed, bound already or meant for another domain',
       );
     }
-    return new ModelChannel(this.#ports.open(this.#life, domid, onEvent, remote), this.#ports);
+    return new ModelChannel(this.#ports.open(this.#instance, domid, onEvent, remote), this.#ports);
   }
 
   bindUnbound(domid: number, onEvent: () => void): EventChannel {
-    this.#life.step('events.bindUnbound');
-    return new ModelChannel(this.#ports.open(this.#life, domid, onEvent, undefined), this.#ports);
+    this.#instance.step('events.bindUnbound');
+    return new ModelChannel(this.#ports.open(this.#instance, domid, onEvent, undefined), this.#ports);
   }
 }
 
@@ -162,26 +162,26 @@ class ModelChannel implements EventChannel {
     this.port = state.number;
     this.#state = state;
     this.#ports = ports;
-    this.#withdraw = state.life.hold({
-      letGo: () => ports.close(state),
+    this.#withdraw = state.instance.hold({
+      release: () => ports.close(state),
       leak: () => `open port ${state.number}`,
     });
   }
 
   notify(): void {
-    this.#state.life.step('events.notify');
+    this.#state.instance.step('events.notify');
     const { remote } = this.#state;
     if (remote !== undefined) this.#ports.raise(remote);
   }
 
   unmask(): void {
-    this.#state.life.check('events.unmask');
+    this.#state.instance.check('events.unmask');
     this.#ports.unmask(this.#state);
   }
 
   close(): void {
     if (!this.#state.open) return;
-    this.#state.life.step('events.close');
+    this.#state.instance.step('events.close');
     this.#withdraw();
     this.#ports.close(this.#state);
   }

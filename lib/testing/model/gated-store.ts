@@ -1,15 +1,15 @@
 import type { VifdError } from '../../errors.js';
 import type { Permission, Store, StoreView, StoreWatch } from '../../xen/seam.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import type { RunQueue } from './queue.js';
 
 /** A view of the store that ends with a life: what is asked for afterwards is not done, and never answered with data. */
 class GatedView implements StoreView {
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #inner: StoreView;
 
-  constructor(life: Life, inner: StoreView) {
-    this.#life = life;
+  constructor(instance: Instance, inner: StoreView) {
+    this.#instance = instance;
     this.#inner = inner;
   }
 
@@ -47,54 +47,60 @@ class GatedView implements StoreView {
 
   /** @throws ModelKilled, whatever the answer is, when the life ended meanwhile. */
   protected async ask<T>(what: string, question: () => Promise<T>): Promise<T> {
-    this.#life.check(what);
+    this.#instance.check(what);
     try {
       return await question();
     } finally {
-      this.#life.check(what);
+      this.#instance.check(what);
     }
   }
 
   async #change(what: string, change: () => Promise<void>): Promise<void> {
-    this.#life.step(what);
+    this.#instance.step(what);
     await this.ask(what, change);
   }
 }
 
 /** The store as one life sees it. Its watches come through the run queue, in order. */
 export class GatedStore extends GatedView implements Store {
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #inner: Store;
   readonly #queue: RunQueue;
   readonly #late: boolean;
   readonly #withdraw: () => void;
 
-  constructor(options: { life: Life; inner: Store; queue: RunQueue; watchesLate: boolean }) {
-    super(options.life, options.inner);
-    this.#life = options.life;
+  constructor(options: { instance: Instance; inner: Store; queue: RunQueue; watchesLate: boolean }) {
+    super(options.instance, options.inner);
+    this.#instance = options.instance;
     this.#inner = options.inner;
     this.#queue = options.queue;
     this.#late = options.watchesLate;
     // Disposal drops watches and open transactions at once; only its promise is for later.
-    this.#withdraw = options.life.hold({ letGo: () => void options.inner[Symbol.asyncDispose]() });
+    this.#withdraw = options.instance.hold({ release: () => void options.inner[Symbol.asyncDispose]() });
   }
 
   transaction<T>(body: (view: StoreView) => Promise<T>, attempts?: number): Promise<T> {
     const gated = async (view: StoreView): Promise<T> => {
-      const result = await body(new GatedView(this.#life, view));
-      this.#life.step('store.commit');
+      const result = await body(new GatedView(this.#instance, view));
+      this.#instance.step('store.commit');
       return result;
     };
     return this.ask('store.transaction', () => this.#inner.transaction(gated, attempts));
   }
 
   async watch(path: string, onChange: (path: string) => void): Promise<StoreWatch> {
-    const watch = new GatedWatch(this.#life, path);
+    const watch = new GatedWatch(this.#instance, path);
     const queueChange = (changed: string): void => {
       const run = (): void => {
         if (watch.open) onChange(changed);
       };
-      this.#queue.push({ life: this.#life, lane: this, what: `watch of ${path}`, late: this.#late, run });
+      this.#queue.push({
+        instance: this.#instance,
+        lane: this,
+        what: `watch of ${path}`,
+        late: this.#late,
+        run,
+      });
     };
     try {
       watch.inner = await this.ask('store.watch', () => this.#inner.watch(path, queueChange));
@@ -113,7 +119,7 @@ export class GatedStore extends GatedView implements Store {
         if (open) listener(lost);
       };
       const what = lost === undefined ? 'the store is back' : 'the store is lost';
-      this.#queue.push({ life: this.#life, lane: this, what, run });
+      this.#queue.push({ instance: this.#instance, lane: this, what, run });
     });
     return {
       [Symbol.dispose]: () => {
@@ -124,7 +130,7 @@ export class GatedStore extends GatedView implements Store {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#life.alive) return;
+    if (!this.#instance.alive) return;
     this.#withdraw();
     await this.#inner[Symbol.asyncDispose]();
   }
@@ -133,13 +139,13 @@ export class GatedStore extends GatedView implements Store {
 class GatedWatch implements StoreWatch {
   inner: StoreWatch | undefined;
   open = true;
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #withdraw: () => void;
 
-  constructor(life: Life, path: string) {
-    this.#life = life;
-    this.#withdraw = life.hold({
-      letGo: () => {
+  constructor(instance: Instance, path: string) {
+    this.#instance = instance;
+    this.#withdraw = instance.hold({
+      release: () => {
         this.open = false;
       },
       leak: () => `watch of ${path}`,
@@ -150,7 +156,7 @@ class GatedWatch implements StoreWatch {
     if (!this.open) return;
     this.open = false;
     this.#withdraw();
-    if (this.#life.alive) await this.inner?.close();
+    if (this.#instance.alive) await this.inner?.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

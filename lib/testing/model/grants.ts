@@ -2,59 +2,59 @@ import { VifdError } from '../../errors.js';
 import type { Access, BatchOptions, Grants, Mapping, OwnArena } from '../../xen/seam.js';
 import { ModelGrantBatch } from './batch.js';
 import type { HostOf } from './faults.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import { type Allocation, type Grant, type GrantTables, ModelArena } from './memory.js';
 import { ModelStagedGrants } from './staged.js';
 
 export class ModelGrants implements Grants {
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #tables: GrantTables;
   readonly #fails: () => boolean;
   readonly #host: HostOf;
 
-  constructor(life: Life, tables: GrantTables, fails: () => boolean, host: HostOf) {
-    this.#life = life;
+  constructor(instance: Instance, tables: GrantTables, fails: () => boolean, host: HostOf) {
+    this.#instance = instance;
     this.#tables = tables;
     this.#fails = fails;
     this.#host = host;
   }
 
   map(domid: number, refs: readonly number[], access: Access): Mapping {
-    this.#life.check('grants.map');
+    this.#instance.check('grants.map');
     if (refs.length === 0)
       throw new VifdError('ERR_ARGUMENT', 'no grant references to map: give at least one');
-    this.#life.step('grants.map');
+    this.#instance.step('grants.map');
     this.#host.check('map', `Mapping ${refs.length} pages of domain ${domid}`);
     const grants: Grant[] = [];
     const refused: string[] = [];
     for (const ref of refs) {
-      const grant = this.#tables.find(domid, ref, this.#life.domid, access);
+      const grant = this.#tables.find(domid, ref, this.#instance.domid, access);
       if (typeof grant === 'number') refused.push(`${ref} (status ${grant})`);
       else grants.push(grant);
     }
     if (refused.length > 0) {
       throw new VifdError(
         'ERR_XEN_GRANT',
-        `domain ${domid} has not granted domain ${this.#life.domid} the right to ${access}: ` +
+        `domain ${domid} has not granted domain ${this.#instance.domid} the right to ${access}: ` +
           `reference ${refused.join(', ')}`,
       );
     }
-    return new ModelMapping(this.#life, this.#tables, domid, grants);
+    return new ModelMapping(this.#instance, this.#tables, domid, grants);
   }
 
   arena(bytes: number): OwnArena {
-    this.#life.check('grants.arena');
+    this.#instance.check('grants.arena');
     this.#host.check('arena', `Allocating ${bytes} bytes`);
     return new ModelArena(bytes);
   }
 
   staged(domid: number): ModelStagedGrants {
-    this.#life.check('grants.staged');
-    return new ModelStagedGrants(this.#life, this.#tables, domid, this.#host);
+    this.#instance.check('grants.staged');
+    return new ModelStagedGrants(this.#instance, this.#tables, domid, this.#host);
   }
 
   batch({ domid, capacity, arena, staged }: BatchOptions): ModelGrantBatch {
-    this.#life.check('grants.batch');
+    this.#instance.check('grants.batch');
     if (!Number.isInteger(capacity) || capacity < 1) {
       throw new VifdError(
         'ERR_ARGUMENT',
@@ -62,7 +62,7 @@ export class ModelGrants implements Grants {
       );
     }
     return new ModelGrantBatch({
-      life: this.#life,
+      instance: this.#instance,
       tables: this.#tables,
       domid,
       capacity,
@@ -80,20 +80,23 @@ export class ModelGrants implements Grants {
  * for reading can be written here, where the native one faults.
  */
 class ModelMapping implements Mapping {
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #tables: GrantTables;
   readonly #granter: number;
   readonly #withdraw: () => void;
   readonly #viewed = new Set<Allocation>();
   #grants: readonly Grant[];
 
-  constructor(life: Life, tables: GrantTables, granter: number, grants: readonly Grant[]) {
-    this.#life = life;
+  constructor(instance: Instance, tables: GrantTables, granter: number, grants: readonly Grant[]) {
+    this.#instance = instance;
     this.#tables = tables;
     this.#granter = granter;
     this.#grants = grants;
     for (const grant of grants) grant.mapped += 1;
-    this.#withdraw = life.hold({ letGo: () => this.#release(), leak: () => `mapped grants ${this.#refs()}` });
+    this.#withdraw = instance.hold({
+      release: () => this.#release(),
+      leak: () => `mapped grants ${this.#refs()}`,
+    });
   }
 
   get mapped(): boolean {
@@ -101,7 +104,7 @@ class ModelMapping implements Mapping {
   }
 
   page(index: number): Uint8Array {
-    this.#life.check('mapping.page');
+    this.#instance.check('mapping.page');
     if (!this.mapped)
       throw new VifdError('ERR_STATE', 'the mapping has ended: its pages cannot be seen any more');
     const grant = this.#grants[index];
@@ -114,7 +117,7 @@ class ModelMapping implements Mapping {
 
   unmap(): void {
     if (!this.mapped) return;
-    this.#life.step('grants.unmap');
+    this.#instance.step('grants.unmap');
     this.#withdraw();
     this.#release();
   }

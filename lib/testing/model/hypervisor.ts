@@ -8,7 +8,7 @@ import { everyNth, type ModelFaults } from './faults.js';
 import { GrantTables } from './memory.js';
 import { RunQueue } from './queue.js';
 import { Random } from './random.js';
-import { type LifeOptions, type Machine, ModelXen } from './xen.js';
+import { type InstanceOptions, type Machine, ModelXen } from './xen.js';
 
 export interface ModelOptions {
   /** Decides grant references, ports, and in which order events arrive. Without it events arrive as they were sent. */
@@ -48,7 +48,7 @@ export class ModelHypervisor {
       watchesLate: faults.watchesLate ?? false,
       grantFails: everyNth(faults.grantFailsEvery),
       hostFails: faults.host,
-      clockOf: (life) => time?.clockOf(life) ?? realClockOf(life),
+      clockOf: (instance) => time?.clockOf(instance) ?? realClockOf(instance),
       // From its first process until the toolstack releases it.
       hasDomain: (domid) => this.store.isIntroduced(domid),
       storeOf: (domid) => modelStoreClient(this.store, domid),
@@ -56,7 +56,7 @@ export class ModelHypervisor {
   }
 
   /** Begins a life of a process in domain `domid`; a domain comes into being with its first. Lives may overlap. */
-  open(domid: number, options: LifeOptions = {}): ModelXen {
+  open(domid: number, options: InstanceOptions = {}): ModelXen {
     if (!Number.isInteger(domid) || domid < 0 || domid >= 0x7ff0) {
       throw new VifdError('ERR_ARGUMENT', `${domid} is not a domain id: give a whole number in [0, 32752)`);
     }

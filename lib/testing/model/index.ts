@@ -4,5 +4,5 @@ export type { ModelStore } from '../xenstored/store.js';
 export { ModelGrantBatch } from './batch.js';
 export type { ModelFaults } from './faults.js';
 export { ModelHypervisor, type ModelOptions } from './hypervisor.js';
-export { ModelKilled, type OnStep } from './life.js';
-export type { LifeOptions, ModelXen } from './xen.js';
+export { ModelKilled, type OnStep } from './instance.js';
+export type { InstanceOptions, ModelXen } from './xen.js';

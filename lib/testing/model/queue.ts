@@ -1,11 +1,11 @@
 import { setImmediate as turn } from 'node:timers';
 import { VifdError } from '../../errors.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import type { Random } from './random.js';
 
 /** A call into a life's code that waits for its turn. */
 export interface Task {
-  readonly life: Life;
+  readonly instance: Instance;
   /** Tasks of one lane run in the order in which they were queued. */
   readonly lane: object;
   /** For the message when the model does not settle. */
@@ -44,7 +44,7 @@ export class RunQueue {
       await promisesDone();
       if (this.#options.autorun ? this.#tasks.length === 0 : !this.#runOne()) return;
     }
-    const waiting = [...new Set(this.#tasks.map((task) => `${task.what} of domain ${task.life.domid}`))];
+    const waiting = [...new Set(this.#tasks.map((task) => `${task.what} of domain ${task.instance.domid}`))];
     throw new VifdError(
       'ERR_STATE',
       `the model did not settle within ${this.#options.stepsMax} steps; waiting: ${waiting.join(', ') || 'nothing'}. ` +
@@ -56,12 +56,12 @@ export class RunQueue {
   #runOne(): boolean {
     const task = this.#take();
     if (task === undefined) return false;
-    task.life.run(() => task.run());
+    task.instance.run(() => task.run());
     return true;
   }
 
   #take(): Task | undefined {
-    this.#tasks = this.#tasks.filter((task) => task.life.alive);
+    this.#tasks = this.#tasks.filter((task) => task.instance.alive);
     const prompt = this.#tasks.filter((task) => task.late !== true);
     const candidates = prompt.length > 0 ? prompt : this.#tasks;
     const { random } = this.#options;

@@ -1,23 +1,23 @@
 import { VifdError } from '../../errors.js';
 import type { Access, SharedPages, Shares } from '../../xen/seam.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import { Allocation, type Grant, type GrantTables } from './memory.js';
 
 export class ModelShares implements Shares {
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #tables: GrantTables;
 
-  constructor(life: Life, tables: GrantTables) {
-    this.#life = life;
+  constructor(instance: Instance, tables: GrantTables) {
+    this.#instance = instance;
     this.#tables = tables;
   }
 
   allocate(pages: number): SharedPages {
-    this.#life.check('shares.allocate');
+    this.#instance.check('shares.allocate');
     if (!Number.isInteger(pages) || pages < 1) {
       throw new VifdError('ERR_ARGUMENT', `cannot allocate ${pages} pages: give a whole number above 0`);
     }
-    return new ModelSharedPages(this.#life, this.#tables, pages);
+    return new ModelSharedPages(this.#instance, this.#tables, pages);
   }
 }
 
@@ -30,18 +30,18 @@ const NO_WORDS = new Uint32Array(0);
  */
 class ModelSharedPages implements SharedPages {
   readonly pages: number;
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #tables: GrantTables;
   readonly #grants = new Map<number, Grant>();
   readonly #withdraw: () => void;
   #allocation: Allocation | undefined;
 
-  constructor(life: Life, tables: GrantTables, pages: number) {
+  constructor(instance: Instance, tables: GrantTables, pages: number) {
     this.pages = pages;
-    this.#life = life;
+    this.#instance = instance;
     this.#tables = tables;
     this.#allocation = new Allocation(pages);
-    this.#withdraw = life.hold({ letGo: () => this.#free() });
+    this.#withdraw = instance.hold({ release: () => this.#free() });
   }
 
   get bytes(): Uint8Array {
@@ -53,32 +53,32 @@ class ModelSharedPages implements SharedPages {
   }
 
   grant(page: number, domid: number, access: Access): number {
-    this.#life.check('shares.grant');
+    this.#instance.check('shares.grant');
     if (!Number.isInteger(page) || page < 0 || page >= this.pages) {
       throw new VifdError('ERR_ARGUMENT', `there is no page ${page}: this allocation has ${this.pages}`);
     }
     const allocation = this.#live();
-    this.#life.step('shares.grant');
-    const grant = this.#tables.add(this.#life.domid, allocation, page, domid, access);
+    this.#instance.step('shares.grant');
+    const grant = this.#tables.add(this.#instance.domid, allocation, page, domid, access);
     this.#grants.set(grant.ref, grant);
     return grant.ref;
   }
 
   end(ref: number): boolean {
-    this.#life.check('shares.end');
+    this.#instance.check('shares.end');
     const grant = this.#grants.get(ref);
     if (grant === undefined) {
       throw new VifdError('ERR_ARGUMENT', `reference ${ref} is not a grant of these ${this.pages} pages`);
     }
-    this.#life.step('shares.end');
-    const ended = this.#tables.end(this.#life.domid, grant);
+    this.#instance.step('shares.end');
+    const ended = this.#tables.end(this.#instance.domid, grant);
     if (ended) this.#grants.delete(ref);
     return ended;
   }
 
   [Symbol.dispose](): void {
     if (this.#allocation === undefined) return;
-    this.#life.step('shares.dispose');
+    this.#instance.step('shares.dispose');
     this.#withdraw();
     this.#free();
   }
@@ -92,7 +92,7 @@ class ModelSharedPages implements SharedPages {
 
   /** Whoever has a page mapped keeps the memory, as under Linux. */
   #free(): void {
-    for (const grant of this.#grants.values()) this.#tables.abandon(this.#life.domid, grant);
+    for (const grant of this.#grants.values()) this.#tables.abandon(this.#instance.domid, grant);
     this.#grants.clear();
     this.#allocation = undefined;
   }

@@ -1,7 +1,7 @@
 import { VifdError } from '../../errors.js';
 import type { Access, StagedGrants } from '../../xen/seam.js';
 import type { HostOf } from './faults.js';
-import type { Life } from './life.js';
+import type { Instance } from './instance.js';
 import type { Grant, GrantTables } from './memory.js';
 
 interface Staged {
@@ -10,7 +10,7 @@ interface Staged {
 }
 
 export class ModelStagedGrants implements StagedGrants {
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #tables: GrantTables;
   readonly #domid: number;
   readonly #staged = new Map<number, Staged>();
@@ -19,12 +19,12 @@ export class ModelStagedGrants implements StagedGrants {
 
   readonly #host: HostOf;
 
-  constructor(life: Life, tables: GrantTables, domid: number, host: HostOf) {
-    this.#life = life;
+  constructor(instance: Instance, tables: GrantTables, domid: number, host: HostOf) {
+    this.#instance = instance;
     this.#host = host;
     this.#tables = tables;
     this.#domid = domid;
-    this.#withdraw = life.hold({ letGo: () => this.#clear(), leak: () => this.#leak() });
+    this.#withdraw = instance.hold({ release: () => this.#clear(), leak: () => this.#leak() });
   }
 
   get size(): number {
@@ -33,9 +33,9 @@ export class ModelStagedGrants implements StagedGrants {
 
   add(refs: readonly number[], access: Access): boolean {
     if (this.#disposed) throw new VifdError('ERR_STATE', 'these staged grants were disposed of: make others');
-    this.#life.step('staged.add');
+    this.#instance.step('staged.add');
     if (refs.length > 0) this.#host.check('map', 'Mapping grants to stay mapped');
-    const grants = refs.map((ref) => this.#tables.find(this.#domid, ref, this.#life.domid, access));
+    const grants = refs.map((ref) => this.#tables.find(this.#domid, ref, this.#instance.domid, access));
     if (grants.some((grant) => typeof grant === 'number')) return false;
     for (const grant of grants as Grant[]) {
       grant.mapped += 1;
@@ -46,7 +46,7 @@ export class ModelStagedGrants implements StagedGrants {
 
   remove(refs: readonly number[]): void {
     if (this.#disposed) throw new VifdError('ERR_STATE', 'these staged grants were disposed of: make others');
-    this.#life.step('staged.remove');
+    this.#instance.step('staged.remove');
     if (refs.length > 0) this.#host.check('unmap', 'Unmapping grants that were to stay mapped');
     for (const ref of refs) {
       const staged = this.#staged.get(ref);

@@ -4,7 +4,7 @@ import { type EventPorts, ModelEvents } from './events.js';
 import { type HostFails, HostOf } from './faults.js';
 import { GatedStore } from './gated-store.js';
 import { ModelGrants } from './grants.js';
-import { Life, type OnStep } from './life.js';
+import { Instance, type OnStep } from './instance.js';
 import type { GrantTables } from './memory.js';
 import type { RunQueue } from './queue.js';
 import { ModelShares } from './shares.js';
@@ -18,12 +18,12 @@ export interface Machine {
   /** True when the next operation of a grant batch shall fail. */
   readonly grantFails: () => boolean;
   readonly hostFails: HostFails | undefined;
-  clockOf(life: Life): Clock;
+  clockOf(instance: Instance): Clock;
   storeOf(domid: number): Store;
   hasDomain(domid: number): boolean;
 }
 
-export interface LifeOptions {
+export interface InstanceOptions {
   /** Called before each operation that others can see. Throw ModelKilled in it to end the life right there. */
   readonly onStep?: OnStep;
 }
@@ -36,21 +36,21 @@ export class ModelXen implements Xen {
   readonly store: Store;
   readonly clock: Clock;
   readonly shares: ModelShares;
-  readonly #life: Life;
+  readonly #instance: Instance;
   readonly #machine: Machine;
 
-  constructor(machine: Machine, domid: number, options: LifeOptions) {
-    const life = new Life(domid, options.onStep);
-    this.#life = life;
+  constructor(machine: Machine, domid: number, options: InstanceOptions) {
+    const instance = new Instance(domid, options.onStep);
+    this.#instance = instance;
     this.#machine = machine;
     this.domid = domid;
     const host = new HostOf(machine.hostFails, domid);
-    this.grants = new ModelGrants(life, machine.tables, machine.grantFails, host);
-    this.events = new ModelEvents(life, machine.ports, host);
-    this.clock = machine.clockOf(life);
-    this.shares = new ModelShares(life, machine.tables);
+    this.grants = new ModelGrants(instance, machine.tables, machine.grantFails, host);
+    this.events = new ModelEvents(instance, machine.ports, host);
+    this.clock = machine.clockOf(instance);
+    this.shares = new ModelShares(instance, machine.tables);
     this.store = new GatedStore({
-      life,
+      instance,
       inner: machine.storeOf(domid),
       queue: machine.queue,
       watchesLate: machine.watchesLate,
@@ -58,11 +58,11 @@ export class ModelXen implements Xen {
   }
 
   get alive(): boolean {
-    return this.#life.alive;
+    return this.#instance.alive;
   }
 
   domainExists(domid: number): boolean | undefined {
-    return this.domid === 0 && this.#life.alive ? this.#machine.hasDomain(domid) : undefined;
+    return this.domid === 0 && this.#instance.alive ? this.#machine.hasDomain(domid) : undefined;
   }
 
   /**
@@ -70,25 +70,25 @@ export class ModelXen implements Xen {
    * @throws ModelKilled when the life is over, or ends here.
    */
   step(what: string): void {
-    this.#life.step(what);
+    this.#instance.step(what);
   }
 
   /** What an orderly end would leave behind: mapped grants, open ports, watches. Empty when all is well. */
   leaks(): string[] {
-    return this.#life.leaks();
+    return this.#instance.leaks();
   }
 
   /** Ends the life as SIGKILL does: everything it holds is taken away at once and none of its callbacks runs again. */
   kill(): void {
-    this.#life.end();
+    this.#instance.end();
   }
 
   /** Ends the life. @throws ERR_STATE, after that, when it did not give back what `leaks` lists. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#life.alive) return;
+    if (!this.#instance.alive) return;
     const leaks = this.leaks();
     await this.store[Symbol.asyncDispose]();
-    this.#life.end();
+    this.#instance.end();
     if (leaks.length > 0) {
       throw new VifdError('ERR_STATE', `domain ${this.domid} did not give back: ${leaks.join('; ')}`);
     }

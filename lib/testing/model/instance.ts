@@ -4,7 +4,7 @@
  */
 export class ModelKilled extends Error {
   constructor(what = 'here') {
-    super(`this life of the process ended before: ${what}`);
+    super(`this instance of the process ended before: ${what}`);
     this.name = 'ModelKilled';
   }
 }
@@ -15,13 +15,13 @@ export type OnStep = (what: string) => void;
 /** Something that a life has and has to give back. */
 export interface Holding {
   /** Gives it back at the end of the life. */
-  letGo(): void;
+  release(): void;
   /** What it is, when it should not be there any more at an orderly end. */
   leak?(): string | undefined;
 }
 
 /** From a process's start to its end. What it holds is let go of at the end, by us if not by the process. */
-export class Life {
+export class Instance {
   readonly domid: number;
   readonly #onStep: OnStep | undefined;
   readonly #holdings = new Set<Holding>();
@@ -78,7 +78,7 @@ export class Life {
   end(): void {
     if (!this.#alive) return;
     this.#alive = false;
-    for (const holding of this.#holdings) holding.letGo();
+    for (const holding of this.#holdings) holding.release();
     this.#holdings.clear();
   }
 }
