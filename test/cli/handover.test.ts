@@ -246,7 +246,7 @@ describe('a vif between the kernel and vifd', () => {
     it.each([
       [`${FRONT}/multi-queue-num-queues`, '2', /multi-queue-num-queues is '2', 1 is offered/],
       [`${FRONT}/ctrl-ring-ref`, '9', /event-channel-ctrl is '', not a port/],
-      [`${NODE}/feature-of-tomorrow`, '1', /feature-of-tomorrow was offered by the backend before/],
+      [`${NODE}/feature-of-tomorrow`, '1', /previous backend offered feature-of-tomorrow, which/],
     ])('it uses what vifd does not serve: %s', async (path, value, why) => {
       await setUp();
       await world.toolstack.store.write(path, value);

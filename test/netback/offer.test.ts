@@ -66,7 +66,7 @@ describe('what is offered to a guest', () => {
     await world.settle();
     await again(['feature-gso-tcpv4', 'feature-gso-tcpv6']);
     expect(vif().state).toBe('stopped');
-    expect(vif().reason).toMatch(/^feature-gso-tcpv4, feature-gso-tcpv6 was offered by the backend before/);
+    expect(vif().reason).toMatch(/^the previous backend offered feature-gso-tcpv4, feature-gso-tcpv6, which/);
     expect(world.errors.map(({ code }) => code)).toEqual(['ERR_PROTOCOL']);
     expect(await read(`${BACK}/state`)).toBe('4');
     // Looking again does not say it again.

@@ -2,27 +2,27 @@ import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { hostFault, hostRemedy, VifdError } from '../../errors.js';
 
-/** A batch that failed as a whole (OPS_ERRNO). @param what failed. */
+/** Returns the fault of a batch that failed as a whole (OPS_ERRNO). @param what failed. */
 export function batchFault(what: string, errno: number): VifdError {
   return hostFault(what, getSystemErrorName(-errno));
 }
 
-/** The host's side is full, which is no fault: the frame is dropped and counted. */
+/** The status of a frame for which the port has no room. That is no fault; the frame is dropped and counted. */
 const EAGAIN = constants.errno.EAGAIN;
-/** Linux's tun refuses a frame whose vnet header contradicts it. */
+/** The status with which Linux's tun refuses a frame that contradicts its vnet header. */
 const EINVAL = constants.errno.EINVAL;
-/** The port's other end has no receiver, as a network card without a cable. */
+/** The status if the port's other end has no receiver, as a network card without a cable. */
 const ENOTCONN = constants.errno.ENOTCONN;
-/** Of a tap whose device was deleted; libuv, and so Node, has no name for it. */
+/** The errno of a tap whose device was deleted; libuv, and so Node, has no name for it. */
 const EBADFD = 77;
 
-/** Whether a frame's status (FRAME_STATUS) says that the port had no room for it. */
+/** Whether a frame's status (FRAME_STATUS) means that the port had no room for it. */
 export function isFull(status: number): boolean {
   return status === EAGAIN;
 }
 
 /**
- * A port failed frames with this errno (FRAMES_ERRNO): undefined when that is no fault of the port's.
+ * Returns the fault of a port that failed frames with this errno (FRAMES_ERRNO); undefined if the errno is no fault of the port.
  * @param what failed.
  */
 export function portFault(what: string, errno: number): VifdError | undefined {
@@ -38,9 +38,9 @@ const PORT_REMEDIES: Record<string, string> = {
 };
 
 /**
- * xen/grant_table.h: statuses that only a frontend's own fault explains (others may pass, like -12 eagain; and a guest that
- * was destroyed, -2 bad_domain, has broken nothing: its vif ends with its node, and its frames are refused until then). A
- * reference that is not granted to us is a general error for Xen (xen/common/grant_table.c, _set_status_v1).
+ * Statuses of xen/grant_table.h that only a frontend's own fault explains. Others may be temporary, like -12 eagain; and -2 bad_domain means
+ * a guest that was destroyed, which has broken nothing: its vif ends with its node, and its frames are refused until then. Xen reports a
+ * reference that is not granted to this domain as a general error (xen/common/grant_table.c, _set_status_v1).
  */
 const GNTST_GENERAL_ERROR = -1;
 const GNTST_BAD_GNTREF = -3;
@@ -52,8 +52,8 @@ const FOREIGN_FAULTS: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * A frontend that names grants which are not its own to give breaks the protocol. Linux answers each with an
- * error for ever; we answer, then stop the vif, so that a fault is seen where it is.
+ * Whether a status shows that the frontend named a grant that it has not given to this domain, which breaks the protocol. Linux responds to
+ * each such request with an error, for ever; vifd responds and then stops the vif, so that the operator sees which guest is at fault.
  */
 export function isForeignFault(status: number): boolean {
   return FOREIGN_FAULTS.has(status);

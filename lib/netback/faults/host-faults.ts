@@ -1,17 +1,20 @@
 import type { VifdError } from '../../errors.js';
 
-/** Hears of the host's faults of one part of a connection (a direction of a queue, a channel); undefined: it works again. */
+/**
+ * Called with each fault of the host in one part of a connection (a direction of a queue, a channel), and with undefined when the part
+ * works again.
+ */
 export type HostFaultListener = (fault: VifdError | undefined) => void;
 
 /**
- * What of a connection the host keeps from working, as one fault: memory that is short is short for all queues at once. The
+ * Merges the host's faults of all parts of a connection into one, because a lack of memory, for example, affects all queues at once. The
  * fault begins with the first part that has one and ends with the last.
  */
 export class HostFaults {
   readonly #faults = new Map<string, VifdError>();
   readonly #tell: HostFaultListener;
 
-  /** @param tell hears of the connection as a whole. */
+  /** @param tell called with the fault of the connection as a whole, and with undefined when it ends. */
   constructor(tell: HostFaultListener) {
     this.#tell = tell;
   }
@@ -21,7 +24,7 @@ export class HostFaults {
     return (fault) => this.#set(part, fault);
   }
 
-  /** No part works any more: what is heard from now on is of their end. */
+  /** Forgets all faults, because the parts end: later faults come from their end. */
   clear(): void {
     this.#faults.clear();
   }

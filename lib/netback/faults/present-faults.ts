@@ -6,8 +6,8 @@ export interface FaultListener {
 }
 
 /**
- * What is wrong now, at most one fault of each kind. A fault is reported when it begins, when its message changes, and when
- * it ends; what stands already is not reported again, however often it is found.
+ * The present faults, at most one of each kind. A fault is reported when it begins, when its message changes, and when
+ * it ends. A fault that is present already is not reported again, however often it is found.
  */
 export class Faults {
   readonly #listener: FaultListener;
@@ -17,7 +17,7 @@ export class Faults {
     this.#listener = listener;
   }
 
-  /** In the order in which they began. */
+  /** All present faults, in the order in which they began. */
   get all(): readonly VifdError[] {
     return [...this.#faults.values()];
   }
@@ -39,7 +39,7 @@ export class Faults {
     this.#listener.onEnd(error);
   }
 
-  /** Drops the faults of these kinds without a report: what they were about is no more. */
+  /** Drops the faults of these kinds without a report, because their subject no longer exists. */
   forget(isOver: (kind: string) => boolean): void {
     for (const kind of [...this.#faults.keys()]) if (isOver(kind)) this.#faults.delete(kind);
   }

@@ -21,8 +21,8 @@ function headroomOf(text: string | undefined): number {
 }
 
 /**
- * Reads and checks what the frontend wrote. The guest writes these nodes: nothing of them is trusted.
- * @param backend the path below which a backend has written what it offers: this process or another.
+ * Reads and checks the keys that the frontend wrote. The guest controls these nodes, so vifd trusts none of them.
+ * @param backend the path below which a backend, this process or another, has written its offer.
  */
 export async function readFrontend(store: StoreReader, path: string, backend: string): Promise<Handshake> {
   const offer = `${backend}/${QUEUES_MAX_KEY}`;
@@ -62,7 +62,7 @@ export async function readFrontend(store: StoreReader, path: string, backend: st
 
 const QUEUES_KEY = 'multi-queue-num-queues';
 export const QUEUES_MAX_KEY = 'multi-queue-max-queues';
-/** Of each queue: below `queue-N`, and at the top where there is one queue (netif.h). */
+/** The keys of each queue: below `queue-N`, or at the top if there is one queue (netif.h). */
 const QUEUE_KEYS = [
   'tx-ring-ref',
   'rx-ring-ref',
@@ -88,7 +88,7 @@ export const FRONTEND_KEYS = [
 
 type Keys = ReadonlyMap<string, string | undefined>;
 
-/** All of them at once: one round trip to the store. `others` are paths of their own. */
+/** Reads all keys in one round trip to the store. `others` are whole paths. */
 async function readKeys(
   store: StoreReader,
   path: string,
@@ -111,7 +111,7 @@ async function readQueues(
   return folders.map((folder) => queueIn(keys, folder));
 }
 
-/** @returns why the queue cannot be served, if it cannot. */
+/** @returns the queue's settings, or why it cannot be served. */
 function queueIn(keys: Keys, folder: string): QueueSettings | string {
   const text = (key: (typeof QUEUE_KEYS)[number]) => keys.get(`${folder}${key}`);
   const txRingRef = unsigned(text('tx-ring-ref'));
@@ -128,7 +128,7 @@ function queueIn(keys: Keys, folder: string): QueueSettings | string {
   return { txRingRef, rxRingRef, txPort, rxPort };
 }
 
-/** @returns why the control ring cannot be served, if it cannot; undefined when the guest has none. */
+/** @returns the control ring's settings, or why it cannot be served; undefined if the guest has none. */
 function controlIn(keys: Keys): ControlSettings | string | undefined {
   const [refText, portText] = [keys.get('ctrl-ring-ref'), keys.get('event-channel-ctrl')];
   if (refText === undefined) return undefined;

@@ -8,33 +8,33 @@ import { type ConnectionJournals, VifJournals } from '../state/connection-journa
 import type { VifAddress } from '../vif-info.js';
 import type { VifFaults } from './vif-faults.js';
 
-/** So often: what goes wrong with a journal is reported within a second. */
+/** The time between two checks of the journals, so that a fault is reported within a second. */
 const LOOK_MS = 500;
 
 export interface JournalUpkeepParts {
   readonly vif: VifAddress;
   readonly journals: Journals | undefined;
-  /** In which they are written. */
+  /** The version in which journals are written. */
   readonly version: JournalVersion;
-  /** Runs after each store to a journal: where a simulation kills. */
+  /** Runs after each store to a journal; a simulation kills the process there. */
   readonly afterStore: (() => void) | undefined;
   readonly clock: Clock;
   readonly faults: VifFaults;
-  /** An error that is over already. */
+  /** Called with an error that is over already. */
   readonly onError: (error: VifdError) => void;
-  /** New journals are there for the connection: it is to be attached anew with them. */
+  /** Called when there are new journals for the connection, with which vifd must attach anew. */
   readonly onRenewed: () => void;
 }
 
-/** What is looked after: its journals, and whether it could do without them now. */
+/** The attached connection: its journals, and whether it needs none now. */
 interface Attached {
   readonly quiet: boolean;
 }
 
 /**
- * Opens the journals of a vif's connection and looks after them while it is attached. Journals may be lost while they are in use (deleted,
- * truncated), or could not be had, for want of room: vifd makes them again, and attaches to the guest anew with them, as the next process
- * would.
+ * Opens the journals of a vif's connection and checks them while it is attached. A journal may be lost while it is in use (deleted,
+ * truncated), or may have failed to open, for lack of space. vifd then creates it again, and attaches to the guest anew with it, as the next
+ * process would.
  */
 export class JournalUpkeep {
   readonly #parts: JournalUpkeepParts;
@@ -65,20 +65,20 @@ export class JournalUpkeep {
     return journals;
   }
 
-  /** Looks after the journals until `stop`. */
+  /** Checks the journals from time to time until `stop`. */
   start(attached: Attached): void {
     this.#attached = attached;
     if (this.#parts.journals !== undefined) this.#look.again();
   }
 
-  /** The connection is detached; its journals stay. */
+  /** Closes the journals of a detached connection. Their content stays. */
   stop(): void {
     this.#look.cancel();
     this.#open = undefined;
     this.#attached = undefined;
   }
 
-  /** The guest's connection is over, and so are its journals. */
+  /** Removes the journals of a connection that is over. */
   remove(): void {
     this.#journals.remove();
   }
@@ -89,10 +89,10 @@ export class JournalUpkeep {
     if (attached === undefined || journals === undefined) return;
     this.#look.again();
     const why = journals.lost();
-    // Reported once: from then on the fault is what hinders it.
+    // The loss is reported once; from then on the fault's message is why the journal cannot be created.
     if (why !== undefined && !faults.has('journal'))
       faults.begin('journal', faults.about('ERR_JOURNAL', `${why}: it is made anew`));
-    // Without a journal an attach loses nothing only where no frame is pending and no grant staged.
+    // Without a journal, an attach loses nothing only if no frame is pending and no grant is staged.
     if (!faults.has('journal') || (why === undefined && !attached.quiet)) return;
     try {
       journals.renew();

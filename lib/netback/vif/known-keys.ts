@@ -4,14 +4,14 @@ import type { StoreView } from '../../xen/seam.js';
 export type StoreReader = Pick<StoreView, 'read' | 'readAll' | 'list'>;
 
 /**
- * Keeps what was read of a vif's nodes until `forget` names a change; then the next read asks the store. A read that is under way at
- * that moment is forgotten too, since the change may have come after its reply. Read only watched nodes through it: changes of others
- * would go unnoticed. The keys of a frontend are watched by its `state` (VifNode.note).
+ * Caches the values of a vif's nodes until `forget` names a change; then the next read asks the store. `forget` also drops a read that is
+ * under way, because the change may have come after its reply. Read only watched nodes through this cache, since it does not notice changes of
+ * others. The watch of a frontend's `state` stands for all keys of the frontend (VifNode.note).
  */
 export class KnownKeys implements StoreReader {
   readonly #store: StoreReader;
   readonly #values = new Map<string, Promise<string | undefined>>();
-  /** By folder: the names of the keys that are there. */
+  /** The names of the present keys, by folder. */
   readonly #listings = new Map<string, Promise<ReadonlySet<string>>>();
 
   constructor(store: StoreReader) {
@@ -22,7 +22,7 @@ export class KnownKeys implements StoreReader {
     return this.#values.get(path) ?? this.#keep(this.#values, path, this.#ask(path));
   }
 
-  /** As `read` for each path: asks the store in one call for all that are unknown of a folder. */
+  /** As `read` for each path; asks the store in one call for all unknown keys of a folder. */
   readAll(paths: readonly string[]): Promise<readonly (string | undefined)[]> {
     const unknown = new Map<string, string[]>();
     for (const path of paths) {
@@ -36,7 +36,7 @@ export class KnownKeys implements StoreReader {
     return Promise.all(paths.map((path) => this.read(path)));
   }
 
-  /** Whether any of these is known. */
+  /** Whether the value of any of these paths is known. */
   hasAny(paths: readonly string[]): boolean {
     return paths.some((path) => this.#values.has(path));
   }
@@ -46,7 +46,7 @@ export class KnownKeys implements StoreReader {
     return this.#store.list(path);
   }
 
-  /** Lists a folder of which these names will be read, so that absent ones cost no request: a guest writes half of netif.h's keys. */
+  /** Lists a folder before these names are read, so that absent keys cost no request: a guest writes only half of the keys in netif.h. */
   expect(folder: string, names: readonly string[]): void {
     const unknown = names.filter((name) => !this.#values.has(`${folder}/${name}`));
     if (unknown.length < 2 || this.#listings.has(folder)) return;
@@ -55,8 +55,8 @@ export class KnownKeys implements StoreReader {
   }
 
   /**
-   * Call it when a node changed, was made or was removed with all below it. Nodes above are forgotten too: they may have been made along
-   * with it, and no watch tells of that. @returns whether anything of these was known.
+   * Call it when a node changed, was created, or was removed with all nodes below it. Nodes above are forgotten too: they may have been created
+   * along with it, and no watch reports that. @returns whether any of these nodes was known.
    */
   forget(path: string): boolean {
     this.#listings.delete(folderOf(path));
@@ -69,7 +69,7 @@ export class KnownKeys implements StoreReader {
     this.#listings.clear();
   }
 
-  /** Sends the request at once where there is no listing, so that requests are in the order of the calls. */
+  /** Reads a key. Without a listing it sends the request at once, so that requests are in the order of the calls. */
   #ask(path: string): Promise<string | undefined> {
     const listing = this.#listings.get(folderOf(path));
     if (listing === undefined) return this.#store.read(path);
@@ -85,7 +85,7 @@ export class KnownKeys implements StoreReader {
     });
   }
 
-  /** Asks for those paths that a listing of their folder names. @returns the values of all. */
+  /** Asks for the paths whose names are in the listing of their folder. @returns the values of all paths. */
   async #readListed(
     paths: readonly string[],
     listing: Promise<ReadonlySet<string>>,
@@ -99,7 +99,7 @@ export class KnownKeys implements StoreReader {
 
   #keep<T>(kept: Map<string, Promise<T>>, path: string, value: Promise<T>): Promise<T> {
     kept.set(path, value);
-    // The reader handles an error; the next read asks again.
+    // The caller of `read` handles an error; the next read asks the store again.
     value.catch(() => {
       if (kept.get(path) === value) kept.delete(path);
     });
@@ -107,12 +107,12 @@ export class KnownKeys implements StoreReader {
   }
 }
 
-/** Forgets what is kept of a node and of those below and above it. @returns whether there was anything. */
-function forgetIn(kept: Map<string, unknown>, path: string): boolean {
+/** Forgets a node, and those below and above it. @returns whether any of them was known. */
+function forgetIn(values: Map<string, unknown>, path: string): boolean {
   let known = false;
-  for (const one of [...kept.keys()]) {
+  for (const one of [...values.keys()]) {
     if (one !== path && !one.startsWith(`${path}/`) && !path.startsWith(`${one}/`)) continue;
-    kept.delete(one);
+    values.delete(one);
     known = true;
   }
   return known;

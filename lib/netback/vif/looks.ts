@@ -2,8 +2,8 @@ import type { Clock } from '../../xen/seam.js';
 import type { Allowance } from '../guest/allowance.js';
 
 /**
- * Runs the looks at one vif, never two at a time. A guest may change its keys without end (XSA-349): looks beyond its budget wait,
- * and all changes meanwhile lead to one look.
+ * Runs the looks at one vif, never two at a time. A guest may change its keys without end (XSA-349), so looks beyond its budget wait,
+ * and all changes during the wait lead to one look.
  */
 export class Looks {
   readonly #clock: Clock;
@@ -21,7 +21,7 @@ export class Looks {
     this.#allowance = allowance;
   }
 
-  /** Call it when something changed. Resolves when a look has read that, or is put off. */
+  /** Call it when a key changed. Resolves when a look has read the change, or when the look must wait. */
   poke(): Promise<void> {
     this.#dirty = true;
     this.#running ??= this.#run().finally(() => this.#onCalm());
@@ -33,13 +33,13 @@ export class Looks {
     await this.#running;
   }
 
-  /** From now on no look begins; one that is under way ends by itself. */
+  /** Prevents further looks; one that is under way ends by itself. */
   end(): void {
     this.#ended = true;
     this.#later?.[Symbol.dispose]();
   }
 
-  /** Looks again where a poke came after the last look, and joined the run that was ending. */
+  /** Looks again if a poke came after the last look and joined the run that was ending. */
   #onCalm(): Promise<void> | undefined {
     this.#running = undefined;
     return this.#due ? this.poke() : undefined;

@@ -4,7 +4,7 @@ import type { FrontendSettings } from '../settings.js';
 import { type Handshake, QUEUES_MAX_KEY, readFrontend } from './handshake.js';
 import type { StoreReader } from './known-keys.js';
 
-/** What is offered to guests, by the keys of netif.h. */
+/** The features that vifd offers to guests, as keys of netif.h. */
 const FEATURES = [
   'feature-sg',
   'feature-gso-tcpv4',
@@ -18,17 +18,22 @@ const FEATURES = [
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 
-/** Whether a key of the backend's node is one that only backends write: a change of it is no news to the backend. */
+/** Whether only backends write this key of the backend's node, so that its change needs no look. */
 export function isOfBackend(key: string): boolean {
   return key.startsWith('feature-') || key === QUEUES_MAX_KEY || key === CARRIER_KEY;
 }
 
-/** Without copying nothing works; page flipping is gone from every backend, and an earlier one may have left its key. */
+/**
+ * Keys that vifd always writes: every guest needs copying, and no backend supports page flipping any more, although an earlier one may have
+ * left its key.
+ */
 const FIXED = { 'feature-rx-copy': '1', 'feature-rx-flip': '0' };
-/** Every backend offers this key, since no guest can be served without: in a node without it no backend has made its offer. */
+/** A key that every backend offers, since no guest can be served without it. If a node lacks it, no backend has made its offer. */
 export const OFFER_KEY = 'feature-rx-copy';
 
-/** What a connected guest can be seen not to use. Of all else it may send what it was offered, and does not say so. */
+/**
+ * Features whose use shows in a connected guest's settings. A guest may use any other feature that it was offered without a sign of that.
+ */
 const USED: Partial<Record<string, (settings: FrontendSettings) => boolean>> = {
   'feature-split-event-channels': ({ queues }) => queues.some(({ txPort, rxPort }) => txPort !== rxPort),
   'feature-multicast-control': ({ multicastControl }) => multicastControl,
@@ -37,7 +42,7 @@ const USED: Partial<Record<string, (settings: FrontendSettings) => boolean>> = {
   'feature-xdp-headroom': ({ xdpHeadroom }) => xdpHeadroom > 0,
 };
 
-/** What this backend offers, and what an earlier one offered that it does not. */
+/** The features that this backend offers, and those that only an earlier one offered. */
 export class Offer {
   readonly #without: ReadonlySet<string>;
 
@@ -46,8 +51,8 @@ export class Offer {
   }
 
   /**
-   * Writes the features below the backend's path. What is not offered is written as '0', since an earlier
-   * backend (the kernel's) may have left a '1' that a guest would believe. The link is up until somebody says otherwise.
+   * Writes the features below the backend's path. A feature that is not offered is written as '0', because an earlier
+   * backend (the kernel's) may have left a '1' that a guest would trust. The link is up until `setCarrier`.
    * @param view of a transaction.
    */
   async advertise(view: StoreView, backendPath: string, queues: number): Promise<void> {
@@ -57,7 +62,7 @@ export class Offer {
       [QUEUES_MAX_KEY]: `${queues}`,
     };
     const carrier = `${backendPath}/${CARRIER_KEY}`;
-    // At once: in a store that others keep changing, a short transaction is the one that commits.
+    // All requests at once: while others change the store, only a short transaction has a chance to commit.
     const [hasCarrier] = await Promise.all([
       view.read(carrier),
       ...Object.entries(keys).map(([key, value]) => view.write(`${backendPath}/${key}`, value)),
@@ -65,7 +70,7 @@ export class Offer {
     if (hasCarrier === undefined) await view.write(carrier, '1');
   }
 
-  /** @returns features that the node offers and this backend does not have: another one wrote them. */
+  /** @returns the features that the node offers and this backend does not: another backend wrote them. */
   async withdrawn(view: StoreReader, backendPath: string): Promise<string[]> {
     const names = await view.list(backendPath);
     const strange = names.filter(
@@ -80,13 +85,13 @@ export class Offer {
   }
 }
 
-/** The link's state, for the guest (netif.h, "Link state"). Without it the link is up. */
+/** The key of the link's state, for the guest (netif.h, "Link state"). Without the key the link is up. */
 export const CARRIER_KEY = 'carrier';
 
 /**
- * Whether a guest can be served as it is: asked at each attach, and by who would take a vif over.
+ * Returns whether this backend can serve a guest with its present settings: at each attach, and before `vifd adopt` and `vifd release`.
  * @param frontend, backend their paths in the store.
- * @param offer given, a guest to whom another backend offered more is refused.
+ * @param offer if given, a guest to which another backend offered more is refused.
  */
 export async function readServable(
   view: StoreReader,
@@ -101,7 +106,7 @@ export async function readServable(
   return refuseWithout(handshake, withdrawn);
 }
 
-/** A guest that was offered what it may use and is not there any more cannot be served as it is. */
+/** Refuses a guest that may use a feature which another backend offered and this one does not. */
 function refuseWithout(handshake: Handshake, withdrawn: readonly string[]): Handshake {
   if (!handshake.ok) return handshake;
   const missing = withdrawn.filter((key) => USED[key]?.(handshake.settings) ?? true);
@@ -109,6 +114,8 @@ function refuseWithout(handshake: Handshake, withdrawn: readonly string[]): Hand
   const keys = missing.map((key) => shown(key)).join(', ');
   return {
     ok: false,
-    reason: `${keys} was offered by the backend before, and this one has it not; run that again`,
+    reason:
+      `the previous backend offered ${keys}, which this one does not support: start the previous backend again, or ` +
+      'reconnect the guest',
   };
 }

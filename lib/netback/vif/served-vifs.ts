@@ -14,7 +14,7 @@ import { Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
 import type { AttachedHow, DetachReason } from './vif-parts.js';
 
-/** The part of Netback's options that concerns vifs; see there. */
+/** The options of Netback that concern vifs; see `NetbackOptions`. */
 export interface ServeOptions {
   readonly xen: Xen;
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
@@ -35,11 +35,11 @@ export interface ServedVifsParts {
   readonly onRecovered: (vif: Vif, queue: number) => void;
   readonly onError: (error: VifdError, vif: Vif) => void;
   readonly onMended: (error: VifdError, vif: Vif) => void;
-  /** The vif has ended; there may be a new one at its place. */
+  /** Called when the vif has ended; there may be a new vif at its place. */
   readonly onGone: (vif: Vif) => void;
 }
 
-/** The vifs that this process serves: it is handed places, and finds none itself. */
+/** The vifs that this process serves. A discovery passes their places; this class does not search for vifs. */
 export class ServedVifs implements VifServer {
   readonly #parts: ServedVifsParts;
   readonly #offer: Offer;
@@ -70,7 +70,7 @@ export class ServedVifs implements VifServer {
     if (this.#vifs.has(id)) return 'served';
     const node = await VifNode.find(this.#parts.options.xen.store, path, place);
     if (node === undefined) return 'none';
-    // A toolstack is still writing the node: the directory calls this function again.
+    // A toolstack is still writing the node, and the directory calls this function again.
     if (changed()) return 'waiting';
     if (connectedOnly && !node.wasConnected) return 'waiting';
     if (!(await this.#accepts(node.info, false)) || this.#detached) return 'refused';
@@ -100,7 +100,7 @@ export class ServedVifs implements VifServer {
     for (const vif of this.#vifs.values()) vif.storeReturned();
   }
 
-  /** Detaches from every guest at once. Resolves when the ports are closed, too; the store may be away for as long. */
+  /** Detaches from every guest at once. Resolves when the ports are closed too, which may take as long as the store is away. */
   async detach(): Promise<void> {
     this.#detached = true;
     const detached = [...this.#vifs.values()].map((vif) => vif.detach());
@@ -139,7 +139,7 @@ export class ServedVifs implements VifServer {
     return vif;
   }
 
-  /** The vif has ended; a new one of the same name may be there already. */
+  /** Forgets a vif that has ended. A new vif of the same name may be there already. */
   #gone(vif: Vif): void {
     if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
     if (!this.domids().has(vif.domid)) this.#budgets.forget(vif.domid);

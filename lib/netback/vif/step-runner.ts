@@ -20,7 +20,7 @@ type ServeStep = Extract<PresentStep, { readonly do: 'serve' }>;
 type ReconfigureStep = Extract<PresentStep, { readonly do: 'reconfigure' }>;
 type ClosedStep = Extract<PresentStep, { readonly do: 'closed' }>;
 
-/** Carries out the steps of one vif (steps.ts), each wholly before the next. */
+/** Runs the steps of one vif (steps.ts), each to its end before the next. */
 export class StepRunner {
   readonly #parts: StepRunnerParts;
   /** The vif's state while its guest is neither served nor stopped. */
@@ -31,12 +31,12 @@ export class StepRunner {
     this.#parts = parts;
   }
 
-  /** What the node offers is what this process offers. */
+  /** Whether the node has the offer of this process. */
   get offered(): boolean {
     return this.#offered;
   }
 
-  /** Rejects for what is not the guest's fault; then the next look tries again. */
+  /** Runs a step. Rejects for a fault that the guest has not caused; then the next look tries again. */
   async run(step: PresentStep, snapshot: VifSnapshot): Promise<void> {
     switch (step.do) {
       case 'expect':
@@ -61,7 +61,7 @@ export class StepRunner {
     if (write !== undefined) await this.#parts.node.setState(write, snapshot);
   }
 
-  /** The guest's keys were those of the connection that ends. */
+  /** Ends the connection and forgets the guest's keys, which belong to it. */
   #endConnection(): void {
     const { node, attachment } = this.#parts;
     if (attachment.connection !== undefined || attachment.reason !== undefined) node.forgetGuest();
@@ -72,8 +72,8 @@ export class StepRunner {
     const { node, port, offer } = this.#parts;
     this.#endConnection();
     this.phase = 'waiting';
-    // A toolstack that writes key by key may name the bridge last: a tap that no script puts into it is made anew there. One that an
-    // earlier process made stays: it may have been set up since.
+    // A toolstack that writes key by key may name the bridge last. If no script puts the tap into the bridge, vifd makes the tap anew there.
+    // A tap that an earlier process made stays, because someone may have set it up since.
     if (!snapshot.hasScript && port.moved) await port.remove();
     const opened = await port.open();
     port.noGuest();
@@ -83,8 +83,8 @@ export class StepRunner {
   async #serve({ write }: ServeStep, snapshot: VifSnapshot): Promise<void> {
     const { node, attachment } = this.#parts;
     const handshake = await this.#readGuest();
-    // vifd reads the guest's keys after its state. A guest that has left that state meanwhile has broken nothing; its event leads to
-    // another look.
+    // vifd reads the guest's keys after its state. If the guest has changed its state meanwhile, its keys are no fault, and the event of that
+    // change causes another look.
     if (!handshake.ok && !(await node.isStill(snapshot))) return;
     await attachment.serve(handshake);
     if (write !== undefined && attachment.connection !== undefined) await node.setState(write, snapshot);
@@ -104,19 +104,19 @@ export class StepRunner {
     this.#endConnection();
     this.phase = 'closed';
     port.noGuest();
-    // Before the write: libxl takes Closed for "nothing is left".
+    // Removed before the write, because Closed means to libxl that nothing is left.
     if (what === 'remove') await port.remove();
     if (write !== undefined) await node.setState(write, snapshot);
     if (what !== 'open') return;
-    // If the guest closed while no vifd ran and the service manager kept the tap's descriptor, the tap still has its carrier. The port is
-    // opened last because the guest waits for Closed, and opening can fail.
+    // If the guest closed while no vifd ran and the service manager stored the tap's descriptor, the tap still has its carrier, and opening
+    // it takes the carrier away. The port is opened last because the guest waits for Closed, and opening can fail.
     await port.open();
     port.noGuest();
   }
 
   /**
-   * What the guest wrote. A guest to which this process has made no offer negotiated with another backend, whose offer is compared with
-   * ours.
+   * Reads the guest's keys. A guest to which this process has made no offer has negotiated with another backend; that backend's offer is then
+   * compared with this one's.
    */
   #readGuest(): Promise<Handshake> {
     const { node, attachment, offer } = this.#parts;
@@ -124,7 +124,7 @@ export class StepRunner {
     return node.readGuest(isForeign ? offer : undefined);
   }
 
-  /** How many queues a new connection may have. */
+  /** Returns how many queues a new connection may have. */
   #queuesFor({ queuesMax = 1 }: Port): number {
     return Math.min(queuesMax, this.#parts.queues);
   }

@@ -5,7 +5,7 @@ import type { VifId } from '../vif-info.js';
 import { named } from './vif-errors.js';
 import type { VifSnapshot } from './vif-node.js';
 
-/** The present faults of a vif. Judges what the hotplug script, the guest and the toolstack wrote into its nodes. */
+/** The present faults of a vif, including those in the keys that the hotplug script, the guest and the toolstack wrote. */
 export class VifFaults extends Faults {
   readonly #id: VifId;
 
@@ -14,7 +14,7 @@ export class VifFaults extends Faults {
     this.#id = id;
   }
 
-  /** @returns an error whose message names the vif and has that of `thrown`. */
+  /** @returns an error with the message of `thrown`, which also names the vif. */
   named(thrown: unknown): VifdError {
     return named(this.#id, thrown);
   }
@@ -24,13 +24,13 @@ export class VifFaults extends Faults {
     return new VifdError(code, `${this.#id}: ${message}`, { vif: this.#id });
   }
 
-  /** @returns the error with the vif in front of its message, even where that names the vif already. */
+  /** @returns the error with the vif in front of its message, even if the message names the vif already. */
   prefixed({ code, message, errno }: VifdError): VifdError {
     const details = { vif: this.#id, ...(errno === undefined ? {} : { errno }) };
     return new VifdError(code, `${this.#id}: ${message}`, details);
   }
 
-  /** Begins the fault `kind`; ends it if there is no message. */
+  /** Begins the fault `kind`, or ends it if there is no message. */
   heed(kind: string, code: VifdErrorCode, message: string | undefined): void {
     if (message === undefined) this.end(kind);
     else this.begin(kind, this.about(code, message));
@@ -43,7 +43,10 @@ export class VifFaults extends Faults {
     this.heed('state', 'ERR_PROTOCOL', strange);
   }
 
-  /** Begins or ends the fault of an unreadable `rate`. @returns the toolstack's rate; undefined: no limit, as none or an unreadable one was given. */
+  /**
+   * Begins or ends the fault of an unreadable `rate`.
+   * @returns the toolstack's rate; undefined for no limit, if the key is missing or unreadable.
+   */
   rateOf(text: string | undefined): Rate | undefined {
     const rate = parseRate(text);
     const wrong = rate !== undefined && 'wrong' in rate;

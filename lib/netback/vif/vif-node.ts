@@ -8,57 +8,60 @@ import { isOfBackend, OFFER_KEY, type Offer, readServable } from './offer.js';
 import { isDenied, isRemoved } from './removed-node.js';
 import { watchFrom } from './watch-from.js';
 
-/** What the store had of a vif at one moment. */
+/** A snapshot of a vif's keys in the store at one moment. */
 export interface VifSnapshot {
   readonly own: XenbusState;
   readonly frontend: XenbusState;
-  /** A sentence about the guest's state, where it is none of XenbusState. */
+  /** A sentence about the guest's state if it is no XenbusState. */
   readonly strange: string | undefined;
-  /** The toolstack wants the device to stay. */
+  /** Whether the toolstack wants the device to stay. */
   readonly online: boolean;
-  /** The toolstack names a hotplug script, which sets the interface up. */
+  /** Whether the toolstack names a hotplug script, which sets the interface up. */
   readonly hasScript: boolean;
-  /** vifd need not wait for a hotplug script (any more): see `Hotplug`. */
+  /** Whether vifd need not wait for a hotplug script (any more): see `Hotplug`. */
   readonly plugged: boolean;
   readonly hotplugError: string | undefined;
-  /** What the toolstack allows the guest to send; see `parseRate`. */
+  /** The rate at which the toolstack allows the guest to send; see `parseRate`. */
   readonly rate: string | undefined;
 }
 
-/** As ports/tap.ts takes them: IPv4's least, and a tap's most. */
+/** The range that ports/tap.ts accepts: the smallest MTU of IPv4, and the largest of a tap. */
 const MTU_MIN = 68;
 const MTU_MAX = 65_521;
 
-/** What a change in the store calls for: nothing; a look at the vif; or, 'all', also a call of `accept`, whether to serve it still. */
+/**
+ * What a change in the store requires: nothing; a look at the vif; or ('all') also a call of `accept`, which decides whether to serve it
+ * still.
+ */
 export type Concern = 'nothing' | 'look' | 'all';
 
-/** `vifd run` writes it when it has attached (daemon/mark.ts). `vifd adopt` and `release` change other keys along with it. */
+/** A key that `vifd run` writes when it has attached (daemon/mark.ts). `vifd adopt` and `release` change other keys together with it. */
 const ATTACHED_KEY = 'vifd/attached';
 
-/** These keys and not the whole frontend: a guest could write there without end (XSA-349). */
+/** The keys of a frontend that vifd watches. A watch of the whole frontend would fire for every write of the guest (XSA-349). */
 const WATCHED_KEYS = ['state', MULTICAST_KEY];
 
 /** The guest's states in which it waits for Connected. */
 const CONNECTING: ReadonlySet<XenbusState> = new Set([XenbusState.Initialised, XenbusState.Connected]);
 
-/** The keys of a node that are read when it is found. */
+/** The keys of a node that vifd reads when it finds the node. */
 const INFO_KEYS = ['frontend', 'mac', 'bridge', 'mtu', 'state'] as const;
 
-/** A vif's nodes in the store: reading them as one picture, again only where they changed, and writing our state. */
+/** A vif's nodes in the store: reads them as one snapshot, reads only changed keys again, and writes the backend's state. */
 export class VifNode {
   readonly path: string;
   readonly frontendPath: string;
-  /** Our state was Connected when the node was found: an earlier process served the vif, and its guest waits. */
+  /** Whether the backend's state was Connected when the node was found: then an earlier process served the vif, and its guest waits. */
   readonly wasConnected: boolean;
   readonly #store: Store;
   readonly #known: KnownKeys;
-  /** Keys that are read together when one of them changed: a toolstack's transaction changes several. */
+  /** Keys that are read together when one of them changed, because a toolstack's transaction changes several. */
   readonly #states: readonly string[];
   readonly #hotplug = new Hotplug();
   #info: VifInfo;
-  /** Our state, as it was read or written last. */
+  /** The backend's state, as it was last read or written. */
   #own: string | undefined;
-  /** The store was away, or the node is missing: a node that the next look finds is the same vif. */
+  /** Whether the store was away or the node is missing: then a node that the next look finds is the same vif. */
   #expected = false;
   readonly #watches = new Map<string, StoreWatch>();
   #closed = false;
@@ -81,8 +84,8 @@ export class VifNode {
   }
 
   /**
-   * Reads the node. The first look uses what was read, so the caller must call again after a change meanwhile.
-   * @returns undefined when the node is not (yet, or any more) a vif.
+   * Reads the node. The first look uses these values, so the caller must call this again if the node changed meanwhile.
+   * @returns undefined if the node is not (yet, or no longer) a vif.
    */
   static async find(store: Store, path: string, address: VifAddress): Promise<VifNode | undefined> {
     const known = new KnownKeys(store);
@@ -91,25 +94,25 @@ export class VifNode {
       throw error;
     });
     const [frontend, mac, bridge, mtu, state] = keys;
-    // A node without a state counts as gone (`look`): the vif would end as soon as it is served, and be found again.
+    // A node without a state counts as gone (`look`): a vif there would end as soon as it is served, and would be found again.
     if (frontend === undefined || frontend === '' || state === undefined) return undefined;
     const info = infoOf(address, mac, bridge, mtu);
     return new VifNode(store, known, path, frontend, info, parseXenbusState(state) === XenbusState.Connected);
   }
 
-  /** What the last look read: a toolstack may write the keys one by one. */
+  /** The keys as the last look read them: a toolstack may write them one by one. */
   get info(): VifInfo {
     return this.#info;
   }
 
-  /** Call it when the store is back: a node that is there then is the same vif, even if it was made anew. */
+  /** Call it when the store is back: a node that exists then is the same vif, even if it was created anew. */
   storeReturned(): void {
     this.#expected = true;
   }
 
   /**
-   * Forgets what a change may have made wrong, so that the next look reads it.
-   * @param changed the path that a watch reported; undefined: anything may have changed.
+   * Forgets the values that a change may have made out of date, so that the next look reads them.
+   * @param changed the path that a watch reported; undefined if any key may have changed.
    */
   note(changed: string | undefined): Concern {
     if (changed === undefined || isIn(this.path, changed)) {
@@ -121,13 +124,13 @@ export class VifNode {
       return 'look';
     }
     const frontendChanged = isIn(`${this.frontendPath}/state`, changed);
-    // A guest has other rings only after it has changed its state: its keys are read once for each change of that.
+    // A guest has new rings only after it has changed its state, so its keys are read once for each change of the state.
     if (frontendChanged) this.forgetGuest();
-    // Only `vifd show` and hooks use the MAC: a later change leads to no look.
+    // Only `vifd show` and hooks use the MAC, so a later change needs no look.
     if (changed === `${this.path}/mac` && this.#info.mac !== '') return 'nothing';
     const known = this.#known.forget(changed) || frontendChanged;
     if (frontendChanged || changed === `${this.path}/online`) this.#forgetStates();
-    // The two are one report: an old reason with a new status would be wrong.
+    // The status and the error belong together: an old error with a new status would be wrong.
     if (changed === `${this.path}/hotplug-status`) this.#known.forget(`${this.path}/hotplug-error`);
     if (!isIn(changed, this.path)) return known ? 'look' : 'nothing';
     const key = changed.slice(this.path.length + 1);
@@ -138,12 +141,12 @@ export class VifNode {
     for (const path of this.#states) this.#known.forget(path);
   }
 
-  /** Forgets what the guest wrote: its keys are read again when it connects. */
+  /** Forgets the guest's keys, which are read again when it connects. */
   forgetGuest(): void {
     this.#known.forget(this.frontendPath);
   }
 
-  /** @returns undefined when the node is gone, or belongs to another vif by now. */
+  /** Reads the node. @returns undefined if the node is gone, or belongs to another vif by now. */
   async look(): Promise<VifSnapshot | undefined> {
     try {
       return await this.#look();
@@ -158,12 +161,12 @@ export class VifNode {
     const read = (key: string) => this.#known.read(`${this.path}/${key}`);
     const readAll = (...keys: string[]) => this.#known.readAll(keys.map((key) => `${this.path}/${key}`));
     const [, ...others] = this.#states;
-    // After a write of our own, nothing but our state is read.
+    // After a write of this process, only the backend's state is read.
     if (this.#known.hasAny(others) && (await read('state')) !== this.#own) this.#forgetStates();
     const states = readAll('state', 'online');
     const guest = this.#readFrontendState();
     const rest = readAll('script', 'hotplug-status', 'rate', 'mac', 'bridge', 'mtu');
-    // Asked for after the guest's state, so that they are no older than it, and before its reply: a round trip less when we attach.
+    // Requested after the guest's state, so that the keys are no older than it, and before its reply, which saves a round trip at an attach.
     this.#known.expect(this.frontendPath, FRONTEND_KEYS);
     const [[ownText, online], frontendText, [script, hotplug, rate, mac, bridge, mtu]] = await Promise.all([
       states,
@@ -191,8 +194,8 @@ export class VifNode {
   }
 
   /**
-   * Tells whether another vif took the place of this one between two looks. A toolstack makes each node with Initialising, and without
-   * the offer that the old node had. Where an administrator writes Initialising, the offer stays.
+   * Whether another vif took the place of this one between two looks. A toolstack creates each node with Initialising, and without
+   * the offer that the old node had. If an administrator writes Initialising, the offer stays.
    */
   async #isAnother(own: XenbusState): Promise<boolean> {
     if (own !== XenbusState.Initialising || this.#own === undefined) return false;
@@ -201,8 +204,8 @@ export class VifNode {
   }
 
   /**
-   * In a driver domain xenstored responds EACCES for a node that is gone, where all its parents that this domain could read are gone too,
-   * and for a node that its guest has made unreadable. Linux too takes both for a guest that is gone (xenbus_read_driver_state).
+   * Reads the guest's state. In a driver domain, xenstored responds EACCES for a node that is gone together with all parents that this domain
+   * could read, and for a node that its guest has made unreadable. As in Linux (xenbus_read_driver_state), both count as a guest that is gone.
    */
   async #readFrontendState(): Promise<string | undefined> {
     try {
@@ -213,20 +216,20 @@ export class VifNode {
     }
   }
 
-  /** Reads the guest's state again. @returns whether it is still the one of a look. */
+  /** Reads the guest's state again. @returns whether it is still that of a snapshot. */
   async isStill({ frontend }: VifSnapshot): Promise<boolean> {
     this.#known.forget(`${this.frontendPath}/state`);
     return parseXenbusState(await this.#readFrontendState()) === frontend;
   }
 
-  /** What the guest wrote. @param offer given, a guest to whom another backend offered more is refused. */
+  /** Reads the guest's keys. @param offer if given, a guest to which another backend offered more is refused. */
   readGuest(offer: Offer | undefined): Promise<Handshake> {
     return readServable(this.#known, this.frontendPath, this.path, offer);
   }
 
   /**
-   * Watches what a connected guest may change, if that is not watched yet. Once it resolves, a read misses no change.
-   * @throws VifdError ERR_STORE, with E2BIG for the quota of watches; watches that were made stay, and the next call makes the others.
+   * Watches the keys that a connected guest may change, unless they are watched already. Once it resolves, a read misses no change.
+   * @throws VifdError ERR_STORE, with E2BIG if the quota of watches is used up. Watches that exist stay, and the next call adds the others.
    */
   async watch(onChange: (path: string) => void): Promise<void> {
     const missing = WATCHED_KEYS.filter((key) => !this.#watches.has(key));
@@ -249,8 +252,8 @@ export class VifNode {
   }
 
   /**
-   * Writes our state. @param seen if given, writes only while our state is still that of this look: a toolstack may have asked for the
-   * vif's end meanwhile, or made the node anew; its event leads to another look.
+   * Writes the backend's state. @param seen if given, writes only if the backend's state is still that of this snapshot: a toolstack may have
+   * asked for the vif's end meanwhile, or created the node anew; the event of that causes another look.
    */
   async setState(state: XenbusState, seen?: VifSnapshot): Promise<void> {
     if (await this.#change((view) => view.write(`${this.path}/state`, `${state}`), seen))
@@ -258,8 +261,8 @@ export class VifNode {
   }
 
   /**
-   * Writes the offer and InitWait in one transaction. Does not write InitWait again where it is: guests watch our state.
-   * @returns false if our state is no longer that of this look; then nothing is written.
+   * Writes the offer and InitWait in one transaction. Does not write InitWait if the state is InitWait already, because guests watch it.
+   * @returns false if the backend's state is no longer that of this snapshot; then nothing is written.
    */
   async advertise(offer: Offer, queues: number, seen: VifSnapshot): Promise<boolean> {
     const written = await this.#change(async (view) => {
@@ -276,7 +279,10 @@ export class VifNode {
     this.#known.forget(`${this.path}/state`);
   }
 
-  /** Writes a key of ours, unless the node has gone meanwhile: a write would bring back a part of it. @returns whether it did. */
+  /**
+   * Writes a key of the backend's node, unless the node is gone: a write would create a part of it again.
+   * @returns whether it was written.
+   */
   write(key: string, value: string): Promise<boolean> {
     return this.#change((view) => view.write(`${this.path}/${key}`, value));
   }
@@ -327,12 +333,12 @@ function strangeState(text: string | undefined): string | undefined {
   return `its guest's state is ${quoted(text)}, no state of xenbus: it counts as gone until its guest connects again`;
 }
 
-/** A script's last words may be a sentence or two. */
+/** Returns the error text of a hotplug script, shortened to a sentence or two. */
 function wordsOf(error: string | undefined): string {
   return error === undefined ? 'no reason given' : quoted(error, 200);
 }
 
-/** @returns undefined for what can be no MTU: the host's side then has its default. */
+/** @returns undefined for a text that is no valid MTU: the host's side then has its default. */
 function mtuOf(text: string | undefined): number | undefined {
   if (text === undefined || !/^[0-9]{2,5}$/.test(text)) return undefined;
   const mtu = Number(text);

@@ -11,8 +11,8 @@ import type { Offer } from './offer.js';
 import type { VifNode } from './vif-node.js';
 
 /**
- * Why a vif was detached. 'released': for another backend, which serves it from then on. 'port-lost': its port is gone (a tap was
- * deleted) and is opened anew. 'failed': its memory was taken away beneath it, or the data path has a mistake; it is attached
+ * Why vifd detached from a vif's guest. 'released': another backend serves the vif from then on. 'port-lost': the port is gone (a tap was
+ * deleted); vifd opens it anew. 'failed': the connection's memory was unmapped while in use, or the data path has a bug; vifd attaches
  * again.
  */
 export type DetachReason =
@@ -26,9 +26,9 @@ export type DetachReason =
   | 'shutdown';
 
 export interface AttachedHow {
-  /** A backend has served this connection of the guest before. */
+  /** Whether a backend has served this connection of the guest before. */
   readonly resumed: boolean;
-  /** From opening the port to the moment when frames can move. */
+  /** The time from the opening of the port until frames can move. */
   readonly attachMs: number;
 }
 
@@ -36,7 +36,7 @@ export interface VifParts {
   readonly xen: Xen;
   readonly node: VifNode;
   readonly payload: PayloadMode;
-  /** How many a guest may have. */
+  /** How many queues a guest may have. */
   readonly queues: number;
   readonly offer: Offer;
   readonly budget: GuestBudget;
@@ -45,14 +45,14 @@ export interface VifParts {
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;
   readonly removeLeftPort: (vif: VifId) => void | Promise<void>;
-  /** Whether the vif is (still) to be served. */
+  /** Decides whether to serve the vif (still). */
   readonly accepts: (vif: VifInfo) => Promise<boolean>;
   readonly onAttached: (how: AttachedHow) => void;
   readonly onDetached: (why: DetachReason) => void;
   readonly onRecovered: (queue: number) => void;
   readonly onError: (error: VifdError) => void;
-  /** What this error reported is over. */
+  /** Called when the fault that this error reported is over. */
   readonly onMended: (error: VifdError) => void;
-  /** The vif has ended here, since its node is gone or it was released: it may be forgotten. */
+  /** Called when the vif has ended in this process, because its node is gone or it was released. The caller may forget it. */
   readonly onGone: () => void;
 }

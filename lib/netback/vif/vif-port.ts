@@ -2,16 +2,16 @@ import type { Port, PortTrouble } from '../../ports/port.js';
 import type { VifDetails } from '../show.js';
 
 export interface VifPortParts {
-  /** The bridge that the toolstack names now. */
+  /** Returns the bridge that the toolstack names now. */
   readonly bridge: () => string | undefined;
   readonly open: () => Port | Promise<Port>;
   /** Removes the port that an earlier process made and this one has not opened. */
   readonly removeLeft: () => void | Promise<void>;
-  /** Undefined: all is well again. */
+  /** Called when the port has a fault, and with undefined when the fault is over. */
   readonly onTrouble: (trouble: PortTrouble | undefined) => void;
 }
 
-/** The port of a vif: opened when it is first needed, followed, and given up when it is lost or the vif ends. */
+/** The port of a vif. Opens it when it is first needed, watches it, and closes it when it is lost or the vif ends. */
 export class VifPort {
   readonly #parts: VifPortParts;
   #port: Port | undefined;
@@ -19,9 +19,9 @@ export class VifPort {
   #bridge: string | undefined;
   #opening: Promise<Port> | undefined;
   #following: Disposable | undefined;
-  /** What vifd set last; undefined: nothing yet, or the port has no link. */
+  /** The link's state that vifd set last; undefined if it set none yet, or if the port has no link. */
   #link: 'up' | 'down' | undefined;
-  /** Nothing of the port is left that would outlive the process. */
+  /** Whether the port was removed, so that nothing of it outlives the process. */
   #removed = false;
   /** Frames that earlier ports of this vif dropped in this process. */
   #droppedBefore = 0;
@@ -30,17 +30,17 @@ export class VifPort {
     this.#parts = parts;
   }
 
-  /** Undefined while none is open. */
+  /** The open port; undefined while none is open. */
   get current(): Port | undefined {
     return this.#port;
   }
 
-  /** The port is open, and the toolstack names another bridge now than when it was opened. */
+  /** Whether the port is open and the toolstack now names another bridge than when it was opened. */
   get moved(): boolean {
     return this.#port !== undefined && this.#parts.bridge() !== this.#bridge;
   }
 
-  /** Frames for the guest that its ports dropped in this process before they could be read. */
+  /** How many frames for the guest its ports dropped in this process before vifd could read them. */
   get dropped(): number {
     return this.#droppedBefore + (this.#port?.dropped ?? 0);
   }
@@ -49,19 +49,19 @@ export class VifPort {
     return { port: this.#port?.name, link: this.#link };
   }
 
-  /** Takes the open port's link up or down. @returns whether it is so now. */
+  /** Sets the open port's link. @returns whether that succeeded. */
   setLink(up: boolean): boolean {
     const done = this.#port?.setCarrier?.(up) === true;
     if (done) this.#link = up ? 'up' : 'down';
     return done;
   }
 
-  /** Takes the link down, since no guest is connected. */
+  /** Sets the link down, because no guest is connected. */
   noGuest(): void {
     if (this.#link !== 'down') this.setLink(false);
   }
 
-  /** The port that is open, or a new one. Calls that overlap get the same one. */
+  /** Returns the open port, or opens one. Calls that overlap get the same port. */
   open(): Promise<Port> {
     if (this.#port !== undefined) return Promise.resolve(this.#port);
     this.#opening ??= this.#openNew().finally(() => {
@@ -85,8 +85,8 @@ export class VifPort {
   }
 
   /**
-   * Takes away what would outlive the process: the vif is gone for good. This includes a port that this process never opened, since a
-   * process that was killed during the removal left it.
+   * Removes the port, including the parts that outlive a process, because the vif is gone for good. That includes a port that this process never
+   * opened: a process that was killed during the removal may have left it.
    */
   async remove(): Promise<void> {
     const port = this.#forget();
@@ -99,7 +99,7 @@ export class VifPort {
     }
   }
 
-  /** Leaves what outlives the process as it is. */
+  /** Closes the port. Its parts that outlive the process stay. */
   async close(): Promise<void> {
     await this.#forget()?.[Symbol.asyncDispose]();
   }

@@ -21,7 +21,7 @@ import { VifFaults } from './vif-faults.js';
 import type { DetachReason, VifParts } from './vif-parts.js';
 import { VifPort } from './vif-port.js';
 
-/** One guest's network interface: it follows the store, and has a port and, while the guest is attached, a connection. */
+/** One guest's network interface. It follows the store, and has a port and, while attached to the guest, a connection. */
 export class Vif implements PublicVif {
   readonly id: VifId;
   readonly domid: number;
@@ -32,14 +32,14 @@ export class Vif implements PublicVif {
   readonly #hooks: Hooks;
   readonly #port: VifPort;
   readonly #faults: VifFaults;
-  /** Looks again after something failed that is not the guest's fault. */
+  /** Looks again after a fault that the guest has not caused. */
   readonly #retry: Backoff;
   readonly #looks: Looks;
   readonly #attachment: Attachment;
   readonly #steps: StepRunner;
-  /** The node was seen since the store was connected to: from then on its absence is a removal. */
+  /** Whether the node was seen on the present connection to the store: only then is its absence a removal. */
   #seen = true;
-  /** The next look calls `accept`: also the first look, for a vif that vifd attaches to once and releases. */
+  /** Whether the next look calls `accept`. The first look does too, for a vif that vifd attaches to once and then releases. */
   #doubted = true;
   #ended = false;
   #rateText: string | undefined;
@@ -108,12 +108,12 @@ export class Vif implements PublicVif {
     return this.#attachment.reason === undefined || phase === 'detached' ? phase : 'stopped';
   }
 
-  /** Why the vif is stopped, or else what is wrong with it. */
+  /** Why the vif is stopped, or else its present fault. */
   get reason(): string | undefined {
     return this.#attachment.reason ?? this.#faults.all[0]?.message;
   }
 
-  /** What is wrong now, for no fault of the guest: reported when it began, and retried. */
+  /** The present faults that the guest has not caused. Each was reported when it began, and vifd tries again. */
   get faults(): readonly VifdError[] {
     return this.#faults.all;
   }
@@ -122,7 +122,7 @@ export class Vif implements PublicVif {
     return this.#counters.sum;
   }
 
-  /** Of each queue that the guest has, or had. */
+  /** The counters of each queue that the guest has or had. */
   get queueStats(): readonly VifStats[] {
     return this.#counters.queues;
   }
@@ -131,7 +131,7 @@ export class Vif implements PublicVif {
     return this.#port.current;
   }
 
-  /** All that is known of it, as plain data. */
+  /** Returns all details of the vif as plain data. */
   show(): VifDetails {
     const { id, domid, handle, mac, bridge, mtu, state, reason, stats } = this;
     const portDropped = stats.toGuest.drops.port;
@@ -141,7 +141,7 @@ export class Vif implements PublicVif {
     return { id, domid, handle, mac, bridge, mtu, state, reason, faults, ...port, stats, connection };
   }
 
-  /** Tells the guest whether its link is up. For its information: frames move all the same. @throws VifdError as `close`. */
+  /** Reports to the guest whether its link is up. This only informs the guest: frames move in both cases. @throws VifdError as `close`. */
   async setCarrier(up: boolean): Promise<void> {
     if (this.#ended) throw ended(this.id);
     await this.#parts.node.write(CARRIER_KEY, up ? '1' : '0');
@@ -155,26 +155,26 @@ export class Vif implements PublicVif {
     return frameStream(this.#hooks, options);
   }
 
-  /** The store was away: what it had of the vif may be gone, which is no removal. */
+  /** Call it when the store is back: its content may be lost, so a missing node is no removal. */
   storeReturned(): void {
     this.#seen = false;
     this.#parts.node.storeReturned();
     this.poke();
   }
 
-  /** Opens the vif's counters, where earlier processes have counted. Call it before all else. */
+  /** Opens the vif's counters, which earlier processes may have used. Call it first. */
   openCounters(): void {
     this.#counterUpkeep.begin();
   }
 
-  /** Makes the first look, with what was read when the node was found. Resolves when it has acted, or has put that off. */
+  /** Makes the first look, with the keys that were read when the node was found. Resolves when its step is done, or must wait. */
   begin(): Promise<void> {
     return this.#looks.poke();
   }
 
   /**
-   * Call it when something changed in the store: looks, and acts. Resolves when that is done, or put off.
-   * @param changed the path that changed, which alone is read again; undefined: everything is.
+   * Call it when the store changed: looks at the vif and takes a step. Resolves when that is done, or must wait.
+   * @param changed the path that changed, which alone is read again; undefined to read all keys again.
    */
   poke(changed?: string): Promise<void> {
     const concern = this.#parts.node.note(changed);
@@ -183,14 +183,14 @@ export class Vif implements PublicVif {
     return this.#looks.poke();
   }
 
-  /** Detaches and leaves the guest connected; the port stays for the next process. At once: the store may be away. */
+  /** Detaches at once, without the store, which may be away. The guest stays connected, and the port stays for the next process. */
   async detach(): Promise<void> {
     this.#stop();
     this.#attachment.release('shutdown');
     this.#steps.phase = 'detached';
     await this.#port.close();
     await this.#looks.settled();
-    // What was opened meanwhile.
+    // A port may have been opened meanwhile.
     await this.#port.close();
     this.#counterUpkeep.end();
     await this.#parts.node.unwatch();
@@ -201,7 +201,7 @@ export class Vif implements PublicVif {
     if (!this.#ended) await this.#leave('guest-gone', 'closed');
   }
 
-  /** Tells the guest that the device goes away. The only call that does. @throws VifdError ERR_STATE once detached. */
+  /** Closes the device for the guest; no other call does. @throws VifdError ERR_STATE once the vif is detached. */
   async close(): Promise<void> {
     if (this.#ended) throw ended(this.id);
     await this.#looks.settled();
@@ -213,9 +213,10 @@ export class Vif implements PublicVif {
     const onChange = (changed: string) => void this.poke(changed);
     const watching = await this.#reported('watch', () => this.#parts.node.watch(onChange));
     const done = await this.#reported('serve', () => this.#act());
-    // After the step: attaching completes what a killed process left undone, and only then may another backend serve the guest.
+    // Released after the step, because attaching completes what a killed process left undone, and only then may another backend serve the
+    // guest.
     const asked = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
-    // Where the node is missing it is looked for again: no watch tells that the domain is gone.
+    // If the node is missing, vifd looks for it again, because no watch reports that the domain is gone.
     if (watching && done && asked && !this.#faults.has('node')) this.#retry.reset();
   }
 
@@ -225,12 +226,12 @@ export class Vif implements PublicVif {
     this.#looks.end();
   }
 
-  /** Runs `work`; what it throws is the vif's fault of this kind until it succeeds, and is tried again. */
+  /** Runs `work`. An error becomes the vif's fault of this kind until `work` succeeds; vifd tries again. */
   async #reported(kind: string, work: () => Promise<void>): Promise<boolean> {
     try {
       await work();
     } catch (error) {
-      // Calls that waited for the store end with it.
+      // A call that waited for the store fails when the vif ends; that is no fault.
       if (this.#ended) return false;
       this.#faults.begin(kind, this.#faults.named(retried(error)));
       this.#retry.again();
@@ -263,26 +264,29 @@ export class Vif implements PublicVif {
     this.#retry.again();
   }
 
-  /** What happened to the port, at whatever moment. */
+  /** Handles a fault of the port, which may come at any moment, and its end. */
   #onTrouble(trouble: PortTrouble | undefined): void {
     if (this.#ended) return;
     if (trouble === undefined) this.#faults.end('port');
     else this.#faults.begin('port', this.#faults.named(trouble.error));
     if (trouble?.lost !== true) return;
-    // The journal stays: the attach to the new port resumes this connection.
+    // The journal stays, because the attach with the new port resumes this connection.
     this.#attachment.release('port-lost');
     const closed = this.#reported('port close', () => this.#port.close());
     closed.then(() => this.#attachment.attachAgain()).then(() => this.poke());
   }
 
-  /** The toolstack may change the rate at any time. */
+  /** Applies the rate, which the toolstack may change at any time. */
   #limit(text: string | undefined): void {
     if (text === this.#rateText) return;
     this.#rateText = text;
     this.#attachment.rate = this.#faults.rateOf(text);
   }
 
-  /** Releases a vif that is not accepted any more. Another backend serves it: vifd removes its own port and journals, and writes no state. */
+  /**
+   * Releases a vif that is no longer accepted, because another backend serves it. vifd removes its own port and journals, and writes no
+   * state.
+   */
   async #releaseUnlessAccepted(): Promise<void> {
     if (!this.#doubted) return;
     this.#doubted = false;

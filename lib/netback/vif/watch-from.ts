@@ -1,8 +1,8 @@
 import type { Store, StoreWatch } from '../../xen/seam.js';
 
 /**
- * Watches a path. Resolves after the event with which xenstored begins each watch, and which is no change (xenstore.txt, WATCH):
- * a read from then on misses nothing. `onChange` gets the later events.
+ * Watches a path. Resolves after the event with which xenstored begins each watch, and which reports no change (xenstore.txt, WATCH):
+ * reads after that miss no change. `onChange` gets the later events.
  */
 export async function watchFrom(
   store: Store,
