@@ -29,7 +29,7 @@ export const CTRL_GET_GREF_MAPPING_SIZE = 8;
 export const CTRL_ADD_GREF_MAPPING = 9;
 export const CTRL_DEL_GREF_MAPPING = 10;
 
-// ---- what it is told ----------------------------------------------------------------------------
+// ---- status of a response -----------------------------------------------------------------------
 export const CTRL_SUCCESS = 0;
 export const CTRL_NOT_SUPPORTED = 1;
 export const CTRL_INVALID_PARAMETER = 2;
@@ -56,7 +56,7 @@ export const GREF_ENTRY_BYTES = 8;
 export const GREF_READONLY = 1;
 
 /** Writes one response. Every byte of it is written (XSA-216). */
-export function answerControl(
+export function respondControl(
   request: Uint32Array,
   status: number,
   data: number,

@@ -37,7 +37,7 @@ export const RX_FLAG_EXTRA_INFO = 8;
 export const RSP_DROPPED = -2;
 export const RSP_ERROR = -1;
 export const RSP_OKAY = 0;
-/** TX: the slot held an extra-info segment. */
+/** TX: the slot was an extra-info segment. */
 export const RSP_NULL = 1;
 
 // ---- extra info: { type u8, flags u8, six bytes by type } ---------------------------------------
@@ -64,5 +64,5 @@ export const FRAME_SLOTS_MAX = 18;
 export const FRAME_SLOTS_SENT_MAX = 19;
 /** Slots of data, the first included, from which on Linux's netback stops the vif: 21 after the first (netback.c, fatal_skb_slots). */
 export const FRAME_SLOTS_FATAL = 22;
-/** An Ethernet header: a shorter frame is answered with an error. */
+/** The length of an Ethernet header: the response to a shorter frame is an error. */
 export const FRAME_BYTES_MIN = 14;

@@ -6,7 +6,7 @@ const { EXTRA_TYPE_GSO, EXTRA_TYPE_HASH, EXTRA_TYPE_XDP } = netif;
 const [TOEPLITZ, MORE] = [HASH_ALGORITHM_TOEPLITZ, netif.EXTRA_FLAG_MORE << 8];
 const { RING_PAGE_BYTES, RX_FLAG_EXTRA_INFO, RX_FLAG_MORE_DATA, RX_SLOT_WORDS } = netif;
 
-/** @returns pages of data that a frame of `bytes` takes. `headroom` as for `answerRx`. */
+/** @returns pages of data that a frame of `bytes` takes. `headroom` as for `respondRx`. */
 export function rxPagesNeeded(bytes: number, headroom = 0): number {
   if (bytes === 0) return 1;
   // Rounding down by >>> makes the usual case a shift; of a number that is not known beforehand it is a division.
@@ -14,7 +14,7 @@ export function rxPagesNeeded(bytes: number, headroom = 0): number {
   return Math.ceil(bytes / (RING_PAGE_BYTES - headroom));
 }
 
-/** @returns slots that a frame of `bytes` takes, its extras included. `gso`, `headroom` and `hashType` as for `answerRx`. */
+/** @returns slots that a frame of `bytes` takes, its extras included. `gso`, `headroom` and `hashType` as for `respondRx`. */
 export function rxSlotsNeeded(bytes: number, gso: number, headroom = 0, hashType = 0): number {
   return rxPagesNeeded(bytes, headroom) + extrasOf(gso, headroom, hashType);
 }
@@ -36,10 +36,10 @@ function extrasOf(gso: number, headroom: number, hashType: number): number {
  * @param gso GSO_TYPE_* | segment size << 16; 0 for none.
  * @param responses same layout as `requests`.
  * @param headroom bytes that are left free at the beginning of each page, below its length; they count in `status`, and
- *   each frame says so in an extra (Linux's netif.h, XDP).
- * @param hashType HASH_TYPE_* of which the guest is told `hashValue`, a u32; 0 for none.
+ *   an extra of each frame has their number (Linux's netif.h, XDP).
+ * @param hashType HASH_TYPE_* of `hashValue`, a u32, which an extra passes to the guest; 0 for none.
  */
-export function answerRx(
+export function respondRx(
   requests: Uint32Array,
   first: number,
   bytes: number,

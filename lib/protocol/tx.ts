@@ -60,9 +60,9 @@ const [NONE, DATA, FIRST] = [ROLE_NONE, ROLE_DATA, ROLE_FIRST];
 export class TxFrames {
   readonly capacity: number;
   count = 0;
-  /** Slots that belong to whole frames: what may be taken and answered. */
+  /** How many slots belong to whole frames, so that vifd may take them and respond. */
   slots = 0;
-  /** Frames that are answered with an error. */
+  /** How many frames get an error as their response. */
   refusals = 0;
   fault: TxFault | undefined;
   /** Slots of extra info that change the guest's multicast list; the frames they are in carry nothing else. */
@@ -70,8 +70,8 @@ export class TxFrames {
   readonly commandSlots: Uint8Array;
   readonly #commandFrames: Uint8Array;
   /**
-   * By slot, what to answer: RSP_NULL for extras, and for others the frame's status and their own id. (An extra's
-   * slot has no id; its bytes are older than the request.)
+   * The response for each slot: RSP_NULL for extras; for other slots the frame's status and the slot's own id. (The slot of an
+   * extra has no id; the bytes there are older than the request.)
    */
   readonly responses: Uint32Array;
   /** By frame: HASH_TYPE_* of a hash that came with it, or 0, and the hash. Nobody has checked it. */
@@ -118,7 +118,7 @@ export class TxFrames {
     return (this.#words[index * FRAME_WORDS + PLACE] >>> 24) & 0x7f;
   }
 
-  /** The frame must be answered but cannot be sent. */
+  /** Whether the frame cannot be sent and only needs a response. */
   refused(index: number): boolean {
     return (this.#words[index * FRAME_WORDS + PLACE] & REFUSED) !== 0;
   }
@@ -138,7 +138,7 @@ export class TxFrames {
     return this.#words[index * FRAME_WORDS + GSO];
   }
 
-  /** Has the frame's data slots answered with an error. */
+  /** Makes the responses of the frame's data slots errors. */
   refuse(index: number): void {
     const first = this.firstSlot(index);
     const extras = this.extraCount(index);
@@ -161,7 +161,7 @@ export class TxFrames {
     this.count = count;
   }
 
-  /** The guest's command was carried out: it is answered without an error. Unless somebody does, it is refused. */
+  /** Makes the response to a command of the guest okay, after it was executed. By default the response is an error. */
   fulfil(command: number): void {
     const first = this.firstSlot(this.#commandFrames[command]);
     this.responses[first] &= 0xffff;
@@ -334,7 +334,7 @@ function readFragments(
   frames.fill(filled);
   if (left < 0 || used + 1 > FRAME_SLOTS_SENT_MAX) {
     frames.spoil();
-    // Nothing of it is used; an honest first share cannot be told.
+    // No byte of the frame is used: which share of it is valid cannot be determined.
     left = 0;
   }
   const own = first * TX_SLOT_WORDS + 2;

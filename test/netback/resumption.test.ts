@@ -32,37 +32,37 @@ const RESUMES: Resumption = {
 describe('what a process resumes and what it begins anew', () => {
   it.each<[string, Partial<Evidence>, Resumption]>([
     ['a new connection', {}, BEGINS],
-    ['a new connection with a control ring', { control: { answered: 0, wrapped: false } }, BEGINS],
+    ['a new connection with a control ring', { control: { responded: 0, wrapped: false } }, BEGINS],
     [
       'a new connection with the names of one that passed 2^32',
-      { control: { answered: 0, wrapped: true } },
+      { control: { responded: 0, wrapped: true } },
       BEGINS,
     ],
     ['rings that were served, no control ring', { queuesServed: true, fresh: false }, RESUMES],
     ['rings that were served, no journal', { queuesServed: true }, RESUMES],
     [
       'rings that were served, a control ring that was not used',
-      { queuesServed: true, control: { answered: 0, wrapped: false } },
+      { queuesServed: true, control: { responded: 0, wrapped: false } },
       RESUMES,
     ],
     [
       'a control ring that was used, and no frame yet',
-      { control: { answered: 3, wrapped: false } },
+      { control: { responded: 3, wrapped: false } },
       { ...RESUMES, hash: 'continued', stagedAfter: 3 },
     ],
     [
       'a control ring that was used, and frames',
-      { queuesServed: true, control: { answered: 0xffffffff, wrapped: false } },
+      { queuesServed: true, control: { responded: 0xffffffff, wrapped: false } },
       { ...RESUMES, hash: 'continued', stagedAfter: 0xffffffff },
     ],
     [
       'a control ring at 0 whose index has passed 2^32',
-      { queuesServed: true, control: { answered: 0, wrapped: true } },
+      { queuesServed: true, control: { responded: 0, wrapped: true } },
       { ...RESUMES, hash: 'continued', stagedAfter: 0 },
     ],
     [
       'a control ring that was used since its index passed 2^32',
-      { queuesServed: true, control: { answered: 7, wrapped: true } },
+      { queuesServed: true, control: { responded: 7, wrapped: true } },
       { ...RESUMES, hash: 'continued', stagedAfter: 7 },
     ],
   ])('%s', (_what, evidence, expected) => {
@@ -95,7 +95,7 @@ describe('frames in the port of a connection whose rings no backend served', () 
 const EITHER = [false, true];
 const CONTROLS: Evidence['control'][] = [
   undefined,
-  ...[0, 1, 0xffffffff].flatMap((answered) => EITHER.map((wrapped) => ({ answered, wrapped }))),
+  ...[0, 1, 0xffffffff].flatMap((responded) => EITHER.map((wrapped) => ({ responded, wrapped }))),
 ];
 const IGNORED: (Ignored | undefined)[] = [undefined, 'foreign', 'unknown-version', 'damaged'];
 

@@ -11,7 +11,7 @@ import {
   TX_FLAG_DATA_VALIDATED,
 } from '../../lib/protocol/netif.js';
 import { RX_RING, TX_RING } from '../../lib/protocol/ring.js';
-import { answerRx, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
+import { respondRx, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
 import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
 import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import {
@@ -179,7 +179,7 @@ export class LoopBackend {
         slot = rxSlotAfter(slot, 0, held.gso);
       }
       this.#run(chunks, () => this.#batch.copyToGuest());
-      answerRx(requests, 0, held.bytes.length, held.flags, held.gso, responses);
+      respondRx(requests, 0, held.bytes.length, held.flags, held.gso, responses);
       this.#rx.take(needed);
       published = this.#rx.publish(responses, needed) || published;
       this.framesLooped += 1;

@@ -7,7 +7,7 @@ import {
 } from '../../lib/protocol/netif.js';
 import { ALL_FEATURES } from '../../lib/testing/netfront/features.js';
 import { TrafficFrames } from '../../lib/testing/netfront/traffic-frames.js';
-import { answerRx, type ReceiveRig, receiveRig } from './rig.js';
+import { respondRx, type ReceiveRig, receiveRig } from './rig.js';
 
 const CHECKSUM = RX_FLAG_CSUM_BLANK | RX_FLAG_DATA_VALIDATED;
 const GSO_EXTRA = 1 | (1448 << 16);
@@ -26,7 +26,7 @@ function give(rig: ReceiveRig, index: number, frame: Uint8Array, flags: number, 
     rig.shares.page(rig.hand.word(at, 1)).set(chunk);
     const more = from + 4096 < frame.length ? RX_FLAG_MORE_DATA : 0;
     const first = from === 0 ? flags | (gso ? RX_FLAG_EXTRA_INFO : 0) : 0;
-    answerRx(rig.hand, at, { flags: first | more, status: chunk.length });
+    respondRx(rig.hand, at, { flags: first | more, status: chunk.length });
     at += 1;
     if (from !== 0 || !gso) continue;
     rig.hand.write(at, 0, GSO_EXTRA);
@@ -91,7 +91,7 @@ describe('to-guest frames out of the ring', () => {
     const rig = receiveRig();
     const frame = frameOf(77);
     rig.shares.page(rig.hand.word(0, 1)).set(frame, 4019);
-    answerRx(rig.hand, 0, { offset: 4019, status: 77 });
+    respondRx(rig.hand, 0, { offset: 4019, status: 77 });
     publish(rig, 1);
     expect(rig.port.delivered[0]!.bytes).toEqual([...frame]);
   });
@@ -136,8 +136,8 @@ describe('to-guest frames out of the ring', () => {
 
   test('a buffer given back with an error is counted and is no violation', () => {
     const rig = receiveRig();
-    answerRx(rig.hand, 0, { status: -1 });
-    answerRx(rig.hand, 1, { status: -2 });
+    respondRx(rig.hand, 0, { status: -1 });
+    respondRx(rig.hand, 1, { status: -2 });
     publish(rig, 2);
     expect(rig.receive.stats).toMatchObject({ errors: 2, frames: 0 });
     expect(rig.violations.total).toBe(0);
@@ -152,14 +152,14 @@ describe('what a backend does wrong with to-guest responses', () => {
 
   test('an id that is not the request’s', () => {
     const rig = receiveRig();
-    answerRx(rig.hand, 0, { status: 60, id: (rig.hand.word(0, 0) + 1) & 0xffff });
+    respondRx(rig.hand, 0, { status: 60, id: (rig.hand.word(0, 0) + 1) & 0xffff });
     publish(rig, 1);
     expect(kinds(rig)).toEqual(['wrong-id']);
   });
 
   test('bytes beyond the page', () => {
     const rig = receiveRig();
-    answerRx(rig.hand, 0, { offset: 4000, status: 97 });
+    respondRx(rig.hand, 0, { offset: 4000, status: 97 });
     publish(rig, 1);
     expect(kinds(rig)).toEqual(['span-beyond-page']);
     expect(rig.port.delivered).toEqual([]);
@@ -168,7 +168,7 @@ describe('what a backend does wrong with to-guest responses', () => {
   test('more slots than a frame may have', () => {
     const rig = receiveRig();
     for (let i = 0; i < 19; i++)
-      answerRx(rig.hand, i, { status: 100, flags: i < 18 ? RX_FLAG_MORE_DATA : 0 });
+      respondRx(rig.hand, i, { status: 100, flags: i < 18 ? RX_FLAG_MORE_DATA : 0 });
     publish(rig, 19);
     expect(kinds(rig)).toEqual(['chain-too-long']);
     expect(rig.hand.requests).toBe(256 + 19);
@@ -176,14 +176,14 @@ describe('what a backend does wrong with to-guest responses', () => {
 
   test('a chain that ends in the middle', () => {
     const rig = receiveRig();
-    answerRx(rig.hand, 0, { status: 100, flags: RX_FLAG_MORE_DATA });
+    respondRx(rig.hand, 0, { status: 100, flags: RX_FLAG_MORE_DATA });
     publish(rig, 1);
     expect(kinds(rig)).toEqual(['chain-incomplete']);
   });
 
   test('extra info that does not come', () => {
     const rig = receiveRig();
-    answerRx(rig.hand, 0, { status: 100, flags: RX_FLAG_EXTRA_INFO });
+    respondRx(rig.hand, 0, { status: 100, flags: RX_FLAG_EXTRA_INFO });
     publish(rig, 1);
     expect(kinds(rig)).toEqual(['missing-extra']);
   });
@@ -232,7 +232,7 @@ describe('what a backend does wrong with to-guest responses', () => {
   test('a frame longer than announced, or too short for a header', () => {
     const rig = receiveRig({ frameBytesMax: 1518 });
     const index = give(rig, 0, frameOf(1519), 0, false);
-    answerRx(rig.hand, index, { status: 13 });
+    respondRx(rig.hand, index, { status: 13 });
     publish(rig, index + 1);
     expect(kinds(rig)).toEqual(['frame-too-large', 'frame-too-short']);
   });
@@ -246,7 +246,7 @@ describe('what a backend does wrong with to-guest responses', () => {
 
   test('an unknown status', () => {
     const rig = receiveRig();
-    answerRx(rig.hand, 0, { status: -5 });
+    respondRx(rig.hand, 0, { status: -5 });
     publish(rig, 1);
     expect(kinds(rig)).toEqual(['unknown-status']);
   });

@@ -122,7 +122,7 @@ export function answerTx(hand: Hand, index: number, id: number, status = 0): voi
   hand.write(index, 0, id | ((status & 0xffff) << 16));
 }
 
-export function answerRx(
+export function respondRx(
   hand: Hand,
   index: number,
   answer: { offset?: number; flags?: number; status: number; id?: number },

@@ -11,7 +11,7 @@ import { BackRing, RING_BROKEN } from '../../lib/netback/ring/back-ring.js';
 import * as control from '../../lib/protocol/control.js';
 import * as netif from '../../lib/protocol/netif.js';
 import { type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
-import { answerRx, refuseRx } from '../../lib/protocol/rx.js';
+import { respondRx, refuseRx } from '../../lib/protocol/rx.js';
 import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
 import { FrontRing } from '../../lib/testing/netfront/ring.js';
 import type { SharedPages } from '../../lib/xen/seam.js';
@@ -379,7 +379,7 @@ describe.skipIf(oracle === undefined)(title, () => {
     const requests = Uint32Array.from([9, 100, 10, 101, 60000, 102, 12, 103]);
     const responses = new Uint32Array(8).fill(0xaaaaaaaa);
     const blank = netif.RX_FLAG_CSUM_BLANK;
-    answerRx(requests, 0, 4096 + 904, blank, netif.GSO_TYPE_TCPV4 | (1460 << 16), responses);
+    respondRx(requests, 0, 4096 + 904, blank, netif.GSO_TYPE_TCPV4 | (1460 << 16), responses);
     refuseRx(requests, 3, netif.RSP_ERROR, responses);
     const decoded = (slot: number, how: string) =>
       numbers(`${how} ${responses[slot * 2]} ${responses[slot * 2 + 1]}`);

@@ -17,7 +17,7 @@ import {
   RX_FLAG_EXTRA_INFO,
   RX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
-import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
+import { respondRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
 
 const SLOTS = 24;
 
@@ -34,7 +34,7 @@ function answer(first: number, bytes: number, flags: number, gso: number): Uint3
     i % 2 === 0 ? 0x5a5a0000 | (60000 + i) : i,
   );
   const responses = new Uint32Array(SLOTS * 2).fill(0xaaaaaaaa);
-  answerRx(requests, first, bytes, flags, gso, responses);
+  respondRx(requests, first, bytes, flags, gso, responses);
   return responses;
 }
 
@@ -45,7 +45,7 @@ function decode(responses: Uint32Array, slot: number): Answer {
 
 const idOf = (slot: number): number => 60000 + slot * 2;
 
-describe('answerRx', () => {
+describe('respondRx', () => {
   it('writes the bytes in each page, in the slot whose request it consumes', () => {
     const gso = fc.constantFrom(0, GSO_TYPE_TCPV4 | (1448 << 16), GSO_TYPE_TCPV6 | (8948 << 16));
     fc.assert(
@@ -87,7 +87,7 @@ describe('answerRx', () => {
           const requests = new Uint32Array(SLOTS * 2);
           const responses = new Uint32Array(SLOTS * 2).fill(0xaaaaaaaa);
           fc.pre(first + rxSlotsNeeded(bytes, kind, headroom) <= SLOTS);
-          answerRx(requests, first, bytes, 0, kind, responses, headroom);
+          respondRx(requests, first, bytes, 0, kind, responses, headroom);
           let slot = first;
           let sum = 0;
           for (let page = 0; page < rxPagesNeeded(bytes, headroom); page++) {
@@ -114,7 +114,7 @@ describe('answerRx', () => {
     const requests = new Uint32Array(SLOTS * 2);
     const told = (kind: number, headroom: number, type: number) => {
       const responses = new Uint32Array(SLOTS * 2).fill(0xaaaaaaaa);
-      answerRx(requests, 1, 3000, 0, kind, responses, headroom, type, 0xfedcba98);
+      respondRx(requests, 1, 3000, 0, kind, responses, headroom, type, 0xfedcba98);
       const slots = rxSlotsNeeded(3000, kind, headroom, type);
       expect(rxSlotAfter(1, 1, kind, headroom, type)).toBe(1 + slots);
       expect(decode(responses, 1).flags).toBe(RX_FLAG_EXTRA_INFO);

@@ -2,7 +2,7 @@ import type { DurableWords } from '../../durable/durable-words.js';
 import { RedoLog } from '../../durable/redo.js';
 import { VifdError } from '../../errors.js';
 import {
-  answerControl,
+  respondControl,
   CTRL_REQUEST_WORDS,
   CTRL_RESPONSE_WORDS,
   CTRL_RING,
@@ -53,7 +53,7 @@ export class Control {
   readonly #request = new Uint32Array(CTRL_REQUEST_WORDS);
   readonly #response = new Uint32Array(CTRL_RESPONSE_WORDS);
   readonly #undo: UndoStack;
-  readonly #answered: number;
+  readonly #responded: number;
   readonly #wrapped: DurableWords;
 
   /**
@@ -69,7 +69,7 @@ export class Control {
       const log = new RedoLog(parts.log, CTRL_RESPONSE_WORDS);
       const ring = { name: 'control', ref: settings.ringRef, shape: CTRL_RING };
       this.#ring = mapRing({ xen, domid, ...ring, log }, this.#undo);
-      this.#answered = this.#ring.responsesPublished;
+      this.#responded = this.#ring.responsesPublished;
       const page = this.#undo.use(new GuestPage(xen.grants, domid));
       this.#requests = new ControlRequests({ hash: parts.hash, stagingOf: parts.stagingOf, page });
       const pump = {
@@ -86,8 +86,8 @@ export class Control {
   }
 
   /** The index up to which previous processes have responded. 0 means none, or a multiple of 2^32 requests (see `wrapped`). */
-  get answered(): number {
-    return this.#answered;
+  get responded(): number {
+    return this.#responded;
   }
 
   /** Whether a previous process has responded to 2^32 requests of this connection or more. */
@@ -160,7 +160,7 @@ export class Control {
   #serve(): boolean {
     const status = this.#requests.execute(this.#request, this.#ring.responsesPublished);
     this.#ring.take(1);
-    answerControl(this.#request, status, this.#requests.data, this.#response);
+    respondControl(this.#request, status, this.#requests.data, this.#response);
     if (this.#ring.responsesPublished === LAST_INDEX) this.#noteWrap();
     const heard = this.#ring.publish(this.#response, 1);
     this.#requests.settle();

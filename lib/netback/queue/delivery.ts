@@ -2,7 +2,7 @@ import { NONE_PENDING } from '../../durable/redo.js';
 import type { VifdError } from '../../errors.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as netif from '../../protocol/netif.js';
-import { answerRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../protocol/rx.js';
+import { respondRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../protocol/rx.js';
 import type { GrantBatch } from '../../xen/seam.js';
 import * as xen from '../../xen/seam.js';
 import { batchFault, isForeignFault } from '../faults/data-path-faults.js';
@@ -206,7 +206,7 @@ export class Delivery {
       const gso = gsos[i];
       const hashType = hashTypes[i];
       const value = hashValues[i];
-      answerRx(requests, next, bytes, flags[i], gso, this.#responses, headroom, hashType, value);
+      respondRx(requests, next, bytes, flags[i], gso, this.#responses, headroom, hashType, value);
       const firstSlot = next;
       for (let done = 0; done < bytes; done += room) {
         const length = Math.min(room, bytes - done);

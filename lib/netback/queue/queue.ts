@@ -42,7 +42,7 @@ export interface QueueParts {
   /** Undefined for a guest that cannot choose the queues of its frames. */
   readonly sorting: SortingGroup | undefined;
   /** The index up to which previous processes have responded to control requests; undefined if to none. */
-  readonly answered: number | undefined;
+  readonly responded: number | undefined;
   readonly credit: CreditTurn;
   readonly share: LoopShare;
   readonly capabilities: GuestCapabilities;
@@ -79,8 +79,8 @@ export class Queue {
     this.staging = newStaging(parts);
     this.#undo.defer(() => this.staging?.[Symbol.dispose]());
     try {
-      if (parts.answered === undefined) this.staging?.begin();
-      else this.staging?.resume(parts.answered);
+      if (parts.responded === undefined) this.staging?.begin();
+      else this.staging?.resume(parts.responded);
       const pumps = this.#attach(parts);
       const io = this.#openPort(parts, pumps);
       pumps.fromGuest.start(io, parts.port.writesMapped);

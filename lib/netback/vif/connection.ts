@@ -277,7 +277,7 @@ export class Connection {
       multicast: this.multicast,
       hash: this.hash,
       sorting: this.#sorting,
-      answered: this.#resumption.stagedAfter,
+      responded: this.#resumption.stagedAfter,
       credit: this.#turns.of(index),
       capabilities: this.#capabilities,
       stalls: {

@@ -8,7 +8,7 @@ export interface Evidence {
    * The guest's control ring: the index up to which it has responses, and whether the journal records that it has wrapped. Undefined
    * without a ring.
    */
-  readonly control: { readonly answered: number; readonly wrapped: boolean } | undefined;
+  readonly control: { readonly responded: number; readonly wrapped: boolean } | undefined;
   /** Whether the vif's journal lacks the record that the connection has begun. */
   readonly fresh: boolean;
   /** Why the content of the vif's journal was ignored; undefined if it is used, or if the journal is new. */
@@ -52,8 +52,8 @@ export interface Resumption {
  */
 export function resumptionOf(evidence: Evidence): Resumption {
   const { queuesServed, control, fresh, ignored, isKnown, foundConnected } = evidence;
-  const resumed = queuesServed || (control !== undefined && control.answered !== 0);
-  const isProgrammed = resumed && control !== undefined && (control.answered !== 0 || control.wrapped);
+  const resumed = queuesServed || (control !== undefined && control.responded !== 0);
+  const isProgrammed = resumed && control !== undefined && (control.responded !== 0 || control.wrapped);
   // An earlier process served a Connected vif. Its guest has a new connection only if the journal belongs to another connection.
   const isServed = foundConnected && ignored !== 'foreign';
   return {
@@ -61,7 +61,7 @@ export function resumptionOf(evidence: Evidence): Resumption {
     multicast: resumed ? 'continued' : 'anew',
     controlWrap: resumed ? 'continued' : 'anew',
     hash: isProgrammed ? 'continued' : 'anew',
-    stagedAfter: isProgrammed ? control.answered : undefined,
+    stagedAfter: isProgrammed ? control.responded : undefined,
     dropsOld: fresh && !resumed && !isKnown && !isServed,
   };
 }
