@@ -6,7 +6,7 @@ import { runLockHolder } from '../host/run-lock.js';
 const PAUSE_MS = 100;
 const PATIENCE_MS = 3000;
 
-/** One that has only just begun does not answer yet. */
+/** As `ask`, but tries again while vifd does not respond, because it has just started. */
 export async function askPatiently<T>(directory: string, question: Question): Promise<T> {
   for (let waitedMs = 0; ; waitedMs += PAUSE_MS) {
     try {

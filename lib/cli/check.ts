@@ -27,7 +27,7 @@ async function check({ json, ...options }: CheckOptions & { json?: boolean }): P
   if (!ready) process.exitCode = EXIT_NOT_READY;
 }
 
-/** Returns what `vifd check --json` prints, field by field: docs/schemas/check.json describes it. */
+/** Returns the object that `vifd check --json` prints, field by field; docs/schemas/check.json describes it. */
 export function checksJson(checks: readonly Check[]) {
   return {
     schemaVersion: 1,
@@ -36,7 +36,7 @@ export function checksJson(checks: readonly Check[]) {
   };
 }
 
-/** Looks at everything, instead of stopping at the first thing that is missing. */
+/** Runs all checks, even if one finds something missing. */
 export async function runChecks(options: CheckOptions): Promise<Check[]> {
   const root = options.root ?? '';
   return [
@@ -54,7 +54,7 @@ export function isReady(checks: readonly Check[]): boolean {
   return checks.every(({ state }) => state !== 'missing');
 }
 
-/** A table, each remedy below what it is for, and a sentence. */
+/** Returns a table of the checks, with each remedy below its check, and a sentence. */
 export function asText(checks: readonly Check[]): string {
   const rows = checks.flatMap(({ state, name, found, remedy }) => [
     { state, check: name, found },

@@ -6,13 +6,13 @@ import { EXIT_FAILED, EXIT_NOT_PERMITTED, EXIT_NOT_RUNNING, EXIT_USAGE } from '.
 /** A service manager starts the next process at once (`RestartSec=0` in systemd/vifd.service), to keep gaps short. */
 const NEXT_START_MS = 1000;
 
-/** Ends `vifd run` that could not start a second later, where a service manager would start it again and again without a pause. */
+/** If `vifd run` could not start, delays its end by a second under a service manager, which would start it again without a pause. */
 export function pauseIfManaged(): void {
   if (process.env.NOTIFY_SOCKET) setTimeout(() => {}, NEXT_START_MS);
 }
 
 /**
- * Says what went wrong: one clear line for people; with --json one object, so that a program need not parse the line.
+ * Prints an error: one line for people, or with --json one object for programs.
  * @returns the exit code.
  */
 export function fail(error: unknown): number {

@@ -24,14 +24,14 @@ import { XenNetbackControl } from './kernel-control.js';
 import { jsonOption, sharedOption } from './options.js';
 import { parseVif } from './vif-argument.js';
 
-/** What the two verbs differ in. */
+/** The differences between `adopt` and `release`. */
 export interface HandoverVerb {
   readonly name: 'adopt' | 'release';
   readonly description: string;
   readonly hand: (parts: HandoverParts, vif: VifName) => Promise<Handed>;
-  /** Which of the vifs that there are `--all` means. */
+  /** Whether `--all` includes this vif. */
   readonly means: (parts: HandoverParts, vif: VifName, mark: VifMark) => Promise<boolean>;
-  /** For people. */
+  /** Returns the text for people after success. */
   readonly done: (vif: string) => string;
 }
 
@@ -64,14 +64,14 @@ async function run(verb: HandoverVerb, name: string | undefined, options: Handov
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
   using _says = saysWhenLost(store);
   const parts = partsOf(store, await ownDomid(store), options);
-  // Awaited here: the store closes with this function.
+  // Awaited here, because the store closes when this function returns.
   if (vif === undefined) return await all(verb, parts, options);
   const handed = await verb.hand(parts, vif);
   if (options.json === true) sayJson([handed]);
   else process.stdout.write(sentence(verb, handed));
 }
 
-/** One after the other; one that fails does not keep the others from it. */
+/** Changes the owner of all vifs, one after the other, even if some fail. */
 async function all(verb: HandoverVerb, parts: HandoverParts, options: HandoverOptions): Promise<void> {
   const results: object[] = [];
   for (const vif of await everyVif(parts, verb)) {
@@ -119,7 +119,7 @@ function numbersOf(names: readonly string[]): number[] {
     .sort((a, b) => a - b);
 }
 
-/** Said before anything else: without rights the rest would fail one by one. */
+/** Reports missing rights first, because without them each step would fail. */
 function requireRights({ name }: HandoverVerb): void {
   try {
     accessSync(SYSFS, constants.W_OK);
@@ -150,18 +150,18 @@ function partsOf(store: Store, domid: number, options: HandoverOptions): Handove
     kernel: new XenNetbackControl(),
     links: new HostLinks(),
     daemon: () => runLockHolder(options.journal),
-    letGo: (vif) => letGo(vif, options),
+    detachOnce: (vif) => detachOnce(vif, options),
     pause: () => sleep(PAUSE_MS),
     now: () => performance.now(),
   };
 }
 
-/** A daemon's life for one vif that is to be let go of: attaching redoes what a killed life left undone. */
-async function letGo(vif: VifName, options: HandoverOptions): Promise<void> {
+/** Attaches to one vif and detaches from it, as a daemon would: the attach completes what a killed process left undone. */
+async function detachOnce(vif: VifName, options: HandoverOptions): Promise<void> {
   using lock = lockUnlessRunning(options.journal);
   if (lock === undefined) return;
   await using xen = await openXenFor(options);
-  // Whatever the guest has agreed on with whoever served it last.
+  // Any settings that the guest has negotiated with its previous backend must be accepted.
   const network = interfaces();
   const taps = new Taps({ keeper: NO_KEEPER, network, multiQueue: true });
   const ownership = ownershipIn(xen, network, (how) => taps.open(how));
@@ -170,9 +170,9 @@ async function letGo(vif: VifName, options: HandoverOptions): Promise<void> {
   const failures: VifdError[] = [];
   const port = (found: VifInfo) => ownership.port(found, undefined);
   const parts = { xen, accept, port, journals: journalFiles(options.journal) };
-  // Opened means done: what is not accepted any more is let go of in the same look.
+  // When `open` resolves, vifd has detached: it detaches from a vif that is not accepted in the same look.
   await using _netback = await Netback.open(parts, { error: (error) => failures.push(error) });
-  // A service manager keeps taps for the vifd that it is about to start: that one lets go of them.
+  // A service manager has the taps open (EBUSY) for the vifd that it is about to start; that vifd removes them.
   const failure = failures.find(({ errno }) => errno !== 'EBUSY');
   if (failure !== undefined) throw failure;
 }

@@ -8,18 +8,18 @@ import { backendVifPath, frontendVifPath, parseXenbusState, XenbusState } from '
 import type { Store } from '../xen/seam.js';
 import type { KernelControl } from './kernel-control.js';
 
-/** What a change of a vif's owner touches. */
+/** The objects and functions that a change of a vif's owner needs. */
 export interface HandoverParts {
   readonly store: Store;
-  /** The domain of the backend: ours. */
+  /** The domain of the backend, in which this process runs. */
   readonly domid: number;
   readonly kernel: KernelControl;
   readonly links: Links;
-  /** The process that serves vifs; undefined when none does. */
+  /** Returns the id of the vifd process that serves vifs; undefined if there is none. */
   readonly daemon: () => number | undefined;
-  /** What a daemon would do with a vif that it is to let go of, where there is none. No error when one has come. */
-  readonly letGo: (vif: VifName) => Promise<void>;
-  /** Resolves when some time has passed: things that are in no store are looked at again and again. */
+  /** Without a daemon: attaches to a vif and detaches from it, as a daemon would. A daemon that has started meanwhile is not an error. */
+  readonly detachOnce: (vif: VifName) => Promise<void>;
+  /** Resolves after some time, for polling of states that no watch reports. */
   readonly pause: () => Promise<void>;
   /** Monotonic milliseconds. */
   readonly now: () => number;
@@ -28,19 +28,19 @@ export interface HandoverParts {
 export interface Handed extends Omit<LinkSettings, 'bridge'> {
   readonly vif: string;
   readonly bridge: string | undefined;
-  /** From asking the one to let go to the moment when the other serves. */
+  /** The time from the request to the old driver to detach until the new driver serves. */
   readonly gapMs: number;
 }
 
-/** As libxl waits for a backend. The guest is cut off meanwhile, and its connections live on for longer. */
+/** How long to wait for a driver, as libxl waits for a backend. The guest has no network meanwhile, but its connections survive longer. */
 const PATIENCE_MS = 10_000;
 
-/** Of `vifd run`, which withholds nothing. */
+/** The offer of `vifd run`, with all features. */
 const OFFER = new Offer();
 
 /**
- * Takes a live vif over from the kernel's driver. Its bridge, address, MTU and whether it is up are kept. A kill at any
- * moment leaves what a second `adopt`, or a `release`, completes.
+ * Takes a live vif over from the kernel's driver. The interface has the same bridge, address, MTU and up state afterwards. After a kill at any
+ * moment, a second `adopt` or a `release` completes the change.
  */
 export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed> {
   const { kernel, links } = parts;
@@ -56,9 +56,9 @@ export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed>
   requireBridge(links, vif, keep);
 
   const began = parts.now();
-  // From here on the daemon takes the vif whenever the kernel's driver has let go, though we be killed.
+  // From here on the daemon attaches to the vif as soon as the kernel's driver has detached, even if this process is killed.
   const fresh = bound || seen.owner !== 'vifd';
-  requireThere(vif, await (fresh ? mark.begin('vifd', keep) : mark.goOn('vifd', keep)));
+  requireThere(vif, await (fresh ? mark.begin('vifd', keep) : mark.proceed('vifd', keep)));
   if (bound) {
     try {
       kernel.unbind(vif);
@@ -66,7 +66,7 @@ export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed>
       await mark.end('kernel');
       throw error;
     }
-    await mark.goOn('vifd', keep);
+    await mark.proceed('vifd', keep);
   }
   const attached = async () => {
     const { attached: pid } = await mark.read();
@@ -79,14 +79,14 @@ export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed>
   }
   const gapMs = parts.now() - began;
   await plug(parts, node);
-  // Attached, vifd moves frames. A state that the kernel's driver left at InitWait follows.
+  // Once attached, vifd moves frames. If the kernel's driver left the state at InitWait, vifd writes Connected later.
   if (!(await within(parts, vif, () => isServed(parts, vif, node))))
     throw daemonIsLate(parts, vif, 'connected');
   requireThere(vif, await mark.end('vifd'));
   return { vif: vif.id, ...keep, bridge: keep.bridge, gapMs };
 }
 
-/** Hands a vif back to the kernel's driver. As `adopt`, backwards; needs no daemon. */
+/** Gives a vif back to the kernel's driver, as the reverse of `adopt`. Needs no daemon. */
 export async function release(parts: HandoverParts, vif: VifName): Promise<Handed> {
   await requireVif(parts, vif);
   const mark = markOf(parts, vif);
@@ -107,12 +107,12 @@ async function giveToKernel(parts: HandoverParts, vif: VifName, keep: LinkSettin
   const began = parts.now();
   requireThere(vif, await mark.begin('kernel', keep));
   if (!kernel.serves(vif)) {
-    await untilLetGo(parts, vif);
+    await untilDetached(parts, vif);
     try {
       if (!kernel.loaded) await kernel.load();
       kernel.bind(vif);
     } catch (error) {
-      await mark.goOn('vifd', keep);
+      await mark.proceed('vifd', keep);
       throw error;
     }
   }
@@ -127,25 +127,25 @@ async function giveToKernel(parts: HandoverParts, vif: VifName, keep: LinkSettin
   return { vif: vif.id, ...keep, bridge: keep.bridge, gapMs };
 }
 
-/** A guest that is not connected has nothing to be served. */
+/** Whether the new driver serves the guest; true also for a guest that is not connected. */
 async function isServed({ store }: HandoverParts, vif: VifName, node: string): Promise<boolean> {
   const frontend = `${frontendVifPath(vif.domid, vif.handle)}/state`;
   const [own, guest] = await Promise.all([store.read(`${node}/state`), readForeign(store, frontend)]);
   return parseXenbusState(own) === XenbusState.Connected || parseXenbusState(guest) !== XenbusState.Connected;
 }
 
-/** Resolves when nobody has the vif: a tap would be in the way of the kernel's interface, which has its name. */
-async function untilLetGo(parts: HandoverParts, vif: VifName): Promise<void> {
+/** Resolves when no driver has the vif: vifd's tap must be gone, because the kernel's interface gets the same name. */
+async function untilDetached(parts: HandoverParts, vif: VifName): Promise<void> {
   const gone = async () => {
     if (parts.links.nameOf(vif.id) === undefined) return true;
-    if (parts.daemon() === undefined) await parts.letGo(vif);
+    if (parts.daemon() === undefined) await parts.detachOnce(vif);
     return parts.links.nameOf(vif.id) === undefined;
   };
   if (await within(parts, vif, gone)) return;
   throw daemonIsLate(parts, vif, 'let go of');
 }
 
-/** The script has run when the vif was made; the kernel's driver forgets that as it is unbound, and waits for it again. */
+/** Writes `hotplug-status` again: the script ran when the vif was created, but the kernel's driver deletes the key when it is unbound. */
 async function plug({ store }: HandoverParts, node: string): Promise<void> {
   await store.transaction(async (view) => {
     const script = await view.read(`${node}/script`);
@@ -154,8 +154,8 @@ async function plug({ store }: HandoverParts, node: string): Promise<void> {
 }
 
 /**
- * How the interface is to be set up. What an unfinished change has noted counts, unless the interface is still the one
- * that was looked at for it.
+ * Returns the settings for the new interface. Those that an unfinished change has recorded apply, unless the interface is still the old one,
+ * from which they were read.
  */
 async function settingsBefore(
   { kernel, links, store, domid }: HandoverParts,
@@ -167,7 +167,7 @@ async function settingsBefore(
   if (keep !== undefined && !untouched) return keep;
   const name = bound ? kernel.interfaceOf(vif) : links.nameOf(vif.id);
   if (name !== undefined) return { ...links.read(name), ...(name === vif.id ? {} : { name }) };
-  // Nobody has it, and nobody had it that left an interface: as its toolstack would have it.
+  // No driver has the vif and there is no interface: the toolstack's settings apply.
   const node = backendVifPath(domid, vif.domid, vif.handle);
   const [bridge, mtu] = await Promise.all(['bridge', 'mtu'].map((key) => store.read(`${node}/${key}`)));
   return {
@@ -197,7 +197,7 @@ function requireDaemon(parts: HandoverParts, vif: VifName): void {
   throw new VifdError('ERR_NOT_RUNNING', message, { vif: vif.id });
 }
 
-/** Only a guest that is connected has rings to attach to; and what it was offered by the kernel, it may be using. */
+/** Requires that vifd can serve the guest: it must be connected, and must not use features that only the kernel offered. */
 async function requireServable({ store, domid }: HandoverParts, vif: VifName): Promise<void> {
   const frontend = frontendVifPath(vif.domid, vif.handle);
   const state = parseXenbusState(await readForeign(store, `${frontend}/state`));
@@ -210,7 +210,7 @@ async function requireServable({ store, domid }: HandoverParts, vif: VifName): P
   if (!handshake.ok) throw refused(handshake.reason);
 }
 
-/** The kernel's driver cannot be told what we know: it begins with an empty list, and drops all multicast. */
+/** Requires a guest without multicast filtering: the kernel's driver starts with an empty list, and would drop all multicast. */
 async function requireTakeable({ store }: HandoverParts, vif: VifName): Promise<void> {
   const frontend = frontendVifPath(vif.domid, vif.handle);
   if ((await readForeign(store, `${frontend}/request-multicast-control`)) !== '1') return;
@@ -226,7 +226,11 @@ function requireBridge(links: Links, vif: VifName, { bridge }: LinkSettings): vo
   throw new VifdError('ERR_LINK', message, { vif: vif.id });
 }
 
-/** Looks until it is so, or the time is over. @throws VifdError ERR_NO_VIF when the vif goes meanwhile. */
+/**
+ * Polls until the condition is true or the time is over.
+ * @returns whether it is true.
+ * @throws VifdError ERR_NO_VIF if the vif is removed meanwhile.
+ */
 async function within(parts: HandoverParts, vif: VifName, isSo: () => Promise<boolean>): Promise<boolean> {
   const end = parts.now() + PATIENCE_MS;
   while (!(await isSo())) {

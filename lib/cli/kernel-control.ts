@@ -3,19 +3,22 @@ import { VifdError } from '../errors.js';
 import { type BusVif, type KernelDriver, nameOf, XenNetback } from '../host/kernel-driver.js';
 import { runProgram } from './program.js';
 
-/** The kernel's driver, as it is told what to do. Apart from `XenNetback`: a daemon that starts needs no programs. */
+/** Controls the kernel's driver. It is separate from `XenNetback`, because `vifd run` does not need it, nor the programs that it runs. */
 export interface KernelControl extends KernelDriver {
-  /** Loads it without letting it bind what waits: that may be served by vifd. @throws VifdError ERR_KERNEL_DRIVER. */
+  /** Loads the driver without letting it bind unbound vifs, which vifd may serve. @throws VifdError ERR_KERNEL_DRIVER. */
   load(): Promise<void>;
-  /** Returns when it is bound; it connects later. @throws VifdError ERR_KERNEL_DRIVER. */
+  /** Binds a vif to the driver. Returns when it is bound; the driver connects later. @throws VifdError ERR_KERNEL_DRIVER. */
   bind(vif: BusVif): void;
-  /** Returns when it has let go: it has answered all that it took. @throws VifdError ERR_KERNEL_DRIVER. */
+  /**
+   * Unbinds a vif. Returns when the driver has detached, with responses to all requests that it took.
+   * @throws VifdError ERR_KERNEL_DRIVER.
+   */
   unbind(vif: BusVif): void;
 }
 
 /**
- * Autoprobing is the whole bus's: it is off only for as long as the loading takes, and this is done by a program that
- * goes on when we are killed. Devices of other kinds that came meanwhile are offered to their drivers afterwards.
+ * Autoprobing belongs to the whole bus, so it is off only while the driver is loaded. A separate program does this, which
+ * continues if this process is killed. Afterwards it offers devices of other kinds that came meanwhile to their drivers.
  */
 const LOAD = `was=$(cat "$1/drivers_autoprobe") && echo 0 >"$1/drivers_autoprobe" && modprobe xen-netback
 status=$?; echo "$was" >"$1/drivers_autoprobe"; exit $status`;
@@ -40,7 +43,7 @@ export class XenNetbackControl extends XenNetback implements KernelControl {
   }
 
   unbind(vif: BusVif): void {
-    // An adopt that was killed has told it, and it is still at it.
+    // An `adopt` that was killed has unbound the driver, which is still detaching.
     if (!this.isBound(vif) && this.serves(vif)) return;
     this.#tell('drivers/vif/unbind', nameOf(vif));
   }
@@ -62,7 +65,7 @@ export class XenNetbackControl extends XenNetback implements KernelControl {
   }
 }
 
-/** Neither for reading nor to be made: where sysfs has no such right it refuses with EACCES, root too (fs/kernfs/file.c). */
+/** Writes to an existing file, opened for writing only: sysfs refuses other modes with EACCES, for root too (fs/kernfs/file.c). */
 function writeOnly(path: string, text: string): void {
   const file = openSync(path, constants.O_WRONLY);
   try {

@@ -9,7 +9,7 @@ import { ownDomid } from '../xen/store/own-domid.js';
 import { jsonOption, sharedOption } from './options.js';
 import { table } from './table.js';
 
-/** What `vifd list --json` prints of a vif: docs/schemas/list.json describes it. */
+/** A vif as `vifd list --json` prints it; docs/schemas/list.json describes it. */
 interface VifRow {
   readonly vif: string;
   readonly domain: string;
@@ -37,7 +37,7 @@ async function list(options: { json?: boolean; store?: string }): Promise<void> 
     process.stdout.write(table(['vif', 'domain', 'backend', 'frontend', 'mac', 'bridge'], rows.map(legible)));
 }
 
-/** What a toolstack wrote, for a table: names as they are, all else quoted and cut. */
+/** Returns the toolstack's texts for a table: names unchanged, all others quoted and shortened. */
 function legible(row: VifRow): VifRow {
   return { ...row, domain: shown(row.domain), mac: shown(row.mac), bridge: shown(row.bridge) };
 }

@@ -16,7 +16,7 @@ function program(): Command {
     new Command('vifd')
       .description('Xen network backend in user space: restart it, guests do not notice')
       .option('-V, --version', 'print the version')
-      // Not commander's own: that reads the version for every verb.
+      // Commander's own option would read the version for every verb.
       .on('option:version', () => {
         process.stdout.write(`${version()}\n`);
         process.exit();
@@ -33,14 +33,14 @@ function program(): Command {
   );
 }
 
-/** All of the program `vifd`, to its end; what goes wrong is said and is in the exit code. */
+/** Runs the program `vifd` to its end. Prints errors, and sets the exit code. */
 export async function start(args: readonly string[]): Promise<void> {
   try {
     const vifd = program();
     for (const command of vifd.commands) command.exitOverride();
     await vifd.parseAsync(args, { from: 'user' });
   } catch (error) {
-    // Commander has printed its message; help and version are no failures.
+    // Commander has printed its message. For help and version the exit code is 0.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
     else process.exitCode = fail(error);
   }

@@ -11,7 +11,7 @@ export function sharedOption(name: OptionName, help: string = OPTIONS[name].help
   return optionOf(name, { ...OPTIONS[name], help });
 }
 
-/** For verbs that print one result, where `vifd run` prints events. */
+/** Returns `--json` for verbs that print one result; `vifd run`, which prints events, has its own. */
 export function jsonOption(): Option {
   return sharedOption('json', 'as JSON');
 }
@@ -32,7 +32,7 @@ function optionOf(name: string, row: OptionRow): Option {
   if (row.choices !== undefined) option.choices(row.choices);
   if (row.default !== undefined) option.default(row.default());
   if (row.environment !== undefined) option.env(row.environment);
-  // After the choices, of which commander makes a parser too.
+  // Set after the choices, because commander sets a parser for those.
   return option.argParser((text: string) => {
     const value = row.parse(text);
     if (value === undefined) throw new InvalidArgumentError(row.refusal);

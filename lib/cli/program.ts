@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process';
 import { VifdError } from '../errors.js';
 
 /**
- * Runs a program of the system to its end. It is in a group of its own: what it has begun it ends, though we be killed.
- * @throws VifdError ERR_PROGRAM with what the program said.
+ * Runs a program of the system to its end. The program has a process group of its own, so that it completes its work even if this process is
+ * killed.
+ * @throws VifdError ERR_PROGRAM with the program's output.
  */
 export async function runProgram(command: string, ...args: string[]): Promise<void> {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });

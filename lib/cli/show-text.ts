@@ -13,13 +13,13 @@ const INDENT = '  ';
 const LABEL_WIDTH = 12;
 const MESSAGE_MAX = 1000;
 
-/** What is wrong with no single vif, and then each vif. */
+/** Returns the faults that belong to no vif, and then each vif, as text. */
 export function showAllText({ faults, vifs }: NetbackDetails): string {
   const wrong = faults.map(({ message }) => `${textOf(message)}\n`).join('');
   return `${wrong}${vifs.length === 0 ? 'no vifs\n' : vifs.map(showText).join('\n')}`;
 }
 
-/** A vif for people: a line of how it stands, lines of what it has, and a table of its queues. */
+/** Returns a vif as text for people: a line with its state, lines with its details, and a table of its queues. */
 export function showText(vif: VifDetails): string {
   const { connection } = vif;
   const lines = [
@@ -41,7 +41,7 @@ function portText({ port, link, portDropped }: VifDetails): string {
   return parts.filter(Boolean).join(', ');
 }
 
-/** Why frames were dropped, of each direction that dropped any. */
+/** Returns lines with the reasons for dropped frames, for each direction that has any. */
 function dropLines({ stats }: VifDetails): string[] {
   const lines = [reasonsText('from-guest', stats.fromGuest), reasonsText('to-guest', stats.toGuest)];
   return lines.filter((text) => text !== '').map((text, i) => line(i === 0 ? 'dropped' : '', text));
@@ -53,7 +53,7 @@ function reasonsText(direction: string, { drops }: Flow): string {
   return reasons === '' ? '' : `${direction}: ${reasons}`;
 }
 
-/** All that is wrong now; the first may stand in the vif's line already. */
+/** Returns the present faults, without the one that the vif's first line may have already. */
 function faultLines({ faults, reason }: VifDetails): string[] {
   const others = faults.filter(({ message }) => message !== reason);
   return others.map(({ message }, i) => line(i === 0 ? 'faults' : '', textOf(message)));
@@ -113,7 +113,7 @@ function line(label: string, text: string): string {
   return `${INDENT}${label.padEnd(LABEL_WIDTH)}  ${text}`;
 }
 
-/** A reason in one line. */
+/** Returns a message in one line, shortened. */
 function textOf(message: string): string {
   const text = printable(message);
   return text.length <= MESSAGE_MAX ? text : `${text.slice(0, MESSAGE_MAX)}…`;
@@ -167,7 +167,7 @@ function hookErrors({ hookErrors: frames }: Flow): string {
 
 function note({ stalled, stagedGrants, pendingFrames, stats }: QueueDetails): string {
   const [held, staged, stalls] = [
-    pendingFrames > 0 && `${pendingFrames} held`,
+    pendingFrames > 0 && `${pendingFrames} pending`,
     stagedGrants > 0 && `${stagedGrants} staged`,
     stats.stalls > 0 && `${stats.stalls} ${stats.stalls === 1 ? 'stall' : 'stalls'}`,
   ];

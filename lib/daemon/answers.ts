@@ -10,13 +10,13 @@ import { LOOK_MS, type PatientLock } from './patient-lock.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
 import type { EventLog } from './run-log.js';
 
-/** The first second of a life is a gap in its guests' network: nobody is answered before it is over. */
+/** vifd responds to no question in its first second, while its guests wait for their network. */
 const ANSWERS_FROM_MS = 1000;
 
 /**
- * Answers other programs' questions until it is disposed of. Where there can be no socket guests are served all the same: that is
- * reported, and the socket is tried again until it is there. So it is when it is deleted later.
- * @param lock while it does not stand, a socket that is there may be another vifd's.
+ * Responds to other programs' questions until it is disposed of. If the socket cannot be created, or is deleted later, vifd serves guests all
+ * the same, reports the error and tries again until the socket exists.
+ * @param lock while this process does not have it, an existing socket may belong to another vifd.
  */
 export function answering(
   directory: string,
@@ -32,7 +32,7 @@ export function answering(
     if (before !== undefined) {
       rmSync(before.path, { force: true, recursive: true });
       await before[Symbol.asyncDispose]();
-      // Reported first, and made at the next try.
+      // This attempt reports the loss; the next one creates the socket.
       throw socketGone(before.path);
     }
     server = await serveQueries(

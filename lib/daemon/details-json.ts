@@ -10,8 +10,8 @@ import type {
 } from '../netback/show.js';
 
 /**
- * Returns what `vifd show --json` prints, field by field: docs/schemas/show.json describes it, and a field that an object of the netback has
- * besides does not reach it. JSON leaves out what is undefined.
+ * Returns the object that `vifd show --json` prints, field by field. docs/schemas/show.json describes it; other fields of the netback's objects
+ * are left out, as are (by JSON) undefined fields.
  */
 export function detailsJson({ faults, vifs }: NetbackDetails): NetbackDetails {
   return { faults: faults.map(faultJson), vifs: vifs.map(vifJson) };

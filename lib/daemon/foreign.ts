@@ -2,8 +2,8 @@ import { VifdError } from '../errors.js';
 import type { StoreView } from '../xen/seam.js';
 
 /**
- * Returns the value of another domain's node; undefined where it is missing, and where this domain may not read it (EACCES). A driver
- * domain may not read a guest's name; and for a node that was removed below one that it may not read, xenstored responds EACCES.
+ * Returns the value of another domain's node; undefined if the node is missing or this domain may not read it (EACCES). A driver
+ * domain may not read a guest's name; and xenstored responds EACCES for a node that was removed below one that this domain may not read.
  */
 export async function readForeign(store: Pick<StoreView, 'read'>, path: string): Promise<string | undefined> {
   try {

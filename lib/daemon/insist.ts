@@ -5,8 +5,7 @@ import type { Clock } from '../xen/seam.js';
 import type { EventLog } from './run-log.js';
 
 /**
- * Does what guests do not wait for, again and again until it succeeds. A failure is reported once, and once more when it is
- * mended.
+ * Repeats a task that guests do not wait for until it succeeds. Reports a failure once, and once more when the task has succeeded.
  */
 export class Insist implements Disposable {
   readonly #work: () => void | Promise<void>;
@@ -22,7 +21,7 @@ export class Insist implements Disposable {
     this.#retry = new Backoff(clock, () => void this.run());
   }
 
-  /** Resolves after the first try, and does not reject. */
+  /** Starts the task. Resolves after the first attempt, and never rejects. */
   async run(): Promise<void> {
     try {
       await this.#work();
@@ -33,13 +32,13 @@ export class Insist implements Disposable {
     this.#faults.end('work');
   }
 
-  /** What was done is undone, for this reason: it is done again. */
+  /** Reports that the result of the task was lost, for this reason, and starts the task again. */
   fail(error: unknown): void {
     this.#faults.begin('work', vifdErrorOf(error));
     this.#retry.again();
   }
 
-  /** No further try begins. */
+  /** Prevents further attempts. */
   [Symbol.dispose](): void {
     this.#retry.cancel();
   }

@@ -1,20 +1,20 @@
 /**
- * How many lines of one kind a vif may have written at once. A guest that boots connects three times at most (firmware,
- * boot loader, system), so that the lines of an ordinary boot are all there.
+ * How many lines of one kind may be logged at once for a vif. A guest that boots connects three times at most (firmware,
+ * boot loader, system), so that the log has all lines of an ordinary boot.
  */
 const BURST = 10;
-/** Afterwards one line a second: 80 guests that do their worst stay below journald's 10,000 lines in 30 s for a service. */
+/** After the burst, one line a second: the floods of 80 guests stay below journald's limit of 10,000 lines in 30 s for a service. */
 const LINE_MS = 1000;
-/** A flood is over when nothing was left out for so long. */
+/** A flood is over when no line was left out for this time. */
 const QUIET_MS = 1000;
-/** Lines that were left out are reported at least this often. */
+/** How often lines that were left out are reported at least. */
 const REPORT_MS = 10_000;
-/** Buckets that are full again are forgotten once there are so many: vifs come and go. */
+/** The number of buckets from which full ones are forgotten, since vifs come and go. */
 const BUCKETS_MAX = 1024;
 
 /** Lines of one subject that were not written. */
 export interface LeftOut {
-  /** `vif7.0`, or undefined for the whole daemon's. */
+  /** `vif7.0`, or undefined for lines of the whole daemon. */
   readonly vif: string | undefined;
   readonly lines: number;
   /** From the first to the last of them. */
@@ -35,9 +35,9 @@ interface Flood {
 }
 
 /**
- * Which lines the log writes. Each vif has a bucket for each kind of line, so that a flood of one kind (a guest that toggles
- * its state, or writes nonsense) takes no room from another (its tap is down), nor from another vif; lines of the whole
- * daemon have their own. What is left out is counted, and reported with the last of it when the flood ends or every 10 s.
+ * Decides which lines the log writes. Each vif has a bucket for each kind of line, so that a flood of one kind (a guest toggles
+ * its state, or writes malformed keys) displaces neither lines of another kind (its tap is down) nor those of another vif. Lines of the whole
+ * daemon have their own buckets. Lines that are left out are counted; their number and the last one are reported when the flood ends or every 10 s.
  */
 export class LogLimit implements Disposable {
   readonly #now: () => number;
@@ -65,7 +65,7 @@ export class LogLimit implements Disposable {
     return false;
   }
 
-  /** Reports floods that are over or have gone on for 10 s. By itself once a second while there are any. */
+  /** Reports floods that are over or have lasted for 10 s. A timer calls it once a second during floods. */
   look(): void {
     const now = this.#now();
     for (const [vif, flood] of [...this.#floods]) {
@@ -76,7 +76,7 @@ export class LogLimit implements Disposable {
     this.#timer = undefined;
   }
 
-  /** Reports all that was left out. */
+  /** Reports all lines that were left out. */
   [Symbol.dispose](): void {
     for (const [vif, flood] of [...this.#floods]) this.#tell(vif, flood);
     clearInterval(this.#timer);

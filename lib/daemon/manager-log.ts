@@ -3,11 +3,11 @@ import type { Netback } from '../netback/netback.js';
 import type { EventLog } from './run-log.js';
 import { statusText } from './served.js';
 
-/** A guest that toggles its state changes the status no more often than this. */
+/** The shortest time between two changes of the status, since a guest may toggle its state. */
 const STATUS_MS = 100;
 
 /**
- * The log that reports to a service manager too: when vifd is ready, how many vifs are attached, what is wrong now, and that
+ * Returns a log that also reports to a service manager: when vifd is ready, how many vifs are attached, the present faults, and that
  * vifd ends.
  */
 export function withManager(log: EventLog, manager: ServiceManager): EventLog {
@@ -21,7 +21,7 @@ export function withManager(log: EventLog, manager: ServiceManager): EventLog {
     if (status !== told) manager.status(status);
     told = status;
   };
-  // Later: listeners run in the middle of what they report.
+  // Delayed, because listeners run in the middle of the change that they report.
   const changed = () => {
     timer ??= setTimeout(tell, STATUS_MS).unref();
   };

@@ -7,17 +7,17 @@ import type { Store, StoreView } from '../xen/seam.js';
 export type VifName = VifAddress;
 export type Owner = 'vifd' | 'kernel';
 
-/** What is written below a vif's backend node: it goes with the vif, and outlives every process of ours. */
+/** The keys below a vif's backend node that record its owner. They end with the vif, and outlive every vifd process. */
 export interface Mark {
-  /** Who is to serve the vif. Undefined: nobody has said; see `Ownership`. */
+  /** The owner: the driver that serves the vif. Undefined if neither an operator nor vifd has set it; see `Ownership`. */
   readonly owner: Owner | undefined;
-  /** How the interface was set up. There while a change of the owner is not complete. */
+  /** The settings of the interface. Present while a change of the owner is incomplete. */
   readonly keep: LinkSettings | undefined;
-  /** The process of vifd that attached last. */
+  /** The id of the vifd process that attached last. */
   readonly attached: number | undefined;
 }
 
-/** The notes that say who serves a vif: `<backend>/vifd/{owner,keep,attached}`. */
+/** The record of a vif's owner in the store: `<backend>/vifd/{owner,keep,attached}`. */
 export class VifMark {
   readonly path: string;
   readonly #store: Store;
@@ -42,25 +42,25 @@ export class VifMark {
     };
   }
 
-  /** Nobody has said: we serve it from now on, whatever drivers are loaded later. */
+  /** Makes vifd the owner of a vif without one, whatever drivers are loaded later. */
   claim(): Promise<boolean> {
     return this.#write({ owner: 'vifd' });
   }
 
   /**
-   * A change of the owner begins. Whoever finds `keep` there can complete it.
-   * @returns false when the vif has gone.
+   * Records that a change of the owner begins. A later `adopt` or `release` that finds `keep` can complete the change.
+   * @returns false if the vif is gone.
    */
   begin(owner: Owner, keep: LinkSettings): Promise<boolean> {
     return this.#write({ owner, keep: JSON.stringify(keep), attached: undefined });
   }
 
-  /** As `begin`, for one that was begun: who attached meanwhile stays noted. Wakes the daemon, too. */
-  goOn(owner: Owner, keep: LinkSettings): Promise<boolean> {
+  /** As `begin`, for a change that has begun already: `attached` stays. The write also causes a look of the daemon. */
+  proceed(owner: Owner, keep: LinkSettings): Promise<boolean> {
     return this.#write({ owner, keep: JSON.stringify(keep) });
   }
 
-  /** The change is complete; or it is called off, where `owner` is the one of before. */
+  /** Records that the change is complete; or, if `owner` is the previous owner, that it is cancelled. */
   end(owner: Owner): Promise<boolean> {
     return this.#write({ owner, keep: undefined });
   }
@@ -69,13 +69,13 @@ export class VifMark {
     return this.#write({ attached: `${pid}` });
   }
 
-  /** Undefined removes. Nothing is written of a vif that has gone: that would bring back a part of it. */
+  /** Writes keys; undefined removes one. Writes nothing if the vif is gone, since that would create a part of its node again. */
   #write(values: Record<string, string | undefined>): Promise<boolean> {
     return this.#store.transaction(async (view: StoreView) => {
       if ((await view.read(`${this.#node}/frontend`)) === undefined) return false;
       if (!(await view.list(this.#node)).includes('vifd')) {
         await view.mkdir(this.path);
-        // No matter of the guest's, which may read the rest of the node. What is made below has the same permissions.
+        // The guest, which may read the rest of the node, must not read this. Nodes that are created below get the same permissions.
         await view.setPermissions(this.path, [{ domid: this.#domid, access: 'none' }]);
       }
       for (const [key, value] of Object.entries(values)) {

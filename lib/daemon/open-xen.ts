@@ -3,7 +3,7 @@ import { printable } from '../text.js';
 import { openXen } from '../xen/native/open.js';
 import type { Store, Xen } from '../xen/seam.js';
 
-/** Options of every verb that speaks to a hypervisor. */
+/** Options of every verb that uses a hypervisor. */
 export interface XenOptions {
   readonly store?: string;
   readonly libraries?: string;
@@ -20,7 +20,7 @@ export function openXenFor(
   });
 }
 
-/** A verb that waits for a lost xenstored says for what it waits. `vifd run` has its log. */
+/** Prints, for a verb that waits for a lost xenstored, why it waits. `vifd run` has its log for that. */
 export function saysWhenLost(store: Store): Disposable {
   return store.onConnection((lost) => {
     if (lost !== undefined) process.stderr.write(`vifd: ${printable(lost.message)}\n`);

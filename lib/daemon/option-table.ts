@@ -11,7 +11,7 @@ export interface RunOptions extends XenOptions {
   /** How many queues a guest may have. */
   readonly queues: number;
   readonly journal: string | false;
-  /** In which journals are written. */
+  /** The version in which journals are written. */
   readonly journalVersion: JournalVersion;
   readonly json?: boolean;
 }
@@ -24,19 +24,19 @@ export interface FlagRow {
 /** An option with a value, which follows the flag. */
 export interface ValueRow<T> {
   readonly help: string;
-  /** What help shows in place of the value. */
+  /** The text that help shows in place of the value. */
   readonly shape: string;
-  /** The environment variable that is read where the option is not given. An empty variable counts as none. */
+  /** The environment variable that is read if the option is not given. An empty variable counts as none. */
   readonly environment?: string;
-  /** A function, since the number of CPUs is one. Absent: the option has no value then. */
+  /** Returns the default; a function, because the number of CPUs may be the default. If absent, the option has no default. */
   readonly default?: () => T;
   /** Help lists these values. */
   readonly choices?: readonly string[];
   /** Help text of the flag with `--no-` in front, which sets the option to false. Absent: there is no such flag. */
   readonly negation?: string;
-  /** Returns undefined for a text that is no value. */
+  /** Returns the value; undefined for an invalid text. */
   readonly parse: (text: string) => T | undefined;
-  /** What the user reads about a text that `parse` refuses. */
+  /** The message for a text that `parse` refuses. */
   readonly refusal: string;
 }
 
@@ -51,7 +51,7 @@ const PAYLOADS = ['copy', 'map'] as const satisfies readonly PayloadMode[];
 
 const VERSIONS: readonly JournalVersion[] = [JOURNAL_VERSION, JOURNAL_VERSION_BEFORE];
 
-/** Any text is one, also an empty one: what cannot be opened is reported with its path. */
+/** Accepts any text as a path, even an empty one: a path that cannot be opened is reported then. */
 const anyPath = {
   parse: (text: string) => text,
   refusal: 'Give a path.',
@@ -87,7 +87,7 @@ export const OPTIONS: Table = {
   journal: {
     help: 'where journals lie: a tmpfs that outlives this process',
     shape: '<dir>',
-    // The unit's runtime directory.
+    // The runtime directory of the systemd unit.
     default: () => '/run/vifd',
     negation: 'do without: a kill in the wrong instant may then cost a guest its device',
     parse: (text) => text || undefined,
@@ -96,7 +96,7 @@ export const OPTIONS: Table = {
   journalVersion: {
     help: `version of the journals: ${JOURNAL_VERSION_BEFORE} before a change to an older vifd`,
     shape: '<n>',
-    // An older vifd ignores the variable, where it would refuse the option.
+    // An older vifd ignores the variable, but would refuse the option.
     environment: 'VIFD_JOURNAL_VERSION',
     default: () => JOURNAL_VERSION,
     parse: (text) => VERSIONS.find((version) => `${version}` === text),
@@ -119,7 +119,7 @@ export function flagOf(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Returns as many as Linux's xen-netback offers (netback_init). */
+/** Returns the number of queues that Linux's xen-netback offers (netback_init). */
 function defaultQueues(): number {
   return Math.min(8, availableParallelism());
 }

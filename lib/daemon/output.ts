@@ -1,17 +1,17 @@
 import { addon, errnoName } from '../addon.js';
 
-/** What a reader may be behind with: 64 KiB, as a pipe's own buffer. */
+/** How many bytes may wait for a slow reader: 64 KiB, as in a pipe's own buffer. */
 const PENDING_BYTES_MAX = 65_536;
 const RETRY_MS = 50;
-/** The end of the process waits this long for a reader, and no longer. */
+/** How long the end of the process waits for a reader at most. */
 const END_MS = 100;
 const END_STEP_MS = 5;
 
 type WriteNow = (descriptor: number, bytes: Uint8Array) => number;
 
 /**
- * Writes lines to stdout (1) or stderr (2), and never waits: guests' network hangs on this process. What a full pipe does not
- * take at once is kept, 64 KiB at most, and tried again; further lines, and those for a reader that is gone, are lost and
+ * Writes lines to stdout (1) or stderr (2), and never waits, because guests' network depends on this process. If a pipe is full, up to
+ * 64 KiB wait and are written later; further lines, and lines for a reader that is gone, are lost and
  * counted. `process.stderr` would wait for a full pipe for ever, and costs a start 4 ms.
  */
 export class Output implements Disposable {
@@ -22,7 +22,7 @@ export class Output implements Disposable {
   #lost = 0;
   #retry: NodeJS.Timeout | undefined;
 
-  /** @param lostLine the line that tells how many lines were lost, written once there is room. */
+  /** @param lostLine returns the line that reports how many lines were lost, which is written once there is room. */
   constructor(
     descriptor: 1 | 2,
     lostLine: (lines: number) => string,
@@ -33,7 +33,7 @@ export class Output implements Disposable {
     this.#write = write;
   }
 
-  /** @param text without a line's end, and without any other control character. */
+  /** Writes a line. @param text without a line end or any other control character. */
   line(text: string): void {
     const bytes = Buffer.from(`${text}\n`);
     if (this.#pending.length > 0 && this.#pending.length + bytes.length > PENDING_BYTES_MAX) {
@@ -41,11 +41,11 @@ export class Output implements Disposable {
       return;
     }
     this.#pending = Buffer.concat([this.#pending, bytes]);
-    // In order: while older lines wait, the timer writes.
+    // While older lines wait, the timer writes, so that lines stay in order.
     if (this.#retry === undefined) this.#drain();
   }
 
-  /** Writes what is pending, and waits 100 ms for a reader at most. */
+  /** Writes the lines that wait, and waits for a reader for at most 100 ms. */
   [Symbol.dispose](): void {
     clearTimeout(this.#retry);
     this.#retry = undefined;
@@ -62,7 +62,7 @@ export class Output implements Disposable {
     }, RETRY_MS).unref();
   }
 
-  /** @returns whether nothing is pending any more. */
+  /** @returns whether no line waits any more. */
   #flush(): boolean {
     while (this.#pending.length > 0) {
       const written = this.#write(this.#descriptor, this.#pending);
@@ -74,7 +74,7 @@ export class Output implements Disposable {
     return true;
   }
 
-  /** There is no reader, or the disk behind a file is full. */
+  /** Drops the lines that wait, because there is no reader or the disk is full. */
   #drop(): void {
     for (const byte of this.#pending) if (byte === NEWLINE) this.#lost++;
     this.#pending = Buffer.alloc(0);
@@ -88,7 +88,7 @@ export class Output implements Disposable {
 
 const NEWLINE = 0x0a;
 
-/** Ends the process once its 'exit' listeners have run, without taking its heap apart. All must be written. */
+/** Ends the process after its 'exit' listeners, without freeing its heap. All output must be written before. */
 export function endProcess(code: number): never {
   process.emit('exit', code);
   return addon().endProcess(code);

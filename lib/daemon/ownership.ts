@@ -10,10 +10,10 @@ import type { Store, Xen } from '../xen/seam.js';
 import { type Mark, VifMark } from './mark.js';
 import type { VifTapOptions } from './taps.js';
 
-/** The address that Linux's netback gives its end: lowest priority for a bridge that picks its own from its ports. */
+/** The address that Linux's netback gives its interface: a bridge that chooses its address from its ports chooses this one last. */
 export const TAP_MAC = 'fe:ff:ff:ff:ff:ff';
 
-/** How often to look again at a vif that is to be ours while the kernel still has it: its leaving is in no store. */
+/** How often to check whether the kernel's driver has detached from an adopted vif, which no key in the store reports. */
 const LOOK_AGAIN_MS = 250;
 
 export interface OwnershipParts {
@@ -21,12 +21,12 @@ export interface OwnershipParts {
   readonly domid: number;
   /** Undefined on a simulated Xen, which has no drivers in this kernel. */
   readonly kernel: KernelDriver | undefined;
-  /** The tap that an earlier process made for the vif. @param vifname what the toolstack calls it. */
+  /** Returns the tap that an earlier process made for the vif. @param vifname its name from the toolstack. */
   readonly findTap: (vif: string, vifname?: string) => Pick<Interface, 'name' | 'master'> | undefined;
   readonly openTap: (options: VifTapOptions) => Port;
 }
 
-/** What the toolstack writes of a vif's interface. */
+/** The toolstack's keys about a vif's interface. */
 interface Plug {
   readonly script: string | undefined;
   /** pending: the hotplug script has not ended, or failed. unknown: the node has no `hotplug-status`. */
@@ -34,26 +34,29 @@ interface Plug {
   readonly vifname: string | undefined;
 }
 
-/** How long the tap of a guest that is cut off waits for the store. */
+/** How long the opening of a guest's tap waits for the store, while the guest has no network. */
 const STORE_MS = 300;
 
-/** Scripts that put the interface into something; `vif-route` and `vif-nat` do not, and of others it is not known. */
+/** Scripts that put the interface into a bridge. `vif-route` and `vif-nat` do not; about others vifd knows nothing. */
 const BRIDGING = /(^|\/)vif-(bridge|openvswitch)$/;
 const LINUX_BRIDGING = /(^|\/)vif-bridge$/;
 
-/** Which vifs `vifd run` serves: what an operator has said, and where nobody has, what the kernel's driver leaves. */
+/**
+ * Decides which vifs `vifd run` serves: those that an operator gave to vifd, and those without an owner that the kernel's driver does not
+ * take.
+ */
 export class Ownership {
   readonly #parts: OwnershipParts;
   readonly #attached = new Set<string>();
-  /** Writes of `vifd/attached` that are under way. */
+  /** The writes of `vifd/attached` that are under way. */
   readonly #noting = new Map<string, Promise<boolean>>();
-  /** As `accept` has read them: a port is opened after that, and reading again would cost the start a round trip. */
+  /** The owners' records as `accept` read them. A port is opened after that, and another read would cost the start a round trip. */
   readonly #marks = new Map<string, Mark>();
-  /** What the store said of a vif's interface last, and the vifs whose tap this process has opened. */
+  /** The keys about each vif's interface as last read; only for vifs whose tap this process has opened. */
   readonly #plugs = new Map<string, Plug>();
   readonly #opened = new Set<string>();
   #again: NodeJS.Timeout | undefined;
-  /** Called when vifs that were not accepted are to be looked at again. */
+  /** Called when vifd should look again at vifs that were not accepted. */
   onChange: (() => void) | undefined;
 
   constructor(parts: OwnershipParts) {
@@ -61,10 +64,11 @@ export class Ownership {
   }
 
   /**
-   * - Released: not ours. Where a life ended before it had let go, it is taken once more, and let go in order.
-   * - Bound by the kernel's driver: not ours yet, if it is adopted; else not at all.
-   * - Adopted, or ours from its beginning: ours, whatever driver is loaded.
-   * - Else it is the kernel's if its driver takes what comes, and ours from now on if not.
+   * Decides whether vifd serves a vif.
+   * - Released (the owner is the kernel): no. But if a process ended before it had detached, vifd attaches once more and detaches in order.
+   * - Bound by the kernel's driver: not now. If the vif is adopted, vifd serves it later.
+   * - Adopted, or vifd's from its beginning (the owner is vifd): yes, whatever driver is loaded.
+   * - Without an owner: no if the kernel's driver binds new vifs; else yes, and vifd becomes the owner.
    */
   async accept(vif: VifAddress, serving: boolean): Promise<boolean> {
     const { kernel } = this.#parts;
@@ -75,9 +79,9 @@ export class Ownership {
     const bound = kernel?.serves(vif) === true;
     if (owner === 'kernel') return !serving && !bound && this.#parts.findTap(vif.id) !== undefined;
     if (serving) {
-      // The node was removed and made again between two looks: what was noted there went with it.
+      // The node was removed and created again between two looks, and the record was removed with it.
       if (owner === undefined) await mark.claim();
-      // An adoption began before we had let go of it for the kernel.
+      // An adoption began before vifd had detached for the kernel.
       if (this.#attached.has(vif.id) && attached !== process.pid)
         await (this.#noting.get(vif.id) ?? mark.attached(process.pid));
       return true;
@@ -91,8 +95,8 @@ export class Ownership {
   }
 
   /**
-   * Wraps listeners: writes `vifd/attached`, for which `vifd adopt` waits, at each attach, and forgets a vif that is gone. The
-   * listeners are called as before.
+   * Wraps listeners: at each attach it writes `vifd/attached`, for which `vifd adopt` waits, and it forgets vifs that are gone. The
+   * given listeners are called as well.
    */
   listening(listeners: Omit<NetbackListeners, 'gone'>): NetbackListeners {
     return {
@@ -117,24 +121,24 @@ export class Ownership {
   }
 
   /**
-   * A vif's tap: an adopted one's is set up as the kernel's interface was; one that is only let go of, not at all. Another that
-   * is there has been set up by an earlier process, since persistence comes last (ports/tap.ts), and has what the hotplug
-   * script or an operator has changed since: a restart leaves it alone, but for the bridge of one that is in none.
-   * @param bridge what `vifd run --bridge` says.
+   * Opens a vif's tap. The tap of an adopted vif gets the settings of the kernel's interface; the tap of a vif from which vifd only detaches
+   * gets none. Any other tap that exists has been set up by an earlier process, since persistence comes last (ports/tap.ts), and the hotplug
+   * script or an operator may have changed it since: a restart does not change it, but puts it into a bridge if it is in none.
+   * @param bridge the value of `vifd run --bridge`.
    */
   async port(vif: VifInfo, bridge: string | undefined): Promise<Port> {
     const { openTap, findTap: find } = this.#parts;
     const { owner, keep } = this.#marks.get(vif.id) ?? {};
     const marked = find(vif.id);
-    // What is in a bridge has been plugged: the store need not be asked before the guest is served.
+    // The script has run for a tap that is in a bridge, so vifd need not read the store before it serves the guest.
     const plug = marked === undefined || marked.master === 0 ? await this.#plugSoon(vif) : undefined;
     const found = plug?.vifname === undefined ? marked : find(vif.id, plug.vifname);
     const name = found?.name ?? keep?.name;
     const common = { vif: vif.id, persist: true, ...(name === undefined ? {} : { name }) };
     if (owner === 'kernel') return openTap(common);
     if (keep !== undefined) {
-      const { mac, mtu, up, port: portFlags, bridge: kept } = keep;
-      const expects = async () => (kept !== undefined ? 'bridged' : up ? 'up' : 'nothing');
+      const { mac, mtu, up, port: portFlags, bridge: before } = keep;
+      const expects = async () => (before !== undefined ? 'bridged' : up ? 'up' : 'nothing');
       return openTap({
         ...common,
         mac,
@@ -142,7 +146,7 @@ export class Ownership {
         up,
         portFlags,
         expects,
-        ...(kept === undefined ? {} : { bridge: kept }),
+        ...(before === undefined ? {} : { bridge: before }),
       });
     }
     const bridgeIfNone = bridge ?? bridgeOf(vif, plug, found !== undefined);
@@ -154,7 +158,10 @@ export class Ownership {
     });
   }
 
-  /** For a tap that is made anew the store may be away: what it said before is as good then, and the guest is cut off. */
+  /**
+   * Reads the keys about the interface. While the store is away it returns the last known ones, because the guest of a lost tap has no
+   * network.
+   */
   async #plugSoon(vif: VifAddress): Promise<Plug | undefined> {
     const asked = this.#plugOf(vif);
     if (!this.#opened.has(vif.id)) {
@@ -165,7 +172,7 @@ export class Ownership {
     const late = new Promise<Plug | undefined>((resolve) => {
       setTimeout(resolve, STORE_MS, before).unref();
     });
-    // That the store is away is reported by the netback.
+    // The netback reports that the store is away.
     return Promise.race([asked.catch(() => before), late]);
   }
 
@@ -174,7 +181,7 @@ export class Ownership {
     if (bridge !== undefined) return 'bridged';
     if (status === 'pending') return 'script';
     if (script === undefined) return 'bridged';
-    // An earlier backend may have deleted the status (Linux 5.13 to 5.16), or the script writes it only at its end.
+    // An earlier backend may have deleted the status (Linux 5.13 to 5.16), or the script has not written it yet.
     if (status === 'unknown') return 'nothing';
     return BRIDGING.test(script) ? 'bridged' : 'up';
   }
@@ -206,7 +213,10 @@ export class Ownership {
   }
 }
 
-/** The bridge that the toolstack names: where no script puts the tap into it, or where the script has, and the tap is gone. */
+/**
+ * Returns the bridge that the toolstack names, if vifd must put the tap into it: no script does, or the script has and the tap is gone
+ * since.
+ */
 function bridgeOf({ bridge }: VifInfo, plug: Plug | undefined, isThere: boolean): string | undefined {
   if (plug === undefined) return undefined;
   const { script, status } = plug;

@@ -5,13 +5,13 @@ import type { Clock } from '../xen/seam.js';
 import { Insist } from './insist.js';
 import type { EventLog } from './run-log.js';
 
-/** How often to look whether what a running vifd has in its runtime directory is still there. */
+/** How often a running vifd checks that its files in the runtime directory still exist. */
 export const LOOK_MS = 500;
 
 /**
- * The lock of the runtime directory. Where it cannot be had, for want of room or rights, guests are served all the same: that is
- * reported, and the lock is tried again until it is there. So it is when its file is deleted later; a second vifd that has taken
- * the lock by then is not fought.
+ * The lock of the runtime directory. If it cannot be taken, for lack of space or rights, or if its file is deleted later, vifd serves guests
+ * all the same, reports the error and tries again until it has the lock. If a second vifd has taken the lock by then, that one keeps
+ * the lock.
  */
 export class PatientLock implements Disposable {
   readonly #directory: string;
@@ -29,19 +29,19 @@ export class PatientLock implements Disposable {
     try {
       this.#take();
     } catch (error) {
-      // Later none of these ends a process that serves.
+      // These errors end vifd only at its start, never while it serves guests.
       if (!(error instanceof VifdError) || error.code !== 'ERR_JOURNAL') throw error;
       this.#insist.run();
     }
     this.#lookLater();
   }
 
-  /** No other vifd may use the directory. */
+  /** Whether this process has the lock, so that no other vifd uses the directory. */
   get stands(): boolean {
     return this.#lock?.stands === true;
   }
 
-  /** @param onTaken runs once, as soon as the lock is there: at once or later. */
+  /** @param onTaken runs once, at once or as soon as this process has the lock. */
   whenTaken(onTaken: (directory: string, lock: this) => void): void {
     if (this.#lock === undefined) this.#onTaken = onTaken;
     else onTaken(this.#directory, this);
@@ -63,7 +63,7 @@ export class PatientLock implements Disposable {
   #take(): void {
     const isGone = this.#lock?.stands === false;
     this.#lock = undefined;
-    // Reported first, and taken at the next try.
+    // This attempt reports the loss; the next one takes the lock.
     if (isGone) throw lockGone(this.#directory);
     this.#lock = takeRunLock(this.#directory);
     this.#onTaken?.(this.#directory, this);

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { hostRemedy, VifdError, type VifdErrorCode, type VifdErrorDetails } from '../errors.js';
 
 /**
- * How other programs ask a running vifd: a unix socket in its runtime directory, for its user alone. One line of JSON
- * is the question and one the answer, and the connection is over.
+ * The unix socket in the runtime directory by which other programs ask a running vifd; only vifd's user may connect. A connection has one
+ * question and one response, each one line of JSON.
  */
 const SOCKET = 'socket';
 
 const QUESTION_BYTES_MAX = 256;
-/** A whole vif is some 3 KB of text; there are a few hundred at most. */
+/** The longest response. A vif has about 3 KB of text, and a vifd serves a few hundred vifs at most. */
 const ANSWER_BYTES_MAX = 16 << 20;
 const CONNECTIONS_MAX = 8;
 const TIMEOUT_MS = 2000;
@@ -18,12 +18,12 @@ const TIMEOUT_MS = 2000;
 export type Question =
   | {
       readonly ask: 'show';
-      /** As vif1.0; default all. */
+      /** A name such as vif1.0; default: all vifs. */
       readonly vif?: string;
     }
   | { readonly ask: 'detach'; readonly vif: string };
 
-/** @throws, or rejects with, what the asker is to get. */
+/** Returns the response to a question. Throws, or rejects with, an error for the program that asks. */
 export type Answerer = (question: Question) => unknown;
 
 type Answer<T> =
@@ -32,18 +32,18 @@ type Answer<T> =
 
 export interface QueryServer extends AsyncDisposable {
   readonly path: string;
-  /** False when its socket was deleted or replaced: then no question reaches it. */
+  /** False once the socket was deleted or replaced, so that no question arrives. */
   readonly stands: boolean;
 }
 
-/** node:net costs a start 4 ms: it is loaded where it is needed. */
+/** Returns node:net, which is loaded only here because it costs a start 4 ms. */
 function net(): typeof import('node:net') {
   return process.getBuiltinModule('node:net');
 }
 
 /**
- * Answers questions. The caller holds the directory's lock: a socket that is there is a dead vifd's, and is replaced.
- * @throws VifdError ERR_QUERY when there can be no socket; guests are served all the same.
+ * Responds to questions. The caller has the directory's lock, so an existing socket belongs to a dead vifd and is replaced.
+ * @throws VifdError ERR_QUERY if the socket cannot be created; vifd serves guests all the same.
  */
 export async function serveQueries(
   directory: string,
@@ -66,11 +66,11 @@ export async function serveQueries(
     throw unasked(`${path} cannot be listened at`, code, error);
   }
   server.on('error', (error: NodeJS.ErrnoException) => {
-    // At once: libuv asks for the next connection without a pause, and guests would wait.
+    // Closed at once, because libuv would try the next connection without a pause, and guests would wait.
     server.close();
     onError(unasked(`Connections to ${path} cannot be accepted`, error.code ?? 'EIO', error));
   });
-  // It must not keep the process alive: an end is an end.
+  // The socket must not prevent the end of the process.
   server.unref();
   const own = socketAt(path);
   const isOwn = (there: Stats | undefined) => there?.ino === own?.ino && there?.dev === own?.dev;
@@ -82,7 +82,7 @@ export async function serveQueries(
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
       const there = socketAt(path);
-      // libuv deletes by name what it listened at, and another vifd's must stay. This descriptor ends with the process.
+      // On close, libuv deletes the socket by its name, which may belong to another vifd by now. This descriptor ends with the process.
       if (there !== undefined && !isOwn(there)) return;
       await new Promise((resolve) => server.close(resolve));
     },
@@ -103,7 +103,7 @@ function socketAt(path: string): Stats | undefined {
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    // The socket is made within the call: nobody else may connect, from its first moment on.
+    // The call creates the socket with this umask, so that no other user may connect at any time.
     const mask = process.umask(0o177);
     try {
       server.listen({ path }, resolve);
@@ -116,7 +116,7 @@ function listen(server: Server, path: string): Promise<void> {
 function converse(socket: Socket, answer: Answerer): void {
   let text = '';
   socket.setEncoding('utf8').setTimeout(TIMEOUT_MS, () => socket.destroy());
-  // Who asks may go at any time.
+  // The program that asks may end at any time.
   socket.on('error', () => socket.destroy());
   socket.on('data', (chunk) => {
     text += chunk;
@@ -142,7 +142,7 @@ async function answerTo(text: string, answer: Answerer): Promise<Answer<unknown>
   }
 }
 
-/** @throws VifdError ERR_ARGUMENT for what is no question. */
+/** @throws VifdError ERR_ARGUMENT for a line that is no question. */
 function questionIn(text: string): Question {
   const wrong = (why: string) =>
     new VifdError(
@@ -168,7 +168,7 @@ function questionIn(text: string): Question {
 
 /**
  * Asks the vifd that serves from `directory`.
- * @throws VifdError ERR_NOT_RUNNING, ERR_QUERY, or what the vifd answered with.
+ * @throws VifdError ERR_NOT_RUNNING, ERR_QUERY, or the error in the response.
  */
 export async function ask<T>(directory: string, question: Question): Promise<T> {
   const path = join(directory, SOCKET);
@@ -222,7 +222,7 @@ function unreachable(path: string, cause: NodeJS.ErrnoException): VifdError {
   );
 }
 
-/** The connection was closed at once: libuv does so with what it cannot accept, and vifd with what is more than it serves. */
+/** The error for a connection that was closed at once: libuv closes those that it cannot accept, and vifd those beyond its limit. */
 function unanswered(path: string, details: VifdErrorDetails = {}): VifdError {
   const message =
     `The vifd at ${path} closed the connection without an answer, as it does while it has no file descriptor left (EMFILE: ` +

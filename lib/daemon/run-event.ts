@@ -4,8 +4,8 @@ import type { Fault } from '../netback/show.js';
 import type { DetachReason } from '../netback/vif/vif-parts.js';
 
 /**
- * What a line of `vifd run --json` reports, beside its `schemaVersion`, `timeMs` and `level`. docs/schemas/run-event.json describes the same
- * for other programs. A vif that is undefined is left out: the event concerns the whole daemon.
+ * The report in a line of `vifd run --json`, without `schemaVersion`, `timeMs` and `level`. docs/schemas/run-event.json describes the same
+ * for other programs. An event about the whole daemon has no `vif`.
  */
 export type RunEvent =
   | {

@@ -11,19 +11,19 @@ import { isNotServed, servedText } from './served.js';
 
 export interface EventLog extends Omit<NetbackListeners, 'gone'>, Disposable {
   ready(netback: Netback): void;
-  /** A vif that went while no vifd ran. */
+  /** Reports a vif that was removed while no vifd ran. */
   swept(vif: string): void;
   stopping(): void;
-  /** The process did not run for so long. */
+  /** Reports that the process did not run for this time. */
   late(lateMs: number): void;
 }
 
 export type Level = 'error' | 'warning' | 'info';
 
-/** With their numbers for syslog(3), as journald reads them at the beginning of a line (sd-daemon(3)). */
+/** The levels' numbers for syslog(3), which journald reads at the beginning of a line (sd-daemon(3)). */
 const PRIORITIES: Record<Level, number> = { error: 3, warning: 4, info: 6 };
 
-/** What costs no guest its network: it is served all the same, or for its own doing is not. */
+/** Errors that cost no guest its network, or only a guest that caused the error. */
 const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
   'ERR_HOOK',
   'ERR_JOURNAL',
@@ -35,7 +35,7 @@ const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
   'ERR_TAP_LIMIT',
 ]);
 
-/** A line for people has so many characters at most; the message of a JSON line too. */
+/** The most characters of a line for people, and of the message in a JSON line. */
 const LINE_MAX = 1000;
 
 interface Line {
@@ -59,8 +59,8 @@ export interface LogOptions {
 }
 
 /**
- * The log of `vifd run`: sentences on stderr for people, or one JSON object a line on stdout for programs. Each vif's lines are
- * limited (`LogLimit`), a line holds no control characters, and who reads slowly delays nothing (`Output`).
+ * Returns the log of `vifd run`: sentences on stderr for people, or one JSON object a line on stdout for programs. Each vif's lines are
+ * limited (`LogLimit`), a line has no control characters, and a slow reader delays nothing (`Output`).
  */
 export function eventLog({ json, now = systemClock.now, ...options }: LogOptions): EventLog {
   const prefixed = !json && (options.journald ?? isJournald(2));
@@ -159,7 +159,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
       const level = WARNINGS.has(code) ? 'warning' : 'error';
       say({
         level,
-        // A vif that is not served yet has no object, but a name.
+        // A vif that is not served yet has no object, only a name.
         vif: vif?.id ?? error.vif,
         kind: code,
         text: message,

@@ -2,8 +2,8 @@ import { flagOf, OPTION_ROWS, type OptionRow, type RunOptions } from './option-t
 
 /**
  * Returns the options of `vifd run` without commander, which costs a tenth of the start (and util.parseArgs a quarter of that).
- * This parser understands only what is plainly right, `--name` and `--name value`, and returns undefined for everything else and for
- * `--help`: commander reads the arguments then, by the same table, and reports what is wrong.
+ * This parser accepts only valid arguments of the forms `--name` and `--name value`. For everything else and for
+ * `--help` it returns undefined: commander then reads the arguments by the same table, and reports errors.
  * @param environment process.env, except in tests.
  */
 export function parseRunOptions(
@@ -16,7 +16,7 @@ export function parseRunOptions(
     if (found === undefined) return undefined;
     const { name, row, negated } = found;
     const before = options.get(name);
-    // Both `--journal` and `--no-journal`.
+    // The arguments have both `--journal` and `--no-journal`.
     if (before !== undefined && 'shape' in row && (before === false) !== negated) return undefined;
     if (negated || !('shape' in row)) {
       options.set(name, !negated);
@@ -32,7 +32,7 @@ export function parseRunOptions(
     if (options.has(name) || !('shape' in row)) continue;
     const text = row.environment && environment[row.environment];
     const value = text ? row.parse(text) : row.default?.();
-    // Commander reports a variable that holds no value.
+    // Commander reports a variable with an invalid value.
     if (text && value === undefined) return undefined;
     if (value !== undefined) options.set(name, value);
   }

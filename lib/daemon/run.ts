@@ -20,15 +20,15 @@ import { stopSignal } from './stop-signal.js';
 import { sweep } from './sweep.js';
 import { Taps } from './taps.js';
 
-/** SIGTERM ends a start that has not come to its end by then. */
+/** How long after SIGTERM a start may continue before the process ends. */
 const HANGING_START_MS = 500;
 
-/** `vifd run`. After an orderly stop it ends the process, and does not return. */
+/** Runs `vifd run`. After an orderly stop it ends the process and does not return. */
 export async function run(options: RunOptions): Promise<void> {
   const stop = stopSignal();
   using plain = eventLog({ json: options.json === true });
   let started = false;
-  // A start that waits for a store or a device that hangs: what is attached by then goes on as after a kill.
+  // A start may hang because the store or a device does. Guests that are attached by then are resumed later, as after a kill.
   stop.then(() => setTimeout(() => started || endProcess(0), HANGING_START_MS).unref());
   const socket = NotifySocket.find({
     clock: systemClock,
@@ -70,16 +70,16 @@ export async function run(options: RunOptions): Promise<void> {
     ownership.listening(log),
   );
   ownership.onChange = () => void netback.look().catch((error) => log.error(error, undefined));
-  // Those who are still there come first.
+  // After the start, since guests that wait for their network come first.
   if (journal !== false && journals !== undefined) {
     const { store, domid } = xen;
     const parts = {
       ...{ store, domid, directory: journal, journals },
       removeTap: (name: string) => taps.remove(name),
       domainExists: (guest: number) => xen.domainExists?.(guest),
-      onKept: (error: VifdError) => log.error(error, undefined),
+      onLeft: (error: VifdError) => log.error(error, undefined),
     };
-    // What is left over harms no guest that is served.
+    // Leftovers of other vifs harm no guest that is served, so a failure is only reported.
     const sweeping = new Insist(xen.clock, log, async () => {
       for (const vif of await sweep(parts)) log.swept(vif);
     });
@@ -97,7 +97,7 @@ export async function run(options: RunOptions): Promise<void> {
   await answers?.[Symbol.asyncDispose]();
   await netback[Symbol.asyncDispose]();
   plain[Symbol.dispose]();
-  // All is written, and guests have everything of theirs. What is left the kernel gives back faster: Node's own end takes its heap
-  // apart and waits for its threads, and no next process starts meanwhile.
+  // All output is written, and vifd has detached from all guests. The kernel frees the rest faster than Node's own exit, which frees its heap
+  // and waits for its threads while no next process can start.
   endProcess(0);
 }

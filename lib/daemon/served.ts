@@ -1,7 +1,7 @@
 import type { Netback } from '../netback/netback.js';
 import type { Vif } from '../netback/public-vif.js';
 
-/** How many reasons a line names. */
+/** The most reasons that a line names. */
 const REASONS_MAX = 3;
 
 type Looked = Pick<Vif, 'id' | 'state' | 'reason'>;
@@ -10,15 +10,15 @@ export interface Served {
   readonly faults: Netback['faults'];
 }
 
-/** Whether a guest is without its network, for a reason that stands in `reason`. */
+/** Whether a guest has no network, for the reason in `reason`. */
 export function isNotServed({ state, reason }: Looked): boolean {
   return state !== 'connected' && reason !== undefined;
 }
 
-/** The ready line: how many vifs are served, how many are not, and why. */
+/** Returns the ready line: how many vifs are served, how many are not, and why. */
 export function servedText({ vifs, faults }: Served): string {
   const all = [...vifs.values()];
-  // Faults that name a vif are of vifs that could not be read at all.
+  // Faults that name a vif belong to vifs that could not be read.
   const unread = faults.filter(({ vif }) => vif !== undefined && !vifs.has(vif)).length;
   const stopped = all.filter(isNotServed).length;
   const missing = stopped + unread;
@@ -26,7 +26,7 @@ export function servedText({ vifs, faults }: Served): string {
   return withTroubles(served, { vifs, faults }, ': ');
 }
 
-/** How many guests are attached, and what is wrong now: the service manager's STATUS. */
+/** Returns the service manager's STATUS: how many vifs are attached, and the present faults. */
 export function statusText({ vifs, faults }: Served): string {
   const attached = [...vifs.values()].filter(({ state }) => state === 'connected').length;
   return withTroubles(`${countText(attached)} attached`, { vifs, faults }, '; ');

@@ -1,12 +1,12 @@
 import type { Clock } from '../xen/seam.js';
 
 const LOOK_MS = 250;
-/** As long as this a busy host may keep a process from running without a reason to look into. */
+/** A pause up to this length is not reported: a busy host may delay a process that long. */
 const LATE_MS = 1000;
 
 /**
- * Tells when this process did not run for a while (SIGSTOP, a frozen cgroup, a paused domain, a host without a free processor):
- * its guests waited, and what came for them beyond their taps' queues was lost.
+ * Reports when this process did not run for a while (SIGSTOP, a frozen cgroup, a paused domain, a host without a free processor):
+ * its guests waited, and frames for them that did not fit into their taps' queues were lost.
  * @param onLate gets the monotonic ms that passed without a turn of the event loop.
  */
 export function watchStandstill(clock: Clock, onLate: (lateMs: number) => void): Disposable {

@@ -1,5 +1,5 @@
 /**
- * Resolves at the first SIGTERM or SIGINT, to an orderly stop; the second ends the process at once, which guests survive too.
+ * Resolves at the first SIGTERM or SIGINT, for an orderly stop. The second ends the process at once, which guests survive too.
  */
 export function stopSignal(): Promise<void> {
   return new Promise((resolve) => {

@@ -7,21 +7,20 @@ import type { Store } from '../xen/seam.js';
 export interface SweepParts {
   readonly store: Pick<Store, 'read'>;
   readonly domid: number;
-  /** The journals' folder: its files say which taps an earlier life has made. */
+  /** The journals' folder; its files name the vifs for which earlier processes made taps. */
   readonly directory: string;
   readonly journals: Pick<Journals, 'remove'>;
-  /** @throws VifdError with errno EBUSY or EINVAL for what is not ours. */
+  /** Removes a tap. @throws VifdError with errno EBUSY or EINVAL for a device that vifd must not remove. */
   readonly removeTap: (name: string) => Promise<void>;
   /** See Xen. */
   readonly domainExists?: (domid: number) => boolean | undefined;
-  /** A vif whose tap and journals stay, since xenstore has lost its node. */
-  readonly onKept: (error: VifdError) => void;
+  /** Called for a vif whose tap and journals stay, because xenstore has lost its node. */
+  readonly onLeft: (error: VifdError) => void;
 }
 
 /**
- * Removes the taps and journals of vifs that went while no vifd ran: libxl then takes their nodes away, and nobody is
- * told of them any more.
- * @returns what was removed.
+ * Removes the taps and journals of vifs that were removed while no vifd ran: libxl then removed their nodes, so no event will report them.
+ * @returns the names of the vifs.
  */
 export async function sweep(parts: SweepParts): Promise<string[]> {
   const { store, domid, directory, journals, removeTap } = parts;
@@ -30,13 +29,13 @@ export async function sweep(parts: SweepParts): Promise<string[]> {
     const [guest, handle] = vif.slice('vif'.length).split('.').map(Number);
     if ((await store.read(`${backendVifPath(domid, guest, handle)}/frontend`)) !== undefined) continue;
     if (await isLost(parts, guest)) {
-      parts.onKept(nodeGone(vif));
+      parts.onLeft(nodeGone(vif));
       continue;
     }
     try {
       await removeTap(vif);
     } catch (error) {
-      // Another process has it open, or it is no tap: neither is ours to remove.
+      // Another process has the tap open, or it is no tap: vifd must not remove it.
       if (error instanceof VifdError && (error.errno === 'EBUSY' || error.errno === 'EINVAL')) continue;
       throw error;
     }
@@ -46,7 +45,7 @@ export async function sweep(parts: SweepParts): Promise<string[]> {
   return removed;
 }
 
-/** A domain that runs has a node of its own, unless xenstored came back empty: no toolstack has removed the vif then. */
+/** Whether xenstored has lost the node of a domain that runs, because it restarted empty. No toolstack has removed the vif then. */
 async function isLost({ store, domainExists }: SweepParts, guest: number): Promise<boolean> {
   return domainExists?.(guest) === true && (await store.read(`/local/domain/${guest}`)) === undefined;
 }

@@ -9,9 +9,9 @@ import type { TapMemory } from '../ports/tap-link.js';
 import type { TapOptions } from '../ports/tap-options.js';
 
 export interface TapsOptions {
-  /** Keeps the descriptors of taps while no vifd runs. */
+  /** Stores the descriptors of taps while no vifd runs. */
   readonly keeper: DescriptorKeeper;
-  /** Where their interfaces are. */
+  /** The network interfaces of the taps' namespace. */
   readonly network: Interfaces;
   /** Whether taps are made to have several queues. */
   readonly multiQueue: boolean;
@@ -21,18 +21,18 @@ export interface TapsOptions {
   readonly onMended?: (error: VifdError) => void;
 }
 
-/** How the tap of a vif is to be. `name`: what it is called now; default: as it was called last, or else as the vif. */
+/** Options for the tap of a vif. `name`: its present name; default: its last known name, or else that of the vif. */
 export type VifTapOptions = Omit<TapOptions, 'name'> & { readonly vif: string; readonly name?: string };
 
 /**
- * The taps of `vifd run`. While a process has a descriptor of a tap, the kernel queues what is sent to it (4 MiB, see TapLimit);
- * without one, such frames are lost and the tap has no carrier.
+ * The taps of `vifd run`. While a process has a descriptor of a tap, the kernel queues frames for it (4 MiB, see TapLimit).
+ * Otherwise such frames are lost and the tap has no carrier.
  */
 export class Taps {
   readonly #options: TapsOptions;
-  /** Of each vif whose tap was opened: a device that is deleted is made anew as it was. */
+  /** The last settings of each vif's tap, with which a deleted device is created anew. */
   readonly #memories = new Map<string, TapMemory>();
-  /** By vif: why its tap has short queues. */
+  /** Why a vif's tap has short queues, by vif. */
   readonly #short = new Map<string, VifdError>();
   #reported: VifdError | undefined;
 
@@ -51,10 +51,10 @@ export class Taps {
       alias: aliasFor(vif),
       memory,
       multiQueue,
-      descriptors: this.#takeKept(vif),
+      descriptors: this.#takeStored(vif),
       onShortQueues: (error) => this.#onShortQueues(vif, error),
-      onOpened: (descriptor, queue) => keeper.keep(keptName(vif, queue), descriptor),
-      onClosed: (queue) => keeper.forget(keptName(vif, queue)),
+      onOpened: (descriptor, queue) => keeper.keep(storedName(vif, queue), descriptor),
+      onClosed: (queue) => keeper.forget(storedName(vif, queue)),
     };
     const port = tap(options, network);
     this.#reportShort();
@@ -69,8 +69,8 @@ export class Taps {
   }
 
   /**
-   * Removes the tap of a vif that has gone.
-   * @throws VifdError ERR_TAP, with EBUSY when another process has it open.
+   * Removes the tap of a vif that is gone.
+   * @throws VifdError ERR_TAP, with EBUSY if another process has it open.
    */
   async remove(vif: string): Promise<void> {
     const name = findTap(this.#options.network, vif)?.name;
@@ -78,8 +78,8 @@ export class Taps {
   }
 
   /**
-   * Removes the tap that an earlier process made for a vif that is gone. Leaves alone a tap whose alias does not name the vif, which vifd
-   * did not make, and one that another process has open.
+   * Removes the tap that an earlier process made for a vif that is gone. It does not remove a tap whose alias does not name the vif, since vifd
+   * did not make that one, nor a tap that another process has open.
    */
   async removeLeft(vif: string): Promise<void> {
     if (findMarkedTap(this.#options.network, vif) === undefined) return;
@@ -94,7 +94,7 @@ export class Taps {
     this.#reportShort();
   }
 
-  /** Reports once for all taps: a kernel that refuses the program for one refuses it for all. */
+  /** Reports short queues once for all taps, since a kernel that refuses the program for one refuses it for all. */
   #reportShort(): void {
     const { onError, onMended } = this.#options;
     const [error] = this.#short.values();
@@ -105,19 +105,19 @@ export class Taps {
     else if (before !== undefined) onMended?.(before);
   }
 
-  /** By queue; undefined where none was kept. */
-  #takeKept(vif: string): (number | undefined)[] {
+  /** Returns the stored descriptors of a vif's tap by queue; undefined for a queue without one. */
+  #takeStored(vif: string): (number | undefined)[] {
     const { keeper } = this.#options;
     const descriptors: (number | undefined)[] = [];
     for (let queue = 0; queue < QUEUES_MAX; queue++) {
-      const descriptor = keeper.take(keptName(vif, queue));
+      const descriptor = keeper.take(storedName(vif, queue));
       if (descriptor !== undefined) descriptors[queue] = descriptor;
     }
     return Array.from(descriptors);
   }
 }
 
-/** The first queue's has the vif's name, as when there were no others. */
-function keptName(vif: string, queue: number): string {
+/** Returns the name of a queue's stored descriptor. For the first queue it is the vif's name, as in versions with one queue. */
+function storedName(vif: string, queue: number): string {
   return queue === 0 ? vif : `${vif}.q${queue}`;
 }

@@ -142,7 +142,7 @@ export class HandoverWorld {
       links: stepping(this.linksSeen, step),
       domid: this.#domid,
       daemon: () => (this.#daemon === undefined ? undefined : process.pid),
-      letGo: () => this.#letGo(),
+      detachOnce: () => this.#letGo(),
       pause: async () => {
         this.#now += 100;
         for (let i = 0; i < 20; i++) await turn();

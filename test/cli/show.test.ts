@@ -89,7 +89,7 @@ describe('what is shown of a vif', () => {
     const [queue] = show().connection!.queues;
     expect(queue).toMatchObject({ pendingFrames: 1, toGuest: { reqProd: 1, reqCons: 0xffffffff } });
     const rows = showText(show()).split('\n').slice(-4);
-    expect(rows[2]).toMatch(/^ {2}0 +to-guest .* 1 +4294967295 +2 +1 held$/);
+    expect(rows[2]).toMatch(/^ {2}0 +to-guest .* 1 +4294967295 +2 +1 pending$/);
   });
 
   it('has the hash that the guest set up', async () => {

@@ -31,7 +31,7 @@ describe('what vifs leave that go while no vifd runs', () => {
       journals: { remove: (name) => rmSync(join(directory, `${name}.journal`)) },
       removeTap,
       domainExists,
-      onKept: (error) => kept.push(error),
+      onLeft: (error) => kept.push(error),
     });
 
   it('is removed with all of its journals, and nothing else', async () => {

@@ -1,4 +1,4 @@
-/** `missing`: without it `vifd run` cannot serve. `warn`: it can, and something will not go as it may be expected. */
+/** `missing`: `vifd run` cannot serve. `warn`: it can serve, but something may behave unexpectedly. */
 export type CheckState = 'ok' | 'warn' | 'missing';
 
 /** One line of `vifd check`. */
@@ -6,15 +6,15 @@ export interface Check {
   readonly name: string;
   readonly state: CheckState;
   readonly found: string;
-  /** What to do; with `ok` there is nothing to do. */
+  /** What the operator can do; undefined with `ok`. */
   readonly remedy?: string;
 }
 
 export interface CheckOptions {
-  /** Goes before every path that is looked at: another machine's files, for tests. Default: none. */
+  /** A prefix for every path that is checked, for tests. Default: none. */
   readonly root?: string;
   readonly store?: string;
   readonly libraries?: string;
-  /** Where `vifd run` keeps its journals. */
+  /** The runtime directory, where `vifd run` has its journals. */
   readonly journal: string;
 }

@@ -1,7 +1,7 @@
 import type { Check } from './check-result.js';
 import { namesIn, readText } from './files.js';
 
-/** Whether the kernel's xen-netback is in the way, and what it serves. */
+/** Checks whether the kernel's xen-netback would take vifs, and which it serves. */
 export function kernelDriverCheck(root: string): Check {
   const name = 'kernel driver';
   const bus = `${root}/sys/bus/xen-backend`;

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 
-/** @returns undefined where it cannot be read. */
+/** @returns the file's text; undefined if it cannot be read. */
 export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8').trim();
@@ -9,7 +9,7 @@ export function readText(path: string): string | undefined {
   }
 }
 
-/** @returns nothing where there is no such folder. */
+/** @returns the names in a folder; none if there is no such folder. */
 export function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder).sort();
@@ -18,7 +18,7 @@ export function namesIn(folder: string): string[] {
   }
 }
 
-/** Opens it for reading and writing, and closes it. @returns the errno's name where it cannot. */
+/** Opens a file for reading and writing, and closes it. @returns the errno's name if that fails. */
 export function openError(path: string): string | undefined {
   try {
     closeSync(openSync(path, 'r+'));

@@ -7,7 +7,7 @@ const CAP_NET_ADMIN = 12n;
 const CAP_SYS_ADMIN = 21n;
 const CAP_BPF = 39n;
 
-/** To make taps and put them into bridges, and to bound what waits in them. */
+/** Checks the rights to make taps, to put them into bridges, and to limit their queues. */
 export function rightsCheck(root: string): Check {
   const name = 'rights';
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText(`${root}/proc/self/status`) ?? '')?.[1] ?? '0';
@@ -21,7 +21,7 @@ export function rightsCheck(root: string): Check {
 
 const SCRIPT = '/etc/xen/scripts/vif-bridge';
 
-/** libxl runs it to put the tap into its bridge, and waits for what it says. */
+/** Checks the hotplug script, which libxl runs to put the tap into its bridge, and for whose result libxl waits. */
 export function hotplugCheck(root: string): Check {
   const name = 'hotplug script';
   try {
@@ -34,8 +34,9 @@ export function hotplugCheck(root: string): Check {
 }
 
 /**
- * A tap has a carrier while a process has it open. A bridge of taps alone loses its own with them, and this domain its neighbours
- * on it: its own connections to guests then stall for seconds; those between guests do not.
+ * Checks for bridges that have only taps as ports. A tap has a carrier while a process has it open. When all ports of a bridge lose theirs, so
+ * does the bridge, and this domain forgets its neighbours there: its own connections to guests then stall for seconds, but not those between
+ * guests.
  */
 export function bridgesCheck(root: string): Check {
   const name = 'bridges';

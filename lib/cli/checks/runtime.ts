@@ -6,7 +6,7 @@ import { errnoOf } from './files.js';
 /** f_type of statfs(2), linux/magic.h. */
 const TMPFS_MAGIC = 0x01021994;
 
-/** Where journals lie: they must outlive the process, and not the machine. */
+/** Checks the directory of the journals, which must outlive the process but not the host. */
 export function runtimeCheck(root: string, directory: string): Check {
   const name = 'runtime directory';
   const path = `${root}${directory}`;
@@ -34,7 +34,7 @@ function writeError(path: string): string | undefined {
   }
 }
 
-/** The folder itself, or the nearest one above it that is there. */
+/** Returns the folder itself, or the nearest existing one above it. */
 function existing(path: string): string {
   return existsSync(path) ? path : existing(dirname(path));
 }

@@ -5,7 +5,7 @@ import type { Check, CheckOptions } from './check-result.js';
 import { driverDomainChecks } from './driver-domain.js';
 import { openError, readText } from './files.js';
 
-/** The hypervisor, and the ways to it. */
+/** Checks the hypervisor, its devices and libraries, and xenstored. */
 export async function xenChecks(options: CheckOptions): Promise<Check[]> {
   const root = options.root ?? '';
   const { checks, simulated } = libraryChecks(probeLibraries(options.libraries));
@@ -19,7 +19,7 @@ export async function xenChecks(options: CheckOptions): Promise<Check[]> {
   return [...checks, ...devices, ...(await storeChecks(root, options.store))];
 }
 
-/** What the addon said of itself and of the libraries. */
+/** Returns the checks of the addon and the libraries. */
 export function libraryChecks(result: LibrariesFound): { checks: Check[]; simulated: boolean } {
   if ('missing' in result) {
     const { missing, found, remedy } = result;
@@ -46,7 +46,7 @@ export function hypervisorCheck(root: string): Check {
     return { name, state: 'missing', found: 'this kernel does not run on Xen', remedy };
   }
   const part = (file: string) => readText(`${root}/sys/hypervisor/version/${file}`) ?? '?';
-  // Only dom0's is zero; others have one of their own.
+  // Only the uuid of dom0 is zero.
   const isDom0 = /^[0-]+$/.test(readText(`${root}/sys/hypervisor/uuid`) ?? '');
   const role = isDom0 ? 'dom0' : 'a domain other than dom0';
   return { name, state: 'ok', found: `Xen ${part('major')}.${part('minor')}; this is ${role}` };
@@ -61,7 +61,7 @@ export function deviceCheck(root: string, device: string, module: string): Check
 
 function deviceRemedy(errno: string, module: string): string {
   if (errno === 'EACCES') return 'run as root';
-  // Root and refused: a container, or a service manager's list of devices.
+  // EPERM for root means a container, or a service manager's list of devices.
   if (errno === 'EPERM') return 'run as root, and allow the device where a container or a unit lists devices';
   return `\`modprobe ${module}\``;
 }
@@ -75,7 +75,7 @@ async function storeChecks(root: string, path: string | undefined): Promise<Chec
     return domid === 0 ? [answers] : [answers, ...(await driverDomainChecks(root, store, domid))];
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    // Its two sentences: what was tried, and what to do.
+    // The message has two sentences: what was tried, and what to do.
     const [found = error.message, remedy] = error.message.split(/(?<=\))\. /);
     return [{ name, state: 'missing', found, remedy: remedy?.replace(/\.$/, '') ?? 'start xenstored' }];
   }
