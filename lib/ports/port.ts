@@ -3,7 +3,7 @@ import type { GrantBatch } from '../xen/seam.js';
 import type { FrameBatch } from './frame-batch.js';
 
 /**
- * Where frames go on the host's side. Batch in, batch out; nothing on the data path is asynchronous.
+ * The host's side of a vif, to which and from which frames move in batches. No method on the data path is asynchronous.
  * Frames lie in the batch's arena, each behind a virtio_net_hdr of VNET_HEADER_BYTES.
  */
 export interface Port extends AsyncDisposable {
@@ -12,7 +12,7 @@ export interface Port extends AsyncDisposable {
   readonly writesMapped: boolean;
   /** How many queues it can have at once; left out: one. */
   readonly queuesMax?: number;
-  /** Frames that the host's side sent and that were dropped before they could be read, since the port was made; left out: none are. */
+  /** How many frames from the host's side were dropped before they could be read, since the port was made; left out: none are dropped. */
   readonly dropped?: number;
   /**
    * Begins to use the port, or the queue of it that `options.queue` names, with these batches. One user at a time: after
@@ -28,21 +28,21 @@ export interface Port extends AsyncDisposable {
    */
   setCarrier?(on: boolean): boolean;
   /**
-   * Calls `listener` with what stands between the port and its network when that begins or changes, and with undefined when
-   * all is well again; at once if something is wrong already. Absent: nothing ever is.
+   * Calls `listener` with each trouble that separates the port from its network when it begins or changes, and with undefined when the
+   * trouble is over; at once if there is one already. Absent if the port never has trouble.
    */
   follow?(listener: (trouble: PortTrouble | undefined) => void): Disposable;
   /**
-   * Takes away what would outlive the process (a persistent tap): the vif is gone for good.
-   * Disposal alone leaves it for the next life.
+   * Removes the parts that outlive the process (a persistent tap), because the vif is gone for good.
+   * Disposal alone leaves them to the next process.
    */
   remove?(): Promise<void>;
 }
 
-/** What keeps a port from passing frames, as an administrator reads it. */
+/** Why a port passes no frames, for an administrator. */
 export interface PortTrouble {
   readonly error: VifdError;
-  /** The port is of no use any more: it has to be opened anew. */
+  /** Whether the port is unusable, so that a new one must be opened. */
   readonly lost: boolean;
 }
 
@@ -55,13 +55,16 @@ export interface PortBatches {
   readonly mapped?: GrantBatch;
 }
 
-/** What the reader of the port can take: without them the host's side checksums and segments before we read. */
+/**
+ * The offloads that the reader of the port can take. Without them the host's side completes checksums and segments frames before they are
+ * read.
+ */
 export interface PortOptions {
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
-  /** The reader is that of an earlier process, so the host's offloads stay as they are. */
+  /** Whether the reader continues the work of an earlier process, so that the host's offloads stay unchanged. */
   readonly resumed?: boolean;
   /** Left out: the only one. */
   readonly queue?: QueuePlace;
@@ -79,7 +82,7 @@ export interface PortIo {
   /**
    * Sends `writes.count` frames; a frame of length 0 is passed over. A frame without a receiver (a pair's other end has no
    * guest) gets the status ENOTCONN: the backend counts it as dropped, and reports no fault.
-   * @returns how many were dealt with: fewer when the host's side is full. Each has its `status`.
+   * @returns how many frames were handled: fewer if the host's side is full. Each has its `status`.
    */
   write(): number;
   /** Reads frames into `reads` until its space, its capacity or the frames end. @returns how many. */

@@ -10,20 +10,20 @@ import type { PortTrouble } from './port.js';
  */
 export type TapExpectation = 'bridged' | 'up' | 'script' | 'nothing';
 
-/** How a tap's interface was set up last. Outlives the port: a device that was deleted is made anew so, and goes on as it was. */
+/** The last settings of a tap's interface. They outlive the port: a device that was deleted is created anew with them. */
 export interface TapMemory {
   settings?: { readonly name: string; readonly alias: string; readonly link: LinkSettings };
   /** The features that `ethtool -K` had switched on, for NativeTap.setFeatures. */
   features?: Uint32Array;
-  /** It was seen up: from then on down is a fault. */
+  /** Whether the interface was seen up; from then on, down is a fault. */
   wasUp?: boolean;
-  /** The bridge that it was in last: from then on to be in none is a fault. */
+  /** The last bridge of the interface; from then on, no bridge is a fault. */
   bridge?: { readonly index: number; readonly name: string; readonly port: Readonly<Record<string, string>> };
-  /** The bridge was gone when the tap was seen to be out of it: no administrator took the tap out. */
+  /** Whether the bridge was deleted, so that no administrator took the tap out of it. */
   bridgeDeleted?: boolean;
 }
 
-/** A device that was made here, the address that it was given, and when, in seconds of this process. */
+/** A device that this process made, the address that it gave to the device, and when, in seconds of this process. */
 export interface MadeDevice {
   readonly mac: string;
   readonly at: number;
@@ -33,28 +33,30 @@ export interface TapFollowerOptions {
   readonly network: Interfaces;
   readonly name: string;
   readonly made: MadeDevice | undefined;
-  /** Undefined when the port is closed. */
+  /** Reads the device; undefined if the port is closed. */
   readonly look: () => ReturnType<NativeTap['look']> | undefined;
   readonly features: () => Uint32Array;
-  /** vifd gave it a carrier, and has not taken that away since. */
+  /** Whether vifd has set the carrier and not removed it since. */
   readonly wantsCarrier: () => boolean;
   readonly memory: TapMemory | undefined;
   readonly expects: (() => Promise<TapExpectation>) | undefined;
 }
 
-/** libxl ends a script after 40 s (LIBXL_HOTPLUG_TIMEOUT). In a driver domain without `xl devd` no script begins, and only this reports it. */
+/**
+ * libxl ends a script after 40 s (LIBXL_HOTPLUG_TIMEOUT). In a driver domain without `xl devd` no script begins, and only this reports it.
+ */
 const SCRIPT_MS = 45_000;
 
 /**
- * Changes that come one after the other are looked at when they are over: a hotplug script takes an interface down to rename
- * it, and a device that is deleted goes down and leaves its bridge first.
+ * How long vifd waits after a change before it reads the interface, so that a series of changes is over: a hotplug script sets an interface
+ * down to rename it, and a device that is deleted goes down and leaves its bridge first.
  */
 const SETTLE_MS = 200;
 
-/** How long a fault waits for the store to say whether the hotplug script has run: xenstored may be away. */
+/** How long the report of a fault waits for the store, which has whether the hotplug script has run: xenstored may be away. */
 const STORE_MS = 300;
 
-/** How often a tap in another network namespace, of which no message comes, is looked at; and what could not be looked at. */
+/** How often vifd reads a tap in another network namespace, about which no messages come, and one that could not be read. */
 const LOOK_AGAIN_MS = 1000;
 
 /**
@@ -66,7 +68,7 @@ const NEW_S = 30;
 /** linux/if_bridge.h, BR_STATE_DISABLED: no spanning tree protocol leaves a port so. */
 const PORT_DISABLED = 0;
 
-/** Follows the interface of a tap: tells what stands between it and its network, and remembers how it is set up. */
+/** Follows the interface of a tap: reports why it passes no frames, and remembers its settings. */
 export class TapFollower implements Disposable {
   readonly #options: TapFollowerOptions;
   readonly #network: Interfaces;
@@ -75,12 +77,12 @@ export class TapFollower implements Disposable {
   #following: Disposable | undefined;
   #timer: NodeJS.Timeout | undefined;
   #index: number | undefined;
-  /** The revisions of what it was last looked at. */
+  /** The revisions of the interfaces at the last look. */
   #seen: readonly (number | undefined)[] = [];
   #told: string | undefined;
-  /** What the store expected when it was last asked. */
+  /** The expectation at the last read of the store. */
   #expected: TapExpectation | undefined;
-  /** When its script was first seen not to have ended (monotonic ms). */
+  /** When the script was first found not to have ended (monotonic ms). */
   #scriptSinceMs: number | undefined;
   #made: MadeDevice | undefined;
   #over = false;
@@ -114,7 +116,7 @@ export class TapFollower implements Disposable {
     return this.#known().map((known) => known?.revision);
   }
 
-  /** Its interface, and what that is in, or the bridge of a name that is to be made again. */
+  /** Returns the interface and its master, or the new bridge of the same name if the bridge was deleted. */
   #known(): (KnownInterface | undefined)[] {
     const own = this.#index === undefined ? undefined : this.#network.known(this.#index);
     const { bridge, bridgeDeleted } = this.#memory;
@@ -161,13 +163,13 @@ export class TapFollower implements Disposable {
       // Renamed, or deleted, between the two looks.
       this.#again(SETTLE_MS);
     } else {
-      // Its descriptor works, so frames pass: whoever moved it has it set up there.
+      // The descriptor works, so frames pass. The administrator who moved the interface there is responsible for its settings.
       this.#tell(undefined, false);
       this.#again(LOOK_AGAIN_MS);
     }
   }
 
-  /** A change after the first, or a late one, is an administrator's. */
+  /** Restores the address after systemd-udevd has changed it. A second or a late change comes from an administrator, and stays. */
   #keepAddress({ name, index, mac }: Interface): VifdError | undefined {
     const made = this.#made;
     if (made === undefined || mac === made.mac) return undefined;
@@ -181,7 +183,7 @@ export class TapFollower implements Disposable {
     );
   }
 
-  /** @returns what is not as it was before, with its remedy. */
+  /** @returns the difference from the last settings, with its remedy. */
   #judge(link: Interface): VifdError | undefined {
     const { wasUp, bridge } = this.#memory;
     if (!link.up && wasUp === true)
@@ -257,8 +259,8 @@ export class TapFollower implements Disposable {
   }
 
   /**
-   * What was never seen right may have to be, all the same: after a restart, what happened before it is not known. And what a
-   * hotplug script takes down while it sets the interface up is no fault.
+   * Compares the interface with the expectation. A state that vifd never saw as expected may be a fault all the same, because after a restart
+   * earlier changes are unknown. While a hotplug script sets the interface up, down is no fault.
    */
   #compare(link: Interface, fault: VifdError | undefined): void {
     const { expects } = this.#options;
@@ -268,7 +270,7 @@ export class TapFollower implements Disposable {
     }
     const isOld = () => this.#over || this.#network.known(link.index)?.revision !== this.#seen[0];
     const late = setTimeout(() => {
-      // The script may be at work still: its tap is no fault until the store responds.
+      // The script may still run, so nothing is a fault until the store responds.
       if (fault !== undefined && !isOpen(this.#expected) && !isOld()) this.#tell(fault, false);
     }, STORE_MS).unref();
     expects()
@@ -277,7 +279,7 @@ export class TapFollower implements Disposable {
           this.#expected = expected;
           if (isOld()) return;
           if (expected !== 'script') this.#scriptSinceMs = undefined;
-          // The script's end is in the store, and no message of the interface's.
+          // The end of the script is reported in the store and by no message about the interface.
           else this.#again(LOOK_AGAIN_MS);
           if (expected === 'script') this.#tell(this.#lateScript(link), false);
           else if (expected === 'nothing') this.#tell(undefined, false);
@@ -303,7 +305,7 @@ export class TapFollower implements Disposable {
   #tell(error: VifdError | undefined, lost: boolean): void {
     if (this.#over || (error?.message === this.#told && !lost)) return;
     this.#told = error?.message;
-    // Whoever listens makes another port.
+    // The listener opens another port.
     if (lost) this[Symbol.dispose]();
     this.#listener(error === undefined ? undefined : { error, lost });
   }

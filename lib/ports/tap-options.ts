@@ -5,43 +5,46 @@ import type { TapExpectation, TapMemory } from './tap-link.js';
 export interface TapOptions {
   /** At most 15 bytes, e.g. `vif7.0`. A persistent tap of that name is taken over. */
   readonly name: string;
-  /** Stays when this process ends, so that bridge membership and counters do. Default: as it is. */
+  /** Whether the tap, with its bridge membership and counters, stays when this process ends. Default: unchanged. */
   readonly persist?: boolean;
-  /** A Linux bridge to join; an error when it is in another. */
+  /** A Linux bridge to join; an error if the tap is in another one. */
   readonly bridge?: string;
-  /** A Linux bridge to join, where it is in none. */
+  /** A Linux bridge to join if the tap is in none. */
   readonly bridgeIfNone?: string;
   readonly mtu?: number;
   /** `fe:ff:ff:ff:ff:ff` is what Linux's netback uses. */
   readonly mac?: string;
   /** Default: as it is. */
   readonly up?: boolean;
-  /** Made to have several queues, if it is made here; one that is there already stays as it is. Default false. */
+  /** Whether a new tap can have several queues; an existing one is not changed. Default false. */
   readonly multiQueue?: boolean;
-  /** Flags of its bridge's port, by their names in sysfs. */
+  /** Flags of its bridge port, by their names in sysfs. */
   readonly portFlags?: Readonly<Record<string, string>>;
-  /** Only for a device that is made here; one that is there already stays as it was set up. */
+  /** Settings for a new device only; an existing one keeps its own. */
   readonly ifMade?: Partial<LinkSettings>;
-  /** What it is to be found by after it was renamed (IFLA_IFALIAS). An alias that is there already stays. */
+  /** The alias by which a later process finds the tap after a rename (IFLA_IFALIAS). An existing alias stays. */
   readonly alias?: string;
-  /** Holds how it was set up last, from one port to the next: a device that was deleted is made anew so. */
+  /** The last settings, for the next port: a device that was deleted is created anew with them. */
   readonly memory?: TapMemory;
-  /** What it has to be, where it has not been seen so: `follow` reports it when it is not. */
+  /** Returns the state that the interface should have. `follow` reports a difference even if the interface was never seen in that state. */
   readonly expects?: () => Promise<TapExpectation>;
   /**
-   * Descriptors of it that outlived the previous process, by queue: the device has kept its carrier, and what was sent to it meanwhile
-   * waits. Owned by the port from then on, and used whatever name or network namespace the device has now. Closed and not used
-   * when the device was deleted.
+   * Descriptors of the tap that outlived the previous process, by queue. While they were open, the device had its carrier, and frames that
+   * were sent to it wait. The port owns the descriptors, and uses them whatever name or network namespace the device has now; it closes
+   * them if the device was deleted.
    */
   readonly descriptors?: readonly (number | undefined)[];
-  /** Is lent the descriptor of a queue that was opened anew, to duplicate it for a later process. */
+  /** Called with the descriptor of a queue that was opened anew, to duplicate it for a later process. The descriptor stays the port's. */
   readonly onOpened?: (descriptor: number, queue: number) => void;
   /**
    * Called with ERR_TAP_LIMIT when the kernel refuses to bound the memory of frames that wait in the tap, so that short queues bound it,
    * which are full sooner; called with undefined when a retry has succeeded.
    */
   readonly onShortQueues?: (error: VifdError | undefined) => void;
-  /** The queue was closed. Close duplicates of its descriptor too: the kernel would give them frames that nobody reads. */
+  /**
+   * Called when a queue was closed. Close duplicates of its descriptor too, because the kernel would queue frames there that no process
+   * reads.
+   */
   readonly onClosed?: (queue: number) => void;
 }
 

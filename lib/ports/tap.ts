@@ -38,7 +38,7 @@ const QUEUES_MAX = 256;
  */
 export function tap(options: TapOptions, network: Interfaces = interfaces()): Port {
   requireValid(options);
-  const opened = openKept(options);
+  const opened = openStored(options);
   const isNew = !opened.some((native) => native !== undefined);
   const wasThere = !isNew || network.find(options.name) !== undefined;
   if (isNew)
@@ -64,8 +64,8 @@ export function tap(options: TapOptions, network: Interfaces = interfaces()): Po
   return port;
 }
 
-/** @returns the queues of the kept descriptors, by their numbers; undefined where there is none, or the device was deleted. */
-function openKept({ name, descriptors = [] }: TapOptions): (NativeTap | undefined)[] {
+/** @returns the queues of the stored descriptors, by number; undefined for a queue without one, or if the device was deleted. */
+function openStored({ name, descriptors = [] }: TapOptions): (NativeTap | undefined)[] {
   let first: NativeTap | undefined;
   return descriptors.map((descriptor) => {
     if (descriptor === undefined) return undefined;
@@ -175,7 +175,7 @@ class TapPort implements Port {
   /** Those that are there are attached: the kernel spreads flows over them (tun_automq_select_queue), whoever reads. */
   readonly #queues: (NativeTap | undefined)[];
   readonly #ios: (TapIo | undefined)[] = [];
-  /** Undefined for a device that was there before, or that nothing was said about. */
+  /** Undefined for a device that existed before, and for one without `ifMade`. */
   made: MadeDevice | undefined;
   readonly limit: TapLimit;
   /** As vifd set it last: what else takes it away is an administrator. */
@@ -288,7 +288,7 @@ class TapPort implements Port {
     this.close();
   }
 
-  /** A queue was opened anew; one that somebody kept is as it was. */
+  /** Called for each queue that was opened anew; a queue from a stored descriptor is unchanged. */
   opened(queue: NativeTap, index: number): void {
     this.#options.onOpened?.(queue.descriptor, index);
   }
