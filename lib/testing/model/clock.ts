@@ -24,7 +24,7 @@ export class VirtualTime {
     this.#queue = queue;
   }
 
-  /** The clock as one life sees it. */
+  /** Returns the clock of one instance; its timers end with the instance. */
   clockOf(instance: Instance): Clock {
     return {
       now: () => this.#nowMs,

@@ -113,7 +113,7 @@ export class EventPorts {
   }
 }
 
-/** Event channels as one life sees them. */
+/** The event channels of one instance. */
 export class ModelEvents implements Events {
   readonly #instance: Instance;
   readonly #ports: EventPorts;

@@ -3,7 +3,7 @@ import type { Permission, Store, StoreView, StoreWatch } from '../../xen/seam.js
 import type { Instance } from './instance.js';
 import type { RunQueue } from './queue.js';
 
-/** A view of the store that ends with a life: what is asked for afterwards is not done, and never answered with data. */
+/** A view of the store that ends with an instance: later requests are neither executed nor get a response with data. */
 class GatedView implements StoreView {
   readonly #instance: Instance;
   readonly #inner: StoreView;
@@ -45,7 +45,7 @@ class GatedView implements StoreView {
     return this.#change(`store.setPermissions ${path}`, () => this.#inner.setPermissions(path, permissions));
   }
 
-  /** @throws ModelKilled, whatever the answer is, when the life ended meanwhile. */
+  /** @throws ModelKilled, whatever the response is, if the instance ended meanwhile. */
   protected async ask<T>(what: string, question: () => Promise<T>): Promise<T> {
     this.#instance.check(what);
     try {
@@ -61,7 +61,7 @@ class GatedView implements StoreView {
   }
 }
 
-/** The store as one life sees it. Its watches come through the run queue, in order. */
+/** The store for one instance. Its watch events come through the run queue, in order. */
 export class GatedStore extends GatedView implements Store {
   readonly #instance: Instance;
   readonly #inner: Store;

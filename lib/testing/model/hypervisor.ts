@@ -55,7 +55,7 @@ export class ModelHypervisor {
     };
   }
 
-  /** Begins a life of a process in domain `domid`; a domain comes into being with its first. Lives may overlap. */
+  /** Starts an instance in domain `domid`. The first instance creates the domain. Instances may overlap. */
   open(domid: number, options: InstanceOptions = {}): ModelXen {
     if (!Number.isInteger(domid) || domid < 0 || domid >= 0x7ff0) {
       throw new VifdError('ERR_ARGUMENT', `${domid} is not a domain id: give a whole number in [0, 32752)`);
@@ -66,7 +66,7 @@ export class ModelHypervisor {
     return new ModelXen(this.#machine, domid, options);
   }
 
-  /** Ends a life as SIGKILL does. */
+  /** Ends an instance as SIGKILL does. */
   kill(xen: ModelXen): void {
     xen.kill();
   }

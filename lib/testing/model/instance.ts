@@ -1,26 +1,26 @@
 /**
- * Thrown in the code of a life that is over. Throwing it from `onStep` ends the life at that step: nothing that
- * the dead code still does has an effect.
+ * Thrown in the code of an instance that is over. If `onStep` throws it, the instance ends at that step: later calls of
+ * its code have no effect.
  */
 export class ModelKilled extends Error {
   constructor(what = 'here') {
-    super(`this instance of the process ended before: ${what}`);
+    super(`this instance ended before: ${what}`);
     this.name = 'ModelKilled';
   }
 }
 
-/** Called before each operation of a life that others can see. May throw ModelKilled. */
+/** Called before each operation of an instance that other domains or instances can observe. May throw ModelKilled. */
 export type OnStep = (what: string) => void;
 
-/** Something that a life has and has to give back. */
+/** A resource that an instance has and must release. */
 export interface Holding {
-  /** Gives it back at the end of the life. */
+  /** Releases the resource at the end of the instance. */
   release(): void;
-  /** What it is, when it should not be there any more at an orderly end. */
+  /** Returns a description of the resource if it should not exist any more at an orderly end. */
   leak?(): string | undefined;
 }
 
-/** From a process's start to its end. What it holds is let go of at the end, by us if not by the process. */
+/** One run of a process, from its start to its end. At the end, resources that the process has not released are released for it. */
 export class Instance {
   readonly domid: number;
   readonly #onStep: OnStep | undefined;
@@ -36,12 +36,12 @@ export class Instance {
     return this.#alive;
   }
 
-  /** @throws ModelKilled when the life is over. */
+  /** @throws ModelKilled if the instance is over. */
   check(what: string): void {
     if (!this.#alive) throw new ModelKilled(what);
   }
 
-  /** Goes before an operation that others can see. @throws ModelKilled when the life is over, or ends here. */
+  /** Called before an operation that others can observe. @throws ModelKilled if the instance is over, or ends here. */
   step(what: string): void {
     this.check(what);
     if (this.#onStep === undefined) return;
@@ -55,7 +55,7 @@ export class Instance {
     this.check(what);
   }
 
-  /** Runs what the machine runs of it, an event or a timer: with the life that ends in it, it ends, and nothing else does. */
+  /** Runs an event handler or a timer of the instance. If the instance ends meanwhile, `work` ends without an error. */
   run(work: () => void): void {
     try {
       work();
@@ -64,7 +64,7 @@ export class Instance {
     }
   }
 
-  /** @returns a function that takes it off the list, for what was given back before the end. */
+  /** Adds a resource. @returns a function that removes it, to call if the resource is released before the end. */
   hold(holding: Holding): () => void {
     this.#holdings.add(holding);
     return () => this.#holdings.delete(holding);

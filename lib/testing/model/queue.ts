@@ -3,7 +3,7 @@ import { VifdError } from '../../errors.js';
 import type { Instance } from './instance.js';
 import type { Random } from './random.js';
 
-/** A call into a life's code that waits for its turn. */
+/** A call into an instance's code that waits for its turn. */
 export interface Task {
   readonly instance: Instance;
   /** Tasks of one lane run in the order in which they were queued. */

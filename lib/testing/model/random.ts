@@ -16,8 +16,8 @@ export class Random {
 }
 
 /**
- * Hands out the numbers [reserved, 2^bits) in a scattered order. One that was given back is handed out again
- * only after every other has been: whoever still uses it meanwhile is told that it is not there.
+ * Returns the numbers [reserved, 2^bits) in a scattered order. A number that was given back is returned again
+ * only after every other one, so that a late use of it finds that it does not exist.
  */
 export class NumberPool {
   readonly #size: number;

@@ -26,7 +26,7 @@ const NO_WORDS = new Uint32Array(0);
 
 /**
  * `bytes` and `u32` are of another buffer each time a peer has unmapped one of the pages that it looked at: read
- * them again after each await. After disposal and after the end of the life they are empty.
+ * them again after each await. After disposal and after the end of the instance they are empty.
  */
 class ModelSharedPages implements SharedPages {
   readonly pages: number;

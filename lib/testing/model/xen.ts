@@ -24,11 +24,11 @@ export interface Machine {
 }
 
 export interface InstanceOptions {
-  /** Called before each operation that others can see. Throw ModelKilled in it to end the life right there. */
+  /** Called before each operation that others can observe. Throw ModelKilled in it to end the instance at that place. */
   readonly onStep?: OnStep;
 }
 
-/** One life of a process in a domain of the model. */
+/** The hypervisor for one instance in a domain of the model. */
 export class ModelXen implements Xen {
   readonly domid: number;
   readonly grants: ModelGrants;
@@ -66,8 +66,8 @@ export class ModelXen implements Xen {
   }
 
   /**
-   * A step of your own: code under test calls it between stores to shared memory, where the model cannot look.
-   * @throws ModelKilled when the life is over, or ends here.
+   * A step of your own: code under test calls it between stores to shared memory, which the model does not observe.
+   * @throws ModelKilled if the instance is over, or ends here.
    */
   step(what: string): void {
     this.#instance.step(what);
@@ -78,12 +78,12 @@ export class ModelXen implements Xen {
     return this.#instance.leaks();
   }
 
-  /** Ends the life as SIGKILL does: everything it holds is taken away at once and none of its callbacks runs again. */
+  /** Ends the instance as SIGKILL does: all its resources are released at once, and none of its callbacks runs again. */
   kill(): void {
     this.#instance.end();
   }
 
-  /** Ends the life. @throws ERR_STATE, after that, when it did not give back what `leaks` lists. */
+  /** Ends the instance. @throws ERR_STATE, after that, if it has not released the resources that `leaks` lists. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#instance.alive) return;
     const leaks = this.leaks();

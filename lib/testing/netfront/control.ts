@@ -4,7 +4,7 @@ import type { Clock, EventChannel, Events, SharedPages, Shares } from '../../xen
 import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
 import type { ViolationKind, Violations } from './violations.js';
 
-/** How long Windows waits for an answer before it gives up (xenvif, controller.c). */
+/** How long Windows waits for a response before it gives up (xenvif, controller.c). */
 export const CONTROL_TIMEOUT_MS = 5000;
 
 export interface ControlFrontOptions {
@@ -15,7 +15,7 @@ export interface ControlFrontOptions {
   readonly violations: Violations;
   /** Where the ring's indices start. */
   readonly ringStart: number;
-  /** How long to wait for an answer. Default: CONTROL_TIMEOUT_MS. */
+  /** How long to wait for a response. Default: CONTROL_TIMEOUT_MS. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -32,7 +32,7 @@ interface Waiting {
   readonly settle: (answer: ControlAnswer) => void;
 }
 
-/** The guest's end of the control ring: asks, and checks that each request is answered once. */
+/** The guest's end of the control ring: sends requests, and checks that each gets one response. */
 export class ControlFront {
   /** Pages that a request can name. */
   readonly page: SharedPages;
@@ -41,7 +41,7 @@ export class ControlFront {
   readonly #ring: FrontRing;
   readonly #ringRef: number;
   readonly #channel: EventChannel;
-  /** In the order in which they were asked: the backend answers in order. */
+  /** The requests without a response, in the order of sending, in which the backend responds. */
   readonly #waiting: Waiting[] = [];
   #nextId = 0x7ff0;
   #pageFree: Promise<unknown> = Promise.resolve();
@@ -70,14 +70,14 @@ export class ControlFront {
     ];
   }
 
-  /** Requests that were not answered yet. */
+  /** The number of requests without a response. */
   get outstanding(): number {
     return this.#waiting.length;
   }
 
   /**
-   * Asks for something.
-   * @throws VifdError ERR_STATE when the backend does not answer in time.
+   * Sends a request.
+   * @throws VifdError ERR_STATE if the backend does not respond in time.
    */
   request(type: number, first = 0, second = 0, third = 0): Promise<ControlAnswer> {
     if (this.#ended) return Promise.reject(new VifdError('ERR_STATE', 'the control ring is gone'));
@@ -123,7 +123,7 @@ export class ControlFront {
   dispose(): void {
     if (this.#ended) return;
     this.#ended = true;
-    // Nobody hears an answer any more, nor that there was none.
+    // The callers get neither a response any more nor an error for its absence.
     for (const { timer } of this.#waiting.splice(0)) timer[Symbol.dispose]();
     this.#channel.close();
     this.#ringPage.end(this.#ringRef);

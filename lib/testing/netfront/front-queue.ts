@@ -36,7 +36,7 @@ export class FrontQueue {
   #channels: EventChannel[] = [];
   #ringGrants: [SharedPages, number][] = [];
   #io: PortIo | undefined;
-  /** A pump that ended before its work goes on in the event loop's next turn. */
+  /** Continues a pump that ended before its work was done, in the next turn of the event loop. */
   #deferred: Disposable | undefined;
   #running = false;
 
@@ -99,7 +99,7 @@ export class FrontQueue {
     return this.transmit.grants.pool.pages + this.receive.grants.pool.pages;
   }
 
-  /** Has it let go of them. @returns how many it says there were. */
+  /** Makes the backend unmap the staged grants. @returns how many there were according to the backend. */
   async unstage(control: ControlFront): Promise<number> {
     const { index } = this.#options;
     const refs = [...this.transmit.grants.all(), ...this.receive.grants.all()];

@@ -26,7 +26,7 @@ export class HashOracle {
   readonly #setUps: HashSetUp[] = [];
   #extra: { readonly head: number; readonly value: number } | undefined;
 
-  /** From now on, or from before: the backend may be told at this moment. */
+  /** Accepts this set-up and the one before, because the backend may not have received the change yet. */
   expect(setUp: HashSetUp): void {
     this.#setUps.push(setUp);
   }

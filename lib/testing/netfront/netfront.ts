@@ -34,7 +34,7 @@ export interface NetfrontOptions {
   readonly splitChannels?: boolean;
   /** A control ring, where the backend offers it. Default false, as Linux. */
   readonly control?: boolean;
-  /** How long control requests wait for an answer. Default: as Windows. */
+  /** How long control requests wait for a response. Default: as Windows. */
   readonly controlTimeoutMs?: number;
   /** The guest gets multicast frames of the addresses that it names alone (`changeMulticast`). Default false, as Linux. */
   readonly multicastControl?: boolean;
@@ -70,8 +70,8 @@ export interface NetfrontStats {
 export type CloseReason = 'closed by us' | 'closed by the backend' | 'the backend is gone';
 
 /**
- * The guest's end of a vif: what Linux's xen-netfront does, and an oracle for what the backend does. It keeps its
- * rings and channels when the backend dies; a new life of the backend finds everything where it was.
+ * The guest's end of a vif: does what Linux's xen-netfront does, and checks what the backend does. Its rings and event
+ * channels stay when the backend dies, so that a new process of the backend can resume the connection.
  */
 export class Netfront implements AsyncDisposable {
   readonly violations: Violations;
@@ -79,7 +79,7 @@ export class Netfront implements AsyncDisposable {
   readonly backendFeatures: BackendFeatures;
   /** The control ring, if there is one. */
   readonly control: ControlFront | undefined;
-  /** Judges the hashes that come with frames; tell it what the backend is told. */
+  /** Checks the hashes that come with frames; pass it each set-up that the backend gets. */
   readonly hash = new HashOracle();
   /** Resolves when the vif is over, whoever ended it. */
   readonly closed: Promise<CloseReason>;
@@ -180,7 +180,7 @@ export class Netfront implements AsyncDisposable {
     return this.#backend.state;
   }
 
-  /** Requests to the backend that it has not answered. */
+  /** The number of requests to which the backend has not responded. */
   get outstanding(): number {
     return this.#queues.reduce((sum, { transmit }) => sum + transmit.outstanding, 0);
   }
@@ -222,7 +222,7 @@ export class Netfront implements AsyncDisposable {
     return this.#queues.reduce((sum, queue) => sum + queue.stageable, 0);
   }
 
-  /** Ends what `stage` began. @returns how many buffers the backend has let go of. */
+  /** Ends what `stage` began. @returns how many buffers the backend has unmapped. */
   async unstage(): Promise<number> {
     const { control } = this;
     if (control === undefined) return 0;
@@ -285,7 +285,7 @@ export class Netfront implements AsyncDisposable {
 
   #onBackendState(): void {
     const { state } = this.#backend;
-    // InitWait while we are connected is a new life of the backend that has not attached yet: nothing to do.
+    // InitWait while the guest is connected comes from a new process of the backend that has not attached yet: nothing to do.
     const over: readonly XenbusState[] = [XenbusState.Closing, XenbusState.Closed, XenbusState.Unknown];
     if (this.#closing !== undefined || !over.includes(state)) return;
     this.#closing = this.#followClosing(state);
@@ -316,7 +316,7 @@ export class Netfront implements AsyncDisposable {
         await this.#backendReaches([XenbusState.Closed, XenbusState.Unknown]);
       }
     } catch {
-      // The store is gone, too: what is left is to let go of our own.
+      // The store is gone too, so only the guest's own resources remain to be released.
     } finally {
       await this.#finish(gone ? 'the backend is gone' : 'closed by the backend');
     }

@@ -11,11 +11,11 @@ export interface PageRingOptions {
   readonly keepGrants: boolean;
 }
 
-/** Grants of single pages of a pool, ended when the response came, or kept. */
+/** Grants of single pages of a pool. A grant ends with the response, or stays. */
 export class PageGrants {
   readonly pool: SharedPages;
   readonly #options: PageRingOptions;
-  /** By page: the grant that stands, or NO_REF. Used when grants are kept. */
+  /** By page: the grant that stays, or NO_REF. Used only if grants stay. */
   readonly #kept: Int32Array;
 
   constructor(options: PageRingOptions) {
@@ -31,7 +31,7 @@ export class PageGrants {
     return this.#kept[page] as number;
   }
 
-  /** Of all pages. Only where grants are kept. */
+  /** Returns the grants of all pages. Only if grants stay. */
   all(): number[] {
     if (!this.#options.keepGrants)
       throw new VifdError(
@@ -48,8 +48,8 @@ export class PageGrants {
 }
 
 /**
- * Pages of a pool in the order in which frames fill them. Pages may be let go of in any order; they become free again
- * in the order in which they were taken, so that what is free is one run (or two, around the end).
+ * Pages of a pool in the order in which frames fill them. Pages may be released in any order, but become free
+ * in the order in which they were taken, so that the free pages are one run (or two, around the end).
  */
 export class PageRing {
   readonly #pages: number;

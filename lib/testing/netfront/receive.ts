@@ -171,7 +171,7 @@ export class Receive {
     this.#options.notify();
   }
 
-  /** Ends the grant of a slot that was answered. */
+  /** Ends the grant of a slot that has its response. */
   #takeBack(slot: number): void {
     const ref = this.#refs[slot] as number;
     if (!this.grants.end(ref)) this.#violation('grant-in-use', slot, `reference ${ref}`);

@@ -115,13 +115,13 @@ export class FrontRing {
     return Atomics.load(this.#words, RING_RSP_PROD);
   }
 
-  /** @returns responses that wait, or RESPONSES_IMPOSSIBLE when more were answered than asked for. */
+  /** @returns how many responses wait, or RESPONSES_IMPOSSIBLE if there are more responses than requests. */
   responses(): number {
     const waiting = (this.responsesProduced() - this.#consumed) >>> 0;
     return waiting > this.unanswered ? RESPONSES_IMPOSSIBLE : waiting;
   }
 
-  /** What is wrong with `rsp_prod`; undefined when the same was said before. */
+  /** Returns what is wrong with `rsp_prod`; undefined if that was reported before. */
   complaint(): string | undefined {
     const produced = this.responsesProduced();
     if (produced === this.#complained) return undefined;

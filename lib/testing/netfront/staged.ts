@@ -6,7 +6,10 @@ const ENTRY_WORDS = 2;
 /** A list is a page. */
 const ENTRIES_MAX = PAGE_SIZE / (ENTRY_WORDS * 4);
 
-/** Has the backend keep grants mapped. They must stand until it is told otherwise. @returns whether it took them all. */
+/**
+ * Makes the backend map grants that stay mapped. They must stay granted until `unstageGrants`.
+ * @returns whether the backend took them all.
+ */
 export async function stageGrants(
   control: ControlFront,
   queue: number,
@@ -26,7 +29,7 @@ export async function stageGrants(
   return true;
 }
 
-/** @returns how many the backend says it has let go of. */
+/** Makes the backend unmap the grants. @returns how many it has unmapped, according to its responses. */
 export async function unstageGrants(
   control: ControlFront,
   queue: number,

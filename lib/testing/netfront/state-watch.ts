@@ -9,7 +9,7 @@ export interface UntilOptions {
 }
 
 /**
- * Reads a node that may not be there. A guest is told EACCES of a node that is gone when it may not read the parent.
+ * Reads a node that may not exist. If a guest may not read the parent of a node that is gone, xenstored responds EACCES.
  */
 export async function readIfThere(store: StoreView, path: string): Promise<string | undefined> {
   try {
@@ -100,7 +100,7 @@ export class StateWatch implements AsyncDisposable {
     );
   }
 
-  /** Events come faster than answers: one read at a time, and one more when the node changed meanwhile. */
+  /** Reads the node. Events may come faster than responses, so there is one read at a time, and one more if the node changed meanwhile. */
   async #refresh(): Promise<void> {
     this.#again = true;
     if (this.#reading) return;

@@ -6,7 +6,7 @@ export class DirectionStats {
   /** Slots requested. */
   requests = 0;
   responses = 0;
-  /** From-guest: slots answered with an error. To-guest: buffers given back without a frame. */
+  /** From-guest: slots whose response was an error. To-guest: buffers that were given back without a frame. */
   errors = 0;
   dropped = 0;
   /** Events sent to the backend. */

@@ -38,7 +38,7 @@ const SEGMENT_BYTES = 1448;
 
 /** As many as patternStart gives. */
 const PATTERN_STARTS = 1 << 16;
-/** Lengths whose headers are kept ready. */
+/** The most lengths for which headers are cached. */
 const TEMPLATES_MAX = 256;
 /** Up to here a loop is cheaper than the views that bulk operations need. */
 const LOOP_BYTES_MAX = 96;

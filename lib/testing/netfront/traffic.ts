@@ -14,9 +14,9 @@ export interface TrafficOptions {
 }
 
 /**
- * A port with no network behind it: known frames come out, and what goes in is checked. For both ends of a vif, in
- * tests and where there are no rights for a tap. May be opened again, by the next life of a backend; the numbers
- * go on.
+ * A port with no network behind it: it produces known frames, and checks the frames that it gets. It serves for both ends of a vif, in
+ * tests and where there are no rights for a tap. The next process of a backend may open it again; the counts
+ * continue.
  */
 export class TrafficPort implements Port {
   readonly name: string;

@@ -107,7 +107,7 @@ export class Transmit {
     return this.#ring;
   }
 
-  /** Requests that the backend has not answered. */
+  /** The number of requests to which the backend has not responded. */
   get outstanding(): number {
     this.#ring.refresh();
     return this.#ring.unanswered;
@@ -353,7 +353,7 @@ export class Transmit {
     this.#options.onAnswered?.(frame, status);
   }
 
-  /** Extras are answered NULL, in places that tell nothing. */
+  /** Handles a response by its id. Responses to extras are NULL, and their places have no meaning. */
   #takeById(slot: number, id: number, status: number): void {
     this.#checkStatus(slot, id, status);
     if (id < TX_RING_SIZE && this.#idState[id] === ID_IN_USE) this.#release(id, slot, status);

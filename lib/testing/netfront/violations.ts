@@ -4,13 +4,13 @@
  */
 export const VIOLATION_KINDS = [
   'wrong-id', // a response in the slot of another request
-  'repeated-id', // an id that was answered before and is not in use now
+  'repeated-id', // an id that had its response before and is not in use now
   'idle-slot', // an id that was never used
   'responses-beyond-requests', // rsp_prod ran past req_prod, or backwards
   'index-overwritten', // an index that only the frontend writes has changed
   'grant-in-use', // still mapped when the response came
   'unknown-status', // a status that netif.h does not know
-  'extra-not-null', // a slot that held extra info answered as if it held data
+  'extra-not-null', // a response to a slot with extra info as if the slot had data
   'span-beyond-page', // offset + status reach outside the page
   'chain-too-long', // more_data without end
   'chain-incomplete', // more_data, and nothing follows
@@ -35,10 +35,10 @@ export interface Violation {
   readonly detail: string;
 }
 
-/** How many are kept in full; all are counted. */
+/** How many violations are recorded in full; all are counted. */
 const LIST_MAX = 256;
 
-/** What a backend did wrong. Recorded, never thrown: the frontend goes on as well as it can. */
+/** A backend's violations of the protocol. They are recorded and never thrown; the frontend continues as well as it can. */
 export class Violations {
   readonly #list: Violation[] = [];
   readonly #counts = new Map<ViolationKind, number>();

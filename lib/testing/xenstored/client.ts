@@ -19,8 +19,8 @@ import type { ModelStore } from './store.js';
 
 export interface ModelStoreClient extends Store {
   /**
-   * As SIGKILL would: the store forgets the connection at once, no call is answered any more and no watch fires.
-   * What was asked for before has happened; what was not has not.
+   * Ends the client as SIGKILL does: the store forgets the connection at once, no call gets a response any more and no watch fires.
+   * Requests that were sent before have taken effect, and no others.
    */
   kill(): void;
 }
@@ -35,8 +35,8 @@ interface InProcessWatch {
 }
 
 /**
- * The model's store as a domain sees it, without sockets: requests take effect, and answers and events arrive, in
- * later microtasks, always in the same order. No timers.
+ * Returns a domain's client of the model's store, without sockets: requests take effect, and responses and events arrive, in
+ * later microtasks, always in the same order. It uses no timers.
  */
 export function modelStoreClient(store: ModelStore, domid: number): ModelStoreClient {
   return new InProcessClient(store, domid);
@@ -112,7 +112,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     return this.#talk(...message);
   }
 
-  /** @param onAnswer called with the session that answers, at once. */
+  /** @param onAnswer called at once, with the session that responds. */
   async #talk(
     type: number,
     path: string,
@@ -135,7 +135,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
       onAnswer?.(session);
       await undefined;
       if (this.#killed) return new Promise<never>(() => {});
-      // Where the store stopped in between the answer was lost, and the call is made again.
+      // If the store stopped in between, the response was lost, and the call is made again.
       if (session === this.#session || this.#end !== undefined) return reply;
     }
   }
@@ -215,7 +215,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     else watch.early.push(path);
   }
 
-  /** Two microtasks later: an `await` of the call that caused the event goes on in between. */
+  /** Delivers an event two microtasks later, so that the caller of the request that caused it continues first. */
   #queue(watch: InProcessWatch, path: string): void {
     if (!this.#events.push(watch, path)) return;
     queueMicrotask(() => queueMicrotask(() => this.#events.deliverOne()));

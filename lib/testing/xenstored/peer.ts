@@ -23,7 +23,7 @@ export class Peer {
   readonly #decoder = new MessageDecoder();
   /** Events wait here while the client is slow; a bounded number of them (XSA-349). */
   readonly #events = new EventQueue<ModelWatch>((watch, path) => this.#sendEvent(watch, path));
-  /** Messages that were read and not yet looked at, since the client does not take its answers. */
+  /** Messages that were read and wait, because the client does not read its responses. */
   #unserved: Message[] = [];
   #serving = false;
 
@@ -59,7 +59,7 @@ export class Peer {
     this.#serve();
   }
 
-  /** Answers until nothing is left or the client does not take more. */
+  /** Responds until no message is left or the client reads no more. */
   #serve(): void {
     this.#serving = true;
     this.#socket.cork();
@@ -93,7 +93,7 @@ export class Peer {
 
   #onEvent(watch: ModelWatch, path: string): void {
     this.#events.push(watch, path);
-    // Events that a request of this client causes follow its answer.
+    // Events that a request of this client causes follow its response.
     if (!this.#serving) this.#flushEvents();
   }
 

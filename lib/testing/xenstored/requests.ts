@@ -73,7 +73,7 @@ export function answer(session: StoreSession, request: Request): Buffer {
   return payload.length <= PAYLOAD_MAX ? payload : refuse(request, 'E2BIG');
 }
 
-/** As `answer`; undefined: there is no such node, where that is an answer. */
+/** As `answer`; undefined if there is no such node, for requests of which that is a valid result. */
 export function answerOrMissing(session: StoreSession, request: Request): Buffer | undefined {
   try {
     return answer(session, request);
@@ -83,7 +83,7 @@ export function answerOrMissing(session: StoreSession, request: Request): Buffer
   }
 }
 
-/** The errno to answer with. A defect of ours is not the client's business: it is thrown on. */
+/** Returns the errno for the response. An error that is a bug of the model is thrown. */
 export function errnoToAnswer(error: unknown): string {
   if (error instanceof VifdError && error.code === 'ERR_STORE') return error.errno ?? 'EIO';
   throw error;
@@ -110,7 +110,7 @@ function directoryPart(session: StoreSession, request: Request): Buffer {
   const all = names(node.children);
   const start = /^[0-9]{1,9}$/.test(offset) ? Number(offset) : 0;
   if (start >= all.length) return Buffer.concat([generation, Buffer.alloc(1)]);
-  // One byte is kept for the end mark.
+  // One byte is reserved for the end mark.
   const room = PAYLOAD_MAX - generation.length - 1;
   if (all.length - start <= room) return Buffer.concat([generation, all.subarray(start), Buffer.alloc(1)]);
   const end = all.lastIndexOf(0, start + room - 1) + 1;
@@ -164,7 +164,7 @@ function control(_session: StoreSession, request: Request): Buffer {
 
 // ---- payloads -----------------------------------------------------------------------------------
 
-/** What requests without a result are answered with. */
+/** Returns the response to requests without a result. */
 function done(_nothing: undefined): Buffer {
   return OK;
 }

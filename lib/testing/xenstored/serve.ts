@@ -1,7 +1,7 @@
 /**
  * A xenstored for machines without Xen: `node dist/testing/xenstored/serve.js [--load FILE] [--quota NAME=N]... SOCKET[=DOMID]...`
  * Who connects to SOCKET is domain DOMID (0 unless given). Prints `ready SOCKET...` once all sockets listen, and ends,
- * removing them, at SIGTERM or SIGINT. The tree lives and dies with the process; with `--load` it begins with what FILE holds: a
+ * removing them, at SIGTERM or SIGINT. The tree ends with the process; with `--load` it begins with the content of FILE: a
  * JSON array of `[path, value, permissions]`, permissions as in a SET_PERMS. `--quota` sets one of quota.ts, for domains but dom0.
  */
 import { readFileSync } from 'node:fs';

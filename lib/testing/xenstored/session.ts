@@ -71,7 +71,7 @@ export class StoreSession {
     return this.#run(MessageType.GET_PERMS, tx, path, readNode).permissions;
   }
 
-  /** `value` is kept: hand in a copy. */
+  /** Writes a node. @param value is stored, so pass a copy. */
   write(tx: number, path: string, value: Buffer): void {
     this.#run(MessageType.WRITE, tx, path, (scope, at) => writeNode(scope, at, value));
   }

@@ -57,7 +57,7 @@ export class LiveTable implements NodeTable {
  */
 export class Transaction implements NodeTable {
   readonly #live: LiveTable;
-  /** The generation each node had at first sight; undefined: it was not there. */
+  /** The generation of each node when the transaction first read it; undefined if it did not exist. */
   readonly #seen = new Map<string, number | undefined>();
   /** Nodes as this transaction sees them; undefined: not there. */
   readonly #nodes = new Map<string, StoreNode | undefined>();
@@ -101,7 +101,7 @@ export class Transaction implements NodeTable {
     return false;
   }
 
-  /** Makes the changes real. @returns what watches are to be told, in the order of the changes. */
+  /** Applies the changes to the store. @returns the changes that watches must get, in order. */
   commit(): readonly Change[] {
     for (const path of this.#modified) {
       const node = this.#nodes.get(path);

@@ -28,7 +28,7 @@ export interface NodeTable {
   owned(domid: number): number;
 }
 
-/** Something that watches may be told of. */
+/** A change that watches may get. */
 export interface Change {
   readonly path: string;
   /** Only watches on this very path are meant, as for the nodes below one that was removed. */
@@ -53,7 +53,7 @@ export function readNode(scope: Scope, path: string): StoreNode {
   return find(scope, path, MAY_READ) ?? fail(scope, path, 'ENOENT');
 }
 
-/** Creates the node, and its parents, if they are not there. `value` is kept: hand in a copy. */
+/** Writes a node, and creates it and its parents if they are missing. @param value is stored, so pass a copy. */
 export function writeNode(scope: Scope, path: string, value: Buffer): void {
   const node = find(scope, path, MAY_WRITE);
   if (node === undefined) create(scope, path, value);
@@ -95,7 +95,7 @@ export function setNodePermissions(scope: Scope, path: string, permissions: read
   announce(scope, path, node.permissions);
 }
 
-/** @throws what the store answers when the domain may not; the answer tells nothing about nodes it cannot see. */
+/** @throws the store's error if the domain lacks the rights; the error reveals nothing about nodes that the domain cannot read. */
 function find(scope: Scope, path: string, need: number): StoreNode | undefined {
   const node = scope.table.get(path);
   if (node !== undefined && (accessFor(scope.domid, node.permissions) & need) === need) return node;
