@@ -38,8 +38,8 @@ class Domains {
   Domains(const Domains&) = delete;
   Domains& operator=(const Domains&) = delete;
 
-  // 1, 0, or -errno where that cannot be told. A domain that is dying does not exist: what keeps it from its end may be
-  // that we have its pages.
+  // Returns 1 or 0, or -errno if that cannot be determined. A dying domain counts as gone, because its end may be waiting for this process to
+  // unmap its pages.
   int Exists(uint32_t domid);
 
  private:

@@ -16,7 +16,7 @@ uint32_t Number(const Napi::CallbackInfo& info, size_t index) { return info[inde
 
 int Errno(int result) { return result < 0 ? -errno : result; }
 
-// One handle on /dev/xen/evtchn. The poll holds it, so it lives until `Close`, or until its environment ends.
+// One handle on /dev/xen/evtchn. The poll has a reference to it, so it exists until `Close`, or until its environment ends.
 class EventPorts : public std::enable_shared_from_this<EventPorts> {
  public:
   EventPorts(Napi::Env env, std::shared_ptr<XenLib> lib, EvtchnHandle* handle, const Napi::Int32Array& block,
@@ -147,7 +147,7 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
   Napi::FunctionReference on_events_;
 };
 
-// One method that answers with a number. -EBADF once the handle is closed.
+// A method that returns a number; -EBADF once the handle is closed.
 template <typename Call>
 void Method(Napi::Object out, const char* name, const std::shared_ptr<EventPorts>& ports, Call call) {
   out[name] = Napi::Function::New(

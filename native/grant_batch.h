@@ -24,8 +24,8 @@ class GrantBatch {
   void MapFromGuest();
   void MapToGuest();
   void Unmap();
-  // Unmaps, and lets go of the memory that it works on: every other call throws from then on. 0 or -errno; what could not be
-  // unmapped is tried again by the next call.
+  // Unmaps, and releases the memory that the batch works on: every other call throws from then on. Returns 0 or -errno; the next call tries
+  // again to unmap areas that could not be unmapped.
   int End();
 
   // Throws when JavaScript has taken away the operations that MappedSpan reads.
@@ -56,7 +56,7 @@ class GrantBatch {
   int MapRange(uint32_t first, uint32_t count, int protection);
   static void Move(const uint32_t* op, uint8_t* page, uint8_t* arena, uint32_t length, bool to_guest);
   void CopySpans(bool to_guest, bool whole_span);
-  // 0 or an errno. Areas that could not be unmapped are kept for the next call.
+  // Returns 0 or an errno. Areas that could not be unmapped stay in the list for the next call.
   int UnmapAreas();
   // Writes OPS_FAILED out of the statuses, and that the calls themselves went well.
   void CountFailed();

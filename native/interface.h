@@ -11,7 +11,7 @@ namespace vifd {
 
 ifreq InterfaceRequest(const std::string& name);
 
-// 0 or -errno. What the kernel answers is in the request.
+// Returns 0 or -errno. The kernel writes its response into the request.
 int AskInterface(unsigned long command, ifreq* request);
 
 }  // namespace vifd

@@ -10,7 +10,7 @@ namespace vifd {
 
 // Pages that JavaScript sees as an ArrayBuffer, and that end when native code ends them, not when the collector comes by.
 //
-// The ArrayBuffer is detached first and the pages are released second, so that a view that is still held is empty and
+// The ArrayBuffer is detached first and the pages are released second, so that a view that still exists is empty and
 // cannot crash. `transfer()` (Node 21 and later) moves the pages to another ArrayBuffer, which nothing here can detach:
 // the pages are then vacated, and zeros stand in their place until that ArrayBuffer is collected.
 class BufferPages {
@@ -25,7 +25,7 @@ class BufferPages {
   // memory (Electron, V8 with a sandbox): a copy would break the aliasing.
   static Napi::ArrayBuffer Expose(Napi::Env env, const std::shared_ptr<BufferPages>& pages);
 
-  // 0, or -errno; the pages are then still there, out of JavaScript's sight, and End() may be called again. Idempotent.
+  // Returns 0, or -errno: the pages then still exist, out of reach of JavaScript, and End() may be called again. Idempotent.
   int End();
 
  protected:

@@ -15,7 +15,7 @@ struct ShareTable {
   ~ShareTable() { lib->gntshr_close(handle); }
 };
 
-// What a peer still maps lives on, out of our reach.
+// Pages that a peer still maps continue to exist, out of reach of this process.
 class SharedPages : public BufferPages {
  public:
   SharedPages(std::shared_ptr<ShareTable> table, void* start, uint32_t pages)

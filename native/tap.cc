@@ -87,8 +87,8 @@ const char* CreateQueue(TapDevice* tap, TapDevice* first) {
   return Bind(tap, first->name, true) ? SetHeaderSize(tap->fd) : "TUNSETIFF";
 }
 
-// The same for a descriptor that was kept open. A device that was deleted meanwhile gives EBADFD, one of another kind ENODEV.
-// Whatever its name is now, it is the device that the descriptor was made for.
+// The same for a descriptor that stayed open. A device that was deleted meanwhile gives EBADFD, one of another kind ENODEV.
+// The device may have another name now.
 const char* Adopt(TapDevice* tap, int fd) {
   tap->fd = fd;
   ifreq request{};
@@ -104,7 +104,7 @@ const char* Adopt(TapDevice* tap, int fd) {
   return SetHeaderSize(fd);
 }
 
-// One method that answers with 0 or -errno; -EBADF once the tap is closed.
+// A method that returns 0 or -errno; -EBADF once the tap is closed.
 void Method(Napi::Object out, const char* name, const std::shared_ptr<TapDevice>& tap,
             std::function<int(TapDevice&, const Napi::Value&)> call) {
   out[name] = Napi::Function::New(
@@ -139,7 +139,7 @@ void Share(const std::shared_ptr<TapLimit>& limit, const std::shared_ptr<TapDevi
   if (limit != nullptr) limit->Add(queue);
 }
 
-// A further queue of a device: a descriptor that somebody has kept, or one anew.
+// Adds a queue of a device: from a stored descriptor, or opened anew.
 Napi::Object AddQueue(const Napi::CallbackInfo& info, TapDevice* first) {
   const Napi::Env env = info.Env();
   const auto queue = std::make_shared<TapDevice>();

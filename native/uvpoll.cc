@@ -76,7 +76,7 @@ void UvPoll::Close() {
   active_ = false;
   uv_close(Handle(handle_), [](uv_handle_t* handle) {
     auto* self = static_cast<UvPoll*>(uv_handle_get_data(handle));
-    // The hook holds the environment; what `on_readable_` captured may still need it to let go of references.
+    // The hook keeps the environment alive, which the objects that `on_readable_` captured may need to release their references.
     const napi_async_cleanup_hook_handle hook = self->hook_;
     delete self;
     if (hook != nullptr) napi_remove_async_cleanup_hook(hook);
