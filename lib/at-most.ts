@@ -3,7 +3,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** Runs at most `most` pieces of work at a time; the others wait, in order. The number that waits is the caller's to bound (`waiting`). */
+/** Runs at most `most` pieces of work at a time; the others wait, in order. The caller must bound the number of those (`waiting`). */
 export class AtMost {
   readonly #most: number;
   #running = 0;
@@ -26,7 +26,7 @@ export class AtMost {
     try {
       return await work();
     } finally {
-      // Handed on without a decrement: work that is asked for just now cannot overtake what waits.
+      // The place passes to the next piece without a decrement, so that new work cannot overtake work that waits.
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
       else next.start();

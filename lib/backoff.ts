@@ -1,6 +1,6 @@
 import type { Clock } from './xen/seam.js';
 
-/** While a guest is cut off, something is tried again at least this often. */
+/** The longest pause between two attempts while a guest has no network. */
 const MOST_MS = 1000;
 const FIRST_MS = 20;
 
@@ -32,13 +32,13 @@ export class Backoff {
     });
   }
 
-  /** It succeeded: nothing is scheduled any more, and the next pause is the first one again. */
+  /** Call it after a success: cancels the next run, and makes the next pause as short as the first one. */
   reset(): void {
     this.cancel();
     this.#pauseMs = this.#firstMs;
   }
 
-  /** Nothing is scheduled any more. */
+  /** Cancels the next run. */
   cancel(): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;

@@ -36,13 +36,13 @@ const REMEDIES: Record<string, string> = {
   EPERM: 'run vifd as root',
 };
 
-/** What to do about an errno of the host's. */
+/** Returns what an operator can do about an errno of the host. */
 export function hostRemedy(errno: string): string {
   return REMEDIES[errno] ?? 'see `dmesg`';
 }
 
 /**
- * A call of the host's own has failed, for no fault of a guest. It is tried again, at most a second apart.
+ * Returns the error for a call that the host failed, for no fault of a guest. The caller tries again, with pauses of at most a second.
  * @param what failed, e.g. `copying frames from the guest`.
  */
 export function hostFault(what: string, errno: string): VifdError {
@@ -50,7 +50,7 @@ export function hostFault(what: string, errno: string): VifdError {
   return new VifdError('ERR_HOST', message, { errno });
 }
 
-/** The error of a caller that tries again, which an error of the store cannot know. */
+/** Returns the error with the addition that vifd tries again: the caller does, which an error of the store cannot know. */
 export function retried(thrown: unknown): VifdError {
   const error = vifdErrorOf(thrown);
   const { code, message, errno, vif } = error;
@@ -68,7 +68,9 @@ export function unended(sentence: string): string {
   return sentence.endsWith('.') ? sentence.slice(0, -1) : sentence;
 }
 
-/** What was thrown, as a VifdError: an error of another class gets the code ERR_STATE and is its cause. */
+/**
+ * Returns the thrown value as a VifdError. For an error of another class, the result has the code ERR_STATE and that error as its cause.
+ */
 export function vifdErrorOf(thrown: unknown): VifdError {
   if (thrown instanceof VifdError) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);

@@ -1,14 +1,17 @@
 import { VifdError } from './errors.js';
 
 /**
- * Steps that give back what was taken. They run last first, each once, and one that throws keeps none of the others from running. The
+ * Steps that release resources. The last one runs first, each runs once, and all run even if some throw. The
  * language's DisposableStack does the same without a listener, but Node has it from version 24 on, and vifd runs on Node 20.
  */
 export class UndoStack implements Disposable {
   readonly #steps: Array<() => void> = [];
   readonly #onHostFault: ((fault: VifdError) => void) | undefined;
 
-  /** @param onHostFault gets each ERR_HOST of a step: who made the failed call tries it again. Default: ERR_HOST is thrown as others are. */
+  /**
+   * @param onHostFault called with each ERR_HOST of a step, whose call tries again by itself. Default: ERR_HOST is thrown as other errors
+   *   are.
+   */
   constructor(onHostFault?: (fault: VifdError) => void) {
     this.#onHostFault = onHostFault;
   }
@@ -92,8 +95,8 @@ export class AsyncUndoStack implements AsyncDisposable {
 
 /**
  * @param errors at least one.
- * @returns the only error as it is. Of several: an error with all their messages, whose cause is an AggregateError of them. It has the
- *   code of the first one, since what failed first decides what a caller does; without a code it is that AggregateError itself.
+ * @returns a single error unchanged. For several: an error with all their messages, whose cause is an AggregateError of them. It has the
+ *   code of the first error, which decides what a caller does. If the first one has no code, the result is that AggregateError itself.
  */
 function joinErrors(errors: readonly unknown[]): unknown {
   const [first] = errors;
