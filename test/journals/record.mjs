@@ -398,7 +398,10 @@ function programmed(end) {
 function pendingOf(guest, shown, list) {
   const delivered = guest.queues.flatMap((_queue, index) => guest.received(index).map(textOf));
   const texts = list.map(([, , text]) => text).filter((text) => !delivered.includes(text));
-  return { texts, counts: shown.connection.queues.map(({ pendingFrames, heldFrames }) => pendingFrames ?? heldFrames) };
+  return {
+    texts,
+    counts: shown.connection.queues.map(({ pendingFrames, heldFrames }) => pendingFrames ?? heldFrames),
+  };
 }
 
 /** In front of a frame are its headers, and the headroom that the guest asked for. */

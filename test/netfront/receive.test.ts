@@ -7,7 +7,7 @@ import {
 } from '../../lib/protocol/netif.js';
 import { ALL_FEATURES } from '../../lib/testing/netfront/features.js';
 import { TrafficFrames } from '../../lib/testing/netfront/traffic-frames.js';
-import { respondRx, type ReceiveRig, receiveRig } from './rig.js';
+import { type ReceiveRig, receiveRig, respondRx } from './rig.js';
 
 const CHECKSUM = RX_FLAG_CSUM_BLANK | RX_FLAG_DATA_VALIDATED;
 const GSO_EXTRA = 1 | (1448 << 16);

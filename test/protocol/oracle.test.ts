@@ -11,7 +11,7 @@ import { BackRing, RING_BROKEN } from '../../lib/netback/ring/back-ring.js';
 import * as control from '../../lib/protocol/control.js';
 import * as netif from '../../lib/protocol/netif.js';
 import { type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
-import { respondRx, refuseRx } from '../../lib/protocol/rx.js';
+import { refuseRx, respondRx } from '../../lib/protocol/rx.js';
 import { parseTx, TxFrames } from '../../lib/protocol/tx.js';
 import { FrontRing } from '../../lib/testing/netfront/ring.js';
 import type { SharedPages } from '../../lib/xen/seam.js';

@@ -17,7 +17,7 @@ import {
   RX_FLAG_EXTRA_INFO,
   RX_FLAG_MORE_DATA,
 } from '../../lib/protocol/netif.js';
-import { respondRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
+import { refuseRx, respondRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../lib/protocol/rx.js';
 
 const SLOTS = 24;
 

@@ -2,11 +2,11 @@ import type { DurableWords } from '../../durable/durable-words.js';
 import { RedoLog } from '../../durable/redo.js';
 import { VifdError } from '../../errors.js';
 import {
-  respondControl,
   CTRL_REQUEST_WORDS,
   CTRL_RESPONSE_WORDS,
   CTRL_RING,
   CTRL_RING_SIZE,
+  respondControl,
 } from '../../protocol/control.js';
 import { UndoStack } from '../../undo.js';
 import type { Xen } from '../../xen/seam.js';

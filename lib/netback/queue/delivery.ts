@@ -2,7 +2,7 @@ import { NONE_PENDING } from '../../durable/redo.js';
 import type { VifdError } from '../../errors.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as netif from '../../protocol/netif.js';
-import { respondRx, refuseRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../protocol/rx.js';
+import { refuseRx, respondRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../protocol/rx.js';
 import type { GrantBatch } from '../../xen/seam.js';
 import * as xen from '../../xen/seam.js';
 import { batchFault, isForeignFault } from '../faults/data-path-faults.js';
