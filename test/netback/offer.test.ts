@@ -96,7 +96,7 @@ describe('what is offered to a guest', () => {
     await world.close();
     await connected({ 'xdp-headroom': '256', 'request-multicast-control': '1' });
     await again(unseen);
-    expect(vif().reason).toMatch(/multicast-control.*feature-xdp-headroom was offered/);
+    expect(vif().reason).toMatch(/^the previous backend offered .*multicast-control.*feature-xdp-headroom, which/);
     expect(vif().reason).not.toMatch(/split/);
   });
 
@@ -106,7 +106,7 @@ describe('what is offered to a guest', () => {
     await write(`${BACK}/feature-of-tomorrow`, '1');
     await write(`${BACK}/feature-of-yesterday`, '0');
     await world.start('copy');
-    expect(vif().reason).toMatch(/^feature-of-tomorrow was offered/);
+    expect(vif().reason).toMatch(/^the previous backend offered feature-of-tomorrow, which/);
     await write(`${FRONT}/state`, '1');
     expect(await read(`${BACK}/state`)).toBe('2');
     const guest = await world.guest(7);
