@@ -96,7 +96,9 @@ describe('what is offered to a guest', () => {
     await world.close();
     await connected({ 'xdp-headroom': '256', 'request-multicast-control': '1' });
     await again(unseen);
-    expect(vif().reason).toMatch(/^the previous backend offered .*multicast-control.*feature-xdp-headroom, which/);
+    expect(vif().reason).toMatch(
+      /^the previous backend offered .*multicast-control.*feature-xdp-headroom, which/,
+    );
     expect(vif().reason).not.toMatch(/split/);
   });
 
