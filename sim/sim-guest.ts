@@ -289,7 +289,7 @@ export class SimGuest {
     if (owner !== undefined && owner !== this.#parts.index) {
       this.faults.push(`${this.vif}: ${who} was shown a frame of guest ${owner}`);
     } else if (!this.torn && !this.flipped)
-      this.faults.push(`${this.vif}: ${who} got a frame that nobody sent`);
+      this.faults.push(`${this.vif}: ${who} got a frame that was never sent`);
   }
 
   /** @param atOnce whatever state the backend's node has. */

@@ -4,7 +4,7 @@
 build_images() {
   local peer=$1 node stamp
   node=$(readlink -f "$(command -v node)")
-  # A dom0 with the peer serves runs without it as well.
+  # An image with the peer also serves runs without it.
   [ ! -e "$cache/with-peer" ] || peer=1
   stamp=$({ cat "$lab"/host/{build,base,root,guest}.sh "$lab"/{dom0,guest}/* && stat -c '%n %s %Y' "$node" && echo "$peer"; } |
     sha256sum | cut -c1-16)

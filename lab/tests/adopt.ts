@@ -134,7 +134,7 @@ async function killed(dom0: Dom0): Promise<void> {
   const [program, ...first] = dom0.vifd.command;
   const adopting = spawn(program, [...first, 'adopt', guest.vif], { stdio: 'ignore' });
   const ended = new Promise((resolve) => adopting.once('close', resolve));
-  await until('the kernel has let go', () => !isKernels(guest));
+  await until('the kernel has released the vif', () => !isKernels(guest));
   adopting.kill('SIGKILL');
   await ended;
   await sleep(3000);

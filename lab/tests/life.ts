@@ -50,7 +50,7 @@ async function attachAndDetach(dom0: Dom0): Promise<void> {
     'the guest has lost eth1',
     async () => (await guest.exec('ls /sys/class/net')).includes('eth1') === false,
   );
-  await until('vifd has let go of it', () => detached(dom0, `vif${guest.domid}.1`));
+  await until('vifd has detached it', () => detached(dom0, `vif${guest.domid}.1`));
   assert.deepEqual(await heldBy(dom0, guest.domid), before);
   await guest.exec(`/bin/ip link set eth0 up && /bin/ip addr add ${guest.address}/24 dev eth0`);
   await must('ip', 'neigh', 'flush', 'dev', 'xenbr0');

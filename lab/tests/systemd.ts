@@ -91,7 +91,7 @@ async function killMain(): Promise<void> {
 
 async function stopAndStart(dom0: Dom0, guest: Guest): Promise<void> {
   await must('systemctl', 'stop', 'vifd');
-  assert.equal(await dom0.store.read(`${guest.backendPath}/state`), '4', 'the guest was let go');
+  assert.equal(await dom0.store.read(`${guest.backendPath}/state`), '4', 'the guest was disconnected');
   assert.ok(existsSync(`/sys/class/net/${guest.vif}/master`), 'the tap is not in its bridge');
   assert.ok(existsSync(`${JOURNALS}/${guest.vif}.q0.journal`), 'the journal went with the unit');
   await sleep(3000);

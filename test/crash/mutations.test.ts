@@ -109,7 +109,7 @@ async function firstFault(guest: Partial<GuestPlan>, rest: Partial<Scenario>): P
 
 describe.each(['copy', 'map'] as const)('payload by %s: killing at every step', (payload) => {
   it.each<[Mutation, RegExp]>([
-    ['publishes in mid-frame', /killed at .*(damaged|nobody sent|complains|chain-incomplete)/],
+    ['publishes in mid-frame', /killed at .*(damaged|never sent|complains|chain-incomplete)/],
     ['responds out of order', /wrong-id|unknown-status|extra-not-null/],
     ['forgets frames that are not written yet', /lost/],
     ['forgets frames before it writes them', /lost/],
