@@ -11,7 +11,7 @@ const FOUND_BY: Readonly<Record<string, RegExp>> = {
   'redo log: commits before the responses': /wrong-id|idle-slot|repeated-id|unknown-status/,
   'redo log, to the guest: commits before the responses': /wrong-id|idle-slot|repeated-id|unknown-status/,
   'redo log, to the guest: commits before the base': /lost/,
-  'pending frames: counts a frame before it is there': /came again|repeated|damaged|nobody sent/,
+  'pending frames: counts a frame before it is there': /came again|repeated|damaged|never sent/,
   'pending frames: removes a frame before its copy counts': /lost/,
   'pending frames: records segments before the guest has them': /lost/,
   'hash: selects a bank before it is written': /bad-hash|refused hash/,
