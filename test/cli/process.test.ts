@@ -194,6 +194,9 @@ function runTests(): void {
       await sleep(1500);
       expect(daemon.lines.filter((line) => line.includes('ENOSPC'))).toEqual([
         expect.stringMatching(/^The runtime directory .* cannot be used \(ENOSPC\)/),
+        expect.stringMatching(
+          /^vif7\.0: Journal .*counters\.journal cannot be used \(ENOSPC\): its counters end with this process/,
+        ),
       ]);
       execFileSync('mount', ['-o', 'remount,nr_inodes=100', full]);
       await daemon.says(/^mended: The runtime directory .* cannot be used/m);

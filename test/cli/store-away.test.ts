@@ -205,7 +205,8 @@ function tests(): void {
     await store.rm(NODE);
     expect(await vifd.until('detached')).toMatchObject({ vif: 'vif7.0', why: 'guest-gone' });
     await expect.poll(links, PATIENT).not.toContain('vif7.0');
-    expect(journals()).toEqual([]);
+    // Those of the vif that is served.
+    await expect.poll(journals, PATIENT).toEqual(['vif8.0.counters.journal']);
     expect(vifd.of('error')).toHaveLength(1);
   });
 
