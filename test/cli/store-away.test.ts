@@ -250,7 +250,7 @@ function tests(): void {
     expect(detached.stderr).toBe('');
     expect(JSON.parse(detached.stdout)).toEqual({ schemaVersion: 1, detached: 'vif7.0' });
     expect(links()).not.toContain('vif7.0');
-    expect(journals()).toEqual([]);
+    await expect.poll(journals, PATIENT).toEqual([]);
     expect(shown().vifs).toEqual([]);
     expect(await vifd.end('SIGTERM')).toBe(0);
     expect(verb('detach', 'vif7.0').status).toBe(4);
@@ -263,7 +263,7 @@ function tests(): void {
     await guest.end('SIGKILL');
     expect((await vifd.until('detached')).atMs - endedMs).toBeLessThan(2000);
     await expect.poll(links, PATIENT).not.toContain('vif7.0');
-    expect(journals()).toEqual([]);
+    await expect.poll(journals, PATIENT).toEqual([]);
   });
 
   it.each(['SIGKILL', 'SIGSTOP'] as const)(
