@@ -81,7 +81,7 @@ export interface HostileOptions {
   readonly onEvent?: (queue: HostileQueue) => void;
 }
 
-/** A guest that connects as any other, and may then do what no driver does. */
+/** A guest that connects as other guests do. Then it may write into its rings what no driver writes. */
 export class HostileGuest {
   readonly xen: Xen;
   readonly queues: readonly HostileQueue[];

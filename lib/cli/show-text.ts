@@ -41,7 +41,7 @@ function portText({ port, link, portDropped }: VifDetails): string {
   return parts.filter(Boolean).join(', ');
 }
 
-/** Returns lines with the reasons for dropped frames, for each direction that has any. */
+/** Returns a line for each direction that has dropped frames: how many, by reason. */
 function dropLines({ stats }: VifDetails): string[] {
   const lines = [reasonsText('from-guest', stats.fromGuest), reasonsText('to-guest', stats.toGuest)];
   return lines.filter((text) => text !== '').map((text, i) => line(i === 0 ? 'dropped' : '', text));

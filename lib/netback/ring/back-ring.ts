@@ -153,8 +153,8 @@ export class BackRing {
 
   /**
    * Writes responses into the slots that follow `rsp_prod`, then publishes them by one store. The caller
-   * passes the responses of whole frames only, so that a kill leaves `rsp_prod` between two frames. With a log, the log has all responses
-   * before the ring has any: after a kill between the first response and the store of `rsp_prod`, the next process publishes them.
+   * passes the responses of whole frames only, so that a kill leaves `rsp_prod` between two frames. If there is a log, it gets all responses
+   * before the ring gets the first one. After a kill between that one and the store of `rsp_prod`, the next process publishes the log's responses.
    * @param firstPending the first frame that is still pending; after a kill the next process passes it and those behind it on.
    * @returns whether the frontend asked to be notified.
    */

@@ -178,7 +178,8 @@ export class VifJournals {
 }
 
 /**
- * Whether a journal stays in a newer version than asked for. Such a journal has all words that the older version has, and is used as it is.
+ * Whether a journal could not be converted to an older version. This process uses it as it is; the older vifd that the operator wants to start
+ * next could not read it. A journal that stays in an older version loses nothing.
  */
 function isTooNew(journal: OpenedJournal | undefined, version: JournalVersion): journal is OpenedJournal {
   return journal?.unconverted !== undefined && journal.version > version;

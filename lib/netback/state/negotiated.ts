@@ -4,7 +4,8 @@ import { type FrontendSettings, QUEUES_MAX, type QueueSettings, XDP_HEADROOM_MAX
 
 const { queues: QUEUES, features: FEATURES, xdpHeadroom: XDP_HEADROOM } = NEGOTIATED.at;
 const { controlRingRef: CONTROL_RING_REF, controlPort: CONTROL_PORT, rings: RINGS } = NEGOTIATED.at;
-const RING_WORDS = 4;
+/** The words of a queue's rings and ports, in the order of the layout. */
+const RING_WORDS = (NEGOTIATED.words - RINGS) / QUEUES_MAX;
 
 /** Each name is a bit of `features`; the first one is bit 0. Add a new name at the end. */
 const FEATURE_NAMES = [
