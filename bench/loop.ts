@@ -1,8 +1,6 @@
-import { DurableWords } from '../lib/durable/durable-words.js';
-import { CREDIT, HASH_BANKS, MULTICAST } from '../lib/durable/layout.js';
-import { newBatches } from '../lib/netback/frames/batch-memory.js';
-import { Conform } from '../lib/netback/frames/conform.js';
-import { FlowCounters } from '../lib/netback/frames/counters.js';
+import type { Journals } from '../lib/durable/journal.js';
+import { Conform, takesOf } from '../lib/netback/frames/conform.js';
+import type { QueueCounters } from '../lib/netback/frames/counters.js';
 import { Hooks } from '../lib/netback/frames/hooks.js';
 import { Credit } from '../lib/netback/guest/credit.js';
 import { CreditTurns } from '../lib/netback/guest/credit-turns.js';
@@ -13,24 +11,17 @@ import { ToGuest } from '../lib/netback/queue/to-guest.js';
 import { BackRing } from '../lib/netback/ring/back-ring.js';
 import type { PumpResult } from '../lib/netback/ring/turns.js';
 import type { PayloadMode } from '../lib/netback/settings.js';
-import {
-  FRAME_BYTES_MAX,
-  FRAME_LENGTH,
-  FRAME_OFFSET,
-  FRAMES_ALIGN,
-  FRAMES_END,
-  FRAMES_PHASE,
-  type FrameBatch,
-  frameAt,
-} from '../lib/ports/frame-batch.js';
+import { FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../lib/ports/frame-batch.js';
 import type { Port, PortIo } from '../lib/ports/port.js';
 import { RING_REQ_PROD } from '../lib/protocol/netif.js';
 import { RX_RING, TX_RING } from '../lib/protocol/ring.js';
 import { VNET_HEADER_BYTES } from '../lib/protocol/vnet.js';
 import { systemClock } from '../lib/xen/native/clock.js';
 import type { Grants, Mapping, StagedGrants } from '../lib/xen/seam.js';
+import { type ConnectionMemory, connectionMemory, settingsOf } from './connection.js';
 import type { BenchGuest } from './guest.js';
 import { GUEST } from './machines.js';
+import { NullPortIo } from './null-port.js';
 
 /** What is measured: the C++ loop, or lib/netback. */
 export interface Loop {
@@ -42,10 +33,23 @@ export interface Loop {
   setSource(bytes: Uint8Array): void;
 }
 
-/** The classes that serve a vif, on both rings of `guest`; `port` instead of one that counts. */
+export interface LoopParts {
+  readonly grants: Grants;
+  readonly guest: BenchGuest;
+  readonly payload: PayloadMode;
+  /** Undefined: no journal. `vifd run` has one by default. */
+  readonly journals?: Journals | undefined;
+  /** Where frames of the guest go. Default: nowhere. */
+  readonly port?: Port;
+  /** Whether the guest's pages stay mapped. */
+  readonly staged?: boolean;
+}
+
+/** The classes that serve a vif, on both rings of a guest. */
 export class TypeScriptLoop implements Loop {
-  readonly counters = { fromGuest: new FlowCounters(), toGuest: new FlowCounters() };
+  readonly counters: QueueCounters;
   readonly #guest: BenchGuest;
+  readonly #memory: ConnectionMemory;
   readonly #rings: readonly Mapping[];
   readonly #txRing: BackRing;
   readonly #rxRing: BackRing;
@@ -55,39 +59,41 @@ export class TypeScriptLoop implements Loop {
   readonly #staged: StagedGrants;
   #notified = 0;
 
-  /** @param staged the guest's pages stay mapped. */
-  constructor(grants: Grants, guest: BenchGuest, payload: PayloadMode, port?: Port, staged = false) {
+  constructor({ grants, guest, payload, journals, port, staged = false }: LoopParts) {
     this.#guest = guest;
+    const settings = settingsOf(guest);
+    const memory = connectionMemory(settings, grants, journals);
+    const { vif, queue, batches } = memory;
+    this.#memory = memory;
+    this.counters = memory.counters;
     this.#rings = [guest.txRef, guest.rxRef].map((ref) => grants.map(GUEST, [ref], 'write'));
-    this.#txRing = new BackRing(this.#rings[0].page(0), TX_RING);
-    this.#rxRing = new BackRing(this.#rings[1].page(0), RX_RING);
+    this.#txRing = new BackRing(this.#rings[0].page(0), TX_RING, queue?.fromGuest.log);
+    this.#rxRing = new BackRing(this.#rings[1].page(0), RX_RING, queue?.toGuest.log);
     const hooks = new Hooks(systemClock, (error) => {
       throw error;
     });
-    const frames = newBatches((bytes) => grants.arena(bytes));
-    const multicast = new MulticastFilter(DurableWords.ofProcess(MULTICAST.words));
+    const multicast = new MulticastFilter(vif.multicast);
     this.#staged = grants.staged(GUEST);
     if (staged) stage(this.#staged, guest);
     const common = { grants, domid: GUEST, payload, hooks, multicast, staged: this.#staged };
     this.#fromGuest = new FromGuest({
       ...common,
       ring: this.#txRing,
-      frames: frames.fromGuest,
-      credit: new CreditTurns(new Credit(DurableWords.ofProcess(CREDIT.words))).of(0),
+      frames: batches.fromGuest,
+      credit: new CreditTurns(new Credit(vif.credit)).of(0),
       clock: systemClock,
       counters: this.counters.fromGuest,
     });
-    const all = { checksumV4: true, checksumV6: true, gsoV4: true, gsoV6: true };
-    const capabilities = { scatterGather: true, xdpHeadroom: 0, conform: new Conform(all) };
+    const { scatterGather, xdpHeadroom, rxNotify } = settings;
     this.#toGuest = new ToGuest({
       ...common,
       ring: this.#rxRing,
-      frames: frames.toGuest,
-      capabilities,
-      hash: new HashState(DurableWords.ofProcess(HASH_BANKS.words), 1),
+      frames: batches.toGuest,
+      capabilities: { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) },
+      hash: new HashState(vif.hash, settings.queues.length),
       counters: this.counters.toGuest,
       clock: systemClock,
-      rxNotify: true,
+      rxNotify,
       stalls: { onStall: () => {}, onRecovery: () => {} },
     });
     this.#source = new NullPortIo(this.#fromGuest.frames, this.#toGuest.frames);
@@ -139,6 +145,7 @@ export class TypeScriptLoop implements Loop {
     this.#toGuest.grants[Symbol.dispose]();
     this.#staged[Symbol.dispose]();
     for (const ring of this.#rings) ring.unmap();
+    this.#memory.close();
   }
 
   #open(port: Port): PortIo {
@@ -169,47 +176,4 @@ function stage(staged: StagedGrants, guest: BenchGuest): void {
 
 function attach(ring: BackRing): void {
   if (!ring.attach()) throw new Error('cannot attach to the ring');
-}
-
-/** Takes frames and counts on; gives the same frame over and over, each time it is offered. */
-class NullPortIo implements PortIo {
-  offered = 0;
-  readonly #writes: FrameBatch;
-  readonly #reads: FrameBatch;
-  #room = 0;
-
-  constructor(writes: FrameBatch, reads: FrameBatch) {
-    this.#writes = writes;
-    this.#reads = reads;
-  }
-
-  /** Lays copies of a frame out in the arena, as a tap's reads do. */
-  fill(bytes: Uint8Array): void {
-    const { block, arena, capacity } = this.#reads;
-    const align = block[FRAMES_ALIGN];
-    const length = bytes.length - VNET_HEADER_BYTES;
-    // The vnet header lies in front of the first frame, too.
-    let offset = block[FRAMES_PHASE] < VNET_HEADER_BYTES ? align + block[FRAMES_PHASE] : block[FRAMES_PHASE];
-    for (this.#room = 0; this.#room < capacity; this.#room++) {
-      if (offset + FRAME_BYTES_MAX > block[FRAMES_END]) return;
-      arena.bytes.set(bytes, offset - VNET_HEADER_BYTES);
-      block[frameAt(this.#room) + FRAME_OFFSET] = offset;
-      block[frameAt(this.#room) + FRAME_LENGTH] = length;
-      offset = ((offset + length + align - 1) & -align) + block[FRAMES_PHASE];
-    }
-  }
-
-  write(): number {
-    return this.#writes.count;
-  }
-
-  read(): number {
-    const count = Math.min(this.offered, this.#room);
-    this.offered -= count;
-    this.#reads.count = count;
-    return count;
-  }
-
-  wantReadable(): void {}
-  close(): void {}
 }

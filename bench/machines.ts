@@ -1,6 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
+import { type Journals, memoryJournals } from '../lib/durable/journal.js';
+import { journalFiles } from '../lib/host/journal-files.js';
 import { ModelHypervisor } from '../lib/testing/model/index.js';
 import { XenGrants } from '../lib/xen/native/grants.js';
 import { loadLibraries, openGrantDevice, openShareDevice } from '../lib/xen/native/libraries.js';
@@ -14,13 +16,16 @@ export const GUEST = 7;
 export interface BenchMachine extends Disposable {
   readonly guest: Shares;
   readonly backend: Grants;
+  /** Returns journals in a folder of their own: each backend of the guest needs its own. */
+  journals(): Journals;
 }
 
 export function modelMachine(): BenchMachine {
   const hypervisor = new ModelHypervisor();
   const guest = hypervisor.open(GUEST);
   const backend = hypervisor.open(BACKEND);
-  return { guest: guest.shares, backend: backend.grants, [Symbol.dispose]() {} };
+  const { shares } = guest;
+  return { guest: shares, backend: backend.grants, journals: memoryJournals, [Symbol.dispose]() {} };
 }
 
 /** The simulated Xen's libraries, relative to the project. */
@@ -29,6 +34,8 @@ export const XENSIM = resolve('build/Release/xensim');
 /** xensim reads the caller's domain from the environment at each open: so this process can be both ends. */
 export function xensimMachine(): BenchMachine {
   const directory = mkdtempSync(join('/dev/shm', 'vifd-bench-'));
+  // A tmpfs, as /run is.
+  const journals = mkdtempSync(join('/dev/shm', 'vifd-bench-journals-'));
   process.env.XENSIM = directory;
   const libraries = loadLibraries(XENSIM);
   process.env.XENSIM_DOMID = String(GUEST);
@@ -40,10 +47,11 @@ export function xensimMachine(): BenchMachine {
   return {
     guest,
     backend,
+    journals: () => journalFiles(mkdtempSync(join(journals, 'backend-'))),
     [Symbol.dispose]() {
       backend[Symbol.dispose]();
       guest[Symbol.dispose]();
-      rmSync(directory, { recursive: true, force: true });
+      for (const made of [directory, journals]) rmSync(made, { recursive: true, force: true });
     },
   };
 }
@@ -57,15 +65,21 @@ export interface CxxLoop {
   delivered(): { fromGuest: number; toGuest: number; notified: number };
 }
 
-interface CxxOptions {
+/** The tap that a C++ loop makes and writes frames into. */
+export interface CxxTap {
+  readonly tap: string;
+  /** By one io_uring_enter for each batch, as lib/ports/tap.ts does it, or by one write for each frame. */
+  readonly write: 'batch' | 'frame';
+}
+
+interface CxxOptions extends Partial<CxxTap> {
   readonly directory: string;
   readonly domid: number;
   readonly txRef: number;
   readonly rxRef: number;
-  /** Makes a tap of this name and writes frames into it. Default: they are counted. */
-  readonly tap?: string;
 }
 
+/** @param options without a tap, frames are only counted. */
 export function cxxLoop(options: CxxOptions): CxxLoop {
   const require = createRequire(import.meta.url);
   const addon = require(resolve('build/Release/bench.node')) as {

@@ -1,11 +1,11 @@
 import { RING_RSP_PROD } from '../lib/protocol/netif.js';
-import type { BenchFrame } from './frames.js';
+import { type BenchFrame, FRAMES } from './frames.js';
 import { BenchGuest } from './guest.js';
 import type { Loop } from './loop.js';
 
 export type Direction = 'from-guest' | 'to-guest';
 
-/** One line of the table. */
+/** What is measured: one row of the tables. */
 export interface Cell {
   readonly direction: Direction;
   readonly frame: BenchFrame;
@@ -13,30 +13,25 @@ export interface Cell {
   readonly batch: number;
 }
 
-/** How long a cell is measured. */
+/** How long a process measures a cell. */
 export interface Effort {
-  /** The native part's processes: each has its memory elsewhere in the caches, which moves the long frames by 10 %. */
-  readonly processes: number;
   readonly rounds: number;
   readonly roundMs: number;
   readonly warmUpMs: number;
 }
 
-/** Many short rounds: whatever else the machine does spoils few of them. */
-export const EFFORT: Effort = { processes: 5, rounds: 31, roundMs: 0.7, warmUpMs: 120 };
-export const QUICK: Effort = { processes: 1, rounds: 25, roundMs: 0.5, warmUpMs: 60 };
+/** Nanoseconds a frame, by loop, then by round. The loops take turns, so round i of each is a pair. */
+export type Samples = Readonly<Record<string, readonly number[]>>;
 
-export type Subjects = Readonly<Record<string, Loop>>;
+const BATCHES = [1, 16, 64];
 
-/** Nanoseconds a frame, by subject, then by round. The subjects take turns, so round i of each is a pair. */
-export type Samples = Record<string, number[]>;
-
-export const BATCHES = [1, 16, 64];
-
-/** Batches of a frame: what the ring holds of the largest, or BATCHES. */
-export function batchesOf(frame: BenchFrame): number[] {
-  const held = BenchGuest.txFrames(frame);
-  return [...new Set(BATCHES.map((batch) => Math.min(batch, held)))];
+/** @returns the cells of a direction: batches of BATCHES, or, of the largest frame, what the ring holds. */
+export function cellsOf(direction: Direction): Cell[] {
+  return FRAMES.flatMap((frame) => {
+    const held = BenchGuest.txFrames(frame);
+    const batches = [...new Set(BATCHES.map((batch) => Math.min(batch, held)))];
+    return batches.map((batch) => ({ direction, frame, batch }));
+  });
 }
 
 /** What a process has found out about a cell. */
@@ -47,30 +42,26 @@ export interface Found {
   readonly samples: Samples;
 }
 
-export function measure(cell: Cell, guest: BenchGuest, subjects: Subjects, effort: Effort): Found {
-  const names = Object.keys(subjects);
+export function measure(
+  cell: Cell,
+  guest: BenchGuest,
+  loops: Readonly<Record<string, Loop>>,
+  effort: Effort,
+): Found {
+  const names = Object.keys(loops);
   guest.reset();
-  const run = (name: string, ms: number) => repeat(cell, guest, subjects[name], ms);
+  const run = (name: string, ms: number) => repeat(cell, guest, loops[name], ms);
   for (const name of names) {
-    subjects[name].setSource(cell.frame.fromPort);
+    loops[name].setSource(cell.frame.fromPort);
     run(name, effort.warmUpMs);
   }
-  const samples: Samples = Object.fromEntries(names.map((name) => [name, []]));
+  const samples: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]));
   for (let round = 0; round < effort.rounds; round++) {
     // There and back, so that none is always the one after another.
     const order = round % 2 === 0 ? names : names.toReversed();
     for (const name of order) samples[name].push(run(name, effort.roundMs));
   }
   return { direction: cell.direction, frame: cell.frame.name, batch: cell.batch, samples };
-}
-
-/** The same cells of several processes, with the samples of all. */
-export function pool(runs: readonly (readonly Found[])[]): Found[] {
-  return runs[0].map((found, cell) => {
-    const names = Object.keys(found.samples);
-    const samples = names.map((name) => [name, runs.flatMap((run) => run[cell].samples[name])]);
-    return { ...found, samples: Object.fromEntries(samples) };
-  });
 }
 
 /** Fills the ring and drains it again and again for `ms` of measured time. @returns nanoseconds a frame. */
@@ -85,7 +76,7 @@ function repeat(cell: Cell, guest: BenchGuest, loop: Loop, ms: number): number {
 }
 
 /** Frames of one filling of the ring, in whole batches. */
-export function framesOf(cell: Cell): number {
+function framesOf(cell: Cell): number {
   const held =
     cell.direction === 'from-guest' ? BenchGuest.txFrames(cell.frame) : Math.floor(256 / cell.frame.rxSlots);
   return held - (held % cell.batch);
@@ -118,9 +109,4 @@ export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
-/** Ratios of the rounds that were run one after the other: what the machine did meanwhile cancels out. */
-export function pairedRatios(of: readonly number[], to: readonly number[]): number[] {
-  return of.map((value, round) => value / to[round]);
 }

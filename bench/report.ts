@@ -1,68 +1,87 @@
 import { align, factsTable, writeSection } from '../programs/docs.js';
 import { where } from '../programs/where.js';
-import { type Direction, type Found, median, pairedRatios } from './measure.js';
-
-export interface Line {
-  readonly direction: Direction;
-  readonly frame: string;
-  readonly batch: number;
-  /** By subject: nanoseconds a frame, the median of the rounds. */
-  readonly ns: Readonly<Record<string, number>>;
-  /** Native TypeScript to C++: of the pairs of rounds, and of the best round of each. */
-  readonly ratio?: { readonly median: number; readonly min: number; readonly best: number };
-}
+import type { Line } from './figures.js';
+import type { Direction } from './measure.js';
+import { CXX, CXX_WRITE } from './subjects.js';
 
 export interface Report {
-  readonly schemaVersion: 1;
+  readonly schemaVersion: 2;
   readonly where: Readonly<Record<string, string>>;
   readonly lines: readonly Line[];
-  /** Through a real tap; a reason when that could not be measured. */
+  /** Into a real tap; a reason when that could not be measured. */
   readonly tap: readonly Line[] | string;
 }
 
-export function lineOf({ direction, frame, batch, samples }: Found): Line {
-  const ns = Object.fromEntries(Object.entries(samples).map(([name, values]) => [name, median(values)]));
-  const line = { direction, frame, batch, ns };
-  if (samples.native === undefined || samples.cxx === undefined) return line;
-  const ratios = pairedRatios(samples.native, samples.cxx);
-  const best = Math.min(...samples.native) / Math.min(...samples.cxx);
-  return { ...line, ratio: { median: median(ratios), min: Math.min(...ratios), best } };
+export function report(lines: readonly Line[], tap: Report['tap']): Report {
+  return { schemaVersion: 2, where: where(), lines, tap };
 }
 
-export function report(native: readonly Line[], model: readonly Line[], tap: Report['tap']): Report {
-  const lines = native.map((line, i) => ({ ...line, ns: { ...line.ns, ...model[i]?.ns } }));
-  return { schemaVersion: 1, where: where(), lines, tap };
+/** A column of a table. */
+interface Column {
+  readonly title: string;
+  readonly text: (line: Line) => string;
 }
 
-const COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map', 'staged', 'model'] as const;
-const TAP_COLUMNS = ['frame', 'batch', 'C++', 'native', 'ratio', 'best', 'map'] as const;
+const FIRST: readonly Column[] = [
+  { title: 'frame', text: ({ frame }) => frame },
+  { title: 'batch', text: ({ batch }) => String(batch) },
+];
+const PLAIN: readonly Column[] = [
+  ...FIRST,
+  ns('C++', CXX),
+  ns('native', 'native'),
+  ratio('native'),
+  spread('native'),
+  ns('no journal', 'no journal'),
+  ratio('no journal'),
+  ns('map', 'map'),
+  ns('staged', 'staged'),
+  ns('model', 'model'),
+];
+const TAP: readonly Column[] = [
+  ...FIRST,
+  ns('C++', CXX),
+  ns('native', 'tap'),
+  ratio('tap'),
+  spread('tap'),
+  ns('C++ write', CXX_WRITE),
+  ratio(CXX_WRITE),
+  ns('map', 'tap map'),
+];
 
-function rowOf(line: Line): string[] {
-  const ns = (name: string) => line.ns[name]?.toFixed(line.ns[name] < 100 ? 1 : 0) ?? '';
-  const { median: middle, best } = line.ratio ?? {};
-  return [
-    line.frame,
-    String(line.batch),
-    ns('cxx'),
-    ns('native'),
-    middle?.toFixed(2) ?? '',
-    best?.toFixed(2) ?? '',
-    ns('map'),
-    ns('staged'),
-    ns('model'),
-  ];
+function ns(title: string, loop: string): Column {
+  const text = (value: number | undefined) => value?.toFixed(value < 100 ? 1 : 0) ?? '';
+  return { title, text: ({ figures }) => text(figures[loop]?.ns) };
+}
+
+function ratio(loop: string): Column {
+  return { title: 'ratio', text: ({ figures }) => figures[loop]?.ratio?.median.toFixed(2) ?? '' };
+}
+
+function spread(loop: string): Column {
+  const text = (line: Line) => {
+    const of = line.figures[loop]?.ratio;
+    return of === undefined ? '' : `${of.low.toFixed(2)}-${of.high.toFixed(2)}`;
+  };
+  return { title: 'spread', text };
+}
+
+function tableOf(columns: readonly Column[], lines: readonly Line[]): string {
+  return align([
+    columns.map(({ title }) => title),
+    ...lines.map((line) => columns.map(({ text }) => text(line))),
+  ]);
 }
 
 /** Tables with a title each, aligned. */
-function tables(result: Report): { title: string; text: string }[] {
-  const of = (direction: Direction) => result.lines.filter((line) => line.direction === direction);
+function tables({ lines, tap }: Report): { title: string; text: string }[] {
+  const of = (direction: Direction) => lines.filter((line) => line.direction === direction);
   const plain = (['from-guest', 'to-guest'] as const).map((direction) => ({
     title: `${direction}, ns a frame`,
-    text: align([COLUMNS, ...of(direction).map(rowOf)]),
+    text: tableOf(PLAIN, of(direction)),
   }));
-  const title = 'from-guest into a real tap, ns a frame';
-  if (typeof result.tap === 'string') return [...plain, { title, text: `not measured: ${result.tap}` }];
-  return [...plain, { title, text: align([TAP_COLUMNS, ...result.tap.map(rowOf)]) }];
+  const text = typeof tap === 'string' ? `not measured: ${tap}` : tableOf(TAP, tap);
+  return [...plain, { title: 'from-guest into a real tap, ns a frame', text }];
 }
 
 export function print(result: Report): void {
@@ -71,21 +90,25 @@ export function print(result: Report): void {
 }
 
 const EXPLANATION = `Generated by \`npm run bench -- --write-docs\`; do not edit. Absolute figures are of one shared machine; the ratios,
-taken from pairs of rounds in one run, are what can be compared.
+taken from pairs of rounds in one process, are what can be compared.
 
 Frames are as Linux's TCP makes them: partial checksum, and for 64 KiB segmentation offload (17 data slots and one
-extra). "batch" frames wait whenever the loop is called. Filling the rings is not timed; both loops get the same
-requests, and before each line it is checked that what they leave behind is the same, byte for byte. A figure is the
-median of the rounds of several processes, in which the loops take turns.
+extra). "batch" frames wait whenever the loop is called. The time to fill the rings is not counted; all loops get the same
+requests, and before each row the bench checks that C++ and payload mode copy leave the same behind, byte for byte.
+
+Each column is measured in processes of its own, in which it and C++ take turns. A figure is the median over the processes of the
+median of each one's rounds; **ratio** is to C++, of each process the median over its pairs of rounds, then the median over the
+processes; **spread** is where the middle half of the processes lies. C++ has two speeds by process, so one process says little.
 
 - **C++**: the same work in C++ at -O2 (\`bench/native\`), on the same rings, with the same libxengnttab (the simulated
-  Xen's, where a grant copy is a checked memory copy), one \`xengnttab_grant_copy\` a batch.
-- **native**: \`lib/netback\` over the addon, payload mode copy. **ratio**: native to C++, the median of the pairs;
-  **best**: that of the best rounds of each.
+  Xen's, where a grant copy is a checked memory copy), one \`xengnttab_grant_copy\` a batch. Into a tap: one io_uring_enter a batch.
+- **native**: \`lib/netback\` over the addon as \`vifd run\` has it: payload mode copy, its journal in files of a tmpfs.
+- **no journal**: the same without a journal. C++ has none either.
 - **map**: payload mode map, which maps and unmaps pages of the simulated Xen by system call. The frames' payload stays
   in the guest's pages and, without a tap, is not touched.
 - **staged**: payload mode copy, of pages that the guest has the backend keep mapped (docs/staging-grants.md).
-- **model**: the same classes over the hypervisor in TypeScript.`;
+- **model**: the same classes over the hypervisor in TypeScript.
+- **C++ write**: C++ that writes each frame into its tap by a system call of its own.`;
 
 /** Its part of docs/benchmarks.md. */
 export function writeDocs(result: Report): void {

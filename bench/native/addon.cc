@@ -15,14 +15,15 @@ namespace bench {
 
 namespace {
 
-// The same frame over and over, each copy in its own place in the arena.
+// The same frame over and over, each copy at a page of the arena, as lib/netback/queue/pending-frames.ts has frames for the
+// guest.
 class RepeatedFrame : public Source {
  public:
   // `bytes` begins with the vnet header.
   void Set(Arena* arena, const uint8_t* bytes, uint32_t size) {
     length_ = size - static_cast<uint32_t>(sizeof(VnetHeader));
     room_ = 0;
-    for (uint32_t at = kFramePhase; room_ < ToGuest::kBatchFrames; at = AlignUp(at + length_) + kFramePhase) {
+    for (uint32_t at = Place(0); room_ < ToGuest::kBatchFrames; at = Place(at + length_)) {
       if (at + kFrameBytesMax > arena->size()) break;
       memcpy(arena->at(at - sizeof(VnetHeader)), bytes, size);
       offsets_[room_++] = at;
@@ -39,6 +40,11 @@ class RepeatedFrame : public Source {
   }
 
  private:
+  // The first page at or behind `cursor` with room for the vnet header in front.
+  static uint32_t Place(uint32_t cursor) {
+    return (cursor + static_cast<uint32_t>(sizeof(VnetHeader)) + kPageSize - 1) & ~(kPageSize - 1);
+  }
+
   uint32_t length_ = 0;
   uint32_t room_ = 0;
   uint32_t waiting_ = 0;
@@ -74,13 +80,16 @@ class Loop : public Napi::ObjectWrap<Loop> {
                        });
   }
 
-  // ({ directory, domid, txRef, rxRef, tap })
+  // ({ directory, domid, txRef, rxRef, tap, write }): bench/machines.ts, CxxOptions.
   explicit Loop(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Loop>(info) {
     const auto options = info[0].As<Napi::Object>();
     const auto number = [&](const char* name) { return options.Get(name).As<Napi::Number>().Uint32Value(); };
     try {
       const Napi::Value tap = options.Get("tap");
-      if (tap.IsString()) sink_ = std::make_unique<TapSink>(tap.As<Napi::String>().Utf8Value());
+      if (tap.IsString()) {
+        const bool batched = options.Get("write").As<Napi::String>().Utf8Value() == "batch";
+        sink_ = std::make_unique<TapSink>(tap.As<Napi::String>().Utf8Value(), batched);
+      }
       grants_ = std::make_unique<Grants>(options.Get("directory").As<Napi::String>().Utf8Value(),
                                          static_cast<uint16_t>(number("domid")));
       from_guest_ = std::make_unique<FromGuest>(grants_.get(), number("txRef"), sink_.get());

@@ -9,7 +9,7 @@
 namespace bench {
 
 constexpr uint32_t kFrameBytesMax = 65535 + 18;
-// Frames lie at 16 past a multiple of 64, the vnet header in the 12 bytes in front.
+// Frames of the guest lie at 16 past a multiple of 64, the vnet header in the 12 bytes in front.
 constexpr uint32_t kFrameAlign = 64;
 constexpr uint32_t kFramePhase = 16;
 

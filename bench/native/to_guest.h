@@ -20,9 +20,11 @@ class ToGuest {
   enum class Result { kIdle, kMore, kBroken };
   Result Pump();
 
-  // As in lib/netback/queue/to-guest.ts.
+  // As in lib/netback/frames/batch-memory.ts: TO_GUEST_FRAMES, SEGMENTS_PAGES and READ_BYTES.
   static constexpr uint32_t kBatchFrames = 64;
-  static constexpr uint32_t kReadBytes = 8 * (kFrameBytesMax + 64) + kBatchFrames * 2048;
+  static constexpr uint32_t kSegmentsPages = (kFrameBytesMax + kPageSize - 1) / kPageSize + 1;
+  static constexpr uint32_t kReadBytes =
+      ((8 * (kFrameBytesMax + 64) + kBatchFrames * 2048) / kPageSize - kSegmentsPages) * kPageSize;
 
  private:
   static constexpr uint32_t kBatchSlots = 128;

@@ -1,0 +1,74 @@
+import { type Direction, type Found, median } from './measure.js';
+import { CXX } from './subjects.js';
+
+/** A figure of several processes: their median, and the quartiles, between which the middle half of the processes lies. */
+export interface Spread {
+  readonly median: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** What was measured of a loop in a row. */
+export interface Figure {
+  readonly processes: number;
+  /** Nanoseconds a frame: the median over the processes of the median of each one's rounds. */
+  readonly ns: number;
+  /** To C++: of each process the median over its pairs of rounds. Undefined for a loop that runs without C++. */
+  readonly ratio?: Spread;
+}
+
+/** A row of the tables. */
+export interface Line {
+  readonly direction: Direction;
+  readonly frame: string;
+  readonly batch: number;
+  /** By loop. */
+  readonly figures: Readonly<Record<string, Figure>>;
+}
+
+/** @param runs what each process of a subject found, about the same cells. */
+export function linesOf(runs: readonly (readonly Found[])[]): Line[] {
+  return (runs[0] ?? []).map(({ direction, frame, batch, samples }, cell) => {
+    const ofCell = runs.map((run) => run[cell].samples);
+    const names = Object.keys(samples);
+    const figures = Object.fromEntries(names.map((name) => [name, figureOf(name, ofCell)]));
+    return { direction, frame, batch, figures };
+  });
+}
+
+function figureOf(name: string, processes: readonly Found['samples'][]): Figure {
+  const ns = median(processes.map((samples) => median(samples[name])));
+  const figure = { processes: processes.length, ns };
+  if (name === CXX || processes[0][CXX] === undefined) return figure;
+  return { ...figure, ratio: spreadOf(processes.map((samples) => pairedRatio(samples[name], samples[CXX]))) };
+}
+
+/** The median over rounds that were run one after the other: what else the machine did meanwhile cancels out. */
+function pairedRatio(of: readonly number[], to: readonly number[]): number {
+  return median(of.map((value, round) => value / to[round]));
+}
+
+/** Adds the figures of a subject to the rows. C++ keeps the figure of the first subject that has it. */
+export function merge(rows: readonly Line[], more: readonly Line[]): Line[] {
+  const nameOf = ({ direction, frame, batch }: Line) => `${direction} ${frame} ${batch}`;
+  const added = new Map(more.map((line) => [nameOf(line), line]));
+  const merged = rows.map((row) => {
+    const line = added.get(nameOf(row));
+    added.delete(nameOf(row));
+    return line === undefined ? row : { ...row, figures: { ...line.figures, ...row.figures } };
+  });
+  return [...merged, ...added.values()];
+}
+
+export function spreadOf(values: readonly number[]): Spread {
+  return { median: median(values), low: quantile(values, 0.25), high: quantile(values, 0.75) };
+}
+
+/** Linear between the two nearest values. */
+function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+}
