@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { RING_RSP_PROD } from '../lib/protocol/netif.js';
 import { type BenchFrame, FRAMES } from './frames.js';
 import { BenchGuest } from './guest.js';
@@ -13,12 +14,19 @@ export interface Cell {
   readonly batch: number;
 }
 
-/** How long a process measures a cell. */
+/** How long a process measures each cell. */
 export interface Effort {
   readonly rounds: number;
   readonly roundMs: number;
+  /** How long each loop runs each cell before the first cell is measured. V8 has then seen all kinds of frames, and compiled for them. */
   readonly warmUpMs: number;
 }
+
+/** V8 compiles in threads of its own, to which a busy machine gives no time while this one runs. */
+const WARM_UPS = 2;
+const COMPILE_MS = 100;
+/** How long each loop runs right before its rounds: until the caches have this cell's pages. */
+const SETTLE_MS = 3;
 
 /** Nanoseconds a frame, by loop, then by round. The loops take turns, so round i of each is a pair. */
 export type Samples = Readonly<Record<string, readonly number[]>>;
@@ -42,26 +50,46 @@ export interface Found {
   readonly samples: Samples;
 }
 
-export function measure(
-  cell: Cell,
+type Loops = Readonly<Record<string, Loop>>;
+
+/**
+ * Measures loops on one guest's rings.
+ * @param verify runs before each cell, and throws when the loops differ.
+ */
+export async function measure(
+  cells: readonly Cell[],
   guest: BenchGuest,
-  loops: Readonly<Record<string, Loop>>,
+  loops: Loops,
   effort: Effort,
-): Found {
-  const names = Object.keys(loops);
-  guest.reset();
-  const run = (name: string, ms: number) => repeat(cell, guest, loops[name], ms);
-  for (const name of names) {
-    loops[name].setSource(cell.frame.fromPort);
-    run(name, effort.warmUpMs);
+  verify: (cell: Cell) => void = () => {},
+): Promise<Found[]> {
+  for (let pass = 0; pass < WARM_UPS; pass++) {
+    for (const cell of cells)
+      for (const loop of Object.values(loops)) begin(cell, guest, loop, effort.warmUpMs / WARM_UPS);
+    await setTimeout(COMPILE_MS);
   }
+  return cells.map((cell) => {
+    verify(cell);
+    return measureCell(cell, guest, loops, effort);
+  });
+}
+
+function measureCell(cell: Cell, guest: BenchGuest, loops: Loops, effort: Effort): Found {
+  const names = Object.keys(loops);
+  for (const name of names) begin(cell, guest, loops[name], SETTLE_MS);
   const samples: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]));
   for (let round = 0; round < effort.rounds; round++) {
     // There and back, so that none is always the one after another.
     const order = round % 2 === 0 ? names : names.toReversed();
-    for (const name of order) samples[name].push(run(name, effort.roundMs));
+    for (const name of order) samples[name].push(repeat(cell, guest, loops[name], effort.roundMs));
   }
   return { direction: cell.direction, frame: cell.frame.name, batch: cell.batch, samples };
+}
+
+function begin(cell: Cell, guest: BenchGuest, loop: Loop, ms: number): void {
+  guest.reset();
+  loop.setSource(cell.frame.fromPort);
+  repeat(cell, guest, loop, ms);
 }
 
 /** Fills the ring and drains it again and again for `ms` of measured time. @returns nanoseconds a frame. */

@@ -53,10 +53,9 @@ function beside(name: string, variant: Variant): Subject {
     const cxx = cxxLoop({ directory: XENSIM, domid: GUEST, txRef, rxRef });
     const parts = variant(machine);
     const loop = new TypeScriptLoop({ grants: machine.backend, guest, ...parts });
-    const found = cells.map((cell) => {
+    const found = await measure(cells, guest, { [CXX]: cxx, [name]: loop }, effort, (cell) => {
       // The last frames of payload mode map are in the guest's pages.
       if (parts.payload === 'copy') verifySame(cell, guest, cxx, loop);
-      return measure(cell, guest, { [CXX]: cxx, [name]: loop }, effort);
     });
     loop.close();
     return found;
@@ -70,7 +69,7 @@ async function measureModel(cells: readonly Cell[], effort: Effort): Promise<Fou
   const guest = new BenchGuest(machine.guest, BACKEND);
   const parts = { grants: machine.backend, guest, journals: machine.journals() };
   const model = new TypeScriptLoop({ ...parts, payload: 'copy' });
-  return cells.map((cell) => measure(cell, guest, { model }, effort));
+  return measure(cells, guest, { model }, effort);
 }
 
 /**
@@ -93,7 +92,7 @@ function intoTap(name: string, payload: LoopParts['payload']): Subject {
       [CXX_WRITE]: cxxInto({ tap: 'bench-write', write: 'frame' }),
       [name]: loop,
     };
-    const found = cells.map((cell) => measure(cell, guest, loops, effort));
+    const found = await measure(cells, guest, loops, effort);
     const { dropped } = loop.counters.fromGuest;
     if (dropped > 0) throw new Error(`the tap refused ${dropped} frames of payload mode ${payload}`);
     loop.close();
