@@ -1,70 +1,133 @@
+/**
+ * `npm run bench`: lib/netback and the same work in C++, in turns, in many processes, one after the other. scripts/bench.mjs has read the
+ * options: this file gets them as JSON, as `--options`. Its child processes get a Job, as `--job`.
+ */
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { type Line, linesOf, merge } from './figures.js';
-import type { Cell } from './measure.js';
-import { type Job, runProcesses, type SubjectEffort } from './processes.js';
-import { print, type Report, report, writeDocs } from './report.js';
+import { Progress } from '../programs/progress.js';
+import { runProgram } from '../programs/run-program.js';
+import { compare } from './compare.js';
+import { writeDocs } from './docs.js';
+import { effortOf } from './effort.js';
+import { type Line, linesOf, merge, nameOf } from './figures.js';
+import type { Found } from './measure.js';
+import { type Job, runProcess } from './processes.js';
+import { print, printCompared, type Report, whereNow } from './report.js';
 import { SUBJECTS, type Subject } from './subjects.js';
 
-const { values: flags } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    quick: { type: 'boolean', default: false },
-    'write-docs': { type: 'boolean', default: false },
-    /** Only cells whose name has this in it. */
-    only: { type: 'string', default: '' },
-    /** Internal: a Job for this process. */
-    job: { type: 'string' },
-  },
-});
-
-/** Many short rounds: whatever else the machine does spoils few of them. */
-const FULL = { rounds: 31, roundMs: 0.7, warmUpMs: 60 };
-const QUICK = { rounds: 21, roundMs: 0.5, warmUpMs: 30 };
-/** C++ and TypeScript each have speeds that differ by process, as memory lies in the caches. */
-const PROCESSES: Readonly<Record<string, number>> = { native: 25, 'no journal': 15, tap: 9 };
-const PROCESSES_QUICK: Readonly<Record<string, number>> = { native: 5, 'no journal': 3 };
-const PROCESSES_REST = 5;
-
-function effortOf({ name }: Subject): SubjectEffort {
-  if (flags.quick) return { ...QUICK, processes: PROCESSES_QUICK[name] ?? 1 };
-  return { ...FULL, processes: PROCESSES[name] ?? PROCESSES_REST };
+interface Options {
+  readonly quick: boolean;
+  readonly json: boolean;
+  readonly 'write-docs': boolean;
+  /** Only rows whose name has this in it. */
+  readonly only: string;
+  /** A file with what `--json` printed. */
+  readonly compare?: string;
 }
 
-function chosen(cells: readonly Cell[], only: string): Cell[] {
-  return cells.filter(({ direction, frame, batch }) => `${direction} ${frame.name} ${batch}`.includes(only));
-}
+const EXIT_ENDED = 130;
 
-async function linesFor(subject: Subject): Promise<Line[]> {
-  return linesOf(await runProcesses(fileURLToPath(import.meta.url), subject, effortOf(subject), flags.only));
-}
+/** One process after the other, so that they do not take the caches from each other. */
+class Bench {
+  readonly #options: Options;
+  readonly #signal: AbortSignal;
+  readonly #progress = new Progress();
+  readonly #beganMs = performance.now();
+  readonly #all: number;
+  #ended = 0;
 
-async function tapLines(): Promise<Report['tap']> {
-  try {
+  constructor(options: Options, signal: AbortSignal) {
+    this.#options = options;
+    this.#signal = signal;
+    this.#all = SUBJECTS.reduce((sum, { name }) => sum + effortOf(name, options.quick).processes, 0);
+  }
+
+  async run(): Promise<Report> {
+    const where = whereNow();
+    try {
+      const lines = await this.#linesOf(SUBJECTS.filter(({ network }) => !network));
+      return { schemaVersion: 2, quick: this.#options.quick, where, lines, tap: await this.#tapLines() };
+    } finally {
+      this.#progress.end();
+    }
+  }
+
+  async #tapLines(): Promise<Report['tap']> {
+    try {
+      return await this.#linesOf(SUBJECTS.filter(({ network }) => network));
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      return (error as Error).message.split('\n').at(-1) ?? 'unknown';
+    }
+  }
+
+  async #linesOf(subjects: readonly Subject[]): Promise<Line[]> {
     let lines: Line[] = [];
-    for (const subject of SUBJECTS.filter(({ network }) => network))
-      lines = merge(lines, await linesFor(subject));
+    for (const subject of subjects) lines = merge(lines, linesOf(subject.name, await this.#measure(subject)));
     return lines;
-  } catch (error) {
-    return (error as Error).message.split('\n').at(-1) ?? 'unknown';
+  }
+
+  async #measure(subject: Subject): Promise<Found[][]> {
+    const { quick, only } = this.#options;
+    const { processes, effort } = effortOf(subject.name, quick);
+    const runs: Found[][] = [];
+    while (runs.length < processes) {
+      this.#tell(`${subject.name}, process ${runs.length + 1} of ${processes}`);
+      // What a loop allocates is the same in each process.
+      const own = runs.length === 0 ? effort : { ...effort, garbageMs: 0 };
+      const job = { subject: subject.name, effort: own, only };
+      runs.push(await runProcess(fileURLToPath(import.meta.url), subject, job, this.#signal));
+      this.#ended++;
+    }
+    return runs;
+  }
+
+  #tell(what: string): void {
+    const elapsedS = (performance.now() - this.#beganMs) / 1000;
+    const left = this.#ended === 0 ? '' : `, ${this.#leftS(elapsedS)} s left`;
+    this.#progress.say(`bench: ${what}; ${this.#ended} of ${this.#all} have ended${left}`);
+  }
+
+  #leftS(elapsedS: number): string {
+    return ((elapsedS / this.#ended) * (this.#all - this.#ended)).toFixed(0);
   }
 }
 
 async function runJob({ subject: name, effort, only }: Job): Promise<void> {
   const subject = SUBJECTS.find((one) => one.name === name);
   if (subject === undefined) throw new Error(`no subject has the name ${name}`);
-  process.send?.(await subject.measure(chosen(subject.cells, only), effort));
+  const cells = subject.cells.filter(({ direction, frame, batch }) =>
+    nameOf({ direction, frame: frame.name, batch }).includes(only),
+  );
+  process.send?.(await subject.measure(cells, effort));
 }
 
-async function main(): Promise<void> {
-  if (flags.job !== undefined) return runJob(JSON.parse(flags.job) as Job);
-  let lines: Line[] = [];
-  for (const subject of SUBJECTS.filter(({ network }) => !network))
-    lines = merge(lines, await linesFor(subject));
-  const result = report(lines, await tapLines());
-  if (flags.json) console.log(JSON.stringify(result, undefined, 2));
-  else print(result);
-  if (flags['write-docs']) writeDocs(result);
+async function main([kind, text = '{}']: readonly string[]): Promise<number> {
+  if (kind === '--job') {
+    await runJob(JSON.parse(text) as Job);
+    return 0;
+  }
+  const options = JSON.parse(text) as Options;
+  const ending = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
+  try {
+    tell(options, await new Bench(options, ending.signal).run());
+    return 0;
+  } catch (error) {
+    if (!ending.signal.aborted) throw error;
+    return EXIT_ENDED;
+  }
 }
 
-await main();
+function tell(options: Options, result: Report): void {
+  const saved = options.compare && (JSON.parse(readFileSync(options.compare, 'utf8')) as Report);
+  const changes = saved ? compare(saved, result) : undefined;
+  if (options.json) console.log(JSON.stringify({ ...result, changes }, undefined, 2));
+  else {
+    print(result);
+    if (saved && changes !== undefined) printCompared(saved, changes);
+  }
+  if (options['write-docs']) writeDocs(result);
+}
+
+await runProgram('bench', main);

@@ -1,8 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
 import { RING_RSP_PROD } from '../lib/protocol/netif.js';
 import { type BenchFrame, FRAMES } from './frames.js';
+import { type Garbage, measureGarbage } from './garbage.js';
 import { BenchGuest } from './guest.js';
-import type { Loop } from './loop.js';
+import { type Gauge, type Loop, TypeScriptLoop } from './loop.js';
 
 export type Direction = 'from-guest' | 'to-guest';
 
@@ -20,6 +21,8 @@ export interface Effort {
   readonly roundMs: number;
   /** How long each loop runs each cell before the first cell is measured. V8 has then seen all kinds of frames, and compiled for them. */
   readonly warmUpMs: number;
+  /** How long the loop of TypeScript runs each cell, after the rounds, to find out what it allocates. 0: not at all. */
+  readonly garbageMs: number;
 }
 
 /** V8 compiles in threads of its own, to which a busy machine gives no time while this one runs. */
@@ -48,6 +51,8 @@ export interface Found {
   readonly frame: string;
   readonly batch: number;
   readonly samples: Samples;
+  /** What the loop of TypeScript allocates, if this process measured that. */
+  readonly garbage?: Garbage;
 }
 
 type Loops = Readonly<Record<string, Loop>>;
@@ -83,7 +88,12 @@ function measureCell(cell: Cell, guest: BenchGuest, loops: Loops, effort: Effort
     const order = round % 2 === 0 ? names : names.toReversed();
     for (const name of order) samples[name].push(repeat(cell, guest, loops[name], effort.roundMs));
   }
-  return { direction: cell.direction, frame: cell.frame.name, batch: cell.batch, samples };
+  const { direction, frame, batch } = cell;
+  const found = { direction, frame: frame.name, batch, samples };
+  const loop = Object.values(loops).find((one) => one instanceof TypeScriptLoop);
+  if (effort.garbageMs === 0 || loop === undefined) return found;
+  const run = (gauge: Gauge) => once(cell, guest, loop, gauge);
+  return { ...found, garbage: measureGarbage(run, framesOf(cell) / batch, effort.garbageMs) };
 }
 
 function begin(cell: Cell, guest: BenchGuest, loop: Loop, ms: number): void {
@@ -110,22 +120,26 @@ function framesOf(cell: Cell): number {
   return held - (held % cell.batch);
 }
 
-/** Runs one filling of the ring. @returns nanoseconds. @throws when a frame got no response. */
-export function once(cell: Cell, guest: BenchGuest, loop: Loop): number {
+/**
+ * Runs one filling of the ring.
+ * @param gauge for a loop of TypeScript: what is measured in place of time.
+ * @returns nanoseconds, or by how much the gauge grew. @throws when a frame got no response.
+ */
+export function once(cell: Cell, guest: BenchGuest, loop: Loop, gauge?: Gauge): number {
   const { frame, batch, direction } = cell;
   const frames = framesOf(cell);
   if (direction === 'from-guest') {
     guest.fillTx(frame);
     const before = guest.txWords[RING_RSP_PROD];
-    const ns = loop.fromGuest(frames * frame.txSlots, batch * frame.txSlots);
+    const taken = loop.fromGuest(frames * frame.txSlots, batch * frame.txSlots, gauge);
     expectResponses(guest.txWords, before, frames * frame.txSlots);
-    return ns;
+    return taken;
   }
   guest.fillRx();
   const before = guest.rxWords[RING_RSP_PROD];
-  const ns = loop.toGuest(frames, batch);
+  const taken = loop.toGuest(frames, batch, gauge);
   expectResponses(guest.rxWords, before, frames * frame.rxSlots);
-  return ns;
+  return taken;
 }
 
 function expectResponses(words: Uint32Array, before: number, slots: number): void {

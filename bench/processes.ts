@@ -2,11 +2,6 @@ import { spawn } from 'node:child_process';
 import type { Effort, Found } from './measure.js';
 import type { Subject } from './subjects.js';
 
-/** How long a subject is measured. */
-export interface SubjectEffort extends Effort {
-  readonly processes: number;
-}
-
 /** What a process is to measure, as JSON in its arguments. */
 export interface Job {
   readonly subject: string;
@@ -16,27 +11,21 @@ export interface Job {
 }
 
 /**
- * Measures a subject in processes, one after the other.
+ * Runs a job in a process of its own.
  * @param program the bench's main file, which gets `--job` and the Job.
- * @returns what each process found.
+ * @param signal ends the process.
+ * @returns what the process found. @throws with what it wrote on stderr.
  */
-export async function runProcesses(
+export function runProcess(
   program: string,
-  subject: Subject,
-  { processes, ...effort }: SubjectEffort,
-  only: string,
-): Promise<Found[][]> {
-  const job: Job = { subject: subject.name, effort, only };
+  { network }: Subject,
+  job: Job,
+  signal: AbortSignal,
+): Promise<Found[]> {
   const asUser = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-  const prefix = subject.network ? ['unshare', '--net', ...asUser] : [];
-  const command = [...prefix, process.execPath, program, '--job', JSON.stringify(job)];
-  const runs: Found[][] = [];
-  while (runs.length < processes) runs.push(await runProcess(subject.name, command));
-  return runs;
-}
-
-function runProcess(name: string, [file, ...args]: readonly string[]): Promise<Found[]> {
-  const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] });
+  const prefix = network ? ['unshare', '--net', ...asUser] : [];
+  const [file, ...args] = [...prefix, process.execPath, program, '--job', JSON.stringify(job)];
+  const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'pipe', 'ipc'], signal });
   let complaint = '';
   child.stderr?.on('data', (text) => {
     complaint += text;
@@ -45,7 +34,7 @@ function runProcess(name: string, [file, ...args]: readonly string[]): Promise<F
     child.once('message', (found) => resolve(found as Found[]));
     child.once('error', reject);
     child.once('close', (code) =>
-      reject(new Error(complaint.trim() || `the process of ${name} ended with ${code}`)),
+      reject(new Error(complaint.trim() || `the process of ${job.subject} ended with ${code}`)),
     );
   });
 }

@@ -1,4 +1,5 @@
 import { tap } from '../lib/ports/tap.js';
+import { FRAMES } from './frames.js';
 import { BenchGuest } from './guest.js';
 import { type Loop, type LoopParts, TypeScriptLoop } from './loop.js';
 import {
@@ -12,6 +13,7 @@ import {
   xensimMachine,
 } from './machines.js';
 import { type Cell, cellsOf, type Effort, type Found, measure } from './measure.js';
+import { OBSERVERS } from './observers.js';
 import { verifySame } from './verify.js';
 
 /** The loop that ratios are to, in each subject that has one. */
@@ -34,18 +36,24 @@ type Variant = (machine: BenchMachine) => Omit<LoopParts, 'grants' | 'guest'>;
 
 const BOTH = [...cellsOf('from-guest'), ...cellsOf('to-guest')];
 
+/** The cells in which what a hook costs counts most. */
+const OBSERVED = BOTH.filter(({ frame, batch }) => frame === FRAMES[0] && batch === 64);
+
 export const SUBJECTS: readonly Subject[] = [
   beside('native', (machine) => ({ payload: 'copy', journals: machine.journals() })),
   beside('no journal', () => ({ payload: 'copy' })),
   beside('map', (machine) => ({ payload: 'map', journals: machine.journals() })),
   beside('staged', (machine) => ({ payload: 'copy', journals: machine.journals(), staged: true })),
+  ...OBSERVERS.map(({ name, observe }) =>
+    beside(name, (machine) => ({ payload: 'copy', journals: machine.journals(), observe }), OBSERVED),
+  ),
   { name: 'model', cells: BOTH, network: false, measure: measureModel },
   intoTap('tap', 'copy'),
   intoTap('tap map', 'map'),
 ];
 
 /** A subject with the same rings as C++. Before each cell it is checked that both do the same work. */
-function beside(name: string, variant: Variant): Subject {
+function beside(name: string, variant: Variant, measured = BOTH): Subject {
   const run = async (cells: readonly Cell[], effort: Effort) => {
     using machine = xensimMachine();
     const guest = new BenchGuest(machine.guest, BACKEND);
@@ -60,7 +68,7 @@ function beside(name: string, variant: Variant): Subject {
     loop.close();
     return found;
   };
-  return { name, cells: BOTH, network: false, measure: run };
+  return { name, cells: measured, network: false, measure: run };
 }
 
 /** Over the model of Xen, without C++. */

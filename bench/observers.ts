@@ -1,0 +1,42 @@
+import { frameStream } from '../lib/netback/frames/frame-stream.js';
+import type { Observe } from './loop.js';
+
+/** A program that looks at each frame. Measured with frames of 60 bytes, 64 at a time. */
+export interface Observer {
+  /** The column's name, and that of the processes. */
+  readonly name: string;
+  readonly observe: Observe;
+}
+
+const ETHERTYPE_AT = 12;
+const PROTOCOL_AT = 23;
+const PORT_AT = 36;
+const TCP = 6;
+const SSH = 22;
+
+/** Reads Ethernet's, IPv4's and TCP's header, as a firewall does. */
+const hook: Observer = {
+  name: 'hook',
+  observe: (hooks) => {
+    hooks.add(({ bytes }) => {
+      const isIp = bytes[ETHERTYPE_AT] === 0x08 && bytes[ETHERTYPE_AT + 1] === 0;
+      if (!isIp || bytes[PROTOCOL_AT] !== TCP) return 'pass';
+      return ((bytes[PORT_AT] << 8) | bytes[PORT_AT + 1]) === SSH ? 'drop' : 'pass';
+    }, 'firewall');
+    return undefined;
+  },
+};
+
+/** Takes a copy of each frame by `next()`. What a program does after its `await` is not measured: the loop does not wait for it. */
+const frames: Observer = {
+  name: 'frames()',
+  observe: (hooks) => {
+    const stream = frameStream(hooks, {});
+    return (passed) => {
+      for (let i = 0; i < passed; i++) void stream.next();
+      if (stream.missed > 0) throw new Error(`frames() missed ${stream.missed} frames`);
+    };
+  },
+};
+
+export const OBSERVERS: readonly Observer[] = [hook, frames];
