@@ -4,9 +4,12 @@
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { BENCH_XEN } from './bench/programs.mjs';
 import { setUpPrograms } from './build-programs.mjs';
+import { parseOrExit } from './options.mjs';
 import { pack } from './pack-lab.mjs';
 
+parseOrExit(BENCH_XEN, process.argv.slice(2));
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
 setUpPrograms('lab');

@@ -1,18 +1,28 @@
-// npm run bench -- [gap | soak | neighbours | store] [--quick] [--json] [--write-docs] [--only TEXT]
-// Builds what is needed, then compares lib/netback with the same work in C++ (bench/native); see bench/main.ts. The named ones: their folders.
+/**
+ * `npm run bench -- [gap | soak | neighbours | store] [options]`: reads the options (scripts/bench/programs.mjs), builds what is needed, then
+ * compares lib/netback with the same work in C++ (bench/native, bench/main.ts), or runs the named program of bench/.
+ */
 import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { BENCH, OTHERS } from './bench/programs.mjs';
 import { setUpPrograms } from './build-programs.mjs';
+import { parseOrExit } from './options.mjs';
+
+const [first, ...rest] = process.argv.slice(2);
+const isOther = Object.hasOwn(OTHERS, first ?? '');
+const args = isOther ? rest : process.argv.slice(2);
+const values = parseOrExit(isOther ? OTHERS[first] : BENCH, args);
+const { quick = false, json = false, 'write-docs': writeDocs = false, only = '', compare } = values;
+// Below, the working directory is another.
+const saved = compare === undefined ? {} : { compare: resolve(compare) };
+const options = JSON.stringify({ quick, json, 'write-docs': writeDocs, only, ...saved });
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
-
-function run(command, args, stdio = 'inherit') {
-  const { status } = spawnSync(command, args, { stdio });
-  if (status !== 0) process.exit(status ?? 1);
-}
-
+if (process.stderr.isTTY) process.stderr.write('bench: builds what has changed\n');
 const programs = setUpPrograms('bench');
-const [first, ...rest] = process.argv.slice(2);
-const own = ['gap', 'soak', 'neighbours', 'store'].includes(first);
-const args = own ? rest : process.argv.slice(2);
-run(process.execPath, [`${programs}${own ? `${first}/` : ''}main.js`, ...args]);
+const command = isOther ? [`${first}/main.js`, ...args] : ['main.js', '--options', options];
+const { status } = spawnSync(process.execPath, [programs + command[0], ...command.slice(1)], {
+  stdio: 'inherit',
+});
+process.exit(status ?? 1);

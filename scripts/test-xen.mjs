@@ -10,27 +10,46 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { setUpPrograms } from './build-programs.mjs';
+import { oneOf, parseOrExit } from './options.mjs';
 import { pack } from './pack-lab.mjs';
 
+const BOOT_NAMES = ['alone', 'beside', 'systemd', 'driver-domain', 'speed'];
+const options = {
+  only: '',
+  minutes: 'Infinity',
+  ...parseOrExit(
+    {
+      command: 'npm run test:xen',
+      about:
+        'Tests vifd on a real Xen in an emulator, with the standard toolstack and Linux guests (lab/README.md).',
+      options: [
+        { name: 'only', value: 'TEXT', about: 'only tests whose name has it' },
+        {
+          name: 'boot',
+          value: 'NAME',
+          about: `only tests of that boot: ${BOOT_NAMES.join(', ')}`,
+          check: oneOf(...BOOT_NAMES),
+        },
+        {
+          name: 'minutes',
+          value: 'N',
+          about: 'how long the run may take; tests that would not end within it are skipped',
+          check: (text) => (Number(text) > 0 ? undefined : 'how long the run may take, 60 for example'),
+        },
+        {
+          name: 'rotate',
+          about: 'a fixed core of tests, and as many of the others as --minutes has room for',
+        },
+        { name: 'record', about: 'writes into lab/tests/last-green.json which tests passed' },
+        { name: 'long', about: '100 random kills, not 8' },
+        { name: 'again', about: 'runs what failed once more, in a boot of its own' },
+      ],
+    },
+    process.argv.slice(2),
+  ),
+};
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
-
-const { values: options } = parseArgs({
-  options: {
-    only: { type: 'string', default: '' },
-    boot: { type: 'string' },
-    minutes: { type: 'string', default: 'Infinity' },
-    rotate: { type: 'boolean', default: false },
-    record: { type: 'boolean', default: false },
-    long: { type: 'boolean', default: false },
-    again: { type: 'boolean', default: false },
-  },
-});
-if (!(Number(options.minutes) > 0)) {
-  console.error(`--minutes ${options.minutes}: give how long the run may take, 60 for example`);
-  process.exit(2);
-}
 
 const EXIT_SKIPPED = 77;
 /** By a signal, as shells tell it. */

@@ -1,0 +1,171 @@
+/** The options of `npm run bench` and of the programs beside it. test/bench/options.test.ts compares them with what each program reads. */
+import { readFileSync } from 'node:fs';
+import { file, oneOf, someOf, wholeNumber } from '../options.mjs';
+
+const JSON_OPTION = { name: 'json', about: 'prints the result as JSON; progress goes to stderr' };
+const WRITE_DOCS = { name: 'write-docs', about: 'writes the result into docs/benchmarks.md' };
+const PAYLOAD = {
+  name: 'payload',
+  value: 'MODE',
+  about: 'how frames cross: copy or map',
+  check: oneOf('copy', 'map'),
+};
+
+/** The rows' names, as `--only` searches them. */
+export const ROWS = ['from-guest', 'to-guest'].flatMap((direction) =>
+  ['60 B 1', '60 B 16', '60 B 64', '1514 B 1', '1514 B 16', '1514 B 64', '64 KiB 1', '64 KiB 14'].map(
+    (row) => `${direction} ${row}`,
+  ),
+);
+
+/** What one guest does to another in `neighbours`. */
+export const MODES = [
+  ...[
+    'none',
+    'toggle',
+    'noring',
+    'rings',
+    'watch',
+    'wconnect',
+    'events',
+    'flick',
+    'rxnone',
+    'tx',
+    'tx1',
+    'txall',
+  ],
+  ...['txgso', 'txerr', 'ctlkey', 'ctlmap', 'ctlgref', 'ctlfrag', 'shares'],
+];
+
+export const SCHEMA_VERSION = 2;
+
+export const BENCH = {
+  command: 'npm run bench',
+  about: `Measures vifd's data path beside the same work in C++: nanoseconds a frame, and the ratio of the two. It builds what is missing,
+and then takes 8 minutes, or one with --quick.`,
+  options: [
+    { name: 'quick', about: 'fewer processes and shorter rounds: a minute' },
+    {
+      name: 'only',
+      value: 'TEXT',
+      about: "only rows whose name has it: 'to-guest', '60 B 64', 'from-guest 64 KiB'",
+      check: (text) =>
+        ROWS.some((row) => row.includes(text))
+          ? undefined
+          : "a part of a row's name, such as 'to-guest 60 B 64'",
+    },
+    {
+      name: 'compare',
+      value: 'FILE',
+      about: 'compares the ratios with those of a run that was saved by --json > FILE',
+      check: (path) => file(path) ?? savedRun(path),
+    },
+    JSON_OPTION,
+    { name: 'write-docs', about: 'writes the result into docs/benchmarks.md and docs/benchmarks-ratio.svg' },
+  ],
+  more: `Other programs, each with its own --help:
+  npm run bench -- gap         how long after a SIGKILL the next process carries a frame
+  npm run bench -- store       how many requests xenstored gets
+  npm run bench -- neighbours  what a guest that attacks costs another
+  npm run bench -- soak        thousands of SIGKILLs under TCP
+  npm run bench:xen            beside the kernel's driver and QEMU's, on an emulated Xen`,
+  check: (values) =>
+    values['write-docs'] && values.only !== undefined
+      ? '--write-docs needs all rows: leave --only out.'
+      : undefined,
+};
+
+function savedRun(path) {
+  const instead = 'a file that --json of this version has printed';
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')).schemaVersion === SCHEMA_VERSION ? undefined : instead;
+  } catch {
+    return instead;
+  }
+}
+
+/** By the word that selects the program. */
+export const OTHERS = {
+  gap: {
+    command: 'npm run bench -- gap',
+    about:
+      'Kills vifd by SIGKILL, and measures how long after it the next process carries its first frame, in each direction.',
+    options: [
+      { name: 'kills', value: 'N', about: 'how often (default: 100)', check: wholeNumber(1, 100_000) },
+      { ...PAYLOAD, about: `${PAYLOAD.about} (default: one after the other)` },
+      JSON_OPTION,
+      WRITE_DOCS,
+    ],
+  },
+  soak: {
+    command: 'npm run bench -- soak',
+    about:
+      'Kills vifd at random instants under TCP. Fails when a connection is reset, a byte differs, or a frontend finds a violation.',
+    options: [
+      { name: 'kills', value: 'N', about: 'how often (default: 2000)', check: wholeNumber(1, 100_000) },
+      { name: 'guests', value: 'N', about: 'how many guests (default: 2)', check: wholeNumber(1, 32) },
+      JSON_OPTION,
+      WRITE_DOCS,
+    ],
+  },
+  neighbours: {
+    command: 'npm run bench -- neighbours',
+    about:
+      'Measures what each attack of one guest does to the pings of another. Takes 20 minutes for all modes.',
+    options: [
+      {
+        name: 'mode',
+        value: 'A,B',
+        about: `some of ${MODES.join(',')} (default: all)`,
+        check: someOf(MODES),
+      },
+      { name: 'rounds', value: 'N', about: 'how often each mode (default: 5)', check: wholeNumber(1, 1000) },
+      {
+        name: 'pings',
+        value: 'N',
+        about: 'how many in a round (default: 1000)',
+        check: wholeNumber(1, 100_000),
+      },
+      {
+        name: 'every-ms',
+        value: 'N',
+        about: 'from one ping to the next (default: 5)',
+        check: wholeNumber(1, 60_000),
+      },
+      { ...PAYLOAD, about: `${PAYLOAD.about} (default: copy)` },
+      {
+        name: 'vifd',
+        value: 'FILE',
+        about: 'vifd.cjs of another checkout, in place of this one',
+        check: file,
+      },
+      JSON_OPTION,
+      WRITE_DOCS,
+    ],
+  },
+  store: {
+    command: 'npm run bench -- store',
+    about: 'Counts the requests that xenstored gets from vifd for each thing that happens to a vif.',
+    options: [JSON_OPTION, WRITE_DOCS],
+  },
+};
+
+export const BENCH_XEN = {
+  command: 'npm run bench:xen',
+  about:
+    "Measures vifd, xen-netback and QEMU's netback at one guest in turns, on a real Xen in an emulator (lab/README.md).",
+  options: [
+    { name: 'quick', about: 'shorter measurements' },
+    { name: 'rounds', value: 'N', about: 'how often each backend has its turn', check: wholeNumber(1, 1000) },
+    { name: 'only', value: 'A,B', about: 'only these backends' },
+    {
+      name: 'against',
+      value: 'NAME=CHECKOUT',
+      about: 'measures another build of vifd too; may be given several times',
+      multiple: true,
+      check: (text) => (/^[^=]+=[^=]+$/.test(text) ? undefined : 'NAME=CHECKOUT'),
+    },
+    JSON_OPTION,
+    WRITE_DOCS,
+  ],
+};
