@@ -1,4 +1,5 @@
 import type { Effort } from './measure.js';
+import { OBSERVERS } from './observers.js';
 
 /** How long a subject is measured. */
 export interface SubjectEffort {
@@ -7,8 +8,8 @@ export interface SubjectEffort {
 }
 
 /** Many short rounds: whatever else the machine does spoils few of them. */
-const FULL: Effort = { rounds: 31, roundMs: 0.7, warmUpMs: 60, garbageMs: 150 };
-const QUICK: Effort = { rounds: 17, roundMs: 0.5, warmUpMs: 20, garbageMs: 10 };
+const FULL: Effort = { rounds: 31, roundMs: 0.7, warmUpMs: 1000, garbageMs: 150 };
+const QUICK: Effort = { rounds: 17, roundMs: 0.5, warmUpMs: 320, garbageMs: 10 };
 
 /**
  * Processes of a subject. C++ and TypeScript each have speeds that differ by process, as their memory lies in the caches: to the guest, 60
@@ -17,17 +18,21 @@ const QUICK: Effort = { rounds: 17, roundMs: 0.5, warmUpMs: 20, garbageMs: 10 };
  */
 const PROCESSES: Readonly<Record<string, number>> = { native: 25, 'no journal': 15, tap: 9, hook: 9 };
 const PROCESSES_REST = 5;
-const PROCESSES_QUICK: Readonly<Record<string, number>> = { native: 5, 'no journal': 3 };
+const PROCESSES_QUICK: Readonly<Record<string, number>> = { native: 4, 'no journal': 3 };
 
 /** A frame in mapped pages takes up to a thousand times as long as a copied one. */
 const SLOW: readonly string[] = ['map', 'tap map'];
 const SLOW_PART = 1 / 3;
+/** With hooks V8 has more to compile, and collects garbage meanwhile. */
+const OBSERVED: readonly string[] = OBSERVERS.map(({ name }) => name);
 
 /** @param subject its name. */
 export function effortOf(subject: string, quick: boolean): SubjectEffort {
   const processes = quick ? (PROCESSES_QUICK[subject] ?? 1) : (PROCESSES[subject] ?? PROCESSES_REST);
   const effort = quick ? QUICK : FULL;
+  const { rounds, warmUpMs } = effort;
+  if (OBSERVED.includes(subject)) return { processes, effort: { ...effort, warmUpMs: FULL.warmUpMs } };
   if (!SLOW.includes(subject)) return { processes, effort };
-  const rounds = Math.ceil(effort.rounds * SLOW_PART);
-  return { processes, effort: { ...effort, rounds, warmUpMs: effort.warmUpMs * SLOW_PART } };
+  const slow = { rounds: Math.ceil(rounds * SLOW_PART), warmUpMs: warmUpMs * SLOW_PART };
+  return { processes, effort: { ...effort, ...slow } };
 }

@@ -19,7 +19,7 @@ export interface Cell {
 export interface Effort {
   readonly rounds: number;
   readonly roundMs: number;
-  /** How long each loop runs each cell before the first cell is measured. V8 has then seen all kinds of frames, and compiled for them. */
+  /** How long each loop runs before the first cell is measured, all cells together. V8 has then seen all kinds of frames, and compiled for them. */
   readonly warmUpMs: number;
   /** How long the loop of TypeScript runs each cell, after the rounds, to find out what it allocates. 0: not at all. */
   readonly garbageMs: number;
@@ -68,9 +68,9 @@ export async function measure(
   effort: Effort,
   verify: (cell: Cell) => void = () => {},
 ): Promise<Found[]> {
+  const eachMs = effort.warmUpMs / WARM_UPS / cells.length;
   for (let pass = 0; pass < WARM_UPS; pass++) {
-    for (const cell of cells)
-      for (const loop of Object.values(loops)) begin(cell, guest, loop, effort.warmUpMs / WARM_UPS);
+    for (const cell of cells) for (const loop of Object.values(loops)) begin(cell, guest, loop, eachMs);
     await setTimeout(COMPILE_MS);
   }
   return cells.map((cell) => {
