@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { type Journals, memoryJournals } from '../lib/durable/journal.js';
@@ -28,14 +28,27 @@ export function modelMachine(): BenchMachine {
   return { guest: shares, backend: backend.grants, journals: memoryJournals, [Symbol.dispose]() {} };
 }
 
+/** On a tmpfs, as /run is with its journals. */
+const FOLDER_PREFIX = '/dev/shm/vifd-bench-';
+const FOLDER_VARIABLE = 'VIFD_BENCH_FOLDER';
+
+/** Makes the folder of all machines of this process's children. Disposal deletes it: a child that a signal ended leaves its files. */
+export function machinesFolder(): Disposable {
+  const folder = mkdtempSync(FOLDER_PREFIX);
+  process.env[FOLDER_VARIABLE] = folder;
+  return { [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
 /** The simulated Xen's libraries, relative to the project. */
 export const XENSIM = resolve('build/Release/xensim');
 
 /** xensim reads the caller's domain from the environment at each open: so this process can be both ends. */
 export function xensimMachine(): BenchMachine {
-  const directory = mkdtempSync(join('/dev/shm', 'vifd-bench-'));
-  // A tmpfs, as /run is.
-  const journals = mkdtempSync(join('/dev/shm', 'vifd-bench-journals-'));
+  const parent = process.env[FOLDER_VARIABLE];
+  const folder = mkdtempSync(parent === undefined ? FOLDER_PREFIX : join(parent, 'machine-'));
+  const [directory, journals] = ['xensim', 'journals'].map((name) => join(folder, name));
+  mkdirSync(directory);
+  mkdirSync(journals);
   process.env.XENSIM = directory;
   const libraries = loadLibraries(XENSIM);
   process.env.XENSIM_DOMID = String(GUEST);
@@ -51,7 +64,7 @@ export function xensimMachine(): BenchMachine {
     [Symbol.dispose]() {
       backend[Symbol.dispose]();
       guest[Symbol.dispose]();
-      for (const made of [directory, journals]) rmSync(made, { recursive: true, force: true });
+      rmSync(folder, { recursive: true, force: true });
     },
   };
 }

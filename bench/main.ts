@@ -10,6 +10,7 @@ import { compare } from './compare.js';
 import { writeDocs } from './docs.js';
 import { effortOf } from './effort.js';
 import { type Line, linesOf, merge, nameOf } from './figures.js';
+import { machinesFolder } from './machines.js';
 import type { Found } from './measure.js';
 import { type Job, runProcess } from './processes.js';
 import { print, printCompared, type Report, whereNow } from './report.js';
@@ -110,6 +111,7 @@ async function main([kind, text = '{}']: readonly string[]): Promise<number> {
   const options = JSON.parse(text) as Options;
   const ending = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
+  using _folder = machinesFolder();
   try {
     tell(options, await new Bench(options, ending.signal).run());
     return 0;

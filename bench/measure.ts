@@ -19,15 +19,18 @@ export interface Cell {
 export interface Effort {
   readonly rounds: number;
   readonly roundMs: number;
-  /** How long each loop runs before the first cell is measured, all cells together. V8 has then seen all kinds of frames, and compiled for them. */
+  /** How long each loop runs at least before the first cell is measured, all cells together: V8 sees all kinds of frames, and compiles. */
   readonly warmUpMs: number;
   /** How long the loop of TypeScript runs each cell, after the rounds, to find out what it allocates. 0: not at all. */
   readonly garbageMs: number;
 }
 
 /** V8 compiles in threads of its own, to which a busy machine gives no time while this one runs. */
-const WARM_UPS = 2;
 const COMPILE_MS = 100;
+const WARM_UPS_MIN = 2;
+const WARM_UPS_MAX = 6;
+/** A loop that takes this part of its time or less has become faster. */
+const FASTER = 0.9;
 /** How long each loop runs right before its rounds: until the caches have this cell's pages. */
 const SETTLE_MS = 3;
 
@@ -68,15 +71,30 @@ export async function measure(
   effort: Effort,
   verify: (cell: Cell) => void = () => {},
 ): Promise<Found[]> {
-  const eachMs = effort.warmUpMs / WARM_UPS / cells.length;
-  for (let pass = 0; pass < WARM_UPS; pass++) {
-    for (const cell of cells) for (const loop of Object.values(loops)) begin(cell, guest, loop, eachMs);
-    await setTimeout(COMPILE_MS);
-  }
+  await warmUp(cells, guest, loops, effort.warmUpMs);
   return cells.map((cell) => {
     verify(cell);
     return measureCell(cell, guest, loops, effort);
   });
+}
+
+/** Runs all loops in passes, until V8 has compiled what it will compile: until no loop gets faster. */
+async function warmUp(cells: readonly Cell[], guest: BenchGuest, loops: Loops, ms: number): Promise<void> {
+  const eachMs = ms / WARM_UPS_MIN / cells.length;
+  const fastest = new Map<string, number>();
+  for (let pass = 1; pass <= WARM_UPS_MAX; pass++) {
+    let isFaster = false;
+    for (const [index, cell] of cells.entries())
+      for (const [name, loop] of Object.entries(loops)) {
+        const key = `${index} ${name}`;
+        const before = fastest.get(key) ?? Number.POSITIVE_INFINITY;
+        const ns = begin(cell, guest, loop, eachMs);
+        isFaster ||= ns < before * FASTER;
+        fastest.set(key, Math.min(before, ns));
+      }
+    await setTimeout(COMPILE_MS);
+    if (!isFaster && pass >= WARM_UPS_MIN) return;
+  }
 }
 
 function measureCell(cell: Cell, guest: BenchGuest, loops: Loops, effort: Effort): Found {
@@ -96,10 +114,17 @@ function measureCell(cell: Cell, guest: BenchGuest, loops: Loops, effort: Effort
   return { ...found, garbage: measureGarbage(run, framesOf(cell) / batch, effort.garbageMs) };
 }
 
-function begin(cell: Cell, guest: BenchGuest, loop: Loop, ms: number): void {
+/** Runs a loop from empty rings on. @returns the nanoseconds of the fastest filling of the ring. */
+function begin(cell: Cell, guest: BenchGuest, loop: Loop, ms: number): number {
   guest.reset();
   loop.setSource(cell.frame.fromPort);
-  repeat(cell, guest, loop, ms);
+  let fastest = Number.POSITIVE_INFINITY;
+  for (let ns = 0; ns < ms * 1e6; ) {
+    const took = once(cell, guest, loop);
+    ns += took;
+    fastest = Math.min(fastest, took);
+  }
+  return fastest;
 }
 
 /** Fills the ring and drains it again and again for `ms` of measured time. @returns nanoseconds a frame. */

@@ -27,14 +27,25 @@ export function runProcess(
   const [file, ...args] = [...prefix, process.execPath, program, '--job', JSON.stringify(job)];
   const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'pipe', 'ipc'], signal });
   let complaint = '';
+  let found: Found[] | undefined;
   child.stderr?.on('data', (text) => {
     complaint += text;
   });
+  child.on('message', (message) => {
+    found = message as Found[];
+  });
   return new Promise((resolve, reject) => {
-    child.once('message', (found) => resolve(found as Found[]));
-    child.once('error', reject);
-    child.once('close', (code) =>
-      reject(new Error(complaint.trim() || `the process of ${job.subject} ended with ${code}`)),
-    );
+    let failure: Error | undefined;
+    child.on('error', (error) => {
+      failure = error;
+      // Without a process there is no `close`.
+      if (child.pid === undefined) reject(error);
+    });
+    child.once('close', (code) => {
+      const because =
+        failure?.message || complaint.trim() || `the process of ${job.subject} ended with ${code}`;
+      if (code === 0 && found !== undefined) resolve(found);
+      else reject(new Error(because));
+    });
   });
 }
