@@ -8,7 +8,7 @@ export interface SubjectEffort {
 }
 
 /** Many short rounds: whatever else the machine does spoils few of them. */
-const FULL: Effort = { rounds: 31, roundMs: 0.7, warmUpMs: 1000, garbageMs: 150 };
+const FULL: Effort = { rounds: 31, roundMs: 0.7, warmUpMs: 600, garbageMs: 150 };
 const QUICK: Effort = { rounds: 17, roundMs: 0.5, warmUpMs: 320, garbageMs: 10 };
 
 /**

@@ -12,8 +12,9 @@ import { effortOf } from './effort.js';
 import { type Line, linesOf, merge, nameOf } from './figures.js';
 import { machinesFolder } from './machines.js';
 import type { Found } from './measure.js';
+import { print, printCompared } from './print.js';
 import { type Job, runProcess } from './processes.js';
-import { print, printCompared, type Report, whereNow } from './report.js';
+import { type Report, whereNow } from './report.js';
 import { SUBJECTS, type Subject } from './subjects.js';
 
 interface Options {

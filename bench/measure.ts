@@ -28,7 +28,7 @@ export interface Effort {
 /** V8 compiles in threads of its own, to which a busy machine gives no time while this one runs. */
 const COMPILE_MS = 100;
 const WARM_UPS_MIN = 2;
-const WARM_UPS_MAX = 6;
+const WARM_UPS_MAX = 4;
 /** A loop that takes this part of its time or less has become faster. */
 const FASTER = 0.9;
 /** How long each loop runs right before its rounds: until the caches have this cell's pages. */

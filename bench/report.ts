@@ -1,8 +1,6 @@
 import { loadavg } from 'node:os';
 import { where } from '../programs/where.js';
-import { type Change, compareText } from './compare.js';
 import type { Line } from './figures.js';
-import { tablesOf } from './tables.js';
 
 /** What `--json` prints and `--compare` reads. */
 export interface Report {
@@ -17,13 +15,4 @@ export interface Report {
 /** @returns the machine, the checkout, and how busy the machine is: to be called before the bench makes it busy. */
 export function whereNow(): Record<string, string> {
   return { ...where(), load: `${loadavg()[0].toFixed(1)} before the run` };
-}
-
-export function print(result: Report): void {
-  for (const [name, value] of Object.entries(result.where)) console.log(`${name.padEnd(7)} ${value}`);
-  for (const { title, text } of tablesOf(result)) console.log(`\n${title}\n${text}`);
-}
-
-export function printCompared(saved: Report, changes: readonly Change[]): void {
-  console.log(`\n${compareText(saved, changes)}`);
 }
