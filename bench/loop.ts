@@ -1,5 +1,5 @@
 import type { Journals } from '../lib/durable/journal.js';
-import { Conform, takesOf } from '../lib/netback/frames/conform.js';
+import { Conform } from '../lib/netback/frames/conform.js';
 import type { QueueCounters } from '../lib/netback/frames/counters.js';
 import { Hooks } from '../lib/netback/frames/hooks.js';
 import { Credit } from '../lib/netback/guest/credit.js';
@@ -99,12 +99,13 @@ export class TypeScriptLoop implements Loop {
       clock: systemClock,
       counters: this.counters.fromGuest,
     });
-    const { scatterGather, xdpHeadroom, rxNotify } = settings;
+    const { scatterGather, xdpHeadroom, rxNotify, checksumV4, checksumV6, gsoV4, gsoV6 } = settings;
+    const conform = new Conform({ checksumV4, checksumV6, gsoV4, gsoV6 });
     this.#toGuest = new ToGuest({
       ...common,
       ring: this.#rxRing,
       frames: batches.toGuest,
-      capabilities: { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) },
+      capabilities: { scatterGather, xdpHeadroom, conform },
       hash: new HashState(vif.hash, settings.queues.length),
       counters: this.counters.toGuest,
       clock: systemClock,
