@@ -18,6 +18,8 @@ import { verifySame } from './verify.js';
 
 /** The loop that ratios are to, in each subject that has one. */
 export const CXX = 'cxx';
+/** C++ that writes each frame into its tap by a system call of its own. */
+export const CXX_WRITE = 'cxx write';
 
 /**
  * What is compared with C++, each in processes of its own. In one process with another payload mode, or without the journal, V8 would
@@ -52,7 +54,7 @@ export const SUBJECTS: readonly Subject[] = [
   intoTap('tap map', 'map'),
 ];
 
-/** A subject with the same rings as C++. Before each cell it is checked that both do the same work. */
+/** Returns a subject on the same rings as C++. Before each cell it checks that both do the same work. */
 function beside(name: string, variant: Variant, measured = BOTH): Subject {
   const run = async (cells: readonly Cell[], effort: Effort) => {
     using machine = xensimMachine();
@@ -108,6 +110,3 @@ function intoTap(name: string, payload: LoopParts['payload']): Subject {
   };
   return { name, cells: cellsOf('from-guest'), network: true, measure: run };
 }
-
-/** C++ that writes each frame into its tap by a system call of its own. */
-export const CXX_WRITE = 'cxx write';

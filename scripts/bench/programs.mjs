@@ -69,10 +69,11 @@ and then takes 8 minutes, or one with --quick.`,
   npm run bench -- neighbours  what a guest that attacks costs another
   npm run bench -- soak        thousands of SIGKILLs under TCP
   npm run bench:xen            beside the kernel's driver and QEMU's, on an emulated Xen`,
-  check: (values) =>
-    values['write-docs'] && values.only !== undefined
-      ? '--write-docs needs all rows: leave --only out.'
-      : undefined,
+  check: (values) => {
+    if (!values['write-docs']) return undefined;
+    if (values.only !== undefined) return '--write-docs needs all rows: leave --only out.';
+    return values.quick ? '--write-docs needs the whole run: leave --quick out.' : undefined;
+  },
 };
 
 function savedRun(path) {

@@ -56,6 +56,7 @@ describe('the options of the benches', () => {
     [['bench.mjs', '--only', '61 B'], "--only is '61 B': give a part of a row's name"],
     [['bench.mjs', '--compare', 'none.json'], "--compare is 'none.json': give a file that exists."],
     [['bench.mjs', '--write-docs', '--only', '60 B'], '--write-docs needs all rows: leave --only out.'],
+    [['bench.mjs', '--write-docs', '--quick'], '--write-docs needs the whole run: leave --quick out.'],
     [['bench.mjs', 'gap', '--kills', '1e3'], "--kills is '1e3': give a whole number from 1 to 100000."],
     [['bench.mjs', 'soak', '--guests', '0'], "--guests is '0': give a whole number from 1 to 32."],
     [['bench.mjs', 'neighbours', '--mode', 'tx,teh'], "--mode is 'tx,teh': give some of none,"],
