@@ -42,6 +42,14 @@ export class DurableWords {
     return new DurableWords(this.#words.subarray(at, at + count), this.#afterStore);
   }
 
+  /**
+   * Returns `count` words from `at` on for plain stores that are no steps of a simulation. Only for words that are not valid before a later
+   * `store` or `commit`: the simulation sees them first at that one.
+   */
+  drafts(at: number, count: number): Uint32Array {
+    return this.#words.subarray(at, at + count);
+  }
+
   /** Returns the bytes of `count` words from `at` on, for reading. */
   bytes(at: number, count: number): Readonly<Uint8Array> {
     return new Uint8Array(this.#words.buffer, this.#words.byteOffset + at * 4, count * 4);

@@ -14,6 +14,10 @@ import { REDO_LOG } from './layout.js';
  * passes pending frames on, so an early response loses no frame.
  *
  * `state` also selects the valid base of two, because a commit must not change the base that the previous state refers to.
+ *
+ * All stores to the log are plain, since `Atomics.store` is a call of 10 to 15 ns, which V8 does not inline. No other process reads the log
+ * while this one runs. V8 neither drops stores to typed arrays nor changes their order, so a kill leaves them in program order
+ * (docs/journal.md, "The order of stores").
  */
 const { state: STATE, bases: BASES, responses: RESPONSES } = REDO_LOG.at;
 
@@ -31,8 +35,8 @@ const BASE_BIT = 30;
 export const NONE_PENDING = -1;
 
 export class RedoLog {
-  /** The committed responses. */
-  readonly responses: ReadonlyWords;
+  /** The committed responses. Between `settle` and `commit`, a caller may prepare the next ones here, which saves `commit` a copy. */
+  readonly responses: Uint32Array;
   readonly #words: DurableWords;
   readonly #state: ReadonlyWords;
   readonly #bases: Banks;
@@ -44,7 +48,7 @@ export class RedoLog {
     this.#words = words;
     this.#state = words.view;
     this.#bases = new Banks(words, { first: BASES, bankWords: 1, bit: BASE_BIT });
-    this.responses = words.part(RESPONSES, words.length - RESPONSES).view;
+    this.responses = words.drafts(RESPONSES, words.length - RESPONSES);
     this.#responseWords = responseWords;
     this.#capacity = Math.floor(this.responses.length / responseWords);
   }
@@ -83,11 +87,11 @@ export class RedoLog {
   commit(base: number, responses: ReadonlyWords, count: number, firstPending: number): void {
     const words = this.#words;
     words.store(this.#bases.other, base);
-    words.copy(RESPONSES, responses, count * this.#responseWords);
-    this.#bases.commit(COMMITTED | count | pendingBits(firstPending));
+    if (responses !== this.responses) words.copy(RESPONSES, responses, count * this.#responseWords);
+    this.#bases.commitPlain(COMMITTED | count | pendingBits(firstPending));
   }
 
-  /** Records that the committed responses are in the ring. The rule for callers of `clearBetweenCalls` applies. */
+  /** Records that the committed responses are in the ring. */
   settle(): void {
     const state = this.#state[STATE];
     this.#words.store(STATE, (state & PENDING) === 0 ? 0 : state & ~COMMITTED);
@@ -96,20 +100,11 @@ export class RedoLog {
   /** Records that frames from `first` on are pending. No responses may be committed at this time. */
   setPending(published: number, first: number): void {
     this.#words.store(this.#bases.other, published);
-    this.#bases.commit(pendingBits(first));
+    this.#bases.commitPlain(pendingBits(first));
   }
 
   /** Records that no responses are committed and no frames are pending. */
   clear(): void {
-    this.#words.commit(STATE, 0);
-  }
-
-  /**
-   * As `clear`, by a plain store, because V8 does not inline `Atomics.store` (10 to 15 ns a call). The caller must make a call to `Atomics` or
-   * to native code before this call and another one after it, with no other store to durable memory in between. V8 can neither drop the
-   * store nor move it past such a call, so a kill leaves the log in program order.
-   */
-  clearBetweenCalls(): void {
     this.#words.store(STATE, 0);
   }
 }

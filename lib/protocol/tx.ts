@@ -86,10 +86,13 @@ export class TxFrames {
   /** For `parseTx`: why the last GSO extra of the frame that `begin` began is impossible. */
   gsoFault: TxFault | undefined;
 
-  /** @param capacity slots, and so frames, that a batch can have; at most 256. */
-  constructor(capacity: number) {
+  /**
+   * @param capacity slots, and so frames, that a batch can have; at most 256.
+   * @param responses at least `capacity` words.
+   */
+  constructor(capacity: number, responses: Uint32Array = new Uint32Array(capacity)) {
     this.capacity = capacity;
-    this.responses = new Uint32Array(capacity);
+    this.responses = responses;
     this.roles = new Uint8Array(capacity);
     this.hashTypes = new Uint8Array(capacity);
     this.hashValues = new Uint32Array(capacity);

@@ -24,7 +24,9 @@ const mutation = vi.hoisted(() => ({ now: 'none' as string }));
 vi.mock('../../lib/netback/ring/back-ring.js', async (load) => {
   const real = await load<typeof import('../../lib/netback/ring/back-ring.js')>();
   class MutantRing extends real.BackRing {
-    override publish(...[responses, count, firstPending]: Parameters<BackRing['publish']>): boolean {
+    override publish(...[prepared, count, firstPending]: Parameters<BackRing['publish']>): boolean {
+      // The faults need the responses elsewhere than in the log, where the caller prepares them.
+      const responses = mutation.now === 'none' ? prepared : prepared.slice();
       const { responseWords } = this.shape;
       const toGuest = this.shape === RX_RING;
       if (mutation.now === 'publishes in mid-frame' && count > 1) {
@@ -70,6 +72,7 @@ vi.mock('../../lib/durable/redo.js', async (load) => {
       ...[base, responses, count, firstPending]: Parameters<InstanceType<typeof real.RedoLog>['commit']>
     ): void {
       if (mutation.now === 'commits before the responses are complete') {
+        this.responses.fill(0);
         super.commit(base, new Uint32Array(responses.length), count, firstPending);
         this.#all.copy(
           real.RedoLog.words(0, 1),

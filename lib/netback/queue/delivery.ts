@@ -40,7 +40,7 @@ export class Delivery {
   readonly #capabilities: GuestCapabilities;
   readonly #counters: FlowCounters;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
-  readonly #responses = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
+  readonly #responses: Uint32Array;
   /** Whether the last `deliver` gave frames to the guest. */
   moved = false;
   /** How many slots the frames of the last `#fit` take. */
@@ -60,6 +60,7 @@ export class Delivery {
     this.#pending = parts.pending;
     this.#cuts = new CutFrames(parts.pending.frames.arena, parts.capabilities);
     this.#ring = parts.ring;
+    this.#responses = parts.ring.responses;
     this.#grants = parts.grants;
     this.#payload = parts.payload;
     this.#capabilities = parts.capabilities;

@@ -52,7 +52,7 @@ export class FromGuest {
   readonly #counters: FlowCounters;
   readonly #share: LoopShare | undefined;
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
-  readonly #parsed = new TxFrames(BATCH_SLOTS);
+  readonly #parsed: TxFrames;
   #io: PortIo | undefined;
   /** Whether the port writes bytes straight out of mapped pages. */
   #direct = false;
@@ -93,6 +93,7 @@ export class FromGuest {
     this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
     if (parts.payload === 'map') this.#whole = new WholeFrames(parts.grants, { domid, arena, staged });
     this.#ring = parts.ring;
+    this.#parsed = new TxFrames(BATCH_SLOTS, parts.ring.responses);
     this.#payload = parts.payload;
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
@@ -259,7 +260,7 @@ export class FromGuest {
   #respondThenSend(slots: number, notify: () => void): void {
     if (this.#ring.publish(this.#parsed.responses, slots, 0)) notify();
     this.#send();
-    this.#ring.clearPendingAfterWrite();
+    this.#ring.clearPending();
   }
 
   /** Sends the frames, then responds to the guest. @returns as `#respondAndSend`. */

@@ -28,6 +28,8 @@ export interface RingIndices {
  */
 export class BackRing {
   readonly shape: RingShape;
+  /** Where a caller best prepares responses for `publish`: the log's own words, if there is a log. */
+  readonly responses: Uint32Array;
   readonly #words: Int32Array;
   readonly #slots: Uint32Array;
   readonly #mask: number;
@@ -46,6 +48,7 @@ export class BackRing {
   constructor(page: Uint8Array, shape: RingShape, log?: redo.RedoLog, afterStore?: () => void) {
     this.shape = shape;
     this.#log = log;
+    this.responses = log?.responses ?? new Uint32Array(shape.size * shape.responseWords);
     this.#afterStore = afterStore;
     this.#words = new Int32Array(page.buffer, page.byteOffset, page.byteLength >>> 2);
     this.#slots = new Uint32Array(
@@ -152,7 +155,7 @@ export class BackRing {
   }
 
   /**
-   * Writes responses into the slots that follow `rsp_prod`, then publishes them by one store. The caller
+   * Writes responses into the slots that follow `rsp_prod`, then publishes them by one store. The caller best prepared them in `responses`, and
    * passes the responses of whole frames only, so that a kill leaves `rsp_prod` between two frames. If there is a log, it gets all responses
    * before the ring gets the first one. After a kill between that one and the store of `rsp_prod`, the next process publishes the log's responses.
    * @param firstPending the first frame that is still pending; after a kill the next process passes it and those behind it on.
@@ -180,11 +183,6 @@ export class BackRing {
   /** Records in the log that no frame is pending. */
   clearPending(): void {
     this.#log?.clear();
-  }
-
-  /** As `clearPending`. Call it right after the port's `write`, and make no store to durable memory before the next load from the ring. */
-  clearPendingAfterWrite(): void {
-    this.#log?.clearBetweenCalls();
   }
 
   /** Writes responses behind those that are published, and stores `rsp_prod`. */
