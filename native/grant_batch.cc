@@ -49,6 +49,7 @@ void GrantBatch::Choose(bool whole_span) {
   ops_.Check();
   arena_.Check();
   chosen_.clear();
+  statuses_set_ = true;
   const uint32_t count = Count();
   for (uint32_t i = 0; i < count; i++) {
     uint32_t* op = Op(i);
@@ -59,14 +60,58 @@ void GrantBatch::Choose(bool whole_span) {
   }
 }
 
-void GrantBatch::FillSegment(const uint32_t* op, bool to_guest, CopySegment* segment) const {
-  auto& guest = to_guest ? segment->dest : segment->source;
-  auto& ours = to_guest ? segment->source : segment->dest;
-  guest.foreign = {op[OP_REF], static_cast<uint16_t>(SpanOffset(op)), static_cast<uint16_t>(domid_)};
-  ours.virt = arena_.bytes() + op[OP_ARENA];
-  segment->len = static_cast<uint16_t>(SpanLength(op));
-  segment->flags = to_guest ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF;
-  segment->status = GNTST_GENERAL_ERROR;
+uint32_t GrantBatch::FillSegments(bool to_guest, uint32_t* misfits) {
+  const uint32_t count = Count();
+  const uint64_t arena_bytes = arena_.size();
+  uint8_t* const arena = arena_.bytes();
+  const auto domid = static_cast<uint16_t>(domid_);
+  const uint16_t flags = to_guest ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF;
+  const StagedGrants* const staged = staged_ != nullptr && staged_->size() > 0 ? staged_.get() : nullptr;
+  uint32_t filled = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t* op = Op(i);
+    const uint32_t offset = SpanOffset(op);
+    const uint32_t length = SpanLength(op);
+    // 64 bits, as in Fits.
+    if (offset + length > PAGE_SIZE || uint64_t{op[OP_ARENA]} + length > arena_bytes) {
+      SetStatus(op, GNTST_BAD_COPY_ARG);
+      (*misfits)++;
+      continue;
+    }
+    if (length == 0) continue;
+    uint8_t* page = staged == nullptr ? nullptr : staged->Page(op[OP_REF], to_guest);
+    if (page != nullptr) {
+      Move(op, page, arena, length, to_guest);
+      continue;
+    }
+    CopySegment& segment = segments_[filled];
+    (to_guest ? segment.dest : segment.source).foreign = {op[OP_REF], static_cast<uint16_t>(offset), domid};
+    (to_guest ? segment.source : segment.dest).virt = arena + op[OP_ARENA];
+    segment.len = static_cast<uint16_t>(length);
+    segment.flags = flags;
+    segment.status = GNTST_GENERAL_ERROR;
+    segment_ops_[filled++] = i;
+  }
+  return filled;
+}
+
+uint32_t GrantBatch::TakeStatuses(uint32_t filled) {
+  int all = GNTST_OKAY;
+  for (uint32_t i = 0; i < filled; i++) all |= segments_[i].status;
+  if (all == GNTST_OKAY) return 0;
+  uint32_t failed = 0;
+  for (uint32_t i = 0; i < filled; i++) {
+    const int32_t status = segments_[i].status;
+    SetStatus(Op(segment_ops_[i]), status);
+    if (status != GNTST_OKAY) failed++;
+  }
+  return failed;
+}
+
+void GrantBatch::ClearStatuses() {
+  if (!statuses_set_) return;
+  for (uint32_t i = 0; i < capacity_; i++) SetStatus(Op(i), GNTST_OKAY);
+  statuses_set_ = false;
 }
 
 void GrantBatch::Copy(bool to_guest) {
@@ -74,37 +119,15 @@ void GrantBatch::Copy(bool to_guest) {
   if (grant_copy == nullptr) return MoveByMapping(to_guest, true);
   ops_.Check();
   arena_.Check();
-  const uint32_t count = Count();
-  uint32_t filled = 0;
+  ClearStatuses();
   uint32_t failed = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t* op = Op(i);
-    if (!Fits(op, SpanLength(op))) {
-      SetStatus(op, GNTST_BAD_COPY_ARG);
-      failed++;
-      continue;
-    }
-    if (SpanLength(op) == 0) {
-      SetStatus(op, GNTST_OKAY);
-      continue;
-    }
-    uint8_t* page = staged_ == nullptr ? nullptr : staged_->Page(op[OP_REF], to_guest);
-    if (page != nullptr) {
-      Move(op, page, arena_.bytes(), SpanLength(op), to_guest);
-      SetStatus(op, GNTST_OKAY);
-      continue;
-    }
-    FillSegment(op, to_guest, &segments_[filled]);
-    segment_ops_[filled++] = i;
-  }
-  // 0 even when segments failed: what a guest did wrong stands in their statuses. Linux's gntdev fails as a whole when it cannot
+  const uint32_t filled = FillSegments(to_guest, &failed);
+  statuses_set_ = failed > 0;
+  // 0 even when segments failed: what a guest did wrong is in their statuses. Linux's gntdev fails as a whole when it cannot
   // pin our own memory (EFAULT, ENOMEM), or for arguments that were checked above.
   if (filled > 0 && grant_copy(table_->handle, filled, segments_.data()) != 0) return Fail(errno);
-  for (uint32_t i = 0; i < filled; i++) {
-    const int32_t status = segments_[i].status;
-    SetStatus(Op(segment_ops_[i]), status);
-    if (status != GNTST_OKAY) failed++;
-  }
+  failed += TakeStatuses(filled);
+  statuses_set_ = failed > 0;
   ops_.words()[OPS_FAILED] = failed;
   ops_.words()[OPS_ERRNO] = 0;
 }

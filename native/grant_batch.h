@@ -46,7 +46,13 @@ class GrantBatch {
   uint32_t Count() const;
   // Whether the operation's span is inside a page, and what of it is to be moved inside the span and the arena.
   bool Fits(const uint32_t* op, uint32_t moved) const;
-  void FillSegment(const uint32_t* op, bool to_guest, CopySegment* segment) const;
+  // Fills a segment for each operation that needs the hypervisor, and returns how many; moves the bytes of staged grants at once. Operations
+  // that do not fit get a status, and count in `misfits`. One loop without calls: it is hot.
+  uint32_t FillSegments(bool to_guest, uint32_t* misfits);
+  // Copies the statuses of `filled` segments into their operations, if one is not 0. Returns how many are not.
+  uint32_t TakeStatuses(uint32_t filled);
+  // Makes all statuses 0, so that a copy writes only those of operations that failed.
+  void ClearStatuses();
   // Checks the place of every operation and sets its status; lists the good ones that are not empty in `chosen_`.
   void Choose(bool whole_span);
   void MoveByMapping(bool to_guest, bool whole_span);
@@ -79,6 +85,8 @@ class GrantBatch {
   std::vector<uint32_t> refs_;
   std::vector<Area> areas_;
   std::vector<uint8_t*> pages_;
+  // Some OP_STATUS may not be 0. True at first: JavaScript made the block.
+  bool statuses_set_ = true;
   // Some of `pages_` are set.
   bool mapped_ = false;
 };

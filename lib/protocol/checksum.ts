@@ -1,17 +1,13 @@
 /** Where checksums stand in Ethernet frames, and the sums themselves (RFC 1071, RFC 8200 section 8.1). */
 import * as headers from './headers.js';
 
-// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+// A module's own constants are part of the compiled code; what it imports or exports is loaded and checked at each use.
 const { be16, networkHeader, transportHeader } = headers;
 const { CHAIN_LEGAL, CHAIN_NETFRONT, ETHERTYPE_IPV4, ETHERTYPE_IPV6, UNKNOWN } = headers;
 const { IPV6_HEADER_BYTES, NETWORK_HEADERS_BYTES, PROTOCOL_TCP, PROTOCOL_UDP } = headers;
+const { TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES, UDP_CHECKSUM_OFFSET, UDP_HEADER_BYTES } = headers;
 
 const ETHERNET_BYTES = 14;
-export const TCP_CHECKSUM_OFFSET = 16;
-export const UDP_CHECKSUM_OFFSET = 6;
-/** Headers without options. */
-export const TCP_HEADER_BYTES = 20;
-export const UDP_HEADER_BYTES = 8;
 /** Behind an Ethernet header and an IPv4 header without options. */
 const USUAL_TRANSPORT = 34;
 /** The length field of that IPv4 header. */

@@ -10,6 +10,11 @@ export const PROTOCOL_UDP = 17;
 const ETHERNET_BYTES = 14;
 export const IPV4_HEADER_BYTES = 20;
 export const IPV6_HEADER_BYTES = 40;
+/** Headers of TCP (RFC 9293), without options, and UDP (RFC 768), and where in them their checksums stand. */
+export const TCP_HEADER_BYTES = 20;
+export const UDP_HEADER_BYTES = 8;
+export const TCP_CHECKSUM_OFFSET = 16;
+export const UDP_CHECKSUM_OFFSET = 6;
 
 /** In how many bytes from the IP header on Linux's netfront and netback look for headers (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
 export const NETWORK_HEADERS_BYTES = 256;

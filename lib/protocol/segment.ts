@@ -4,7 +4,7 @@ import * as headers from './headers.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { adjustPseudoChecksum, completeChecksum, locateChecksum, tcpHeaderEnd, writePseudoOf } = checksum;
-const { TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, UDP_HEADER_BYTES } = checksum;
+const { TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, UDP_HEADER_BYTES } = headers;
 const { CHAIN_LEGAL, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_HEADER_BYTES, IPV6_HEADER_BYTES } = headers;
 const { be16, extensionOf, PROTOCOL_TCP, PROTOCOL_UDP } = headers;
 

@@ -5,6 +5,8 @@
  * `csum_start` counts from the frame's first byte and `csum_offset` from there. num_buffers is always 0: no frame is in several buffers.
  */
 export const VNET_HEADER_BYTES = 12;
+// A module's own constants are part of the compiled code; what it exports is loaded and checked at each use.
+const HEADER_BYTES = VNET_HEADER_BYTES;
 export const VNET_FLAG_NEEDS_CSUM = 1;
 export const VNET_FLAG_DATA_VALID = 2;
 export const VNET_GSO_NONE = 0;
@@ -20,7 +22,7 @@ export const VNET_GSO_ECN = 0x80;
 
 /** Word `index` (0, 1 or 2) of the header in front of `offset`, a multiple of 2: long frames lie as the guest's pages suggest. */
 export function vnetWord(words: Uint32Array, offset: number, index: number): number {
-  const at = ((offset - VNET_HEADER_BYTES) >>> 2) + index;
+  const at = ((offset - HEADER_BYTES) >>> 2) + index;
   return offset % 4 === 0 ? words[at] : (words[at] >>> 16) | (words[at + 1] << 16);
 }
 
@@ -32,7 +34,7 @@ export function writeVnet(
   second: number,
   third: number,
 ): void {
-  const at = (offset - VNET_HEADER_BYTES) >>> 2;
+  const at = (offset - HEADER_BYTES) >>> 2;
   if (offset % 4 === 0) {
     words[at] = first;
     words[at + 1] = second;

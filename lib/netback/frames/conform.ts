@@ -1,6 +1,7 @@
 import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as checksum from '../../protocol/checksum.js';
+import * as headers from '../../protocol/headers.js';
 import * as netif from '../../protocol/netif.js';
 import { Segments } from '../../protocol/segment.js';
 import * as vnet from '../../protocol/vnet.js';
@@ -18,7 +19,7 @@ const { VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = vnet;
 const { vnetChecksum, vnetCsumOffset, vnetCsumStart, vnetGsoBytes, vnetGsoType, vnetWord, writeVnet } = vnet;
 const { GSO_TYPE_NONE, RX_FLAG_DATA_VALIDATED } = netif;
 const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
-const { TCP_CHECKSUM_OFFSET } = checksum;
+const { TCP_CHECKSUM_OFFSET } = headers;
 
 /** The first byte of the IP header of an untagged frame; its high half is the version. */
 const VERSION_AT = 14;

@@ -1,11 +1,11 @@
-import * as checksum from '../../protocol/checksum.js';
+import { locateChecksum } from '../../protocol/checksum.js';
+import { TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES } from '../../protocol/headers.js';
 import * as vnet from '../../protocol/vnet.js';
 import type { Arena } from '../../xen/seam.js';
 
 const { VNET_FLAG_NEEDS_CSUM } = vnet;
 const { vnetCsumOffset, vnetCsumStart, vnetFlags, vnetGsoBytes, vnetGsoType, vnetHeaderBytes } = vnet;
 const { vnetFirst, vnetSecond, vnetWord, writeVnet } = vnet;
-const { locateChecksum, TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES } = checksum;
 
 /** The new frame lacks the TCP or UDP header of the old one: the hook made another frame, with a checksum of its own. */
 const NOWHERE = -1;

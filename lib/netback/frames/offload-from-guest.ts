@@ -10,8 +10,7 @@ const { VNET_GSO_ECN, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = vnet;
 const { vnetFirst, vnetSecond, writeVnet } = vnet;
 const { lengthsHold, locateChecksum, locateUsualChecksum, usualLengthHolds } = checksum;
 const { tcpHeaderEnd, writePseudoChecksum } = checksum;
-const { TCP_CHECKSUM_OFFSET } = checksum;
-const { ETHERTYPE_IPV4, ETHERTYPE_IPV6, networkHeader } = headers;
+const { ETHERTYPE_IPV4, ETHERTYPE_IPV6, networkHeader, TCP_CHECKSUM_OFFSET } = headers;
 const { GSO_TYPE_NONE, GSO_TYPE_TCPV4 } = netif;
 const { TX_FLAG_CSUM_BLANK, TX_FLAG_DATA_VALIDATED } = netif;
 

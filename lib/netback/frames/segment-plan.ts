@@ -1,4 +1,4 @@
-import * as checksum from '../../protocol/checksum.js';
+import * as headers from '../../protocol/headers.js';
 import type { Segments } from '../../protocol/segment.js';
 import * as vnet from '../../protocol/vnet.js';
 import type { Arena } from '../../xen/seam.js';
@@ -6,7 +6,7 @@ import type { Arena } from '../../xen/seam.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { VNET_FLAG_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4 } = vnet;
 const { vnetCsumOffset, vnetCsumStart, vnetGsoBytes, vnetGsoKind, vnetWord } = vnet;
-const { TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET } = checksum;
+const { TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET } = headers;
 
 /**
  * Plans the segments of a GSO frame that lies behind its vnet header: of TCP, or of UDP with GSO_UDP_L4 (linux/virtio_net.h).

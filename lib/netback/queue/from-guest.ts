@@ -147,7 +147,6 @@ export class FromGuest {
 
   /** @returns how the turn ends; undefined if it continues. */
   #batch(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
-    this.#ring.copy(slots, this.#slots);
     this.#charge = 0;
     this.#exhausted = false;
     this.#intact = true;
@@ -163,7 +162,7 @@ export class FromGuest {
   #layOutPlain(slots: number): boolean {
     if (this.#payload !== 'copy' || this.#credit.limited || this.#hooks.active) return false;
     const { responses } = this.#parsed;
-    this.#bytes = layOutPlain(this.#slots, slots, responses, this.frames.block, this.grants.ops);
+    this.#bytes = layOutPlain(this.#ring, slots, this.#slots, responses, this.frames.block, this.grants.ops);
     return this.#bytes !== NOT_PLAIN;
   }
 
@@ -187,6 +186,7 @@ export class FromGuest {
   /** The general way: fetches and passes on a batch of any kind. */
   #passAny(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
     const parsed = this.#parsed;
+    this.#ring.copy(slots, this.#slots);
     parseTx(this.#slots, slots, whole, parsed);
     this.#exhausted = this.#credit.limited && this.#exceeds();
     if (parsed.slots === 0) return stopFor(parsed.fault);

@@ -30,8 +30,12 @@ export class BackRing {
   readonly shape: RingShape;
   /** Where a caller best prepares responses for `publish`: the log's own words, if there is a log. */
   readonly responses: Uint32Array;
+  /**
+   * The slots in the shared page, for a caller that copies each word as it reads it, and reads it once. The requests that vifd has not taken
+   * begin at word `nextWord`.
+   */
+  readonly slots: Uint32Array;
   readonly #words: Int32Array;
-  readonly #slots: Uint32Array;
   readonly #mask: number;
   #requestsTaken = 0;
   #requestsSeen = 0;
@@ -51,7 +55,7 @@ export class BackRing {
     this.responses = log?.responses ?? new Uint32Array(shape.size * shape.responseWords);
     this.#afterStore = afterStore;
     this.#words = new Int32Array(page.buffer, page.byteOffset, page.byteLength >>> 2);
-    this.#slots = new Uint32Array(
+    this.slots = new Uint32Array(
       page.buffer,
       page.byteOffset + RING_HEADER_WORDS * 4,
       shape.size * shape.slotWords,
@@ -140,13 +144,18 @@ export class BackRing {
     return waiting;
   }
 
+  /** The word of `slots` at which the next request begins that was not taken. */
+  get nextWord(): number {
+    return (this.#requestsTaken & this.#mask) * this.shape.slotWords;
+  }
+
   /** Copies the next `count` requests into private memory, each word once. @param count at most what `waiting()` returned. */
   copy(count: number, into: Uint32Array): void {
     const { size, slotWords } = this.shape;
     const first = this.#requestsTaken & this.#mask;
     const straight = Math.min(count, size - first);
-    copyWords(this.#slots, first * slotWords, into, 0, straight * slotWords);
-    copyWords(this.#slots, 0, into, straight * slotWords, (count - straight) * slotWords);
+    copyWords(this.slots, first * slotWords, into, 0, straight * slotWords);
+    copyWords(this.slots, 0, into, straight * slotWords, (count - straight) * slotWords);
   }
 
   /** Moves `req_cons` past requests that were copied. */
