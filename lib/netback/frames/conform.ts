@@ -29,7 +29,7 @@ const VERSION_AT = 14;
 export const SEGMENTS_MAX = 2048;
 
 /** Which GSO frames and partial checksums a guest can take. */
-export interface Takes {
+export interface GuestOffloads {
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
   readonly gsoV4: boolean;
@@ -45,7 +45,7 @@ export interface GuestCapabilities {
 }
 
 /** Returns what a guest can take. A GSO frame has several slots and a partial checksum, so a guest must be able to take both. */
-export function takesOf(settings: FrontendSettings): Takes {
+export function guestOffloads(settings: FrontendSettings): GuestOffloads {
   const { scatterGather, checksumV4, checksumV6, gsoV4, gsoV6 } = settings;
   return {
     checksumV4,
@@ -62,18 +62,18 @@ export function takesOf(settings: FrontendSettings): Takes {
  * frames for delivery as segments (`CutFrames`), whatever port or hook they come from.
  */
 export class Conform {
-  readonly #takes: Takes;
+  readonly #offloads: GuestOffloads;
   readonly #segments = new Segments();
 
-  constructor(takes: Takes) {
-    this.#takes = takes;
+  constructor(offloads: GuestOffloads) {
+    this.#offloads = offloads;
   }
 
   /** Runs once for each frame that was read, and decodes its offload. One loop with few calls: it is hot. */
   run({ frames, gsos, flags }: Deliverable, counters: FlowCounters): void {
     const { block, count, arena } = frames;
     const words = arena.u32;
-    const { checksumV4 } = this.#takes;
+    const { checksumV4 } = this.#offloads;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
@@ -110,7 +110,7 @@ export class Conform {
 
   #takesChecksum(frames: FrameBatch, offset: number, bytes: number): boolean {
     if (locate(frames, offset, bytes) !== placeOf(frames, offset)) return false;
-    return isIpv6(frames, offset) ? this.#takes.checksumV6 : this.#takes.checksumV4;
+    return isIpv6(frames, offset) ? this.#offloads.checksumV6 : this.#offloads.checksumV4;
   }
 
   /**
@@ -119,7 +119,7 @@ export class Conform {
    */
   #takesGso(frames: FrameBatch, offset: number, bytes: number, kind: number): boolean {
     const { arena } = frames;
-    const { gsoV4, gsoV6 } = this.#takes;
+    const { gsoV4, gsoV6 } = this.#offloads;
     if (!((kind === VNET_GSO_TCPV4 && gsoV4) || (kind === VNET_GSO_TCPV6 && gsoV6))) return false;
     if (vnetGsoBytes(vnetWord(arena.u32, offset, 1)) === 0) return false;
     const where = locate(frames, offset, bytes);

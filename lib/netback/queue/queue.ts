@@ -5,7 +5,7 @@ import type { Port, PortIo, QueuePlace } from '../../ports/port.js';
 import { UndoStack } from '../../undo.js';
 import type { Xen } from '../../xen/seam.js';
 import { type Batches, newBatches } from '../frames/batch-memory.js';
-import { type GuestCapabilities, takesOf } from '../frames/conform.js';
+import { type GuestCapabilities, guestOffloads } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
 import type { CreditTurn } from '../guest/credit-turns.js';
@@ -189,7 +189,7 @@ export class Queue {
     const io = parts.port.open(
       { writes: pumps.fromGuest.frames, reads: pumps.toGuest.frames, mapped: pumps.fromGuest.grants },
       {
-        ...takesOf(settings),
+        ...guestOffloads(settings),
         resumed: parts.resumed,
         queue: parts.place,
         onReadable: () => {

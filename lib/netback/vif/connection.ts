@@ -3,7 +3,7 @@ import type { Port } from '../../ports/port.js';
 import { UndoStack } from '../../undo.js';
 import type { Clock, Xen } from '../../xen/seam.js';
 import { type HostFaultListener, HostFaults } from '../faults/host-faults.js';
-import { Conform, type GuestCapabilities, takesOf } from '../frames/conform.js';
+import { Conform, type GuestCapabilities, guestOffloads } from '../frames/conform.js';
 import type { QueueCounters, VifStats } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
 import { Control } from '../guest/control.js';
@@ -86,7 +86,7 @@ export class Connection {
     this.#hostFaults = new HostFaults(parts.onHostFault);
     this.#clock = parts.xen.clock;
     this.#attachedMs = this.#clock.now();
-    this.#capabilities = { scatterGather, xdpHeadroom, conform: new Conform(takesOf(settings)) };
+    this.#capabilities = { scatterGather, xdpHeadroom, conform: new Conform(guestOffloads(settings)) };
     this.#credit = new Credit(journals.vif.credit);
     this.#credit.limit(parts.rate, this.#clock.now());
     this.#turns = new CreditTurns(this.#credit);
