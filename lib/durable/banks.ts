@@ -44,11 +44,6 @@ export class Banks {
     return other;
   }
 
-  /** As `commit`, by a plain store: see `RedoLog`. */
-  commitPlain(rest: number): void {
-    this.#words.store(0, rest | ((this.#selected ^ 1) << this.#bit));
-  }
-
   /** Makes the other bank the valid one. @param rest the other bits of word 0. */
   commit(rest = 0): void {
     this.#words.commit(0, rest | ((this.#selected ^ 1) << this.#bit));

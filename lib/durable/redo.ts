@@ -1,4 +1,3 @@
-import { Banks } from './banks.js';
 import type { DurableWords, ReadonlyWords } from './durable-words.js';
 import { REDO_LOG } from './layout.js';
 
@@ -29,7 +28,8 @@ const FIRST_MASK = 0xfff;
 const COMMITTED = 1 << 28;
 /** Frames are pending. */
 const PENDING = 1 << 29;
-const BASE_BIT = 30;
+/** Selects the second base. */
+const SECOND_BASE = 1 << 30;
 
 /** No frame is pending. */
 export const NONE_PENDING = -1;
@@ -39,7 +39,6 @@ export class RedoLog {
   readonly responses: Uint32Array;
   readonly #words: DurableWords;
   readonly #state: ReadonlyWords;
-  readonly #bases: Banks;
   readonly #responseWords: number;
   readonly #capacity: number;
 
@@ -47,7 +46,6 @@ export class RedoLog {
   constructor(words: DurableWords, responseWords: number) {
     this.#words = words;
     this.#state = words.view;
-    this.#bases = new Banks(words, { first: BASES, bankWords: 1, bit: BASE_BIT });
     this.responses = words.drafts(RESPONSES, words.length - RESPONSES);
     this.#responseWords = responseWords;
     this.#capacity = Math.floor(this.responses.length / responseWords);
@@ -71,7 +69,7 @@ export class RedoLog {
     const state = this.#state[STATE];
     const count = state & COUNT_MASK;
     const fits = count <= this.#capacity && count <= waiting;
-    return fits && (state & COMMITTED) !== 0 && this.#state[this.#bases.current] === base >>> 0 ? count : 0;
+    return fits && (state & COMMITTED) !== 0 && this.#base === base >>> 0 ? count : 0;
   }
 
   /**
@@ -79,16 +77,17 @@ export class RedoLog {
    * @returns the first frame that is pending at exactly this place in the ring, or NONE_PENDING.
    */
   pendingAt(published: number): number {
-    const place = (this.#state[this.#bases.current] + (this.#state[STATE] & COUNT_MASK)) >>> 0;
+    const place = (this.#base + (this.#state[STATE] & COUNT_MASK)) >>> 0;
     return place === published >>> 0 ? this.firstPending : NONE_PENDING;
   }
 
   /** Writes the responses and then the state, so that a kill never leaves a state without its responses. */
   commit(base: number, responses: ReadonlyWords, count: number, firstPending: number): void {
     const words = this.#words;
-    words.store(this.#bases.other, base);
+    const other = ~this.#state[STATE] & SECOND_BASE;
+    words.store(other === 0 ? BASES : BASES + 1, base);
     if (responses !== this.responses) words.copy(RESPONSES, responses, count * this.#responseWords);
-    this.#bases.commitPlain(COMMITTED | count | pendingBits(firstPending));
+    words.store(STATE, COMMITTED | count | pendingBits(firstPending) | other);
   }
 
   /** Records that the committed responses are in the ring. */
@@ -99,16 +98,23 @@ export class RedoLog {
 
   /** Records that frames from `first` on are pending. No responses may be committed at this time. */
   setPending(published: number, first: number): void {
-    this.#words.store(this.#bases.other, published);
-    this.#bases.commitPlain(pendingBits(first));
+    const words = this.#words;
+    const other = ~this.#state[STATE] & SECOND_BASE;
+    words.store(other === 0 ? BASES : BASES + 1, published);
+    words.store(STATE, pendingBits(first) | other);
   }
 
   /** Records that no responses are committed and no frames are pending. */
   clear(): void {
     this.#words.store(STATE, 0);
   }
+
+  /** The valid base. */
+  get #base(): number {
+    return this.#state[(this.#state[STATE] & SECOND_BASE) === 0 ? BASES : BASES + 1];
+  }
 }
 
 function pendingBits(first: number): number {
-  return first === NONE_PENDING ? 0 : PENDING | (first << FIRST_SHIFT);
+  return first < 0 ? 0 : PENDING | (first << FIRST_SHIFT);
 }

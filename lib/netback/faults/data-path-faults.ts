@@ -58,3 +58,8 @@ const FOREIGN_FAULTS: ReadonlySet<number> = new Set([
 export function isForeignFault(status: number): boolean {
   return FOREIGN_FAULTS.has(status);
 }
+
+/** Why a vif stops whose guest named such a grant for a frame. */
+export function badGrant(ref: number, status: number): string {
+  return `bad grant reference ${ref} (status ${status})`;
+}

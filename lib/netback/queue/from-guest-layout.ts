@@ -3,7 +3,7 @@ import * as headers from '../../protocol/headers.js';
 import * as netif from '../../protocol/netif.js';
 import { ROLE_DATA, ROLE_NONE, ROLE_REFUSED, type TxFrames } from '../../protocol/tx.js';
 import * as xen from '../../xen/seam.js';
-import { isForeignFault } from '../faults/data-path-faults.js';
+import { badGrant, isForeignFault } from '../faults/data-path-faults.js';
 import * as batches from '../frames/batch-memory.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -110,7 +110,7 @@ export function refuseFailed(parsed: TxFrames, block: Uint32Array, ops: Uint32Ar
       if (status === 0) continue;
       if (!parsed.refused(i)) parsed.refuse(i);
       block[FRAMES_HEADER_WORDS + i * FRAME_WORDS + FRAME_LENGTH] = 0;
-      if (isForeignFault(status)) reason = `bad grant reference ${ops[at + OP_REF]} (status ${status})`;
+      if (isForeignFault(status)) reason = badGrant(ops[at + OP_REF], status);
     }
   }
   return reason;

@@ -20,7 +20,7 @@ import type { LoopShare } from '../ring/loop-shares.js';
 import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
 import { layOutFromGuest, layOutHeads, refuseFailed } from './from-guest-layout.js';
-import { describePlain, layOutPlain, NOT_PLAIN } from './from-guest-plain.js';
+import { describePlain, layOutPlain, NOT_PLAIN, refusePlain } from './from-guest-plain.js';
 import { WholeFrames } from './from-guest-whole.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -52,6 +52,8 @@ export class FromGuest {
   readonly #counters: FlowCounters;
   readonly #share: LoopShare | undefined;
   readonly #slots = new Uint32Array(BATCH_SLOTS * TX_SLOT_WORDS);
+  /** For a plain batch: TX_FLAG_* by frame. */
+  readonly #flags = new Uint32Array(BATCH_SLOTS);
   readonly #parsed: TxFrames;
   #io: PortIo | undefined;
   /** Whether the port writes bytes straight out of mapped pages. */
@@ -141,6 +143,8 @@ export class FromGuest {
       const ended = this.#batch(Math.min(waiting, BATCH_SLOTS), waiting <= BATCH_SLOTS, notify);
       if (ended !== undefined) return ended;
       if (this.#exhausted) return { waitMs: this.#credit.refuse(this.#clock.now()) };
+      // `arm` reads `req_prod` again, so another `waiting` would cost a load for nothing.
+      if (this.#ring.isEmpty && !this.#ring.arm()) return 'idle';
     }
     return 'more';
   }
@@ -150,7 +154,7 @@ export class FromGuest {
     this.#charge = 0;
     this.#exhausted = false;
     this.#intact = true;
-    if (this.#layOutPlain(slots)) return this.#passPlain(slots, whole, notify);
+    if (this.#layOutPlain(slots)) return this.#passPlain(slots, notify);
     return this.#passAny(slots, whole, notify);
   }
 
@@ -162,25 +166,27 @@ export class FromGuest {
   #layOutPlain(slots: number): boolean {
     if (this.#payload !== 'copy' || this.#credit.limited || this.#hooks.active) return false;
     const { responses } = this.#parsed;
-    this.#bytes = layOutPlain(this.#ring, slots, this.#slots, responses, this.frames.block, this.grants.ops);
+    this.#bytes = layOutPlain(this.#ring, slots, this.#flags, responses, this.frames.block, this.grants.ops);
     return this.#bytes !== NOT_PLAIN;
   }
 
   /** Fetches and passes on a plain batch: `#passAny` without the steps that such a batch does not need. */
-  #passPlain(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
+  #passPlain(slots: number, notify: () => void): PumpResult | undefined {
     const { ops } = this.grants;
     this.grants.copyFromGuest();
     if (ops[OPS_ERRNO] !== 0) return this.#fetchFault();
-    if (ops[OPS_FAILED] !== 0) {
-      // To refuse the frames whose operations failed, the general way needs their parts.
-      parseTx(this.#slots, slots, whole, this.#parsed);
-      return this.#judge(notify);
-    }
     this.#ring.take(slots);
-    const dropped = describePlain(this.#slots, this.frames);
+    const failed = ops[OPS_FAILED];
+    let reason: string | undefined;
+    if (failed > 0) {
+      reason = refusePlain(slots, this.#parsed.responses, this.frames.block, ops);
+      this.#counters.errors += failed;
+      this.#intact = false;
+    }
+    const dropped = describePlain(this.#flags, this.frames);
     if (dropped > 0) this.#drop(dropped);
     this.#respondThenSend(slots, notify);
-    return undefined;
+    return stopFor(reason);
   }
 
   /** The general way: fetches and passes on a batch of any kind. */

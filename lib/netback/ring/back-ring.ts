@@ -158,6 +158,11 @@ export class BackRing {
     copyWords(this.slots, 0, into, straight * slotWords, (count - straight) * slotWords);
   }
 
+  /** Whether vifd has taken all requests that `waiting` saw last. */
+  get isEmpty(): boolean {
+    return this.#requestsTaken === this.#requestsSeen;
+  }
+
   /** Moves `req_cons` past requests that were copied. */
   take(count: number): void {
     this.#requestsTaken = (this.#requestsTaken + count) | 0;
