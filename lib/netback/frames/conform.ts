@@ -5,11 +5,12 @@ import * as headers from '../../protocol/headers.js';
 import * as netif from '../../protocol/netif.js';
 import { Segments } from '../../protocol/segment.js';
 import * as vnet from '../../protocol/vnet.js';
+import * as xen from '../../xen/seam.js';
 import type { FrontendSettings } from '../settings.js';
 import type { FlowCounters } from './counters.js';
 import type { Deliverable } from './deliverable.js';
-import { CUT } from './deliverable.js';
-import { rxFlagsOf, rxGsoOf } from './offload-to-guest.js';
+import * as deliverable from './deliverable.js';
+import * as offload from './offload-to-guest.js';
 import { planOf } from './segment-plan.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -20,6 +21,9 @@ const { vnetChecksum, vnetCsumOffset, vnetCsumStart, vnetGsoBytes, vnetGsoType, 
 const { GSO_TYPE_NONE, RX_FLAG_DATA_VALIDATED } = netif;
 const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
 const { TCP_CHECKSUM_OFFSET } = headers;
+const { CUT } = deliverable;
+const { rxFlagsOf, rxGsoOf } = offload;
+const { PAGE_SIZE } = xen;
 
 /** The first byte of the IP header of an untagged frame; its high half is the version. */
 const VERSION_AT = 14;
@@ -69,14 +73,19 @@ export class Conform {
     this.#offloads = offloads;
   }
 
-  /** Runs once for each frame that was read, and decodes its offload. One loop with few calls: it is hot. */
-  run({ frames, gsos, flags }: Deliverable, counters: FlowCounters): void {
+  /**
+   * Runs once for each frame that was read, and decodes its offload. One loop with few calls: it is hot.
+   * @returns whether all frames are plain: each has bytes, at most a page of them, and no GSO.
+   */
+  run({ frames, gsos, flags }: Deliverable, counters: FlowCounters): boolean {
     const { block, count, arena } = frames;
     const words = arena.u32;
     const { checksumV4 } = this.#offloads;
+    let arePlain = true;
     for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
+      if ((bytes - 1) >>> 0 >= PAGE_SIZE) arePlain = false;
       // The port used these words while it read; from now on they describe the pending frame.
       block[at + FRAME_FIRST_OP] = 0;
       block[at + FRAME_STATUS] = 0;
@@ -93,6 +102,7 @@ export class Conform {
         flags[i] = RX_FLAG_DATA_VALIDATED;
         if (complete(frames, offset, bytes)) continue;
       } else {
+        arePlain = false;
         if (this.#takesGso(frames, offset, bytes, kind)) {
           gsos[i] = rxGsoOf(first, vnetWord(words, offset, 1));
           continue;
@@ -105,7 +115,9 @@ export class Conform {
       // The frame's headers contradict its offload.
       block[at + FRAME_LENGTH] = 0;
       counters.drop('offload');
+      arePlain = false;
     }
+    return arePlain;
   }
 
   #takesChecksum(frames: FrameBatch, offset: number, bytes: number): boolean {

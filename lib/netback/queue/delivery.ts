@@ -1,4 +1,4 @@
-import { NONE_PENDING } from '../../durable/redo.js';
+import * as redo from '../../durable/redo.js';
 import type { VifdError } from '../../errors.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as netif from '../../protocol/netif.js';
@@ -10,16 +10,19 @@ import { BATCH_SLOTS } from '../frames/batch-memory.js';
 import type { GuestCapabilities } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Deliverable } from '../frames/deliverable.js';
-import { CUT } from '../frames/deliverable.js';
+import * as deliverable from '../frames/deliverable.js';
 import * as offload from '../frames/offload-to-guest.js';
 import type { BackRing } from '../ring/back-ring.js';
 import type { PayloadMode } from '../settings.js';
 import { CutFrames } from './cut-frames.js';
 import type { PendingFrames } from './pending-frames.js';
+import { badBuffer, layOutPlain, refusePlain } from './to-guest-plain.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
 const { GSO_UNNAMED } = offload;
+const { NONE_PENDING } = redo;
+const { CUT } = deliverable;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
@@ -73,6 +76,7 @@ export class Delivery {
    */
   slotsOfNext(): number {
     const pending = this.#pending;
+    if (this.#isPlain) return 1;
     const { next } = pending;
     return pending.isCut(next) ? this.#cuts.nextSlots(pending, next) : this.#slotsOf(pending, next);
   }
@@ -82,9 +86,44 @@ export class Delivery {
     const pending = this.#pending;
     const { next } = pending;
     this.moved = false;
+    if (this.#isPlain) return this.#deliverPlain(Math.min(slots, pending.size), notify);
     if (pending.isCut(next) && !pending.isRemoved(next)) return this.#deliverSegments(slots, notify);
     const end = this.#fit(pending, next, slots);
     return this.#pass(pending, next, end, end, notify);
+  }
+
+  /** Whether each pending frame takes one slot and the guest gets nothing about it but its length and flags. */
+  get #isPlain(): boolean {
+    return this.#pending.arePlain && this.#payload === 'copy' && this.#capabilities.xdpHeadroom === 0;
+  }
+
+  /** Delivers the next `count` frames, which are plain: `#pass` without the steps that such frames do not need. */
+  #deliverPlain(count: number, notify: () => void): Delivered {
+    const pending = this.#pending;
+    const { ops } = this.#grants;
+    const end = pending.next + count;
+    let bytes = layOutPlain(this.#ring, pending, pending.next, count, ops);
+    this.#grants.copyToGuest();
+    if (ops[OPS_ERRNO] !== 0) return this.#fault();
+    this.#ring.take(count);
+    const failed = ops[OPS_FAILED];
+    let reason: string | undefined;
+    if (failed > 0) {
+      const refused = refusePlain(count, this.#responses, ops);
+      bytes -= refused.bytes;
+      reason = refused.reason;
+      this.#counters.errors += failed;
+    }
+    this.#counters.countBatch(count - failed, bytes);
+    if (this.#ring.publish(this.#responses, count, end < pending.frames.count ? end : NONE_PENDING)) notify();
+    pending.next = end;
+    this.moved = true;
+    return stopFor(reason);
+  }
+
+  /** The host failed to put frames into the guest. They stay pending. */
+  #fault(): Delivered {
+    return { fault: batchFault('Putting frames into the guest', this.#grants.ops[OPS_ERRNO]) };
   }
 
   /**
@@ -178,13 +217,12 @@ export class Delivery {
     if (this.#payload === 'copy') this.#grants.copyToGuest();
     else this.#grants.mapToGuest();
     const { ops } = this.#grants;
-    // The frames stay pending.
-    if (ops[OPS_ERRNO] !== 0) return { fault: batchFault('Putting frames into the guest', ops[OPS_ERRNO]) };
+    if (ops[OPS_ERRNO] !== 0) return this.#fault();
     this.#ring.take(used);
     const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(batch, first, end);
     this.#counters.countBatch(this.#described, this.#describedBytes);
     if (this.#ring.publish(this.#responses, used, firstPending)) notify();
-    return fault === undefined ? undefined : { stop: `to-guest ring: ${fault}` };
+    return stopFor(fault);
   }
 
   /** Writes an operation for each page of frames [first, end), and responses that are right if no operation fails. */
@@ -241,7 +279,7 @@ export class Delivery {
       const pages = rxPagesNeeded(bytes, headroom);
       const status = this.#worstStatus(op, pages);
       if (status !== 0) this.#refuse(slot, slots, bytes);
-      if (isForeignFault(status)) reason = `bad grant reference in a receive buffer (status ${status})`;
+      if (isForeignFault(status)) reason = badBuffer(status);
       op += pages;
       slot += slots;
     }
@@ -267,6 +305,10 @@ export class Delivery {
     }
     return 0;
   }
+}
+
+function stopFor(reason: string | undefined): Delivered {
+  return reason === undefined ? undefined : { stop: `to-guest ring: ${reason}` };
 }
 
 /** Whether the guest has the frames, because the ring has their responses. */

@@ -38,6 +38,8 @@ export class PendingFrames implements Deliverable {
   readonly frames: FrameBatch;
   /** Frames [next, frames.count) are pending, except those of length 0, which were dropped or moved to another queue. */
   next = 0;
+  /** Whether each of the frames takes one slot and has no GSO and no hash, so that `Delivery` can pass them in one loop. */
+  arePlain = false;
   readonly gsos = new Uint32Array(TO_GUEST_FRAMES);
   readonly flags = new Uint8Array(TO_GUEST_FRAMES);
   /** The hash type of each frame at the time of its read. */
@@ -46,6 +48,8 @@ export class PendingFrames implements Deliverable {
   readonly #ring: BackRing;
   /** The frames' block. */
   readonly #block: DurableWords;
+  /** Whether `hashTypes` may have others than 0. */
+  #isHashed = false;
   /** Where the last of the frames below READ_BYTES ends in the arena. */
   #end = UNKNOWN;
 
@@ -103,9 +107,12 @@ export class PendingFrames implements Deliverable {
   hash(hash: HashState): void {
     const { arena, block, count } = this.frames;
     if (!hash.active) {
-      this.hashTypes.fill(0);
+      if (this.#isHashed) this.hashTypes.fill(0);
+      this.#isHashed = false;
       return;
     }
+    this.#isHashed = true;
+    this.arePlain = false;
     for (let i = this.next; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       this.hashTypes[i] = hash.look(arena.bytes, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]);
@@ -156,6 +163,7 @@ export class PendingFrames implements Deliverable {
 
   /** Removes a frame, so that this queue does not deliver it. */
   remove(index: number): void {
+    this.arePlain = false;
     this.#block.store(FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH, 0);
   }
 
@@ -182,6 +190,8 @@ export class PendingFrames implements Deliverable {
     this.#block.store(at + FRAME_FIRST_OP, from.frames.block[source + FRAME_FIRST_OP]);
     this.#block.store(at + FRAME_OP_COUNT, 0);
     this.#block.store(at + FRAME_STATUS, 0);
+    this.arePlain = false;
+    this.#isHashed ||= from.#isHashed;
     this.gsos[place] = from.gsos[index];
     this.flags[place] = from.flags[index];
     this.hashTypes[place] = from.hashTypes[index];

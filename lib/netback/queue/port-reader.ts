@@ -64,7 +64,7 @@ export class PortReader {
     if (read === 0) return false;
     if (this.#multicast.active) this.#multicast.run(pending.frames, this.#counters);
     if (this.#hooks.active) this.#runHooks(read);
-    this.#capabilities.conform.run(pending, this.#counters);
+    pending.arePlain = this.#capabilities.conform.run(pending, this.#counters);
     pending.hash(this.#hash);
     pending.record(unsorted);
     return true;
