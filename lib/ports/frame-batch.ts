@@ -35,6 +35,9 @@ export const FRAME_OP_COUNT = 3;
 /** Out: 0, or the errno of this frame. */
 export const FRAME_STATUS = 4;
 
+// A module's own constants are part of the compiled code; what it exports is loaded and checked at each use.
+const COUNT = FRAMES_COUNT;
+
 /** A batch of frames as structure of arrays; shared with native code, so that a batch crosses in one call. */
 export class FrameBatch {
   readonly capacity: number;
@@ -59,11 +62,11 @@ export class FrameBatch {
   }
 
   get count(): number {
-    return this.block[FRAMES_COUNT];
+    return this.block[COUNT];
   }
 
   set count(frames: number) {
-    this.block[FRAMES_COUNT] = frames;
+    this.block[COUNT] = frames;
   }
 }
 

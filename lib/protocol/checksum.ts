@@ -10,6 +10,9 @@ const { TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES, UDP_CHECKSUM_OFFSET, UDP_HEADER_B
 const ETHERNET_BYTES = 14;
 /** Behind an Ethernet header and an IPv4 header without options. */
 const USUAL_TRANSPORT = 34;
+/** A protocol, and the checksum's place in its header << 8. */
+const USUAL_TCP = PROTOCOL_TCP | (TCP_CHECKSUM_OFFSET << 8);
+const USUAL_UDP = PROTOCOL_UDP | (UDP_CHECKSUM_OFFSET << 8);
 /** The length field of that IPv4 header. */
 const USUAL_LENGTH = 16;
 
@@ -79,6 +82,28 @@ export function locateUsualChecksum(words: Uint32Array, start: number, length: n
   // As in transportOfIpv4: more fragments, or an offset.
   if ((last & 0xff3f) !== 0) return UNKNOWN;
   return placeOf(USUAL_TRANSPORT, last >>> 24, length);
+}
+
+/**
+ * Whether a vnet header names the checksum that `locateUsualChecksum` finds. It reads and compares less than that.
+ * @param second and third word of the vnet header.
+ */
+export function isUsualChecksum(
+  words: Uint32Array,
+  start: number,
+  length: number,
+  second: number,
+  third: number,
+): boolean {
+  const word = (start + 12) >>> 2;
+  const last = words[word + 2];
+  // One comparison for csum_start, ethertype and version, and fragments; see `locateUsualChecksum`.
+  const isOther =
+    ((second >>> 16) ^ USUAL_TRANSPORT) | ((words[word] & 0xffffff) ^ 0x450008) | (last & 0xff3f);
+  if (isOther !== 0) return false;
+  const place = (last >>> 24) | ((third & 0xffff) << 8);
+  if (place === USUAL_TCP) return length >= USUAL_TRANSPORT + TCP_HEADER_BYTES;
+  return place === USUAL_UDP && length >= USUAL_TRANSPORT + UDP_HEADER_BYTES;
 }
 
 /**

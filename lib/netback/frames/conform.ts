@@ -8,23 +8,25 @@ import * as vnet from '../../protocol/vnet.js';
 import * as xen from '../../xen/seam.js';
 import type { FrontendSettings } from '../settings.js';
 import type { FlowCounters } from './counters.js';
-import type { Deliverable } from './deliverable.js';
-import * as deliverable from './deliverable.js';
+import type { ReadFrames } from './deliverable.js';
 import * as offload from './offload-to-guest.js';
 import { planOf } from './segment-plan.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_STATUS, FRAME_WORDS, FRAMES_HEADER_WORDS } = batch;
+const { FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FRAMES_HEADER_WORDS } = batch;
 const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE } = vnet;
-const { VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = vnet;
+const { VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_HEADER_BYTES } = vnet;
 const { vnetChecksum, vnetCsumOffset, vnetCsumStart, vnetGsoBytes, vnetGsoType, vnetWord, writeVnet } = vnet;
-const { GSO_TYPE_NONE, RX_FLAG_DATA_VALIDATED } = netif;
-const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
+const { RX_FLAG_DATA_VALIDATED } = netif;
+const { completeChecksum, isUsualChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
 const { TCP_CHECKSUM_OFFSET } = headers;
-const { CUT } = deliverable;
 const { rxFlagsOf, rxGsoOf } = offload;
 const { PAGE_SIZE } = xen;
 
+/** The GSO type in a vnet header's first word. */
+const GSO_BITS = 0xff00;
+/** RX_FLAG_* by the flags of a vnet header without GSO, as `rxFlagsOf` decodes them. */
+const FLAGS = Uint8Array.of(...[0, 1, 2, 3].map(rxFlagsOf));
 /** The first byte of the IP header of an untagged frame; its high half is the version. */
 const VERSION_AT = 14;
 /**
@@ -74,41 +76,43 @@ export class Conform {
   }
 
   /**
-   * Runs once for each frame that was read, and decodes its offload. One loop with few calls: it is hot.
+   * Runs once for each frame that was read, and decodes its offload.
    * @returns whether all frames are plain: each has bytes, at most a page of them, and no GSO.
    */
-  run({ frames, gsos, flags }: Deliverable, counters: FlowCounters): boolean {
+  run(read: ReadFrames, counters: FlowCounters): boolean {
+    const { count } = read.frames;
+    const usual = this.#offloads.checksumV4 ? flagUsual(read) : 0;
+    return usual === count || this.#runFrom(usual, read, counters);
+  }
+
+  /** Does what `run` does, for frames of any kind from `first` on. */
+  #runFrom(first: number, read: ReadFrames, counters: FlowCounters): boolean {
+    const { frames, flags } = read;
     const { block, count, arena } = frames;
     const words = arena.u32;
-    const { checksumV4 } = this.#offloads;
     let arePlain = true;
-    for (let i = 0; i < count; i++) {
+    for (let i = first; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
-      if ((bytes - 1) >>> 0 >= PAGE_SIZE) arePlain = false;
-      // The port used these words while it read; from now on they describe the pending frame.
-      block[at + FRAME_FIRST_OP] = 0;
-      block[at + FRAME_STATUS] = 0;
+      if (bytes === 0 || bytes > PAGE_SIZE) arePlain = false;
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
-      const first = vnetWord(words, offset, 0);
-      const kind = vnetGsoType(first);
-      flags[i] = rxFlagsOf(first);
-      gsos[i] = GSO_TYPE_NONE;
+      const word = vnetWord(words, offset, 0);
+      const kind = vnetGsoType(word);
+      flags[i] = rxFlagsOf(word);
       if (kind === VNET_GSO_NONE) {
-        if ((first & VNET_FLAG_NEEDS_CSUM) === 0) continue;
-        if (checksumV4 && isUsual(words, offset, bytes)) continue;
+        if ((word & VNET_FLAG_NEEDS_CSUM) === 0) continue;
         if (this.#takesChecksum(frames, offset, bytes)) continue;
         flags[i] = RX_FLAG_DATA_VALIDATED;
         if (complete(frames, offset, bytes)) continue;
       } else {
         arePlain = false;
         if (this.#takesGso(frames, offset, bytes, kind)) {
-          gsos[i] = rxGsoOf(first, vnetWord(words, offset, 1));
+          read.segment(i, rxGsoOf(word, vnetWord(words, offset, 1)));
           continue;
         }
         if (this.#canCut(frames, offset, bytes)) {
-          block[at + FRAME_FIRST_OP] = CUT;
+          read.cut(i);
           continue;
         }
       }
@@ -148,11 +152,29 @@ export class Conform {
   }
 }
 
-/** Whether csum_start and csum_offset name the checksum of the most common kind of frame: TCP or UDP over IPv4, untagged. */
-function isUsual(words: Uint32Array, offset: number, bytes: number): boolean {
-  if (offset % 4 !== 0) return false;
-  const where = locateUsualChecksum(words, offset, bytes);
-  return where !== 0 && where === vnetChecksum(vnetWord(words, offset, 1), vnetWord(words, offset, 2));
+/**
+ * Sets the flags of the frames up to the first that is not of a usual kind: at most a page, without GSO, and with no partial checksum but that
+ * of TCP or UDP over IPv4 where `isUsualChecksum` finds it. One loop with few words: it is hot.
+ * @returns how many frames are of a usual kind.
+ */
+function flagUsual({ frames, flags }: ReadFrames): number {
+  const { block, count, arena } = frames;
+  const words = arena.u32;
+  let at = FRAMES_HEADER_WORDS;
+  for (let i = 0; i < count; i++) {
+    const bytes = block[at + FRAME_LENGTH];
+    const offset = block[at + FRAME_OFFSET];
+    if ((bytes - 1) >>> 0 >= PAGE_SIZE || (offset & 3) !== 0) return i;
+    const header = (offset - VNET_HEADER_BYTES) >>> 2;
+    const first = words[header];
+    if ((first & GSO_BITS) !== 0) return i;
+    if ((first & VNET_FLAG_NEEDS_CSUM) !== 0) {
+      if (!isUsualChecksum(words, offset, bytes, words[header + 1], words[header + 2])) return i;
+    }
+    flags[i] = FLAGS[first & 3];
+    at += FRAME_WORDS;
+  }
+  return count;
 }
 
 /** @returns where a frontend finds the checksum: csumStart | csumOffset << 16, or 0. */

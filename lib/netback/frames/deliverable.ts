@@ -22,3 +22,11 @@ export interface Deliverable {
   /** Removes a frame, so that it is not delivered. */
   remove(index: number): void;
 }
+
+/** Frames of a read. Those with offloads are the exceptions: before `Conform`, none is marked. */
+export interface ReadFrames extends Deliverable {
+  /** Marks a frame that the guest gets with GSO. @param gso GSO_TYPE_* | segment size << 16, or GSO_UNNAMED. */
+  segment(index: number, gso: number): void;
+  /** Marks a frame that the guest gets as segments. */
+  cut(index: number): void;
+}

@@ -20,6 +20,8 @@ export const ANY_QUEUE = -1;
  * again). A change is written into the other bank, and one store makes that bank valid, so key and mapping are always complete.
  */
 export class HashState {
+  /** Whether the guest wants frames hashed. A field, since each batch reads it. */
+  active = false;
   /** The hash of the last `look`. */
   value = 0;
   readonly #words: DurableWords;
@@ -41,12 +43,14 @@ export class HashState {
     this.#bytes = words.bytes(0, words.length);
     this.#banks = new Banks(words, BANKS);
     this.#queues = queues;
+    this.#note();
   }
 
   /** Clears the state for a new connection, which starts without hashing. */
   begin(): void {
     this.#words.clear();
     this.#stale = true;
+    this.#note();
   }
 
   get algorithm(): number {
@@ -72,24 +76,18 @@ export class HashState {
     return this.#keyBytes.slice();
   }
 
-  /** Whether the guest wants frames hashed. */
-  get active(): boolean {
-    const bank = this.#banks.current;
-    return this.#view[bank + ALGORITHM] !== HASH_ALGORITHM_NONE && this.#view[bank + FLAGS] !== 0;
-  }
-
   /** @returns false for an unknown algorithm. This setter and those below change nothing when they return false. */
   setAlgorithm(algorithm: number): boolean {
     if (algorithm !== HASH_ALGORITHM_NONE && algorithm !== HASH_ALGORITHM_TOEPLITZ) return false;
     this.#words.store(this.#banks.draft() + ALGORITHM, algorithm);
-    this.#banks.commit();
+    this.#commit();
     return true;
   }
 
   setFlags(flags: number): boolean {
     if ((flags & ~HASH_TYPES) !== 0 || this.algorithm === HASH_ALGORITHM_NONE) return false;
     this.#words.store(this.#banks.draft() + FLAGS, flags);
-    this.#banks.commit();
+    this.#commit();
     return true;
   }
 
@@ -98,7 +96,7 @@ export class HashState {
     const padded = new Uint8Array(HASH_KEY_BYTES);
     padded.set(key.subarray(0, length));
     this.#words.copyBytes((this.#banks.draft() + KEY) * 4, padded, HASH_KEY_BYTES);
-    this.#banks.commit();
+    this.#commit();
     this.#stale = true;
   }
 
@@ -108,7 +106,7 @@ export class HashState {
     const bank = this.#banks.draft();
     this.#words.store(bank + SIZE, entries);
     this.#words.clear(bank + MAPPING, bank + HASH.words);
-    this.#banks.commit();
+    this.#commit();
     return true;
   }
 
@@ -121,7 +119,7 @@ export class HashState {
   setMapping(queues: Uint32Array, offset: number, count: number): boolean {
     for (let i = 0; i < count; i++) if (queues[i] >= this.#queues) return false;
     this.#words.copyBytes((this.#banks.draft() + MAPPING) * 4 + offset, queues, count);
-    this.#banks.commit();
+    this.#commit();
     return true;
   }
 
@@ -150,6 +148,15 @@ export class HashState {
     const size = this.#view[bank + SIZE];
     if (size === 0) return value % this.#queues;
     return this.#bytes[(bank + MAPPING) * 4 + (value % size)];
+  }
+
+  #commit(): void {
+    this.#banks.commit();
+    this.#note();
+  }
+
+  #note(): void {
+    this.active = this.algorithm !== HASH_ALGORITHM_NONE && this.flags !== 0;
   }
 
   get #keyBytes(): Readonly<Uint8Array> {

@@ -2,7 +2,7 @@ import * as redo from '../../durable/redo.js';
 import type { VifdError } from '../../errors.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as netif from '../../protocol/netif.js';
-import { refuseRx, respondRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } from '../../protocol/rx.js';
+import * as rx from '../../protocol/rx.js';
 import type { GrantBatch } from '../../xen/seam.js';
 import * as xen from '../../xen/seam.js';
 import { batchFault, isForeignFault } from '../faults/data-path-faults.js';
@@ -16,14 +16,16 @@ import type { BackRing } from '../ring/back-ring.js';
 import type { PayloadMode } from '../settings.js';
 import { CutFrames } from './cut-frames.js';
 import type { PendingFrames } from './pending-frames.js';
-import { badBuffer, layOutPlain, refusePlain } from './to-guest-plain.js';
+import * as plain from './to-guest-plain.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
 const { GSO_UNNAMED } = offload;
 const { NONE_PENDING } = redo;
 const { CUT } = deliverable;
+const { badBuffer, layOutPlain, refusePlain } = plain;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
+const { refuseRx, respondRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } = rx;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
 const { OPS_COUNT, OPS_ERRNO, OPS_FAILED, OPS_HEADER_WORDS } = xen;
 
@@ -44,8 +46,8 @@ export class Delivery {
   readonly #counters: FlowCounters;
   readonly #requests = new Uint32Array(BATCH_SLOTS * RX_SLOT_WORDS);
   readonly #responses: Uint32Array;
-  /** Whether the last `deliver` gave frames to the guest. */
-  moved = false;
+  /** How many slots the frames took that the last `deliver` gave to the guest. */
+  slotsTaken = 0;
   /** How many slots the frames of the last `#fit` take. */
   #used = 0;
   /** How many frames the last `#describe` described, less those that were refused, and their bytes. */
@@ -85,7 +87,7 @@ export class Delivery {
   deliver(slots: number, notify: () => void): Delivered {
     const pending = this.#pending;
     const { next } = pending;
-    this.moved = false;
+    this.slotsTaken = 0;
     if (this.#isPlain) return this.#deliverPlain(Math.min(slots, pending.size), notify);
     if (pending.isCut(next) && !pending.isRemoved(next)) return this.#deliverSegments(slots, notify);
     const end = this.#fit(pending, next, slots);
@@ -117,7 +119,7 @@ export class Delivery {
     this.#counters.countBatch(count - failed, bytes);
     if (this.#ring.publish(this.#responses, count, end < pending.frames.count ? end : NONE_PENDING)) notify();
     pending.next = end;
-    this.moved = true;
+    this.slotsTaken = count;
     return stopFor(reason);
   }
 
@@ -158,8 +160,10 @@ export class Delivery {
       return undefined;
     }
     const ended = this.#run(batch, first, end, firstPending, notify);
-    this.moved = isTaken(ended);
-    if (this.moved) pending.next = next;
+    if (isTaken(ended)) {
+      pending.next = next;
+      this.slotsTaken = this.#used;
+    }
     return ended;
   }
 

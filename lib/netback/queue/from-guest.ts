@@ -9,23 +9,27 @@ import type { Clock, GrantBatch, Grants, StagedGrants } from '../../xen/seam.js'
 import * as xen from '../../xen/seam.js';
 import { batchFault, isFull, portFault } from '../faults/data-path-faults.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
-import { BATCH_SLOTS } from '../frames/batch-memory.js';
+import * as batches from '../frames/batch-memory.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
 import { describeFromGuest } from '../frames/offload-from-guest.js';
 import type { CreditTurn } from '../guest/credit-turns.js';
 import type { MulticastFilter } from '../guest/multicast.js';
-import { type BackRing, RING_BROKEN } from '../ring/back-ring.js';
+import type { BackRing } from '../ring/back-ring.js';
+import * as backRing from '../ring/back-ring.js';
 import type { LoopShare } from '../ring/loop-shares.js';
 import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
 import { layOutFromGuest, layOutHeads, refuseFailed } from './from-guest-layout.js';
-import { describePlain, layOutPlain, NOT_PLAIN, refusePlain } from './from-guest-plain.js';
+import * as plain from './from-guest-plain.js';
 import { WholeFrames } from './from-guest-whole.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = batch;
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = batch;
+const { BATCH_SLOTS } = batches;
+const { RING_BROKEN } = backRing;
+const { describePlain, layOutPlain, NOT_PLAIN, refusePlain } = plain;
 const { HEADERS_BYTES } = headers;
 const { EXTRA_TYPE_MCAST_ADD, TX_SLOT_WORDS } = netif;
 const { OPS_ERRNO, OPS_FAILED } = xen;

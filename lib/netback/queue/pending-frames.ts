@@ -5,8 +5,8 @@ import * as batch from '../../ports/frame-batch.js';
 import * as vnet from '../../protocol/vnet.js';
 import * as xen from '../../xen/seam.js';
 import { READ_BYTES, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
-import type { Deliverable } from '../frames/deliverable.js';
-import { CUT } from '../frames/deliverable.js';
+import type { ReadFrames } from '../frames/deliverable.js';
+import * as deliverable from '../frames/deliverable.js';
 import { rxFlagsOf, rxGsoOf } from '../frames/offload-to-guest.js';
 import type { HashState } from '../guest/hash.js';
 import type { BackRing } from '../ring/back-ring.js';
@@ -24,6 +24,7 @@ const {
 const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS, FRAME_WORDS } = batch;
 const { VNET_HEADER_BYTES, vnetWord } = vnet;
 const { PAGE_SIZE } = xen;
+const { CUT } = deliverable;
 
 /** A word of the block's header that ports do not use: how many of the frames may belong to another queue. */
 const UNSORTED = FRAMES_HEADER_WORDS - 1;
@@ -34,7 +35,7 @@ const UNKNOWN = -1;
  * The pending frames of one queue: read, and not delivered yet; one batch at most. They lie in the queue's journal, and the ring's log
  * records which of the batch are pending: if this process ends, the next one delivers them.
  */
-export class PendingFrames implements Deliverable {
+export class PendingFrames implements ReadFrames {
   readonly frames: FrameBatch;
   /** Frames [next, frames.count) are pending, except those of length 0, which were dropped or moved to another queue. */
   next = 0;
@@ -50,6 +51,8 @@ export class PendingFrames implements Deliverable {
   readonly #block: DurableWords;
   /** Whether `hashTypes` may have others than 0. */
   #isHashed = false;
+  /** Whether `gsos` may have others than 0, or frames may be marked as cut. At first, the previous process may have marked some. */
+  #isMarked = true;
   /** Where the last of the frames below READ_BYTES ends in the arena. */
   #end = UNKNOWN;
 
@@ -98,9 +101,11 @@ export class PendingFrames implements Deliverable {
 
   /** Prepares the batch for a read from the port. Call it only while no frame is pending. */
   beginRead(): void {
+    const { block } = this.frames;
     this.next = 0;
-    this.frames.count = 0;
-    this.frames.block[FRAMES_ERRNO] = 0;
+    block[FRAMES_COUNT] = 0;
+    block[FRAMES_ERRNO] = 0;
+    if (this.#isMarked) this.#clearMarks();
   }
 
   /** Hashes the pending frames, if the guest wants that. */
@@ -140,6 +145,18 @@ export class PendingFrames implements Deliverable {
     // First, since the next read overwrites the frames.
     this.#ring.clearPending();
     this.#begin();
+  }
+
+  segment(index: number, gso: number): void {
+    this.#isMarked = true;
+    this.gsos[index] = gso;
+  }
+
+  cut(index: number): void {
+    this.#isMarked = true;
+    const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
+    this.#block.store(at + FRAME_STATUS, 0);
+    this.#block.store(at + FRAME_FIRST_OP, CUT);
   }
 
   isRemoved(index: number): boolean {
@@ -192,6 +209,7 @@ export class PendingFrames implements Deliverable {
     this.#block.store(at + FRAME_STATUS, 0);
     this.arePlain = false;
     this.#isHashed ||= from.#isHashed;
+    this.#isMarked ||= from.#isMarked;
     this.gsos[place] = from.gsos[index];
     this.flags[place] = from.flags[index];
     this.hashTypes[place] = from.hashTypes[index];
@@ -210,6 +228,18 @@ export class PendingFrames implements Deliverable {
     const first = vnetWord(arena.u32, offset, 0);
     this.gsos[index] = rxGsoOf(first, vnetWord(arena.u32, offset, 1));
     this.flags[index] = rxFlagsOf(first);
+  }
+
+  /** Clears the marks of the batch before, so that a read needs no store for each frame that has none. */
+  #clearMarks(): void {
+    const { block, capacity } = this.frames;
+    for (let i = 0; i < capacity; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      block[at + FRAME_FIRST_OP] = 0;
+      block[at + FRAME_STATUS] = 0;
+    }
+    this.gsos.fill(0);
+    this.#isMarked = false;
   }
 
   #begin(): void {

@@ -44,6 +44,11 @@ export class ToGuestState implements Situation, SortedQueue {
     this.leftMs = undefined;
   }
 
+  /** Whether the guest has buffers beyond those that this turn has used for all frames that were read. */
+  get hasLeft(): boolean {
+    return this.slots > 0 && this.pending.empty;
+  }
+
   get pendingFrames(): number {
     return this.pending.size;
   }

@@ -3,7 +3,7 @@ import type { FrameBatch } from '../../ports/frame-batch.js';
 import type { PortIo } from '../../ports/port.js';
 import type { Clock, GrantBatch, Grants, StagedGrants } from '../../xen/seam.js';
 import { portFault } from '../faults/data-path-faults.js';
-import { BATCH_SLOTS } from '../frames/batch-memory.js';
+import * as batches from '../frames/batch-memory.js';
 import type { GuestCapabilities } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
@@ -22,7 +22,8 @@ import { ToGuestState } from './to-guest-state.js';
 import * as steps from './to-guest-steps.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
-const { nextStep, ROUND_STEPS_MAX } = steps;
+const { BATCH_SLOTS } = batches;
+const { isRoom, nextStep, ROUND_STEPS_MAX } = steps;
 
 const TURN_BATCHES = 8;
 
@@ -124,21 +125,25 @@ export class ToGuest {
     // Rounds that move nothing count too, so that a guest that keeps changing its index cannot prolong the turn.
     for (let round = 0; round < TURN_BATCHES; round++) {
       if (round > 0 && this.#share?.over) return 'more';
+      // While buffers are left, there is no need to read `req_prod` again.
+      if (round === 0 || !this.#state.hasLeft) this.#state.look();
       const ended = this.#round(notify);
       if (ended !== undefined) return ended;
     }
     return 'more';
   }
 
-  /** Reads the ring and takes steps, up to the delivery of one batch. @returns how the turn ends; undefined if another round follows. */
+  /** Takes steps, up to the delivery of one batch. @returns how the turn ends; undefined if another round follows. */
   #round(notify: () => void): PumpResult | undefined {
     const state = this.#state;
-    state.look();
+    const sorting = this.#sorting;
     for (let step = 0; step < ROUND_STEPS_MAX; step++) {
-      switch (nextStep(state, this.#sorting)) {
+      switch (nextStep(state, sorting)) {
         case 'read': {
           const fault = this.#read();
           if (fault !== undefined) return { fault };
+          // Then `nextStep` would choose `deliver`, which follows nearly every read.
+          if (!state.isDry && sorting === undefined && isRoom(state)) return this.#deliver(notify);
           break;
         }
         case 'deliver':
@@ -155,7 +160,10 @@ export class ToGuest {
           break;
         }
         case 'arm':
-          if (this.#ring.arm()) return undefined;
+          if (this.#ring.arm()) {
+            state.look();
+            return undefined;
+          }
           state.isArmed = true;
           break;
         case 'listen':
@@ -188,9 +196,10 @@ export class ToGuest {
     if (this.#fetch()) return undefined;
     const { errno } = this.#reader;
     this.#state.isDry = true;
-    if (errno === 0) this.#reader.listen();
     if (this.#state.slots > 0) this.#sorting?.rouseOthers();
-    return portFault('Reading frames for the guest', errno);
+    if (errno !== 0) return portFault('Reading frames for the guest', errno);
+    this.#reader.listen();
+    return undefined;
   }
 
   #fetch(): boolean {
@@ -201,7 +210,10 @@ export class ToGuest {
   #deliver(notify: () => void): PumpResult | undefined {
     const delivery = this.#delivery;
     const ended = delivery.deliver(Math.min(this.#state.slots, BATCH_SLOTS), notify);
-    if (delivery.moved) this.#endWait();
+    if (delivery.slotsTaken > 0) {
+      this.#state.slots -= delivery.slotsTaken;
+      this.#endWait();
+    }
     if (ended === undefined && this.#pending.empty) this.#sorting?.rouseOthers();
     return ended;
   }

@@ -3,12 +3,13 @@ import * as redo from '../../durable/redo.js';
 import * as netif from '../../protocol/netif.js';
 import type { RingShape } from '../../protocol/ring.js';
 
-// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+// A module's own constants are part of the compiled code; what it imports or exports is loaded and checked at each use.
 const { RING_HEADER_WORDS, RING_REQ_EVENT, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } = netif;
 const { NONE_PENDING } = redo;
 
 /** The frontend's index claims more requests than the ring has slots: never act on it (XSA-39). */
 export const RING_BROKEN = -1;
+const BROKEN = RING_BROKEN;
 
 /** A ring's indices, as ring.h names them. `reqCons` is private to the backend; the others are in the shared page. */
 export interface RingIndices {
@@ -136,10 +137,10 @@ export class BackRing {
   /** @returns requests not yet taken, or RING_BROKEN. */
   waiting(): number {
     const produced = Atomics.load(this.#words, RING_REQ_PROD);
-    if ((produced - this.#responsesPublished) >>> 0 > this.shape.size) return RING_BROKEN;
+    if ((produced - this.#responsesPublished) >>> 0 > this.shape.size) return BROKEN;
     // A guest must not move req_prod back behind requests that vifd has taken.
     const waiting = (produced - this.#requestsTaken) >>> 0;
-    if (waiting > this.shape.size) return RING_BROKEN;
+    if (waiting > this.shape.size) return BROKEN;
     this.#requestsSeen = produced;
     return waiting;
   }
@@ -202,21 +203,26 @@ export class BackRing {
   /** Writes responses behind those that are published, and stores `rsp_prod`. */
   #respond(responses: ReadonlyWords, count: number): void {
     const words = this.#words;
-    const mask = this.#mask;
-    const { slotWords, responseWords } = this.shape;
+    const { size, slotWords, responseWords } = this.shape;
     const old = this.#responsesPublished;
     const afterStore = this.#afterStore;
+    const end = RING_HEADER_WORDS + size * slotWords;
+    let to = RING_HEADER_WORDS + (old & this.#mask) * slotWords;
     if (afterStore !== undefined) this.#respondByStep(responses, count, afterStore);
     else if (responseWords === 1) {
-      for (let i = 0; i < count; i++)
-        words[RING_HEADER_WORDS + ((old + i) & mask) * slotWords] = responses[i];
-    } else {
       for (let i = 0; i < count; i++) {
-        const to = RING_HEADER_WORDS + ((old + i) & mask) * slotWords;
-        const from = i * responseWords;
+        words[to] = responses[i];
+        to += slotWords;
+        if (to === end) to = RING_HEADER_WORDS;
+      }
+    } else {
+      for (let i = 0, from = 0; i < count; i++) {
         words[to] = responses[from];
         words[to + 1] = responses[from + 1];
         if (responseWords > 2) words[to + 2] = responses[from + 2];
+        from += responseWords;
+        to += slotWords;
+        if (to === end) to = RING_HEADER_WORDS;
       }
     }
     Atomics.store(words, RING_RSP_PROD, (old + count) | 0);
