@@ -5,7 +5,6 @@ import * as headers from '../../protocol/headers.js';
 import * as netif from '../../protocol/netif.js';
 import { Segments } from '../../protocol/segment.js';
 import * as vnet from '../../protocol/vnet.js';
-import * as xen from '../../xen/seam.js';
 import type { FrontendSettings } from '../settings.js';
 import type { FlowCounters } from './counters.js';
 import type { ReadFrames } from './deliverable.js';
@@ -15,18 +14,13 @@ import { planOf } from './segment-plan.js';
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS, FRAMES_HEADER_WORDS } = batch;
 const { VNET_FLAG_DATA_VALID, VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE } = vnet;
-const { VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_HEADER_BYTES } = vnet;
+const { VNET_GSO_TCPV4, VNET_GSO_TCPV6 } = vnet;
 const { vnetChecksum, vnetCsumOffset, vnetCsumStart, vnetGsoBytes, vnetGsoType, vnetWord, writeVnet } = vnet;
 const { RX_FLAG_DATA_VALIDATED } = netif;
-const { completeChecksum, isUsualChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
+const { completeChecksum, locateAsNetfront, locateUsualChecksum, tcpHeaderEnd } = checksum;
 const { TCP_CHECKSUM_OFFSET } = headers;
 const { rxFlagsOf, rxGsoOf } = offload;
-const { PAGE_SIZE } = xen;
 
-/** The GSO type in a vnet header's first word. */
-const GSO_BITS = 0xff00;
-/** RX_FLAG_* by the flags of a vnet header without GSO, as `rxFlagsOf` decodes them. */
-const FLAGS = Uint8Array.of(...[0, 1, 2, 3].map(rxFlagsOf));
 /** The first byte of the IP header of an untagged frame; its high half is the version. */
 const VERSION_AT = 14;
 /**
@@ -75,40 +69,32 @@ export class Conform {
     this.#offloads = offloads;
   }
 
-  /**
-   * Runs once for each frame that was read, and decodes its offload.
-   * @returns whether all frames are plain: each has bytes, at most a page of them, and no GSO.
-   */
-  run(read: ReadFrames, counters: FlowCounters): boolean {
-    const { count } = read.frames;
-    const usual = this.#offloads.checksumV4 ? flagUsual(read) : 0;
-    return usual === count || this.#runFrom(usual, read, counters);
+  /** Whether the guest can take a partial checksum of TCP or UDP over IPv4. */
+  get takesUsualChecksums(): boolean {
+    return this.#offloads.checksumV4;
   }
 
-  /** Does what `run` does, for frames of any kind from `first` on. */
-  #runFrom(first: number, read: ReadFrames, counters: FlowCounters): boolean {
+  /** Runs once for each frame that was read, and decodes its offload. */
+  run(read: ReadFrames, counters: FlowCounters): void {
     const { frames, flags } = read;
     const { block, count, arena } = frames;
     const words = arena.u32;
-    let arePlain = true;
-    for (let i = first; i < count; i++) {
+    for (let i = 0; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
-      if (bytes === 0 || bytes > PAGE_SIZE) arePlain = false;
       if (bytes === 0) continue;
       const offset = block[at + FRAME_OFFSET];
-      const word = vnetWord(words, offset, 0);
-      const kind = vnetGsoType(word);
-      flags[i] = rxFlagsOf(word);
+      const first = vnetWord(words, offset, 0);
+      const kind = vnetGsoType(first);
+      flags[i] = rxFlagsOf(first);
       if (kind === VNET_GSO_NONE) {
-        if ((word & VNET_FLAG_NEEDS_CSUM) === 0) continue;
+        if ((first & VNET_FLAG_NEEDS_CSUM) === 0) continue;
         if (this.#takesChecksum(frames, offset, bytes)) continue;
         flags[i] = RX_FLAG_DATA_VALIDATED;
         if (complete(frames, offset, bytes)) continue;
       } else {
-        arePlain = false;
         if (this.#takesGso(frames, offset, bytes, kind)) {
-          read.segment(i, rxGsoOf(word, vnetWord(words, offset, 1)));
+          read.segment(i, rxGsoOf(first, vnetWord(words, offset, 1)));
           continue;
         }
         if (this.#canCut(frames, offset, bytes)) {
@@ -119,9 +105,7 @@ export class Conform {
       // The frame's headers contradict its offload.
       block[at + FRAME_LENGTH] = 0;
       counters.drop('offload');
-      arePlain = false;
     }
-    return arePlain;
   }
 
   #takesChecksum(frames: FrameBatch, offset: number, bytes: number): boolean {
@@ -150,31 +134,6 @@ export class Conform {
   #canCut({ arena }: FrameBatch, offset: number, bytes: number): boolean {
     return planOf(this.#segments, arena, offset, bytes) && this.#segments.count <= SEGMENTS_MAX;
   }
-}
-
-/**
- * Sets the flags of the frames up to the first that is not of a usual kind: at most a page, without GSO, and with no partial checksum but that
- * of TCP or UDP over IPv4 where `isUsualChecksum` finds it. One loop with few words: it is hot.
- * @returns how many frames are of a usual kind.
- */
-function flagUsual({ frames, flags }: ReadFrames): number {
-  const { block, count, arena } = frames;
-  const words = arena.u32;
-  let at = FRAMES_HEADER_WORDS;
-  for (let i = 0; i < count; i++) {
-    const bytes = block[at + FRAME_LENGTH];
-    const offset = block[at + FRAME_OFFSET];
-    if ((bytes - 1) >>> 0 >= PAGE_SIZE || (offset & 3) !== 0) return i;
-    const header = (offset - VNET_HEADER_BYTES) >>> 2;
-    const first = words[header];
-    if ((first & GSO_BITS) !== 0) return i;
-    if ((first & VNET_FLAG_NEEDS_CSUM) !== 0) {
-      if (!isUsualChecksum(words, offset, bytes, words[header + 1], words[header + 2])) return i;
-    }
-    flags[i] = FLAGS[first & 3];
-    at += FRAME_WORDS;
-  }
-  return count;
 }
 
 /** @returns where a frontend finds the checksum: csumStart | csumOffset << 16, or 0. */

@@ -23,7 +23,7 @@ const { FRAMES_HEADER_WORDS, FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_W
 const { GSO_UNNAMED } = offload;
 const { NONE_PENDING } = redo;
 const { CUT } = deliverable;
-const { badBuffer, layOutPlain, refusePlain } = plain;
+const { badBuffer, layOutPlain, NOT_PLAIN, refusePlain } = plain;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { refuseRx, respondRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } = rx;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
@@ -78,7 +78,6 @@ export class Delivery {
    */
   slotsOfNext(): number {
     const pending = this.#pending;
-    if (this.#isPlain) return 1;
     const { next } = pending;
     return pending.isCut(next) ? this.#cuts.nextSlots(pending, next) : this.#slotsOf(pending, next);
   }
@@ -88,23 +87,32 @@ export class Delivery {
     const pending = this.#pending;
     const { next } = pending;
     this.slotsTaken = 0;
-    if (this.#isPlain) return this.#deliverPlain(Math.min(slots, pending.size), notify);
     if (pending.isCut(next) && !pending.isRemoved(next)) return this.#deliverSegments(slots, notify);
     const end = this.#fit(pending, next, slots);
     return this.#pass(pending, next, end, end, notify);
   }
 
-  /** Whether each pending frame takes one slot and the guest gets nothing about it but its length and flags. */
-  get #isPlain(): boolean {
-    return this.#pending.arePlain && this.#payload === 'copy' && this.#capabilities.xdpHeadroom === 0;
+  /**
+   * Lays out the frames of a read if they are plain (`layOutPlain`). Mapped pages and headroom need the general way, so with one of these it
+   * does nothing.
+   * @param slots that the guest has left.
+   * @returns whether it laid them out. Then record them, and call `deliverPlain` before all else.
+   */
+  layOutPlain(slots: number): boolean {
+    const { frames } = this.#pending;
+    const { xdpHeadroom, conform } = this.#capabilities;
+    if (this.#payload !== 'copy' || xdpHeadroom !== 0 || frames.count > slots) return false;
+    this.#describedBytes = layOutPlain(this.#ring, frames, this.#grants.ops, conform.takesUsualChecksums);
+    return this.#describedBytes !== NOT_PLAIN;
   }
 
-  /** Delivers the next `count` frames, which are plain: `#pass` without the steps that such frames do not need. */
-  #deliverPlain(count: number, notify: () => void): Delivered {
+  /** Delivers the frames that `layOutPlain` laid out: `#run` without the steps that such frames do not need. */
+  deliverPlain(notify: () => void): Delivered {
     const pending = this.#pending;
     const { ops } = this.#grants;
-    const end = pending.next + count;
-    let bytes = layOutPlain(this.#ring, pending, pending.next, count, ops);
+    const { count } = pending.frames;
+    let bytes = this.#describedBytes;
+    this.slotsTaken = 0;
     this.#grants.copyToGuest();
     if (ops[OPS_ERRNO] !== 0) return this.#fault();
     this.#ring.take(count);
@@ -117,8 +125,8 @@ export class Delivery {
       this.#counters.errors += failed;
     }
     this.#counters.countBatch(count - failed, bytes);
-    if (this.#ring.publish(this.#responses, count, end < pending.frames.count ? end : NONE_PENDING)) notify();
-    pending.next = end;
+    if (this.#ring.publish(this.#responses, count)) notify();
+    pending.next = count;
     this.slotsTaken = count;
     return stopFor(reason);
   }

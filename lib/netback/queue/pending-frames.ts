@@ -39,8 +39,6 @@ export class PendingFrames implements ReadFrames {
   readonly frames: FrameBatch;
   /** Frames [next, frames.count) are pending, except those of length 0, which were dropped or moved to another queue. */
   next = 0;
-  /** Whether each of the frames takes one slot and has no GSO and no hash, so that `Delivery` can pass them in one loop. */
-  arePlain = false;
   readonly gsos = new Uint32Array(TO_GUEST_FRAMES);
   readonly flags = new Uint8Array(TO_GUEST_FRAMES);
   /** The hash type of each frame at the time of its read. */
@@ -117,7 +115,6 @@ export class PendingFrames implements ReadFrames {
       return;
     }
     this.#isHashed = true;
-    this.arePlain = false;
     for (let i = this.next; i < count; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       this.hashTypes[i] = hash.look(arena.bytes, block[at + FRAME_OFFSET], block[at + FRAME_LENGTH]);
@@ -180,7 +177,6 @@ export class PendingFrames implements ReadFrames {
 
   /** Removes a frame, so that this queue does not deliver it. */
   remove(index: number): void {
-    this.arePlain = false;
     this.#block.store(FRAMES_HEADER_WORDS + index * FRAME_WORDS + FRAME_LENGTH, 0);
   }
 
@@ -207,7 +203,6 @@ export class PendingFrames implements ReadFrames {
     this.#block.store(at + FRAME_FIRST_OP, from.frames.block[source + FRAME_FIRST_OP]);
     this.#block.store(at + FRAME_OP_COUNT, 0);
     this.#block.store(at + FRAME_STATUS, 0);
-    this.arePlain = false;
     this.#isHashed ||= from.#isHashed;
     this.#isMarked ||= from.#isMarked;
     this.gsos[place] = from.gsos[index];

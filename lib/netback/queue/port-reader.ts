@@ -51,23 +51,32 @@ export class PortReader {
   }
 
   /**
-   * Reads a batch. Call it only while no frame is pending.
-   * @param unsorted some of the frames may belong to another queue.
-   * @returns whether the port had frames.
+   * Reads a batch. Call it only while no frame is pending, and before all else then `accept`, or `PendingFrames.record`: until that, a stop
+   * loses the frames.
+   * @returns how many frames the port had.
    */
-  read(unsorted: boolean): boolean {
+  fetch(): number {
     const pending = this.#pending;
     pending.beginRead();
     const read = this.#io?.read() ?? 0;
     // If there were frames before the error, the next read fails with the same error.
     this.errno = read > 0 ? 0 : pending.frames.block[FRAMES_ERRNO];
-    if (read === 0) return false;
+    if (read === 0) return 0;
     if (this.#multicast.active) this.#multicast.run(pending.frames, this.#counters);
     if (this.#hooks.active) this.#runHooks(read);
-    pending.arePlain = this.#capabilities.conform.run(pending, this.#counters);
-    pending.hash(this.#hash);
-    pending.record(unsorted);
-    return true;
+    return read;
+  }
+
+  /** Makes the frames of the last `fetch` fit the guest, hashes them and records them as pending. @param unsorted some of them may belong to another queue. */
+  accept(unsorted: boolean): void {
+    this.decode();
+    this.#pending.record(unsorted);
+  }
+
+  /** Does what `accept` does, for frames that are recorded already, and all plain. */
+  decode(): void {
+    this.#capabilities.conform.run(this.#pending, this.#counters);
+    this.#pending.hash(this.#hash);
   }
 
   #runHooks(read: number): void {

@@ -1,54 +1,79 @@
+import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
+import * as checksum from '../../protocol/checksum.js';
 import * as netif from '../../protocol/netif.js';
+import * as vnet from '../../protocol/vnet.js';
 import * as xen from '../../xen/seam.js';
 import { isForeignFault } from '../faults/data-path-faults.js';
+import { rxFlagsOf } from '../frames/offload-to-guest.js';
 import type { BackRing } from '../ring/back-ring.js';
-import type { PendingFrames } from './pending-frames.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
+const { isUsualChecksum } = checksum;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
-const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS } = xen;
+const { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES } = vnet;
+const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } =
+  xen;
+
+/** The GSO type in the first word of a vnet header. */
+const GSO_TYPE = 0xff00;
+
+/** RX_FLAG_* by the flags of a vnet header without GSO, as `rxFlagsOf` decodes them. */
+const FLAGS = Uint8Array.of(...[0, 1, 2, 3].map(rxFlagsOf));
+
+/** The result of `layOutPlain` for a batch with a frame that is not plain. */
+export const NOT_PLAIN = 0;
 
 /**
- * Lays out `count` plain pending frames from `first` on (`PendingFrames.arePlain`): frame, operation, slot and response `i` belong together.
+ * Lays out all frames of a read if they are plain. A frame is plain if it takes one slot and nothing of it is changed: it has at most a page of
+ * bytes, no GSO, and no partial checksum but that of TCP or UDP over IPv4 where `isUsualChecksum` finds it. Most frames are plain, but not
+ * those of bulk TCP. So frame, operation, slot and response `i` belong together.
  *
- * One loop reads the slots and writes what `#fit` and `#describe` of `Delivery` write for such frames.
+ * One loop writes what `Conform`, and `#fit` and `#describe` of `Delivery`, write for such frames.
  * test/netback/plain-deliveries.test.ts compares all words that both ways write.
- * @param ring `count` requests wait in it. Their slots are in the shared page, so this reads each word once.
- * @returns how many bytes the frames have.
+ * @param ring at least as many requests wait in it. Their slots are in the shared page, so this reads each word once.
+ * @param checksums whether the guest can take such a partial checksum.
+ * @returns how many bytes the frames have; or NOT_PLAIN: the general way then overwrites all words that this wrote.
  */
 export function layOutPlain(
   ring: BackRing,
-  { frames, flags }: PendingFrames,
-  first: number,
-  count: number,
+  { arena, block, count }: FrameBatch,
   ops: Uint32Array,
+  checksums: boolean,
 ): number {
-  const { block } = frames;
+  const words = arena.u32;
   const { responses, slots, nextWord } = ring;
   const end = slots.length;
   let next = nextWord;
-  let frame = FRAMES_HEADER_WORDS + first * FRAME_WORDS;
+  let frame = FRAMES_HEADER_WORDS;
   let op = OPS_HEADER_WORDS;
   let response = 0;
   let bytes = 0;
   for (let i = 0; i < count; i++) {
-    const id = slots[next] & 0xffff;
-    const ref = slots[next + 1];
-    next += RX_SLOT_WORDS;
-    if (next === end) next = 0;
+    const offset = block[frame + FRAME_OFFSET];
     const length = block[frame + FRAME_LENGTH];
-    ops[op + OP_REF] = ref;
+    if ((length - 1) >>> 0 >= PAGE_SIZE || (offset & 3) !== 0) return NOT_PLAIN;
+    const header = (offset - VNET_HEADER_BYTES) >>> 2;
+    const first = words[header];
+    if ((first & GSO_TYPE) !== 0) return NOT_PLAIN;
+    if ((first & VNET_FLAG_NEEDS_CSUM) !== 0) {
+      const isUsual =
+        checksums && isUsualChecksum(words, offset, length, words[header + 1], words[header + 2]);
+      if (!isUsual) return NOT_PLAIN;
+    }
+    ops[op + OP_REF] = slots[next + 1];
     ops[op + OP_SPAN] = length << 16;
-    ops[op + OP_ARENA] = block[frame + FRAME_OFFSET];
+    ops[op + OP_ARENA] = offset;
     ops[op + OP_HEAD] = length;
-    responses[response] = id;
-    responses[response + 1] = flags[first + i] | (length << 16);
+    responses[response] = slots[next] & 0xffff;
+    responses[response + 1] = FLAGS[first & 3] | (length << 16);
     bytes += length;
     frame += FRAME_WORDS;
     op += OP_WORDS;
     response += RX_SLOT_WORDS;
+    next += RX_SLOT_WORDS;
+    if (next === end) next = 0;
   }
   ops[OPS_COUNT] = count;
   return bytes;

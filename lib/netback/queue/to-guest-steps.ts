@@ -67,18 +67,13 @@ export interface OtherQueues {
   readonly waitForRoom: boolean;
 }
 
-/** Whether the next pending frame has room in the guest's buffers. Call it only while a frame is pending. */
-export function isRoom(queue: Situation): boolean {
-  return queue.slots > 0 && queue.slots >= queue.slotsNeeded;
-}
-
 /** Returns the next step. @param others undefined if the guest does not choose the queues of its frames. */
 export function nextStep(queue: Situation, others: OtherQueues | undefined): Step {
   const { slots } = queue;
   if (slots === RING_BROKEN) return 'stop';
   if (others !== undefined && queue.unsortedFrames > 0) return 'sort';
   if (queue.pendingFrames > 0) {
-    if (isRoom(queue)) return 'deliver';
+    if (slots > 0 && slots >= queue.slotsNeeded) return 'deliver';
   } else if (!queue.isDry) {
     // A queue without buffers reads its port only for the others.
     if (slots > 0 || others?.needFrames === true) return others?.waitForRoom === true ? 'yield' : 'read';

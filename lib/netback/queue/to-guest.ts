@@ -13,7 +13,7 @@ import type { BackRing } from '../ring/back-ring.js';
 import type { LoopShare } from '../ring/loop-shares.js';
 import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
-import { Delivery } from './delivery.js';
+import { type Delivered, Delivery } from './delivery.js';
 import { PendingFrames } from './pending-frames.js';
 import { PortReader } from './port-reader.js';
 import type { Sorting, SortingGroup } from './sorting.js';
@@ -23,7 +23,7 @@ import * as steps from './to-guest-steps.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { BATCH_SLOTS } = batches;
-const { isRoom, nextStep, ROUND_STEPS_MAX } = steps;
+const { nextStep, ROUND_STEPS_MAX } = steps;
 
 const TURN_BATCHES = 8;
 
@@ -48,6 +48,7 @@ export class ToGuest {
   readonly #state: ToGuestState;
   /** Undefined for a guest that cannot choose the queues of its frames. */
   readonly #sorting: Sorting | undefined;
+  readonly #hash: HashState;
   readonly #counters: FlowCounters;
   readonly #stalls: StallListener;
   readonly #share: LoopShare | undefined;
@@ -81,6 +82,7 @@ export class ToGuest {
     this.grants = parts.grants.batch({ domid, capacity, arena: frames.arena, staged });
     this.#ring = ring;
     this.#pending = pending;
+    this.#hash = parts.hash;
     this.#counters = counters;
     this.#reader = new PortReader({ ...parts, pending });
     this.#delivery = new Delivery({ ...parts, grants: this.grants, pending });
@@ -136,16 +138,18 @@ export class ToGuest {
   /** Takes steps, up to the delivery of one batch. @returns how the turn ends; undefined if another round follows. */
   #round(notify: () => void): PumpResult | undefined {
     const state = this.#state;
-    const sorting = this.#sorting;
     for (let step = 0; step < ROUND_STEPS_MAX; step++) {
-      switch (nextStep(state, sorting)) {
-        case 'read': {
-          const fault = this.#read();
-          if (fault !== undefined) return { fault };
-          // Then `nextStep` would choose `deliver`, which follows nearly every read.
-          if (!state.isDry && sorting === undefined && isRoom(state)) return this.#deliver(notify);
+      switch (nextStep(state, this.#sorting)) {
+        case 'read':
+          if (this.#reader.fetch() > 0) {
+            if (this.#layOutPlain()) return this.#deliverPlain(notify);
+            this.#reader.accept(this.#sorting?.active === true);
+          } else {
+            const fault = this.#listen();
+            if (fault !== undefined) return { fault };
+          }
+          state.isOffered = false;
           break;
-        }
         case 'deliver':
           return this.#deliver(notify);
         case 'recover':
@@ -191,9 +195,8 @@ export class ToGuest {
     return undefined;
   }
 
-  /** Reads a batch, or asks the port to report the next frame. @returns why the port could not be read, if so. */
-  #read(): VifdError | undefined {
-    if (this.#fetch()) return undefined;
+  /** Asks the port, which has no frames now, to report the next one. @returns why the port could not be read, if so. */
+  #listen(): VifdError | undefined {
     const { errno } = this.#reader;
     this.#state.isDry = true;
     if (this.#state.slots > 0) this.#sorting?.rouseOthers();
@@ -202,16 +205,30 @@ export class ToGuest {
     return undefined;
   }
 
-  #fetch(): boolean {
+  /** Whether the frames of the last read are plain, which nearly all reads are; then they are laid out, and `#deliverPlain` follows. */
+  #layOutPlain(): boolean {
+    if (this.#hash.active || this.#sorting?.active === true) return false;
+    return this.#delivery.layOutPlain(this.#state.slots);
+  }
+
+  /** Does for plain frames what the steps `read` and `deliver` do. */
+  #deliverPlain(notify: () => void): PumpResult | undefined {
     this.#state.isOffered = false;
-    return this.#reader.read(this.#sorting?.active === true);
+    this.#pending.record(false);
+    const ended = this.#delivery.deliverPlain(notify);
+    // The frames stay pending, and go the general way later.
+    if (this.#delivery.slotsTaken === 0) this.#reader.decode();
+    return this.#endDelivery(ended);
   }
 
   #deliver(notify: () => void): PumpResult | undefined {
-    const delivery = this.#delivery;
-    const ended = delivery.deliver(Math.min(this.#state.slots, BATCH_SLOTS), notify);
-    if (delivery.slotsTaken > 0) {
-      this.#state.slots -= delivery.slotsTaken;
+    return this.#endDelivery(this.#delivery.deliver(Math.min(this.#state.slots, BATCH_SLOTS), notify));
+  }
+
+  #endDelivery(ended: Delivered): PumpResult | undefined {
+    const { slotsTaken } = this.#delivery;
+    if (slotsTaken > 0) {
+      this.#state.slots -= slotsTaken;
       this.#endWait();
     }
     if (ended === undefined && this.#pending.empty) this.#sorting?.rouseOthers();
@@ -233,7 +250,9 @@ export class ToGuest {
   #dropWaiting(): void {
     this.#dropPending();
     for (let batch = 0; batch < TURN_BATCHES; batch++) {
-      if (!this.#fetch()) break;
+      this.#state.isOffered = false;
+      if (this.#reader.fetch() === 0) break;
+      this.#reader.accept(this.#sorting?.active === true);
       this.#sorting?.sort(false);
       this.#dropPending();
     }
