@@ -51,11 +51,12 @@ export function layOutPlain(
   let response = 0;
   let bytes = 0;
   for (let i = 0; i < count; i++) {
-    const offset = block[frame + FRAME_OFFSET];
-    const length = block[frame + FRAME_LENGTH];
-    if ((length - 1) >>> 0 >= PAGE_SIZE || (offset & 3) !== 0) return NOT_PLAIN;
-    const header = (offset - VNET_HEADER_BYTES) >>> 2;
-    const first = words[header];
+    // As int32, which V8 compares and adds without a check for its sign.
+    const offset = block[frame + FRAME_OFFSET] | 0;
+    const length = block[frame + FRAME_LENGTH] | 0;
+    if (length <= 0 || length > PAGE_SIZE || (offset & 3) !== 0) return NOT_PLAIN;
+    const header = (offset - VNET_HEADER_BYTES) >> 2;
+    const first = words[header] | 0;
     if ((first & GSO_TYPE) !== 0) return NOT_PLAIN;
     if ((first & VNET_FLAG_NEEDS_CSUM) !== 0) {
       const isUsual =
