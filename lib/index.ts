@@ -10,10 +10,13 @@ export type {
   Direction,
   FlowHash,
   Frame,
+  FrameFilter,
+  FrameHeaders,
   FrameHook,
   FrameStream,
   HashedOver,
   Offload,
+  VifFilter,
   VifHook,
 } from './netback/frames/frame.js';
 export {

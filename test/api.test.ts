@@ -12,11 +12,11 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'class Netback implements AsyncDisposable':
     '[Symbol.asyncDispose] faults forget look off on static open vifs',
   'interface NetbackOptions':
-    'accept hook journalVersion journals payload port queues removeLeftPort signal without xen',
+    'accept filter hook journalVersion journals payload port queues removeLeftPort signal without xen',
   'interface NetbackEvents': 'attached detached error gone mended recovered',
   'type NetbackListeners': '',
   'interface Vif extends VifInfo':
-    'close faults frames hook port queueStats reason setCarrier show state stats',
+    'close faults filter frames hook port queueStats reason setCarrier show state stats',
   'interface VifInfo extends VifAddress': 'bridge mac mtu',
   'interface VifAddress': 'domid handle id',
   'type VifId': '',
@@ -44,11 +44,14 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface RingIndices': 'reqCons reqEvent reqProd rspEvent rspProd size',
   // Hooks and streams of frames.
   'interface Frame': 'bytes copy hash offload',
+  'interface FrameHeaders extends Offload': 'length readable u16 u32 u8',
   'interface Offload': 'csumOffset csumStart gsoSize gsoType',
   'interface FlowHash': 'over value',
   'type HashedOver': '',
   'type Direction': '',
+  'type FrameFilter': '',
   'type FrameHook': '',
+  'type VifFilter': '',
   'type VifHook': '',
   'interface FrameStream extends AsyncIterableIterator<Frame>': 'missed',
   // Errors and journals.

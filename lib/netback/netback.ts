@@ -4,7 +4,7 @@ import { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, type JournalVersion } from '..
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
 import type { Xen } from '../xen/seam.js';
-import type { VifHook } from './frames/frame.js';
+import type { VifFilter, VifHook } from './frames/frame.js';
 import type { Vif } from './public-vif.js';
 import type { PayloadMode } from './settings.js';
 import { QUEUES_MAX } from './settings.js';
@@ -26,6 +26,8 @@ export interface NetbackOptions {
    * connected.
    */
   readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
+  /** A filter that sees the headers of every frame of every vif, from the first frame on, before the vif's own filters and all hooks. */
+  readonly filter?: VifFilter;
   /** A hook that runs for every frame of every vif, from the first frame on, before the vif's own hooks. */
   readonly hook?: VifHook;
   /** How the bytes of frames move between guest and process; default 'copy'. */

@@ -1,7 +1,7 @@
 import type { VifdError } from '../errors.js';
 import type { Port } from '../ports/port.js';
 import type { VifStats } from './frames/counters.js';
-import type { Direction, FrameHook, FrameStream } from './frames/frame.js';
+import type { Direction, FrameFilter, FrameHook, FrameStream } from './frames/frame.js';
 import type { VifDetails } from './show.js';
 import type { VifInfo, VifState } from './vif-info.js';
 
@@ -25,6 +25,8 @@ export interface Vif extends VifInfo {
    * @throws VifdError ERR_STATE once the vif is detached.
    */
   setCarrier(up: boolean): Promise<void>;
+  /** Runs `filter` inline on the headers of every frame until the result is disposed of. See FrameFilter. */
+  filter(filter: FrameFilter): Disposable;
   /** Runs `hook` inline on every frame until the result is disposed of. See FrameHook. */
   hook(hook: FrameHook): Disposable;
   /**

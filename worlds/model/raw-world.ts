@@ -26,7 +26,9 @@ export class World extends ModelWorld {
   async start(
     payload: PayloadMode,
     guests: readonly RawGuest[] = [],
-    options: Partial<Pick<NetbackOptions, 'without' | 'port' | 'removeLeftPort' | 'accept' | 'hook'>> = {},
+    options: Partial<
+      Pick<NetbackOptions, 'without' | 'port' | 'removeLeftPort' | 'accept' | 'filter' | 'hook'>
+    > = {},
     seenAs?: (xen: Xen) => Xen,
   ): Promise<void> {
     for (const guest of guests) await this.settled(guest.connect(this.toolstack));

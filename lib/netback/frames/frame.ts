@@ -43,6 +43,33 @@ export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' 
 /** A FrameHook for all vifs. */
 export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => ReturnType<FrameHook>;
 
+/**
+ * The head of a frame, for a FrameFilter: `length` and the Offload cost nothing to read, and no read allocates. vifd passes the same object for
+ * each frame, so it is valid until the filter returns. Afterwards its length is 0, and each read throws.
+ */
+export interface FrameHeaders extends Offload {
+  /** The length of the whole frame, in bytes: 14 to 65553. */
+  readonly length: number;
+  /** How many of its first bytes can be read: at most 280, which hold the headers up to TCP's or UDP's in nearly all frames. */
+  readonly readable: number;
+  /** Returns the byte at `at`, an offset from the Ethernet header. @throws RangeError unless it is below `readable`. */
+  u8(at: number): number;
+  /** Returns two bytes in network order (big-endian). @throws RangeError unless both are readable. */
+  u16(at: number): number;
+  /** Returns four bytes in network order (big-endian), 0 to 2^32 - 1. @throws RangeError unless all are readable. */
+  u32(at: number): number;
+}
+
+/**
+ * The cheap form of a hook: it reads headers, and passes or drops the frame. Filters run inline, in order of registration, on each batch before
+ * its hooks, which see only frames that passed. Errors are those of a FrameHook: a filter that throws, or returns anything but 'pass' or 'drop',
+ * drops the frame. So a read beyond `readable`, which throws, drops the frame unless the filter catches the error.
+ */
+export type FrameFilter = (frame: FrameHeaders, direction: Direction) => 'pass' | 'drop';
+
+/** A FrameFilter for all vifs. */
+export type VifFilter = (frame: FrameHeaders, direction: Direction, vif: VifInfo) => ReturnType<FrameFilter>;
+
 /** The result of `Vif.frames()`. */
 export interface FrameStream extends AsyncIterableIterator<Frame> {
   /** How many frames were not copied because `limit` copies waited already. */

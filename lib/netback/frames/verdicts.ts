@@ -1,7 +1,6 @@
 import { VifdError } from '../../errors.js';
 import { printable, quoted, shown } from '../../text.js';
 import type { Clock } from '../../xen/seam.js';
-import type { FrameHook } from './frame.js';
 
 /** The length of an Ethernet header (two addresses and a type), which every frame has. */
 const FRAME_BYTES_MIN = 14;
@@ -9,7 +8,11 @@ const MESSAGE_MAX = 200;
 /** The shortest time between two reports of a hook that throws for some frames: a guest may cause the errors. */
 const THROWN_AGAIN_MS = 1000;
 
-const MAY_RETURN = `'pass', 'drop' or a Uint8Array of ${FRAME_BYTES_MIN} to 65536 bytes`;
+/** What each kind of function may return. */
+const MAY_RETURN = {
+  Hook: `'pass', 'drop' or a Uint8Array of ${FRAME_BYTES_MIN} to 65536 bytes`,
+  Filter: "'pass' or 'drop'",
+};
 
 // These getters read the array itself, whatever a Proxy, a subclass or another realm's constructor would return.
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
@@ -39,6 +42,11 @@ export function frameLength(verdict: unknown): number | Fault {
     return { kind: 'resizable', returned: 'an array over a buffer that can shrink' };
   if (length < FRAME_BYTES_MIN) return { kind: 'short', returned: bytesText(length) };
   return length;
+}
+
+/** Returns the fault of what a filter returned, which is neither 'pass' nor 'drop'. */
+export function filterFault(verdict: unknown): Fault {
+  return faultOf(verdict, kindOf.call(verdict));
 }
 
 /** Returns the fault of a frame that is too long, or for which the batch has no room. */
@@ -71,8 +79,10 @@ function isArray(value: unknown): boolean {
   }
 }
 
-/** One hook of a vif: runs it, and reports once for each kind of fault. */
-export class CheckedHook {
+/** One hook or filter of a vif, which reports once for each kind of fault. */
+export class CheckedHook<H> {
+  readonly hook: H;
+  readonly #kind: keyof typeof MAY_RETURN;
   readonly #name: string;
   readonly #clock: Clock;
   readonly #onError: (error: VifdError) => void;
@@ -81,16 +91,20 @@ export class CheckedHook {
   #throwing = false;
   #thrownMs = Number.NEGATIVE_INFINITY;
 
-  /** @param name of the function in the program. */
-  constructor(
-    readonly hook: FrameHook,
-    name: string,
-    clock: Clock,
-    onError: (error: VifdError) => void,
-  ) {
-    this.#name = name === '' ? 'A hook without a name' : `Hook ${shown(name)}`;
-    this.#clock = clock;
-    this.#onError = onError;
+  /** @param parts.name of the function in the program. */
+  constructor(parts: {
+    hook: H;
+    kind: keyof typeof MAY_RETURN;
+    name: string;
+    clock: Clock;
+    onError: (error: VifdError) => void;
+  }) {
+    const { kind, name } = parts;
+    this.hook = parts.hook;
+    this.#kind = kind;
+    this.#name = name === '' ? `A ${kind.toLowerCase()} without a name` : `${kind} ${shown(name)}`;
+    this.#clock = parts.clock;
+    this.#onError = parts.onError;
   }
 
   worked(): void {
@@ -102,8 +116,13 @@ export class CheckedHook {
     const promised = isThenable(verdict);
     if (promised) this.#settle(verdict);
     const { kind, returned } = promised ? { kind: 'promise', returned: 'a promise' } : fault;
-    const remedy = promised ? ' A hook cannot be async: it returns its verdict at once.' : '';
-    this.#once(kind, `returned ${returned} instead of ${MAY_RETURN}: such frames are dropped.${remedy}`);
+    const remedy = promised
+      ? ` A ${this.#kind.toLowerCase()} cannot be async: it returns its verdict at once.`
+      : '';
+    this.#once(
+      kind,
+      `returned ${returned} instead of ${MAY_RETURN[this.#kind]}: such frames are dropped.${remedy}`,
+    );
   }
 
   /**

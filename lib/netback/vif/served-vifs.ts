@@ -3,7 +3,7 @@ import { JOURNAL_VERSION, type JournalVersion } from '../../durable/layout.js';
 import { type VifdError, vifdErrorOf } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
-import type { VifHook } from '../frames/frame.js';
+import type { VifFilter, VifHook } from '../frames/frame.js';
 import { GuestBudgets } from '../guest/guest-budget.js';
 import type { PayloadMode } from '../settings.js';
 import type { VifAddress, VifId, VifInfo } from '../vif-info.js';
@@ -20,6 +20,7 @@ export interface ServeOptions {
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
   readonly removeLeftPort?: (vif: VifId) => void | Promise<void>;
   readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
+  readonly filter?: VifFilter;
   readonly hook?: VifHook;
   readonly payload?: PayloadMode;
   readonly queues?: number;
@@ -115,7 +116,7 @@ export class ServedVifs implements VifServer {
 
   #create(node: VifNode): Vif {
     const { options, onAttached, onDetached, onRecovered, onError, onMended } = this.#parts;
-    const { xen, payload = 'copy', queues = 1, journals, journalVersion = JOURNAL_VERSION, hook } = options;
+    const { xen, payload = 'copy', queues = 1, journals, journalVersion = JOURNAL_VERSION } = options;
     const vif: Vif = new Vif({
       xen,
       node,
@@ -125,7 +126,8 @@ export class ServedVifs implements VifServer {
       budget: this.#budgets.of(node.info.domid),
       journals,
       journalVersion,
-      hook,
+      filter: options.filter,
+      hook: options.hook,
       openPort: options.port,
       removeLeftPort: (id) => options.removeLeftPort?.(id),
       accepts: (one) => this.#accepts(one, true),

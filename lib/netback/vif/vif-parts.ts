@@ -3,7 +3,7 @@ import type { JournalVersion } from '../../durable/layout.js';
 import type { VifdError } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
-import type { VifHook } from '../frames/frame.js';
+import type { VifFilter, VifHook } from '../frames/frame.js';
 import type { GuestBudget } from '../guest/guest-budget.js';
 import type { PayloadMode } from '../settings.js';
 import type { VifId, VifInfo } from '../vif-info.js';
@@ -42,6 +42,7 @@ export interface VifParts {
   readonly budget: GuestBudget;
   readonly journals: Journals | undefined;
   readonly journalVersion: JournalVersion;
+  readonly filter: VifFilter | undefined;
   readonly hook: VifHook | undefined;
   readonly openPort: (info: VifInfo) => Port | Promise<Port>;
   readonly removeLeftPort: (vif: VifId) => void | Promise<void>;

@@ -4,7 +4,7 @@ import type { Port, PortTrouble } from '../../ports/port.js';
 import { XenbusState } from '../../protocol/xenbus.js';
 import type { VifStats } from '../frames/counters.js';
 import { VifCounters } from '../frames/counters.js';
-import type { Direction, FrameHook, FrameStream } from '../frames/frame.js';
+import type { Direction, FrameFilter, FrameHook, FrameStream } from '../frames/frame.js';
 import { frameStream } from '../frames/frame-stream.js';
 import { Hooks } from '../frames/hooks.js';
 import type { Vif as PublicVif } from '../public-vif.js';
@@ -85,8 +85,10 @@ export class Vif implements PublicVif {
     const { journals, onError } = parts;
     const [counters, faults] = [this.#counters, this.#faults];
     this.#counterUpkeep = new CounterUpkeep({ vif: info, counters, journals, clock, faults, onError });
-    const { node, offer, queues, hook } = parts;
+    const { node, offer, queues, filter, hook } = parts;
     this.#steps = new StepRunner({ node, port: this.#port, attachment: this.#attachment, offer, queues });
+    if (filter !== undefined)
+      this.#hooks.addFilter((frame, direction) => filter(frame, direction, this), filter.name);
     if (hook !== undefined) this.#hooks.add((frame, direction) => hook(frame, direction, this), hook.name);
   }
 
@@ -145,6 +147,10 @@ export class Vif implements PublicVif {
   async setCarrier(up: boolean): Promise<void> {
     if (this.#ended) throw ended(this.id);
     await this.#parts.node.write(CARRIER_KEY, up ? '1' : '0');
+  }
+
+  filter(filter: FrameFilter): Disposable {
+    return this.#hooks.addFilter(filter);
   }
 
   hook(hook: FrameHook): Disposable {

@@ -1,0 +1,103 @@
+import type { VifdError } from '../../errors.js';
+import type { FrameBatch } from '../../ports/frame-batch.js';
+import * as batch from '../../ports/frame-batch.js';
+import type { Clock } from '../../xen/seam.js';
+import type { FlowCounters } from './counters.js';
+import type { Direction, FrameFilter } from './frame.js';
+import { HeaderView } from './header-view.js';
+import { CheckedHook, filterFault } from './verdicts.js';
+
+// A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
+const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
+
+/** The filters of one vif: each sees all frames of a batch that the filters before it passed. */
+export class Filters {
+  #chain: readonly CheckedHook<FrameFilter>[] = [];
+  /** By batch, because the queues of a vif have a batch for each direction, and their turns alternate. */
+  readonly #views = new WeakMap<FrameBatch, HeaderView>();
+  readonly #clock: Clock;
+  readonly #onError: (error: VifdError) => void;
+
+  constructor(clock: Clock, onError: (error: VifdError) => void) {
+    this.#clock = clock;
+    this.#onError = onError;
+  }
+
+  get active(): boolean {
+    return this.#chain.length > 0;
+  }
+
+  /** @param name of the program's own function. */
+  add(filter: FrameFilter, name: string): Disposable {
+    const [clock, onError] = [this.#clock, this.#onError];
+    const added = new CheckedHook({ hook: filter, kind: 'Filter', name, clock, onError });
+    // A new list, because a filter may remove itself while `run` iterates over the list.
+    this.#chain = [...this.#chain, added];
+    return {
+      [Symbol.dispose]: () => {
+        this.#chain = this.#chain.filter((one) => one !== added);
+      },
+    };
+  }
+
+  /** Shows every frame to the filters; a dropped frame gets length 0. @returns whether all frames passed. */
+  run(frames: FrameBatch, direction: Direction, counters: FlowCounters): boolean {
+    const view = this.#viewOf(frames);
+    let passed = true;
+    for (const checked of this.#chain) {
+      if (!runFilter(checked, view, frames, direction, counters)) passed = false;
+    }
+    view.end();
+    return passed;
+  }
+
+  #viewOf(frames: FrameBatch): HeaderView {
+    const found = this.#views.get(frames);
+    if (found !== undefined && found.bytes === frames.arena.bytes) return found;
+    const view = new HeaderView(frames.arena);
+    this.#views.set(frames, view);
+    return view;
+  }
+}
+
+/** Shows every frame to one filter. It is hot: V8 compiles the filter and its reads into this loop. @returns whether all frames passed. */
+function runFilter(
+  checked: CheckedHook<FrameFilter>,
+  view: HeaderView,
+  frames: FrameBatch,
+  direction: Direction,
+  counters: FlowCounters,
+): boolean {
+  const { hook: filter } = checked;
+  const { block, count } = frames;
+  let passed = true;
+  let at = FRAMES_HEADER_WORDS;
+  for (let i = 0; i < count; i++, at += FRAME_WORDS) {
+    const length = block[at + FRAME_LENGTH];
+    // Dropped, or unmapped with the journal since a filter detached the guest: then it is undefined.
+    if (!(length > 0)) continue;
+    view.aim(block[at + FRAME_OFFSET], length);
+    let verdict: unknown;
+    try {
+      verdict = filter(view, direction);
+    } catch (error) {
+      checked.threw(error);
+      // The filter detached the guest before it read on. The caller counts these frames.
+      if (frames.arena.bytes.length === 0) return false;
+      counters.hookErrors++;
+      block[at + FRAME_LENGTH] = 0;
+      passed = false;
+      continue;
+    }
+    checked.worked();
+    if (verdict === 'pass') continue;
+    if (verdict === 'drop') counters.filtered++;
+    else {
+      checked.refuse(verdict, filterFault(verdict));
+      counters.hookErrors++;
+    }
+    block[at + FRAME_LENGTH] = 0;
+    passed = false;
+  }
+  return passed;
+}
