@@ -71,17 +71,19 @@ function runFilter(
   const { hook: filter } = checked;
   const { block, count } = frames;
   let passed = true;
+  let thrownAt = -1;
   let at = FRAMES_HEADER_WORDS;
   for (let i = 0; i < count; i++, at += FRAME_WORDS) {
-    const length = block[at + FRAME_LENGTH];
-    // Dropped, or unmapped with the journal since a filter detached the guest: then it is undefined.
-    if (!(length > 0)) continue;
-    view.aim(block[at + FRAME_OFFSET], length);
+    // As an int32, V8 needs no checks for larger numbers. It is 0 if the frame was dropped, or if the block was unmapped with the journal.
+    const length = block[at + FRAME_LENGTH] | 0;
+    if (length === 0) continue;
+    view.aim(block[at + FRAME_OFFSET] | 0, length);
     let verdict: unknown;
     try {
       verdict = filter(view, direction);
     } catch (error) {
       checked.threw(error);
+      thrownAt = i;
       // The filter detached the guest before it read on. The caller counts these frames.
       if (frames.arena.bytes.length === 0) return false;
       counters.hookErrors++;
@@ -89,7 +91,6 @@ function runFilter(
       passed = false;
       continue;
     }
-    checked.worked();
     if (verdict === 'pass') continue;
     if (verdict === 'drop') counters.filtered++;
     else {
@@ -99,5 +100,7 @@ function runFilter(
     block[at + FRAME_LENGTH] = 0;
     passed = false;
   }
+  // Once a batch, since a store for each frame costs 2 % of its time.
+  if (thrownAt !== count - 1) checked.worked();
   return passed;
 }

@@ -51,16 +51,16 @@ export class HeaderView implements FrameHeaders {
   }
 
   // A small body: V8 compiles all that a filter calls into its code, up to 920 bytes of bytecode (--max-inlined-bytecode-size-cumulative).
-  // The first comparison fails for negative numbers, fractions and all that is no number.
+  // The first comparison fails for negative numbers, fractions and all that is no number. `| 0` saves the check for an overflow.
 
   u8(at: number): number {
     if (at >>> 0 !== at || at >= this.#readable) throwUnreadable(this, at);
-    return this.#view.getUint8(this.#offset + at);
+    return this.#view.getUint8((this.#offset + at) | 0);
   }
 
   u16(at: number): number {
     if (at >>> 0 !== at || at + 2 > this.#readable) throwUnreadable(this, at);
-    return this.#view.getUint16(this.#offset + at);
+    return this.#view.getUint16((this.#offset + at) | 0);
   }
 
   /**
@@ -74,7 +74,7 @@ export class HeaderView implements FrameHeaders {
   /** As `u32`, with a sign. */
   i32(at: number): number {
     if (at >>> 0 !== at || at + 4 > this.#readable) throwUnreadable(this, at);
-    return this.#view.getInt32(this.#offset + at);
+    return this.#view.getInt32((this.#offset + at) | 0);
   }
 
   /** Points at a frame: where it begins in the arena, and its length. */
