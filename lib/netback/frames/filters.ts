@@ -13,8 +13,11 @@ const { FRAMES_HEADER_WORDS, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
 /** The filters of one vif: each sees all frames of a batch that the filters before it passed. */
 export class Filters {
   #chain: readonly CheckedHook<FrameFilter>[] = [];
-  /** By batch, because the queues of a vif have a batch for each direction, and their turns alternate. */
-  readonly #views = new WeakMap<FrameBatch, HeaderView>();
+  /** The view of the last batch of each direction: with one queue, that of all. */
+  #fromGuest: HeaderView | undefined;
+  #toGuest: HeaderView | undefined;
+  /** By the bytes of the arena, because each queue has an arena for each direction. */
+  readonly #views = new WeakMap<Uint8Array, HeaderView>();
   readonly #clock: Clock;
   readonly #onError: (error: VifdError) => void;
 
@@ -42,7 +45,7 @@ export class Filters {
 
   /** Shows every frame to the filters; a dropped frame gets length 0. @returns whether all frames passed. */
   run(frames: FrameBatch, direction: Direction, counters: FlowCounters): boolean {
-    const view = this.#viewOf(frames);
+    const view = this.#viewOf(frames, direction);
     let passed = true;
     for (const checked of this.#chain) {
       if (!runFilter(checked, view, frames, direction, counters)) passed = false;
@@ -51,11 +54,17 @@ export class Filters {
     return passed;
   }
 
-  #viewOf(frames: FrameBatch): HeaderView {
-    const found = this.#views.get(frames);
-    if (found !== undefined && found.bytes === frames.arena.bytes) return found;
-    const view = new HeaderView(frames.arena);
-    this.#views.set(frames, view);
+  #viewOf({ arena }: FrameBatch, direction: Direction): HeaderView {
+    const isFromGuest = direction === 'from-guest';
+    const last = isFromGuest ? this.#fromGuest : this.#toGuest;
+    if (last !== undefined && last.bytes === arena.bytes) return last;
+    let view = this.#views.get(arena.bytes);
+    if (view === undefined) {
+      view = new HeaderView(arena);
+      this.#views.set(arena.bytes, view);
+    }
+    if (isFromGuest) this.#fromGuest = view;
+    else this.#toGuest = view;
     return view;
   }
 }
