@@ -61,6 +61,28 @@ describe('examples', () => {
       await settled(netback[Symbol.asyncDispose]());
     });
 
+    it('firewall.ts drops IPv4 frames that are too short to tell, reports no error, and passes later fragments', async () => {
+      const errors: unknown[] = [];
+      await using netback = await settled(firewall({ xen: hypervisor.open(0), port: () => port }));
+      netback.on('error', (error) => errors.push(error));
+      for (const page of [0, 1, 2, 3]) tcpTo(page, 443);
+      tcpTo(4, 23);
+      // The offset of a fragment: what follows are no ports.
+      guest.pages.bytes[4 * 4096 + 21] = 1;
+      guest.send([
+        { page: 0, size: 37 },
+        { page: 1, size: 38 },
+        { page: 2, size: 33 },
+        { page: 3, size: 14 },
+        { page: 4, size: 60 },
+      ]);
+      await hypervisor.settle();
+      expect(port.written.map(({ length }) => length)).toEqual([38, 60]);
+      expect(netback.vifs.get('vif7.0')?.stats.fromGuest).toMatchObject({ filtered: 3, hookErrors: 0 });
+      expect(errors).toEqual([]);
+      await settled(netback[Symbol.asyncDispose]());
+    });
+
     it('count-frames.ts counts by kind', async () => {
       const netback = await settled(firewall({ xen: hypervisor.open(0), port: () => port }));
       const stop = new AbortController();
