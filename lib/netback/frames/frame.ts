@@ -48,7 +48,7 @@ export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => Retu
  * each frame, so it is valid until the filter returns. Afterwards its length is 0, and each read throws.
  */
 export interface FrameHeaders extends Offload {
-  /** The length of the whole frame, in bytes: 14 to 65553. */
+  /** The length of the whole frame, in bytes; up to 65553 with segmentation offload. */
   readonly length: number;
   /** How many of its first bytes can be read: at most 280, which hold the headers up to TCP's or UDP's in nearly all frames. */
   readonly readable: number;
