@@ -7,7 +7,7 @@ import * as netif from '../../protocol/netif.js';
 import { parseTx, TxFrames } from '../../protocol/tx.js';
 import type { Clock, GrantBatch, Grants, StagedGrants } from '../../xen/seam.js';
 import * as xen from '../../xen/seam.js';
-import { batchFault, isFull, portFault } from '../faults/data-path-faults.js';
+import { batchFault } from '../faults/data-path-faults.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
 import * as batches from '../frames/batch-memory.js';
 import type { FlowCounters } from '../frames/counters.js';
@@ -22,11 +22,12 @@ import type { PumpResult } from '../ring/turns.js';
 import type { PayloadMode } from '../settings.js';
 import { layOutFromGuest, layOutHeads, refuseFailed } from './from-guest-layout.js';
 import * as plain from './from-guest-plain.js';
+import { Sender } from './from-guest-sender.js';
 import { WholeFrames } from './from-guest-whole.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_ERRNO, FRAMES_HEADER_WORDS, FRAME_WORDS } = batch;
-const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT, FRAME_STATUS } = batch;
+const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT } = batch;
 const { BATCH_SLOTS } = batches;
 const { RING_BROKEN } = backRing;
 const { describePlain, layOutPlain, NOT_PLAIN, refusePlain } = plain;
@@ -59,20 +60,14 @@ export class FromGuest {
   /** For a plain batch: TX_FLAG_* by frame. */
   readonly #flags = new Uint32Array(BATCH_SLOTS);
   readonly #parsed: TxFrames;
-  #io: PortIo | undefined;
+  readonly #sender: Sender;
   /** Whether the port writes bytes straight out of mapped pages. */
   #direct = false;
-  /** For the present batch: the bytes of all its frames, and whether all frames are sent unchanged. */
-  #bytes = 0;
-  #intact = false;
   /** Whether the guest's rate has cut the present batch, and the bytes to charge for it. */
   #exhausted = false;
   #charge = 0;
   /** The remaining work of the present batch, after the host failed to unmap its pages. */
   #afterUnmap: (() => void) | undefined;
-  readonly #onPortFault: HostFaultListener;
-  /** Whether the port failed a frame of the last batch, for no fault of the frame. */
-  #portFaulty = false;
 
   constructor(parts: {
     ring: BackRing;
@@ -92,8 +87,8 @@ export class FromGuest {
     /** Called when the port fails to send frames, which are then dropped and counted; with undefined when it sends again. */
     onPortFault?: HostFaultListener | undefined;
   }) {
-    this.#onPortFault = parts.onPortFault ?? (() => {});
     this.frames = parts.frames;
+    this.#sender = new Sender(parts);
     const { arena } = parts.frames;
     const { domid, staged } = parts;
     this.grants = parts.grants.batch({ domid, capacity: BATCH_SLOTS, arena, staged });
@@ -115,7 +110,7 @@ export class FromGuest {
   }
 
   start(io: PortIo, writesMapped: boolean): void {
-    this.#io = io;
+    this.#sender.start(io);
     this.#direct = this.#payload === 'map' && writesMapped;
     this.#finish();
   }
@@ -123,7 +118,7 @@ export class FromGuest {
   /** Sends the frames that the previous process had responded to and perhaps not written. Hooks have seen these frames. */
   #finish(): void {
     if (this.#ring.firstPending !== NONE_PENDING) {
-      this.#count(this.#io?.write() ?? 0);
+      this.#sender.sendPending();
       this.#ring.clearPending();
     }
     this.frames.block[FRAMES_ERRNO] = 0;
@@ -157,21 +152,28 @@ export class FromGuest {
   #batch(slots: number, whole: boolean, notify: () => void): PumpResult | undefined {
     this.#charge = 0;
     this.#exhausted = false;
-    this.#intact = true;
+    this.#sender.isIntact = true;
     if (this.#layOutPlain(slots)) return this.#passPlain(slots, notify);
     return this.#passAny(slots, whole, notify);
   }
 
   /**
-   * Lays out the batch if it is plain (`layOutPlain`). Mapped pages, a rate and hooks need each frame's parts, which only `parseTx` finds, so
-   * with one of these it does nothing.
+   * Lays out the batch if it is plain (`layOutPlain`). Mapped pages and a rate need each frame's parts, which only `parseTx` finds, so with
+   * one of these it does nothing.
    * @returns whether it laid the batch out.
    */
   #layOutPlain(slots: number): boolean {
-    if (this.#payload !== 'copy' || this.#credit.limited || this.#hooks.active) return false;
+    if (this.#payload !== 'copy' || this.#credit.limited) return false;
     const { responses } = this.#parsed;
-    this.#bytes = layOutPlain(this.#ring, slots, this.#flags, responses, this.frames.block, this.grants.ops);
-    return this.#bytes !== NOT_PLAIN;
+    this.#sender.bytes = layOutPlain(
+      this.#ring,
+      slots,
+      this.#flags,
+      responses,
+      this.frames.block,
+      this.grants.ops,
+    );
+    return this.#sender.bytes !== NOT_PLAIN;
   }
 
   /** Fetches and passes on a plain batch: `#passAny` without the steps that such a batch does not need. */
@@ -185,10 +187,12 @@ export class FromGuest {
     if (failed > 0) {
       reason = refusePlain(slots, this.#parsed.responses, this.frames.block, ops);
       this.#counters.errors += failed;
-      this.#intact = false;
+      this.#sender.isIntact = false;
     }
     const dropped = describePlain(this.#flags, this.frames);
     if (dropped > 0) this.#drop(dropped);
+    if (this.#hooks.active && !this.#hooks.run(this.frames, 'from-guest', this.#counters))
+      this.#sender.isIntact = false;
     this.#respondThenSend(slots, notify);
     return stopFor(reason);
   }
@@ -200,7 +204,7 @@ export class FromGuest {
     parseTx(this.#slots, slots, whole, parsed);
     this.#exhausted = this.#credit.limited && this.#exceeds();
     if (parsed.slots === 0) return stopFor(parsed.fault);
-    this.#bytes = layOutFromGuest(parsed, this.#slots, this.frames.block, this.grants.ops);
+    this.#sender.bytes = layOutFromGuest(parsed, this.#slots, this.frames.block, this.grants.ops);
     this.#fetch();
     return this.grants.ops[OPS_ERRNO] === 0 ? this.#judge(notify) : this.#fetchFault();
   }
@@ -208,6 +212,7 @@ export class FromGuest {
   /** Checks each frame whose bytes were fetched, and passes on those that can be sent. */
   #judge(notify: () => void): PumpResult | undefined {
     const parsed = this.#parsed;
+    const sender = this.#sender;
     const { ops } = this.grants;
     const refused = ops[OPS_FAILED] === 0 ? undefined : refuseFailed(parsed, this.frames.block, ops);
     this.#offload();
@@ -215,8 +220,9 @@ export class FromGuest {
     this.#ring.take(parsed.slots);
     if (this.#charge > 0) this.#credit.spend(this.#charge);
     if (parsed.commands > 0) this.#command();
-    this.#intact &&= parsed.refusals === 0 && !this.#hooks.active;
-    if (this.#hooks.active) this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed);
+    if (parsed.refusals > 0) sender.isIntact = false;
+    if (this.#hooks.active && !this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed))
+      sender.isIntact = false;
     if (parsed.refusals > 0) this.#counters.errors += parsed.refusals;
     const done = this.#ours() ? this.#respondAndSend(notify) : this.#sendAndRespond(notify);
     if (!done) return this.#unmapFault();
@@ -231,7 +237,7 @@ export class FromGuest {
   /** Counts frames of the batch that are not sent. */
   #drop(frames: number): void {
     this.#counters.drop('offload', frames);
-    this.#intact = false;
+    this.#sender.isIntact = false;
   }
 
   /** Takes as many of the frames as the guest's rate allows. @returns whether some must wait. */
@@ -252,7 +258,7 @@ export class FromGuest {
 
   /** Whether no frame of the batch has bytes in the guest's pages any more, so that the guest may have its pages back. */
   #ours(): boolean {
-    return !this.#direct || this.#hooks.active;
+    return !this.#direct || this.#hooks.needsWholeFrames;
   }
 
   /**
@@ -269,13 +275,13 @@ export class FromGuest {
 
   #respondThenSend(slots: number, notify: () => void): void {
     if (this.#ring.publish(this.#parsed.responses, slots, 0)) notify();
-    this.#send();
+    this.#sender.send();
     this.#ring.clearPending();
   }
 
   /** Sends the frames, then responds to the guest. @returns as `#respondAndSend`. */
   #sendAndRespond(notify: () => void): boolean {
-    this.#send();
+    this.#sender.send();
     return this.#unmap(() => {
       if (this.#ring.publish(this.#parsed.responses, this.#parsed.slots)) notify();
     });
@@ -364,44 +370,6 @@ export class FromGuest {
     this.#parsed.refuse(index);
     block[at + FRAME_LENGTH] = 0;
     return 0;
-  }
-
-  #send(): void {
-    const { block, count } = this.frames;
-    const written = this.#io?.write() ?? 0;
-    const errno = block[FRAMES_ERRNO];
-    if (this.#intact && written === count && errno === 0) {
-      this.#counters.countBatch(count, this.#bytes);
-    } else {
-      this.#counters.batches++;
-      this.#count(written);
-    }
-    if (errno !== 0 || this.#portFaulty) this.#judgePort(errno, written);
-  }
-
-  /** Reports the port's failure to send frames, unless the frame itself can cause that errno. `#count` counts the dropped frames. */
-  #judgePort(errno: number, written: number): void {
-    const fault = portFault('Sending frames of the guest', errno);
-    if (fault === undefined && (!this.#portFaulty || errno !== 0 || written === 0)) return;
-    this.#portFaulty = fault !== undefined;
-    this.#onPortFault(fault);
-  }
-
-  /** Counts the sent and dropped frames of a batch, one by one. @param written how many frames, from the first, the port has handled. */
-  #count(written: number): void {
-    const { block, count } = this.frames;
-    const counters = this.#counters;
-    for (let i = 0; i < count; i++) {
-      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
-      const length = block[at + FRAME_LENGTH];
-      if (length === 0) continue;
-      if (i >= written || block[at + FRAME_STATUS] !== 0) {
-        counters.drop(i < written && !isFull(block[at + FRAME_STATUS]) ? 'refused' : 'port');
-        continue;
-      }
-      counters.frames++;
-      counters.bytes += length;
-    }
   }
 }
 
