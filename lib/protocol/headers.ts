@@ -1,25 +1,16 @@
 /** Where the headers of Ethernet frames stand: VLAN tags, IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200). */
+import * as fields from './header-fields.js';
 
-export const ETHERTYPE_IPV4 = 0x0800;
-export const ETHERTYPE_IPV6 = 0x86dd;
+export * from './header-fields.js';
+
+// A module's own constants are part of the compiled code; what it imports or exports is loaded and checked at each use.
+const { CHAIN_HASHED, CHAIN_LEGAL, ETHERTYPE_IPV4, ETHERTYPE_IPV6, NETWORK_HEADERS_BYTES, UNKNOWN } = fields;
+const { IPV4_HEADER_BYTES, IPV6_HEADER_BYTES } = fields;
+
 const ETHERTYPE_VLAN = 0x8100;
 const ETHERTYPE_QINQ = 0x88a8;
 const VLAN_TAGS_MAX = 2;
-export const PROTOCOL_TCP = 6;
-export const PROTOCOL_UDP = 17;
 const ETHERNET_BYTES = 14;
-export const IPV4_HEADER_BYTES = 20;
-export const IPV6_HEADER_BYTES = 40;
-/** Headers of TCP (RFC 9293), without options, and UDP (RFC 768), and where in them their checksums stand. */
-export const TCP_HEADER_BYTES = 20;
-export const UDP_HEADER_BYTES = 8;
-export const TCP_CHECKSUM_OFFSET = 16;
-export const UDP_CHECKSUM_OFFSET = 6;
-
-/** In how many bytes from the IP header on Linux's netfront and netback look for headers (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
-export const NETWORK_HEADERS_BYTES = 256;
-/** Bytes of a frame that hold all its headers in nearly all cases: an Ethernet header, two VLAN tags and NETWORK_HEADERS_BYTES. A multiple of 8. */
-export const HEADERS_BYTES = 280;
 
 // IANA, "IPv6 Extension Header Types".
 const HOP_BY_HOP = 0;
@@ -34,19 +25,9 @@ const SHIM6 = 140;
 /** Fragment offset and the flag "more fragments"; the two bits between them are reserved (RFC 8200 section 4.5). */
 const FRAGMENT_MASK = 0xfff9;
 
-/** Which IPv6 extension headers a walk passes over. For hashing: at most 8 of hop-by-hop, routing and destination options. */
-export const CHAIN_HASHED = 0;
-/** As in Linux's skb_checksum_setup: also authentication, and the fragment header of a whole datagram (as Windows sends it). */
-export const CHAIN_NETFRONT = 1;
-/** All that may stand in front of TCP or UDP: also mobility, HIP and Shim6. */
-export const CHAIN_LEGAL = 2;
-
 const CHAIN_HASHED_MAX = 8;
 /** Bounds the walk. An extension header has at least 8 bytes, so this many fill NETWORK_HEADERS_BYTES. */
 const CHAIN_MAX = NETWORK_HEADERS_BYTES / 8;
-
-/** The headers are not there, or of an unknown kind. */
-export const UNKNOWN = 0;
 
 /** Passes over up to two VLAN tags. @returns offset of the IP header | ethertype << 16 (as an int32), or 0. */
 export function networkHeader(bytes: Uint8Array, start: number, length: number): number {
