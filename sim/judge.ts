@@ -102,7 +102,9 @@ function judgeGuest(
 }
 
 function waiting({ front }: SimGuest): string {
-  return front === undefined ? 'the guest never connected' : `${front.outstanding} requests unanswered`;
+  return front === undefined
+    ? 'the guest never connected'
+    : `${front.outstanding} requests without a response`;
 }
 
 /** Each frame that the guest has a response "sent" for came: in order, unchanged, and again only after a kill, of one batch. */

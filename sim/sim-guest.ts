@@ -350,7 +350,7 @@ export class SimGuest {
       controlTimeoutMs: NO_BACKEND_MS,
       keepGrants: control === 'staged',
       features: gso,
-      onAnswered: (frame, status, queue) => {
+      onResponse: (frame, status, queue) => {
         connection.meter?.note(queue, frame);
         fromGuest[queue].due(frame, processNow());
         if (status !== RSP_OKAY) fromGuest[queue].excuse(frame);

@@ -173,7 +173,7 @@ describe('a vif whose host fails', () => {
     guest.send([{ size: 60 }]);
     await world.settle();
     expect(ports[1]?.written).toHaveLength(1);
-    hypervisor.store.start('kept');
+    hypervisor.store.start('preserved');
     await hypervisor.advance(1000);
     expect(world.attached.map(({ resumed }) => resumed)).toEqual([false, false]);
     expect(ports).toHaveLength(2);

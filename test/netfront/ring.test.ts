@@ -89,21 +89,21 @@ describe('the frontend end of a ring', () => {
         fc.array(step, { maxLength: 40 }),
         (start, steps) => {
           const { ring, page } = open(start);
-          let unanswered = 0;
+          let outstanding = 0;
           let responded = 0;
           for (const { produce, respond } of steps) {
             const added = Math.min(produce, ring.free);
             for (let i = 0; i < added; i++) ring.produce();
             ring.push();
-            unanswered += added;
-            const now = Math.min(respond, unanswered);
+            outstanding += added;
+            const now = Math.min(respond, outstanding);
             responded += now;
             page.u32[RING_RSP_PROD] = start + responded;
             expect(ring.responses()).toBe(now);
             ring.consume(now);
-            unanswered -= now;
-            expect(ring.unanswered).toBe(unanswered);
-            expect(ring.free).toBe(TX_RING_SIZE - unanswered);
+            outstanding -= now;
+            expect(ring.outstanding).toBe(outstanding);
+            expect(ring.free).toBe(TX_RING_SIZE - outstanding);
           }
         },
       ),

@@ -101,11 +101,11 @@ describe('BackRing', () => {
 
   it('attaches at rsp_prod, and not to a ring whose indices cannot be', () => {
     fc.assert(
-      fc.property(shape, index, fc.nat(600), (which, start, unanswered) => {
+      fc.property(shape, index, fc.nat(600), (which, start, pending) => {
         const { words, ring } = ringAt(which, start);
-        words[RING_REQ_PROD] = start + unanswered;
-        expect(ring.attach()).toBe(unanswered <= which.size);
-        if (unanswered <= which.size) expect(ring.waiting()).toBe(unanswered);
+        words[RING_REQ_PROD] = start + pending;
+        expect(ring.attach()).toBe(pending <= which.size);
+        if (pending <= which.size) expect(ring.waiting()).toBe(pending);
       }),
     );
   });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it, vi } from 'vitest';
-import { answer, errnoToAnswer } from '../../lib/testing/xenstored/requests.js';
+import { errnoForReply, replyTo } from '../../lib/testing/xenstored/requests.js';
 import type { StoreSession } from '../../lib/testing/xenstored/session.js';
 import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import { StoreClient } from '../../lib/xen/store/client.js';
@@ -51,11 +51,11 @@ function fakeDevice(store: ModelStore): FakeDevice {
   const respond = (file: OpenFile, { type, requestId, transactionId, payload }: Message): void => {
     const of = { requestId, transactionId };
     try {
-      const response = answer(file.session, { type, ...of, payload });
+      const response = replyTo(file.session, { type, ...of, payload });
       file.output.push(encodeMessage({ type, ...of, payload: response }));
     } catch (error) {
       if (type === MessageType.WATCH) refuse(22);
-      const errno = encodeStrings(errnoToAnswer(error));
+      const errno = encodeStrings(errnoForReply(error));
       file.output.push(encodeMessage({ type: MessageType.ERROR, ...of, payload: errno }));
     }
   };

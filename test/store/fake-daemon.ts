@@ -1,4 +1,4 @@
-import { answer, errnoToAnswer } from '../../lib/testing/xenstored/requests.js';
+import { errnoForReply, replyTo } from '../../lib/testing/xenstored/requests.js';
 import type { StoreSession } from '../../lib/testing/xenstored/session.js';
 import { ModelStore } from '../../lib/testing/xenstored/store.js';
 import type { Clock } from '../../lib/xen/seam.js';
@@ -182,9 +182,9 @@ class Link implements Transport {
       );
       let reply: { type: number; payload: Buffer };
       try {
-        reply = { type: request.type, payload: answer(this.#session, request) };
+        reply = { type: request.type, payload: replyTo(this.#session, request) };
       } catch (error) {
-        reply = { type: MessageType.ERROR, payload: encodeStrings(errnoToAnswer(error)) };
+        reply = { type: MessageType.ERROR, payload: encodeStrings(errnoForReply(error)) };
       }
       this.#daemon.onRequest(request, 'after');
       this.#send(reply.type, request.requestId, reply.payload, request.transactionId);

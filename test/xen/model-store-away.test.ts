@@ -32,7 +32,7 @@ describe.each([undefined, 5])('the model’s xenstored that stops and starts (se
   });
 
   it('does what was asked meanwhile in its order, with its contents or without', async () => {
-    for (const contents of ['kept', 'lost'] as const) {
+    for (const contents of ['preserved', 'lost'] as const) {
       hypervisor.store.stop();
       const done: unknown[] = [];
       const { store } = xen;
@@ -46,7 +46,7 @@ describe.each([undefined, 5])('the model’s xenstored that stops and starts (se
       hypervisor.store.start(contents);
       await hypervisor.settle();
       expect([...done].sort()).toEqual(
-        [contents === 'kept' ? '1' : undefined, 'write', 'transaction', 'watch', 'late'].sort(),
+        [contents === 'preserved' ? '1' : undefined, 'write', 'transaction', 'watch', 'late'].sort(),
       );
       const reading = Promise.all([store.read('/a'), store.read('/t')]);
       await hypervisor.settle();

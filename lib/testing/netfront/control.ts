@@ -19,7 +19,7 @@ export interface ControlFrontOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-export interface ControlAnswer {
+export interface ControlResponse {
   /** CTRL_*. */
   readonly status: number;
   readonly data: number;
@@ -29,7 +29,7 @@ interface Waiting {
   readonly id: number;
   readonly type: number;
   readonly timer: Disposable;
-  readonly settle: (answer: ControlAnswer) => void;
+  readonly settle: (response: ControlResponse) => void;
 }
 
 /** The guest's end of the control ring: sends requests, and checks that each gets one response. */
@@ -79,7 +79,7 @@ export class ControlFront {
    * Sends a request.
    * @throws VifdError ERR_STATE if the backend does not respond in time.
    */
-  request(type: number, first = 0, second = 0, third = 0): Promise<ControlAnswer> {
+  request(type: number, first = 0, second = 0, third = 0): Promise<ControlResponse> {
     if (this.#ended) return Promise.reject(new VifdError('ERR_STATE', 'the control ring is gone'));
     this.#ring.refresh();
     if (this.#ring.free === 0) return Promise.reject(new VifdError('ERR_STATE', 'the control ring is full'));
@@ -87,9 +87,9 @@ export class ControlFront {
     this.#nextId = (id + 1) & 0xffff;
     const at = this.#ring.at(this.#ring.produce());
     this.#ring.words.set([id | (type << 16), first, second, third], at);
-    const answer = this.#answerTo(id, type);
+    const response = this.#responseTo(id, type);
     if (this.#ring.push()) this.#channel.notify();
-    return answer;
+    return response;
   }
 
   /** As `request`, with `words` in a page that the backend may use for as long as the request stands. */
@@ -97,18 +97,18 @@ export class ControlFront {
     type: number,
     words: ArrayLike<number>,
     data: (ref: number) => readonly [number, number?, number?],
-  ): Promise<ControlAnswer> {
+  ): Promise<ControlResponse> {
     // There is one page: one request after the other.
-    const answer = this.#pageFree.then(() => this.#requestWithPage(type, words, data));
-    this.#pageFree = answer.catch(() => undefined);
-    return answer;
+    const response = this.#pageFree.then(() => this.#requestWithPage(type, words, data));
+    this.#pageFree = response.catch(() => undefined);
+    return response;
   }
 
   async #requestWithPage(
     type: number,
     words: ArrayLike<number>,
     data: (ref: number) => readonly [number, number?, number?],
-  ): Promise<ControlAnswer> {
+  ): Promise<ControlResponse> {
     const { backendDomid } = this.#options;
     this.page.u32.fill(0);
     this.page.u32.set(words);
@@ -131,11 +131,11 @@ export class ControlFront {
     this.page[Symbol.dispose]();
   }
 
-  #answerTo(id: number, type: number): Promise<ControlAnswer> {
+  #responseTo(id: number, type: number): Promise<ControlResponse> {
     const { clock, timeoutMs = CONTROL_TIMEOUT_MS } = this.#options;
     return new Promise((resolve, reject) => {
       const late = () =>
-        reject(new VifdError('ERR_STATE', `control request ${type} was not answered in ${timeoutMs} ms`));
+        reject(new VifdError('ERR_STATE', `control request ${type} got no response within ${timeoutMs} ms`));
       const timer = clock.after(timeoutMs, late);
       this.#waiting.push({ id, type, timer, settle: resolve });
     });
@@ -177,6 +177,6 @@ export class ControlFront {
 }
 
 /** @returns whether all went well. */
-export function succeeded({ status }: ControlAnswer): boolean {
+export function succeeded({ status }: ControlResponse): boolean {
   return status === CTRL_SUCCESS;
 }

@@ -25,7 +25,7 @@ export interface FrontQueueOptions {
   readonly ringStart: number;
   readonly frameBytesMax?: number | undefined;
   readonly buffersMax?: number | undefined;
-  readonly onAnswered?: ((frame: number, status: number, queue: number) => void) | undefined;
+  readonly onResponse?: ((frame: number, status: number, queue: number) => void) | undefined;
 }
 
 /** One queue of a frontend: a ring for each direction and their event channels, between the backend and the port. */
@@ -48,11 +48,11 @@ export class FrontQueue {
       random: new Xorshift(options.seed + index),
       notify: () => this.#channels[0]?.notify(),
     };
-    const { frameBytesMax, buffersMax, onAnswered, features, hash, inOrder } = options;
+    const { frameBytesMax, buffersMax, onResponse, features, hash, inOrder } = options;
     this.transmit = new Transmit({
       ...common,
       inOrder,
-      ...(onAnswered && { onAnswered: (frame, status) => onAnswered(frame, status, index) }),
+      ...(onResponse && { onResponse: (frame, status) => onResponse(frame, status, index) }),
     });
     this.receive = new Receive({
       ...common,

@@ -135,7 +135,7 @@ function traffic(port: Port): object {
 }
 
 /** The first of SIGTERM and SIGINT. */
-function toldToStop(): Promise<void> {
+function stopRequested(): Promise<void> {
   return new Promise((resolve) => {
     process.once('SIGTERM', () => resolve()).once('SIGINT', () => resolve());
   });
@@ -153,7 +153,7 @@ async function run(options: GuestOptions): Promise<number> {
   });
   await using port = openPort(options);
   const startMs = xen.clock.now();
-  const stop = toldToStop();
+  const stop = stopRequested();
   print('ready', { domid: options.domid, handle: options.handle, tap: options.tap });
   const aborted = new AbortController();
   void stop.then(() =>

@@ -6,7 +6,7 @@ import {
   CTRL_SET_HASH_MAPPING_SIZE,
   HASH_ALGORITHM_TOEPLITZ,
 } from '../../protocol/control.js';
-import { type ControlAnswer, type ControlFront, succeeded } from './control.js';
+import { type ControlFront, type ControlResponse, succeeded } from './control.js';
 
 /** What a guest tells its backend of hashing. */
 export interface HashSetUp {
@@ -22,17 +22,17 @@ export interface HashSetUp {
  * @returns whether the backend took it all.
  */
 export async function setUpHash(control: ControlFront, { types, key, mapping }: HashSetUp): Promise<boolean> {
-  const answers: ControlAnswer[] = [await setHashKey(control, key)];
+  const responses: ControlResponse[] = [await setHashKey(control, key)];
   if (mapping !== undefined) {
-    answers.push(await control.request(CTRL_SET_HASH_MAPPING_SIZE, mapping.length));
-    answers.push(await setHashMapping(control, mapping));
+    responses.push(await control.request(CTRL_SET_HASH_MAPPING_SIZE, mapping.length));
+    responses.push(await setHashMapping(control, mapping));
   }
-  answers.push(await control.request(CTRL_SET_HASH_ALGORITHM, HASH_ALGORITHM_TOEPLITZ));
-  answers.push(await control.request(CTRL_SET_HASH_FLAGS, types));
-  return answers.every(succeeded);
+  responses.push(await control.request(CTRL_SET_HASH_ALGORITHM, HASH_ALGORITHM_TOEPLITZ));
+  responses.push(await control.request(CTRL_SET_HASH_FLAGS, types));
+  return responses.every(succeeded);
 }
 
-export function setHashKey(control: ControlFront, key: Uint8Array): Promise<ControlAnswer> {
+export function setHashKey(control: ControlFront, key: Uint8Array): Promise<ControlResponse> {
   const padded = new Uint8Array(Math.ceil(key.length / 4) * 4);
   padded.set(key);
   const words = new Uint32Array(padded.buffer);
@@ -43,6 +43,6 @@ export function setHashMapping(
   control: ControlFront,
   queues: readonly number[],
   offset = 0,
-): Promise<ControlAnswer> {
+): Promise<ControlResponse> {
   return control.requestWithPage(CTRL_SET_HASH_MAPPING, queues, (ref) => [ref, queues.length, offset]);
 }

@@ -1,7 +1,7 @@
 /** A frontend, and an oracle for what a backend does to it: for tests, demos and benchmarks. */
 
 export { Checker, type CheckerCounts, type CheckerOptions } from './checker.js';
-export { CONTROL_TIMEOUT_MS, type ControlAnswer, ControlFront } from './control.js';
+export { CONTROL_TIMEOUT_MS, ControlFront, type ControlResponse } from './control.js';
 export { ALL_FEATURES, type BackendFeatures, type FrontFeatures, readBackendFeatures } from './features.js';
 export { FramePort, type FramePortOptions } from './frame-port.js';
 export { Generator, type GeneratorOptions } from './generator.js';

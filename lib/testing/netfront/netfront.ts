@@ -55,7 +55,7 @@ export interface NetfrontOptions {
   /** How many empty buffers wait for the backend at most: few make a guest that is slow to take frames. */
   readonly buffersMax?: number;
   /** Told the status of each frame to the backend, counted from 0 in each queue, as its response comes. Only with `inOrder`. */
-  readonly onAnswered?: (frame: number, status: number, queue: number) => void;
+  readonly onResponse?: (frame: number, status: number, queue: number) => void;
   readonly closeTimeoutMs?: number;
   readonly onViolation?: (violation: Violation) => void;
 }
@@ -148,9 +148,9 @@ export class Netfront implements AsyncDisposable {
       this.#announceClosed = resolve;
     });
     const queues = Math.min(options.queues ?? 1, backendFeatures.queuesMax ?? 1);
-    const { frameBytesMax, buffersMax, onAnswered } = options;
+    const { frameBytesMax, buffersMax, onResponse } = options;
     const common = {
-      ...{ xen, shares, frameBytesMax, buffersMax, onAnswered },
+      ...{ xen, shares, frameBytesMax, buffersMax, onResponse },
       backendDomid: options.backendDomid ?? 0,
       split: options.splitChannels ?? backendFeatures.splitChannels,
       violations: this.violations,

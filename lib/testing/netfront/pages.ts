@@ -15,20 +15,20 @@ export interface PageRingOptions {
 export class PageGrants {
   readonly pool: SharedPages;
   readonly #options: PageRingOptions;
-  /** By page: the grant that stays, or NO_REF. Used only if grants stay. */
-  readonly #kept: Int32Array;
+  /** By page: the lasting grant, or NO_REF. Used only with `keepGrants`. */
+  readonly #lasting: Int32Array;
 
   constructor(options: PageRingOptions) {
     this.pool = options.pool;
     this.#options = options;
-    this.#kept = new Int32Array(options.pool.pages).fill(NO_REF);
+    this.#lasting = new Int32Array(options.pool.pages).fill(NO_REF);
   }
 
   grant(page: number): number {
     const { backendDomid, access, keepGrants } = this.#options;
     if (!keepGrants) return this.pool.grant(page, backendDomid, access);
-    if (this.#kept[page] === NO_REF) this.#kept[page] = this.pool.grant(page, backendDomid, access);
-    return this.#kept[page] as number;
+    if (this.#lasting[page] === NO_REF) this.#lasting[page] = this.pool.grant(page, backendDomid, access);
+    return this.#lasting[page] as number;
   }
 
   /** Returns the grants of all pages. Only if grants stay. */

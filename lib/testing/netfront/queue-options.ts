@@ -20,5 +20,5 @@ export interface TransmitOptions extends QueueOptions {
   /** The response to a request stands in the request's slot. vifd promises it, Linux's netback does not. */
   readonly inOrder: boolean;
   /** Told the status of each frame's first slot; frames count from 0. Only with `inOrder`. */
-  readonly onAnswered?: (frame: number, status: number) => void;
+  readonly onResponse?: (frame: number, status: number) => void;
 }

@@ -73,13 +73,13 @@ export class FrontRing {
     return this.#consumed;
   }
 
-  /** Slots that neither an unanswered request nor a response not yet taken occupies. */
+  /** Slots that neither a request without a response nor a response not yet taken occupies. */
   get free(): number {
     return this.size - ((this.#produced - this.#consumed) >>> 0);
   }
 
   /** Requests that were published and whose responses were not yet taken. */
-  get unanswered(): number {
+  get outstanding(): number {
     return (this.#published - this.#consumed) >>> 0;
   }
 
@@ -118,7 +118,7 @@ export class FrontRing {
   /** @returns how many responses wait, or RESPONSES_IMPOSSIBLE if there are more responses than requests. */
   responses(): number {
     const waiting = (this.responsesProduced() - this.#consumed) >>> 0;
-    return waiting > this.unanswered ? RESPONSES_IMPOSSIBLE : waiting;
+    return waiting > this.outstanding ? RESPONSES_IMPOSSIBLE : waiting;
   }
 
   /** Returns what is wrong with `rsp_prod`; undefined if that was reported before. */
@@ -126,7 +126,7 @@ export class FrontRing {
     const produced = this.responsesProduced();
     if (produced === this.#complained) return undefined;
     this.#complained = produced;
-    return `rsp_prod ${produced}, taken ${this.#consumed}, ${this.unanswered} unanswered`;
+    return `rsp_prod ${produced}, taken ${this.#consumed}, ${this.outstanding} without a response`;
   }
 
   consume(responses: number): void {

@@ -19,12 +19,12 @@ export async function stageGrants(
   for (let from = 0; from < refs.length; from += ENTRIES_MAX) {
     const some = refs.slice(from, from + ENTRIES_MAX);
     const list = listOf(some, access);
-    const answer = await control.requestWithPage(CTRL_ADD_GREF_MAPPING, list, (ref) => [
+    const response = await control.requestWithPage(CTRL_ADD_GREF_MAPPING, list, (ref) => [
       queue,
       ref,
       some.length,
     ]);
-    if (!succeeded(answer)) return false;
+    if (!succeeded(response)) return false;
   }
   return true;
 }
@@ -39,12 +39,12 @@ export async function unstageGrants(
   for (let from = 0; from < refs.length; from += ENTRIES_MAX) {
     const some = refs.slice(from, from + ENTRIES_MAX);
     const list = listOf(some, 'write');
-    const answer = await control.requestWithPage(CTRL_DEL_GREF_MAPPING, list, (ref) => [
+    const response = await control.requestWithPage(CTRL_DEL_GREF_MAPPING, list, (ref) => [
       queue,
       ref,
       some.length,
     ]);
-    if (succeeded(answer)) count += answer.data;
+    if (succeeded(response)) count += response.data;
   }
   return count;
 }

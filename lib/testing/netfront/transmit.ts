@@ -48,7 +48,7 @@ const SLOT_EXTRA = -2;
 const NO_FRAME = -1;
 const ID_NEVER_USED = 0;
 const ID_IN_USE = 1;
-const ID_ANSWERED = 2;
+const ID_RESPONDED = 2;
 /** Of a request that changes the multicast list. */
 const NO_PAGE = 0xffff;
 
@@ -110,7 +110,7 @@ export class Transmit {
   /** The number of requests to which the backend has not responded. */
   get outstanding(): number {
     this.#ring.refresh();
-    return this.#ring.unanswered;
+    return this.#ring.outstanding;
   }
 
   start(io: PortIo): void {
@@ -334,7 +334,7 @@ export class Transmit {
   /** The request is over whatever the response says: to keep its page for ever would only hide what comes next. */
   #takeInOrder(slot: number, id: number, status: number, own: number): void {
     if (own === SLOT_EXTRA) {
-      if (status !== RSP_NULL) this.#violation('extra-not-null', slot, `answered with status ${status}`);
+      if (status !== RSP_NULL) this.#violation('extra-not-null', slot, `the response has status ${status}`);
       return;
     }
     if (status === RSP_NULL) this.#violation('unknown-status', slot, `RSP_NULL for data, id ${own}`);
@@ -350,7 +350,7 @@ export class Transmit {
     const frame = this.#slotFrame[slot] as number;
     if (frame === NO_FRAME) return;
     this.#slotFrame[slot] = NO_FRAME;
-    this.#options.onAnswered?.(frame, status);
+    this.#options.onResponse?.(frame, status);
   }
 
   /** Handles a response by its id. Responses to extras are NULL, and their places have no meaning. */
@@ -367,14 +367,15 @@ export class Transmit {
 
   #wrongId(slot: number, id: number, why: string): void {
     const state = id < TX_RING_SIZE ? this.#idState[id] : ID_IN_USE;
-    if (state === ID_ANSWERED) this.#violation('repeated-id', slot, `id ${id} was answered before; ${why}`);
+    if (state === ID_RESPONDED)
+      this.#violation('repeated-id', slot, `id ${id} got a response before; ${why}`);
     else if (state === ID_NEVER_USED) this.#violation('idle-slot', slot, `id ${id} was never used; ${why}`);
     else this.#violation('wrong-id', slot, `id ${id}; ${why}`);
   }
 
   #release(id: number, slot: number, status: number): void {
     if (this.#idState[id] !== ID_IN_USE) return;
-    this.#idState[id] = ID_ANSWERED;
+    this.#idState[id] = ID_RESPONDED;
     this.#ids.give(id);
     const page = this.#idPage[id] as number;
     if (page === NO_PAGE) {

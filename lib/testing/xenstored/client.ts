@@ -13,7 +13,7 @@ import {
   requirePayloadFits,
   storeError,
 } from '../../xen/store/wire.js';
-import { answerOrMissing } from './requests.js';
+import { replyOrMissing } from './requests.js';
 import type { StoreSession } from './session.js';
 import type { ModelStore } from './store.js';
 
@@ -112,12 +112,12 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     return this.#talk(...message);
   }
 
-  /** @param onAnswer called at once, with the session that responds. */
+  /** @param onReply called at once, with the session that responds. */
   async #talk(
     type: number,
     path: string,
     payload: Buffer,
-    onAnswer?: (session: StoreSession) => void,
+    onReply?: (session: StoreSession) => void,
   ): Promise<Buffer | undefined> {
     requirePayloadFits(type, path, payload);
     this.#requireOpen();
@@ -131,8 +131,8 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
         await this.#started();
         continue;
       }
-      const reply = answerOrMissing(session, { type, transactionId: 0, payload });
-      onAnswer?.(session);
+      const reply = replyOrMissing(session, { type, transactionId: 0, payload });
+      onReply?.(session);
       await undefined;
       if (this.#killed) return new Promise<never>(() => {});
       // If the store stopped in between, the response was lost, and the call is made again.
@@ -142,8 +142,8 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
 
   protected async begin(): Promise<OpenTransaction> {
     let session: StoreSession | undefined;
-    const reply = await this.#talk(MessageType.TRANSACTION_START, '', encodeStrings(''), (answering) => {
-      session = answering;
+    const reply = await this.#talk(MessageType.TRANSACTION_START, '', encodeStrings(''), (replying) => {
+      session = replying;
     });
     const id = Number(decodeStrings(reply ?? Buffer.alloc(0))[0]);
     const talk: Talk = async (type, path, payload) => {
@@ -154,7 +154,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
       this.#requireOpen();
       // It ended with its connection.
       if (session === undefined || session !== this.#session) throw storeError('EAGAIN', type, path);
-      const reply = answerOrMissing(session, { type, transactionId: id, payload });
+      const reply = replyOrMissing(session, { type, transactionId: id, payload });
       await undefined;
       return this.#killed ? new Promise<never>(() => {}) : reply;
     };

@@ -8,7 +8,7 @@ import {
   MessageType,
   PAYLOAD_MAX,
 } from '../../xen/store/wire.js';
-import { answer, errnoToAnswer } from './requests.js';
+import { errnoForReply, replyTo } from './requests.js';
 import type { StoreSession } from './session.js';
 import type { ModelStore } from './store.js';
 import type { ModelWatch } from './watches.js';
@@ -65,7 +65,7 @@ export class Peer {
     this.#socket.cork();
     let served = 0;
     for (; served < this.#unserved.length && !this.#full; served += 1) {
-      this.#answer(this.#unserved[served]!);
+      this.#replyTo(this.#unserved[served]!);
       this.#flushEvents();
     }
     this.#unserved = this.#unserved.slice(served);
@@ -80,13 +80,13 @@ export class Peer {
     return this.#socket.destroyed || this.#socket.writableLength > OUTPUT_BYTES_MAX;
   }
 
-  #answer(request: Message): void {
+  #replyTo(request: Message): void {
     const { requestId, transactionId } = request;
     try {
-      const payload = answer(this.#session, request);
+      const payload = replyTo(this.#session, request);
       this.#send({ type: request.type, requestId, transactionId, payload });
     } catch (error) {
-      const payload = encodeStrings(errnoToAnswer(error));
+      const payload = encodeStrings(errnoForReply(error));
       this.#send({ type: MessageType.ERROR, requestId, transactionId, payload });
     }
   }

@@ -65,7 +65,7 @@ const PRIVILEGED = new Set<number>([
  * @returns the reply's payload.
  * @throws VifdError ERR_STORE: `errno` is what an ERROR reply has to say.
  */
-export function answer(session: StoreSession, request: Request): Buffer {
+export function replyTo(session: StoreSession, request: Request): Buffer {
   const handler = HANDLERS.get(request.type);
   if (!session.privileged && PRIVILEGED.has(request.type)) return refuse(request, 'EACCES');
   if (handler === undefined) return refuse(request, 'ENOSYS');
@@ -73,10 +73,10 @@ export function answer(session: StoreSession, request: Request): Buffer {
   return payload.length <= PAYLOAD_MAX ? payload : refuse(request, 'E2BIG');
 }
 
-/** As `answer`; undefined if there is no such node, for requests of which that is a valid result. */
-export function answerOrMissing(session: StoreSession, request: Request): Buffer | undefined {
+/** As `replyTo`; undefined if there is no such node, for requests of which that is a valid result. */
+export function replyOrMissing(session: StoreSession, request: Request): Buffer | undefined {
   try {
-    return answer(session, request);
+    return replyTo(session, request);
   } catch (error) {
     if (MISSING_IS_A_RESULT.has(request.type) && isStoreError(error, 'ENOENT')) return undefined;
     throw error;
@@ -84,7 +84,7 @@ export function answerOrMissing(session: StoreSession, request: Request): Buffer
 }
 
 /** Returns the errno for the response. An error that is a bug of the model is thrown. */
-export function errnoToAnswer(error: unknown): string {
+export function errnoForReply(error: unknown): string {
   if (error instanceof VifdError && error.code === 'ERR_STORE') return error.errno ?? 'EIO';
   throw error;
 }

@@ -51,7 +51,7 @@ export class ModelStore {
    * As if xenstored was started again: who waits connects again. @param contents 'lost': the tree is as in a new store.
    * Idempotent.
    */
-  start(contents: 'kept' | 'lost' = 'kept'): void {
+  start(contents: 'preserved' | 'lost' = 'preserved'): void {
     if (this.#running) return;
     if (contents === 'lost') this.table = new LiveTable();
     this.#running = true;
