@@ -166,11 +166,11 @@ function hookErrors({ hookErrors: frames }: Flow): string {
 }
 
 function note({ stalled, stagedGrants, pendingFrames, stats }: QueueDetails): string {
-  const [held, staged, stalls] = [
+  const [pending, staged, stalls] = [
     pendingFrames > 0 && `${pendingFrames} pending`,
     stagedGrants > 0 && `${stagedGrants} staged`,
     stats.stalls > 0 && `${stats.stalls} ${stats.stalls === 1 ? 'stall' : 'stalls'}`,
   ];
-  const notes = [held, staged, stalled && 'stalled', stalls, hookErrors(stats.toGuest)];
+  const notes = [pending, staged, stalled && 'stalled', stalls, hookErrors(stats.toGuest)];
   return notes.filter(Boolean).join(', ');
 }

@@ -12,18 +12,18 @@ const STATUS_MS = 100;
  */
 export function withManager(log: EventLog, manager: ServiceManager): EventLog {
   let serving: Netback | undefined;
-  let told = '';
+  let reported = '';
   let timer: NodeJS.Timeout | undefined;
-  const tell = () => {
+  const report = () => {
     timer = undefined;
     if (serving === undefined) return;
     const status = statusText(serving);
-    if (status !== told) manager.status(status);
-    told = status;
+    if (status !== reported) manager.status(status);
+    reported = status;
   };
   // Delayed, because listeners run in the middle of the change that they report.
   const changed = () => {
-    timer ??= setTimeout(tell, STATUS_MS).unref();
+    timer ??= setTimeout(report, STATUS_MS).unref();
   };
   const following = <Args extends unknown[]>(listener: (...args: Args) => void) => {
     return (...args: Args) => {
@@ -36,8 +36,8 @@ export function withManager(log: EventLog, manager: ServiceManager): EventLog {
     ready: (netback) => {
       log.ready(netback);
       serving = netback;
-      told = statusText(netback);
-      manager.ready(told);
+      reported = statusText(netback);
+      manager.ready(reported);
     },
     attached: following(log.attached),
     detached: following(log.detached),

@@ -11,7 +11,7 @@ const SOCKET = 'socket';
 
 const QUESTION_BYTES_MAX = 256;
 /** The longest response. A vif has about 3 KB of text, and a vifd serves a few hundred vifs at most. */
-const ANSWER_BYTES_MAX = 16 << 20;
+const RESPONSE_BYTES_MAX = 16 << 20;
 const CONNECTIONS_MAX = 8;
 const TIMEOUT_MS = 2000;
 
@@ -24,9 +24,10 @@ export type Question =
   | { readonly ask: 'detach'; readonly vif: string };
 
 /** Returns the response to a question. Throws, or rejects with, an error for the program that asks. */
-export type Answerer = (question: Question) => unknown;
+export type QueryHandler = (question: Question) => unknown;
 
-type Answer<T> =
+type QueryResponse<T> =
+  // `answer` is the key of every vifd's response, so that programs and vifds of different builds understand each other.
   | { readonly schemaVersion: 1; readonly answer: T }
   | { readonly schemaVersion: 1; readonly error: { readonly code: VifdErrorCode; readonly message: string } };
 
@@ -47,7 +48,7 @@ function net(): typeof import('node:net') {
  */
 export async function serveQueries(
   directory: string,
-  answer: Answerer,
+  handler: QueryHandler,
   onError: (error: VifdError) => void = () => {},
 ): Promise<QueryServer> {
   const path = join(directory, SOCKET);
@@ -55,7 +56,7 @@ export async function serveQueries(
   const server = net().createServer({ allowHalfOpen: true }, (socket) => {
     open.add(socket);
     socket.once('close', () => open.delete(socket));
-    converse(socket, answer);
+    converse(socket, handler);
   });
   server.maxConnections = CONNECTIONS_MAX;
   try {
@@ -63,12 +64,12 @@ export async function serveQueries(
     await listen(server, path);
   } catch (error) {
     const { code = 'EIO' } = error as NodeJS.ErrnoException;
-    throw unasked(`${path} cannot be listened at`, code, error);
+    throw queryFault(`${path} cannot be listened at`, code, error);
   }
   server.on('error', (error: NodeJS.ErrnoException) => {
     // Closed at once, because libuv would try the next connection without a pause, and guests would wait.
     server.close();
-    onError(unasked(`Connections to ${path} cannot be accepted`, error.code ?? 'EIO', error));
+    onError(queryFault(`Connections to ${path} cannot be accepted`, error.code ?? 'EIO', error));
   });
   // The socket must not prevent the end of the process.
   server.unref();
@@ -89,10 +90,10 @@ export async function serveQueries(
   };
 }
 
-function unasked(what: string, errno: string, cause: unknown): VifdError {
+function queryFault(what: string, errno: string, cause: unknown): VifdError {
   const message =
-    `${what} (${errno}): \`vifd show\` does not work until then, and guests are served. ` +
-    `To mend this, ${hostRemedy(errno)}; vifd tries again.`;
+    `${what} (${errno}), so \`vifd show\` does not work; guests are still served. ` +
+    `To mend this, ${hostRemedy(errno)}; vifd tries again by itself.`;
   return new VifdError('ERR_QUERY', message, { errno, cause });
 }
 
@@ -113,7 +114,7 @@ function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-function converse(socket: Socket, answer: Answerer): void {
+function converse(socket: Socket, handler: QueryHandler): void {
   let text = '';
   socket.setEncoding('utf8').setTimeout(TIMEOUT_MS, () => socket.destroy());
   // The program that asks may end at any time.
@@ -123,16 +124,16 @@ function converse(socket: Socket, answer: Answerer): void {
     const end = text.indexOf('\n');
     if (end < 0 && text.length <= QUESTION_BYTES_MAX) return;
     socket.removeAllListeners('data').resume();
-    answerTo(end < 0 ? text : text.slice(0, end), answer).then((reply) => {
+    responseTo(end < 0 ? text : text.slice(0, end), handler).then((reply) => {
       socket.end(`${JSON.stringify(reply)}\n`);
     });
   });
   socket.on('end', () => socket.end());
 }
 
-async function answerTo(text: string, answer: Answerer): Promise<Answer<unknown>> {
+async function responseTo(text: string, handler: QueryHandler): Promise<QueryResponse<unknown>> {
   try {
-    return { schemaVersion: 1, answer: await answer(questionIn(text)) };
+    return { schemaVersion: 1, answer: await handler(questionIn(text)) };
   } catch (error) {
     const code = error instanceof VifdError ? error.code : 'ERR_STATE';
     return {
@@ -145,10 +146,7 @@ async function answerTo(text: string, answer: Answerer): Promise<Answer<unknown>
 /** @throws VifdError ERR_ARGUMENT for a line that is no question. */
 function questionIn(text: string): Question {
   const wrong = (why: string) =>
-    new VifdError(
-      'ERR_ARGUMENT',
-      `The question ${why}: send {"ask":"show","vif":"vif1.0"} and a line's end.`,
-    );
+    new VifdError('ERR_ARGUMENT', `The question ${why}: send {"ask":"show","vif":"vif1.0"} and a line feed.`);
   if (text.length > QUESTION_BYTES_MAX) throw wrong(`is longer than ${QUESTION_BYTES_MAX} characters`);
   let value: Record<string, unknown> | null;
   try {
@@ -173,15 +171,18 @@ function questionIn(text: string): Question {
 export async function ask<T>(directory: string, question: Question): Promise<T> {
   const path = join(directory, SOCKET);
   const text = await exchange(path, `${JSON.stringify(question)}\n`);
-  if (text === '') throw unanswered(path);
-  let answer: Answer<T>;
+  if (text === '') throw closedEarly(path);
+  let response: QueryResponse<T>;
   try {
-    answer = JSON.parse(text);
+    response = JSON.parse(text);
   } catch {
-    throw new VifdError('ERR_QUERY', `The vifd at ${path} broke off its answer: ask again.`);
+    throw new VifdError(
+      'ERR_QUERY',
+      `The vifd at ${path} closed the connection in the middle of its response: run the command again.`,
+    );
   }
-  if ('error' in answer) throw new VifdError(answer.error.code, answer.error.message);
-  return answer.answer;
+  if ('error' in response) throw new VifdError(response.error.code, response.error.message);
+  return response.answer;
 }
 
 function exchange(path: string, question: string): Promise<string> {
@@ -193,14 +194,19 @@ function exchange(path: string, question: string): Promise<string> {
       reject(error);
     };
     socket.setEncoding('utf8').setTimeout(TIMEOUT_MS, () => {
-      const message = `The vifd at ${path} did not answer within ${TIMEOUT_MS} ms: look at its log.`;
+      const message = `The vifd at ${path} did not respond within ${TIMEOUT_MS} ms: its log reports why. Run the command again.`;
       fail(new VifdError('ERR_TIMEOUT', message));
     });
     socket.on('connect', () => socket.write(question));
     socket.on('data', (chunk) => {
       text += chunk;
-      if (text.length > ANSWER_BYTES_MAX)
-        fail(new VifdError('ERR_QUERY', `The answer from ${path} has no end.`));
+      if (text.length > RESPONSE_BYTES_MAX)
+        fail(
+          new VifdError(
+            'ERR_QUERY',
+            `The response from ${path} is longer than a vifd sends (${RESPONSE_BYTES_MAX} bytes): check which program listens there.`,
+          ),
+        );
     });
     socket.on('end', () => resolve(text));
     socket.on('error', (error: NodeJS.ErrnoException) => fail(unreachable(path, error)));
@@ -211,21 +217,21 @@ function unreachable(path: string, cause: NodeJS.ErrnoException): VifdError {
   const { code = 'EIO' } = cause;
   const details = { errno: code, cause };
   if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTDIR') {
-    const message = `No vifd answers at ${path}: start \`vifd run\`, or name its directory by --journal.`;
+    const message = `No vifd listens at ${path}: start \`vifd run\`, or name its directory by --journal.`;
     return new VifdError('ERR_NOT_RUNNING', message, details);
   }
-  if (code === 'ECONNRESET' || code === 'EPIPE') return unanswered(path, details);
+  if (code === 'ECONNRESET' || code === 'EPIPE') return closedEarly(path, details);
   return new VifdError(
     'ERR_QUERY',
-    `The vifd at ${path} cannot be asked (${code}): run this as its user.`,
+    `The socket ${path} cannot be connected to (${code}): run the command as the user of \`vifd run\`.`,
     details,
   );
 }
 
 /** The error for a connection that was closed at once: libuv closes those that it cannot accept, and vifd those beyond its limit. */
-function unanswered(path: string, details: VifdErrorDetails = {}): VifdError {
+function closedEarly(path: string, details: VifdErrorDetails = {}): VifdError {
   const message =
-    `The vifd at ${path} closed the connection without an answer, as it does while it has no file descriptor left (EMFILE: ` +
-    `${hostRemedy('EMFILE')}), or while ${CONNECTIONS_MAX} others ask: ask again.`;
+    `The vifd at ${path} closed the connection without a response, as it does while it has no file descriptor left (EMFILE: ` +
+    `${hostRemedy('EMFILE')}), or while ${CONNECTIONS_MAX} other programs are connected: run the command again.`;
   return new VifdError('ERR_QUERY', message, details);
 }

@@ -6,7 +6,6 @@ import { ServiceManager } from '../host/service-manager.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
 import { Netback } from '../netback/netback.js';
 import { systemClock } from '../xen/native/clock.js';
-import { answering } from './answers.js';
 import { Insist } from './insist.js';
 import { withManager } from './manager-log.js';
 import { openXenFor } from './open-xen.js';
@@ -14,6 +13,7 @@ import type { RunOptions } from './option-table.js';
 import { endProcess } from './output.js';
 import { ownershipIn } from './ownership.js';
 import { PatientLock } from './patient-lock.js';
+import { queryService } from './query-service.js';
 import { eventLog } from './run-log.js';
 import { watchStandstill } from './standstill.js';
 import { stopSignal } from './stop-signal.js';
@@ -85,16 +85,16 @@ export async function run(options: RunOptions): Promise<void> {
     });
     await sweeping.run();
   }
-  let answers: AsyncDisposable | undefined;
+  let queries: AsyncDisposable | undefined;
   lock?.whenTaken((directory, taken) => {
-    answers = answering(directory, netback, taken, log);
+    queries = queryService(directory, netback, taken, log);
   });
   started = true;
   log.ready(netback);
   using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));
   await stop;
   log.stopping();
-  await answers?.[Symbol.asyncDispose]();
+  await queries?.[Symbol.asyncDispose]();
   await netback[Symbol.asyncDispose]();
   plain[Symbol.dispose]();
   // All output is written, and vifd has detached from all guests. The kernel frees the rest faster than Node's own exit, which frees its heap

@@ -8,7 +8,7 @@ import type { DescriptorKeeper } from './descriptor-keeper.js';
  * `DescriptorKeeper` of its own (`forProcess`).
  */
 export class LocalKeeper implements Disposable {
-  readonly #kept = new Map<string, number>();
+  readonly #stored = new Map<string, number>();
   readonly #onError: (error: VifdError) => void;
 
   /** @param onError is called with ERR_STATE when a descriptor cannot be duplicated. */
@@ -17,23 +17,23 @@ export class LocalKeeper implements Disposable {
   }
 
   get names(): string[] {
-    return [...this.#kept.keys()];
+    return [...this.#stored.keys()];
   }
 
   /** Returns the stored descriptor, which stays the keeper's; undefined if there is none. */
   get(name: string): number | undefined {
-    return this.#kept.get(name);
+    return this.#stored.get(name);
   }
 
   /** Stores a descriptor, which the keeper owns from then on. */
   own(name: string, descriptor: number): void {
     this.forget(name);
-    this.#kept.set(name, descriptor);
+    this.#stored.set(name, descriptor);
   }
 
   forget(name: string): void {
-    const descriptor = this.#kept.get(name);
-    this.#kept.delete(name);
+    const descriptor = this.#stored.get(name);
+    this.#stored.delete(name);
     if (descriptor !== undefined) closeSync(descriptor);
   }
 
@@ -42,8 +42,8 @@ export class LocalKeeper implements Disposable {
     const left = new Set(this.names);
     return {
       take: (name) => {
-        const kept = left.delete(name) ? this.#kept.get(name) : undefined;
-        return kept === undefined ? undefined : this.#duplicate(name, kept);
+        const stored = left.delete(name) ? this.#stored.get(name) : undefined;
+        return stored === undefined ? undefined : this.#duplicate(name, stored);
       },
       keep: (name, descriptor) => {
         const duplicate = this.#duplicate(name, descriptor);

@@ -79,7 +79,7 @@ export class TapFollower implements Disposable {
   #index: number | undefined;
   /** The revisions of the interfaces at the last look. */
   #seen: readonly (number | undefined)[] = [];
-  #told: string | undefined;
+  #reported: string | undefined;
   /** The expectation at the last read of the store. */
   #expected: TapExpectation | undefined;
   /** When the script was first found not to have ended (monotonic ms). */
@@ -138,7 +138,7 @@ export class TapFollower implements Disposable {
       this.#lookAt(this.#options.look());
     } catch (error) {
       // Without a descriptor nothing can be looked at.
-      this.#tell(vifdErrorOf(error), false);
+      this.#report(vifdErrorOf(error), false);
       this.#again(LOOK_AGAIN_MS);
     }
   }
@@ -147,7 +147,7 @@ export class TapFollower implements Disposable {
     if (tap === undefined) return;
     if (typeof tap === 'number') {
       const message = `Tap ${this.#options.name} was deleted, not by vifd: vifd makes it anew, set up as it was.`;
-      this.#tell(new VifdError('ERR_TAP', message, { errno: 'EBADFD' }), true);
+      this.#report(new VifdError('ERR_TAP', message, { errno: 'EBADFD' }), true);
       return;
     }
     // Asked of the kernel, which responds when a deletion that has begun is complete.
@@ -157,14 +157,14 @@ export class TapFollower implements Disposable {
       const fault = this.#keepAddress(link) ?? this.#judge(link);
       this.#remember(link);
       this.#seen = this.#revisions();
-      if (fault === undefined && link.up && link.master !== 0) this.#tell(undefined, false);
+      if (fault === undefined && link.up && link.master !== 0) this.#report(undefined, false);
       else this.#compare(link, fault);
     } else if (tap.here) {
       // Renamed, or deleted, between the two looks.
       this.#again(SETTLE_MS);
     } else {
       // The descriptor works, so frames pass. The administrator who moved the interface there is responsible for its settings.
-      this.#tell(undefined, false);
+      this.#report(undefined, false);
       this.#again(LOOK_AGAIN_MS);
     }
   }
@@ -265,13 +265,13 @@ export class TapFollower implements Disposable {
   #compare(link: Interface, fault: VifdError | undefined): void {
     const { expects } = this.#options;
     if (expects === undefined) {
-      this.#tell(fault, false);
+      this.#report(fault, false);
       return;
     }
     const isOld = () => this.#over || this.#network.known(link.index)?.revision !== this.#seen[0];
     const late = setTimeout(() => {
       // The script may still run, so nothing is a fault until the store responds.
-      if (fault !== undefined && !isOpen(this.#expected) && !isOld()) this.#tell(fault, false);
+      if (fault !== undefined && !isOpen(this.#expected) && !isOld()) this.#report(fault, false);
     }, STORE_MS).unref();
     expects()
       .then(
@@ -281,12 +281,12 @@ export class TapFollower implements Disposable {
           if (expected !== 'script') this.#scriptSinceMs = undefined;
           // The end of the script is reported in the store and by no message about the interface.
           else this.#again(LOOK_AGAIN_MS);
-          if (expected === 'script') this.#tell(this.#lateScript(link), false);
-          else if (expected === 'nothing') this.#tell(undefined, false);
-          else this.#tell(fault ?? unexpected(link, expected), false);
+          if (expected === 'script') this.#report(this.#lateScript(link), false);
+          else if (expected === 'nothing') this.#report(undefined, false);
+          else this.#report(fault ?? unexpected(link, expected), false);
         },
         (error) => {
-          if (!this.#over) this.#tell(fault ?? vifdErrorOf(error), false);
+          if (!this.#over) this.#report(fault ?? vifdErrorOf(error), false);
           this.#again(LOOK_AGAIN_MS);
         },
       )
@@ -302,9 +302,9 @@ export class TapFollower implements Disposable {
     );
   }
 
-  #tell(error: VifdError | undefined, lost: boolean): void {
-    if (this.#over || (error?.message === this.#told && !lost)) return;
-    this.#told = error?.message;
+  #report(error: VifdError | undefined, lost: boolean): void {
+    if (this.#over || (error?.message === this.#reported && !lost)) return;
+    this.#reported = error?.message;
     // The listener opens another port.
     if (lost) this[Symbol.dispose]();
     this.#listener(error === undefined ? undefined : { error, lost });

@@ -85,7 +85,7 @@ function runTests(): void {
 
   it('`vifd check` looks at what only a driver domain needs', () => {
     const { checks } = JSON.parse(verb('check', '--json').stdout);
-    expect(checks).toContainEqual({ name: 'xenstore', state: 'ok', found: 'answers, to domain 1' });
+    expect(checks).toContainEqual({ name: 'xenstore', state: 'ok', found: 'responds, to domain 1' });
     expect(checks).toContainEqual(expect.objectContaining({ name: 'driver domain', state: 'warn' }));
     expect(checks).toContainEqual(expect.objectContaining({ name: 'xl devd', remedy: expect.any(String) }));
   });

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { answering } from '../../lib/daemon/answers.js';
 import { PatientLock } from '../../lib/daemon/patient-lock.js';
 import { ask } from '../../lib/daemon/query.js';
+import { queryService } from '../../lib/daemon/query-service.js';
 import { runLockHolder } from '../../lib/host/run-lock.js';
 import type { Netback } from '../../lib/netback/netback.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
@@ -33,7 +33,7 @@ describe.skipIf(whyNoAddon())('what a running vifd has in its runtime directory'
   it('is made again when the directory is deleted, which is reported once', async () => {
     using lock = new PatientLock(directory, systemClock, log);
     const netback = { vifs: new Map(), faults: [] } as unknown as Netback;
-    await using _answers = answering(directory, netback, lock, log);
+    await using _queries = queryService(directory, netback, lock, log);
     const asked = () => ask(directory, { ask: 'show' }).catch(() => undefined);
     await expect.poll(asked, PATIENCE).toEqual({ faults: [], vifs: [] });
     rmSync(directory, { recursive: true });

@@ -71,8 +71,8 @@ async function storeChecks(root: string, path: string | undefined): Promise<Chec
   try {
     await using store = await openStore(path === undefined ? {} : { path });
     const domid = await ownDomid(store);
-    const answers: Check = { name, state: 'ok', found: `answers, to domain ${domid}` };
-    return domid === 0 ? [answers] : [answers, ...(await driverDomainChecks(root, store, domid))];
+    const responds: Check = { name, state: 'ok', found: `responds, to domain ${domid}` };
+    return domid === 0 ? [responds] : [responds, ...(await driverDomainChecks(root, store, domid))];
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     // The message has two sentences: what was tried, and what to do.

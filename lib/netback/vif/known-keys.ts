@@ -97,11 +97,11 @@ export class KnownKeys implements StoreReader {
     return paths.map((path) => found.get(path));
   }
 
-  #keep<T>(kept: Map<string, Promise<T>>, path: string, value: Promise<T>): Promise<T> {
-    kept.set(path, value);
+  #keep<T>(known: Map<string, Promise<T>>, path: string, value: Promise<T>): Promise<T> {
+    known.set(path, value);
     // The caller of `read` handles an error; the next read asks the store again.
     value.catch(() => {
-      if (kept.get(path) === value) kept.delete(path);
+      if (known.get(path) === value) known.delete(path);
     });
     return value;
   }

@@ -75,12 +75,12 @@ export class VifPort {
     const port = await this.#parts.open();
     this.#removed = false;
     this.#port = port;
-    let told = false;
+    let reported = false;
     this.#following = port.follow?.((trouble) => {
-      told = true;
+      reported = true;
       if (this.#port === port) this.#parts.onTrouble(trouble);
     });
-    if (!told) this.#parts.onTrouble(undefined);
+    if (!reported) this.#parts.onTrouble(undefined);
     return port;
   }
 

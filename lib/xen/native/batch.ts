@@ -19,12 +19,12 @@ export class NativeGrantBatch implements GrantBatch {
   /** The native batch, for a tap that writes frames straight out of the mapped pages. */
   readonly handle: unknown;
   readonly #native: NativeBatch;
-  readonly #held: { forget(): void; readonly late: LateEnds };
+  readonly #holder: { forget(): void; readonly late: LateEnds };
 
   constructor(
     native: NativeGrants,
     { domid, capacity, arena, staged }: BatchOptions,
-    held: { forget(): void; readonly late: LateEnds },
+    holder: { forget(): void; readonly late: LateEnds },
   ) {
     requirePinnable('An arena', arena.bytes);
     this.capacity = capacity;
@@ -38,18 +38,18 @@ export class NativeGrantBatch implements GrantBatch {
     this.unmap = batch.unmap;
     this.handle = batch.handle;
     this.#native = batch;
-    this.#held = held;
+    this.#holder = holder;
   }
 
   [Symbol.dispose](): void {
     if (this.copyFromGuest === disposed) return;
-    this.#held.forget();
+    this.#holder.forget();
     this.copyFromGuest = disposed;
     this.copyToGuest = disposed;
     this.mapFromGuest = disposed;
     this.mapToGuest = disposed;
     this.unmap = () => {};
-    const error = this.#held.late.run(() => this.#native.end());
+    const error = this.#holder.late.run(() => this.#native.end());
     if (error < 0) throw hostFault('Unmapping pages of the guest', errnoName(error));
   }
 }

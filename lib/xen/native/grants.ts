@@ -32,7 +32,7 @@ interface Holder {
 /** Grants over libxengnttab. Disposal unmaps all pages that are still mapped. */
 export class XenGrants implements Grants, Disposable {
   readonly #native: NativeGrants;
-  readonly #held = new Set<Disposable>();
+  readonly #open = new Set<Disposable>();
   readonly #late: LateEnds;
   #disposed = false;
 
@@ -47,7 +47,7 @@ export class XenGrants implements Grants, Disposable {
     requireCount('pages to map', refs.length, MAP_PAGES_MAX);
     const mapped = this.#native.map(domid, Uint32Array.from(refs), access === 'write');
     if (typeof mapped === 'number') throw this.#refused(domid, refs, access, mapped);
-    return this.#hold((holder) => new XenMapping(mapped, refs.length, holder));
+    return this.#track((holder) => new XenMapping(mapped, refs.length, holder));
   }
 
   arena(bytes: number): OwnArena {
@@ -59,22 +59,22 @@ export class XenGrants implements Grants, Disposable {
   staged(domid: number): StagedGrants {
     this.#check();
     requireDomid(domid);
-    return this.#hold((holder) => new NativeStagedGrants(this.#native, domid, holder));
+    return this.#track((holder) => new NativeStagedGrants(this.#native, domid, holder));
   }
 
   batch(options: BatchOptions): GrantBatch {
     this.#check();
     requireDomid(options.domid);
     requireCount('operations of a batch', options.capacity, MAP_PAGES_MAX);
-    return this.#hold((holder) => new NativeGrantBatch(this.#native, options, holder));
+    return this.#track((holder) => new NativeGrantBatch(this.#native, options, holder));
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true;
     let failed: unknown;
-    for (const held of [...this.#held]) {
+    for (const object of [...this.#open]) {
       try {
-        held[Symbol.dispose]();
+        object[Symbol.dispose]();
       } catch (error) {
         failed ??= error;
       }
@@ -82,10 +82,10 @@ export class XenGrants implements Grants, Disposable {
     if (failed !== undefined) throw failed;
   }
 
-  #hold<T extends Disposable>(make: (holder: Holder) => T): T {
-    const held: T = make({ forget: () => this.#held.delete(held), late: this.#late });
-    this.#held.add(held);
-    return held;
+  #track<T extends Disposable>(make: (holder: Holder) => T): T {
+    const object: T = make({ forget: () => this.#open.delete(object), late: this.#late });
+    this.#open.add(object);
+    return object;
   }
 
   #check(): void {

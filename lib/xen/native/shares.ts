@@ -10,7 +10,7 @@ const NO_WORDS = new Uint32Array(0);
 /** Shares over xensim. Disposal frees all pages that are still allocated. */
 export class XenShares implements Shares, Disposable {
   readonly #native: NativeShares;
-  readonly #held = new Set<XenSharedPages>();
+  readonly #allocated = new Set<XenSharedPages>();
   #disposed = false;
 
   constructor(native: NativeShares) {
@@ -24,14 +24,14 @@ export class XenShares implements Shares, Disposable {
     if (typeof native === 'number') {
       throw hostFault(`Allocating ${pages} pages to share`, errnoName(native));
     }
-    const shared: XenSharedPages = new XenSharedPages(native, pages, () => this.#held.delete(shared));
-    this.#held.add(shared);
+    const shared: XenSharedPages = new XenSharedPages(native, pages, () => this.#allocated.delete(shared));
+    this.#allocated.add(shared);
     return shared;
   }
 
   [Symbol.dispose](): void {
     this.#disposed = true;
-    for (const shared of [...this.#held]) shared[Symbol.dispose]();
+    for (const shared of [...this.#allocated]) shared[Symbol.dispose]();
   }
 }
 

@@ -6,12 +6,12 @@ import type { LateEnds } from './late-ends.js';
 
 export class NativeStagedGrants implements StagedGrants {
   readonly #native: NativeStaged;
-  readonly #held: { forget(): void; readonly late: LateEnds };
+  readonly #holder: { forget(): void; readonly late: LateEnds };
   #disposed = false;
 
-  constructor(native: NativeGrants, domid: number, held: { forget(): void; readonly late: LateEnds }) {
+  constructor(native: NativeGrants, domid: number, holder: { forget(): void; readonly late: LateEnds }) {
     this.#native = native.staged(domid);
-    this.#held = held;
+    this.#holder = holder;
   }
 
   /** The native object, for batches. */
@@ -42,8 +42,8 @@ export class NativeStagedGrants implements StagedGrants {
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#held.forget();
-    const error = this.#held.late.run(() => this.#native.clear());
+    this.#holder.forget();
+    const error = this.#holder.late.run(() => this.#native.clear());
     if (error < 0) throw hostFault('Unmapping grants that were to stay mapped', errnoName(error));
   }
 

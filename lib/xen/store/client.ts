@@ -135,7 +135,7 @@ export class StoreClient extends StoreOperations implements Store {
     } catch (error) {
       if (signal.aborted || (error instanceof VifdError && error.code === 'ERR_XEN_UNAVAILABLE')) throw error;
       const why = error instanceof VifdError && error.cause !== undefined ? error.cause : error;
-      const message = `What was found at the xenstore's path does not answer as a xenstored does (${errnoOf(why)}).`;
+      const message = `What was found at the xenstore's path does not reply as a xenstored does (${errnoOf(why)}).`;
       throw new VifdError('ERR_XEN_UNAVAILABLE', message, { cause: error });
     }
     return client;
@@ -198,8 +198,8 @@ export class StoreClient extends StoreOperations implements Store {
 
   async #beginOnce(): Promise<OpenTransaction> {
     const connection = await this.#whenUsable();
-    const answer = await sendOnce(connection, MessageType.TRANSACTION_START, '', encodeStrings(''));
-    const id = Number(decodeStrings(answer ?? NOTHING)[0]);
+    const reply = await sendOnce(connection, MessageType.TRANSACTION_START, '', encodeStrings(''));
+    const id = Number(decodeStrings(reply ?? NOTHING)[0]);
     return {
       talk: (type, path, payload) => sendOnce(connection, type, path, payload, id),
       end: async (commit) => {
@@ -224,7 +224,7 @@ export class StoreClient extends StoreOperations implements Store {
   }
 
   #requireRoom(type: number, path: string): void {
-    const pending = this.#waiting.length + this.#starting.length + (this.#connection?.unanswered ?? 0);
+    const pending = this.#waiting.length + this.#starting.length + (this.#connection?.pending ?? 0);
     if (pending >= PENDING_MAX) throw storeError('EBUSY', type, path);
   }
 
@@ -243,7 +243,7 @@ export class StoreClient extends StoreOperations implements Store {
     const connection: Connection = new Connection(await this.#connect(signal), {
       onHeard: () => this.#onHeard(connection),
       onEvent: (path, token) => this.#watches.onEvent(path, token),
-      onLost: (unanswered, cause) => this.#onLost(connection, unanswered, cause),
+      onLost: (pending, cause) => this.#onLost(connection, pending, cause),
     });
     const abandon = (): void => connection.lose(signal.reason);
     signal.addEventListener('abort', abandon, { once: true });
@@ -279,9 +279,9 @@ export class StoreClient extends StoreOperations implements Store {
     this.#resume(connection);
   }
 
-  #onLost(connection: Connection, unanswered: readonly Request[], cause: unknown): void {
+  #onLost(connection: Connection, pending: readonly Request[], cause: unknown): void {
     const again: Request[] = [];
-    for (const request of unanswered) {
+    for (const request of pending) {
       if (request.onLoss === 'resend') again.push(request);
       else if (request.onLoss === 'done') request.resolve(NOTHING);
       else request.reject(storeError('EAGAIN', request.type, request.path, cause));

@@ -38,8 +38,8 @@ export interface ConnectionHandlers {
   /** Called for all data that arrives, before the messages in it are handled. */
   onHeard(): void;
   onEvent(path: string, token: string): void;
-  /** Called once. `unanswered` are the requests without a reply, oldest first; the caller decides what happens to them. */
-  onLost(unanswered: Request[], cause: unknown): void;
+  /** Called once. `pending` are the requests without a reply, oldest first; the caller decides what happens to them. */
+  onLost(pending: Request[], cause: unknown): void;
 }
 
 interface Sent {
@@ -54,7 +54,7 @@ export class Connection implements Guarded {
   readonly #handlers: ConnectionHandlers;
   readonly #decoder = new MessageDecoder();
   /** By req_id. A Map keeps them in the order of sending. */
-  readonly #unanswered = new Map<number, Sent>();
+  readonly #pending = new Map<number, Sent>();
   #lastId = 0;
   #open = true;
   #sent = 0;
@@ -82,8 +82,8 @@ export class Connection implements Guarded {
     return this.#transport.payloadMax;
   }
 
-  get unanswered(): number {
-    return this.#unanswered.size;
+  get pending(): number {
+    return this.#pending.size;
   }
 
   get sent(): number {
@@ -91,7 +91,7 @@ export class Connection implements Guarded {
   }
 
   get oldest(): number | undefined {
-    const [sent] = this.#unanswered.values();
+    const [sent] = this.#pending.values();
     return sent?.order;
   }
 
@@ -106,7 +106,7 @@ export class Connection implements Guarded {
   send(request: Request): void {
     const requestId = this.#nextId();
     this.#sent += 1;
-    this.#unanswered.set(requestId, { request, order: this.#sent });
+    this.#pending.set(requestId, { request, order: this.#sent });
     const { type, transactionId, payload } = request;
     this.#transport.send(encodeMessage({ type, requestId, transactionId, payload }));
   }
@@ -127,7 +127,7 @@ export class Connection implements Guarded {
 
   /** Resolves the requests whose `onLoss` is `done`, without waiting for their replies. */
   settleDone(): void {
-    for (const { request } of this.#unanswered.values()) {
+    for (const { request } of this.#pending.values()) {
       if (request.onLoss === 'done') request.resolve(EMPTY);
     }
   }
@@ -137,15 +137,15 @@ export class Connection implements Guarded {
     if (!this.#open) return;
     this.#open = false;
     this.#transport.close();
-    const unanswered = [...this.#unanswered.values()].map(({ request }) => request);
-    this.#unanswered.clear();
-    this.#handlers.onLost(unanswered, cause);
+    const pending = [...this.#pending.values()].map(({ request }) => request);
+    this.#pending.clear();
+    this.#handlers.onLost(pending, cause);
   }
 
   /** Returns a request id: never 0, which watch events have, and never the id of a request that still waits when the counter wraps. */
   #nextId(): number {
     do this.#lastId = (this.#lastId % 0xffff_ffff) + 1;
-    while (this.#unanswered.has(this.#lastId));
+    while (this.#pending.has(this.#lastId));
     return this.#lastId;
   }
 
@@ -168,13 +168,13 @@ export class Connection implements Guarded {
       this.#handlers.onEvent(path, token);
       return;
     }
-    const sent = this.#unanswered.get(message.requestId);
+    const sent = this.#pending.get(message.requestId);
     if (sent === undefined) throw breach(`a reply to request ${message.requestId}, which is not waiting`);
     const { request, order } = sent;
     if (message.type !== request.type && message.type !== MessageType.ERROR) {
       throw breach(`a ${typeName(message.type)} reply to a ${typeName(request.type)} request`);
     }
-    this.#unanswered.delete(message.requestId);
+    this.#pending.delete(message.requestId);
     this.#responded = Math.max(this.#responded, order);
     if (message.type !== MessageType.ERROR) {
       request.resolve(message.payload);

@@ -13,7 +13,7 @@ export class ClientWatches {
   readonly #watches = new Map<string, ClientWatch>();
   readonly #events = new EventQueue<ClientWatch>((watch, path) => watch.onChange(path));
   #lastToken = 0;
-  #held = false;
+  #paused = false;
 
   /** Adds a watch; from now on its events are delivered. */
   add(path: string, onChange: (path: string) => void): ClientWatch {
@@ -45,23 +45,23 @@ export class ClientWatches {
     const watch = this.#watches.get(token);
     // The watch was closed while the event was under way.
     if (watch === undefined) return;
-    if (this.#events.push(watch, path) && !this.#held) this.#deliverLater();
+    if (this.#events.push(watch, path) && !this.#paused) this.#deliverLater();
   }
 
   /** Delivers nothing until `release`. */
   hold(): void {
-    this.#held = true;
+    this.#paused = true;
   }
 
   release(): void {
-    this.#held = false;
+    this.#paused = false;
     for (let waiting = this.#events.size; waiting > 0; waiting -= 1) this.#deliverLater();
   }
 
   /** Delivers after the socket was read, so that equal events of one turn of the event loop merge. */
   #deliverLater(): void {
     setImmediate(() => {
-      if (!this.#held) this.#events.deliverOne();
+      if (!this.#paused) this.#events.deliverOne();
     });
   }
 }

@@ -81,7 +81,7 @@ export function encodeMessage(message: Message): Buffer {
 /** Splits a stream into messages, however it is chunked. Stores at most one incomplete message. */
 export class MessageDecoder {
   #chunks: Buffer[] = [];
-  #held = 0;
+  #bytes = 0;
   /** How many bytes must be there before the next attempt to decode. */
   #needed = HEADER_BYTES;
 
@@ -91,9 +91,9 @@ export class MessageDecoder {
    */
   push(chunk: Buffer): Message[] {
     this.#chunks.push(chunk);
-    this.#held += chunk.length;
-    if (this.#held < this.#needed) return [];
-    const bytes = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks, this.#held);
+    this.#bytes += chunk.length;
+    if (this.#bytes < this.#needed) return [];
+    const bytes = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks, this.#bytes);
     const messages: Message[] = [];
     let at = 0;
     while (bytes.length - at >= HEADER_BYTES) {
@@ -108,7 +108,7 @@ export class MessageDecoder {
 
   #keep(rest: Buffer): void {
     this.#chunks = rest.length === 0 ? [] : [rest];
-    this.#held = rest.length;
+    this.#bytes = rest.length;
     this.#needed = HEADER_BYTES + (rest.length < HEADER_BYTES ? 0 : payloadLength(rest, 0));
   }
 }

@@ -11,14 +11,14 @@ import { type QueryServer, type Question, serveQueries } from './query.js';
 import type { EventLog } from './run-log.js';
 
 /** vifd responds to no question in its first second, while its guests wait for their network. */
-const ANSWERS_FROM_MS = 1000;
+const SERVES_AFTER_MS = 1000;
 
 /**
  * Responds to other programs' questions until it is disposed of. If the socket cannot be created, or is deleted later, vifd serves guests all
  * the same, reports the error and tries again until the socket exists.
  * @param lock while this process does not have it, an existing socket may belong to another vifd.
  */
-export function answering(
+export function queryService(
   directory: string,
   netback: Netback,
   lock: Pick<PatientLock, 'stands'>,
@@ -37,7 +37,7 @@ export function answering(
     }
     server = await serveQueries(
       directory,
-      (question) => answer(netback, question),
+      (question) => respond(netback, question),
       (error) => {
         server = undefined;
         insist.fail(error);
@@ -46,7 +46,7 @@ export function answering(
   });
   const later = setTimeout(() => {
     serving = insist.run();
-  }, ANSWERS_FROM_MS).unref();
+  }, SERVES_AFTER_MS).unref();
   const looking = setInterval(() => {
     if (server?.stands === false && lock.stands) serving = insist.run();
   }, LOOK_MS).unref();
@@ -62,11 +62,11 @@ export function answering(
 }
 
 function socketGone(path: string): VifdError {
-  const message = `The socket ${path} was deleted while vifd runs, and \`vifd show\` does not work: it is made again.`;
+  const message = `The socket ${path} was deleted while vifd runs, so \`vifd show\` does not work; vifd creates the socket again.`;
   return new VifdError('ERR_QUERY', message);
 }
 
-function answer(netback: Netback, question: Question): NetbackDetails | Promise<void> {
+function respond(netback: Netback, question: Question): NetbackDetails | Promise<void> {
   if (question.ask === 'detach') return netback.forget(question.vif as VifId);
   return show(netback, question.vif);
 }
