@@ -1,5 +1,5 @@
-// The module's exports. Declared for TypeScript in lib/addon.ts. Nothing here is global but the locks of files, which are
-// the process's: the addon is loaded once for each worker thread, and every object keeps what it needs itself.
+// The module's exports; lib/addon.ts declares them for TypeScript. The locks of files are the only global state, and belong to the process:
+// each worker thread loads the addon once, and every object stores what it needs itself.
 #include <napi.h>
 
 #include "descriptors.h"

@@ -14,7 +14,7 @@ namespace {
 // stdin, stdout and stderr stay what they are.
 constexpr int kFirstOwn = 3;
 
-// Descriptors that came with a message: closed, unless they are handed over.
+// The descriptors of a received message. Closes those that are not handed over.
 class Received {
  public:
   Received() = default;
@@ -32,7 +32,7 @@ class Received {
 
   size_t count() const { return count_; }
 
-  // Throws where JavaScript has no memory; they are closed then.
+  // Throws if JavaScript has no memory; the destructor then closes the descriptors.
   Napi::Array HandOver(Napi::Env env) {
     Napi::Array out = Napi::Array::New(env, count_);
     for (size_t i = 0; i < count_; i++) out[static_cast<uint32_t>(i)] = static_cast<double>(descriptors_[i]);

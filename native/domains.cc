@@ -47,11 +47,11 @@ int Domains::Ask(uint32_t domid) {
   errno = 0;
   const int count = lib_.domain_getinfolist(interface_, domid, 1, &info);
   if (count < 0) return errno != 0 ? -errno : -EIO;
-  // Without that domain: the next one, or none.
+  // If the domain does not exist, the call returns the next one, or none.
   return count == 1 && info.domid == domid && (info.flags & DOMINF_DYING) == 0;
 }
 
-// Tried again at each question: what is missing may be there then.
+// Opens the library at each question until it succeeds, because a missing file may appear later.
 int Domains::Open() {
   int error = -ENOENT;
   for (const std::string& path : LibrariesIn(directory_)) {
@@ -63,7 +63,7 @@ int Domains::Open() {
 }
 
 int Domains::Try(const std::string& path) {
-  // Never closed, as in XenLib::Load. One that cannot be used is as good as none.
+  // Never closed, as in XenLib::Load. A library that cannot be used counts as missing.
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return -ENOENT;
   lib_.interface_open = reinterpret_cast<decltype(lib_.interface_open)>(dlsym(library, "xc_interface_open"));
@@ -74,12 +74,12 @@ int Domains::Try(const std::string& path) {
   errno = 0;
   interface_ = lib_.interface_open(SilentLogger(), SilentLogger(), 0);
   if (interface_ == nullptr) return errno != 0 ? -errno : -EIO;
-  // Domain 0 is always there. EPERM: this is not it. EACCES: another Xen's library.
-  const int answer = Ask(0);
-  if (answer == 1) return 0;
+  // Domain 0 always exists. EPERM: this is not dom0. EACCES: the library belongs to another version of Xen.
+  const int result = Ask(0);
+  if (result == 1) return 0;
   lib_.interface_close(interface_);
   interface_ = nullptr;
-  return answer < 0 ? answer : -EIO;
+  return result < 0 ? result : -EIO;
 }
 
 }  // namespace vifd

@@ -1,8 +1,8 @@
-// Whether a domain exists, asked of the hypervisor by libxenctrl: a dom0 learns so that a guest is gone while xenstored,
-// which tells it otherwise, is away. Optional: without the library, or outside of dom0, nothing is known.
+// Asks the hypervisor by libxenctrl whether a domain exists: dom0 learns so that a guest is gone while xenstored, which reports it otherwise,
+// is away. Optional: without the library, or outside of dom0, the result is unknown.
 //
-// libxenctrl has no stable ABI: its soname has Xen's version. Used are three functions that have not changed since Xen 4.1
-// (tools/include/xenctrl.h), and of what they return the two first fields, which have not either (xen/domctl.h).
+// libxenctrl has no stable ABI: its soname has Xen's version. This uses three functions that have not changed since Xen 4.1
+// (tools/include/xenctrl.h), and of their result the first two fields, which have not changed either (xen/domctl.h).
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ struct xc_interface_core;
 
 namespace vifd {
 
-// The beginning of struct xen_domctl_getdomaininfo, and room for all that a version may write behind it.
+// The beginning of struct xen_domctl_getdomaininfo, and room for all that any version writes behind it.
 struct alignas(64) DomainInfo {
   uint16_t domid;
   uint16_t pad1;
@@ -32,7 +32,7 @@ struct CtrlLib {
 
 class Domains {
  public:
-  // `directory`: of libxengnttab, beside which libxenctrl is looked for, at the first question.
+  // `directory`: that of libxengnttab. The first question opens libxenctrl from there.
   explicit Domains(std::string directory) : directory_(std::move(directory)) {}
   ~Domains();
   Domains(const Domains&) = delete;

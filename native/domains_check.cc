@@ -3,7 +3,7 @@
 
 #if __has_include(<xenctrl.h>)
 
-// The headers are for the tools alone without it.
+// Without this macro the headers refuse programs outside of Xen's tools.
 #define __XEN_TOOLS__ 1
 
 #include <cstddef>
@@ -17,7 +17,7 @@ namespace vifd {
 
 static_assert(std::is_same_v<decltype(CtrlLib::interface_open), decltype(&::xc_interface_open)>);
 static_assert(std::is_same_v<decltype(CtrlLib::interface_close), decltype(&::xc_interface_close)>);
-// Its last argument is a struct of ours: only the beginning is read.
+// Its last argument is our own struct, which is read only at its beginning.
 static_assert(std::is_same_v<int (*)(xc_interface_core*, uint32_t, unsigned, xc_domaininfo_t*),
                              decltype(&::xc_domain_getinfolist)>);
 static_assert(offsetof(DomainInfo, domid) == offsetof(xc_domaininfo_t, domain));

@@ -25,14 +25,14 @@ constexpr struct {
 };
 constexpr char kScatterGather[] = "tx-scatter-gather";
 
-// `command` begins with its number, and the kernel writes its response into it. 0 or -errno.
+// `command` begins with its number, and the kernel writes its response into it. Returns 0 or -errno.
 int Ask(const std::string& name, void* command) {
   ifreq request = InterfaceRequest(name);
   request.ifr_data = static_cast<char*>(command);
   return AskInterface(SIOCETHTOOL, &request);
 }
 
-// A struct of the interface with what follows it, in words so that it is aligned.
+// A struct of the interface and the data behind it, as words so that it is aligned.
 template <typename Head>
 class Command {
  public:
@@ -107,7 +107,7 @@ uint32_t QueuesOf(const std::string& name) {
 void SettleCarrier(const std::string& name) {
   ethtool_value link{};
   link.cmd = ETHTOOL_GLINK;
-  // An error does no harm: the kernel then acts by itself, later.
+  // The result does not matter: after an error the kernel switches the carrier by itself, later.
   Ask(name, &link);
 }
 

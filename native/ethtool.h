@@ -8,7 +8,7 @@
 
 namespace vifd {
 
-// How many descriptors a tap with several queues is bound to (tun_get_channels); 0 where the kernel does not say.
+// Returns how many descriptors a tap with several queues is bound to (tun_get_channels); 0 if the kernel does not report it.
 uint32_t QueuesOf(const std::string& name);
 
 // Has the kernel pass a carrier that was just switched on to the bridge and the queueing discipline at once (linkwatch_sync_dev, Linux 6.8
@@ -25,7 +25,7 @@ struct Offloads {
   bool scatter_gather;
 };
 
-// Nothing where the kernel does not report them.
+// Returns nothing if the kernel does not report them.
 std::optional<Offloads> OffloadsOf(const std::string& name);
 
 // Switches the offloads `wanted` on and all others off, as `ethtool -K` does. 0 or -errno.

@@ -26,10 +26,10 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
 
   ~EventPorts() { CloseHandle(); }
 
-  // 0 or -errno.
+  // Returns 0 or -errno.
   int Listen(Napi::Env env) {
     const int fd = lib_->evtchn_fd(handle_);
-    // The port is read until there is none; a blocking read would stop the whole event loop.
+    // vifd reads ports until none is left; a blocking read would then stop the event loop.
     if (fd < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) return -errno;
     poll_ = UvPoll::Open(env, fd, [self = shared_from_this()](int status) { self->Deliver(status); });
     return poll_ == nullptr ? -errno : 0;
@@ -42,7 +42,7 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
 
   int Unbind(uint32_t port) {
     if (lib_->evtchn_unbind(handle_, port) < 0) return -errno;
-    // Nothing bound, nothing to wait for: an idle handle must not keep the process alive.
+    // With no bound port no event can come, and an idle handle must not prevent the end of the process.
     if (bound_ > 0 && --bound_ == 0) poll_->Stop();
     return 0;
   }
@@ -54,7 +54,7 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
 
   bool open() const { return handle_ != nullptr; }
 
-  // Reads again, after an error ended it: how many ports stand in the block, or -errno.
+  // Reads again after an error has ended reading. Returns how many ports stand in the block, or -errno.
   int Resume() {
     if (!block_.intact()) return -EFAULT;
     const int status = Take();
@@ -64,11 +64,11 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
 
   void Close() {
     if (handle_ == nullptr) return;
-    // The poll first: libuv must not watch a number that may soon mean another file.
+    // Closes the poll first: libuv must not watch a descriptor number that may soon name another file.
     poll_->Close();
     poll_ = nullptr;
     CloseHandle();
-    // These hold what JavaScript made of them, and whoever that holds.
+    // These references prevent the collection of JavaScript functions, and of all that those capture.
     on_events_.Reset();
     block_.Reset();
   }
@@ -96,16 +96,16 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
     if (status != 0) Call();
   }
 
-  // How many ports have an event, written behind the block's first word, or -errno. What does not fit is still readable: the
-  // poll fires again.
+  // Returns how many ports have an event, written behind the block's first word, or -errno. Ports that do not fit stay readable, so the poll
+  // fires again.
   int Take() {
     int32_t* ports = reinterpret_cast<int32_t*>(block_.words()) + 1;
     const auto room = static_cast<int32_t>(block_.size() / sizeof(int32_t)) - 1;
     return lib_->CanShare() ? TakeEach(ports, room) : TakeAll(ports, room);
   }
 
-  // How many ports have an event, or -errno. Linux's driver hands over all in one read(2), which the library's
-  // xenevtchn_pending does for one port at a time, and once more to find that there is none.
+  // Returns how many ports have an event, or -errno. One read(2) of Linux's driver returns all of them. The library's xenevtchn_pending makes
+  // one call for each port, and one more to find that there is none.
   int TakeAll(int32_t* ports, int32_t room) {
     for (;;) {
       const ssize_t bytes = read(lib_->evtchn_fd(handle_), ports, static_cast<size_t>(room) * sizeof(int32_t));
@@ -114,7 +114,8 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
     }
   }
 
-  // The same of a simulated Xen, whose descriptor only its library can read. Taking a port masks it: each is found once.
+  // The same for a simulated Xen, whose descriptor only its library can read. The library masks a port that it returns, so each is found
+  // once.
   int TakeEach(int32_t* ports, int32_t room) {
     int32_t count = 0;
     while (count < room) {
@@ -147,7 +148,7 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
   Napi::FunctionReference on_events_;
 };
 
-// A method that returns a number; -EBADF once the handle is closed.
+// A method that returns a number: -EBADF once the handle is closed.
 template <typename Call>
 void Method(Napi::Object out, const char* name, const std::shared_ptr<EventPorts>& ports, Call call) {
   out[name] = Napi::Function::New(

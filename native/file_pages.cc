@@ -30,8 +30,8 @@ std::atomic<Watched*> watched_files{nullptr};
 std::mutex watching;
 struct sigaction before_us;
 
-// An access beyond the end of a file that was truncated is a SIGBUS. Zeros take its place, and the instruction runs
-// again: a guest must not lose its backend because a file was. mmap(2) is a plain system call here, and safe in a handler.
+// An access beyond the end of a truncated file raises SIGBUS. The handler maps zeros there and the instruction runs again, because a guest
+// must not lose its backend when a file is truncated. mmap(2) is a plain system call here, and safe in a handler.
 void OnBusError(int signal, siginfo_t* info, void* context) {
   const auto at = reinterpret_cast<uintptr_t>(info->si_addr);
   for (Watched* file = watched_files.load(std::memory_order_acquire); file != nullptr; file = file->next) {
@@ -48,7 +48,7 @@ void OnBusError(int signal, siginfo_t* info, void* context) {
   if ((before_us.sa_flags & SA_SIGINFO) != 0 && before_us.sa_sigaction != nullptr) {
     before_us.sa_sigaction(signal, info, context);
   } else {
-    // Not ours: as if we had never been here. The instruction runs again.
+    // The address is not in a file of ours: restores the earlier handler, and the instruction runs again.
     sigaction(SIGBUS, &before_us, nullptr);
   }
 }
@@ -112,7 +112,7 @@ Napi::Value MapFile(const Napi::CallbackInfo& info) {
   const auto failed = [&info](int error) { return Napi::Number::New(info.Env(), -error); };
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return failed(errno);
-  // Really allocated: a store to a page that a full disk cannot give would be a SIGBUS.
+  // Allocates the blocks now: a store to a page for which a full disk has no room would raise SIGBUS.
   const int error = posix_fallocate(fd, 0, static_cast<off_t>(size));
   void* start = error == 0 ? mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
   const int mapped = errno;

@@ -1,4 +1,4 @@
-// One side of a tap's traffic: a FrameBatch of lib/ports/frame-batch.ts, pinned, its places checked before use.
+// One direction of a tap's traffic: a FrameBatch of lib/ports/frame-batch.ts. Its memory is pinned, and its offsets are checked before use.
 #pragma once
 
 #include <napi.h>

@@ -55,7 +55,8 @@ void GrantBatch::Choose(bool whole_span) {
     uint32_t* op = Op(i);
     const bool fits = Fits(op, whole_span ? SpanLength(op) : op[OP_HEAD]);
     SetStatus(op, fits ? GNTST_OKAY : GNTST_BAD_COPY_ARG);
-    // An empty span needs no page. Its grant need not exist: mapping it could fail, while Linux's gntdev copies an empty span without a look.
+    // An empty span needs no page. Its grant may not exist, so mapping it could fail; Linux's gntdev copies an empty span without reading the
+    // grant.
     if (fits && SpanLength(op) > 0) chosen_.push_back(i);
   }
 }
@@ -123,8 +124,8 @@ void GrantBatch::Copy(bool to_guest) {
   uint32_t failed = 0;
   const uint32_t filled = FillSegments(to_guest, &failed);
   statuses_set_ = failed > 0;
-  // 0 even when segments failed: what a guest did wrong is in their statuses. Linux's gntdev fails as a whole when it cannot
-  // pin our own memory (EFAULT, ENOMEM), or for arguments that were checked above.
+  // 0 even if segments failed: the statuses have the errors of the guest. Linux's gntdev fails as a whole if it cannot pin our own memory
+  // (EFAULT, ENOMEM), or for arguments that were checked above.
   if (filled > 0 && grant_copy(table_->handle, filled, segments_.data()) != 0) return Fail(errno);
   failed += TakeStatuses(filled);
   statuses_set_ = failed > 0;
@@ -133,7 +134,7 @@ void GrantBatch::Copy(bool to_guest) {
 }
 
 void GrantBatch::Fail(int error) {
-  // Not 0: whoever sees that nothing failed need not look further.
+  // Not 0: a caller that reads 0 does not read the statuses.
   ops_.words()[OPS_FAILED] = std::max(Count(), 1u);
   ops_.words()[OPS_ERRNO] = static_cast<uint32_t>(error == 0 ? EIO : error);
 }
@@ -168,14 +169,14 @@ int GrantBatch::MapRange(uint32_t first, uint32_t count, int protection) {
     return 0;
   }
   const int error = errno;
-  // The host's own trouble is no grant's: each half would meet it too.
+  // An error of the host would fail both halves too.
   if (!IsGranterFault(error)) return error;
   if (count == 1) {
     SetStatus(Op(to_map_[first]), GNTST_BAD_GNTREF);
     return 0;
   }
-  // The call maps all or none and does not say which is bad. Halving finds b bad ones among n in O(b log n)
-  // calls and never takes more than 2n.
+  // The call maps all or none and does not report which reference is bad. Halving finds b bad ones among n in O(b log n) calls and never
+  // makes more than 2n.
   const int failed = MapRange(first, count / 2, protection);
   return failed != 0 ? failed : MapRange(first + count / 2, count - count / 2, protection);
 }
@@ -231,14 +232,14 @@ int GrantBatch::UnmapAreas() {
   if (!mapped_) return 0;
   std::fill(pages_.begin(), pages_.end(), nullptr);
   int error = 0;
-  size_t kept = 0;
+  size_t remaining = 0;
   for (const Area& area : areas_) {
     if (table_->lib->gnttab_unmap(table_->handle, area.start, area.pages) == 0) continue;
     error = errno == 0 ? EIO : errno;
-    areas_[kept++] = area;
+    areas_[remaining++] = area;
   }
-  areas_.resize(kept);
-  mapped_ = kept > 0;
+  areas_.resize(remaining);
+  mapped_ = remaining > 0;
   return error;
 }
 
@@ -252,7 +253,7 @@ int GrantBatch::End() {
 
 bool GrantBatch::MappedSpan(uint32_t index, iovec* span, uint32_t* head) const {
   if (index >= capacity_ || pages_[index] == nullptr) return false;
-  // JavaScript may have changed the operation since it was mapped: the page's bounds are checked again.
+  // JavaScript may have changed the operation since it was mapped, so this checks the page's bounds again.
   const uint32_t* op = Op(index);
   if (SpanOffset(op) + SpanLength(op) > PAGE_SIZE) return false;
   *span = {pages_[index] + SpanOffset(op), SpanLength(op)};
@@ -274,7 +275,7 @@ Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<Grant
   out["end"] = Napi::Function::New(
       env, [batch](const Napi::CallbackInfo& call) { return Napi::Number::New(call.Env(), batch->End()); });
   out["handle"] = Napi::External<std::shared_ptr<GrantBatch>>::New(
-      env, new std::shared_ptr<GrantBatch>(batch), [](Napi::Env, std::shared_ptr<GrantBatch>* held) { delete held; });
+      env, new std::shared_ptr<GrantBatch>(batch), [](Napi::Env, std::shared_ptr<GrantBatch>* owned) { delete owned; });
   return out;
 }
 

@@ -28,7 +28,7 @@ class GrantBatch {
   // again to unmap areas that could not be unmapped.
   int End();
 
-  // Throws when JavaScript has taken away the operations that MappedSpan reads.
+  // Throws if JavaScript has transferred the operations that MappedSpan reads.
   void CheckOps() const { ops_.Check(); }
   bool mapped() const { return mapped_; }
 
@@ -44,7 +44,7 @@ class GrantBatch {
   void Copy(bool to_guest);
   uint32_t* Op(uint32_t index) const;
   uint32_t Count() const;
-  // Whether the operation's span is inside a page, and what of it is to be moved inside the span and the arena.
+  // Whether the operation's span is inside a page, and the bytes to move are inside the span and the arena.
   bool Fits(const uint32_t* op, uint32_t moved) const;
   // Fills a segment for each operation that needs the hypervisor, and returns how many; moves the bytes of staged grants at once. Operations
   // that do not fit get a status, and count in `misfits`. One loop without calls: it is hot.
@@ -53,24 +53,24 @@ class GrantBatch {
   uint32_t TakeStatuses(uint32_t filled);
   // Makes all statuses 0, so that a copy writes only those of operations that failed.
   void ClearStatuses();
-  // Checks the place of every operation and sets its status; lists the good ones that are not empty in `chosen_`.
+  // Checks the offsets of every operation and sets its status; lists the valid ones that are not empty in `chosen_`.
   void Choose(bool whole_span);
   void MoveByMapping(bool to_guest, bool whole_span);
-  // Finds the pages of the chosen ones, `staged_` first; lists in `to_map_` those that are not there.
+  // Finds the pages of the chosen operations, in `staged_` first; lists in `to_map_` those that are not there.
   void FindStaged(bool to_guest);
-  // 0, or an errno of the host's.
+  // Returns 0, or an errno of the host.
   int MapRange(uint32_t first, uint32_t count, int protection);
   static void Move(const uint32_t* op, uint8_t* page, uint8_t* arena, uint32_t length, bool to_guest);
   void CopySpans(bool to_guest, bool whole_span);
   // Returns 0 or an errno. Areas that could not be unmapped stay in the list for the next call.
   int UnmapAreas();
-  // Writes OPS_FAILED out of the statuses, and that the calls themselves went well.
+  // Writes OPS_FAILED from the statuses, and that the calls themselves succeeded.
   void CountFailed();
-  // A call of the hypervisor failed for the host's sake: no status counts, and what was done may be done again.
+  // Records that a call failed for a reason of the host: no status is valid, and the caller may repeat the whole batch.
   void Fail(int error);
 
   std::shared_ptr<GrantTable> table_;
-  // Or nullptr. Its pages need no hypervisor.
+  // May be null. Its pages need no call of the hypervisor.
   std::shared_ptr<StagedGrants> staged_;
   uint32_t domid_;
   uint32_t capacity_;
@@ -78,7 +78,7 @@ class GrantBatch {
   Pin arena_;
   // All of these have room for `capacity_` from the start: no call allocates.
   std::vector<CopySegment> segments_;
-  // Which operation each segment is of.
+  // By segment: the index of its operation.
   std::vector<uint32_t> segment_ops_;
   std::vector<uint32_t> chosen_;
   std::vector<uint32_t> to_map_;
@@ -94,7 +94,7 @@ class GrantBatch {
 // batch(domid, ops, arena, staged.handle | undefined) -> { copyFromGuest(), copyToGuest(), mapFromGuest(), mapToGuest(), unmap(), handle }
 Napi::Value NewBatch(const Napi::CallbackInfo& info, const std::shared_ptr<GrantTable>& table);
 
-// The batch behind the `handle` that NewBatch gave out.
+// Returns the batch of a `handle` of NewBatch.
 std::shared_ptr<GrantBatch> BatchOf(const Napi::Value& handle);
 
 }  // namespace vifd

@@ -23,8 +23,8 @@ class Mapping : public BufferPages {
  protected:
   int Release() override { return table_->lib->gnttab_unmap(table_->handle, start(), pages_) < 0 ? -errno : 0; }
 
-  // The guest gets its pages back, whoever still has the addresses. They are free between the two calls: where another
-  // thread was given them, its memory stays there, and the ArrayBuffer that was moved here shows that. It cannot crash.
+  // Returns the pages to the guest even if an ArrayBuffer still has their addresses. The addresses are free between the two calls: if another
+  // thread maps memory there, that memory stays, and the ArrayBuffer that was moved here shows it. Nothing can crash.
   int Vacate() override {
     if (const int error = Release(); error < 0) return error;
     constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;

@@ -14,7 +14,7 @@ ifreq InterfaceRequest(const std::string& name) {
 }
 
 int AskInterface(unsigned long command, ifreq* request) {
-  // Any socket will do: it only says in which network namespace the name is to be looked up.
+  // Any socket will do: it only selects the network namespace in which the kernel finds the name.
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   const int result = ioctl(fd, command, request) < 0 ? -errno : 0;

@@ -1,8 +1,8 @@
-// ioctls on network interfaces, which are named in the request.
+// ioctls on network interfaces; the request has the interface's name.
 #pragma once
 
 #include <sys/socket.h>
-// After sys/socket.h: both define struct sockaddr's friends, and only this order agrees.
+// Behind sys/socket.h: both define struct sockaddr's relatives, and only this order compiles.
 #include <linux/if.h>
 
 #include <string>

@@ -1,7 +1,7 @@
 #include "links.h"
 
 #include <sys/socket.h>
-// After sys/socket.h: both define struct sockaddr's friends, and only this order agrees.
+// Behind sys/socket.h: both define struct sockaddr's relatives, and only this order compiles.
 #include <linux/if.h>
 #include <linux/if_link.h>
 
@@ -20,14 +20,14 @@ namespace vifd {
 
 namespace {
 
-// Linux 4.4; counters are half of a message, and only Dropped() wants them.
+// Linux 4.4. Counters are half of a message, and only Dropped() needs them.
 constexpr uint32_t kSkipStatistics = 1 << 3;
 #ifndef IFLA_BRPORT_ISOLATED
 constexpr uint16_t IFLA_BRPORT_ISOLATED = 33;
 #endif
 
-// What decides which frames cross a bridge's port, by the names that sysfs gives them (net/bridge/br_sysfs_if.c). Costs and
-// priorities follow from the driver's speed.
+// The settings that decide which frames cross a bridge's port, by their names in sysfs (net/bridge/br_sysfs_if.c). Costs and priorities
+// follow from the driver's speed, so they are not here.
 constexpr struct {
   const char* name;
   uint16_t attribute;
@@ -45,7 +45,7 @@ std::string Text(const rtattr* attribute) {
   return {text, strnlen(text, RTA_PAYLOAD(attribute))};
 }
 
-// 0 where the kernel's attribute is shorter than it should be.
+// Returns 0 if the kernel's attribute is shorter than a word.
 uint32_t Word(const rtattr* attribute) {
   uint32_t value = 0;
   if (RTA_PAYLOAD(attribute) >= sizeof value) memcpy(&value, RTA_DATA(attribute), sizeof value);
@@ -93,7 +93,7 @@ std::string Address(const rtattr* attribute) {
   return out;
 }
 
-// undefined for a message that is about no interface.
+// Returns undefined for a message that is not about an interface.
 Napi::Value ReadLink(Napi::Env env, const nlmsghdr* header) {
   const bool gone = header->nlmsg_type == RTM_DELLINK;
   if ((header->nlmsg_type != RTM_NEWLINK && !gone) || header->nlmsg_len < NLMSG_LENGTH(sizeof(ifinfomsg)))
@@ -103,7 +103,7 @@ Napi::Value ReadLink(Napi::Env env, const nlmsghdr* header) {
   out["index"] = static_cast<double>(link->ifi_index);
   const size_t bytes = header->nlmsg_len - NLMSG_LENGTH(sizeof(ifinfomsg));
   if (link->ifi_family == AF_BRIDGE) {
-    // Of its port alone: an interface that leaves its bridge is "deleted" here.
+    // The message is about the interface's port alone: for an interface that leaves its bridge the kernel sends RTM_DELLINK too.
     if (gone) return env.Undefined();
     out["event"] = "port";
     EachAttribute(IFLA_RTA(link), bytes, [&](uint16_t type, const rtattr* attribute) {
@@ -149,7 +149,7 @@ Napi::Value Get(const Socket& socket, Napi::Env env, const Napi::Value& which) {
   return Napi::Number::New(env, error);
 }
 
-// -errno, also where the interface is not there.
+// Returns -errno on failure, also if the interface does not exist.
 double Dropped(const Socket& socket, const std::string& name) {
   LinkMessage request(RTM_GETLINK, 0, 0);
   request.Put(IFLA_IFNAME, name);
@@ -175,7 +175,7 @@ Napi::Value List(const Socket& socket, Napi::Env env) {
   uint32_t count = 0;
   uint32_t sequence = 0;
   const int error = socket->Ask(&request, [&](const nlmsghdr* header) {
-    // Read from its beginning once more.
+    // The list changed while it was read, and is read again from its beginning.
     if (header->nlmsg_seq != sequence) {
       sequence = header->nlmsg_seq;
       out = Napi::Array::New(env);
@@ -183,12 +183,12 @@ Napi::Value List(const Socket& socket, Napi::Env env) {
     }
     if (const Napi::Value link = ReadLink(env, header); link.IsObject()) out[count++] = link;
   });
-  // It still changed at the last attempt: what changes is followed, or looked at once more, by whoever asked.
+  // The list still changed during the last attempt. The caller follows changes, or reads the list again.
   if (error == 0 || error == -EINTR) return out;
   return Napi::Number::New(env, error);
 }
 
-// One of `changes`, which has one: the error is then of that one.
+// Makes one change, the only one in `changes`, so that an error belongs to that one.
 int Set(const Socket& socket, int index, const Napi::Object& changes) {
   LinkMessage request(RTM_SETLINK, 0, index);
   if (changes.Has("up")) {

@@ -1,4 +1,4 @@
-// Network interfaces of this network namespace: looked at, set up and followed, by netlink.
+// Reads, changes and follows the network interfaces of this network namespace, by netlink.
 #pragma once
 
 #include <napi.h>

@@ -11,7 +11,7 @@ namespace vifd {
 
 namespace {
 
-// The addon is loaded once for each environment (a worker thread is one), and each has its own.
+// Each environment (a worker thread is one) loads the addon once, and has its own constructor of errors.
 struct Errors {
   Napi::FunctionReference make;
 };
@@ -37,8 +37,8 @@ Napi::Value UseErrors(const Napi::CallbackInfo& info) {
 
 Napi::ArrayBuffer BufferPages::Expose(Napi::Env env, const std::shared_ptr<BufferPages>& pages) {
   auto* hint = new std::shared_ptr<BufferPages>(pages);
-  const auto finalize = [](napi_env, void*, void* held) {
-    auto* owner = static_cast<std::shared_ptr<BufferPages>*>(held);
+  const auto finalize = [](napi_env, void*, void* hint) {
+    auto* owner = static_cast<std::shared_ptr<BufferPages>*>(hint);
     (*owner)->reachable_ = false;
     delete owner;
   };
@@ -64,7 +64,7 @@ int BufferPages::End() {
     const Napi::Env env = buffer_.Env();
     const Napi::HandleScope scope(env);
     const Napi::Object buffer = buffer_.Value();
-    // Detached by others, or collected while its pages are still in use: another ArrayBuffer has them.
+    // Others have detached the ArrayBuffer, or it was collected while its pages are in use: another ArrayBuffer may have them.
     if (buffer.IsEmpty() || IsDetached(env, buffer)) {
       const int error = Vacate();
       if (error == 0) state_ = State::vacated;

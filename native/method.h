@@ -8,8 +8,8 @@
 
 namespace vifd {
 
-// `self`'s method as a function: no arguments are read, no `this` unwrapped. A lambda through Napi::Function::New
-// does the same for an Napi::CallbackInfo more, which is most of what such a call costs.
+// Returns a method of `self` as a function that reads no arguments and does not unwrap `this`. A lambda through Napi::Function::New does the
+// same, but creates an Napi::CallbackInfo, which is most of the cost of such a call.
 template <auto method, typename T>
 Napi::Function DirectMethod(Napi::Env env, const char* name, const std::shared_ptr<T>& self) {
   const napi_callback call = [](napi_env raw, napi_callback_info info) -> napi_value {
@@ -32,9 +32,9 @@ Napi::Function DirectMethod(Napi::Env env, const char* name, const std::shared_p
   if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call, self.get(), &function) != napi_ok) {
     throw Napi::Error::New(env);
   }
-  // The function keeps what it works on, however long JavaScript keeps the function.
+  // The function owns a reference to its object, however long JavaScript stores the function.
   Napi::Function out(env, function);
-  out.AddFinalizer([](Napi::Env, std::shared_ptr<T>* held) { delete held; }, new std::shared_ptr<T>(self));
+  out.AddFinalizer([](Napi::Env, std::shared_ptr<T>* owned) { delete owned; }, new std::shared_ptr<T>(self));
   return out;
 }
 

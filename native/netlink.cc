@@ -11,13 +11,13 @@ namespace vifd {
 
 namespace {
 
-// net/netlink/af_netlink.c sends no larger datagrams than 32 KiB in a dump; a message of one link has a few KiB.
+// The kernel sends no datagram of more than 32 KiB in a dump (net/netlink/af_netlink.c); a message of one link has a few KiB.
 constexpr size_t kBufferBytes = 64 * 1024;
-// The kernel responds before `send` returns: without a response in this time there is none.
+// The kernel responds before `send` returns, so a response that has not come within this time was lost.
 constexpr timeval kPatience = {2, 0};
-// For a response that was lost, and for a list that changed while it was read.
+// Attempts for a response that was lost, and for a list that changed while it was read.
 constexpr int kAttempts = 5;
-// What may wait while the event loop is busy: a message of a link has about 1.5 KiB.
+// Room for messages that wait while the event loop is busy: one of a link has about 1.5 KiB.
 constexpr int kGroupBytes = 4 * 1024 * 1024;
 
 }  // namespace
@@ -71,7 +71,7 @@ int NetlinkSocket::Open(unsigned group) {
     Close();
     return error;
   }
-  // All three are improvements alone: an older kernel, or one that refuses the room, serves us without.
+  // These three options are improvements only. vifd works without them on an older kernel, or on one that refuses the room.
   setsockopt(fd_, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   setsockopt(fd_, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
   if (group != 0 && setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &kGroupBytes, sizeof kGroupBytes) < 0)
@@ -100,7 +100,7 @@ int NetlinkSocket::Receive() {
     if (bytes < 0) return -errno;
     // Other processes can send to this socket too.
     if (from.nl_pid != 0) continue;
-    // As if it had not come: both mean that something is missing.
+    // A truncated message counts as lost: either way something is missing.
     if ((message.msg_flags & MSG_TRUNC) != 0) return -ENOBUFS;
     return static_cast<int>(bytes);
   }
@@ -135,7 +135,7 @@ int NetlinkSocket::AskOnce(LinkMessage* message, const OnMessage& on_message) {
     auto rest = static_cast<unsigned>(bytes);
     const auto* header = reinterpret_cast<const nlmsghdr*>(buffer_.data());
     for (; NLMSG_OK(header, rest); header = NLMSG_NEXT(header, rest)) {
-      // Of an earlier request, whose response we did not wait for.
+      // A late response to an earlier request.
       if (header->nlmsg_seq != sequence_ || header->nlmsg_pid != port_) continue;
       if ((header->nlmsg_flags & NLM_F_DUMP_INTR) != 0) changed = true;
       if (header->nlmsg_type == NLMSG_DONE) return changed ? -EINTR : 0;
@@ -153,7 +153,7 @@ int NetlinkSocket::AskOnce(LinkMessage* message, const OnMessage& on_message) {
 
 void NetlinkSocket::ReadReason(const nlmsghdr* header, const nlmsgerr* error) {
   if ((header->nlmsg_flags & NLM_F_ACK_TLVS) == 0) return;
-  // The request comes back in front of the text, but for its header only where NETLINK_CAP_ACK is known.
+  // The kernel puts the request in front of the text; only its header if the kernel knows NETLINK_CAP_ACK.
   const bool capped = (header->nlmsg_flags & NLM_F_CAPPED) != 0;
   const size_t echoed = capped ? 0 : NLMSG_ALIGN(error->msg.nlmsg_len) - NLMSG_HDRLEN;
   const size_t start = NLMSG_LENGTH(sizeof(nlmsgerr)) + echoed;
@@ -172,7 +172,8 @@ int NetlinkSocket::Take(const OnMessage& on_message) {
   for (;;) {
     const int bytes = Receive();
     if (bytes == -EAGAIN) return lost;
-    // What still waits is older than what was dropped: it must not be taken for news after everything is looked at anew.
+    // Reads on: the messages that still wait are older than the dropped ones, and must not arrive after the caller has read all interfaces
+    // again.
     if (bytes == -ENOBUFS) {
       lost = bytes;
       continue;

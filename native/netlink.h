@@ -11,17 +11,17 @@
 
 namespace vifd {
 
-// A request about one interface, as it is put together.
+// A request about one interface, as it is built.
 class LinkMessage {
  public:
-  // `index` 0: the request's attributes name the interface, or it is about all.
+  // `index` 0: the request's attributes name the interface, or the request is about all.
   LinkMessage(uint16_t type, uint16_t flags, int index, uint8_t family = 0);
 
   LinkMessage& Put(uint16_t type, const void* data, size_t bytes);
   LinkMessage& Put(uint16_t type, const std::string& text) { return Put(type, text.c_str(), text.size() + 1); }
   LinkMessage& PutWord(uint16_t type, uint32_t value) { return Put(type, &value, sizeof value); }
   LinkMessage& PutByte(uint16_t type, uint8_t value) { return Put(type, &value, sizeof value); }
-  // What is put between the two lies inside the attribute.
+  // Attributes that are added between the two calls lie inside this one.
   size_t BeginNest(uint16_t type);
   void EndNest(size_t start);
 
@@ -42,22 +42,22 @@ class NetlinkSocket {
   NetlinkSocket& operator=(const NetlinkSocket&) = delete;
   ~NetlinkSocket() { Close(); }
 
-  // `group`: RTNLGRP_*, for a socket that only listens and never waits; 0: for requests. 0 or -errno.
+  // `group`: RTNLGRP_*, for a socket that only listens and never waits; 0: for requests. Returns 0 or -errno.
   int Open(unsigned group);
   void Close();
   int fd() const { return fd_; }
 
-  // Sends the request and waits for the kernel's acknowledgement, or, of a dump, for its end. 0 or -errno.
+  // Sends the request and waits for the kernel's acknowledgement, or for the end of a dump. Returns 0 or -errno.
   int Ask(LinkMessage* message, const OnMessage& on_message = nullptr);
-  // What the kernel says of the last request that it refused (NETLINK_EXT_ACK); often nothing.
+  // Returns the kernel's reason for the last request that it refused (NETLINK_EXT_ACK); often empty.
   const std::string& reason() const { return reason_; }
 
-  // Hands over the messages that have come to the group. 0, or -errno: -ENOBUFS when the kernel had to drop some.
+  // Passes on the messages that have come to the group. Returns 0, or -errno: -ENOBUFS if the kernel had to drop some.
   int Take(const OnMessage& on_message);
 
  private:
   int AskOnce(LinkMessage* message, const OnMessage& on_message);
-  // One datagram of the kernel's. Its bytes, or -errno.
+  // Receives one datagram of the kernel. Returns its bytes, or -errno.
   int Receive();
   void ReadReason(const nlmsghdr* header, const nlmsgerr* error);
 
@@ -68,7 +68,7 @@ class NetlinkSocket {
   std::vector<uint32_t> buffer_;
 };
 
-// The attributes from `first` on, `bytes` of them. Ends at the first that does not fit.
+// Visits the attributes in `bytes` from `first` on. Ends at the first that does not fit.
 void EachAttribute(const rtattr* first, size_t bytes, const std::function<void(uint16_t, const rtattr*)>& call);
 
 }  // namespace vifd

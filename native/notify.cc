@@ -13,18 +13,18 @@
 namespace vifd {
 namespace {
 
-// A leading '@' is the abstract namespace. 0 or -errno.
+// A path that begins with '@' is in the abstract namespace. Returns 0 or -errno.
 int AddressOf(const std::string& path, sockaddr_un* address, socklen_t* length) {
   if (path.empty() || path.size() >= sizeof address->sun_path) return -EINVAL;
   address->sun_family = AF_UNIX;
   path.copy(address->sun_path, path.size());
   if (path[0] == '@') address->sun_path[0] = '\0';
-  // An abstract name ends where the address does: no byte may follow.
+  // An abstract name ends where the address ends, so no byte may follow.
   *length = offsetof(sockaddr_un, sun_path) + path.size();
   return 0;
 }
 
-// `passed`: a descriptor that goes with it, or -1.
+// `passed`: a descriptor to send with the text, or -1.
 int Send(const std::string& path, std::string text, int passed) {
   sockaddr_un address = {};
   socklen_t length = 0;
@@ -39,14 +39,14 @@ int Send(const std::string& path, std::string text, int passed) {
   message.msg_iovlen = 1;
   DescriptorRoom room = {};
   CarryDescriptors(&message, &room, &passed, passed >= 0 ? 1 : 0);
-  // Not waiting: a manager that does not read must not stop the event loop.
+  // Does not wait: a service manager that does not read must not stop the event loop.
   const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   const int error = sent < 0 ? -errno : 0;
   close(fd);
   return error;
 }
 
-// The socket, or -errno.
+// Returns the socket, or -errno.
 int Bind(const std::string& path) {
   sockaddr_un address = {};
   socklen_t length = 0;

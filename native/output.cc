@@ -11,8 +11,8 @@
 namespace vifd {
 namespace {
 
-// What a descriptor that blocks takes without waiting. O_NONBLOCK would be set for every process that has the same terminal
-// or pipe. A pipe that poll(2) calls writable has room for PIPE_BUF bytes, and this thread alone writes to ours.
+// Writes as much as a blocking descriptor takes without waiting. O_NONBLOCK is no alternative: it would be set for every process with the
+// same terminal or pipe. A pipe that poll(2) reports as writable has room for PIPE_BUF bytes, and only this thread writes to it.
 ssize_t WriteSome(int fd, const uint8_t* data, size_t size) {
   const ssize_t sent = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent >= 0 || errno != ENOTSOCK) return sent;

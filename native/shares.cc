@@ -22,7 +22,7 @@ class SharedPages : public BufferPages {
       : BufferPages(start, size_t{pages} * layout::PAGE_SIZE), table_(std::move(table)), pages_(pages) {}
   ~SharedPages() override { Finish(); }
 
-  // The reference, or -errno.
+  // Returns the reference, or -errno.
   int64_t Grant(uint32_t page, uint32_t domid, bool writable) {
     if (page >= pages_) return -EINVAL;
     const int64_t ref =
@@ -34,7 +34,7 @@ class SharedPages : public BufferPages {
 
  protected:
   int Release() override { return table_->lib->sim_release(table_->handle, start(), pages_) < 0 ? -errno : 0; }
-  // The addresses are the library's, and nothing else can stand there: the pages stay until they are collected.
+  // The library allocated the addresses, and nothing else can be mapped there: the pages stay until they are collected.
   int Vacate() override { return -EBUSY; }
 
  private:

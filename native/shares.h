@@ -1,4 +1,4 @@
-// Our own pages, granted to others: what a frontend on xensim does.
+// Pages of this process, granted to other domains, as a frontend on xensim does.
 #pragma once
 
 #include <napi.h>

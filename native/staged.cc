@@ -11,8 +11,8 @@ namespace vifd {
 
 namespace {
 
-// Areas are what a process has few of (vm.max_map_count, 65530 by default): a guest that adds its grants one by one
-// must not use them up.
+// The most areas of one guest. A process can have few (vm.max_map_count, 65530 by default), and a guest that adds its grants one by one must
+// not use them up.
 constexpr size_t AREAS_MAX = 32;
 
 }  // namespace
@@ -52,7 +52,7 @@ int StagedGrants::Add(const uint32_t* refs, uint32_t count, bool write) {
 int StagedGrants::Remove(const uint32_t* refs, uint32_t count) {
   std::vector<uint32_t> gone(refs, refs + count);
   std::sort(gone.begin(), gone.end());
-  // By area: what stays of it. All are mapped before any is unmapped, so that a host that cannot leaves all as it is.
+  // The part of each area that stays. All parts are mapped before any area is unmapped, so that a failure of the host changes nothing.
   std::vector<Area> rests;
   for (const Area& area : areas_) {
     Area rest{nullptr, {}, area.write};
@@ -60,7 +60,8 @@ int StagedGrants::Remove(const uint32_t* refs, uint32_t count) {
       if (!std::binary_search(gone.begin(), gone.end(), ref)) rest.refs.push_back(ref);
     }
     if (!rest.refs.empty() && rest.refs.size() < area.refs.size()) {
-      // Where the guest has ended one of the others the rest is copied by the hypervisor from now on, and nothing else differs.
+      // If the guest has ended one of the other grants, this fails: from then on the hypervisor copies to and from the rest, which changes
+      // nothing else.
       const int error = MapArea(&rest);
       if (error != 0 && !IsGranterFault(error)) {
         rests.erase(std::remove_if(rests.begin(), rests.end(), [](const Area& one) { return one.start == nullptr; }),
@@ -71,20 +72,20 @@ int StagedGrants::Remove(const uint32_t* refs, uint32_t count) {
     }
     rests.push_back(std::move(rest));
   }
-  std::vector<Area> kept;
+  std::vector<Area> remaining;
   std::vector<Area> old;
   for (size_t i = 0; i < areas_.size(); i++) {
     if (rests[i].refs.size() == areas_[i].refs.size()) {
-      kept.push_back(std::move(areas_[i]));
+      remaining.push_back(std::move(areas_[i]));
       continue;
     }
-    if (rests[i].start != nullptr) kept.push_back(std::move(rests[i]));
+    if (rests[i].start != nullptr) remaining.push_back(std::move(rests[i]));
     old.push_back(std::move(areas_[i]));
   }
-  areas_ = std::move(kept);
-  // No search finds a page any more when it is unmapped.
+  areas_ = std::move(remaining);
+  // Removes the pages from the table before they are unmapped.
   Index();
-  // The grants must not be in use when the guest hears that it has them back.
+  // Unmaps at once: the grants must not be in use when the guest gets the response.
   return -UnmapAll(std::move(old));
 }
 
@@ -152,7 +153,7 @@ Napi::Value NewStaged(const Napi::CallbackInfo& info, const std::shared_ptr<Gran
       env, [staged](const Napi::CallbackInfo& call) { return Napi::Number::New(call.Env(), staged->Clear()); });
   out["handle"] = Napi::External<std::shared_ptr<StagedGrants>>::New(
       env, new std::shared_ptr<StagedGrants>(staged),
-      [](Napi::Env, std::shared_ptr<StagedGrants>* held) { delete held; });
+      [](Napi::Env, std::shared_ptr<StagedGrants>* owned) { delete owned; });
   return out;
 }
 

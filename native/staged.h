@@ -16,15 +16,15 @@ class StagedGrants {
   StagedGrants(std::shared_ptr<GrantTable> table, uint32_t domid) : table_(std::move(table)), domid_(domid) {}
   ~StagedGrants() { Clear(); }
 
-  // Maps `refs`, none of which is here yet: all or none. 0, or -errno.
+  // Maps `refs`, none of which is staged yet: all or none. Returns 0, or -errno.
   int Add(const uint32_t* refs, uint32_t count, bool write);
-  // Unmaps those of `refs` that are here. 0, or -errno: nothing has changed then.
+  // Unmaps those of `refs` that are staged. Returns 0, or -errno: then nothing has changed.
   int Remove(const uint32_t* refs, uint32_t count);
-  // 0, or -errno: what could not be unmapped is tried again by the next call.
+  // Unmaps all. Returns 0, or -errno: the next call tries again to unmap the rest.
   int Clear();
   uint32_t size() const { return size_; }
 
-  // The grant's page, or nullptr when it is not here, or only for reading.
+  // Returns the grant's page, or nullptr if it is not staged, or is staged for reading only.
   uint8_t* Page(uint32_t ref, bool write) const {
     if (size_ == 0) return nullptr;
     for (uint32_t at = Hash(ref);; at = (at + 1) & mask_) {
@@ -35,7 +35,7 @@ class StagedGrants {
   }
 
  private:
-  // What was mapped by one call; it can only be unmapped as a whole (linux/drivers/xen/gntdev.c).
+  // The pages that one call has mapped; only all of them can be unmapped (linux/drivers/xen/gntdev.c).
   struct Area {
     uint8_t* start;
     std::vector<uint32_t> refs;
@@ -48,19 +48,19 @@ class StagedGrants {
   };
 
   uint32_t Hash(uint32_t ref) const { return (ref * 0x9e3779b1u >> 12) & mask_; }
-  // Makes one area of all for reading, and one of all for writing. 0, or an errno when these could not be mapped anew.
+  // Merges all areas for reading into one, and all for writing into one. Returns 0, or an errno if these could not be mapped.
   int Merge();
-  // 0 or an errno.
+  // Returns 0 or an errno.
   int MapArea(Area* area);
-  // Unmaps areas that are in the table no more, and those that could not be unmapped before. 0 or an errno.
+  // Unmaps areas that are not in the table any more, and those that could not be unmapped before. Returns 0 or an errno.
   int UnmapAll(std::vector<Area> areas);
-  // Fills the table from the areas. Never more than half full, so that every search ends.
+  // Fills the table from the areas. The table is at most half full, so that every search ends.
   void Index();
 
   std::shared_ptr<GrantTable> table_;
   uint32_t domid_;
   std::vector<Area> areas_;
-  // Out of the table, and still mapped.
+  // Areas that are not in the table any more, but are still mapped.
   std::vector<Area> stuck_;
   std::vector<Entry> entries_;
   uint32_t mask_ = 0;
@@ -70,7 +70,7 @@ class StagedGrants {
 // staged(domid) -> { add(refs, write), remove(refs), size(), clear(), handle }
 Napi::Value NewStaged(const Napi::CallbackInfo& info, const std::shared_ptr<GrantTable>& table);
 
-// What is behind the `handle` that NewStaged gave out; nullptr for undefined.
+// Returns the object of a `handle` of NewStaged; nullptr for undefined.
 std::shared_ptr<StagedGrants> StagedOf(const Napi::Value& handle);
 
 }  // namespace vifd

@@ -41,7 +41,7 @@ const char* SetHeaderSize(int fd) {
   return ioctl(fd, TUNSETVNETHDRSZ, &bytes) < 0 ? "TUNSETVNETHDRSZ" : nullptr;
 }
 
-// An older kernel knows no such ioctl: EINVAL.
+// A kernel before Linux 5.0 has no such ioctl: EINVAL.
 int SetCarrier(TapDevice* tap, bool on) {
   const int carrier = on ? 1 : 0;
   if (ioctl(tap->fd, TUNSETCARRIER, &carrier) < 0) return -errno;
@@ -51,7 +51,7 @@ int SetCarrier(TapDevice* tap, bool on) {
 
 bool Bind(TapDevice* tap, const std::string& name, bool multi_queue) {
   ifreq request = InterfaceRequest(name);
-  // No guest is connected yet. The kernel leaves the carrier alone where another queue is attached already (tun_set_iff).
+  // No guest is connected yet. The kernel leaves the carrier unchanged if another queue is attached already (tun_set_iff).
   request.ifr_flags = static_cast<short>(kTapFlags | IFF_NO_CARRIER | (multi_queue ? IFF_MULTI_QUEUE : 0));
   if (ioctl(tap->fd, TUNSETIFF, &request) < 0) return false;
   tap->name = request.ifr_name;
@@ -59,24 +59,24 @@ bool Bind(TapDevice* tap, const std::string& name, bool multi_queue) {
   return true;
 }
 
-// The name of the call that failed, with errno, or nullptr. A device stays of the kind that it was made, with one queue or
-// with several: the other kind is EINVAL.
+// Returns the name of the call that failed, with errno, or nullptr. A device has one queue or several for as long as it exists: to ask for
+// the other kind is EINVAL.
 const char* Create(TapDevice* tap, const std::string& name, bool multi_queue) {
   tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (tap->fd < 0) return "open";
   if (!Bind(tap, name, multi_queue) && (errno != EINVAL || !Bind(tap, name, !multi_queue))) return "TUNSETIFF";
-  // The kernel itself refuses a second user of a device with one queue.
+  // For a device with one queue the kernel itself refuses a second user.
   if (tap->multi_queue && QueuesOf(tap->name) > 1) {
     errno = EBUSY;
     return "TUNSETIFF";
   }
-  // Kernels before 6.2 do not know IFF_NO_CARRIER, and have switched the carrier on.
+  // Kernels before 6.2 ignore IFF_NO_CARRIER, and have switched the carrier on.
   SetCarrier(tap, false);
   return SetHeaderSize(tap->fd);
 }
 
-// A further queue of the device of `first`. Its name is asked for anew: one that was renamed, or that is in another network
-// namespace, would be made once more under its old name.
+// Opens a further queue of the device of `first`. Reads its name again, because the kernel would make a new device under the old name if the
+// device was renamed or moved to another network namespace.
 const char* CreateQueue(TapDevice* tap, TapDevice* first) {
   if (const int error = first->Refresh(); error < 0 || !first->IsHere()) {
     errno = error < 0 ? -error : ENODEV;
@@ -87,13 +87,13 @@ const char* CreateQueue(TapDevice* tap, TapDevice* first) {
   return Bind(tap, first->name, true) ? SetHeaderSize(tap->fd) : "TUNSETIFF";
 }
 
-// The same for a descriptor that stayed open. A device that was deleted meanwhile gives EBADFD, one of another kind ENODEV.
-// The device may have another name now.
+// The same for a descriptor that stayed open. A device that was deleted meanwhile gives EBADFD, and one of another kind ENODEV. The device
+// may have another name now.
 const char* Adopt(TapDevice* tap, int fd) {
   tap->fd = fd;
   ifreq request{};
   if (ioctl(fd, TUNGETIFF, &request) < 0) return "TUNGETIFF";
-  // Whatever else is set (IFF_PERSIST, IFF_NOFILTER) is no matter.
+  // Other flags (IFF_PERSIST, IFF_NOFILTER) do not matter.
   if ((request.ifr_flags & kTapFlags) != kTapFlags) {
     errno = ENODEV;
     return "TUNGETIFF";
@@ -122,7 +122,7 @@ Napi::Object Failure(Napi::Env env, const char* failed) {
   return out;
 }
 
-// { name, here }, or -errno: -EBADFD once the device is deleted.
+// Returns { name, here }, or -errno: -EBADFD once the device is deleted.
 Napi::Value Look(Napi::Env env, TapDevice* tap) {
   if (tap->fd < 0) return Napi::Number::New(env, -EBADF);
   if (const int error = tap->Refresh(); error < 0) return Napi::Number::New(env, error);
@@ -150,7 +150,7 @@ Napi::Object AddQueue(const Napi::CallbackInfo& info, TapDevice* first) {
   return TapObject(env, queue);
 }
 
-// limit(bytes, ms): undefined, or what failed.
+// limit(bytes, ms): returns undefined, or which call failed.
 Napi::Value Limit(const Napi::CallbackInfo& info, const TapDevice& tap) {
   const Napi::Env env = info.Env();
   errno = EBADF;
@@ -162,7 +162,7 @@ Napi::Value Limit(const Napi::CallbackInfo& info, const TapDevice& tap) {
   return failed == nullptr ? env.Undefined() : Napi::Value(Failure(env, failed));
 }
 
-// Bounds for the next `ms`, and drops all charges where the queues are empty.
+// Renews the limit for the next `ms`, and drops all charges if the queues are empty.
 int RenewLimit(const TapDevice& tap, const Napi::Value& ms) {
   tap.limit->Renew(ms.As<Napi::Number>().Uint32Value());
   tap.limit->Settle();
@@ -201,10 +201,10 @@ int TapDevice::SetOffloads(uint32_t takes, bool resumed) {
   if (has.has_value()) {
     uint32_t expected = takes & has->wanted;
     if ((expected & TUN_F_CSUM) == 0 || !has->scatter_gather) expected &= TUN_F_CSUM;
-    // Nothing has to change, and TUNSETOFFLOAD would for a moment have the kernel leave to the reader what is switched off.
+    // No change is needed, and TUNSETOFFLOAD would leave to the reader, for a moment, offloads that are switched off.
     if (resumed && has->active == expected) return 0;
   } else if (!here && (resumed || asked_ == takes)) {
-    // In another network namespace nothing can be read, so what this or an earlier process set stands.
+    // In another network namespace nothing can be read, so the settings of this or an earlier process stay.
     return 0;
   }
   if (ioctl(fd, TUNSETOFFLOAD, static_cast<unsigned long>(takes)) < 0) return -errno;

@@ -1,4 +1,4 @@
-// A tap device: made and set up here, its frames moved in tap_io.
+// A tap device: makes it and sets it up. tap_io moves its frames.
 #pragma once
 
 #include <napi.h>
@@ -15,18 +15,18 @@ namespace vifd {
 // The descriptor of /dev/net/tun that is bound to one device, or to one queue of it.
 struct TapDevice {
   int fd = -1;
-  // As it was last looked at.
+  // The name at the last Refresh().
   std::string name;
   bool multi_queue = false;
   // One for all queues of the device; null once closed.
   std::shared_ptr<TapLimit> limit;
   ~TapDevice();
-  // Asks for the name anew. 0 or -errno: -EBADFD once the device is deleted.
+  // Reads the name again. Returns 0 or -errno: -EBADFD once the device is deleted.
   int Refresh();
-  // Whether the device is in this process's network namespace. Linux before 5.2 does not tell: then true.
+  // Whether the device is in this process's network namespace. Linux before 5.2 cannot report it: then true.
   bool IsHere() const;
   // Has the kernel leave to the reader those offloads that the reader takes (TUN_F_*), without those that `ethtool -K` has switched off.
-  // `resumed`: an earlier process served the same reader. 0 or -errno.
+  // `resumed`: an earlier process served the same reader. Returns 0 or -errno.
   int SetOffloads(uint32_t takes, bool resumed);
 
  private:

@@ -24,14 +24,13 @@ namespace {
 // A guest's frame has at most 19 slots of data (lib/protocol/netif.ts, FRAME_SLOTS_SENT_MAX); another user of the addon may give more.
 constexpr uint32_t PIECES_MAX = 64;
 
-// VIFD_IO_URING=0 is for kernels whose io_uring is not trusted, and for comparing.
+// VIFD_IO_URING=0 switches io_uring off, for kernels on which it is not trusted and for comparisons.
 std::unique_ptr<Uring> OpenUring() {
   const char* wish = getenv("VIFD_IO_URING");
   return wish != nullptr && strcmp(wish, "0") == 0 ? nullptr : Uring::Open();
 }
 
-// Of two frames' errnos, the one that is reported. That the host's side is full, or that a frame is malformed, must not hide that
-// the device is gone.
+// Returns the errno to report of two frames. An errno for a full host's side or a malformed frame must not hide that the device is gone.
 uint32_t Worse(uint32_t one, uint32_t other) {
   const auto rank = [](uint32_t error) { return error == 0 ? 0 : error == EAGAIN ? 1 : error == EINVAL ? 2 : 3; };
   return rank(other) > rank(one) ? other : one;
@@ -66,7 +65,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     writes_.Check();
     if (mapped_ != nullptr && mapped_->mapped()) mapped_->CheckOps();
     const uint32_t count = std::min(writes_.header(FRAMES_COUNT), writes_.capacity());
-    // One frame is one system call either way.
+    // A batch of one frame is one system call without io_uring too.
     return ring_ != nullptr && count > 1 ? WriteTogether(count) : WriteEach(count);
   }
 
@@ -83,7 +82,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     if (align == 0 || (align & (align - 1)) != 0) error = EINVAL;
     while (error == 0 && count < reads_.capacity()) {
       const uint64_t offset = Place(cursor, align);
-      // Room for the longest frame there is: tun drops what a shorter buffer cuts off.
+      // Stops unless there is room for the longest frame, because tun drops the bytes that exceed a shorter buffer.
       if (offset + FRAME_BYTES_MAX > end) break;
       const ssize_t length = Receive(offset);
       if (length < 0 && errno == EINTR) continue;
@@ -106,7 +105,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     reads_.header(FRAMES_COUNT) = count;
     reads_.header(FRAMES_MORE) = more && error == 0 ? 1 : 0;
     reads_.header(FRAMES_ERRNO) = error;
-    // What the poll reported has passed.
+    // The error that the poll reported is over.
     if (error == 0) failed_ = false;
     return count;
   }
@@ -120,7 +119,8 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     if (poll_ != nullptr) poll_->Close();
     poll_ = nullptr;
     ring_.reset();
-    // JavaScript may keep its functions for long: they must hold neither the queue, which `on_readable_` does, nor memory.
+    // JavaScript may store its functions for long: they must prevent the collection neither of the queue, to which `on_readable_` refers, nor
+    // of memory.
     on_readable_.Reset();
     writes_.Reset();
     reads_.Reset();
@@ -131,14 +131,14 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
  private:
   bool open() const { return poll_ != nullptr && tap_->fd >= 0; }
 
-  // The first place at or behind `cursor` with room for the vnet header in front.
+  // Returns the first place at or behind `cursor` with room for the vnet header in front.
   uint64_t Place(uint64_t cursor, uint64_t align) {
     const uint64_t phase = reads_.header(FRAMES_PHASE) & (align - 1);
     const uint64_t least = cursor + VNET_HEADER_BYTES;
     return ((least - phase + align - 1) & ~(align - 1)) + phase;
   }
 
-  // The frame's length without its vnet header, or -1 with errno.
+  // Returns the frame's length without its vnet header, or -1 with errno.
   ssize_t Receive(uint64_t offset) {
     uint8_t* frame = reads_.arena() + offset;
     const ssize_t length = read(tap_->fd, frame - VNET_HEADER_BYTES, VNET_HEADER_BYTES + FRAME_BYTES_MAX);
@@ -166,9 +166,9 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     return done;
   }
 
-  // Later frames are on their way when one finds the host's side full: it is not the batch's end, but its own status.
+  // When a frame finds the host's side full, later ones were submitted already: the error does not end the batch, but is that frame's status.
   uint32_t WriteTogether(uint32_t count) {
-    // Used from its start on; this many only if every frame were in as many pieces as one can be.
+    // The most that are needed, if every frame has the most pieces. Only the first ones are used.
     pieces_.resize(size_t{count} * PIECES_MAX);
     iovec* pieces = pieces_.data();
     for (uint32_t i = 0; i < count; i++) {
@@ -177,7 +177,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
       *status = 0;
       if (frame[FRAME_LENGTH] == 0) continue;
       const int gathered = Pieces(frame, pieces);
-      // What stays when the ring fails before it comes to this frame.
+      // The status that remains if the ring fails before it reaches this frame.
       *status = gathered < 0 ? gathered : -EIO;
       if (gathered < 0 || ring_ == nullptr) continue;
       ring_->Write(tap_->fd, pieces, gathered, status);
@@ -196,13 +196,13 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     return count;
   }
 
-  // Where a frame's bytes are: how many pieces, or -errno.
+  // Finds the frame's bytes. Returns how many pieces, or -errno.
   int Pieces(const uint32_t* frame, iovec* pieces) {
     if (frame[FRAME_OP_COUNT] != 0) return Gather(frame, pieces);
     return writes_.Span(frame, frame[FRAME_LENGTH], pieces) ? 1 : -EINVAL;
   }
 
-  // 0 or an errno.
+  // Returns 0 or an errno.
   int Send(const uint32_t* frame) {
     iovec pieces[PIECES_MAX];
     const int count = Pieces(frame, pieces);
@@ -239,8 +239,8 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     return length == frame[FRAME_LENGTH] ? count : -EINVAL;
   }
 
-  // One call for each that was asked for. A handler that asks again at once, the usual case, costs no epoll_ctl.
-  // When the device was deleted there is one last call, whose read() reports it; polling again would spin.
+  // Calls the handler once for each wantReadable(). A handler that asks again at once, the usual case, costs no epoll_ctl. After the device
+  // was deleted the handler is called once more, so that its read() reports that; polling again would spin.
   void Readable(int status) {
     failed_ = failed_ || status < 0;
     wanted_ = false;
@@ -251,7 +251,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
     } catch (const Napi::Error& error) {
       napi_fatal_exception(env, error.Value());
     }
-    // It may have closed us.
+    // The handler may have closed the tap.
     if (!wanted_ && poll_ != nullptr) poll_->Stop();
   }
 
@@ -261,7 +261,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
   std::shared_ptr<GrantBatch> mapped_;
   Completes completes_;
   std::unique_ptr<Uring> ring_ = OpenUring();
-  // Of a batch whose frames are written together.
+  // The pieces of all frames of a batch that is written in one call.
   std::vector<iovec> pieces_;
   UvPoll* poll_ = nullptr;
   bool wanted_ = false;

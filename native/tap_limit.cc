@@ -126,7 +126,7 @@ int LoadProgram(int map, const int16_t (&word)[5]) {
       Op(kAtomicAdd, r9, r1, dropped, BPF_ADD),
       Op(kMove | BPF_K, r0, 0, 0, 0),
       Op(BPF_JMP | BPF_EXIT, 0),
-      // Let in: as many bytes as the frame has.
+      // The frame is let in with all its bytes.
       Op(kLoad32, r0, r6, offsetof(__sk_buff, len)),
       Op(BPF_JMP | BPF_EXIT, 0),
   };
@@ -189,7 +189,8 @@ void TapLimit::Settle() {
   if (words_ == nullptr) return;
   const uint64_t queued = Load(words_->queued);
   if (queued == words_->taken || !Empty()) return;
-  // Otherwise a frame came meanwhile. One that is charged and not in its queue yet counts as taken twice, until the next time.
+  // If the number has changed, a frame came meanwhile. A frame that is charged and not in its queue yet counts as taken twice, until the next
+  // time.
   if (Load(words_->queued) == queued) Store(&words_->taken, queued);
 }
 

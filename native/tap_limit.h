@@ -20,27 +20,27 @@ class TapLimit {
   TapLimit(const TapLimit&) = delete;
   TapLimit& operator=(const TapLimit&) = delete;
 
-  // Replaces the program that an earlier process has left, and bounds for `ms`. The queues count as full until they were seen empty:
-  // what waits in them was charged by that program. Returns nullptr, or the name of the call that failed, with errno.
+  // Replaces the program of an earlier process, and limits for `ms`. The queues count as full until they were seen empty, because the earlier
+  // program charged the frames that wait in them. Returns nullptr, or the name of the call that failed, with errno.
   const char* Attach(int fd, uint64_t bytes, uint32_t ms);
-  // Removes a program that an earlier process has left. 0 or -errno.
+  // Removes the program of an earlier process. Returns 0 or -errno.
   static int Detach(int fd);
 
-  // The calls below do nothing where no program could be attached.
+  // The calls below do nothing if no program could be attached.
 
-  // What a frame of this length costs, as the program counts it.
+  // Returns the charge of a frame of this length, as the program computes it.
   static uint64_t Charge(uint64_t length, bool gso);
-  // Frames of `bytes` of charges were read from the queues.
+  // Records that frames with charges of `bytes` were read from the queues.
   void Took(uint64_t bytes);
-  // A queue was seen empty. When all of them are, nothing is charged any more, whatever became of frames that were.
+  // Call it when a queue was seen empty. Once all are empty, drops all charges, including those of frames that were lost.
   void Settle();
-  // Bounds for `ms` from now on. Then the program lets everything pass: another program, or a vifd without a limit, that reads the tap
-  // by then does not tell it what was read.
+  // Limits for `ms` from now on; later the program lets all frames in. Another program, or a vifd without a limit, that reads the tap by then
+  // does not record what it reads.
   void Renew(uint32_t ms);
   // Frames that the program has dropped.
   uint64_t dropped() const;
 
-  // A queue of the device, until it is closed.
+  // Adds a queue of the device, until the queue is closed.
   void Add(const std::shared_ptr<TapDevice>& queue);
 
  private:

@@ -12,8 +12,8 @@
 namespace vifd {
 namespace {
 
-// xenstored listens with a queue of one: who connects waits until it is let in, but not for ever. Without waiting
-// connect would fail with EAGAIN whenever another client is connecting.
+// xenstored listens with a queue of one, so a client waits until it is accepted, at most this long. Without waiting, connect would fail with
+// EAGAIN whenever another client is connecting.
 constexpr timeval kPatience = {1, 0};
 
 int Connect(const std::string& path) {

@@ -5,8 +5,8 @@
 
 namespace vifd {
 
-// connectUnix(path) -> a connected stream socket's descriptor that does not block, or -errno. For the start of a
-// process: loading node:net takes as long as all else that is done with the store then.
+// connectUnix(path) -> a connected stream socket's descriptor that does not block, or -errno. For the start of a process: to load node:net
+// takes as long as all other work with the store at a start.
 Napi::Value ConnectUnix(const Napi::CallbackInfo& info);
 
 }  // namespace vifd

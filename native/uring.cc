@@ -13,10 +13,10 @@
 
 namespace vifd {
 
-// 5.6 brought the unvectored write; headers of that time name it.
+// Linux 5.6 has the unvectored write; the headers of that version define this name.
 #ifdef IORING_FEAT_CUR_PERSONALITY
 
-// Memory that the kernel shares; offsets are what io_uring_setup(2) said.
+// Memory that the kernel shares, at the offsets that io_uring_setup(2) returned.
 struct Uring::Rings {
   void* memory = MAP_FAILED;
   size_t size = 0;
@@ -41,7 +41,7 @@ std::unique_ptr<Uring> Uring::Open() {
   std::unique_ptr<Uring> ring(new Uring);
   io_uring_params params{};
   ring->fd_ = static_cast<int>(syscall(SYS_io_uring_setup, ENTRIES, &params));
-  // One mapping for both rings came with 5.4, IORING_FEAT_CUR_PERSONALITY with 5.6.
+  // Linux 5.4 brought one mapping for both rings, and 5.6 IORING_FEAT_CUR_PERSONALITY.
   constexpr uint32_t needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_CUR_PERSONALITY;
   if (ring->fd_ < 0 || (params.features & needed) != needed || !ring->Map(&params)) return nullptr;
   return ring;
@@ -80,7 +80,7 @@ bool Uring::Map(const void* setup) {
 
 void Uring::Write(int fd, const iovec* pieces, int count, int32_t* result) {
   Rings& rings = *rings_;
-  // Ours alone until Submit tells the kernel of a new tail.
+  // The kernel does not read this entry until Submit publishes a new tail.
   const uint32_t index = (*rings.submission_tail + queued_) & rings.submission_mask;
   io_uring_sqe& entry = rings.entries[index];
   memset(&entry, 0, sizeof(entry));

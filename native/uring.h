@@ -1,4 +1,4 @@
-// Many writes by one system call: as much of io_uring as that takes.
+// Submits many writes by one system call, with the few parts of io_uring that this needs.
 #pragma once
 
 #include <sys/uio.h>
@@ -8,11 +8,11 @@
 
 namespace vifd {
 
-// For one thread. Every call ends with nothing in flight: memory that was written from is the caller's again, and a
-// process that dies in between leaves nothing behind but writes that were done or not.
+// For one thread. At the end of every call no write is in flight: the caller may use the memory again, and a process that dies during a call
+// leaves only writes that were done or not done.
 class Uring {
  public:
-  // nullptr where the kernel has no io_uring, or keeps it from this process (seccomp, kernel.io_uring_disabled).
+  // Returns nullptr if the kernel has no io_uring, or forbids it to this process (seccomp, kernel.io_uring_disabled).
   static std::unique_ptr<Uring> Open();
   ~Uring();
   Uring(const Uring&) = delete;
@@ -21,12 +21,12 @@ class Uring {
   bool full() const { return queued_ == ENTRIES; }
   uint32_t queued() const { return queued_; }
 
-  // Queues a write of `pieces` to a descriptor that is non-blocking. `result` gets what write(2) would return, or
-  // -errno; both must live until Submit. Not when full().
+  // Queues a write of `pieces` to a non-blocking descriptor. `result` gets the result of write(2), or -errno; both must exist until Submit.
+  // Not when full().
   void Write(int fd, const iovec* pieces, int count, int32_t* result);
 
-  // Does what was queued, in that order, and waits for it. False when the ring itself failed: results that nobody
-  // wrote stay as they were, and the ring is not to be used again.
+  // Executes the queued writes in that order, and waits for them. Returns false if the ring itself failed: results that were not written stay
+  // unchanged, and the ring must not be used again.
   bool Submit();
 
  private:

@@ -24,8 +24,8 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
   // Filled in below: the poll calls nothing before it is started.
   const auto own = std::make_shared<UvPoll*>(nullptr);
   UvPoll* poll = UvPoll::Open(env, fd, [watched, own](int status) {
-    // libuv stops a poll that it reports an error for. That may be news like another (a netlink socket: messages were lost), and
-    // reading tells; whoever finds the descriptor to be of no use closes the poll.
+    // libuv stops a poll after it has reported an error. The error may only mean that data was lost (a netlink socket), so the poll starts
+    // again; the reader closes it if the descriptor is of no use.
     if (status < 0) (*own)->Start();
     const Napi::Env here = watched->on_readable.Env();
     const Napi::HandleScope scope(here);

@@ -1,4 +1,4 @@
-// Tells when a descriptor can be read: for files that libuv's own streams do not take, such as /dev/xen/xenbus.
+// Calls back when a descriptor can be read: for files that libuv's own streams do not support, such as /dev/xen/xenbus.
 #pragma once
 
 #include <napi.h>

@@ -75,7 +75,7 @@ const char* ResolveEvtchn(XenLib* lib, void* library) {
   return symbols.missing();
 }
 
-// Where the library of a function was found.
+// Returns the file of the library that has the function.
 template <typename Function>
 std::string DirectoryOf(Function* function) {
   Dl_info info;
@@ -87,7 +87,7 @@ std::string DirectoryOf(Function* function) {
 }  // namespace
 
 xentoollog_logger* SilentLogger() {
-  // Never written to; the libraries take it non-const.
+  // Nothing writes to it; the libraries declare it non-const.
   static const Logger logger = {
       [](xentoollog_logger*, int, int, const char*, const char*, va_list) {},
       [](xentoollog_logger*, const char*, const char*, int, unsigned long, unsigned long) {},

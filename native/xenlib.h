@@ -65,7 +65,7 @@ struct XenLib {
   int (*evtchn_pending)(EvtchnHandle*);
   int (*evtchn_unmask)(EvtchnHandle*, uint32_t);
   int (*evtchn_restrict)(EvtchnHandle*, uint16_t);
-  // What xensim adds; nullptr on a real Xen, whose gntalloc cannot grant a page that is there already.
+  // Functions that xensim adds; nullptr on a real Xen, whose gntalloc cannot grant a page that exists already.
   void* (*sim_allocate)(GnttabHandle*, uint32_t pages);
   int (*sim_release)(GnttabHandle*, void* start, uint32_t pages);
   int64_t (*sim_grant)(GnttabHandle*, const void* page, uint32_t domid, int writable);
@@ -73,12 +73,12 @@ struct XenLib {
 
   bool CanShare() const { return sim_allocate && sim_release && sim_grant && sim_end; }
 
-  // Opens both libraries, in `directory` or, when that is empty, where the system has them. On failure returns nullptr
-  // and says in `library` which one it was and in `reason` what dlopen or dlsym said.
+  // Opens both libraries, in `directory`, or where the system has them if that is empty. On failure returns nullptr, and sets `library` to
+  // the name of the library and `reason` to the message of dlopen or dlsym.
   static std::shared_ptr<XenLib> Load(const std::string& directory, std::string* library, std::string* reason);
 };
 
-// A logger that keeps quiet: the libraries' own writes every map that a guest makes fail to stderr.
+// A logger that writes nothing: the libraries' own writes to stderr for each map of a guest's page that fails.
 xentoollog_logger* SilentLogger();
 
 // loadXen(directory | undefined) -> { grantCopy, openGrants(), openEvents(..), domainExists(..), openShares() } | { library, reason }

@@ -173,8 +173,8 @@ bool Host::try_slot(uint32_t slot, uint32_t domid, int flags) {
   // O_RDWR: opening never waits for the other end, and writing never raises SIGPIPE (fifo(7)).
   int fd = ::open(name.c_str(), flags);
   struct stat info;
-  struct flock held = whole_file();
-  if (fd < 0 || fstat(fd, &info) != 0 || !S_ISFIFO(info.st_mode) || fcntl(fd, F_OFD_SETLK, &held) != 0) {
+  struct flock lock = whole_file();
+  if (fd < 0 || fstat(fd, &info) != 0 || !S_ISFIFO(info.st_mode) || fcntl(fd, F_OFD_SETLK, &lock) != 0) {
     if (fd >= 0) close(fd);
     return false;
   }
@@ -205,12 +205,12 @@ int Host::find_session(int fd) {
 // Asks for the lock through another open file, so that it also sees sessions of this very process.
 // Keeps no descriptor of a session that it only looks at: there may be thousands.
 bool Host::alive(uint32_t slot) {
-  const int kept = pipes_[slot].load(std::memory_order_acquire) - 1;
-  const int fd = kept >= 0 ? kept : open_session(slot);
-  struct flock held = whole_file();
-  const bool known = fd >= 0 && fcntl(fd, F_OFD_GETLK, &held) == 0;
-  if (kept < 0 && fd >= 0) close(fd);
-  return !known || held.l_type != F_UNLCK;
+  const int cached = pipes_[slot].load(std::memory_order_acquire) - 1;
+  const int fd = cached >= 0 ? cached : open_session(slot);
+  struct flock lock = whole_file();
+  const bool known = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0;
+  if (cached < 0 && fd >= 0) close(fd);
+  return !known || lock.l_type != F_UNLCK;
 }
 
 void Host::reap_dead() {

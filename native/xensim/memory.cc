@@ -59,17 +59,17 @@ bool abandon(std::atomic<uint64_t> &entry) {
 
 // Ends the grants of `session`'s pages in [frame, frame + count), then frees the pages.
 void give_up(Peer &peer, uint32_t session, uint32_t frame, uint32_t count) {
-  std::vector<bool> kept(count);
+  std::vector<bool> in_use(count);
   for (auto &entry : peer.tables->grants) {
     uint64_t grant = entry.load();
     uint32_t index = grant_frame(grant) - frame;
     if (!(grant & grant_permit) || grant_session(grant) != session || index >= count) continue;
-    if (abandon(entry)) kept[index] = true;
+    if (abandon(entry)) in_use[index] = true;
   }
   for (uint32_t i = 0; i < count; i++) {
     uint16_t &owner = peer.tables->pages[frame + i];
     if (owner != session + 1) continue;
-    if (kept[i])
+    if (in_use[i])
       owner = page_orphan;
     else
       free_page(peer, frame + i);
