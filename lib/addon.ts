@@ -1,8 +1,8 @@
 /**
- * The native addon (native/*.cc) as TypeScript sees it. This file is the only importer of `bindings`.
+ * The native addon (native/*.cc) as TypeScript sees it. Only this file imports `bindings`.
  *
- * Conventions: a number below 0 is -errno; nothing here throws for what a system call or a guest did. Functions of
- * the data path take no arguments and read their orders from a block of words that both sides share: 14 ns a call.
+ * Conventions: a number below 0 is -errno; no function throws for an error of a system call or of a guest. Functions of the data path take no
+ * arguments and read their parameters from a block of words that both sides share: 14 ns a call.
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,34 +13,34 @@ import { VifdError } from './errors.js';
 export interface Addon {
   /** The constants of native/layout.h by name. */
   layout(): Record<string, number>;
-  /** `make` makes what is thrown for a call that does not fit an object's state. */
+  /** `make` creates the error that is thrown for a call that an object's state forbids. */
   useErrors(make: (message: string) => Error): void;
   /** Zeroed pages, page-aligned, at least `bytes` of them. */
   arena(bytes: number): NativePages | number;
-  /** Maps a file, made and grown (with zeros) to `bytes` if need be. */
+  /** Maps a file. A missing file is created, and a shorter one grows, with zeros, to `bytes`. */
   mapFile(path: string, bytes: number): NativeFilePages | number;
   /**
-   * Takes the lock of a file, or of a single byte, which need not be in it: both end with the process.
-   * @returns 0 when it is ours, else the process that has it (this one, if it has it already), or -errno.
+   * Takes the lock of a file, or of a single byte, which need not be in it: the kernel releases both when the process ends.
+   * @returns 0 if this process has the lock from now on, the pid of the process that has it (this one, if it had it already), or -errno.
    */
   lockFile(path: string, byte?: number): number;
-  /** @returns the process that has it; 0: none, or no such file; or -errno. */
+  /** @returns the pid of the process that has the lock; 0 if none has it, or there is no such file; or -errno. */
   lockHolder(path: string, byte?: number): number;
-  /** @returns 1 while the file that this process has locked is there; 0 when it was deleted or replaced; or -errno. */
+  /** @returns 1 while the file that this process has locked exists; 0 if it was deleted or replaced; or -errno. */
   lockStands(path: string, byte?: number): number;
-  /** No error when it is not ours. */
+  /** Releases a lock. Not an error if this process does not have it. */
   unlockFile(path: string, byte?: number): number;
-  /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or where the system has them. */
+  /** Opens libxengnttab.so.1 and libxenevtchn.so.1 in `directory`, or from the system's directories. */
   loadXen(directory: string | undefined): XenLibraries | MissingLibrary;
   /**
-   * Makes the tap device `name`, or takes over a persistent one. With `descriptor`, the device that is open there, whatever
-   * its name is now: the descriptor is owned from then on, also when its device was deleted (EBADFD) or is no such tap (ENODEV).
-   * @param multiQueue a device that is made can have several queues. One that is there stays as it is.
+   * Makes the tap device `name`, or takes over a persistent one. With `descriptor`, uses the device that is open there, whatever its name is
+   * now. The tap owns the descriptor from then on, also if its device was deleted (EBADFD) or is no such tap (ENODEV).
+   * @param multiQueue whether a new device can have several queues. An existing device stays as it is.
    */
   openTap(name: string, descriptor: number | undefined, multiQueue: boolean): NativeTap | FailedTap;
-  /** One datagram to a unix socket ('@' first: an abstract one), and a descriptor with it, without waiting. @returns 0 or -errno. */
+  /** Sends one datagram to a unix socket ('@' first: an abstract one), and a descriptor with it, without waiting. @returns 0 or -errno. */
   sendDatagram(path: string, text: string, descriptor?: number): number;
-  /** Returns the descriptor of a unix socket that receives such datagrams, which is made at `path`; or -errno. */
+  /** Creates a unix socket at `path` that receives such datagrams. Returns its descriptor, or -errno. */
   bindDatagrams(path: string): number;
   /** Returns a further descriptor of the same file, which children do not inherit; or -errno. */
   duplicateDescriptor(fd: number): number;
@@ -60,13 +60,13 @@ export interface Addon {
   receiveMessage(fd: number, bytes: Uint8Array, descriptorsMax: number): ReceivedMessage | number;
   /** @returns how many of the bytes `fd` took without waiting, or -errno when it took none: -EAGAIN of a full pipe. */
   writeNow(fd: number, bytes: Uint8Array): number;
-  /** _exit(2): at once, without exit handlers, and without taking the heap apart. */
+  /** _exit(2): ends the process at once, without exit handlers, and without freeing the heap. */
   endProcess(code: number): never;
   /** @returns the descriptor of a connected stream socket that does not block. */
   connectUnix(path: string): number;
   /** Network interfaces of this process's network namespace, by netlink. @returns -errno where there is no such socket. */
   openLinks(): NativeLinks | number;
-  /** What changes at them from now on. */
+  /** Follows the changes of the interfaces from now on. */
   followLinks(): NativeLinkEvents | number;
   /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
   watch(fd: number, onReadable: () => void): (() => void) | number;
@@ -79,9 +79,9 @@ export interface ReceivedMessage {
   readonly descriptors: number[];
 }
 
-/** Memory that ends when it is unmapped, and not when the collector comes by. */
+/** Memory that ends when it is unmapped, not when it is collected. */
 export interface NativeFilePages extends NativePages {
-  /** The file was truncated while it was mapped: zeros stand in the place of its missing pages. */
+  /** Whether the file was truncated while it was mapped: zeros have replaced its missing pages. */
   cut(): boolean;
 }
 
@@ -89,38 +89,38 @@ export interface NativePages {
   /** The pages themselves, one after the other. */
   readonly buffer: ArrayBuffer;
   /**
-   * Detaches `buffer`, then unmaps: views of it are empty then. When JavaScript has moved the pages to another ArrayBuffer
-   * (`transfer()`), that one shows zeros from then on. Idempotent.
-   * @returns 0 or -errno; then the pages are still mapped, and it may be called again.
+   * Detaches `buffer`, so that views of it are empty, then unmaps. If JavaScript has moved the pages to another ArrayBuffer (`transfer()`),
+   * that one shows zeros from then on. Idempotent.
+   * @returns 0, or -errno: then the pages are still mapped, and it may be called again.
    */
   unmap(): number;
 }
 
 export interface MissingLibrary {
   readonly library: string;
-  /** What dlopen said. */
+  /** The message of dlopen. */
   readonly reason: string;
 }
 
 export interface XenLibraries {
-  /** False before libxengnttab 1.1: copying is then mapping and copying, with the same results. */
+  /** False before libxengnttab 1.1: a copy is then a map and a copy, with the same results. */
   readonly grantCopy: boolean;
   openGrants(): NativeGrants | number;
   /**
-   * @param block block[0] ports are pending and stand in block[1..]; a negative block[0] is an errno that ended it.
+   * @param block block[0] ports are pending and stand in block[1..]; a negative block[0] is an errno that ended delivery.
    * @param onEvents runs once for all of them.
    */
   openEvents(block: Int32Array, onEvents: () => void): NativeEvents | number;
   /**
-   * By libxenctrl, which is looked for beside libxengnttab at the first call. @returns 1, 0 for a domain that is not there or is
-   * dying, or -errno: ENOENT without the library, EPERM outside of dom0.
+   * Asks by libxenctrl, which is opened beside libxengnttab at the first call. @returns 1; 0 for a domain that does not exist or is dying; or
+   * -errno: ENOENT without the library, EPERM outside of dom0.
    */
   domainExists(domid: number): number;
-  /** Only xensim has it: gntalloc cannot grant a page that is there already. */
+  /** Only xensim has it: gntalloc cannot grant a page that exists already. */
   readonly openShares?: () => NativeShares | number;
 }
 
-/** One handle on /dev/xen/gntdev. It closes when the last mapping made with it is gone. */
+/** One handle on /dev/xen/gntdev. It closes when the last mapping that it made is gone. */
 export interface NativeGrants {
   map(domid: number, refs: Uint32Array, write: boolean): NativeMapping | number;
   /** @param ops OPS_HEADER_WORDS + capacity * OP_WORDS words (lib/xen/seam.ts). Pinned, as is the arena. */
@@ -130,14 +130,14 @@ export interface NativeGrants {
 
 /** See StagedGrants in lib/xen/seam.ts. */
 export interface NativeStaged {
-  /** @returns 0 or -errno; none is mapped then. */
+  /** @returns 0, or -errno: then none is mapped. */
   add(refs: Uint32Array, write: boolean): number;
-  /** @returns 0 or -errno; it may be called again then. */
+  /** @returns 0, or -errno: then it may be called again. */
   remove(refs: Uint32Array): number;
   size(): number;
-  /** @returns 0 or -errno; it may be called again then. */
+  /** @returns 0, or -errno: then it may be called again. */
   clear(): number;
-  /** For `batch`. */
+  /** For the argument `staged` of `batch`. */
   readonly handle: unknown;
 }
 
@@ -151,7 +151,7 @@ export interface NativeBatch {
   mapFromGuest(): void;
   mapToGuest(): void;
   unmap(): void;
-  /** Unmaps and forgets `ops` and the arena. @returns 0 or -errno; it may be called again then. */
+  /** Unmaps, and releases `ops` and the arena. @returns 0, or -errno: then it may be called again. */
   end(): number;
   /** For NativeTap.start: lets the tap write out of mapped pages. */
   readonly handle: unknown;
@@ -166,7 +166,7 @@ export interface NativeEvents {
   unbind(port: number): number;
   /** From now on only ports of `domid` can be bound (xenevtchn_restrict). */
   restrict(domid: number): number;
-  /** Receives events again, after an errno in the block ended that. */
+  /** Receives events again, after an errno in the block has ended that. */
   resume(): number;
   close(): number;
 }
@@ -175,7 +175,7 @@ export interface NativeShares {
   allocate(pages: number): NativeSharedPages | number;
 }
 
-/** `unmap` gives the pages back; their grants end. -EBUSY when JavaScript has moved the pages to another ArrayBuffer. */
+/** `unmap` releases the pages; their grants end. -EBUSY if JavaScript has moved the pages to another ArrayBuffer. */
 export interface NativeSharedPages extends NativePages {
   /** @returns the reference. */
   grant(page: number, domid: number, writable: boolean): number;
@@ -190,21 +190,20 @@ export interface FailedTap {
 }
 
 export interface NativeTap {
-  /** As the kernel had it when it was opened. */
+  /** The name that the kernel had when the tap was opened. */
   readonly name: string;
   readonly descriptor: number;
   /** Whether the device can have several queues. */
   readonly multiQueue: boolean;
-  /** A further queue, attached from then on; `descriptor` as for `openTap`. */
+  /** Attaches a further queue; `descriptor` as for `openTap`. */
   addQueue(descriptor?: number): NativeTap | FailedTap;
   /**
-   * @returns its name now, and whether it is in this process's network namespace (before Linux 5.2: yes); -EBADFD once it is
-   * deleted.
+   * @returns its name now, and whether it is in this process's network namespace (before Linux 5.2 always true); -EBADFD once it is deleted.
    */
   look(): { readonly name: string; readonly here: boolean } | number;
-  /** A persistent device stays when its descriptor closes. */
+  /** Whether the device stays when its descriptor closes. */
   setPersist(on: boolean): number;
-  /** -EINVAL of a kernel before Linux 5.0. */
+  /** -EINVAL for a kernel before Linux 5.0. */
   setCarrier(on: boolean): number;
   /**
    * @returns which of the kernel's features `ethtool -K` has switched on, a bit for each by its number; empty where the kernel does not
@@ -220,7 +219,7 @@ export interface NativeTap {
   limit(bytes: number, ms: number): undefined | FailedTap;
   /** Extends the limit to `ms` from now on. */
   renewLimit(ms: number): number;
-  /** Removes the program that an earlier process's `limit` has left. */
+  /** Removes the program of an earlier process's `limit`. */
   unlimit(): number;
   /** Frames that `limit` has dropped. */
   dropped(): number;
@@ -233,15 +232,15 @@ export interface NativeLinks {
   /** @param which its index, or its name. @returns undefined when there is none. */
   get(which: number | string): NativeLink | undefined | number;
   list(): NativeLink[] | number;
-  /** @param changes one of them: the error is then of that one. `master` 0: none. */
+  /** @param changes exactly one, so that an error belongs to that one. `master` 0: none. */
   set(index: number, changes: NativeLinkChange): number;
-  /** Flags of its bridge's port. */
+  /** Sets flags of its bridge's port. */
   setPort(index: number, flags: Readonly<Record<string, number>>): number;
   /** Frames that were sent to the interface and dropped (`tx_dropped`) since it was made. */
   dropped(name: string): number;
-  /** Deletes the interface, whoever has a descriptor of it. */
+  /** Deletes the interface, even while processes have descriptors of it. */
   remove(index: number): number;
-  /** What the kernel said of the last request that it refused; mostly ''. */
+  /** Returns the kernel's reason for the last request that it refused; mostly ''. */
   reason(): string;
   close(): void;
 }
@@ -249,23 +248,23 @@ export interface NativeLinks {
 export interface NativeLink {
   readonly index: number;
   readonly name: string;
-  /** '' for none. */
+  /** '' if it has none. */
   readonly alias: string;
-  /** As `ip -d link` shows it: `tun`, `bridge`; '' for none. */
+  /** As `ip -d link` shows it: `tun`, `bridge`; '' if it has none. */
   readonly kind: string;
   readonly mac: string;
   readonly mtu: number;
   /** How many frames each of its queues holds (`txqueuelen`). */
   readonly queueFrames: number;
   readonly up: boolean;
-  /** It has a carrier (IFF_LOWER_UP); false while it is down. */
+  /** Whether it has a carrier (IFF_LOWER_UP); false while it is down. */
   readonly carrier: boolean;
-  /** The kernel's work on its coming up is done (IFF_RUNNING), which is later than `up` and `carrier`; false without either. */
+  /** Whether the kernel has completed its coming up (IFF_RUNNING), which is later than `up` and `carrier`; false without either. */
   readonly running: boolean;
-  /** Index of what it is in; 0 for nothing. */
+  /** Index of the interface that it is in; 0 for none. */
   readonly master: number;
   readonly masterKind: string;
-  /** Flags of its port, where `masterKind` is `bridge`; those that the kernel has. */
+  /** Flags of its port, if `masterKind` is `bridge`; those that the kernel has. */
   readonly port?: Readonly<Record<string, number>>;
   /** IFLA_BRPORT_STATE of that port (linux/if_bridge.h, BR_STATE_*). */
   readonly portState?: number;
@@ -283,7 +282,7 @@ export type NativeLinkEvent =
 export interface NativeLinkEvents {
   /** For `watch`. */
   readonly descriptor: number;
-  /** Does not wait. @returns -ENOBUFS when the kernel had to drop some: everything is to be looked at anew. */
+  /** Does not wait. @returns -ENOBUFS if the kernel had to drop some: the caller reads all interfaces again. */
   take(): NativeLinkEvent[] | number;
   close(): void;
 }
@@ -298,9 +297,9 @@ export interface NativeTapOptions {
   readonly mapped: unknown;
   /** TUN_F_* (linux/if_tun.h). */
   readonly offloads: number;
-  /** The reader is that of an earlier process. */
+  /** Whether an earlier process served the same reader. */
   readonly resumed: boolean;
-  /** Complete partial checksums of frames that are read. */
+  /** Whether to complete partial checksums of frames that are read. */
   readonly completeV4: boolean;
   readonly completeV6: boolean;
   readonly onReadable: () => void;
@@ -316,8 +315,8 @@ export interface NativeTapIo {
 let loaded: Addon | undefined;
 
 /**
- * The addon, loaded at the first call: build/Release/vifd.node, or the file that VIFD_ADDON names.
- * @throws VifdError ERR_ADDON_MISSING, with what to do.
+ * Returns the addon, which the first call loads: build/Release/vifd.node, or the file that VIFD_ADDON names.
+ * @throws VifdError ERR_ADDON_MISSING, with the remedy.
  */
 export function addon(): Addon {
   if (loaded === undefined) {
@@ -351,7 +350,8 @@ function load(path: string | undefined): Addon {
 }
 
 /**
- * Native code keeps the address: memory that can shrink, grow or be shared with other threads has none to keep.
+ * Throws unless native code can store the memory's address: memory that can shrink, grow or be shared with other threads has no fixed
+ * address.
  * @throws VifdError ERR_ARGUMENT.
  */
 export function requirePinnable(what: string, array: Uint8Array | Uint32Array): void {
@@ -364,7 +364,7 @@ export function requirePinnable(what: string, array: Uint8Array | Uint32Array): 
   );
 }
 
-/** Not among those that libuv, and so Node, has a name for. A tap's descriptor gives it once its device is deleted. */
+/** Neither libuv nor Node has a name for it. A tap's descriptor gives it once its device is deleted. */
 const EBADFD = 77;
 
 /** 'ENOENT' for -2. */

@@ -1,4 +1,4 @@
-/** The public API of vifd: each name by itself, so that a new one of an inner file is not public by accident. */
+/** The public API of vifd. It exports each name by itself, so that a new name of an inner file does not become public by accident. */
 
 export type { JournalPages, Journals } from './durable/journal.js';
 export type { JournalVersion } from './durable/layout.js';

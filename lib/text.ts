@@ -5,14 +5,14 @@ const QUOTED_MAX = 64;
 
 /** All that is neither a letter, a mark, a digit, punctuation, a symbol nor the plain space: controls, ESC, C1, bidi, separators. */
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
-/** Most texts: they need no look at the table of Unicode. */
+/** Most texts match, and need no search in the table of Unicode. */
 const ASCII = /^[ -~]*$/;
 
 const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 /**
- * Returns the text with each unprintable character escaped as in JSON. Characters beyond U+FFFF become two escapes.
- * A line of a log that went through it is one line, whatever is in it.
+ * Returns the text with each unprintable character escaped as in JSON. Characters beyond U+FFFF become two escapes. The result is one line,
+ * whatever the text was.
  */
 export function printable(text: string): string {
   return ASCII.test(text) ? text : text.replace(UNPRINTABLE, escaped);

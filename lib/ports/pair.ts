@@ -27,7 +27,7 @@ import {
 import type { Port, PortBatches, PortIo, PortOptions } from './port.js';
 import { FrameQueue, fillFrom } from './queue.js';
 
-/** What waits between the two ends: about a tap's own queue of full-sized frames. */
+/** The most bytes that wait between the two ends: about as many as a tap's own queue of full-sized frames has. */
 const QUEUE_BYTES = 1 << 20;
 
 // errno-base.h, errno.h
@@ -36,10 +36,9 @@ const EMSGSIZE = 90;
 const ENOTCONN = 107;
 
 /**
- * Two ports in this process: what is written into one is read from the other. Frames are copied, with their
- * virtio_net_hdr; one that the reader does not take as it is gets its checksum completed, or is cut into segments.
- * The pair drops frames to an end that is not open or whose link is down; the sender gets the status ENOTCONN and counts them. An end's
- * link is up until `setCarrier(false)`.
+ * Two ports in this process: frames that are written into one are read from the other. The pair copies frames with their virtio_net_hdr; it
+ * completes the checksum of a frame, or cuts it into segments, if the reader cannot take it as it is. The pair drops frames to an end that is
+ * not open or whose link is down; the sender gets the status ENOTCONN and counts them. An end's link is up until `setCarrier(false)`.
  */
 export function pair(): [Port, Port] {
   const first = new PairPort('pair:a');
@@ -53,7 +52,7 @@ class PairPort implements Port {
   readonly name: string;
   readonly writesMapped = false;
   peer!: PairPort;
-  /** Whoever reads here. */
+  /** The reader at this end. */
   io: PairIo | undefined;
   /** The end takes frames from the other end. */
   linkUp = true;
@@ -187,7 +186,7 @@ class PairIo implements PortIo {
     return 0;
   }
 
-  /** A microtask: never within the other end's `write`, and in an order that does not depend on timers. */
+  /** In a microtask: never within the other end's `write`, and in an order that does not depend on timers. */
   #wake(): void {
     if (!this.#wanted) return;
     this.#wanted = false;

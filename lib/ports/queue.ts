@@ -16,10 +16,10 @@ import {
   framePlace,
 } from './frame-batch.js';
 
-/** Frames on their way, in order, in a ring of bytes. What does not fit is refused, not grown for. */
+/** Frames that wait, in order, in a ring of bytes of fixed size. A frame that does not fit is refused. */
 export class FrameQueue {
   readonly #bytes: Uint8Array;
-  /** Offsets of the oldest record and behind the newest; they count on for ever and wrap by modulo. */
+  /** Offsets of the oldest record, and of the end of the newest. They only grow; their place in the ring is the remainder. */
   #head = 0;
   #tail = 0;
 
@@ -41,7 +41,7 @@ export class FrameQueue {
     return this.#tail - this.#head + bytes + count * LENGTH_BYTES + RECORD_BYTES_MAX <= this.#bytes.length;
   }
 
-  /** Room for a record of `bytes`; it is queued when `commit` is called. Only after `hasRoom`. */
+  /** Returns room for a record of `bytes`; `commit` queues the record. Call it only after `hasRoom`. */
   reserve(bytes: number): Uint8Array {
     const end = this.#tail % this.#bytes.length;
     if (end + LENGTH_BYTES + bytes > this.#bytes.length) {
@@ -106,7 +106,7 @@ export function fillFrom(queue: FrameQueue, reads: FrameBatch): number {
     const record = queue.peek();
     if (record === undefined) break;
     const offset = framePlace(block, cursor);
-    // The same room as a tap needs, so that nothing works here that fails there.
+    // A tap needs the same room, so that code that works with a pair works with a tap.
     if (offset + FRAME_BYTES_MAX > end) break;
     arena.bytes.set(record, offset - VNET_HEADER_BYTES);
     const length = record.length - VNET_HEADER_BYTES;

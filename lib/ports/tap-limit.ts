@@ -2,7 +2,7 @@ import { errnoName, type FailedTap, type NativeTap } from '../addon.js';
 import { hostRemedy, VifdError, vifdErrorOf } from '../errors.js';
 import type { Interface, Interfaces } from '../host/interfaces.js';
 
-/** How much of the kernel's memory may hold frames that wait in a tap, in all its queues together. */
+/** The most kernel memory for frames that wait in a tap, in all its queues together. */
 const WAITING_BYTES_MAX = 4 << 20;
 
 /**
@@ -11,19 +11,22 @@ const WAITING_BYTES_MAX = 4 << 20;
  */
 const QUEUE_FRAMES = 2048;
 
-/** How many where their number alone bounds them: each may cost 64 KiB and its skb's overhead (66,368 bytes measured). */
+/** Frames for each tap if the number of frames is the only bound: a frame may cost 64 KiB and its skb's overhead (66,368 bytes measured). */
 const SHORT_FRAMES = Math.floor(WAITING_BYTES_MAX / (68 << 10));
 
-/** How long the program bounds after a kill. A vifd that is down for longer does not come back by itself. */
+/** How long the program limits after a kill (ms). A vifd that is down for longer does not come back by itself. */
 const LEASE_MS = 300_000;
 
 /**
- * How long it bounds after an orderly end. Another program, or an earlier version of vifd, that reads the tap then does not tell the
- * program what it has read, and would soon get nothing.
+ * How long the program limits after an orderly end (ms). Another program, or an earlier version of vifd, that reads the tap then does not
+ * record what it has read, so it would soon get no frames.
  */
 const LEASE_AFTER_END_MS = 10_000;
 
-/** Well within the lease. Also how soon charges of lost frames are dropped, and a refused program is tried again. */
+/**
+ * How often vifd renews the limit (ms), well before it ends. At the same time vifd drops the charges of lost frames, and tries a refused
+ * program again.
+ */
 const RENEW_MS = 1000;
 
 /**
@@ -39,7 +42,7 @@ export class TapLimit implements Disposable {
   #droppedBefore = 0;
   #dropped = 0;
   #queues = 1;
-  /** The kernel runs the program. */
+  /** Whether the kernel runs the program. */
   #limited = false;
   #error: VifdError | undefined;
 
@@ -53,14 +56,14 @@ export class TapLimit implements Disposable {
     this.#onShortQueues = onShortQueues;
   }
 
-  /** Bounds from now on. */
+  /** Limits from now on. */
   begin(): void {
     this.#droppedBefore = this.#droppedByInterface() ?? 0;
     this.#bound();
     this.#timer = setInterval(() => this.#renew(), RENEW_MS).unref();
   }
 
-  /** How many queues the tap is used with from now on. */
+  /** Sets with how many queues the tap is used from now on. */
   set queues(count: number) {
     if (count === this.#queues) return;
     this.#queues = count;
@@ -75,7 +78,7 @@ export class TapLimit implements Disposable {
     return this.#dropped;
   }
 
-  /** To be called before the queues are closed. */
+  /** Call it before the queues are closed. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.#native().renewLimit(LEASE_AFTER_END_MS);
@@ -100,8 +103,8 @@ export class TapLimit implements Disposable {
     const native = this.#native();
     const refused = native.limit(WAITING_BYTES_MAX, LEASE_MS);
     this.#limited = refused === undefined;
-    // Limited: the queues count as full until they were seen empty, and `renewLimit` looks. Refused: nothing would tell an earlier
-    // process's program what is read.
+    // If limited: the queues count as full until they were seen empty, and `renewLimit` checks that. If refused: nothing would record for an
+    // earlier process's program what is read.
     if (this.#limited) native.renewLimit(LEASE_MS);
     else native.unlimit();
     return refused;
@@ -127,7 +130,7 @@ export class TapLimit implements Disposable {
     );
   }
 
-  /** Undefined when it is in another network namespace. */
+  /** Returns undefined if the interface is in another network namespace. */
   #interface(): Interface | undefined {
     const seen = this.#native().look();
     return typeof seen !== 'number' && seen.here ? this.#network.find(seen.name) : undefined;

@@ -77,7 +77,7 @@ export class TapFollower implements Disposable {
   #following: Disposable | undefined;
   #timer: NodeJS.Timeout | undefined;
   #index: number | undefined;
-  /** The revisions of the interfaces at the last look. */
+  /** The revisions of the interfaces when they were read last. */
   #seen: readonly (number | undefined)[] = [];
   #reported: string | undefined;
   /** The expectation at the last read of the store. */
@@ -107,7 +107,7 @@ export class TapFollower implements Disposable {
     const seen = this.#revisions();
     if (seen.every((revision, at) => revision === this.#seen[at])) return;
     this.#seen = seen;
-    // Gone from here: there is nothing to wait for.
+    // The interface has left this namespace, so no more changes follow.
     if (seen[0] === undefined && this.#index !== undefined) this.#look();
     else this.#again(SETTLE_MS);
   }
@@ -137,7 +137,7 @@ export class TapFollower implements Disposable {
       this.#following ??= this.#network.follow(() => this.#onChange());
       this.#lookAt(this.#options.look());
     } catch (error) {
-      // Without a descriptor nothing can be looked at.
+      // Without a descriptor nothing can be read.
       this.#report(vifdErrorOf(error), false);
       this.#again(LOOK_AGAIN_MS);
     }
@@ -150,7 +150,7 @@ export class TapFollower implements Disposable {
       this.#report(new VifdError('ERR_TAP', message, { errno: 'EBADFD' }), true);
       return;
     }
-    // Asked of the kernel, which responds when a deletion that has begun is complete.
+    // Asks the kernel, which responds only when a deletion that has begun is complete.
     const link = tap.here ? this.#network.find(tap.name) : undefined;
     this.#index = link?.index;
     if (link !== undefined) {
@@ -160,7 +160,7 @@ export class TapFollower implements Disposable {
       if (fault === undefined && link.up && link.master !== 0) this.#report(undefined, false);
       else this.#compare(link, fault);
     } else if (tap.here) {
-      // Renamed, or deleted, between the two looks.
+      // The interface was renamed or deleted between the two reads.
       this.#again(SETTLE_MS);
     } else {
       // The descriptor works, so frames pass. The administrator who moved the interface there is responsible for its settings.
@@ -216,7 +216,7 @@ export class TapFollower implements Disposable {
     );
   }
 
-  /** A bridge that is made anew has none of the ports that it had. */
+  /** Puts the tap into a bridge that was made anew, which has none of its earlier ports. */
   #rejoin(link: Interface, { name, port }: NonNullable<TapMemory['bridge']>): VifdError | undefined {
     const anew = this.#network.find(name);
     if (anew === undefined || anew.kind !== 'bridge')
@@ -242,7 +242,7 @@ export class TapFollower implements Disposable {
     const features = this.#options.features();
     if (features.length > 0) memory.features = features;
     if (link.masterKind !== '' && link.masterKind !== 'bridge') {
-      // What vifd could not put it into again, as Open vSwitch, whose daemon does that itself.
+      // vifd cannot put the tap into this bridge again. In a bridge of Open vSwitch, for example, its daemon does that.
       delete memory.bridge;
       memory.settings = {
         name: link.name,

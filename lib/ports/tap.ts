@@ -25,15 +25,15 @@ const TUN_F_TSO6 = 4;
 const QUEUES_MAX = 256;
 
 /**
- * A tap device, made at once. Frames cross with their virtio_net_hdr: the kernel is handed, and hands over, frames
- * with partial checksums and of up to 64 KiB, as far as the port's reader takes them.
+ * A tap device, made at once. Frames cross with their virtio_net_hdr: in both directions the kernel takes frames with partial checksums and
+ * of up to 64 KiB, as far as the port's reader takes them.
  *
  * The tap begins without a carrier, and the kernel drops what the host sends to it. `Netback` calls `setCarrier(true)` once a guest is
  * connected; a program that uses the tap without `Netback` calls it itself.
  *
- * Each read needs FRAME_BYTES_MAX of free arena, since the length of the next frame is not known beforehand: an arena
- * for n frames has that much at its end.
- * @param network where its interface is looked at and set up; default: by netlink, as this process can.
+ * Each read needs FRAME_BYTES_MAX of free arena, since the length of the next frame is not known beforehand: an arena for n frames has that
+ * much at its end.
+ * @param network reads and changes the tap's interface; default: netlink, with the rights of this process.
  * @throws VifdError ERR_ARGUMENT or ERR_TAP.
  */
 export function tap(options: TapOptions, network: Interfaces = interfaces()): Port {
@@ -53,7 +53,7 @@ export function tap(options: TapOptions, network: Interfaces = interfaces()): Po
     if (!wasThere && features !== undefined)
       done(options.name, 'what `ethtool -K` had switched', port.native.setFeatures(features));
     const mac = configure(network, port.native, options, wasThere);
-    // After `ifMade` a hotplug script may come, whose address counts.
+    // A hotplug script may run after `ifMade`, and its address then counts.
     const isOwn = options.mac !== undefined || options.memory?.settings !== undefined;
     if (!wasThere && isOwn && mac !== undefined) port.made = { mac, at: process.uptime() };
   } catch (error) {
@@ -99,7 +99,7 @@ function creationError(name: string, failed: string, error: number): VifdError {
   });
 }
 
-/** @returns the address that it was to have. */
+/** @returns the address that the device should have. */
 function configure(
   network: Interfaces,
   native: NativeTap,
@@ -107,14 +107,14 @@ function configure(
   wasThere: boolean,
 ): string | undefined {
   const link = linkOf(network, native);
-  // One in another network namespace is set up there, by others.
+  // An interface in another network namespace is set up there, by its administrator.
   const mac = link === undefined ? undefined : setUpLink(network, link, options, wasThere).mac;
-  // Last: a tap that could not be set up must not stay behind.
+  // Sets persistence last: a tap whose setup failed must not remain.
   if (options.persist !== undefined) done(native.name, 'persistence', native.setPersist(options.persist));
   return mac;
 }
 
-/** @returns undefined when it is in another network namespace. */
+/** @returns undefined if the interface is in another network namespace. */
 function linkOf(network: Interfaces, native: NativeTap): Interface | undefined {
   const seen = native.look();
   if (typeof seen === 'number') throw notDone(native.name, 'looking at it', errnoName(seen));
@@ -146,7 +146,7 @@ function setUpLink(
   return wanted;
 }
 
-/** What was asked for goes before what a deleted one had, and that before what a new one is made with. */
+/** Returns the settings to apply: options first, then those of a deleted device, then those for a new device. */
 function wantedSettings(link: Interface, options: TapOptions, wasThere: boolean): Partial<LinkSettings> {
   const { mtu, mac, bridge, up, portFlags: port, bridgeIfNone, memory, ifMade } = options;
   const asked = { mtu, mac: mac?.toLowerCase(), bridge, up, port };
@@ -172,17 +172,19 @@ class TapPort implements Port {
   readonly queuesMax: number;
   readonly #options: TapOptions;
   readonly #network: Interfaces;
-  /** Those that are there are attached: the kernel spreads flows over them (tun_automq_select_queue), whoever reads. */
+  /**
+   * Each queue here is attached: the kernel spreads flows over all attached queues (tun_automq_select_queue), whether or not they are read.
+   */
   readonly #queues: (NativeTap | undefined)[];
   readonly #ios: (TapIo | undefined)[] = [];
   /** Undefined for a device that existed before, and for one without `ifMade`. */
   made: MadeDevice | undefined;
   readonly limit: TapLimit;
-  /** As vifd set it last: what else takes it away is an administrator. */
+  /** The carrier as vifd set it last. If the interface has none all the same, an administrator has removed it. */
   #carrier = false;
   #closed = false;
 
-  /** @param queues by their numbers; at least one is there. */
+  /** @param queues by their numbers; at least one exists. */
   constructor(options: TapOptions, queues: (NativeTap | undefined)[], network: Interfaces) {
     this.#options = options;
     this.#network = network;
@@ -195,13 +197,13 @@ class TapPort implements Port {
     return this.limit.dropped;
   }
 
-  /** As the kernel has it now. */
+  /** The name that the kernel has now. */
   get name(): string {
     const seen = this.#closed ? -1 : this.native.look();
     return typeof seen === 'number' ? this.native.name : seen.name;
   }
 
-  /** For what concerns the device as a whole. */
+  /** Any queue, for calls that concern the device as a whole. */
   get native(): NativeTap {
     return this.#queues.find((queue) => queue !== undefined) as NativeTap;
   }
@@ -258,7 +260,7 @@ class TapPort implements Port {
     const network = this.#network;
     const parts = { network, name, look, features, wantsCarrier, memory, expects, made };
     return new TapFollower(parts, (trouble) => {
-      // What was duplicated of a deleted device is of no use to a later process.
+      // Stored duplicates of a deleted device's descriptors are of no use to a later process.
       if (trouble?.lost === true) this.#forget();
       listener(trouble);
     });
@@ -268,7 +270,7 @@ class TapPort implements Port {
     if (this.#closed) return;
     const { name, native } = this;
     const seen = native.look();
-    // One that is deleted already is not there; one in another network namespace goes with its last descriptor.
+    // A deleted interface is not found. One in another network namespace ends with its last descriptor.
     const here = typeof seen !== 'number' && seen.here ? this.#network.find(seen.name) : undefined;
     const refusal = here === undefined ? undefined : this.#network.remove(here.index);
     if (here === undefined && typeof seen !== 'number') native.setPersist(false);
@@ -310,7 +312,7 @@ class TapPort implements Port {
     return added;
   }
 
-  /** What stays attached and is not read swallows the flows that fall to it. */
+  /** Closes the queues from `count` on: the kernel would lose the flows that it sends to a queue that stays attached and is not read. */
   #closeFrom(count: number): void {
     for (let index = count; index < this.#queues.length; index++) {
       const queue = this.#queues[index];

@@ -69,10 +69,10 @@ function placeOf(transport: number, protocol: number, length: number): number {
 }
 
 /**
- * `locateChecksum` for the frame that nearly all are: TCP or UDP over IPv4, without VLAN tag, options or fragments.
- * It reads two words where that reads bytes.
- * @param words what holds the frame, which must start at a multiple of 4.
- * @returns 0 for any other frame: ask `locateChecksum`.
+ * `locateChecksum` for the most frequent kind of frame: TCP or UDP over IPv4, without VLAN tag, options or fragments. Reads two words where
+ * `locateChecksum` reads bytes.
+ * @param words the memory of the frame, which must start at a multiple of 4.
+ * @returns 0 for any other frame: call `locateChecksum`.
  */
 export function locateUsualChecksum(words: Uint32Array, start: number, length: number): number {
   const word = (start + 12) >>> 2;
@@ -107,9 +107,9 @@ export function isUsualChecksum(
 }
 
 /**
- * Tells whether the length in a frame's IP header leaves the TCP or UDP header inside the datagram, and the datagram inside the frame.
- * Bytes behind the datagram are padding. A length of 0 passes: some frontends leave it so with GSO, and IPv6 has 0 beyond 64 KiB.
- * @param network what networkHeader returned; `where` what locateChecksum returned.
+ * Whether the length in a frame's IP header leaves the TCP or UDP header inside the datagram, and the datagram inside the frame. Bytes behind
+ * the datagram are padding. A length of 0 passes: some frontends send it with GSO, and IPv6 has 0 beyond 64 KiB.
+ * @param network the result of networkHeader; `where`: the result of locateChecksum.
  */
 export function lengthsHold(
   bytes: Uint8Array,
@@ -129,7 +129,7 @@ export function lengthsHold(
 
 /**
  * `lengthsHold` for a frame in which `locateUsualChecksum` found `where`.
- * @returns false for any other frame, and where the length is 0: ask `lengthsHold`.
+ * @returns false for any other frame, and if the length is 0: call `lengthsHold`.
  */
 export function usualLengthHolds(
   words: Uint32Array,
@@ -162,8 +162,8 @@ export function tcpHeaderEnd(
 }
 
 /**
- * Puts the sum of the pseudo header where the checksum will be: what "partial checksum" means to whoever
- * completes it. `where` as locateChecksum gives it; `frameBytes` is the whole frame's length.
+ * Writes the sum of the pseudo header to the checksum's place, which makes it a partial checksum for the reader that completes it. `where`:
+ * the result of locateChecksum; `frameBytes`: the whole frame's length.
  */
 export function writePseudoChecksum(
   bytes: Uint8Array,

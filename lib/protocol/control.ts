@@ -1,8 +1,8 @@
 import type { RingShape } from './ring.js';
 
 /**
- * The control ring of netif.h: the guest asks, and each request has one response.
- * Request: { id u16, type u16, data u32 x 3 }; response: { id u16, type u16, status u32, data u32 }, in slots of 16 bytes.
+ * The control ring of netif.h: the guest sends requests, and each gets one response. Request: { id u16, type u16, data u32 x 3 }; response: {
+ * id u16, type u16, status u32, data u32 }, in slots of 16 bytes.
  */
 
 export const CTRL_REQUEST_WORDS = 4;
@@ -62,7 +62,7 @@ export function respondControl(
   data: number,
   response: Uint32Array,
 ): void {
-  // Id and type are the request's own.
+  // Id and type are those of the request.
   response[0] = request[0];
   response[1] = status;
   response[2] = data;

@@ -15,12 +15,12 @@ const IPV6_ADDRESSES_BYTES = 32;
 const IPV6_HEADER_BYTES = 40;
 const PORTS_BYTES = 4;
 
-/** What is hashed of a frame is neither address nor port. */
+/** Neither addresses nor ports of the frame are hashed. */
 export const NO_HASH = 0;
 
 /**
- * What is to be hashed of a frame: the most that the guest asks for and the frame has. A fragment has no ports, and
- * neither has a frame whose headers contradict it. VLAN tags are passed over, and a bounded chain of IPv6 extensions.
+ * Determines what to hash of a frame: as much as the guest asks for and the frame has. A fragment has no ports, and neither has a frame whose
+ * headers contradict each other. VLAN tags are passed over, and a bounded chain of IPv6 extensions.
  * @param start of the frame in `bytes`; its headers are in the first `length` of its bytes.
  * @param wanted HASH_TYPE_* that the guest asks for, as bits.
  * @returns one HASH_TYPE_* | offset of the IP header << 8 | offset of the TCP header << 16; or NO_HASH.

@@ -12,7 +12,7 @@ export const UDP_HEADER_BYTES = 8;
 export const TCP_CHECKSUM_OFFSET = 16;
 export const UDP_CHECKSUM_OFFSET = 6;
 
-/** In how many bytes from the IP header on Linux's netfront and netback look for headers (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
+/** How many bytes from the IP header on Linux's netfront and netback search for headers (MAX_IPV6_HDR_LEN in net/core/skbuff.c). */
 export const NETWORK_HEADERS_BYTES = 256;
 /** Bytes of a frame that hold all its headers in nearly all cases: an Ethernet header, two VLAN tags and NETWORK_HEADERS_BYTES. A multiple of 8. */
 export const HEADERS_BYTES = 280;

@@ -94,7 +94,7 @@ function writeExtras(
   }
 }
 
-/** A response that tells of no data: `status` is RSP_ERROR or RSP_DROPPED. */
+/** Writes a response without data: `status` is RSP_ERROR or RSP_DROPPED. */
 export function refuseRx(requests: Uint32Array, slot: number, status: number, responses: Uint32Array): void {
   writeResponse(requests, slot, 0, status, responses);
 }

@@ -38,8 +38,8 @@ function windowAt(key: Uint8Array, bit: number): number {
 }
 
 /**
- * Adds `count` bytes of input, which stand at place `place` of the whole of it, to a hash (0 to begin with).
- * @returns the hash as an int32: `>>> 0` makes it what the wire shows.
+ * Adds `count` bytes of input, which begin at offset `place` of the whole input, to a hash (0 to begin with).
+ * @returns the hash as an int32: `>>> 0` makes it the number on the wire.
  */
 export function addToeplitz(
   table: Uint32Array,

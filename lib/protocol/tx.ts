@@ -44,7 +44,7 @@ const GSO = 2;
 const FRAME_WORDS = 3;
 const REFUSED = 1 << 31;
 
-/** What a slot of a whole frame is: nothing to fetch (extra info, empty, or of a refused frame), or data. */
+/** The role of a slot of a whole frame: no data to fetch (extra info, empty, or of a refused frame), or data. */
 export const ROLE_NONE = 0;
 export const ROLE_DATA = 1;
 /** The first slot of a frame; it holds data, or its share of the frame is empty. */
@@ -74,7 +74,7 @@ export class TxFrames {
    * extra has no id; the bytes there are older than the request.)
    */
   readonly responses: Uint32Array;
-  /** By frame: HASH_TYPE_* of a hash that came with it, or 0, and the hash. Nobody has checked it. */
+  /** By frame: HASH_TYPE_* of a hash that came with it, or 0, and the hash. The guest chose both, and nothing has checked them. */
   readonly hashTypes: Uint8Array;
   readonly hashValues: Uint32Array;
   /** By slot, ROLE_*. */
@@ -174,7 +174,7 @@ export class TxFrames {
   /** For `parseTx`: extra info in `slot` makes frame `index` a command. */
   command(index: number, slot: number): void {
     this.#unusable = true;
-    // One a frame, as Linux takes them.
+    // At most one command for each frame, as in Linux.
     if (this.commands > 0 && this.#commandFrames[this.commands - 1] === index) return;
     this.commandSlots[this.commands] = slot;
     this.#commandFrames[this.commands] = index;
@@ -189,7 +189,7 @@ export class TxFrames {
     if (this.commands > 0 && this.#commandFrames[this.commands - 1] >= count) this.commands--;
   }
 
-  /** For `parseTx`: what is known of frame `index` when it begins. */
+  /** For `parseTx`: records the first facts of frame `index` when it begins. */
   begin(index: number, size: number, flags: number): void {
     const at = index * FRAME_WORDS;
     this.#words[at + BYTES] = size | (flags << 16);
@@ -208,7 +208,7 @@ export class TxFrames {
     else this.gsoFault = 'GSO type is unknown';
   }
 
-  /** For `parseTx`: the hash of frame `index`. One of a kind that netif.h does not have is none, as for Linux. */
+  /** For `parseTx`: the hash of frame `index`. A hash of a kind that netif.h does not define is ignored, as in Linux. */
   hash(index: number, head: number, value: number): void {
     const type = 1 << ((head >>> 16) & 31);
     const known = head >>> 24 === HASH_ALGORITHM_TOEPLITZ && (head & 0xe00000) === 0;
@@ -245,11 +245,11 @@ const INCOMPLETE = -1;
 const FAULT = -2;
 
 /**
- * Parses private copies of TX requests, and prepares their responses. The first slot of a frame, whose size on the
- * wire is the frame's, is left with its own share as its size: from then on each slot says how much data it has.
+ * Parses private copies of TX requests, and prepares their responses. The first slot of a frame, whose size on the wire is the frame's, gets
+ * its own share as its size: from then on each slot has the size of its data.
  * @param slots `count` requests of TX_SLOT_WORDS words; `count` <= frames.capacity.
- * @param whole true when the frontend has published nothing beyond: a cut frame is then its fault, and
- *   otherwise ours, to be read with the next batch.
+ * @param whole true if the frontend has published nothing beyond. Then an incomplete last frame is the frontend's fault; otherwise it is read
+ *   with the next batch.
  */
 export function parseTx(slots: Uint32Array, count: number, whole: boolean, frames: TxFrames): void {
   frames.refusals = 0;

@@ -1,6 +1,6 @@
 /**
- * `struct virtio_net_hdr_v1` (linux/virtio_net.h), which lies in front of each frame of a port: what its sender left undone, and how to
- * do it. Little-endian, in three words:
+ * `struct virtio_net_hdr_v1` (linux/virtio_net.h), which lies in front of each frame of a port: the work that the frame's sender left to the
+ * reader, and how to do it. Little-endian, in three words:
  * [flags u8, gso_type u8, hdr_len u16] [gso_size u16, csum_start u16] [csum_offset u16, num_buffers u16].
  * `csum_start` counts from the frame's first byte and `csum_offset` from there. num_buffers is always 0: no frame is in several buffers.
  */
@@ -20,7 +20,10 @@ export const VNET_GSO_UDP_L4 = 5;
 /** Added to one of TCP's: the first segment has CWR (RFC 3168), and no other may have it. */
 export const VNET_GSO_ECN = 0x80;
 
-/** Word `index` (0, 1 or 2) of the header in front of `offset`, a multiple of 2: long frames lie as the guest's pages suggest. */
+/**
+ * Word `index` (0, 1 or 2) of the header in front of `offset`, which is a multiple of 2 and not always of 4: a long frame lies as its guest's
+ * pages do.
+ */
 export function vnetWord(words: Uint32Array, offset: number, index: number): number {
   const at = ((offset - HEADER_BYTES) >>> 2) + index;
   return offset % 4 === 0 ? words[at] : (words[at] >>> 16) | (words[at + 1] << 16);
