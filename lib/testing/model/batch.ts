@@ -27,7 +27,7 @@ export interface ModelBatchOptions {
   readonly capacity: number;
   readonly arena: Arena;
   readonly staged: ModelStagedGrants | undefined;
-  /** True when the next operation shall fail with GNTST_eagain. */
+  /** Whether the next operation must fail with GNTST_eagain. */
   readonly fails: () => boolean;
   readonly host: HostOf;
 }
@@ -39,9 +39,9 @@ export class ModelGrantBatch implements GrantBatch {
   readonly ops: Uint32Array;
   readonly #options: ModelBatchOptions;
   readonly #withdraw: () => void;
-  /** By operation; those that failed are missing. */
+  /** By operation; undefined for those that failed. */
   #mapped: (Grant | undefined)[] = [];
-  /** A view of a mapped page was handed out and has to become empty. */
+  /** Whether a view of a mapped page was returned, which must become empty. */
   #viewed = false;
   #disposed = false;
 
@@ -77,7 +77,7 @@ export class ModelGrantBatch implements GrantBatch {
     for (let op = 0; op < count; op++) this.#copy(op, 'write', true);
   }
 
-  /** The bytes of an operation that `mapFromGuest` mapped, in the guest's page itself; else empty. */
+  /** Returns the bytes of an operation that `mapFromGuest` mapped, in the guest's page itself; empty if it is not mapped. */
   mappedBytes(op: number): Uint8Array {
     const grant = this.#mapped[op];
     if (grant === undefined) return NO_BYTES;
@@ -103,7 +103,7 @@ export class ModelGrantBatch implements GrantBatch {
     this.#disposed = true;
   }
 
-  /** @returns how many operations are to be done. No batch runs past its end, whatever the header says. */
+  /** @returns how many operations to do. No batch runs past its end, whatever the header has. */
   #begin(what: string, call: HostCall): number {
     this.#options.instance.check(what);
     if (this.#disposed) throw new VifdError('ERR_STATE', `${what}: the batch was disposed of`);
@@ -122,7 +122,7 @@ export class ModelGrantBatch implements GrantBatch {
     return true;
   }
 
-  /** Does one operation and sets its status. @returns the grant when all went well. */
+  /** Does one operation and sets its status. @returns the grant if the operation succeeded. */
   #copy(op: number, access: Access, headOnly: boolean): Grant | undefined {
     const { instance, tables, domid, arena, staged, fails } = this.#options;
     const span = this.#word(op, OP_SPAN);

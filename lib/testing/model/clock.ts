@@ -10,13 +10,13 @@ interface Timer {
   readonly forget: () => void;
 }
 
-/** What a process that was killed asks for does not happen. */
+/** The timer of a process that was killed: it never fires. */
 const NEVER: Disposable = { [Symbol.dispose]: () => {} };
 
 /** Time that passes only by `advance`. */
 export class VirtualTime {
   readonly #queue: RunQueue;
-  /** In the order of their making. */
+  /** In the order in which they were made. */
   readonly #timers = new Set<Timer>();
   #nowMs = 0;
 
@@ -32,7 +32,7 @@ export class VirtualTime {
     };
   }
 
-  /** Lets time pass. Everything settles at each moment at which a timer fires. */
+  /** Advances the time. The model settles at each moment at which a timer fires. */
   async advance(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;
     await this.#queue.settle();
@@ -103,7 +103,7 @@ export function realClockOf(instance: Instance): Clock {
   };
 }
 
-/** @returns what cancels it. Without a delay it is the event loop's next turn: a timer takes a millisecond at least. */
+/** @returns the object that cancels it. Without a delay it fires in the event loop's next turn: a timer takes a millisecond at least. */
 function later(delayMs: number, fire: () => void): () => void {
   if (delayMs <= 0) {
     const immediate = setImmediate(fire).unref();

@@ -19,7 +19,7 @@ interface Port {
   pending: boolean;
   masked: boolean;
   open: boolean;
-  /** A delivery waits in the run queue. */
+  /** Whether a delivery waits in the run queue. */
   queued: boolean;
 }
 
@@ -49,7 +49,7 @@ export class EventPorts {
     this.#domains.set(domid, { pool: new NumberPool(this.#random, PORT_BITS, 1), ports: new Map() });
   }
 
-  /** @returns the port that `remoteDomid` has left unbound for `domid`, if there is one of that number. */
+  /** @returns the port that `remoteDomid` has left unbound for `domid`; undefined if there is none of that number. */
   unbound(remoteDomid: number, number: number, domid: number): Port | undefined {
     const port = this.#domains.get(remoteDomid)?.ports.get(number);
     return port?.remoteDomid === domid && port.remote === undefined ? port : undefined;
@@ -126,7 +126,7 @@ export class ModelEvents implements Events {
     this.#host = host;
   }
 
-  /** @param _onFault no call that a channel makes fails here. */
+  /** @param _onFault is never called, since no call of a channel fails in the model. */
   bind(
     domid: number,
     remotePort: number,

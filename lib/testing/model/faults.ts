@@ -1,25 +1,25 @@
 import { constants } from 'node:os';
 import { hostFault } from '../../errors.js';
 
-/** A call of the hypervisor that the host of a process may fail: it has no memory, no descriptors, no room. */
+/** A call of the hypervisor that may fail because the host has no memory, descriptors or room. */
 export type HostCall = 'copy' | 'map' | 'unmap' | 'arena' | 'bind';
 
-/** The errno that a call of domain `domid` fails with, by name (`ENOMEM`); undefined: it works. */
+/** Returns the errno with which a call of domain `domid` fails, by name (`ENOMEM`); undefined if it succeeds. */
 export type HostFails = (call: HostCall, domid: number) => string | undefined;
 
-/** What may go wrong under Xen at any time and seldom does. Each is off unless given. */
+/** Rare faults that Xen may cause at any time. A fault that is left out does not occur. */
 export interface ModelFaults {
   /** Every n-th operation of grant batches fails with GNTST_eagain. */
   readonly grantFailsEvery?: number;
-  /** Every n-th event is followed by one that nobody sent. At least 2. */
+  /** A spurious event follows every n-th event. At least 2. */
   readonly strayEventEvery?: number;
   /** Watches fire only when nothing else waits. */
   readonly watchesLate?: boolean;
-  /** Asked at each such call. */
+  /** Called at each such call. */
   readonly host?: HostFails;
 }
 
-/** The host's faults as one process has them. */
+/** The host's faults for one process. */
 export class HostOf {
   readonly #fails: HostFails | undefined;
   readonly #domid: number;
@@ -29,7 +29,7 @@ export class HostOf {
     this.#domid = domid;
   }
 
-  /** @returns 0 when the call works, else its errno. */
+  /** @returns 0 if the call succeeds, else its errno. */
   errno(call: HostCall): number {
     const name = this.#fails?.(call, this.#domid);
     return name === undefined ? 0 : constants.errno[name as keyof typeof constants.errno];
@@ -42,7 +42,7 @@ export class HostOf {
   }
 }
 
-/** True at every n-th call; never without n. */
+/** Returns a function that returns true at every n-th call, or never if `n` is undefined. */
 export function everyNth(n: number | undefined): () => boolean {
   let calls = 0;
   return () => {

@@ -111,7 +111,7 @@ export class GatedStore extends GatedView implements Store {
     return watch;
   }
 
-  /** In the lane of the watches: it comes before those that fire after it. */
+  /** In the lane of the watches: the listener runs before the watches that fire after it. */
   onConnection(listener: (lost: VifdError | undefined) => void): Disposable {
     let open = true;
     const inner = this.#inner.onConnection((lost) => {

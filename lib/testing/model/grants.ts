@@ -75,9 +75,9 @@ export class ModelGrants implements Grants {
 }
 
 /**
- * Unlike natively, its views also become empty when somebody else unmaps a page of the same allocation; `page` then
- * gives a new one. So a frontend keeps each ring in an allocation of its own, apart from payload. And a page mapped
- * for reading can be written here, where the native one faults.
+ * Unlike native views, its views also become empty when another mapping unmaps a page of the same allocation; `page` then returns a new one.
+ * So a frontend puts each ring into an allocation of its own, apart from payload. And a page that is mapped for reading can be written here,
+ * where a native one faults.
  */
 class ModelMapping implements Mapping {
   readonly #instance: Instance;

@@ -11,24 +11,25 @@ import { Random } from './random.js';
 import { type InstanceOptions, type Machine, ModelXen } from './xen.js';
 
 export interface ModelOptions {
-  /** Decides grant references, ports, and in which order events arrive. Without it events arrive as they were sent. */
+  /** Decides grant references, ports, and the order in which events arrive. Default: events arrive in the order of sending. */
   readonly seed?: number;
-  /** For programs: events arrive by themselves and the clock is the machine's. Default: only `settle` moves things. */
+  /**
+   * For programs: events arrive by themselves and the clock is the machine's. Default: events and time move only by `settle` and `advance`.
+   */
   readonly autorun?: boolean;
   /** How many callbacks `settle` runs before it gives up. Default 100 000. */
   readonly stepsMax?: number;
   readonly faults?: ModelFaults;
-  /** What the store allows a domain other than dom0. Default: xenstored's quotas. */
+  /** The quotas of the store for domains other than dom0. Default: xenstored's. */
   readonly quota?: Partial<Quota>;
 }
 
 /**
- * Xen in one process, in TypeScript alone: any number of domains with grant tables, event channels and the store.
- * The same seed and the same calls give the same run. No time passes and nothing is delivered but by `settle` and
- * `advance`, unless `autorun` is set.
+ * Xen in one process, in TypeScript alone: any number of domains with grant tables, event channels and the store. The same seed and the same
+ * calls give the same run. Without `autorun`, time passes and events arrive only by `settle` and `advance`.
  */
 export class ModelHypervisor {
-  /** The store of all domains, for who serves it to other processes or plays the toolstack. */
+  /** The store of all domains, for programs that serve it to other processes or act as the toolstack. */
   readonly store: ModelStore;
   readonly #machine: Machine;
   readonly #time: VirtualTime | undefined;
@@ -49,7 +50,7 @@ export class ModelHypervisor {
       grantFails: everyNth(faults.grantFailsEvery),
       hostFails: faults.host,
       clockOf: (instance) => time?.clockOf(instance) ?? realClockOf(instance),
-      // From its first process until the toolstack releases it.
+      // A domain exists from its first process until the toolstack releases it.
       hasDomain: (domid) => this.store.isIntroduced(domid),
       storeOf: (domid) => modelStoreClient(this.store, domid),
     };
@@ -72,9 +73,9 @@ export class ModelHypervisor {
   }
 
   /**
-   * Runs until nothing waits: events, watches, due timers, and the promises that they lead to. Does not wait for
-   * files, sockets or the machine's timers.
-   * @throws ERR_STATE when `stepsMax` callbacks were not enough; whatever a callback throws.
+   * Runs events, watches, due timers, and the promises that they lead to, until none waits. Does not wait for files, sockets or the machine's
+   * timers.
+   * @throws ERR_STATE if `stepsMax` callbacks were not enough; and any error that a callback throws.
    */
   settle(): Promise<void> {
     return this.#machine.queue.settle();

@@ -42,7 +42,7 @@ export class ModelArena implements OwnArena {
   }
 }
 
-/** Pages that may be mapped by others. All views of them are of the same buffer, which `move` replaces. */
+/** Pages that other domains may map. All views of them show one buffer, which `move` replaces. */
 export class Allocation {
   readonly pages: number;
   #bytes: Uint8Array<ArrayBuffer>;
@@ -68,7 +68,7 @@ export class Allocation {
     return this.#views[index];
   }
 
-  /** Leaves every view handed out so far empty. The bytes are not copied: the new buffer takes their place over. */
+  /** Empties every view that was returned so far. The bytes are not copied: the new buffer takes them over. */
   move(): void {
     const { buffer } = this.#bytes;
     this.#bytes = new Uint8Array(structuredClone(buffer, { transfer: [buffer] }));
@@ -84,13 +84,13 @@ export interface Grant {
   readonly access: Access;
   readonly allocation: Allocation;
   readonly page: number;
-  /** How often it is mapped now. */
+  /** How many mappings of it exist. */
   mapped: number;
-  /** The granter is gone: nobody may begin to use it, and the last unmap frees it. */
+  /** The granter is gone: no domain may begin to use it, and the last unmap frees it. */
   ended: boolean;
 }
 
-/** What a domain has granted. */
+/** The grants of a domain. */
 class GrantTable {
   readonly #pool: NumberPool;
   readonly #grants = new Map<number, Grant>();
@@ -123,7 +123,7 @@ export class GrantTables {
   readonly #isThere: (domid: number) => boolean;
   readonly #tables = new Map<number, GrantTable>();
 
-  /** @param isThere whether a domain that was there has not been released since. */
+  /** @param isThere whether the domain exists and has not been released. */
   constructor(random: Random, isThere: (domid: number) => boolean) {
     this.#random = random;
     this.#isThere = isThere;
@@ -156,7 +156,7 @@ export class GrantTables {
     return true;
   }
 
-  /** Ends a grant whose granter does not wait: at once, or with its last mapping (Linux: gnttab_end_foreign_access). */
+  /** Ends a grant without waiting: at once, or with its last mapping (Linux: gnttab_end_foreign_access). */
   abandon(granter: number, grant: Grant): void {
     grant.ended = true;
     this.end(granter, grant);

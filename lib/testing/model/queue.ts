@@ -10,20 +10,20 @@ export interface Task {
   readonly lane: object;
   /** For the message when the model does not settle. */
   readonly what: string;
-  /** Runs only when nothing else waits. */
+  /** Runs only if no other task waits. */
   readonly late?: boolean;
   run(): void;
 }
 
 export interface QueueOptions {
-  /** Chooses the lane that runs next; without it the order is that of queueing. */
+  /** Chooses the lane that runs next. Undefined: tasks run in the order of queueing. */
   readonly random: Random | undefined;
-  /** Runs tasks by itself. Otherwise `settle` does. */
+  /** Whether tasks run by themselves. Otherwise `settle` runs them. */
   readonly autorun: boolean;
   readonly stepsMax: number;
 }
 
-/** Everything that the model calls back goes through here, one task at a time, in an order that the seed decides. */
+/** Runs all callbacks of the model, one task at a time, in an order that the seed decides. */
 export class RunQueue {
   readonly #options: QueueOptions;
   #tasks: Task[] = [];
@@ -34,11 +34,11 @@ export class RunQueue {
 
   push(task: Task): void {
     this.#tasks.push(task);
-    // One turn a task: Node then finishes what a task started (its promises) before the next one.
+    // One turn of the event loop for each task: Node then finishes the task's promises before the next task.
     if (this.#options.autorun) turn(() => this.#runOne());
   }
 
-  /** Runs until nothing waits. @throws what a task throws, or ERR_STATE after `stepsMax` tasks. */
+  /** Runs until no task waits. @throws the error of a task, or ERR_STATE after `stepsMax` tasks. */
   async settle(): Promise<void> {
     for (let steps = 0; steps < this.#options.stepsMax; steps += 1) {
       await promisesDone();
@@ -52,7 +52,7 @@ export class RunQueue {
     );
   }
 
-  /** @returns false when nothing waits. */
+  /** @returns false if no task waits. */
   #runOne(): boolean {
     const task = this.#take();
     if (task === undefined) return false;
@@ -72,7 +72,7 @@ export class RunQueue {
   }
 }
 
-/** All promise callbacks that can run have run when the event loop's next turn begins. */
+/** Resolves in the event loop's next turn. By then all promise callbacks that can run have run. */
 function promisesDone(): Promise<void> {
   return new Promise((resolve) => {
     turn(resolve);

@@ -16,8 +16,8 @@ export class Random {
 }
 
 /**
- * Returns the numbers [reserved, 2^bits) in a scattered order. A number that was given back is returned again
- * only after every other one, so that a late use of it finds that it does not exist.
+ * Returns the numbers [reserved, 2^bits) in a scattered order. A returned number is used again only after every other one, so that a late use
+ * of it finds that it does not exist.
  */
 export class NumberPool {
   readonly #size: number;

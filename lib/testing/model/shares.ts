@@ -25,8 +25,8 @@ const NO_BYTES = new Uint8Array(0);
 const NO_WORDS = new Uint32Array(0);
 
 /**
- * `bytes` and `u32` are of another buffer each time a peer has unmapped one of the pages that it looked at: read
- * them again after each await. After disposal and after the end of the instance they are empty.
+ * `bytes` and `u32` show another buffer each time a peer has unmapped one of the pages that it had read: read the properties again after each
+ * await. After disposal and after the end of the instance they are empty.
  */
 class ModelSharedPages implements SharedPages {
   readonly pages: number;
@@ -90,7 +90,7 @@ class ModelSharedPages implements SharedPages {
     return this.#allocation;
   }
 
-  /** Whoever has a page mapped keeps the memory, as under Linux. */
+  /** Ends all grants. Memory that another domain has mapped stays until it is unmapped, as under Linux. */
   #free(): void {
     for (const grant of this.#grants.values()) this.#tables.abandon(this.#instance.domid, grant);
     this.#grants.clear();

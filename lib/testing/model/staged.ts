@@ -56,7 +56,7 @@ export class ModelStagedGrants implements StagedGrants {
     }
   }
 
-  /** For batches: the grant, when its page can be used so. */
+  /** For batches: returns the grant if its page can be used so. */
   find(ref: number, access: Access): Grant | undefined {
     const staged = this.#staged.get(ref);
     return access === 'write' && staged?.access === 'read' ? undefined : staged?.grant;

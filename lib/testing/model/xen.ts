@@ -9,13 +9,13 @@ import type { GrantTables } from './memory.js';
 import type { RunQueue } from './queue.js';
 import { ModelShares } from './shares.js';
 
-/** What all domains have in common. */
+/** The parts of the machine that all domains share. */
 export interface Machine {
   readonly queue: RunQueue;
   readonly tables: GrantTables;
   readonly ports: EventPorts;
   readonly watchesLate: boolean;
-  /** True when the next operation of a grant batch shall fail. */
+  /** Whether the next operation of a grant batch must fail. */
   readonly grantFails: () => boolean;
   readonly hostFails: HostFails | undefined;
   clockOf(instance: Instance): Clock;
@@ -73,7 +73,7 @@ export class ModelXen implements Xen {
     this.#instance.step(what);
   }
 
-  /** What an orderly end would leave behind: mapped grants, open ports, watches. Empty when all is well. */
+  /** Returns the resources that the instance has not released: mapped grants, open ports, watches. Empty at an orderly end. */
   leaks(): string[] {
     return this.#instance.leaks();
   }

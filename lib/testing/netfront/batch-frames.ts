@@ -12,13 +12,13 @@ import {
 } from '../../ports/frame-batch.js';
 import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
 
-/** @returns the bytes of a frame that lies in the arena, as they stand there; none for a frame that is passed over. */
+/** @returns the bytes of a frame in the arena, without a copy; empty for a frame that is passed over. */
 export function frameIn({ arena, block }: FrameBatch, index: number): Uint8Array {
   const offset = block[frameAt(index) + FRAME_OFFSET];
   return arena.bytes.subarray(offset, offset + block[frameAt(index) + FRAME_LENGTH]);
 }
 
-/** @returns the virtio_net_hdr of a frame, as it stands in the arena. */
+/** @returns the virtio_net_hdr of a frame in the arena, without a copy. */
 export function headerIn({ arena, block }: FrameBatch, index: number): Uint8Array {
   const offset = block[frameAt(index) + FRAME_OFFSET];
   return arena.bytes.subarray(offset - VNET_HEADER_BYTES, offset);
@@ -34,10 +34,10 @@ export function setFrameStatus({ block }: FrameBatch, index: number, errno: numb
 }
 
 /**
- * Copies a frame behind the last one of the batch, where the batch wants it.
+ * Copies a frame behind the last one of the batch, to the place that the batch's alignment requires.
  * @param header its virtio_net_hdr. Default: no offload.
  * @param roomBytes that must be free at its place. Default: the frame's length.
- * @returns false when the batch has no room for the frame.
+ * @returns false if the batch has no room for the frame.
  */
 export function addFrame(
   batch: FrameBatch,

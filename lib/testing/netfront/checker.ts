@@ -9,31 +9,31 @@ import { VNET_FLAG_NEEDS_CSUM, VNET_HEADER_BYTES, vnetWordOfBytes } from '../../
 import { readTag, TrafficFrames, type TrafficTag } from './traffic-frames.js';
 import type { Direction, Violations } from './violations.js';
 
-/** How far back a number is still known to have come or not. */
+/** The checker remembers for this many numbers whether they came. */
 const WINDOW = 1 << 16;
 
 export interface CheckerOptions {
   readonly seed: number;
   /** Number of the first frame. Default 0. */
   readonly first?: number;
-  /** Where content that nobody sent is recorded, and under which direction. */
+  /** Records frames whose content differs from what was sent, with their direction. */
   readonly violations?: Violations;
   readonly direction?: Direction;
 }
 
-/** What came of numbered frames. */
+/** The results for numbered frames. */
 export interface CheckerCounts {
   readonly frames: number;
   readonly bytes: number;
-  /** Numbers passed over that have not come since. */
+  /** Numbers that were passed over and have not come since. */
   readonly lost: number;
-  /** Came more than once; each further time counts. */
+  /** Frames that came more than once; each further time counts. */
   readonly repeated: number;
-  /** Came after a higher number, for the first time. */
+  /** Frames that came for the first time, after a higher number. */
   readonly reordered: number;
-  /** Not as it was sent. */
+  /** Frames that differ from what was sent. */
   readonly damaged: number;
-  /** Frames of somebody else, or of another seed. */
+  /** Frames of other senders, or of another seed. */
   readonly foreign: number;
   /** One more than the highest number that came. */
   readonly next: number;
@@ -111,7 +111,7 @@ export class Checker {
       counts.reordered += 1;
       counts.lost -= 1;
     } else {
-      // Marks of numbers that are WINDOW older.
+      // Clears the entries, which are those of numbers lower by WINDOW.
       for (let i = 0; i < Math.min(ahead, WINDOW); i++) this.#came[(counts.next + i) % WINDOW] = 0;
       counts.lost += ahead;
       counts.next = sequence + 1;

@@ -62,7 +62,7 @@ export class ControlFront {
     this.#channel = options.events.bindUnbound(backendDomid, () => this.#onEvent());
   }
 
-  /** What the store has to say of it. */
+  /** Returns the keys that the store must have for it. */
   get keys(): ReadonlyArray<readonly [string, number]> {
     return [
       ['ctrl-ring-ref', this.#ringRef],
@@ -92,13 +92,13 @@ export class ControlFront {
     return response;
   }
 
-  /** As `request`, with `words` in a page that the backend may use for as long as the request stands. */
+  /** As `request`, with `words` in a page that the backend may use until it responds. */
   requestWithPage(
     type: number,
     words: ArrayLike<number>,
     data: (ref: number) => readonly [number, number?, number?],
   ): Promise<ControlResponse> {
-    // There is one page: one request after the other.
+    // There is one page, so requests with a page wait for each other.
     const response = this.#pageFree.then(() => this.#requestWithPage(type, words, data));
     this.#pageFree = response.catch(() => undefined);
     return response;
@@ -123,7 +123,7 @@ export class ControlFront {
   dispose(): void {
     if (this.#ended) return;
     this.#ended = true;
-    // The callers get neither a response any more nor an error for its absence.
+    // The callers get neither a response nor an error from now on.
     for (const { timer } of this.#waiting.splice(0)) timer[Symbol.dispose]();
     this.#channel.close();
     this.#ringPage.end(this.#ringRef);
@@ -176,7 +176,7 @@ export class ControlFront {
   }
 }
 
-/** @returns whether all went well. */
+/** @returns whether the request succeeded. */
 export function succeeded({ status }: ControlResponse): boolean {
   return status === CTRL_SUCCESS;
 }

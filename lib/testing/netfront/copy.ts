@@ -1,4 +1,4 @@
-/** Up to here a loop over words is cheaper than a view and a bulk copy. */
+/** The longest copy for which a loop over words is cheaper than a view and a bulk copy. */
 const LOOP_BYTES_MAX = 256;
 
 interface Memory {

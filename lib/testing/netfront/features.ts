@@ -6,7 +6,7 @@ export interface FrontFeatures {
   readonly sg: boolean;
   readonly gsoV4: boolean;
   readonly gsoV6: boolean;
-  /** Frames whose checksum is left to us. Over IPv4 it is on unless refused, over IPv6 off unless offered. */
+  /** Frames whose checksum the frontend completes. Over IPv4 it is on unless the frontend refuses it, over IPv6 off unless it offers it. */
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
 }
@@ -28,7 +28,7 @@ export interface BackendFeatures {
   readonly checksumV6: boolean;
   readonly splitChannels: boolean;
   readonly control: boolean;
-  /** Undefined when the backend does not speak of queues. */
+  /** Undefined if the backend does not offer several queues. */
   readonly queuesMax: number | undefined;
 }
 
@@ -47,7 +47,7 @@ export async function readBackendFeatures(store: StoreView, backendPath: string)
   };
 }
 
-/** How to reach a queue of this frontend. */
+/** The grants and event channels of a queue of this frontend. */
 export interface QueueKeys {
   readonly txRingRef: number;
   readonly rxRingRef: number;
@@ -75,7 +75,7 @@ export async function writeFrontendKeys(
     ['feature-no-csum-offload', Number(!features.checksumV4)],
   ];
   if (backend.queuesMax !== undefined) keys.push(['multi-queue-num-queues', queues.length]);
-  // What an earlier connection left would contradict this one.
+  // Keys of an earlier connection would contradict this one's.
   const stale = control.length === 0 ? [...QUEUE_KEYS, 'ctrl-ring-ref', 'event-channel-ctrl'] : QUEUE_KEYS;
   for (const key of stale) await view.rm(`${frontendPath}/${key}`);
   for (const folder of await view.list(frontendPath))

@@ -9,8 +9,8 @@ export interface FramePortOptions {
   /** Called before each write, with how many frames the batch has. */
   readonly onWrite?: (frames: number) => void;
   /**
-   * What becomes of a frame before `onFrame` sees it: 0, the port takes it; an errno is its status, and `onFrame` does not see it;
-   * 'full', the frame and those behind it stay with the writer. Default: the port takes each.
+   * Decides about a frame before `onFrame` sees it. 0: the port takes it. An errno: that is the frame's status, and `onFrame` does not see
+   * it. 'full': the frame and those behind it stay with the writer. Default: the port takes each.
    */
   readonly admit?: () => number | 'full';
   /** How many frames may wait to be read. Default 65536. */
@@ -25,16 +25,16 @@ interface QueuedFrame {
 const QUEUED_MAX = 65_536;
 
 /**
- * A port in plain JavaScript: `onFrame` has the frames that are written into it, and what `send` is given is read out of it. For
- * tests and for small networks of your own, at either end of a vif: each frame is copied. May be opened again, by the next process
- * of a backend; frames that wait stay.
+ * A port in plain JavaScript: `onFrame` gets the frames that are written into it, and frames passed to `send` are read out of it. For tests
+ * and for small networks of your own, at either end of a vif: each frame is copied. The next process of a backend may open it again; frames
+ * that wait stay.
  */
 export class FramePort implements Port {
   readonly name: string;
   readonly writesMapped: boolean = false;
   readonly #options: FramePortOptions;
   readonly #queue: QueuedFrame[] = [];
-  /** Set while the reader wants to know of frames. */
+  /** Set while the reader wants to be called when frames wait. */
   #onReadable: (() => void) | undefined;
 
   constructor(options: FramePortOptions = {}) {
@@ -48,9 +48,9 @@ export class FramePort implements Port {
   }
 
   /**
-   * Adds a frame to those that wait to be read, and tells the reader if it wants to know.
+   * Adds a frame to those that wait to be read, and calls the reader if it waits for frames.
    * @param header its virtio_net_hdr. Default: no offload.
-   * @returns false when `queuedMax` frames wait: the frame is dropped.
+   * @returns false if `queuedMax` frames wait: the frame is dropped.
    */
   send(frame: Uint8Array, header?: Uint8Array): boolean {
     const hasRoom = this.#queue.length < (this.#options.queuedMax ?? QUEUED_MAX);
@@ -113,7 +113,7 @@ export class FramePort implements Port {
   #read(reads: FrameBatch): number {
     reads.count = 0;
     const isRead = ({ frame, header }: QueuedFrame) =>
-      // The longest frame has to fit, as for a tap, so that nothing works here that fails there.
+      // The longest frame must fit, as for a tap, so that code that works with this port works with a tap.
       addFrame(reads, frame, header, FRAME_BYTES_MAX);
     const left = this.#queue.findIndex((queued) => !isRead(queued));
     this.#queue.splice(0, left < 0 ? this.#queue.length : left);

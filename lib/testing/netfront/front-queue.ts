@@ -66,7 +66,7 @@ export class FrontQueue {
     this.#bindChannels();
   }
 
-  /** Grants the rings. What the backend has to know of this queue. */
+  /** Grants the rings. Returns the keys of this queue for the store. */
   keys(): QueueKeys {
     const [txRingRef, rxRingRef] = [this.transmit.ringPage, this.receive.ringPage].map((page) => {
       const ref = page.grant(0, this.#options.backendDomid, 'write');
@@ -87,7 +87,7 @@ export class FrontQueue {
     this.receive.start(this.#io);
   }
 
-  /** Has the backend keep all buffers mapped. @returns whether it does. */
+  /** Has the backend map all buffers until `unstage`. @returns whether it did. */
   async stage(control: ControlFront): Promise<boolean> {
     const { index } = this.#options;
     const out = await stageGrants(control, index, this.transmit.grants.all(), 'read');

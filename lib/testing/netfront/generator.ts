@@ -19,13 +19,13 @@ export interface GeneratorOptions {
   readonly seed: number;
   /** Lengths of the frames in turn, 54 to 65535 bytes; longer than `mtuBytes` is GSO. */
   readonly sizes: readonly number[];
-  /** Default 1514. Up to here frames are plain, over however many slots: jumbo frames. */
+  /** The longest plain frame, over however many slots: 1514 (the default), or more for jumbo frames. */
   readonly mtuBytes?: number;
   /** How many frames there are at first; `more` adds to them. Default: without end. */
   readonly frames?: number;
   /** Number of the first frame. Default 0. */
   readonly first?: number;
-  /** Leaves the checksum to the next. Default: when the reader can take it. GSO frames always do. */
+  /** Leaves the checksum to the reader. Default: if the reader can take it. GSO frames always do. */
   readonly partialChecksum?: boolean;
 }
 
@@ -63,7 +63,7 @@ export class Generator {
     this.#end += frames;
   }
 
-  /** As `PortIo.read`: puts frames where the batch says, until space, capacity or frames end. */
+  /** As `PortIo.read`: puts frames where the batch requires, until its space, its capacity or the frames end. */
   fill(batch: FrameBatch, reader: PortOptions): number {
     const { block } = batch;
     const { bytes } = batch.arena;
@@ -71,7 +71,7 @@ export class Generator {
     let count = 0;
     while (count < batch.capacity && this.ready) {
       const start = framePlace(block, from);
-      // A tap does not know a frame's length before it reads it, so the longest has to fit.
+      // A tap does not know a frame's length before it reads it, so the longest frame must fit.
       if (start + FRAME_BYTES_MAX > block[FRAMES_END]) break;
       const length = this.#length(reader);
       const partial = this.#options.partialChecksum ?? reader.checksumV4;

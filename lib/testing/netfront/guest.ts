@@ -23,7 +23,7 @@ import { Netfront } from './netfront.js';
 import { TrafficPort } from './traffic.js';
 
 const CLOSE_TIMEOUT_MS = 2000;
-/** Nothing else may keep the process alive while its guest has nothing to do. */
+/** A timer of this length keeps the process alive while its guest is idle, since nothing else does. */
 const ALIVE_MS = 1 << 30;
 
 const OPTIONS = {
@@ -134,7 +134,7 @@ function traffic(port: Port): object {
   };
 }
 
-/** The first of SIGTERM and SIGINT. */
+/** Resolves at the first SIGTERM or SIGINT. */
 function stopRequested(): Promise<void> {
   return new Promise((resolve) => {
     process.once('SIGTERM', () => resolve()).once('SIGINT', () => resolve());
@@ -142,7 +142,7 @@ function stopRequested(): Promise<void> {
 }
 
 async function run(options: GuestOptions): Promise<number> {
-  // The simulated Xen takes from the environment who opens it.
+  // The simulated Xen reads from the environment which domain opens it.
   process.env.XENSIM_DOMID ??= String(options.domid);
   const { libraries } = options;
   const store = await openStore(options.store === undefined ? {} : { path: options.store });

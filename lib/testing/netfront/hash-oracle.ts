@@ -10,15 +10,15 @@ import type { HashSetUp } from './hash.js';
 const ETHERNET_BYTES = 14;
 const TCP = 6;
 
-/** What is hashed of a frame: HASH_TYPE_* and the bytes. */
+/** The hashed part of a frame: HASH_TYPE_* and the bytes. */
 interface Input {
   readonly type: number;
   readonly bytes: Uint8Array;
 }
 
 /**
- * Judges the hashes that a backend tells of. It computes each by the definition, bit by bit, and shares nothing with the
- * backend. A hash by a set-up that was replaced is right too: the frame may have waited.
+ * Checks the hashes that a backend sends with frames. It computes each by the definition, bit by bit, and shares no code with the backend. A
+ * hash by the setup before the last one is right too, because the frame may have waited.
  */
 export class HashOracle {
   /** Frames that came with a hash, and that came without one. */
@@ -31,17 +31,17 @@ export class HashOracle {
     this.#setUps.push(setUp);
   }
 
-  /** Somebody asked for hashes. */
+  /** Whether the guest has asked for hashes. */
   get asked(): boolean {
     return this.#setUps.length > 0;
   }
 
-  /** The HASH extra of the frame that is being put together. */
+  /** Takes the HASH extra of the frame that is being assembled. */
   take(head: number, value: number): void {
     this.#extra = { head, value };
   }
 
-  /** The frame is whole. @returns what is wrong with its hash. */
+  /** Call it once the frame is whole. @returns what is wrong with its hash. */
   finish(bytes: Uint8Array, start: number, length: number): string | undefined {
     const extra = this.#extra;
     this.#extra = undefined;
@@ -61,7 +61,7 @@ export class HashOracle {
   }
 }
 
-/** What can be hashed of a frame without VLAN tags, fragments and extension headers. */
+/** Returns the parts that can be hashed of a frame without VLAN tags, fragments and extension headers. */
 function inputsOf(frame: Uint8Array): Input[] {
   const ipv4 = frame[12] === 8 && frame[13] === 0;
   if (!ipv4 && !(frame[12] === 0x86 && frame[13] === 0xdd)) return [];
@@ -76,7 +76,7 @@ function inputsOf(frame: Uint8Array): Input[] {
   return inputs;
 }
 
-/** netif.h: the key's window moves on by a bit for each bit of the input. */
+/** netif.h: the key's window moves by a bit for each bit of the input. */
 function toeplitz(key: Uint8Array, input: Uint8Array): number {
   let hash = 0;
   for (let bit = 0; bit < input.length * 8; bit++) {

@@ -8,7 +8,7 @@ import {
 } from '../../protocol/control.js';
 import { type ControlFront, type ControlResponse, succeeded } from './control.js';
 
-/** What a guest tells its backend of hashing. */
+/** A guest's settings of hashing. */
 export interface HashSetUp {
   /** HASH_TYPE_* as bits. */
   readonly types: number;
@@ -18,8 +18,8 @@ export interface HashSetUp {
 }
 
 /**
- * Sets up hashing. What the hash is of comes last, so that no frame is hashed by a key that is not there yet.
- * @returns whether the backend took it all.
+ * Sets up hashing. Sets the kinds of hashes last, so that no frame is hashed by a key that is not set yet.
+ * @returns whether the backend accepted all settings.
  */
 export async function setUpHash(control: ControlFront, { types, key, mapping }: HashSetUp): Promise<boolean> {
   const responses: ControlResponse[] = [await setHashKey(control, key)];

@@ -1,6 +1,6 @@
 import type { Xorshift } from './random.js';
 
-/** Request ids in [0, size), handed out in a random order so that no backend can get away with guessing them. */
+/** Request ids in [0, size), in a random order, so that a backend that guesses ids fails. */
 export class IdPool {
   readonly #free: Uint16Array;
   readonly #random: Xorshift;
@@ -16,7 +16,7 @@ export class IdPool {
     return this.#count;
   }
 
-  /** Only while `available` > 0. */
+  /** Returns a free id. Call it only while `available` > 0. */
   take(): number {
     const at = this.#random.below(this.#count);
     const id = this.#free[at] as number;

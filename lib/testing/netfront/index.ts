@@ -1,4 +1,4 @@
-/** A frontend, and an oracle for what a backend does to it: for tests, demos and benchmarks. */
+/** A frontend, and a checker of what a backend does to it: for tests, demos and benchmarks. */
 
 export { Checker, type CheckerCounts, type CheckerOptions } from './checker.js';
 export { CONTROL_TIMEOUT_MS, ControlFront, type ControlResponse } from './control.js';

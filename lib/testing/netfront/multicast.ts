@@ -8,7 +8,7 @@ interface Command {
 /** A guest's changes of its multicast list, which go by the TX ring as extra info (netif.h, "multicast control"). */
 export class MulticastCommands {
   readonly #waiting: Command[] = [];
-  /** In the ring, by their request's id. */
+  /** Commands in the ring, by the id of their request. */
   readonly #asked = new Map<number, Command>();
 
   /** Changes that are not in the ring yet. */
@@ -17,9 +17,9 @@ export class MulticastCommands {
   }
 
   /**
-   * Asks for a change. The owner of the ring puts it there.
+   * Asks for a change, which the owner of the ring puts there.
    * @param address six bytes.
-   * @returns whether the backend made it, once the backend has responded.
+   * @returns whether the backend made the change, once it has responded.
    */
   change(how: 'add' | 'remove', address: Uint8Array): Promise<boolean> {
     const type = how === 'add' ? EXTRA_TYPE_MCAST_ADD : EXTRA_TYPE_MCAST_DEL;
@@ -28,7 +28,7 @@ export class MulticastCommands {
     return new Promise((settle) => this.#waiting.push({ words, settle }));
   }
 
-  /** The next change goes into the ring. @param id its request's. @returns the words of its extra info. */
+  /** Takes the next change for the ring. @param id of its request. @returns the words of its extra info. */
   begin(id: number): readonly [number, number] {
     const command = this.#waiting.shift() as Command;
     this.#asked.set(id, command);

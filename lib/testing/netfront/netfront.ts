@@ -20,41 +20,41 @@ const CLOSE_TIMEOUT_MS = 5000;
 
 export interface NetfrontOptions {
   readonly xen: Xen;
-  /** The guest that this frontend is of. Default: xen.domid. */
+  /** The guest's domain. Default: xen.domid. */
   readonly domid?: number;
   readonly backendDomid?: number;
   readonly handle: number;
   /** Frames read out of it go to the backend; frames from the backend are written into it. */
   readonly port: Port;
-  /** What to offer; what is left out is offered. */
+  /** The features to offer. Default of each: offered. */
   readonly features?: Partial<FrontFeatures>;
   /** How many queues to ask for; the backend may offer fewer. The port needs as many. Default 1. */
   readonly queues?: number;
-  /** An event channel for each ring. Default: when the backend offers it. */
+  /** Whether to use an event channel for each ring. Default: if the backend offers it. */
   readonly splitChannels?: boolean;
-  /** A control ring, where the backend offers it. Default false, as Linux. */
+  /** Whether to use a control ring if the backend offers it. Default false, as Linux. */
   readonly control?: boolean;
   /** How long control requests wait for a response. Default: as Windows. */
   readonly controlTimeoutMs?: number;
-  /** The guest gets multicast frames of the addresses that it names alone (`changeMulticast`). Default false, as Linux. */
+  /** Whether the guest gets only multicast frames of addresses that it asks for (`changeMulticast`). Default false, as Linux. */
   readonly multicastControl?: boolean;
-  /** Connects whatever state the backend's node has, as mini-os and MirageOS do. Default: waits for InitWait, as Linux. */
+  /** Whether to connect in any state of the backend's node, as mini-os and MirageOS do. Default: waits for InitWait, as Linux. */
   readonly atOnce?: boolean;
   /** Aborts connecting. */
   readonly signal?: AbortSignal;
-  /** Decides ids. */
+  /** Seed of the request ids. */
   readonly seed?: number;
-  /** Grants stand as long as the pages: faster, but "grant still in use" is not checked. Default false. */
+  /** Whether grants last as long as the pages: faster, but without the check for grants that are still in use. Default false. */
   readonly keepGrants?: boolean;
-  /** Responses have to stand in the slots of their requests, as vifd promises. False for Linux's netback. Default true. */
+  /** Whether responses must stand in the slots of their requests, as vifd promises. False for Linux's netback. Default true. */
   readonly inOrder?: boolean;
   /** Where the indices of both rings start. Default 0, as Linux. */
   readonly ringStart?: number;
   /** Longest frame without GSO that the backend may send. */
   readonly frameBytesMax?: number;
-  /** How many empty buffers wait for the backend at most: few make a guest that is slow to take frames. */
+  /** The most empty buffers that wait for the backend: few make a guest that is slow to take frames. */
   readonly buffersMax?: number;
-  /** Told the status of each frame to the backend, counted from 0 in each queue, as its response comes. Only with `inOrder`. */
+  /** Called with the status of each frame to the backend, counted from 0 in each queue, when its response comes. Only with `inOrder`. */
   readonly onResponse?: (frame: number, status: number, queue: number) => void;
   readonly closeTimeoutMs?: number;
   readonly onViolation?: (violation: Violation) => void;
@@ -66,22 +66,22 @@ export interface NetfrontStats {
   readonly violations: number;
 }
 
-/** Why a frontend is over. */
+/** Why a frontend has ended. */
 export type CloseReason = 'closed by us' | 'closed by the backend' | 'the backend is gone';
 
 /**
- * The guest's end of a vif: does what Linux's xen-netfront does, and checks what the backend does. Its rings and event
- * channels stay when the backend dies, so that a new process of the backend can resume the connection.
+ * The guest's end of a vif: does what Linux's xen-netfront does, and checks what the backend does. Its rings and event channels stay when the
+ * backend dies, so that a new process of the backend can resume the connection.
  */
 export class Netfront implements AsyncDisposable {
   readonly violations: Violations;
-  /** What the backend offered when we connected. */
+  /** The features that the backend offered when the frontend connected. */
   readonly backendFeatures: BackendFeatures;
   /** The control ring, if there is one. */
   readonly control: ControlFront | undefined;
   /** Checks the hashes that come with frames; pass it each set-up that the backend gets. */
   readonly hash = new HashOracle();
-  /** Resolves when the vif is over, whoever ended it. */
+  /** Resolves when the vif has ended, on either side. */
   readonly closed: Promise<CloseReason>;
   readonly #options: NetfrontOptions;
   readonly #backend: StateWatch;
@@ -91,8 +91,8 @@ export class Netfront implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   /**
-   * Connects as Linux does: waits for InitWait, sets up the rings, tells the backend of them and says Connected (4).
-   * Resolves then; `connected` waits for the backend to have said the same.
+   * Connects as Linux does: waits for InitWait, sets up the rings, writes their keys to the store, and sets its state to Connected (4).
+   * Resolves then; `connected` waits for the backend's Connected.
    */
   static async connect(options: NetfrontOptions): Promise<Netfront> {
     const { xen, handle, signal } = options;
@@ -171,7 +171,7 @@ export class Netfront implements AsyncDisposable {
       });
   }
 
-  /** What this frontend offers. */
+  /** The features that this frontend offers. */
   get features(): FrontFeatures {
     return { ...ALL_FEATURES, ...this.#options.features };
   }
@@ -201,14 +201,14 @@ export class Netfront implements AsyncDisposable {
     }));
   }
 
-  /** Resolves when the backend says Connected. */
+  /** Resolves when the backend's state is Connected. */
   async connected(options: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
     await this.#backend.until([XenbusState.Connected], { clock: this.#options.xen.clock, ...options });
   }
 
   /**
-   * Has the backend keep all buffers mapped: with `control` and `keepGrants`. Frames move without the hypervisor then.
-   * @returns whether it does.
+   * Has the backend map all buffers until `unstage`, so that frames move without the hypervisor. Needs `control` and `keepGrants`.
+   * @returns whether it did.
    */
   async stage(): Promise<boolean> {
     const { control } = this;
@@ -217,7 +217,7 @@ export class Netfront implements AsyncDisposable {
     return staged.every((taken) => taken);
   }
 
-  /** How many buffers `stage` has the backend keep mapped. */
+  /** How many buffers `stage` has the backend map. */
   get stageable(): number {
     return this.#queues.reduce((sum, queue) => sum + queue.stageable, 0);
   }
@@ -240,15 +240,12 @@ export class Netfront implements AsyncDisposable {
     return transmit.multicast.change(how, address);
   }
 
-  /**
-   * Looks at all rings and the port now, event or not. Nothing needs it; a test may use it in place of an event
-   * that a broken backend did not send.
-   */
+  /** Reads all rings and the port now, without an event. A test may call it in place of an event that a broken backend did not send. */
   pump(): void {
     for (const queue of this.#queues) queue.pump();
   }
 
-  /** Says Closing, then Closed, as a guest that removes its driver; waits for the backend in between. Idempotent. */
+  /** Sets the state Closing, then Closed, as a guest that removes its driver; waits for the backend in between. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#closeOrderly();
     return this.#closing;
@@ -310,7 +307,7 @@ export class Netfront implements AsyncDisposable {
     for (const { transmit } of this.#queues) transmit.stop();
     const gone = state === XenbusState.Unknown;
     try {
-      // Without a backend our own node is being removed as well; writing would bring it back.
+      // Without a backend the toolstack removes our own node too; a write would create it again.
       if (!gone) {
         await this.#options.xen.store.write(this.#statePath, String(XenbusState.Closed));
         await this.#backendReaches([XenbusState.Closed, XenbusState.Unknown]);
@@ -322,7 +319,7 @@ export class Netfront implements AsyncDisposable {
     }
   }
 
-  /** Waits, but not for ever: the backend may be dead. */
+  /** Waits for a limited time, since the backend may be dead. */
   async #backendReaches(states: readonly XenbusState[]): Promise<void> {
     const { closeTimeoutMs = CLOSE_TIMEOUT_MS, xen } = this.#options;
     try {
@@ -344,10 +341,7 @@ export class Netfront implements AsyncDisposable {
   }
 }
 
-/**
- * Brings a vif that an earlier frontend used back to its beginning (Linux does so after kexec): the backend closes,
- * then waits anew.
- */
+/** Returns a vif that an earlier frontend used to its initial state (Linux does so after kexec): the backend closes, then waits anew. */
 async function restart(
   xen: Xen,
   statePath: string,

@@ -7,11 +7,11 @@ export interface PageRingOptions {
   readonly pool: SharedPages;
   readonly backendDomid: number;
   readonly access: Access;
-  /** Grants stand for as long as the pages do, instead of from request to response: faster, and checks less. */
+  /** Whether grants last as long as the pages, instead of from request to response: faster, and checks less. */
   readonly keepGrants: boolean;
 }
 
-/** Grants of single pages of a pool. A grant ends with the response, or stays. */
+/** Grants of single pages of a pool. A grant ends with the response, or lasts as long as the page (`keepGrants`). */
 export class PageGrants {
   readonly pool: SharedPages;
   readonly #options: PageRingOptions;
@@ -31,7 +31,7 @@ export class PageGrants {
     return this.#lasting[page] as number;
   }
 
-  /** Returns the grants of all pages. Only if grants stay. */
+  /** Returns the grants of all pages. Only with `keepGrants`. */
   all(): number[] {
     if (!this.#options.keepGrants)
       throw new VifdError(
@@ -41,7 +41,7 @@ export class PageGrants {
     return Array.from({ length: this.pool.pages }, (_, page) => this.grant(page));
   }
 
-  /** @returns false when the backend still has the page mapped. The grant then stays for ever. */
+  /** @returns false if the backend still has the page mapped. The grant then never ends. */
   end(ref: number): boolean {
     return this.#options.keepGrants || this.pool.end(ref);
   }
@@ -55,7 +55,7 @@ export class PageRing {
   readonly #pages: number;
   /** How many slots use a page: the end of one frame may share it with the beginning of the next. */
   readonly #uses: Uint8Array;
-  /** Both count up for ever; their difference is what is in use or waits for an older page. */
+  /** Both only grow; their difference is the number of pages that are in use or wait for an older page. */
   #head = 0;
   #tail = 0;
 

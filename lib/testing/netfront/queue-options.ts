@@ -2,7 +2,7 @@ import type { Clock, Shares } from '../../xen/seam.js';
 import type { Xorshift } from './random.js';
 import type { Violations } from './violations.js';
 
-/** What both directions need to know. */
+/** Options of both directions. */
 export interface QueueOptions {
   readonly shares: Shares;
   readonly backendDomid: number;
@@ -17,8 +17,8 @@ export interface QueueOptions {
 }
 
 export interface TransmitOptions extends QueueOptions {
-  /** The response to a request stands in the request's slot. vifd promises it, Linux's netback does not. */
+  /** Whether the response to a request stands in the request's slot. vifd promises it, Linux's netback does not. */
   readonly inOrder: boolean;
-  /** Told the status of each frame's first slot; frames count from 0. Only with `inOrder`. */
+  /** Called with the status of each frame's first slot; frames count from 0. Only with `inOrder`. */
   readonly onResponse?: (frame: number, status: number) => void;
 }

@@ -3,7 +3,7 @@ export class Xorshift {
   #state: number;
 
   constructor(seed: number) {
-    // Zero is the one state that xorshift never leaves; close seeds shall not give close sequences.
+    // xorshift never leaves zero, and close seeds must not give close sequences.
     this.#state = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) >>> 0 || 1;
   }
 

@@ -46,30 +46,30 @@ import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
 import { DirectionStats } from './stats.js';
 import type { ViolationKind } from './violations.js';
 
-/** Small enough to stay in the cache, and holds a turn's worth of the longest frames. */
+/** Fits into the cache, and has room for the longest frames of a turn. */
 export const RECEIVE_ARENA_BYTES = 1 << 20;
 const FRAME_ALIGN = 64;
 /** The vnet header lies in front, and words stay aligned. */
 const FRAME_PHASE = 16;
-/** Room that a chain of the longest allowed length can fill. */
+/** Room for a chain of the longest allowed length. */
 const CHAIN_BYTES_MAX = FRAME_SLOTS_MAX * PAGE_SIZE;
-/** Bytes of a frame in which its headers are looked for. */
+/** How many bytes of a frame are searched for its headers. */
 const HEADERS_BYTES_MAX = 256;
 const ROUNDS_MAX = 16;
 
 export interface ReceiveOptions extends QueueOptions {
   readonly arena: Arena;
-  /** What this frontend offered. */
+  /** The features that this frontend offered. */
   readonly features: FrontFeatures;
-  /** Judges what the backend says of hashes. */
+  /** Checks the backend's hashes. */
   readonly hash: HashOracle;
-  /** Longest frame without GSO that may come; FRAME_BYTES_MAX when nothing is known. */
+  /** Longest frame without GSO that may come. Default: FRAME_BYTES_MAX. */
   readonly frameBytesMax?: number;
-  /** How many empty buffers wait in the ring at most. Default: as many as it has slots. */
+  /** The most empty buffers that wait in the ring. Default: as many as it has slots. */
   readonly buffersMax?: number;
 }
 
-/** To-guest: keeps the ring full of empty pages, and makes frames of the responses. */
+/** To-guest: fills the ring with empty pages, and makes frames of the responses. */
 export class Receive {
   readonly stats = new DirectionStats();
   /** Frames for the port. */
@@ -83,12 +83,12 @@ export class Receive {
   readonly #refs = new Uint32Array(RX_RING_SIZE);
   readonly #ids = new Uint16Array(RX_RING_SIZE);
   #io: PortIo | undefined;
-  /** The pool's memory as it lies now. */
+  /** The pool's present memory. */
   readonly #pages: { bytes: Uint8Array; u32: Uint32Array };
-  /** Where the next frame goes in the arena. */
+  /** The place of the next frame in the arena. */
   #cursor = FRAME_PHASE;
 
-  // The frame that is being put together. Fields and not an object, so that none is made for each.
+  // The frame that is being assembled: fields and no object, so that no frame allocates one.
   #bytes = 0;
   #chunks = 0;
   #intact = true;
@@ -125,7 +125,7 @@ export class Receive {
     this.#post();
   }
 
-  /** Takes responses and posts empty buffers, until the ring is empty. @returns true when its turn ended before. */
+  /** Takes responses and posts empty buffers, until the ring is empty. @returns true if its turn ended first. */
   pump(): boolean {
     this.#ring.refresh();
     this.#pages.bytes = this.#pool.bytes;
@@ -134,7 +134,7 @@ export class Receive {
     for (let round = 0; round < ROUNDS_MAX; round++) {
       if (!this.#collect()) return false;
       this.#post();
-      // After the buffers went back: the backend fills them while the port takes the frames.
+      // After the buffers are posted again: the backend fills them while the port takes the frames.
       this.#flush();
       if (!this.#ring.arm()) return false;
     }
@@ -179,7 +179,7 @@ export class Receive {
 
   // ---- responses -------------------------------------------------------------------------------
 
-  /** @returns false when the ring's state is impossible. */
+  /** @returns false if the ring's state is impossible. */
   #collect(): boolean {
     const ring = this.#ring;
     let waiting = ring.responses();
@@ -326,7 +326,7 @@ export class Receive {
     const { features, frameBytesMax = FRAME_BYTES_MAX } = this.#options;
     const gso = this.#gsoType !== GSO_TYPE_NONE;
     const blank = (flags & RX_FLAG_CSUM_BLANK) !== 0;
-    // Linux mends a GSO frame without csum_blank at a cost, and Windows all but stops (mirage-net-xen #122).
+    // Linux repairs a GSO frame without csum_blank at a cost, and Windows becomes very slow (mirage-net-xen #122).
     if (gso && (!blank || (flags & RX_FLAG_DATA_VALIDATED) === 0)) {
       this.#violation('bad-gso', slot, `flags ${flags}: csum_blank and data_validated belong to GSO`);
     }
@@ -338,7 +338,7 @@ export class Receive {
     }
   }
 
-  /** Says in the vnet header what flags and extras said. @returns false for a frame that Linux would drop here. */
+  /** Writes the meaning of flags and extras into the vnet header. @returns false for a frame that Linux would drop here. */
   #writeHeader(slot: number, flags: number): boolean {
     const { arena, features } = this.#options;
     const start = this.#cursor;
@@ -366,7 +366,7 @@ export class Receive {
     return true;
   }
 
-  /** Hands the port what there is. What it does not take is lost, as when a guest's own backlog overflows. */
+  /** Passes all assembled frames to the port. Frames that it does not take are lost, as when a guest's own backlog overflows. */
   #flush(): void {
     const frames = this.writes.count;
     this.#cursor = FRAME_PHASE;
@@ -386,7 +386,7 @@ export class Receive {
     if (complaint !== undefined) this.#violation('responses-beyond-requests', 0, complaint);
   }
 
-  /** A violation that leaves no frame to pass on. */
+  /** Records a violation after which there is no frame to pass on. */
   #broken(kind: ViolationKind, slot: number, detail: string): void {
     this.#intact = false;
     this.#violation(kind, slot, detail);

@@ -16,7 +16,7 @@ export interface FrontRingOptions {
   readonly start?: number;
 }
 
-/** What `responses()` says when `rsp_prod` claims what cannot be. */
+/** Result of `responses()` for an impossible `rsp_prod`. */
 export const RESPONSES_IMPOSSIBLE = -1;
 
 /**
@@ -29,7 +29,7 @@ export class FrontRing {
   readonly #slotWords: number;
   readonly #mask: number;
   #words: Uint32Array;
-  /** What `req_prod` says in the page. */
+  /** The value of `req_prod` in the page. */
   #published: number;
   /** Requests written, published or not: `req_prod_pvt`. */
   #produced: number;
@@ -55,7 +55,7 @@ export class FrontRing {
     Atomics.store(this.#words, RING_RSP_EVENT, (start + 1) >>> 0);
   }
 
-  /** Call it first after each await: in the model, memory that the peer unmapped has moved. */
+  /** Call it first after each await: the model moves memory that the peer has unmapped. */
   refresh(): void {
     this.#words = this.#page.u32;
   }
@@ -134,15 +134,15 @@ export class FrontRing {
   }
 
   /**
-   * Asks for an event at the next response, and looks once more: one that came in between would otherwise wait for
-   * ever (RING_FINAL_CHECK_FOR_RESPONSES). @returns whether responses wait.
+   * Asks for an event at the next response, and checks the ring once more: a response that came in between would otherwise wait for ever
+   * (RING_FINAL_CHECK_FOR_RESPONSES). @returns whether responses wait.
    */
   arm(): boolean {
     Atomics.store(this.#words, RING_RSP_EVENT, (this.#consumed + 1) >>> 0);
     return this.responsesProduced() !== this.#consumed;
   }
 
-  /** Whether the indices that only we write still say what we wrote. */
+  /** Whether the indices that only the frontend writes are unchanged. */
   intact(): boolean {
     return Atomics.load(this.#words, RING_REQ_PROD) === this.#published;
   }

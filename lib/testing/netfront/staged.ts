@@ -3,12 +3,12 @@ import { type Access, PAGE_SIZE } from '../../xen/seam.js';
 import { type ControlFront, succeeded } from './control.js';
 
 const ENTRY_WORDS = 2;
-/** A list is a page. */
+/** A list fills a page. */
 const ENTRIES_MAX = PAGE_SIZE / (ENTRY_WORDS * 4);
 
 /**
- * Makes the backend map grants that stay mapped. They must stay granted until `unstageGrants`.
- * @returns whether the backend took them all.
+ * Makes the backend map grants, which stay mapped and must not end until `unstageGrants`.
+ * @returns whether the backend mapped them all.
  */
 export async function stageGrants(
   control: ControlFront,

@@ -111,7 +111,7 @@ export class StateWatch implements AsyncDisposable {
       try {
         state = parseXenbusState(await readIfThere(this.#store, this.path));
       } catch {
-        // The connection to the store is gone. It registers the watch again when it is back, and that fires it.
+        // The connection to the store is lost. When it is back, the client registers the watch again, which fires it.
         continue;
       }
       this.#take(state);

@@ -6,7 +6,7 @@ export class DirectionStats {
   /** Slots requested. */
   requests = 0;
   responses = 0;
-  /** From-guest: slots whose response was an error. To-guest: buffers that were given back without a frame. */
+  /** From-guest: slots whose response was an error. To-guest: buffers that came back without a frame. */
   errors = 0;
   dropped = 0;
   /** Events sent to the backend. */
@@ -20,7 +20,7 @@ export class DirectionStats {
 
 export type StatsOf<T> = { readonly [K in keyof T]: T[K] };
 
-/** What several queues come to together. */
+/** Returns the sums over several queues. */
 export function sumOfStats(all: readonly DirectionStats[]): DirectionStats {
   const sum = new DirectionStats();
   for (const stats of all)

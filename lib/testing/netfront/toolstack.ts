@@ -14,7 +14,7 @@ export interface VifOptions {
   /** For the guest; libxl's default is 1500. */
   readonly mtu?: number;
   readonly bridge?: string;
-  /** Hotplug script. Given, `hotplug-status` is written empty, and the backend waits until a script fills it in. */
+  /** Hotplug script. If it is set, `hotplug-status` is written empty, and the backend waits until a script writes a value. */
   readonly script?: string;
 }
 

@@ -31,25 +31,25 @@ const PROTOCOL_UDP = 17;
 export const TRAFFIC_BYTES_MIN = TRANSPORT + UDP_BYTES + TAG_BYTES;
 /** The IPv4 length field has 16 bits, and netif's size field counts the Ethernet header, too. */
 export const TRAFFIC_BYTES_MAX = 65535;
-/** A longer frame is a GSO frame, unless its maker says otherwise. */
+/** A longer frame is a GSO frame by default. */
 export const TRAFFIC_MTU_BYTES = 1514;
 /** Payload of a segment of a GSO frame. */
 const SEGMENT_BYTES = 1448;
 
-/** As many as patternStart gives. */
+/** The number of results of patternStart. */
 const PATTERN_STARTS = 1 << 16;
 /** The most lengths for which headers are cached. */
 const TEMPLATES_MAX = 256;
-/** Up to here a loop is cheaper than the views that bulk operations need. */
+/** The longest copy for which a loop is cheaper than the views that bulk operations need. */
 const LOOP_BYTES_MAX = 96;
 
-/** What a frame says of itself. */
+/** The seed and number in a frame. */
 export interface TrafficTag {
   seed: number;
   sequence: number;
 }
 
-/** What is the same in all frames of one length, the vnet header included. */
+/** The bytes that all frames of one length share, with the vnet header. */
 interface Template {
   readonly bytes: Uint8Array;
   /** Bytes of headers and tag, without the vnet header. */
@@ -73,13 +73,13 @@ function patternOf(seed: number): Uint8Array {
   return pattern;
 }
 
-/** Makes and knows the frames of one seed. */
+/** Writes and recognizes the frames of one seed. */
 export class TrafficFrames {
   readonly seed: number;
   readonly #mtuBytes: number;
   readonly #pattern: Uint8Array;
   readonly #templates = new Map<number, Template>();
-  /** A frame for comparing whose checksum was completed on the way. */
+  /** A frame with a complete checksum, to compare with one whose checksum was completed on the way. */
   readonly #whole = new Uint8Array(VNET_HEADER_BYTES + TRAFFIC_BYTES_MAX);
 
   /** @param mtuBytes longer frames are GSO frames. */
@@ -91,7 +91,7 @@ export class TrafficFrames {
 
   /**
    * Writes frame `sequence` at `start` and its vnet header in front.
-   * @param partial leaves the checksum to whoever is next. Always so for GSO.
+   * @param partial leaves the checksum to the reader. Always so for GSO.
    */
   write(bytes: Uint8Array, start: number, length: number, sequence: number, partial: boolean): void {
     const { bytes: head, headers, tcp } = this.#template(length, partial);
@@ -101,7 +101,7 @@ export class TrafficFrames {
     copy(this.#pattern, from, bytes, start + headers, length - headers);
   }
 
-  /** @returns the first difference between a frame and what was sent, or undefined. `needsChecksum` as its header says. */
+  /** @returns the first difference between a frame and what was sent, or undefined. `needsChecksum`: from its vnet header. */
   difference(
     bytes: Uint8Array,
     start: number,
@@ -126,7 +126,7 @@ export class TrafficFrames {
     return `byte ${headers + at} of ${length} is ${bytes[start + headers + at]}, ${this.#pattern[from + at]} was sent`;
   }
 
-  /** The frame as it is when somebody on the way computed its checksum, behind a vnet header. */
+  /** Returns the frame with its checksum computed, behind a vnet header. */
   #completed(length: number, sequence: number): Uint8Array {
     const whole = this.#whole;
     this.write(whole, VNET_HEADER_BYTES, length, sequence, true);
@@ -176,7 +176,7 @@ function putSequence(bytes: Uint8Array, start: number, tcp: boolean, sequence: n
   put32(bytes, transport + (tcp ? TCP_BYTES : UDP_BYTES) + 8, sequence);
 }
 
-/** @returns false when this is no frame of ours. */
+/** @returns false if the frame has no tag of this module. */
 export function readTag(bytes: Uint8Array, start: number, length: number, into: TrafficTag): boolean {
   if (length < TRAFFIC_BYTES_MIN) return false;
   const tcp = bytes[start + ETHERNET_BYTES + 9] === PROTOCOL_TCP;

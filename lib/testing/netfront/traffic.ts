@@ -7,9 +7,9 @@ export interface TrafficOptions {
   readonly name?: string;
   /** Frames that are read out of the port. */
   readonly generate?: GeneratorOptions;
-  /** What is expected of frames that are written into it. Without it they are counted and forgotten. */
+  /** The frames that are expected. Without it, frames that are written into the port are only counted. */
   readonly check?: CheckerOptions;
-  /** Runs `onReadable` soon, and not at once. Default: queueMicrotask. */
+  /** Runs `onReadable` once the present call has returned. Default: queueMicrotask. */
   readonly defer?: (run: () => void) => void;
 }
 
@@ -47,7 +47,7 @@ export class TrafficPort implements Port {
     return this.#current;
   }
 
-  /** Adds frames to those that the generator has left, and tells the reader. */
+  /** Adds frames to those that the generator has left, and calls the reader. */
   send(frames: number): void {
     this.generator?.more(frames);
     this.#current?.announce();
@@ -115,7 +115,7 @@ class TrafficIo implements PortIo {
   }
 }
 
-/** A port that known frames come out of. What is written into it is counted. */
+/** A port from which known frames are read. Frames that are written into it are counted. */
 export class GeneratorPort extends TrafficPort {
   override readonly generator: Generator;
 
@@ -125,7 +125,7 @@ export class GeneratorPort extends TrafficPort {
   }
 }
 
-/** A port that checks what is written into it. Nothing comes out of it. */
+/** A port that checks the frames that are written into it. No frames are read from it. */
 export class CheckerPort extends TrafficPort {
   override readonly checker: Checker;
 

@@ -33,14 +33,14 @@ import { FrontRing, RESPONSES_IMPOSSIBLE } from './ring.js';
 import { DirectionStats } from './stats.js';
 import type { ViolationKind } from './violations.js';
 
-/** Where frames begin in their first page: room for the vnet header, and an offset that a backend cannot take for 0. */
+/** Where frames begin in their first page: behind the vnet header, and not at 0, so that a backend that ignores the offset fails. */
 const FRAME_PHASE = 64;
-/** Pages that the longest frame touches: 65553 bytes behind 64. */
+/** How many pages the longest frame touches: 65553 bytes behind 64. */
 const FRAME_PAGES_MAX = 17;
-/** A page for every slot, and what is passed over at the pool's end. */
+/** A page for every slot, and the pages that are passed over at the pool's end. */
 const POOL_PAGES = TX_RING_SIZE + 2 * FRAME_PAGES_MAX;
 const BATCH_FRAMES = 128;
-/** Reads of the port in one pump, so that a port without end does not keep the other direction from its turn. */
+/** The most reads of the port in one pump, so that a port with endless frames does not delay the other direction. */
 const ROUNDS_MAX = 16;
 
 const SLOT_IDLE = -1;
@@ -49,7 +49,7 @@ const NO_FRAME = -1;
 const ID_NEVER_USED = 0;
 const ID_IN_USE = 1;
 const ID_RESPONDED = 2;
-/** Of a request that changes the multicast list. */
+/** In place of the page of a request that changes the multicast list. */
 const NO_PAGE = 0xffff;
 
 /** From-guest: takes frames out of the port straight into granted pages, and reads the responses. */
@@ -74,9 +74,9 @@ export class Transmit {
   /** By slot: the number of the frame that begins there. */
   readonly #slotFrame = new Float64Array(TX_RING_SIZE).fill(NO_FRAME);
   #io: PortIo | undefined;
-  /** Frames of `reads` from here on are read and not yet in the ring. */
+  /** The frames of `reads` from this one on are read and not yet in the ring. */
   #nextFrame = 0;
-  /** The port calls back when frames wait. */
+  /** Whether the port calls back when frames wait. */
   #portIdle = false;
   #pumping = false;
   #fullSince: number | undefined;
@@ -117,7 +117,7 @@ export class Transmit {
     this.#io = io;
   }
 
-  /** The port takes nothing more out of itself. */
+  /** Stops reading frames from the port. */
   stop(): void {
     this.#io = undefined;
   }
@@ -126,9 +126,9 @@ export class Transmit {
     this.#portIdle = false;
   }
 
-  /** Reads responses, then the port, as far as either goes. @returns true when its turn ended before its work. */
+  /** Reads responses, then the port, until neither has more or the turn ends. @returns true if the turn ended first. */
   pump(): boolean {
-    // A port may call back from within `wantReadable`: the pump under way sees to it.
+    // A port may call back from within `wantReadable`: the pump that runs handles that.
     if (this.#pumping) return false;
     this.#pumping = true;
     const more = this.#pump();
@@ -151,7 +151,7 @@ export class Transmit {
     return true;
   }
 
-  /** Gives the memory back. The ring's own grant belongs to whoever made it. */
+  /** Frees the memory. The caller owns the ring's own grant. */
   dispose(): void {
     this.#io = undefined;
     this.#pool[Symbol.dispose]();
@@ -160,7 +160,7 @@ export class Transmit {
 
   // ---- requests --------------------------------------------------------------------------------
 
-  /** @returns false when there was neither space nor a frame. */
+  /** @returns false if there was no space, or no frame. */
   #read(io: PortIo): boolean {
     const first = this.#pages.area(FRAME_PAGES_MAX);
     if (first < 0) {
@@ -181,7 +181,7 @@ export class Transmit {
     return frames > 0;
   }
 
-  /** The frame's pages are its own from here until its last response. */
+  /** Reserves the frame's pages, until its last response. */
   #stage(frame: number): void {
     const { block } = this.reads;
     const at = frameAt(frame);
@@ -193,7 +193,7 @@ export class Transmit {
     this.#pages.takeUpTo(offset + length);
   }
 
-  /** Puts frames that were read into the ring. @returns false when the ring has no room for the next one. */
+  /** Puts frames that were read into the ring. @returns false if the ring has no room for the next one. */
   #submit(): boolean {
     const frames = this.reads.count;
     let room = true;
@@ -238,7 +238,7 @@ export class Transmit {
     return true;
   }
 
-  /** Two slots: a request without a page, and the extra info. @returns false when the ring has no room for them. */
+  /** Writes two slots: a request without a page, and the extra info. @returns false if the ring has no room for them. */
   #submitCommand(): boolean {
     if (this.#ring.free < 2 || this.#ids.available === 0) return false;
     const id = this.#writeRequest(0, TX_FLAG_EXTRA_INFO << 16, 0, NO_PAGE);
@@ -257,7 +257,7 @@ export class Transmit {
     }
   }
 
-  /** @param size what the slot's size field says: the whole frame's in its first slot, its own bytes in the others. */
+  /** @param size the slot's size field: the whole frame's size in its first slot, the slot's own bytes in the others. */
   #writeData(offset: number, size: number, flags: number, more: boolean): void {
     const page = offset >>> 12;
     const place = (offset & 0xfff) | ((more ? flags | TX_FLAG_MORE_DATA : flags) << 16);
@@ -280,7 +280,7 @@ export class Transmit {
     return id;
   }
 
-  /** Writes eight bytes, as struct xen_netif_extra_info has; the slot's other four stay what they were. */
+  /** Writes eight bytes, as struct xen_netif_extra_info has; the slot's other four are unchanged. */
   #writeExtra(first: number, second: number): void {
     const index = this.#ring.produce();
     this.#slotId[this.#ring.slot(index)] = SLOT_EXTRA;
@@ -331,7 +331,7 @@ export class Transmit {
     else if (status !== RSP_NULL) this.#takeById(slot, word & 0xffff, status);
   }
 
-  /** The request is over whatever the response says: to keep its page for ever would only hide what comes next. */
+  /** Ends the request in `slot` whatever its response has: a page that stayed in use would hide later errors. */
   #takeInOrder(slot: number, id: number, status: number, own: number): void {
     if (own === SLOT_EXTRA) {
       if (status !== RSP_NULL) this.#violation('extra-not-null', slot, `the response has status ${status}`);
@@ -353,7 +353,7 @@ export class Transmit {
     this.#options.onResponse?.(frame, status);
   }
 
-  /** Handles a response by its id. Responses to extras are NULL, and their places have no meaning. */
+  /** Handles a response by its id. Responses to extras are NULL, and their slots have no meaning. */
   #takeById(slot: number, id: number, status: number): void {
     this.#checkStatus(slot, id, status);
     if (id < TX_RING_SIZE && this.#idState[id] === ID_IN_USE) this.#release(id, slot, status);

@@ -1,6 +1,6 @@
 /**
- * What a backend may not do, as Linux's xen-netfront checks it (drivers/net/xen-netfront.c) and some more that only a
- * test can know.
+ * The violations of the protocol by a backend: those that Linux's xen-netfront checks (drivers/net/xen-netfront.c), and some that only a test
+ * can detect.
  */
 export const VIOLATION_KINDS = [
   'wrong-id', // a response in the slot of another request
@@ -15,13 +15,13 @@ export const VIOLATION_KINDS = [
   'chain-too-long', // more_data without end
   'chain-incomplete', // more_data, and nothing follows
   'missing-extra', // extra_info, and nothing follows
-  'bad-extra', // extra info of a type that nobody asked for
-  'bad-hash', // a hash that is not the frame's, or of a type that nobody asked for
+  'bad-extra', // extra info of a type that the frontend did not ask for
+  'bad-hash', // a hash that does not match the frame, or of a type that the frontend did not ask for
   'bad-gso', // GSO of size 0 or unknown type, or without the checksum flags that it needs
-  'not-negotiated', // a feature used that the frontend did not offer
+  'not-negotiated', // a feature that the frontend did not offer
   'frame-too-large', // longer than what was announced
   'frame-too-short', // no Ethernet header
-  'content-mismatch', // bytes that nobody sent (traffic with known content only)
+  'content-mismatch', // bytes that were not sent (only traffic with known content)
 ] as const;
 export type ViolationKind = (typeof VIOLATION_KINDS)[number];
 
@@ -30,7 +30,7 @@ export type Direction = 'from-guest' | 'to-guest';
 export interface Violation {
   readonly kind: ViolationKind;
   readonly ring: Direction | 'control';
-  /** Slot of the ring, or the frame's number where there is no slot. */
+  /** Slot of the ring, or the frame's number if there is no slot. */
   readonly slot: number;
   readonly detail: string;
 }
@@ -38,7 +38,7 @@ export interface Violation {
 /** How many violations are recorded in full; all are counted. */
 const LIST_MAX = 256;
 
-/** A backend's violations of the protocol. They are recorded and never thrown; the frontend continues as well as it can. */
+/** A backend's violations of the protocol. They are recorded and never thrown; the frontend continues as far as it can. */
 export class Violations {
   readonly #list: Violation[] = [];
   readonly #counts = new Map<ViolationKind, number>();
@@ -49,7 +49,7 @@ export class Violations {
     this.#onViolation = onViolation;
   }
 
-  /** The first ones. */
+  /** The first violations, at most LIST_MAX. */
   get list(): readonly Violation[] {
     return this.#list;
   }

@@ -28,9 +28,9 @@ export interface ModelStoreClient extends Store {
 interface InProcessWatch {
   readonly path: string;
   readonly onChange: (path: string) => void;
-  /** Events that came before `watch` resolved: who watches can handle them only then. */
+  /** Events that came before `watch` resolved, because the caller can handle them only then. */
   early: string[] | undefined;
-  /** A session had it: the next one must have it too. */
+  /** Whether an earlier session had it, so that the next one must register it too. */
   registered: boolean;
 }
 
@@ -76,7 +76,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
         watch.registered = true;
       });
     } catch (error) {
-      // The store stopped just after it had registered it, and has it again: the token is ours alone.
+      // The store stopped just after it had registered the watch, and has it again: no other client has this token.
       if (!isStoreError(error, 'EEXIST')) {
         this.#forget(token, watch);
         throw error;
@@ -121,7 +121,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
   ): Promise<Buffer | undefined> {
     requirePayloadFits(type, path, payload);
     this.#requireOpen();
-    // The store acts in a later turn, as across a socket.
+    // The store acts in a later turn, as it does across a socket.
     await undefined;
     for (;;) {
       if (this.#killed) return new Promise<never>(() => {});
@@ -152,7 +152,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
       await undefined;
       if (this.#killed) return new Promise<never>(() => {});
       this.#requireOpen();
-      // It ended with its connection.
+      // The transaction ended with its connection.
       if (session === undefined || session !== this.#session) throw storeError('EAGAIN', type, path);
       const reply = replyOrMissing(session, { type, transactionId: id, payload });
       await undefined;
@@ -189,7 +189,7 @@ class InProcessClient extends StoreOperations implements ModelStoreClient {
     for (const listener of [...this.#listeners]) listener(lost);
   }
 
-  /** Watches are registered again, and each fires once. Those that never were do it themselves. */
+  /** Registers watches again, and each fires once. A watch that was never registered registers itself. */
   #onStarted(): void {
     const session = this.#connect();
     this.#session = session;

@@ -10,18 +10,18 @@ const PATH = /^\/$|^(\/[A-Za-z0-9\-_@]+)+$/;
 const NAME_CHARACTERS = /^[A-Za-z0-9\-_@/]+$/;
 
 /**
- * The absolute form of a path that a domain names. Dom0's tools are on sockets, where relative paths have no meaning.
- * @returns undefined when it is no valid path.
+ * Returns the absolute form of a path that a domain names. Dom0's tools use sockets, on which relative paths have no meaning.
+ * @returns undefined if the path is invalid.
  */
 export function canonicalPath(domid: number, path: string): string | undefined {
   const relative = !path.startsWith('/');
   if (relative && (domid === 0 || path.startsWith('@') || path.length > REL_PATH_MAX)) return undefined;
   const absolute = relative ? `${domainPath(domid)}/${path}` : path;
-  // A regular expression may look at much text but not at any amount of it.
+  // Checks the length first, because a regular expression must not read text of any length.
   return absolute.length <= ABS_PATH_MAX && PATH.test(absolute) ? absolute : undefined;
 }
 
-/** As `canonicalPath`; also the special watches, which start with @ and mean no node. */
+/** As `canonicalPath`; also accepts the special watches, which start with @ and name no node. */
 export function canonicalWatchPath(domid: number, path: string): string | undefined {
   if (!path.startsWith('@')) return canonicalPath(domid, path);
   return path.length <= REL_PATH_MAX && NAME_CHARACTERS.test(path) ? path : undefined;
@@ -40,7 +40,7 @@ export function childPath(path: string, name: string): string {
   return path === '/' ? `/${name}` : `${path}/${name}`;
 }
 
-/** The path itself, its parent and so on to the root. */
+/** Yields the path itself, its parent and so on to the root. */
 export function* ancestors(path: string): Generator<string> {
   for (let at = path; at !== '/'; at = parentPath(at)) yield at;
   yield '/';

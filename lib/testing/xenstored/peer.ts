@@ -13,15 +13,15 @@ import type { StoreSession } from './session.js';
 import type { ModelStore } from './store.js';
 import type { ModelWatch } from './watches.js';
 
-/** What may wait for a client that does not read. Above it nothing more is read from that client. */
+/** The most output that waits for a client that does not read. Above it no more requests are read from that client. */
 const OUTPUT_BYTES_MAX = 1 << 20;
 
-/** One client of the server. Whatever it does ends at its own connection. */
+/** One client of the server. Errors of its connection concern no other client. */
 export class Peer {
   readonly #socket: Socket;
   readonly #session: StoreSession;
   readonly #decoder = new MessageDecoder();
-  /** Events wait here while the client is slow; a bounded number of them (XSA-349). */
+  /** Events that wait while the client is slow; their number is bounded (XSA-349). */
   readonly #events = new EventQueue<ModelWatch>((watch, path) => this.#sendEvent(watch, path));
   /** Messages that were read and wait, because the client does not read its responses. */
   #unserved: Message[] = [];
@@ -36,7 +36,7 @@ export class Peer {
     });
     socket.on('data', (chunk) => this.#onData(chunk));
     socket.on('drain', () => this.#serve());
-    // What went wrong is the client's affair. 'close' follows.
+    // The error concerns only the client. 'close' follows.
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
       this.#session.close();
@@ -52,7 +52,7 @@ export class Peer {
     try {
       this.#unserved.push(...this.#decoder.push(chunk));
     } catch {
-      // Oversized: xenstored kills such a connection (xs_wire.h), and says nothing.
+      // The message is too long: xenstored ends such a connection (xs_wire.h) without a reply.
       this.#socket.destroy();
       return;
     }

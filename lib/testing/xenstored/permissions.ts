@@ -12,14 +12,14 @@ const GRANTS: Record<Permission['access'], number> = {
   both: MAY_READ | MAY_WRITE,
 };
 
-/** Only dom0 is: it reads, writes and owns everything, and no quota holds for it. */
+/** Whether the domain is dom0: it reads, writes and owns everything, and no quota applies to it. */
 export function isPrivileged(domid: number): boolean {
   return domid === 0;
 }
 
 /**
- * The owner, named by the first entry, may do everything; who is listed, what is listed; everybody else, what the
- * first entry says. As perm_for_conn in xenstored_core.c.
+ * Returns the rights of a domain, as perm_for_conn in xenstored_core.c. The owner, named by the first entry, may do everything; a listed
+ * domain has the rights of its entry; all others have the rights of the first entry.
  */
 export function accessFor(domid: number, permissions: readonly Permission[]): number {
   const [first, ...others] = permissions;

@@ -1,4 +1,4 @@
-/** What an unprivileged domain may use. The figures are the defaults of xenstored (-E, -S, -W, -t, -A). */
+/** The limits of an unprivileged domain. The figures are the defaults of xenstored (-E, -S, -W, -t, -A). */
 export interface Quota {
   /** Nodes it owns; above: ENOSPC. */
   readonly entries: number;

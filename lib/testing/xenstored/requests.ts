@@ -1,6 +1,6 @@
 /**
- * Requests to the model's store, as messages: what a payload says, which operation it asks for, what the reply
- * carries (docs/misc/xenstore.txt). The socket server and the in-process client both go through here.
+ * Requests to the model's store, as messages: the content of a payload, the operation that it asks for, and the content of the reply
+ * (docs/misc/xenstore.txt). The socket server and the in-process client both use this module.
  */
 import { VifdError } from '../../errors.js';
 import {
@@ -54,16 +54,16 @@ const HANDLERS = new Map<number, Handler>([
   [MessageType.CONTROL, control],
 ]);
 
-/** XS_FLAG_PRIV in xenstored_core.c: dom0's alone. RESUME and SET_TARGET, not served here, would be too. */
+/** XS_FLAG_PRIV in xenstored_core.c: only dom0 may send these. RESUME and SET_TARGET, which are not served here, belong to them too. */
 const PRIVILEGED = new Set<number>([
   ...[MessageType.CONTROL, MessageType.INTRODUCE, MessageType.RELEASE],
   ...[MessageType.IS_DOMAIN_INTRODUCED, MessageType.RESUME, MessageType.SET_TARGET],
 ]);
 
 /**
- * Does what a request asks for. Events of the session's own watches come during the call; send them after the reply.
+ * Executes a request. Events of the session's own watches come during the call; send them after the reply.
  * @returns the reply's payload.
- * @throws VifdError ERR_STORE: `errno` is what an ERROR reply has to say.
+ * @throws VifdError ERR_STORE: its `errno` belongs into the ERROR reply.
  */
 export function replyTo(session: StoreSession, request: Request): Buffer {
   const handler = HANDLERS.get(request.type);
@@ -73,7 +73,7 @@ export function replyTo(session: StoreSession, request: Request): Buffer {
   return payload.length <= PAYLOAD_MAX ? payload : refuse(request, 'E2BIG');
 }
 
-/** As `replyTo`; undefined if there is no such node, for requests of which that is a valid result. */
+/** As `replyTo`; undefined if there is no such node, for requests for which that is a valid result. */
 export function replyOrMissing(session: StoreSession, request: Request): Buffer | undefined {
   try {
     return replyTo(session, request);
@@ -83,7 +83,7 @@ export function replyOrMissing(session: StoreSession, request: Request): Buffer 
   }
 }
 
-/** Returns the errno for the response. An error that is a bug of the model is thrown. */
+/** Returns the errno for the reply. Throws an error that is a bug of the model. */
 export function errnoForReply(error: unknown): string {
   if (error instanceof VifdError && error.code === 'ERR_STORE') return error.errno ?? 'EIO';
   throw error;
@@ -143,7 +143,7 @@ function isDomainIntroduced(session: StoreSession, request: Request): Buffer {
   return encodeStrings(session.store.isIntroduced(domidOf(onlyString(request), request)) ? 'T' : 'F');
 }
 
-/** The page and the event channel are the hypervisor's business; the model's domains come on sockets. */
+/** Ignores the page and the event channel, which concern the hypervisor: the model's domains connect by sockets. */
 function introduce(session: StoreSession, request: Request): Buffer {
   const [domid, frame, port] = decodeStrings(request.payload);
   if (domid === undefined || frame === undefined || port === undefined) return refuse(request, 'EINVAL');
@@ -156,7 +156,7 @@ function release(session: StoreSession, request: Request): Buffer {
   return session.store.release(domid) ? OK : refuse(request, 'ENOENT');
 }
 
-/** Commands are an implementation's own (xenstore.txt, CONTROL). This one has none but `help`. */
+/** Each implementation defines its own commands (xenstore.txt, CONTROL). This one has only `help`. */
 function control(_session: StoreSession, request: Request): Buffer {
   const [command] = decodeStrings(request.payload);
   return command === 'help' ? encodeStrings('help') : refuse(request, 'EINVAL');
@@ -169,7 +169,7 @@ function done(_nothing: undefined): Buffer {
   return OK;
 }
 
-/** Exactly one string: one NUL, at the end. */
+/** Returns the payload's only string: it has one NUL, at the end. */
 function onlyString(request: Request): string {
   const { payload } = request;
   if (payload.length === 0 || payload.indexOf(0) !== payload.length - 1) return refuse(request, 'EINVAL');

@@ -1,8 +1,8 @@
 /**
  * A xenstored for machines without Xen: `node dist/testing/xenstored/serve.js [--load FILE] [--quota NAME=N]... SOCKET[=DOMID]...`
- * Who connects to SOCKET is domain DOMID (0 unless given). Prints `ready SOCKET...` once all sockets listen, and ends,
- * removing them, at SIGTERM or SIGINT. The tree ends with the process; with `--load` it begins with the content of FILE: a
- * JSON array of `[path, value, permissions]`, permissions as in a SET_PERMS. `--quota` sets one of quota.ts, for domains but dom0.
+ * A client that connects to SOCKET is domain DOMID (default 0). Prints `ready SOCKET...` once all sockets listen. At SIGTERM or SIGINT it
+ * removes them and ends. The tree ends with the process; with `--load` it begins with the content of FILE: a JSON array of `[path, value,
+ * permissions]`, permissions as in a SET_PERMS. `--quota` sets one quota of quota.ts, for all domains but dom0.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -21,7 +21,7 @@ function parseEndpoint(argument: string): Endpoint | undefined {
   return path === undefined ? undefined : { path, domid: Number(domid ?? 0) };
 }
 
-/** Nodes that an earlier store had. */
+/** Loads the nodes of an earlier store. */
 function load(store: ModelStore, file: string): void {
   const nodes: [path: string, value: string, permissions: string[]][] = JSON.parse(
     readFileSync(file, 'utf8'),
@@ -35,7 +35,7 @@ function load(store: ModelStore, file: string): void {
   session.close();
 }
 
-/** @returns undefined when a text is no quota and its number. */
+/** @returns undefined if a text is not the name of a quota and a number. */
 function parseQuotas(texts: readonly string[]): Partial<Quota> | undefined {
   const parsed = texts.map((text) => /^([A-Za-z]+)=([0-9]{1,9})$/.exec(text));
   if (!parsed.every((match) => match !== null && (match[1] ?? '') in DEFAULT_QUOTA)) return undefined;
@@ -50,7 +50,7 @@ async function serve(
   const store = new ModelStore({ quota });
   if (file !== undefined) load(store, file);
   const server = new StoreServer(store);
-  // Before the sockets are there: whoever sees them may also end us.
+  // Handles signals before the sockets exist: a program that sees the sockets may stop this one.
   const stop = (): void => {
     void server.close();
   };

@@ -4,10 +4,10 @@ import { VifdError } from '../../errors.js';
 import { Peer } from './peer.js';
 import type { ModelStore } from './store.js';
 
-/** Per socket. A machine has a few hundred domains and each a few connections. */
+/** The most connections of a socket. A machine has a few hundred domains, and each has a few connections. */
 const CONNECTIONS_MAX = 1024;
 
-/** Serves a `ModelStore` on unix sockets, in xenstored's protocol: libxenstore and its tools take it for one. */
+/** Serves a `ModelStore` on unix sockets, in xenstored's protocol, so that libxenstore and its tools work with it. */
 export class StoreServer implements AsyncDisposable {
   readonly #store: ModelStore;
   readonly #servers = new Set<Server>();
@@ -18,8 +18,8 @@ export class StoreServer implements AsyncDisposable {
   }
 
   /**
-   * Listens at `path`; who connects there is `domid`. A socket that a dead server left behind is replaced.
-   * @throws VifdError ERR_ARGUMENT when the path is in use or cannot be listened on.
+   * Listens at `path`; a client that connects there is `domid`. The socket of a dead server is replaced.
+   * @throws VifdError ERR_ARGUMENT if the path is in use or cannot be listened on.
    */
   async listen(path: string, domid = 0): Promise<void> {
     if (await isStale(path)) await unlink(path);
@@ -37,7 +37,7 @@ export class StoreServer implements AsyncDisposable {
       server.listen(path, resolve);
     });
     this.#servers.add(server);
-    // Who may connect is the domain: nobody but us.
+    // A process that can connect acts as the domain, so only this user may.
     await chmod(path, 0o600);
   }
 
@@ -54,7 +54,7 @@ export class StoreServer implements AsyncDisposable {
   }
 }
 
-/** Whether a socket is there that nobody listens at. */
+/** Whether there is a socket on which no process listens. */
 async function isStale(path: string): Promise<boolean> {
   try {
     if (!(await lstat(path)).isSocket()) return false;

@@ -28,7 +28,7 @@ export interface SessionStore {
 }
 
 export interface SessionEvents {
-  /** Called in the middle of a change: take note, act later. */
+  /** Called in the middle of a change: record the event, and act later. */
   onEvent(watch: ModelWatch, path: string): void;
   /** The domain was released: the connection is gone. */
   onReleased(): void;
@@ -48,7 +48,7 @@ export class StoreSession {
   readonly #watches = new Set<ModelWatch>();
   #lastTransaction = 0;
 
-  /** Made by `ModelStore.connect`. */
+  /** Only `ModelStore.connect` calls it. */
   constructor(store: SessionStore, domid: number, events: SessionEvents) {
     this.store = store;
     this.domid = domid;
@@ -103,7 +103,7 @@ export class StoreSession {
     return this.#lastTransaction;
   }
 
-  /** The transaction is over whatever comes of it. */
+  /** Ends the transaction, whether or not the commit succeeds. */
   end(tx: number, commit: boolean): void {
     const type = MessageType.TRANSACTION_END;
     const transaction = this.#transactions.get(tx) ?? refuse('ENOENT', type);
@@ -132,11 +132,11 @@ export class StoreSession {
     };
     watches.add(watch);
     this.#watches.add(watch);
-    // Once up front: the watcher need not ask what was there before (xenstore.txt, WATCH).
+    // Fires once at the beginning, so that the client need not read the node first (xenstore.txt, WATCH).
     watch.fire(path);
   }
 
-  /** @returns the watch that is no more. */
+  /** @returns the removed watch. */
   unwatch(path: string, token: string): ModelWatch {
     const absolute = canonicalWatchPath(this.domid, path) ?? refuse('EINVAL', MessageType.UNWATCH, path);
     const watch = this.#findWatch(absolute, token) ?? refuse('ENOENT', MessageType.UNWATCH, path);
@@ -158,13 +158,13 @@ export class StoreSession {
     this.store.disconnect(this);
   }
 
-  /** The store's side: the domain is gone, and its connection with it. */
+  /** Called by the store: the domain is gone, and its connection with it. */
   release(): void {
     this.close();
     this.#events.onReleased();
   }
 
-  /** The store's side: it stops, and knows the connection no more. */
+  /** Called by the store: it stops, and has lost the connection. */
   lose(): void {
     this.close();
     this.#events.onLost();

@@ -5,9 +5,8 @@ import { LiveTable } from './transactions.js';
 import { WatchTable } from './watches.js';
 
 /**
- * A xenstored without sockets: the tree, its watches, and which domains it knows. It is synchronous and has neither
- * timers nor I/O. `modelStoreClient` makes the seam's `Store` of it in the same process; `StoreServer` serves it to
- * others.
+ * A xenstored without sockets: the tree, its watches, and the domains that it knows. It is synchronous and has neither timers nor I/O.
+ * `modelStoreClient` makes the seam's `Store` from it in the same process; `StoreServer` serves it to others.
  */
 export class ModelStore {
   readonly quota: Quota;
@@ -23,7 +22,7 @@ export class ModelStore {
     this.quota = { ...DEFAULT_QUOTA, ...options.quota };
   }
 
-  /** A connection for a domain. The store need not know the domain, so that a socket can come first. */
+  /** Returns a connection for a domain. The store need not know the domain, so that a socket can exist before it. */
   connect(domid: number, events: SessionEvents): StoreSession {
     if (!this.#running) throw new VifdError('ERR_STATE', "The model's xenstored is stopped: start it first.");
     const session = new StoreSession(this, domid, events);
@@ -41,14 +40,14 @@ export class ModelStore {
     return this.#running;
   }
 
-  /** As if xenstored was killed: every connection ends, with its watches and transactions. Idempotent. */
+  /** Acts as if xenstored was killed: every connection ends, with its watches and transactions. Idempotent. */
   stop(): void {
     this.#running = false;
     for (const session of [...this.#sessions]) session.lose();
   }
 
   /**
-   * As if xenstored was started again: who waits connects again. @param contents 'lost': the tree is as in a new store.
+   * Acts as if xenstored was started again: waiting clients connect again. @param contents 'lost': the tree is that of a new store.
    * Idempotent.
    */
   start(contents: 'preserved' | 'lost' = 'preserved'): void {
@@ -60,7 +59,7 @@ export class ModelStore {
     for (const connect of waiting) connect();
   }
 
-  /** Calls `connect` once, at the next `start`. @returns what takes that back. */
+  /** Calls `connect` once, at the next `start`. @returns a function that cancels that. */
   onceStarted(connect: () => void): () => void {
     this.#waiting.add(connect);
     return () => this.#waiting.delete(connect);
@@ -70,15 +69,15 @@ export class ModelStore {
     return this.#introduced.has(domid);
   }
 
-  /** A domain is there. Watches on `@introduceDomain` fire. */
+  /** Adds a domain. Watches on `@introduceDomain` fire. */
   introduce(domid: number): void {
     this.#introduced.add(domid);
     this.watches.fireSpecial('@introduceDomain');
   }
 
   /**
-   * A domain has gone: its connections end, with their watches and transactions; its nodes stay, for the toolstack to
-   * remove. Watches on `@releaseDomain` fire. @returns false when the store did not know it.
+   * Removes a domain: its connections end, with their watches and transactions; the toolstack removes its nodes. Watches on `@releaseDomain`
+   * fire. @returns false if the store did not know it.
    */
   release(domid: number): boolean {
     if (!this.#introduced.delete(domid)) return false;

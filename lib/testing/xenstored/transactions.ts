@@ -51,9 +51,9 @@ export class LiveTable implements NodeTable {
 }
 
 /**
- * A transaction's view: nodes are as they were when it first looked, changes are its own until `commit`. It commits
- * if every node that it looked at, a missing one included, is still the same: what the C xenstored does
- * (xenstored_transaction.c). Adding or removing a child changes the parent, so listings are covered.
+ * A transaction's view: nodes are as they were when it first read them, and its changes are its own until `commit`. It commits if every node
+ * that it has read, a missing one included, is still the same, as the C xenstored does (xenstored_transaction.c). Adding or removing a child
+ * changes the parent, so listings are covered.
  */
 export class Transaction implements NodeTable {
   readonly #live: LiveTable;

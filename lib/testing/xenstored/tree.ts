@@ -1,5 +1,5 @@
 /**
- * The nodes of the model's store and what may be done with them. Rules and errors are those of Xen's C xenstored
+ * The nodes of the model's store and the operations on them. Rules and errors are those of Xen's C xenstored
  * (tools/xenstore/xenstored_core.c, 4.17); the text of the protocol is docs/misc/xenstore.txt.
  */
 
@@ -9,7 +9,7 @@ import { ancestors, baseName, childPath, parentPath } from './paths.js';
 import { accessFor, isPrivileged, MAY_OWN, MAY_READ, MAY_WRITE, ownerOf } from './permissions.js';
 import type { Quota } from './quota.js';
 
-/** Never changed: a change makes a new one. Transactions rely on it. */
+/** Immutable: a change makes a new one. Transactions rely on it. */
 export interface StoreNode {
   readonly value: Buffer;
   readonly permissions: readonly Permission[];
@@ -31,13 +31,13 @@ export interface NodeTable {
 /** A change that watches may get. */
 export interface Change {
   readonly path: string;
-  /** Only watches on this very path are meant, as for the nodes below one that was removed. */
+  /** Whether only watches on this path itself fire, as for the nodes below a removed one. */
   readonly exact: boolean;
-  /** Who may read by any of these may know of it: the node's, its earlier ones and its parent's. */
+  /** The permissions of the node, its earlier ones and those of its parent: a domain that may read by any of them may learn of the change. */
   readonly visibility: readonly (readonly Permission[])[];
 }
 
-/** One request's view of the store: in which table, for whom. */
+/** One request's view of the store: its table and its domain. */
 export interface Scope {
   readonly table: NodeTable;
   readonly domid: number;
@@ -61,14 +61,14 @@ export function writeNode(scope: Scope, path: string, value: Buffer): void {
   announce(scope, path);
 }
 
-/** A node that is there already is left as it is, and no watch fires. */
+/** Creates a node. An existing node is unchanged, and no watch fires. */
 export function makeNode(scope: Scope, path: string): void {
   if (find(scope, path, MAY_WRITE) !== undefined) return;
   create(scope, path, EMPTY);
   announce(scope, path);
 }
 
-/** @throws ENOENT only when the parent is not there either. */
+/** @throws ENOENT only if the parent does not exist either. */
 export function removeNode(scope: Scope, path: string): void {
   const node = find(scope, path, MAY_WRITE);
   const parent = scope.table.get(parentPath(path));
@@ -91,7 +91,7 @@ export function setNodePermissions(scope: Scope, path: string, permissions: read
   const node = find(scope, path, MAY_WRITE | MAY_OWN) ?? fail(scope, path, 'ENOENT');
   if (!privileged && ownerOf(permissions) !== ownerOf(node.permissions)) fail(scope, path, 'EPERM');
   store(scope, path, { ...node, permissions });
-  // Who may not read it any longer learns of that.
+  // Domains that may not read it any longer learn of that.
   announce(scope, path, node.permissions);
 }
 
@@ -100,7 +100,7 @@ function find(scope: Scope, path: string, need: number): StoreNode | undefined {
   const node = scope.table.get(path);
   if (node !== undefined && (accessFor(scope.domid, node.permissions) & need) === need) return node;
   if (node !== undefined) fail(scope, path, 'EACCES');
-  // Whether a node exists may be known to who may do the same with the closest parent that does.
+  // A domain may learn whether a node exists if it has the same rights on the closest existing parent.
   for (const above of ancestors(parentPath(path))) {
     const parent = scope.table.get(above);
     if (parent === undefined) continue;
@@ -110,7 +110,7 @@ function find(scope: Scope, path: string, need: number): StoreNode | undefined {
   return undefined;
 }
 
-/** All or nothing: quotas are looked at before anything is written. */
+/** Creates all nodes or none: checks the quotas before it writes. */
 function create(scope: Scope, path: string, value: Buffer): void {
   const missing: string[] = [];
   let above = path;
@@ -161,7 +161,7 @@ function removeBelow(scope: Scope, path: string, node: StoreNode): void {
   for (const name of node.children) {
     const at = childPath(path, name);
     const child = scope.table.get(at);
-    // Another commit removed it after this transaction had read its parent: the two are in conflict, as the commit will find.
+    // Another commit removed it after this transaction had read its parent. The commit will find this conflict.
     if (child === undefined) continue;
     scope.changed({ path: at, exact: true, visibility: [child.permissions, node.permissions] });
     removeBelow(scope, at, child);

@@ -4,16 +4,16 @@ import type { Change } from './tree.js';
 
 export interface ModelWatch {
   readonly domid: number;
-  /** As the client named it, relative perhaps: events use the same form. */
+  /** The path as the client named it, which may be relative: events use the same form. */
   readonly path: string;
-  /** The same, absolute. */
+  /** The same path, absolute. */
   readonly absolute: string;
   readonly token: string;
-  /** Called in the middle of the change: must only take note. */
+  /** Called in the middle of the change: must only record it. */
   fire(path: string): void;
 }
 
-/** All watches of a store, by what they watch. They fire in the order in which they were made. */
+/** All watches of a store, by path. They fire in the order in which they were made. */
 export class WatchTable {
   readonly #byPath = new Map<string, Set<ModelWatch>>();
   readonly #order = new Map<ModelWatch, number>();
@@ -40,7 +40,7 @@ export class WatchTable {
     this.#perDomain.set(watch.domid, this.count(watch.domid) - 1);
   }
 
-  /** Tells the watches at or above the path, if their domain may know. */
+  /** Fires the watches at or above the path whose domain may learn of the change. */
   fire(change: Change): void {
     const places = change.exact ? [change.path] : [...ancestors(change.path)];
     for (const watch of this.#at(places)) {
@@ -49,7 +49,7 @@ export class WatchTable {
     }
   }
 
-  /** `@introduceDomain` and `@releaseDomain`: dom0's alone. (xenstored has permissions for them; the model has not.) */
+  /** Fires `@introduceDomain` and `@releaseDomain`, for dom0 only. (xenstored has permissions for them; the model has none.) */
   fireSpecial(name: string): void {
     for (const watch of this.#at([name])) {
       if (isPrivileged(watch.domid)) watch.fire(name);
