@@ -20,12 +20,12 @@ export interface BackendParts {
   readonly fail: (error: WorldError) => void;
 }
 
-/** One `vifd run` after the other. */
+/** Runs `vifd run`, one process after the other. */
 export class Backend implements AsyncDisposable {
   readonly #parts: BackendParts;
   #payload: Payload;
   #running: Child | undefined;
-  /** Loaded, and waiting for its turn. */
+  /** The process that is loaded and waits to be started. */
   #spare: Child | undefined;
   #ending = false;
   #onAttached: (vif: string) => void = () => undefined;

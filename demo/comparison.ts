@@ -16,7 +16,7 @@ const SECONDS = 3;
 const BRIDGE = 'br1';
 const ADDRESSES = ['10.78.0.2', '10.78.0.3'] as const;
 
-/** TCP from `client` to `server` as it is, then between two namespaces that veth pairs and a Linux bridge join. */
+/** Measures TCP from `client` to `server` through vifd, then between two namespaces that veth pairs and a Linux bridge join. */
 export async function compareWithBridge(
   server: Place,
   client: Place,
@@ -79,7 +79,7 @@ function placeOf(holder: Child, address: string): Place {
   return { name: holder.name, address, enter: enter(holder.pid) };
 }
 
-/** @returns what arrived, in Gbit/s. */
+/** @returns the received data, in Gbit/s. */
 async function measure(server: Place, client: Place, signal: AbortSignal): Promise<number> {
   const listening = promised();
   const listener = await Child.start({

@@ -33,7 +33,7 @@ export class Guest implements AsyncDisposable {
     return { name, address, enter: enter(this.#process?.pid ?? 0) };
   }
 
-  /** Resolves when the process runs; the backend need not be there. */
+  /** Resolves when the process runs; the backend need not run yet. */
   async start(): Promise<void> {
     const { machine, domid, name, mac, fail } = this.#parts;
     const process_ = await startGuest({

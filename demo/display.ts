@@ -4,11 +4,11 @@ import { type Colours, gbits, picture, plainLine } from './draw.js';
 import type { DemoOptions } from './options.js';
 import type { Recorder } from './recorder.js';
 
-/** What people or programs see while it runs. */
+/** Shows the run to people or programs. */
 export interface Display {
-  /** A sentence about what happens now. */
+  /** Shows a sentence about what happens now. */
   say(text: string): void;
-  /** Begins to show the recorder. */
+  /** Begins to show the recorder's figures. */
   begin(recorder: Recorder): void;
   end(): void;
 }
@@ -21,7 +21,7 @@ export function displayFor(options: DemoOptions): Display {
   return process.stdout.isTTY && process.env.NO_COLOR === undefined ? liveDisplay() : plainDisplay();
 }
 
-/** A block of lines that is drawn over itself. */
+/** A block of lines that each update draws over. */
 function liveDisplay(): Display {
   const colours: Colours = {
     bars: picocolors.cyan,

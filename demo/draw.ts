@@ -4,7 +4,7 @@ import type { Recorder, StreamRecord } from './recorder.js';
 
 const BARS = ' ▁▂▃▄▅▆▇█';
 const CELLS_MIN = 10;
-/** Cells that a rate is averaged over. */
+/** How many cells a rate is averaged over. */
 const RATE_CELLS = 5;
 
 export interface Colours {
@@ -41,7 +41,7 @@ export function picture(recorder: Recorder, columns: number, colours: Colours): 
   const now = recorder.cellOf(machineMs());
   const first = Math.max(0, now - cells);
   const lines = recorder.streams.map((stream, i) => {
-    // Each has its own scale: the figure tells how much, the bars tell when.
+    // Each curve has its own scale: the figure shows how much, the bars show when.
     const values = window(stream, first, cells);
     const rate = `${gbits(stream, now).toFixed(2)} Gbit/s`;
     const bars = sparkline(values, Math.max(...values));
@@ -53,7 +53,7 @@ export function picture(recorder: Recorder, columns: number, colours: Colours): 
   return lines;
 }
 
-/** One line for those who have no terminal. */
+/** Returns one line, for output that is no terminal. */
 export function plainLine(recorder: Recorder): string {
   const now = recorder.cellOf(machineMs());
   const rates = recorder.streams.map((stream) => gbits(stream, now, 1000 / REPORT_MS).toFixed(2)).join(' ');

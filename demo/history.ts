@@ -7,7 +7,7 @@ export interface History {
   readonly schemaVersion: 1;
   readonly event: 'history';
   readonly cellMs: number;
-  /** Of all streams together, one number for each `cellMs` from the beginning of the run. */
+  /** Bytes of all streams together, one number for each `cellMs` from the beginning of the run. */
   readonly bytes: readonly number[];
   readonly restarts: readonly HistoryRestart[];
 }

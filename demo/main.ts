@@ -1,6 +1,6 @@
 /**
- * The demo: guests with live connections, and a backend that is ended and started again every second. In network
- * namespaces of its own where the machine lets it, else on the model.
+ * The demo: guests with live connections, and a backend that is ended and started again every second. It runs in network namespaces of its
+ * own if the machine permits them, else on the model.
  */
 import { enterNamespaces, isInside } from '../programs/namespaces.js';
 import { preflight } from '../programs/preflight.js';
@@ -16,19 +16,19 @@ import { runDemo } from './runner.js';
 import { isClean, type Summary, summaryText } from './summary.js';
 
 const NAME = 'demo';
-/** As shells have it for a process that SIGINT ended. */
+/** The exit code that shells give to a process that SIGINT ended. */
 const EXIT_INTERRUPTED = 130;
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
-  // Where these are for root; other users' paths often leave them out.
+  // Root finds these tools here; the PATH of other users often lacks these folders.
   process.env.PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
   if (isInside(NAME)) return run(options, 'namespaces', undefined);
   if (options.world === 'model') return run(options, 'model', undefined);
   const verdict = await preflight();
   if (verdict.ok)
     return enterNamespaces({ name: NAME, url: import.meta.url, args, unshare: verdict.unshare });
-  // Without processes there is nothing that SIGKILL could end.
+  // On the model there is no process that SIGKILL could end.
   if (options.world === 'namespaces' || options.kills !== undefined) throw new WorldError(verdict.because);
   return run(options, 'model', verdict.because);
 }

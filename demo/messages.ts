@@ -1,4 +1,4 @@
-/** What the demo and its traffic processes tell each other. Moments are those of `machineMs`. */
+/** The messages between the demo and its traffic processes. Moments are those of `machineMs`. */
 
 export type TrafficOrder =
   | { readonly kind: 'receive'; readonly stream: number; readonly port: number }
@@ -21,7 +21,7 @@ export type TrafficReport =
   | { readonly kind: 'sent'; readonly stream: number; readonly bytes: number }
   | { readonly kind: 'ended'; readonly stream: number; readonly bytes: number };
 
-/** From when until when nothing arrived. */
+/** The time in which nothing arrived. */
 export type Silence = readonly [fromMs: number, untilMs: number];
 
 /** How often receivers report. */

@@ -5,21 +5,21 @@ import { machineMs } from './clock.js';
 import type { Silence } from './messages.js';
 import type { Recorder } from './recorder.js';
 
-/** Small ones, full ones, and ones that are segmented at the other end. */
+/** Lengths of frames: small ones, full ones, and ones that the other end segments. */
 const SIZES = [60, 1514, 1514, 9014, 65535, 590];
-/** Shorter ones are the ends taking turns in one process. */
+/** Shorter silences come from the ends taking turns in one process. */
 const SILENCE_MIN_MS = 5;
 
 export interface ModelPortOptions {
   readonly name: string;
   readonly sends: number;
   readonly expects: number;
-  /** The stream that arrives here. */
+  /** Checks the stream that arrives here. */
   readonly stream: number;
   readonly recorder: Recorder;
 }
 
-/** A port that known frames come out of without end, and that checks what goes in and notes when nothing did. */
+/** A port that produces known frames without end, checks the frames that are written into it, and notes silences. */
 export class ModelPort extends TrafficPort {
   readonly #options: ModelPortOptions;
   #bytes = 0;
@@ -47,7 +47,7 @@ export class ModelPort extends TrafficPort {
     return io;
   }
 
-  /** Tells the recorder what came since the last time. */
+  /** Reports to the recorder what came since the last call. */
   report(): void {
     const { recorder, stream } = this.#options;
     const counts = this.checker?.counts;
@@ -69,7 +69,9 @@ export class ModelPort extends TrafficPort {
   }
 }
 
-/** Runs it in a turn of its own, so that endless generators leave turns to others. Nothing runs in a process that has ended. */
+/**
+ * Runs a callback in a turn of its own, so that endless generators leave turns to others. Callbacks of a process that has ended do not run.
+ */
 function runLater(run: () => void): void {
   setImmediate(() => {
     try {

@@ -11,7 +11,7 @@ import type { Ending, Recorder } from './recorder.js';
 import { FIRST_DOMID, type World, type WorldParts } from './world.js';
 
 const ATTACH_TIMEOUT_MS = 10_000;
-/** Where a kill falls: after so many more operations that others can see, another number each time. */
+/** After how many more observable operations a kill falls, another number each time. */
 const KILL_STEPS = 23;
 /** An idle process takes no steps: after this time it is killed at the step where it waits. */
 const KILL_WAIT_MS = 20;
@@ -42,7 +42,7 @@ export async function openModelWorld(parts: WorldParts): Promise<World> {
   }
 }
 
-/** Everything in one process: backend, guests and hypervisor. Frames whose every byte is known take TCP's place. */
+/** Runs backend, guests and hypervisor in one process. Frames whose every byte is known replace TCP. */
 class ModelWorld implements World {
   readonly about = 'the model: hypervisor, guests and backend in one process, known frames instead of TCP';
   readonly compare = undefined;
@@ -123,7 +123,7 @@ class ModelWorld implements World {
 
   /** Starts a process. Resolves when it serves every guest that was connected. */
   async #begin(): Promise<Process> {
-    // How many more steps until it dies; infinite until it shall.
+    // How many more steps the process takes until it is killed; infinite by default.
     let fuse = Number.POSITIVE_INFINITY;
     const xen = this.#hypervisor.open(0, {
       onStep: (what) => {

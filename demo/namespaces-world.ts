@@ -80,7 +80,7 @@ class NamespacesWorld implements World {
     await this.#machine[Symbol.asyncDispose]();
   }
 
-  /** Each guest talks with the host, both ways, and with its neighbour. */
+  /** Connects each guest with the host, in both directions, and with its neighbour. */
   async #startStreams(): Promise<void> {
     const host = { name: 'host', address: BRIDGE.address, enter: [] };
     const places = [host, ...this.#guests.map((guest) => guest.place)];

@@ -6,11 +6,11 @@ export interface DemoOptions {
   readonly guests: number;
   readonly payload: 'map' | 'copy';
   readonly json: boolean;
-  /** So many SIGKILLs at random instants, payload modes in turn, in place of a restart every second. */
+  /** The number of SIGKILLs at random instants, with the payload modes in turn, instead of a restart every second. */
   readonly kills?: number;
   /** The next backend process is loaded while the previous one serves. */
   readonly standby: boolean;
-  /** Instead of finding out. */
+  /** Whether to use the model, without trying namespaces first. */
   readonly world?: 'namespaces' | 'model';
 }
 

@@ -17,13 +17,13 @@ const RESTARTS_OPEN = 8;
 export interface Restart {
   readonly ending: Ending;
   readonly atMs: number;
-  /** Until every guest was served again. */
+  /** The time until every guest was served again. */
   attachMs: number | undefined;
   /** The longest silence of any stream that began after the previous restart and reached into this one's time. */
   gapMs: number;
 }
 
-/** One stream's bytes, in cells of REPORT_MS since the run began. */
+/** The bytes of one stream, in cells of REPORT_MS since the run began. */
 export class StreamRecord {
   readonly ends: StreamEnds;
   total = 0;
@@ -55,16 +55,16 @@ export class StreamRecord {
   }
 }
 
-/** All that happened in a run. */
+/** The events of a run. */
 export class Recorder {
   readonly streams: StreamRecord[] = [];
   readonly restarts: Restart[] = [];
-  /** What went wrong, in words; the first few are shown. */
+  /** The failures, in words; the first few are shown. */
   readonly complaints: string[] = [];
   resets = 0;
   differingBytes = 0;
   violations = 0;
-  /** The longest silence before the first restart: what the machine's load alone does. */
+  /** The longest silence before the first restart, which comes from the machine's load alone. */
   quietGapMs = 0;
   #startMs = machineMs();
 
@@ -73,7 +73,7 @@ export class Recorder {
     return this.streams.push(new StreamRecord({ from, to })) - 1;
   }
 
-  /** The run begins: what came before was setting up. */
+  /** Call it when the run begins: earlier data belongs to the setup. */
   begin(): void {
     this.#startMs = machineMs();
   }
@@ -91,7 +91,7 @@ export class Recorder {
   }
 
   received(stream: number, bytes: number, silences: readonly Silence[]): void {
-    // Arrived in the REPORT_MS that just ended.
+    // The bytes arrived in the REPORT_MS that just ended.
     this.streams[stream]?.add(this.cellOf(machineMs() - REPORT_MS / 2), bytes);
     for (const silence of silences) this.#silence(silence);
   }
@@ -125,7 +125,7 @@ export class Recorder {
    */
   complaint(message: string, code: string): void {
     const text = `the backend: ${message}`;
-    // Each process reports it again.
+    // Each process reports the error again.
     if (this.complaints.includes(text)) return;
     this.complaints.push(text);
     if (code === 'ERR_PROTOCOL') this.violations += 1;

@@ -8,13 +8,13 @@ import type { World } from './world.js';
 
 const RESTART_EVERY_MS = 1000;
 /**
- * Restarts come a little before or after the full second: TCP tries again after 200, 600, 1400, 3000 ms, and a strict
- * beat could meet each of these with the backend away.
+ * Restarts come a little before or after the full second. TCP retransmits after 200, 600, 1400, 3000 ms, and with an exact interval the
+ * backend could be away each time.
  */
 const OFFBEAT_MS = [0, 130, -90, 60, -140, 100, -40];
-/** Undisturbed at first: what the gaps have to be compared with. */
+/** The first seconds are undisturbed, to compare the gaps with. */
 const QUIET_MS = 1000;
-/** Before the end, so that the last restart's gap is over. */
+/** The last seconds are undisturbed, so that the last restart's gap is over. */
 const TAIL_MS = 700;
 
 const PAYLOADS = ['map', 'copy'] as const;
@@ -30,7 +30,7 @@ export interface RunParts {
   readonly because: string | undefined;
   readonly recorder: Recorder;
   readonly display: Display;
-  /** Aborted when people want it to end. */
+  /** Aborted when the user ends the demo. */
   readonly signal: AbortSignal;
 }
 
@@ -71,13 +71,13 @@ async function restartEverySecond({ options, world, recorder, signal }: RunParts
     const restart = recorder.restarting(ending);
     await world.restart(ending);
     restart.attachMs = machineMs() - restart.atMs;
-    // One that took longer than a second does not make the next ones come in a burst.
+    // A restart that took longer than a second does not make the next ones come in a burst.
     nextMs = Math.max(nextMs + RESTART_EVERY_MS, machineMs());
   }
   await sleepUntil(endMs, signal);
 }
 
-/** Kills as often as was asked for, or until a guest is disconnected: kills after that would prove nothing. */
+/** Kills as often as was asked for, or until a guest is disconnected: later kills would prove nothing. */
 async function killAtRandom({ world, recorder, signal }: RunParts, kills: number): Promise<void> {
   await sleepUntil(machineMs() + QUIET_MS, signal);
   for (let kill = 0; kill < kills && !signal.aborted; kill++) {

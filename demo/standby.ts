@@ -1,6 +1,6 @@
 /**
- * A backend that waits for its turn: Node and all of the backend's modules are loaded, nothing of Xen is touched. At
- * its first message it becomes `vifd` with the arguments that it was started with.
+ * A backend process in reserve: Node and all of the backend's modules are loaded, but nothing of Xen is open. At its first message it becomes
+ * `vifd` with the arguments that it was started with.
  */
 import { addon } from '../lib/addon.js';
 import { start } from '../lib/cli/start.js';

@@ -6,9 +6,9 @@ import { TRAFFIC_PROGRAM } from './programs.js';
 import type { Recorder } from './recorder.js';
 
 const FIRST_PORT = 5000;
-/** TCP that lost the same segment in each of the last restarts may wait half a minute before it tries again. */
+/** TCP that lost the same segment in each of the last restarts may wait half a minute before it retransmits. */
 const FINISH_TIMEOUT_MS = 60_000;
-/** A guest that was cut off brings nothing to its end. */
+/** A guest that was disconnected receives nothing more. */
 const BROKEN_TIMEOUT_MS = 5_000;
 
 /** A network namespace that streams end in. */
@@ -129,7 +129,7 @@ export class Streams implements AsyncDisposable {
     if (stream.sent !== undefined && stream.received !== undefined) stream.over.keep();
   }
 
-  /** Both ends of a connection tell of it; it is one connection. */
+  /** Both ends of a connection report it, and it counts once. */
   #reset(number: number, stream: Stream, why: string): void {
     if (!stream.isReset) this.#parts.recorder.reset(number, why);
     stream.isReset = true;

@@ -6,7 +6,7 @@ export interface Summary {
   readonly schemaVersion: 1;
   readonly event: 'summary';
   readonly world: 'namespaces' | 'model';
-  /** Why the model. */
+  /** Why the demo ran on the model. */
   readonly because?: string;
   readonly guests: number;
   readonly payload: 'map' | 'copy';
@@ -21,7 +21,7 @@ export interface Summary {
   readonly quietGapMs: number;
   /** From the end of a process to the moment at which the next serves every guest. */
   readonly attachMs: Spread;
-  /** Of a run by number of kills: each kill's gap and attachment, in order. */
+  /** For a run with a number of kills: each kill's gap and attachment, in order. */
   readonly kills?: { readonly gapMs: readonly number[]; readonly attachMs: readonly number[] };
   readonly bytes: number;
   readonly comparison?: Comparison;

@@ -7,7 +7,7 @@ import { machineMs } from './clock.js';
 import { REPORT_MS, type Silence, type TrafficOrder, type TrafficReport } from './messages.js';
 import { BLOCK_BYTES, fillBlock, PatternChecker } from './pattern.js';
 
-/** Shorter ones are how processes take turns on a busy processor. */
+/** Shorter silences come from processes taking turns on a busy processor. */
 const SILENCE_MIN_MS = 5;
 
 let finishing = false;
@@ -26,7 +26,7 @@ function receive(stream: number, port: number): void {
   server.listen(port, () => report({ kind: 'listening', stream }));
 }
 
-/** Checks every byte, and notes when nothing came. */
+/** Checks every byte, and notes silences. */
 class Receiver {
   readonly #stream: number;
   readonly #checker: PatternChecker;
@@ -96,7 +96,7 @@ function send(stream: number, host: string, port: number): void {
     const bytes = Buffer.allocUnsafeSlow(BLOCK_BYTES);
     fillBlock(bytes, stream, block);
     block += 1;
-    // Not in the same turn: a kernel that takes all at once would keep the other streams from theirs.
+    // In another turn: a kernel that takes all at once would delay the other streams.
     if (socket.write(bytes)) setImmediate(pump);
   };
   const finish = (): void => {

@@ -6,15 +6,15 @@ import type { Ending, Recorder } from './recorder.js';
 /** Guests are domains 7, 8, ... */
 export const FIRST_DOMID = 7;
 
-/** Where the demo runs: it moves bytes, tells a `Recorder` of them, and ends the backend when asked to. */
+/** Where the demo runs: it moves bytes, reports them to a `Recorder`, and ends the backend on request. */
 export interface World extends AsyncDisposable {
-  /** One line for people: what is real here. */
+  /** One line for users: which parts are real here. */
   readonly about: string;
   /** Ends the backend and starts the next at once, in another payload mode if need be. Resolves when that serves every guest. */
   restart(ending: Ending, payload?: Payload): Promise<void>;
   /** Lets the streams run to their ends, so that what was sent can be compared with what arrived. */
   finish(): Promise<void>;
-  /** What TCP reaches through vifd and without it. Undefined where there is no TCP. After `finish`. */
+  /** The throughput of TCP through vifd and without it. Undefined if there is no TCP. Call it after `finish`. */
   readonly compare: (() => Promise<Comparison>) | undefined;
 }
 
@@ -23,6 +23,6 @@ export interface WorldParts {
   readonly recorder: Recorder;
   /** Aborted when the demo shall end early. */
   readonly signal: AbortSignal;
-  /** Ends the demo: something broke that it needs. */
+  /** Ends the demo because something that it needs has failed. */
   readonly fail: (error: WorldError) => void;
 }

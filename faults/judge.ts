@@ -7,10 +7,10 @@ import type { FaultWorld } from './world/fault-world.js';
 export interface Verdict {
   readonly fault: string;
   readonly kind: Row['kind'];
-  /** The right line, and how long after the fault it came. */
+  /** The matching line, and how long after the fault it came. */
   readonly line: string | undefined;
   readonly lineAfterMs: number | undefined;
-  /** From the end of the cause to the first reply of the guest. */
+  /** The time from the end of the cause to the guest's first reply. */
   readonly servedAfterMs: number | undefined;
   readonly mendedLine: string | undefined;
   readonly neighbour: { readonly sent: number; readonly lost: number; readonly worstMs: number };
@@ -20,9 +20,9 @@ export interface Verdict {
   readonly silent: boolean;
   readonly stuck: boolean;
   readonly leaked: boolean;
-  /** What else is wrong: the neighbour, the protocol, vifd's end. */
+  /** Other failures: of the neighbour, of the protocol, of vifd's end. */
   readonly harmed: readonly string[];
-  /** The world has to be made anew. */
+  /** Whether the world must be built anew. */
   readonly broken: boolean;
   readonly tookMs: number;
 }
@@ -32,13 +32,13 @@ const SERVED_MS = 2000;
 const LASTS_MS = 300;
 /** vifd asks the hypervisor for a guest's domain when xenstored has been away for a second. */
 const LOADS_MS = 1200;
-/** An injection boots a guest at most. */
+/** The longest time for an injection, which boots a guest at most. */
 const STEP_MS = 20_000;
 const LONG_STEP_MS = 120_000;
-/** Two busy cores schedule a ping late by a few hundred ms now and then; what hinders a neighbour costs more. */
+/** Two busy cores schedule a ping late by a few hundred ms now and then; a real disturbance of the neighbour lasts longer. */
 const NEIGHBOUR_MS = 2000;
 
-/** Injects one fault, takes its cause away, and judges what vifd did. */
+/** Injects one fault, removes its cause, and judges what vifd did. */
 export async function judge(row: Row, world: FaultWorld): Promise<Verdict> {
   const { victim, neighbour } = world;
   if (row.loads === true && !world.loaded) {
@@ -52,7 +52,7 @@ export async function judge(row: Row, world: FaultWorld): Promise<Verdict> {
   }
   if (row.restarts === true && world.loaded) {
     await world.restartDaemon();
-    // It listens for queries from a second after its start on.
+    // vifd listens for queries from a second after its start on.
     await sleep(LOADS_MS);
     await world.settled();
   }
@@ -86,7 +86,7 @@ export async function judge(row: Row, world: FaultWorld): Promise<Verdict> {
   const mendedFrom = row.mendsItself ? linesBefore : world.lines.length;
   await attempt('the remedy', () => row.mend(world));
   const causeGoneMs = Date.now();
-  // The cause may be gone before `mend` returns; what is measured is from the later of the two.
+  // The cause may be gone before `mend` returns; the time counts from the later of the two.
   const servedMs = await victim.pings.servedAfter(causeGoneMs, SERVED_MS);
   const isEnd = (text: string) => {
     if (row.mended instanceof RegExp) return row.mended.test(text);
@@ -98,12 +98,13 @@ export async function judge(row: Row, world: FaultWorld): Promise<Verdict> {
   const mendedLine = endIsLogged ? ending() : undefined;
 
   await attempt('tidying up', () => row.tidy?.(world));
-  const held = world.daemon.running ? await world.leftSince(before) : ['vifd ended'];
-  // A process that was just started may hold less: it has not yet asked whether a domain is there.
-  const left = row.restarts === true ? held.filter((one) => !/^(descriptors|mappings): -/.test(one)) : held;
+  const leftovers = world.daemon.running ? await world.leftSince(before) : ['vifd ended'];
+  // A new process may have fewer resources: it has not asked yet whether a domain exists.
+  const left =
+    row.restarts === true ? leftovers.filter((one) => !/^(descriptors|mappings): -/.test(one)) : leftovers;
   const endedMs = Date.now();
   const worstAllowedMs = row.neighbourMs ?? NEIGHBOUR_MS;
-  // The last pings get the time to come back.
+  // Waits for the replies to the last pings.
   const nearNow = () => neighbour.pings.between(beganMs, endedMs, world.restarts);
   await until(() => nearNow().lost === 0, worstAllowedMs);
   const near = nearNow();

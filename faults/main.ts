@@ -15,7 +15,7 @@ const NAME = 'faults';
 
 async function main(args: readonly string[]): Promise<number> {
   const { only, short, long, list, json, without } = parseOptions(args);
-  // With --without the text chooses what is taken out, and the rows follow from that.
+  // With --without the text chooses which calls are removed, and the rows follow from that.
   const rows = ROWS.filter(
     ({ name, kind, setting, short: isShort, long: isLong }) =>
       (only === undefined || without || `${kind} ${setting.name} ${name}`.includes(only)) &&
@@ -40,7 +40,7 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_SKIPPED;
   }
   const stop = new AbortController();
-  // The first ends it after the row that is under way, the second at once.
+  // The first signal ends the run after the present row, the second at once.
   const interrupt = () => (stop.signal.aborted ? process.exit(EXIT_FAILED) : stop.abort());
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   if (without) return (await runWithout({ rows, only, json, signal: stop.signal })) ? 0 : EXIT_FAILED;

@@ -10,17 +10,17 @@ export const DIST: string = join(ROOT, 'dist');
 const MUTANTS = join(ROOT, 'build/mutants');
 const FAULTS = fileURLToPath(new URL('.', import.meta.url));
 
-/** A copy of the compiled vifd without one of its calls. It starts from modules: no file of all of it is made for each. */
+/** A copy of the compiled vifd without one of its calls. It starts from modules, so that no bundle is built for each copy. */
 export function treeWithout(site: Site): Tree {
-  // A loop that waits before each try is to try no more, and not to try without a pause.
+  // A loop that waits before each attempt must end, because without the wait it would retry without a pause.
   const instead = site.awaited ? 'new Promise(() => undefined)' : '(void 0)';
   return makeTree('without', [{ site, text: instead }]);
 }
 
-/** A copy that notes which of the calls are made. */
+/** A copy that records which of the calls are made. */
 export interface Observed {
   readonly tree: Tree;
-  /** @returns those that were made since it was asked last. */
+  /** @returns the calls since the last question. */
   made(): readonly Site[];
 }
 
@@ -45,7 +45,7 @@ export function observed(sites: readonly Site[]): Observed {
 
 const NOTE = `
 const fs = require('node:fs');
-// Opened once: some faults leave no descriptor for more.
+// Opened once, because some faults leave no descriptor for more.
 const made = fs.openSync(process.env.MADE_CALLS, 'a');
 globalThis.madeCall = (call) => fs.writeSync(made, call + '\\n');
 `;
@@ -60,7 +60,7 @@ function makeTree(name: string, changes: readonly { readonly site: Site; readonl
   for (const file of new Set(changes.map(({ site }) => site.file))) {
     const path = join(folder, 'lib', file.replace(/\.ts$/, '.js'));
     let code = readFileSync(path, 'utf8');
-    // From the end on: what is changed moves only what stands behind it. Of nested calls the inner one comes first.
+    // From the end on: a change moves only the text behind it. Of nested calls the inner one comes first.
     const own = changes.filter(({ site }) => site.file === file).sort((a, b) => b.site.from - a.site.from);
     for (const { site, text } of own) code = code.slice(0, site.from) + text + code.slice(site.to);
     writeFileSync(path, code);

@@ -8,7 +8,7 @@ export interface FaultOptions {
   readonly long: boolean;
   readonly list: boolean;
   readonly json: boolean;
-  /** Takes out each report and each retry in turn. */
+  /** Whether to remove each report and each retry in turn. */
   readonly without: boolean;
 }
 

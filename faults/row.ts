@@ -1,42 +1,42 @@
 import type { FaultWorld, Setting } from './world/fault-world.js';
 
-/** What a row's line must say. Every pattern has to be found in one and the same line of stderr. */
+/** What the line for a row must have. One line of stderr must match every pattern. */
 export interface Wanted {
-  /** The vif, where the fault is of one. Default: the victim's. */
+  /** The name of the vif, if the fault concerns one. Default: the victim's. */
   readonly names?: RegExp | 'no vif';
   readonly cause: RegExp;
   readonly remedy: RegExp;
 }
 
-/** One injected fault: another cause, or another call site, than every other row's. */
+/** One injected fault: its cause, or the failing call, differs from every other row's. */
 export interface Row {
-  /** Short, unique: what happens to whom. */
+  /** Short and unique: what happens, and to what. */
   readonly name: string;
   readonly kind: Kind;
   readonly setting: Setting;
-  /** The line that vifd logs. Some rows are no fault: vifd continues, and has nothing to report. */
+  /** The line that vifd logs. Some rows are not faults: vifd continues, and has nothing to report. */
   readonly line: Wanted | 'nothing to report';
-  /** The fault's end is logged so. Default: `mended: `, and the same cause. */
+  /** The pattern of the line that reports the fault's end. Default: `mended: `, and the same cause. */
   readonly mended?: RegExp | 'not logged';
-  /** vifd ends the fault by itself, before `mend` has anything to do. */
+  /** Whether vifd ends the fault by itself, so that `mend` has nothing to do. */
   readonly mendsItself?: true;
-  /** Brings the fault about. @returns when it happened, if that was earlier than its end: the line has a second from then on. */
+  /** Injects the fault. @returns when it happened, if that was before the call ended: vifd has a second to log it from then on. */
   inject(world: FaultWorld): unknown;
-  /** Takes the cause away. The guest has two seconds from then on. */
+  /** Removes the cause. The guest has two seconds from then on. */
   mend(world: FaultWorld): Promise<void> | void;
-  /** What the row leaves in the world that is no vifd's: taken away before anything is compared. */
+  /** Removes what the row leaves in the world beside vifd, before resources are compared. */
   tidy?(world: FaultWorld): Promise<void> | void;
-  /** For rows that stop the whole process: how late a neighbour's ping may be. Why is the comment beside it. */
+  /** For rows that stop the whole process: how late a neighbour's ping may be. A comment beside it gives the reason. */
   readonly neighbourMs?: number;
   /** How long the fault lasts at least. Default 300. */
   readonly lastsMs?: number;
-  /** vifd loads a library when it first meets this: what that holds from then on is no leak. */
+  /** Whether vifd loads a library at this fault, whose resources are no leak from then on. */
   readonly loads?: true;
-  /** It restarts vifd: what it holds is compared with one that was just started, too. */
+  /** Whether the row restarts vifd: its resources are also compared with those of a new process. */
   readonly restarts?: true;
-  /** Takes minutes: with `--long` and `--without` alone. */
+  /** Whether it takes minutes: such rows run only with `--long` and `--without`. */
   readonly long?: true;
-  /** The short form has this row, too. */
+  /** Whether the short form has this row too. */
   readonly short?: true;
 }
 
@@ -53,10 +53,10 @@ export const KINDS = [
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** vifd as a user runs it. */
+/** vifd as users run it. */
 export const COPY: Setting = { name: 'copy' };
 export const MAP: Setting = { name: 'map', options: ['--payload', 'map'] };
-/** Without journals, whose memory is then the process's own. */
+/** vifd without journals, so that their memory is the process's own. */
 export const NO_JOURNAL: Setting = { name: 'no journal', options: ['--no-journal'] };
 /** A program that embeds vifd: `vifd run` has no hooks. */
 export const EMBEDDED: Setting = {

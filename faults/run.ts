@@ -6,14 +6,14 @@ import type { Tree } from './world/tree.js';
 export interface RunParts {
   readonly rows: readonly Row[];
   readonly signal: AbortSignal;
-  /** Default: dist's. */
+  /** Default: that of dist. */
   readonly tree?: Tree;
   readonly onBegin?: (row: Row) => void;
-  /** @returns false to go no further. */
+  /** @returns false to stop after this row. */
   readonly onVerdict?: (verdict: Verdict, row: Row) => boolean | undefined;
 }
 
-/** Runs rows one after the other; those of one setting share a world, which is made anew after a row that broke it. */
+/** Runs rows one after the other. Rows with the same setting share a world, which is built anew after a row that broke it. */
 export async function runRows({ rows, signal, tree, onBegin, onVerdict }: RunParts): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   for (const setting of new Set(rows.map((row) => row.setting))) {

@@ -14,12 +14,12 @@ export interface Site {
   readonly to: number;
   /** The compiled expression. */
   readonly call: string;
-  /** `await` stands before it. */
+  /** Whether `await` stands before it. */
   readonly awaited: boolean;
 }
 
 const CALLS: readonly { readonly kind: Site['kind']; readonly pattern: RegExp }[] = [
-  // Definitions of methods, which have no receiver, are not meant. Waits for a guest's rate or buffers (`waitMs`) are no retries.
+  // Definitions of methods, which have no receiver, do not match. Waits for a guest's rate or buffers (`waitMs`) are no retries.
   { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)*(?:#faults|faults)\.begin\(/g },
   { kind: 'report', pattern: /(?<![\w$.#])this\.#begin\((?=['`])/g },
   { kind: 'report', pattern: /(?<![\w$.#])(?:[\w$#]+\.)+(?:#?onError|onHostFault)\(/g },
@@ -29,10 +29,10 @@ const CALLS: readonly { readonly kind: Site['kind']; readonly pattern: RegExp }[
   { kind: 'retry', pattern: /(?<![\w$.#])(?:[\w$#]+\.)+again\(\)/g },
 ];
 
-/** Not vifd's, but what tests and the demo use. */
+/** Folders that belong to tests and the demo, not to vifd. */
 const NOT_VIFD = /^(demo|netfront|testing|xen\/model)\//;
 
-/** Finds all sites by their pattern, so that new ones are among them. @throws Error when source and compiled file differ in number. */
+/** Finds all sites by their pattern, so that new ones are included. @throws Error if source and compiled file differ in number. */
 export function findSites(lib: string, dist: string): Site[] {
   const files = readdirSync(lib, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts') && !NOT_VIFD.test(file))
@@ -68,7 +68,7 @@ function sitesIn(file: string, source: string, compiled: string): Site[] {
   });
 }
 
-/** Comments become spaces, so that places stay what they are. A string that looks like a comment is not in lib/. */
+/** Replaces comments by spaces, so that offsets stay the same. No string in lib/ looks like a comment. */
 function withoutComments(code: string): string {
   const blank = (text: string) => text.replace(/[^\n]/g, ' ');
   return code
@@ -76,7 +76,7 @@ function withoutComments(code: string): string {
     .replace(/(^|[^:'"`\\])\/\/.*$/gm, (text, before) => before + blank(text.slice(before.length)));
 }
 
-/** Behind the parenthesis that closes the one at `open`. Quoted ones do not count. */
+/** Returns the offset behind the parenthesis that closes the one at `open`. Quoted ones do not count. */
 function endOfCall(code: string, open: number): number {
   let depth = 0;
   for (let at = open; at < code.length; at++) {
@@ -94,7 +94,7 @@ function endOfString(code: string, start: number): number {
   for (let at = start + 1; at < code.length; at++) {
     if (code[at] === '\\') at += 1;
     else if (code[at] === quote) return at;
-    // What stands in a template's braces may have strings of its own.
+    // An expression in a template's braces may contain strings.
     else if (quote === '`' && code.startsWith('${', at)) at = endOfBraces(code, at + 1);
   }
   throw new Error('a string has no end');

@@ -1,7 +1,7 @@
 import picocolors from 'picocolors';
 import type { Verdict } from './judge.js';
 
-/** Where verdicts go while the rows run. */
+/** Receives verdicts while the rows run. */
 export interface Table {
   /** A row begins. */
   begin(fault: string): void;
@@ -25,7 +25,7 @@ function jsonTable(): Table {
   };
 }
 
-/** Columns: fault, line, served again after ms, neighbour, left over. A terminal sees what is under way, too. */
+/** Columns: fault, line, served again after ms, neighbour, leaks. On a terminal it shows the present row too. */
 function textTable(names: readonly string[]): Table {
   const terminal = process.stdout.isTTY === true;
   const { red, green, dim, bold } = picocolors.createColors(terminal && process.env.NO_COLOR === undefined);
@@ -98,7 +98,7 @@ export function countsOf(verdicts: readonly Verdict[]): Counts {
   };
 }
 
-/** `45 faults, 0 silent, 0 stuck, 0 leaked`; what else went wrong stands in the line above. */
+/** `45 faults, 0 silent, 0 stuck, 0 leaked`; the line above has the other failures. */
 export function summaryOf(verdicts: readonly Verdict[]): string {
   const { faults, silent, stuck, leaked, harmed } = countsOf(verdicts);
   const others = harmed === 0 ? '' : `${harmed} harmed others\n`;

@@ -29,8 +29,8 @@ const BEYOND: readonly { readonly file: string; readonly source: RegExp; readonl
 ];
 
 /**
- * Takes each report and each retry out of vifd in turn, and runs the rows that met it until one fails. @returns whether a row failed
- * for each.
+ * Removes each report and each retry from vifd in turn, and runs the rows that reached it until one fails.
+ * @returns whether a row failed for each.
  */
 export async function runWithout({ rows, only, json, signal }: WithoutParts): Promise<boolean> {
   const sites = findSites(LIB, DIST).filter(
@@ -59,7 +59,7 @@ export async function runWithout({ rows, only, json, signal }: WithoutParts): Pr
   return missed === 0;
 }
 
-/** Rows that pass with the whole vifd, by the calls that vifd makes in them. */
+/** Returns the rows that pass with the whole vifd, by the calls that vifd makes in them. */
 async function whichRowsMeet(
   sites: readonly Site[],
   rows: readonly Row[],

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The checkout, whether this file runs from worlds/ or compiled, from build/NAME/worlds/. */
+/** The checkout, both for a file in worlds/ and for its compiled form in build/NAME/worlds/. */
 export const ROOT: string = checkoutOf(dirname(fileURLToPath(import.meta.url)));
 
 export const BACKEND_PROGRAM: string = join(ROOT, 'dist/vifd.cjs');

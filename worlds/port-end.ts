@@ -47,7 +47,7 @@ export interface Sent {
   readonly header?: Uint8Array;
 }
 
-/** Puts frames into the batch. @returns how many `write` dealt with. */
+/** Puts frames into the batch. @returns how many `write` handled. */
 export function send(end: End, frames: readonly Sent[]): number {
   end.writes.count = 0;
   frames.forEach(({ frame, header }, index) => {
@@ -64,7 +64,7 @@ export function statusOf(end: End, index: number): number {
 export interface Received {
   readonly frame: Uint8Array;
   readonly header: Uint8Array;
-  /** Where in the arena the frame was put. */
+  /** Returns the frame's offset in the arena. */
   readonly offset: number;
 }
 
@@ -104,7 +104,7 @@ export function tcpFrame(payload: number, seed: number): Uint8Array {
   return frame;
 }
 
-/** The virtio_net_hdr of `tcpFrame`, for segments of `gsoBytes`; 0 for a frame that is one already. */
+/** The virtio_net_hdr of `tcpFrame`, for segments of `gsoBytes`; 0 for a frame that is a segment already. */
 export function tcpHeader(gsoBytes: number): Uint8Array {
   const header = new Uint8Array(VNET_HEADER_BYTES);
   const view = new DataView(header.buffer);
@@ -117,7 +117,7 @@ export function tcpHeader(gsoBytes: number): Uint8Array {
   return header;
 }
 
-/** True when the TCP checksum is what the frame's bytes ask for. */
+/** Whether the TCP checksum matches the frame's bytes. */
 export function tcpChecksumHolds(frame: Uint8Array): boolean {
   const copy = frame.slice();
   writePseudoChecksum(copy, 0, locateChecksum(copy, 0, copy.length), copy.length);

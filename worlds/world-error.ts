@@ -1,4 +1,4 @@
-/** What stands in the way of a world, in one line that names the remedy. */
+/** A reason why a world cannot be built, in one line that names the remedy. */
 export class WorldError extends Error {
   constructor(message: string) {
     super(message);

@@ -8,7 +8,7 @@ const kind = 'disk';
 const setting = COPY;
 const JOURNAL = 'vif7.0.q0.journal';
 
-/** Takes all that is left of the runtime directory's file system. */
+/** Fills the runtime directory's file system. */
 async function fill({ runtime }: FaultWorld): Promise<void> {
   await command('sh', '-c', `dd if=/dev/zero of=${join(runtime, 'filler')} bs=64k 2>/dev/null || true`);
 }
@@ -20,7 +20,7 @@ export const diskRows: readonly Row[] = [
     setting,
     line: { cause: /journal.*ENOSPC/, remedy: /free|space|room/ },
     inject: async (world) => {
-      // The journals of the connection before are removed with it; what they free must not be enough.
+      // vifd removes the journals of the last connection too; the space that they free must not be enough.
       await world.victim.shutdown();
       await fill(world);
       await world.victim.boot();
@@ -35,7 +35,7 @@ export const diskRows: readonly Row[] = [
     setting,
     line: { cause: /journal.*EROFS/, remedy: /writable|remount|mount/ },
     inject: async ({ inject, victim }) => {
-      // Remounting for reading only is refused while the neighbour's journals are mapped to be written.
+      // The kernel refuses to remount for reading only while the neighbour's journals are mapped for writing.
       inject.system('open', { errno: 'EROFS', match: '.journal' });
       return victim.reconnect();
     },

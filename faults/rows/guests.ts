@@ -4,12 +4,12 @@ import { COPY, type Row } from '../row.js';
 
 const kind = 'guests';
 const setting = COPY;
-/** Its buffers last for a while, and then vifd waits for a minute. */
+/** The guest's buffers last for a while, and then vifd waits for a minute. */
 const STALL_MS = 100_000;
 
 let guest: Child | undefined;
 
-/** A guest that breaks the protocol: its vif alone stops, until a guest connects anew. */
+/** A guest that breaks the protocol: vifd stops only its vif, until a guest connects anew. */
 function misbehaving(name: string, mode: string, line: Row['line'], more: Partial<Row> = {}): Row {
   return {
     name,

@@ -8,7 +8,7 @@ function hook(name: string, wish: string, line: Row['line'], more: Partial<Row> 
     setting: EMBEDDED,
     line,
     inject: ({ inject }) => inject.hook(wish),
-    // A defect of a program has no end of which vifd could know.
+    // vifd cannot detect that a defect of a program has ended.
     mended: 'not logged',
     mend: ({ inject }) => inject.hook(undefined),
     ...more,

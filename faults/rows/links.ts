@@ -29,7 +29,7 @@ async function elsewhere(): Promise<Child> {
   return child;
 }
 
-/** Host and guest meet in this bridge: each knows where the other is. */
+/** Host and guest are in this bridge, and each knows the address of the other. */
 async function meet({ victim }: FaultWorld, bridge: string): Promise<void> {
   const { address, mac } = victim.plan;
   const own = bridge === BRIDGE ? VICTIM_BRIDGE : NEIGHBOUR_BRIDGE;
@@ -40,7 +40,7 @@ async function meet({ victim }: FaultWorld, bridge: string): Promise<void> {
   await command(...inside, 'neighbour', 'replace', ...gateway, 'dev', 'eth0', 'nud', 'permanent');
 }
 
-/** A cause that is there when the victim's vif is made, and its end. */
+/** A cause that exists when the victim's vif is made, and its end. */
 function whenMade(
   name: string,
   line: Row['line'],
@@ -84,17 +84,17 @@ export const linkRows: readonly Row[] = [
     mendsItself: true,
     inject: async (world) => {
       const { nodes } = await world.xenstored.state();
-      world.kept = nodes;
+      world.removed = nodes;
       await world.xenstored.kill();
       await sleep(SETTLED_MS);
       const deletedMs = Date.now();
       await run('link', 'delete', world.victim.vif);
-      // Frames need no store.
+      // Frames do not need the store.
       const served = await world.victim.pings.servedAfter(deletedMs, SERVED_MS);
       if (served === undefined) throw new Error('the guest is not served while xenstored is away');
       return deletedMs;
     },
-    mend: ({ xenstored, kept }) => xenstored.start(kept),
+    mend: ({ xenstored, removed }) => xenstored.start(removed),
   },
   {
     name: 'tap deleted while xenstored is away: ENFILE',
@@ -104,16 +104,16 @@ export const linkRows: readonly Row[] = [
     line: { cause: /ENFILE/, remedy: /file-max|descriptors/ },
     inject: async (world) => {
       const { nodes } = await world.xenstored.state();
-      world.kept = nodes;
+      world.removed = nodes;
       await world.xenstored.kill();
       await sleep(SETTLED_MS);
       world.inject.system('open', { errno: 'ENFILE', match: '/dev/net/tun' });
       await run('link', 'delete', world.victim.vif);
     },
-    mend: async ({ inject, victim, xenstored, kept }) => {
+    mend: async ({ inject, victim, xenstored, removed }) => {
       inject.system('open', undefined);
       const served = await victim.pings.servedAfter(Date.now(), SERVED_MS);
-      await xenstored.start(kept);
+      await xenstored.start(removed);
       if (served === undefined) throw new Error('the guest is not served while xenstored is away');
     },
   },
@@ -137,7 +137,7 @@ export const linkRows: readonly Row[] = [
     name: 'tap moved into another bridge',
     kind,
     setting,
-    // An administrator's deed, that cuts nothing off: the guest is served there.
+    // An administrator did this, and it disconnects nothing: vifd serves the guest there.
     line: 'nothing to report',
     inject: async (world) => {
       await run('link', 'set', world.victim.vif, 'master', OTHER_BRIDGE);
@@ -148,7 +148,7 @@ export const linkRows: readonly Row[] = [
     mend: async (world) => {
       await run('link', 'set', world.victim.vif, 'master', BRIDGE);
       await meet(world, BRIDGE);
-      // vifd looks at changes of an interface when they are over: the next row must not be one of these.
+      // vifd reads an interface when its changes are over: the next row must not meet one of these.
       await sleep(SETTLED_MS);
     },
     tidy: ({ victim }) => run('route', 'delete', `${victim.plan.address}/32`),
@@ -158,7 +158,7 @@ export const linkRows: readonly Row[] = [
     kind,
     setting,
     line: { cause: /br0.*deleted/, remedy: /ip link add br0/ },
-    // The fault changes on its way to its end: the bridge is there, and the tap joins it.
+    // The fault changes before it ends: the bridge exists, and the tap joins it.
     mended: /vif7\.0: mended: .*br0/,
     inject: () => run('link', 'delete', BRIDGE),
     mend: (world) => world.makeVictimBridge(),
@@ -187,11 +187,11 @@ export const linkRows: readonly Row[] = [
     ({ victim }) => run('link', 'delete', victim.vif),
   ),
   whenMade(
-    'tap held by another process: EBUSY',
+    'tap open in another process: EBUSY',
     { cause: /EBUSY/, remedy: /another process has it open/ },
     ({ victim }) => {
       const tap = addon().openTap(victim.vif, undefined, false);
-      if ('failed' in tap) throw new Error(`the tap cannot be held: ${tap.failed}`);
+      if ('failed' in tap) throw new Error(`the tap cannot be opened: ${tap.failed}`);
       holder = tap;
     },
     () => holder?.close(),
@@ -200,7 +200,7 @@ export const linkRows: readonly Row[] = [
     name: 'tap renamed',
     kind,
     setting,
-    // It is known by its index, and not by its name.
+    // vifd knows the interface by its index, not by its name.
     line: 'nothing to report',
     inject: async ({ victim }) => {
       await run('link', 'set', victim.vif, 'down');
@@ -217,7 +217,7 @@ export const linkRows: readonly Row[] = [
     name: 'tap moved to another network namespace',
     kind,
     setting,
-    // An administrator's deed, that cuts nothing off: the guest is served there, as soon as the tap is set up.
+    // An administrator did this, and it disconnects nothing: vifd serves the guest there as soon as the tap is set up.
     line: 'nothing to report',
     inject: async ({ victim }) => {
       namespace = await elsewhere();

@@ -6,7 +6,7 @@ import type { FaultWorld } from '../world/fault-world.js';
 
 const MEMORY = /memory|tried again|tries again|limit/;
 
-/** A mapping of a size that vifd makes, and V8 does not. */
+/** The size of a mapping that vifd makes and V8 does not. */
 const ARENA = `anonymous-${Math.ceil(FROM_GUEST_ARENA_BYTES / PAGE_SIZE) * PAGE_SIZE}-`;
 
 /** Calls of the hypervisor's libraries that fail for a while, for the victim alone. */
@@ -18,7 +18,7 @@ function clear(call: string) {
   return ({ inject, victim }: FaultWorld) => inject.xen(`${call}.${victim.plan.domid}`, undefined);
 }
 
-/** Meets the connection while frames move. */
+/** Fails a call of a connection while frames move. */
 function whileServing(name: string, call: string, errno: string, more: Partial<Row> = {}): Row {
   return {
     name,
@@ -31,7 +31,7 @@ function whileServing(name: string, call: string, errno: string, more: Partial<R
   };
 }
 
-/** Meets a guest that connects. */
+/** Fails a call while a guest connects. */
 function whileAttaching(name: string, call: string, errno: string, more: Partial<Row> = {}): Row {
   return {
     ...whileServing(name, call, errno),
@@ -52,7 +52,7 @@ export const memoryRows: readonly Row[] = [
   whileAttaching('binding an event channel: EMFILE', 'evtchn_bind', 'EMFILE'),
   {
     ...whileAttaching("unmapping a guest's pages when it is gone: ENOMEM", 'gnttab_unmap', 'ENOMEM'),
-    // An unmap names no domain. The neighbour's pages stay mapped all the while.
+    // An unmap names no domain. The neighbour's pages stay mapped meanwhile.
     inject: async ({ inject, victim }) => {
       await victim.kill();
       inject.xen('gnttab_unmap', 'ENOMEM');
@@ -88,7 +88,7 @@ export const memoryRows: readonly Row[] = [
     kind: 'memory',
     setting: COPY,
     line: { names: 'no vif', cause: /program.*BPF_MAP_CREATE: EPERM/, remedy: /CAP_BPF/ },
-    // vifd attaches the program when it makes a tap: so one must be made anew.
+    // vifd attaches the program when it makes a tap, so this row makes a new tap.
     inject: async ({ inject, victim }) => {
       inject.system('bpf', { errno: 'EPERM' });
       await ip('link', 'delete', victim.vif);

@@ -41,7 +41,7 @@ export const processRows: readonly Row[] = [
     inject: async (world) => {
       await world.restartDaemon();
       world.inject.system('socket', { errno: 'EMFILE', match: 'family-1-' });
-      // It listens from a second after its start on.
+      // vifd listens from a second after its start on.
       await sleep(LISTENS_AFTER_MS);
     },
     mend: ({ inject }) => inject.system('socket', undefined),

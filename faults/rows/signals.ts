@@ -5,7 +5,7 @@ const kind = 'signals';
 const setting = COPY;
 const STOPPED_MS = 3000;
 
-/** A signal that is no reason to end, nor to open anything. */
+/** A signal that vifd ignores: it neither ends nor opens a debugger. */
 function ignored(signal: NodeJS.Signals, more: Partial<Row> = {}): Row {
   return {
     name: signal,

@@ -8,7 +8,7 @@ const NO_VIF = 'no vif';
 const AGAIN = /tried again|tries again|start xenstored/;
 const RIGHTS = /xenstore-chmod/;
 
-/** vifd alone is refused something while the victim's guest connects anew. */
+/** The store refuses a request of vifd alone while the victim's guest connects anew. */
 function refused(name: string, refusal: Refusal, line: Row['line'], more: Partial<Row> = {}): Row {
   return {
     name,
@@ -45,10 +45,10 @@ export const storeRows: readonly Row[] = [
     line: { names: NO_VIF, cause: /xenstored.*lost/, remedy: AGAIN },
     inject: async (world) => {
       const { nodes } = await world.xenstored.state();
-      world.kept = nodes;
+      world.removed = nodes;
       await world.xenstored.kill();
     },
-    mend: ({ xenstored, kept }) => xenstored.start(kept),
+    mend: ({ xenstored, removed }) => xenstored.start(removed),
     short: true,
   },
   {
@@ -59,16 +59,16 @@ export const storeRows: readonly Row[] = [
     line: { cause: /without its node/, remedy: /vifd detach vif7\.0/ },
     inject: async (world) => {
       const { nodes } = await world.xenstored.state();
-      world.kept = nodes.filter(({ path }) => /\/vif\/7(\/|$)|\/domain\/7(\/|$)/.test(path));
+      world.removed = nodes.filter(({ path }) => /\/vif\/7(\/|$)|\/domain\/7(\/|$)/.test(path));
       await world.xenstored.kill();
-      // A driver that finds its node gone may take that for its end, which is not what is tried here.
+      // A driver that finds its node gone may end, which is not the subject of this row.
       await world.xenstored.start(
-        nodes.filter((node) => !world.kept.includes(node)),
+        nodes.filter((node) => !world.removed.includes(node)),
         false,
       );
     },
-    mend: async ({ xenstored, kept }) => {
-      await xenstored.write(kept);
+    mend: async ({ xenstored, removed }) => {
+      await xenstored.write(removed);
       await xenstored.letGuestsIn();
     },
   },
@@ -158,16 +158,16 @@ export const storeRows: readonly Row[] = [
     mended: /vif7\.0 attached again/,
     inject: async (world) => {
       const { nodes } = await world.xenstored.state();
-      world.kept = nodes.filter(({ path }) => /\/vif\/7(\/|$)|\/domain\/7(\/|$)/.test(path));
+      world.removed = nodes.filter(({ path }) => /\/vif\/7(\/|$)|\/domain\/7(\/|$)/.test(path));
       await world.xenstored.kill();
       await world.xenstored.start(
-        nodes.filter((node) => !world.kept.includes(node)),
+        nodes.filter((node) => !world.removed.includes(node)),
         false,
       );
       return world.restartDaemon();
     },
-    mend: async ({ xenstored, kept }) => {
-      await xenstored.write(kept);
+    mend: async ({ xenstored, removed }) => {
+      await xenstored.write(removed);
       await xenstored.letGuestsIn();
     },
   },
@@ -196,7 +196,7 @@ export const storeRows: readonly Row[] = [
     name: "the vif's node removed, and made again",
     kind,
     setting,
-    // The toolstack's way to take a vif away at once: there is nothing to remedy.
+    // The toolstack removes a vif at once in this way, so there is nothing to remedy.
     line: { cause: /detached: guest-gone/, remedy: /./ },
     mended: /vif7\.0 attached/,
     inject: ({ toolstack, victim }) => toolstack.rm(victim.backendPath),
@@ -209,7 +209,7 @@ export const storeRows: readonly Row[] = [
     name: "the node above the vif's removed, and made again",
     kind,
     setting,
-    // The guest sees it too, and may take its grants back before vifd has looked: then that is why the vif is detached.
+    // The guest sees the change too, and may end its grants before vifd reads the store; then vifd gives that reason for the detach.
     line: { cause: /detached: guest-gone|stopped until its guest connects/, remedy: /./ },
     mended: /vif7\.0 attached/,
     inject: ({ toolstack }) => toolstack.rm('/local/domain/0/backend/vif/7'),

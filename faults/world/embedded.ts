@@ -1,6 +1,6 @@
 /**
- * A program that embeds vifd, as a firewall does, with a hook that misbehaves on request. It takes the options of `vifd run` that
- * it needs, and logs as that does. The file `hook` in SYSTEM_FAULTS decides what the hook does to frames of vif7.0.
+ * A program that embeds vifd, as a firewall does, with a hook that misbehaves on request. It takes the options of `vifd run` that it needs,
+ * and logs as `vifd run` does. The file `hook` in SYSTEM_FAULTS decides what the hook does to frames of vif7.0.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import type { VifInfo } from '../../lib/netback/vif-info.js';
 
 const VICTIM = 'vif7.0';
 const HANG_MS = 500;
-/** One CPU-bound frame in so many: a hook that hangs on each would leave no time for anything. */
+/** The hook is slow for one frame in this many: a hook that is slow for each would leave no time for anything else. */
 const HANG_EVERY = 40;
 
 const { values } = parseArgs({

@@ -20,7 +20,7 @@ export interface GuestParts {
   readonly plan: GuestPlan;
   readonly toolstack: () => Store;
   readonly program: DomainProgram;
-  /** Options of the guests' program besides those that each has. */
+  /** Options of the guests' program, in addition to those of every guest. */
   readonly options: readonly string[];
 }
 
@@ -52,7 +52,7 @@ export class FaultGuest implements AsyncDisposable {
     return `/local/domain/0/backend/vif/${this.plan.domid}/0`;
   }
 
-  /** Pings from the host to it, all the time. */
+  /** Pings from the host to the guest, all the time. */
   get pings(): Pings {
     if (this.#pings === undefined) throw new Error(`${this.vif} is not pinged yet`);
     return this.#pings;
@@ -62,24 +62,24 @@ export class FaultGuest implements AsyncDisposable {
     return this.#child?.pid ?? 0;
   }
 
-  /** What the toolstack does for a guest with a vif. */
+  /** Acts as the toolstack does for a guest with a vif. */
   async createVif(more: { bridge?: string; script?: string } = {}): Promise<void> {
     const { domid, mac, bridge } = this.plan;
     await createVif(this.#parts.toolstack(), { domid, handle: 0, mac, bridge: bridge.name, ...more });
   }
 
-  /** What the toolstack does to take it away: asks vifd to close, and waits for that. */
+  /** Acts as the toolstack does to remove the vif: asks vifd to close, and waits for that. */
   async removeVif(): Promise<void> {
     await removeVif(this.#parts.toolstack(), systemClock, { domid: this.plan.domid, handle: 0 });
   }
 
-  /** The guest goes, and its vif with it. */
+  /** Ends the guest, and removes its vif. */
   async unplug(): Promise<void> {
     await this.kill();
     await this.removeVif();
   }
 
-  /** A guest with a new vif. @returns when the toolstack had made it. */
+  /** Starts a guest with a new vif. @returns when the toolstack had made the vif. */
   async plug(more: { bridge?: string; script?: string } = {}): Promise<number> {
     await this.createVif(more);
     const madeMs = Date.now();
@@ -94,19 +94,19 @@ export class FaultGuest implements AsyncDisposable {
     return this.published();
   }
 
-  /** Waits until its rings are in the store. @returns when. */
+  /** Waits until the guest's rings are in the store. @returns when that was. */
   async published(): Promise<number> {
     const { toolstack } = this.#parts;
     await until(async () => (await toolstack().read(`${this.frontendPath}/state`)) === '4', CONNECT_MS);
     return Date.now();
   }
 
-  /** Writes into its own nodes, as the guest can. */
+  /** Writes into the guest's own nodes, with the guest's rights. */
   async write(key: string, value: string): Promise<void> {
     await this.#parts.toolstack().write(`${this.frontendPath}/${key}`, value);
   }
 
-  /** Starts the guest. Resolves when it waits for vifd, with its end of the wire set up. */
+  /** Starts the guest. Resolves when it waits for vifd, and its interface is set up. */
   async boot(options: readonly string[] = this.#parts.options): Promise<void> {
     const { domid, mac } = this.plan;
     await this.renew();
@@ -123,7 +123,7 @@ export class FaultGuest implements AsyncDisposable {
     await this.#configure(this.#child);
   }
 
-  /** Resolves when pings come back. @throws Error after `withinMs`. */
+  /** Resolves when the guest replies to pings. @throws Error after `withinMs`. */
   async served(withinMs = CONNECT_MS): Promise<void> {
     const { address } = this.plan;
     await this.knownToHost();
@@ -132,13 +132,13 @@ export class FaultGuest implements AsyncDisposable {
       throw new Error(`${this.vif} is not served after ${withinMs} ms; ${this.#child?.lastWords ?? ''}`);
   }
 
-  /** The host keeps its address, as long as it keeps the bridge. */
+  /** The host has its address for as long as it has the bridge. */
   async knownToHost(): Promise<void> {
     const { address, bridge, mac } = this.plan;
     await knowNeighbour(bridge.name, address, mac);
   }
 
-  /** SIGSTOP: it responds to nothing, and takes nothing. */
+  /** SIGSTOP: the guest neither responds nor takes frames. */
   pause(): void {
     process.kill(this.pid, 'SIGSTOP');
   }
@@ -147,7 +147,10 @@ export class FaultGuest implements AsyncDisposable {
     process.kill(this.pid, 'SIGCONT');
   }
 
-  /** As the toolstack leaves a device for the next guest. A guest that was killed could not say that it has gone. */
+  /**
+   * Sets the device to the state in which the toolstack leaves it for the next guest. A guest that was killed could not write that it is
+   * gone.
+   */
   async renew(): Promise<void> {
     await this.write('state', '1');
   }
@@ -167,7 +170,7 @@ export class FaultGuest implements AsyncDisposable {
     await this.kill();
   }
 
-  /** Its end of the wire, in its namespace. */
+  /** The guest's interface, in its namespace. */
   async #configure(child: Child): Promise<void> {
     const { address, bridge } = this.plan;
     const known = [bridge.address, 'lladdr', bridge.mac, 'dev', GUEST_DEVICE, 'nud', 'permanent'];

@@ -17,18 +17,18 @@ import type { StoredNode } from './store-messages.js';
 import { type Tree, WHOLE } from './tree.js';
 import { Xenstored } from './xenstored.js';
 
-/** How vifd is started: rows that share a setting share a vifd. */
+/** How vifd is started. Rows with the same setting share a vifd. */
 export interface Setting {
   readonly name: string;
-  /** Options of `vifd run` besides those that each has. */
+  /** Options of `vifd run`, in addition to those of every run. */
   readonly options?: readonly string[];
-  /** A program of the tests that embeds vifd, in place of `vifd run`: its place below `faults`. */
+  /** A program of the tests that embeds vifd, in place of `vifd run`: its path below `faults`. */
   readonly embedded?: string;
   /** Options of the guests' program. */
   readonly guest?: readonly string[];
 }
 
-/** The victim's bridge is not the neighbour's, so that what happens to one is no harm to the other. */
+/** Victim and neighbour have different bridges, so that a fault of one bridge does not harm the other guest. */
 export const VICTIM_BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:77:00:00:00:01' };
 export const NEIGHBOUR_BRIDGE: BridgePlan = { name: 'br1', address: '10.78.0.1', mac: '02:78:00:00:00:01' };
 const MISBEHAVING_GUEST = fileURLToPath(new URL('misbehaving-guest.js', import.meta.url));
@@ -37,7 +37,7 @@ const SETTLE_MS = 3000;
 const QUIET_MS = 200;
 const WATCHDOG_US = 600_000;
 
-/** A host with vifd, a victim and a neighbour, all in the namespaces that we are in. */
+/** A host with vifd, a victim and a neighbour, all in the namespaces of this process. */
 export class FaultWorld extends ProcessWorld {
   readonly runtime: string;
   readonly victim: FaultGuest;
@@ -46,19 +46,19 @@ export class FaultWorld extends ProcessWorld {
   readonly inject: Injector;
   /** All lines of all vifds of this world, oldest first. */
   readonly lines: LogLine[] = [];
-  /** It has had what vifd loads when it first needs it. */
+  /** Whether vifd has loaded what it loads only when it first needs it. */
   loaded = false;
-  /** When no vifd served since it was restarted on purpose. */
+  /** The times in which no vifd served because a row restarted it on purpose. */
   readonly restarts: { readonly fromMs: number; readonly toMs: number }[] = [];
-  /** What a row has taken out of the store, to put it back. */
-  kept: readonly StoredNode[] = [];
+  /** The nodes that a row has removed from the store, to write them again. */
+  removed: readonly StoredNode[] = [];
   readonly #setting: Setting;
   readonly #tree: Tree;
   readonly #toolsSocket: string;
   #daemon: Daemon | undefined;
   #manager: Datagrams | undefined;
 
-  /** @param tree whose vifd it is; dist's, unless something was taken out of it. */
+  /** @param tree the compiled vifd; dist's, unless a call was removed from it. */
   static async open(setting: Setting, tree: Tree = WHOLE): Promise<FaultWorld> {
     const world = new FaultWorld(setting, tree);
     try {
@@ -100,12 +100,12 @@ export class FaultWorld extends ProcessWorld {
     this.neighbour = guest(8, NEIGHBOUR_BRIDGE);
   }
 
-  /** The service manager's. */
+  /** The service manager's descriptors. */
   get notifySocket(): string {
     return join(this.directory, 'notify');
   }
 
-  /** Where vifd keeps lock, socket and journals: on a small file system of its own. */
+  /** The runtime directory, with lock, socket and journals: on a small file system of its own. */
   get journals(): string {
     return join(this.runtime, 'vifd');
   }
@@ -130,7 +130,7 @@ export class FaultWorld extends ProcessWorld {
     rmSync(this.notifySocket, { force: true });
   }
 
-  /** Runs a guest's misdeeds as the victim, which has to be killed before. Resolves when they are done. */
+  /** Breaks the protocol as the victim, which must be killed before. Resolves when it is done. */
   async misbehave(mode: string): Promise<Child> {
     const done = promised();
     const { domid } = this.victim.plan;
@@ -159,7 +159,7 @@ export class FaultWorld extends ProcessWorld {
     return this.#daemon;
   }
 
-  /** Another vifd in this world; only `daemon` is looked after by it. */
+  /** Starts another vifd in this world; the world watches only `daemon`. */
   spawnDaemon(
     journals: string,
     more: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {},
@@ -187,8 +187,8 @@ export class FaultWorld extends ProcessWorld {
   }
 
   /**
-   * As `systemctl restart`: an operator's, so that what it costs the guests is no harm that a fault does to them.
-   * @returns when the new one was ready: what it meets at its start is to be logged by then, or soon after.
+   * Restarts vifd as `systemctl restart` does. An operator does that, so what it costs the guests is no harm of a fault.
+   * @returns when the new process was ready: vifd must have logged what it found at its start by then, or soon after.
    */
   async restartDaemon(): Promise<number> {
     const fromMs = Date.now();
@@ -201,7 +201,7 @@ export class FaultWorld extends ProcessWorld {
     return readyMs;
   }
 
-  /** The victim's bridge again, as an administrator makes it. */
+  /** Makes the victim's bridge again, as an administrator does. */
   async makeVictimBridge(): Promise<void> {
     await makeBridge(VICTIM_BRIDGE);
     await this.victim.knownToHost();
@@ -211,7 +211,7 @@ export class FaultWorld extends ProcessWorld {
     return holdings(this.daemon.pid, this.journals, await this.xenstored.state());
   }
 
-  /** @returns what differs from `before` when all has had its time to settle. */
+  /** @returns the differences from `before` once everything has settled. */
   async leftSince(before: Holdings): Promise<string[]> {
     let left: string[] = [];
     await until(async () => {
@@ -221,7 +221,7 @@ export class FaultWorld extends ProcessWorld {
     return left;
   }
 
-  /** Makes everything anew that a fault may have broken for good. */
+  /** Builds everything anew that a fault may have broken permanently. */
   async renew(): Promise<void> {
     await this.#stop();
     await this.#start();
@@ -244,14 +244,14 @@ export class FaultWorld extends ProcessWorld {
     await this.daemon.ready();
     for (const guest of this.guests) await guest.boot();
     await Promise.all(this.guests.map((guest) => guest.served()));
-    // It replies to queries from a second after its start on, which costs descriptors and a file.
+    // vifd replies to queries from a second after its start on, which costs descriptors and a file.
     const { embedded, options = [] } = this.#setting;
     if (embedded === undefined && !options.includes('--no-journal'))
       await until(() => existsSync(join(this.journals, 'socket')), SETTLE_MS);
     await this.settled();
   }
 
-  /** Resolves when nothing has changed for a while: what is there then is what a row must find again. */
+  /** Resolves when nothing has changed for a while: after a row the same resources must exist. */
   async settled(): Promise<void> {
     let last = await this.holdings();
     await until(async () => {

@@ -7,16 +7,16 @@ const PRELOAD = fileURLToPath(new URL('../../../Release/libsystem_faults.so', im
 /** native/xensim/faults */
 const LIBRARIES = fileURLToPath(new URL('../../../Release/xensim-faults', import.meta.url));
 
-/** How a call of the system fails. */
+/** How a system call fails. */
 export interface SystemFault {
-  /** Symbolic; without one the call is only late. */
+  /** Symbolic; without it the call is only late. */
   readonly errno?: string;
   readonly delayMs?: number;
-  /** Only where the path, or what the descriptor is open on, contains this. */
+  /** Only for paths, or descriptors of files, whose name contains this text. */
   readonly match?: string;
 }
 
-/** Makes calls of vifd fail, while it runs. */
+/** Makes calls of a running vifd fail. */
 export class Injector {
   readonly #system: string;
   readonly #xen: string;

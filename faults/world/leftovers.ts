@@ -2,10 +2,10 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { links } from '../../worlds/processes/bridge.js';
 import type { StoreState } from './store-messages.js';
 
-/** What a vifd holds and has made, at one moment. Each list is sorted, and has one entry a thing. */
+/** The resources of a vifd at one moment. Each list is sorted, and has one entry for each resource. */
 export interface Holdings {
   readonly descriptors: readonly string[];
-  /** Mappings of files and devices, by what they map. */
+  /** Mappings of files and devices, by file. */
   readonly mappings: readonly string[];
   /** KiB of anonymous memory that is mapped writably. */
   readonly anonymousKiB: number;
@@ -15,7 +15,7 @@ export interface Holdings {
   readonly watches: readonly string[];
 }
 
-/** V8 maps and unmaps its heap as it likes. More growth than this over a fault is not its heap's. */
+/** KiB. V8 maps and unmaps memory for its heap at any time; a greater growth over a fault does not come from the heap. */
 const ANONYMOUS_SLACK_KIB = 24 * 1024;
 
 export async function holdings(pid: number, runtimeDirectory: string, store: StoreState): Promise<Holdings> {
@@ -31,7 +31,7 @@ export async function holdings(pid: number, runtimeDirectory: string, store: Sto
   };
 }
 
-/** @returns what is there `after` and was not `before`, or the other way round, in words; nothing if all is the same. */
+/** @returns the resources that only one of `after` and `before` has, in words; empty if both are the same. */
 export function difference(before: Holdings, after: Holdings): string[] {
   const lists = ['descriptors', 'mappings', 'files', 'links', 'nodes', 'watches'] as const;
   const changed = lists.flatMap((list) => changes(before[list], after[list]).map((one) => `${list}: ${one}`));
@@ -53,9 +53,9 @@ function descriptorsOf(pid: number): string[] {
   const targets = readdirSync(folder).flatMap((fd) => {
     try {
       const target = readlinkSync(`${folder}/${fd}`);
-      // xensim opens those of other handles as it needs them: what vifd's own handles hold is their mappings.
+      // xensim opens the files of other handles as it needs them: mappings show which vifd has itself.
       if (/\/session-\d+$/.test(target)) return [];
-      // Numbers of sockets and pipes differ from one to the next. libuv keeps a descriptor in reserve, of /dev/null or /.
+      // Numbers of sockets and pipes differ each time. libuv has a spare descriptor, of /dev/null or /.
       const name = target.replace(/\d+(?=\])/, 'N');
       return [name === '/' ? '/dev/null' : name];
     } catch {
@@ -70,7 +70,7 @@ const LINE = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$/;
 function mappedFile(line: string): string[] {
   const [, , , rights, inode, path = ''] = LINE.exec(line) ?? [];
   if (inode === '0' || inode === undefined || path === '') return [];
-  // Code and data of libraries come and go with nothing; memory that others share is what leaks.
+  // Code and data of libraries are no leak; shared memory may be one.
   if (/\.(so[.\d]*|node|bundle)$|\/bin\/|locale/.test(path) || !rights?.includes('s')) return [];
   return [path];
 }

@@ -3,7 +3,7 @@ import { command } from '../../worlds/processes/children.js';
 
 const HIGH = 1024;
 
-/** From now on the process gets no further descriptor: EMFILE. */
+/** From now on the process gets no new descriptor: EMFILE. */
 export async function noMoreDescriptors(pid: number): Promise<void> {
   const used = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
   let free = 0;
@@ -15,7 +15,7 @@ export function descriptorsAgain(pid: number): Promise<void> {
   return limit(pid, HIGH);
 }
 
-/** The soft limit alone, which may be raised again. */
+/** Sets only the soft limit, which can be raised again. */
 async function limit(pid: number, soft: number): Promise<void> {
   await command('prlimit', '--pid', String(pid), `--nofile=${soft}:`);
 }

@@ -1,6 +1,6 @@
 /**
- * A guest that does what no driver does: `node misbehaving-guest.js MODE`, as the domain in XENSIM_DOMID, with the store at
- * XENSTORED_PATH and the libraries in VIFD_XEN_LIBRARIES. Prints `done` when it has done it, and stays.
+ * A guest that breaks the protocol: `node misbehaving-guest.js MODE`, as the domain in XENSIM_DOMID, with the store at XENSTORED_PATH and the
+ * libraries in VIFD_XEN_LIBRARIES. Prints `done` once it has done so, and stays.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openXen } from '../../lib/index.js';
@@ -69,7 +69,7 @@ async function misbehave(): Promise<void> {
       }
       return;
     case 'flood':
-      // As much as its quota lets it have.
+      // As much as the guest's quota permits.
       for (let i = 0; i < 2000; i++) await write(`note-${i % 100}`, `${i}`.padEnd(1900, 'x'));
       return;
     default:
@@ -82,7 +82,7 @@ async function connect(): Promise<void> {
   await backendIs('4');
 }
 
-/** One request for the backend to send a frame of `size` bytes. */
+/** Writes one request for the backend to send a frame of `size` bytes. */
 function request(ref: number, size: number): void {
   const at = TX * PAGE_WORDS + SLOTS;
   words[at] = ref;

@@ -1,6 +1,6 @@
 import { Child, GUARD } from '../../worlds/processes/children.js';
 
-/** Sent so often. */
+/** How often a ping is sent (ms). */
 export const PING_EVERY_MS = 50;
 
 export interface Ping {
@@ -51,7 +51,7 @@ export class Pings implements AsyncDisposable {
     }
   }
 
-  /** What became of the pings that were sent in this time, and in none of `but`. The last ones may be on their way yet. */
+  /** Returns the results of the pings that were sent in this time, and in none of `but`. The last ones may still wait for replies. */
   between(fromMs: number, toMs: number, but: readonly Interval[] = []): PingVerdict {
     const sent = this.#since(fromMs).filter(
       ({ sentMs }) =>
@@ -61,7 +61,7 @@ export class Pings implements AsyncDisposable {
     return { sent: sent.length, lost, worstMs: Math.max(0, ...sent.map(({ rttMs }) => rttMs ?? 0)) };
   }
 
-  /** Earlier ones are not asked for any more. */
+  /** Forgets earlier pings, which are not needed any more. */
   forget(beforeMs: number): void {
     for (const [seq, { sentMs }] of this.#pings) if (sentMs < beforeMs) this.#pings.delete(seq);
   }

@@ -9,14 +9,14 @@ export interface StoredNode {
 
 export interface StoreState {
   readonly nodes: readonly StoredNode[];
-  /** Of domain 0, on all its connections. */
+  /** Requests of domain 0, on all its connections. */
   readonly watches: number;
 }
 
-/** What vifd is refused from now on. */
+/** The requests of vifd that the store refuses from now on. */
 export interface Refusal {
   readonly errno: string;
-  /** A regular expression of the paths. */
+  /** A regular expression that matches the paths. */
   readonly path: string;
   /** Methods of the model's StoreSession: `read`, `write`, `list`, `begin`, `end`, `watch`, … */
   readonly types: readonly string[];
@@ -24,7 +24,7 @@ export interface Refusal {
 
 export type StoreCommand =
   | { readonly do: 'load'; readonly nodes: readonly StoredNode[] }
-  /** At vifd's socket and the toolstack's, or at the guests'. */
+  /** Whether it applies to the sockets of vifd and the toolstack, or to the guests'. */
   | { readonly do: 'listen'; readonly at: 'host' | 'guests' }
   | { readonly do: 'state' }
   | { readonly do: 'refuse'; readonly refusal: Refusal | undefined };

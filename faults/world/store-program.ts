@@ -1,7 +1,7 @@
 /**
- * The xenstored of the table of faults, as a process of its own: it can be killed, stopped, started again with or without
- * its contents, and made to refuse requests. vifd connects to one socket, the toolstack and the guests to others, so that
- * what vifd meets does not hinder the rest of the world.
+ * The xenstored of the table of faults, as a process of its own: it can be killed, stopped, started again with or without its contents, and
+ * made to refuse requests. vifd connects to one socket, the toolstack and the guests to others, so that a fault for vifd does not concern the
+ * rest of the world.
  *
  * `node store-program.js VIFD_SOCKET TOOLS_SOCKET [SOCKET=DOMID]...`, with an IPC channel for `StoreCommand`.
  */
@@ -17,7 +17,7 @@ type Operation = (...args: unknown[]) => unknown;
 
 const store = new ModelStore();
 const quiet = { onEvent: () => undefined, onReleased: () => undefined, onLost: () => undefined };
-/** Reads and writes everything, for `state` and `load`. */
+/** May read and write everything, for `state` and `load`. */
 const own = store.connect(0, quiet);
 let refusal: { readonly errno: string; readonly path: RegExp; readonly types: readonly string[] } | undefined;
 
@@ -77,7 +77,7 @@ function load(nodes: readonly StoredNode[]): void {
   own.end(transaction, true);
 }
 
-/** The same store, whose sessions refuse what `refusal` names. */
+/** The same store, whose sessions refuse the requests of `refusal`. */
 function refusing(real: ModelStore): ModelStore {
   return new Proxy(real, {
     get(target, key) {

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { BACKEND_PROGRAM } from '../../worlds/places.js';
 
-/** Which compiled vifd a world runs. */
+/** The compiled vifd that a world runs. */
 export interface Tree {
   readonly vifd: string;
   /** The compiled folder `faults`, for programs that embed vifd. */
@@ -11,7 +11,7 @@ export interface Tree {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** What users run. */
+/** The vifd that users run. */
 export const WHOLE: Tree = {
   vifd: BACKEND_PROGRAM,
   faults: fileURLToPath(new URL('..', import.meta.url)),

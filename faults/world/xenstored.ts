@@ -12,7 +12,7 @@ export interface XenstoredParts {
   readonly guests: ReadonlyMap<number, string>;
 }
 
-/** One process of xenstored after the other, at the same sockets. */
+/** Runs one process of xenstored after the other, at the same sockets. */
 export class Xenstored implements AsyncDisposable {
   readonly #parts: XenstoredParts;
   readonly #waiting = new Map<number, (result: unknown) => void>();
@@ -24,8 +24,8 @@ export class Xenstored implements AsyncDisposable {
   }
 
   /**
-   * @param nodes what it starts with; nothing by default.
-   * @param guests false: guests are let in later, by `letGuestsIn`. Until then theirs is a store that is away.
+   * @param nodes the initial content; empty by default.
+   * @param guests false: guests can connect only after `letGuestsIn`. Until then their store is away.
    * @param refusal as for `refuse`, from the first request on.
    */
   async start(nodes: readonly StoredNode[] = [], guests = true, refusal?: Refusal): Promise<void> {
@@ -54,17 +54,17 @@ export class Xenstored implements AsyncDisposable {
     await this.#ask({ do: 'listen', at: 'guests' });
   }
 
-  /** Everything that is in it. */
+  /** Returns all nodes. */
   state(): Promise<StoreState> {
     return this.#ask({ do: 'state' }) as Promise<StoreState>;
   }
 
-  /** Puts nodes back as they were; watches fire. */
+  /** Writes nodes again as they were; watches fire. */
   async write(nodes: readonly StoredNode[]): Promise<void> {
     await this.#ask({ do: 'load', nodes });
   }
 
-  /** vifd alone is refused; undefined ends it. */
+  /** Refuses requests of vifd alone; undefined ends that. */
   async refuse(refusal: Refusal | undefined): Promise<void> {
     await this.#ask({ do: 'refuse', refusal });
   }
@@ -73,7 +73,7 @@ export class Xenstored implements AsyncDisposable {
     await this.#child?.end('SIGKILL');
   }
 
-  /** SIGSTOP: it takes connections and replies to nothing. */
+  /** SIGSTOP: it accepts connections and replies to nothing. */
   pause(): void {
     process.kill(this.#child?.pid ?? 0, 'SIGSTOP');
   }

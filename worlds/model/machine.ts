@@ -9,7 +9,7 @@ import { openXen } from '../../lib/xen/native/open.js';
 import type { Xen } from '../../lib/xen/seam.js';
 import { XENSIM_LIBRARIES } from '../places.js';
 
-/** Domains, and a way to wait until nothing moves any more: the model, or the addon over xensim. */
+/** Domains, and a way to wait until all events are handled: on the model, or on the addon over xensim. */
 export interface Machine {
   open(domid: number): Promise<Xen>;
   /** Ends a process as SIGKILL does. Only the model can do that to a part of a process. */
@@ -27,12 +27,12 @@ export function modelMachine(hypervisor = new ModelHypervisor()): Machine {
   };
 }
 
-/** Those beside the addon under test: a build with sanitizers has its own. */
+/** The libraries beside the addon under test: a build with sanitizers has its own. */
 const LIBRARIES = process.env.VIFD_ADDON
   ? join(dirname(resolve(process.env.VIFD_ADDON)), 'xensim')
   : XENSIM_LIBRARIES;
 
-/** Long enough for a few events to and fro, under sanitizers too. */
+/** Long enough for a few events in both directions, with sanitizers too (ms). */
 const SETTLE_MS = 25;
 
 export interface XensimOptions {

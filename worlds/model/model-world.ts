@@ -6,7 +6,7 @@ import type { Machine } from './machine.js';
 
 export type BackendOptions = Omit<NetbackOptions, 'xen' | 'journals'> & { readonly journals?: Journals };
 
-/** A machine with a toolstack, and one process of a backend after the other, which leave each other their journals. */
+/** A machine with a toolstack, and one process of a backend after the other, which passes its journals to the next. */
 export class ModelWorld {
   readonly machine: Machine;
   readonly toolstack: Xen;
@@ -22,7 +22,7 @@ export class ModelWorld {
     this.backendDomid = backendDomid;
   }
 
-  /** Begins a process of the backend. @param seenAs what the backend has in place of its door to the hypervisor. */
+  /** Begins a process of the backend. @param seenAs replaces the backend's door to the hypervisor. */
   async begin(
     options: BackendOptions,
     listeners: Partial<NetbackListeners>,
@@ -56,12 +56,12 @@ export class ModelWorld {
     await this.machine.close();
   }
 
-  /** Lets everything happen that wants to. */
+  /** Runs until all events are handled. */
   settle(): Promise<void> {
     return this.machine.settle();
   }
 
-  /** Lets everything happen that wants to, then waits for the work. */
+  /** Runs until all events are handled, then waits for the work. */
   async settled<T>(work: PromiseLike<T>): Promise<T> {
     await this.settle();
     return work;

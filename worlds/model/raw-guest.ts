@@ -19,11 +19,11 @@ export interface TxSlot {
   readonly flags?: number;
   readonly id?: number;
   readonly size?: number;
-  /** The slot's words as they are, for extras and nonsense. */
+  /** The slot's words, for extras and malformed requests. */
   readonly words?: readonly [number, number, number];
 }
 
-/** A frontend that checks nothing: writes into its rings what the test asks for, and returns the responses. */
+/** A frontend without checks: writes the requests of a test into its rings, and returns the responses. */
 export class RawGuest {
   readonly xen: Xen;
   readonly domid: number;
@@ -50,7 +50,7 @@ export class RawGuest {
     }
   }
 
-  /** Grants the rings and opens channels for the backend. @returns what a frontend writes into the store of them. */
+  /** Grants the rings and opens channels for the backend. @returns the keys that a frontend writes into the store for them. */
   offer(channels: 1 | 2 = 1): Record<string, string> {
     this.#channels = Array.from({ length: channels }, (_, i) =>
       this.xen.events.bindUnbound(this.#backendDomid, () => {
@@ -66,7 +66,7 @@ export class RawGuest {
     };
   }
 
-  /** Writes the store nodes of both ends as a toolstack and a connected guest leave them. */
+  /** Writes the store nodes of both ends, as a toolstack and a connected guest do. */
   async connect(toolstack: Xen, keys: Record<string, string> = {}): Promise<void> {
     const back = backendVifPath(this.#backendDomid, this.domid, 0);
     const front = frontendVifPath(this.domid, 0);
@@ -106,7 +106,7 @@ export class RawGuest {
     return this.#rx.u32;
   }
 
-  /** Begins both rings at this index. Before `connect`. */
+  /** Begins both rings at this index. Call it before `connect`. */
   beginAt(index: number): void {
     for (const ring of [this.tx, this.rx]) {
       ring[RING_REQ_PROD] = index;
@@ -116,7 +116,7 @@ export class RawGuest {
     }
   }
 
-  /** Writes requests and publishes them, as one. */
+  /** Writes requests and publishes them together. */
   send(slots: readonly TxSlot[]): void {
     const ring = this.tx;
     let index = ring[RING_REQ_PROD];

@@ -1,14 +1,14 @@
 import type { ModelHypervisor } from '../../lib/testing/model/index.js';
 
-/** What has become of work so far. */
+/** The state of the work. */
 export interface Outcome {
   readonly ended: boolean;
   readonly failed: boolean;
-  /** @throws what the work threw. */
+  /** @throws the error of the work. */
   check(): void;
 }
 
-/** Follows work without waiting for it: Node ends a process without a message when only a promise that never settles is left. */
+/** Follows work without waiting for it: Node ends a process without a message if only a promise that never settles remains. */
 export function outcomeOf(work: PromiseLike<unknown>): Outcome {
   let ended = false;
   let failure: { error: unknown } | undefined;
@@ -34,9 +34,9 @@ export function outcomeOf(work: PromiseLike<unknown>): Outcome {
 }
 
 /**
- * Lets the model run until nothing moves, and virtual time pass if wanted.
+ * Runs the model until all events are handled, and advances virtual time if asked to.
  * @returns whether the work ended by then.
- * @throws what the work throws.
+ * @throws the error of the work.
  */
 export async function settled(
   hypervisor: ModelHypervisor,

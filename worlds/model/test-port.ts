@@ -4,12 +4,12 @@ import type { ModelGrantBatch } from '../../lib/testing/model/batch.js';
 import { FramePort } from '../../lib/testing/netfront/index.js';
 import { type GrantBatch, OP_HEAD, OP_WORDS, OPS_HEADER_WORDS } from '../../lib/xen/seam.js';
 
-/** A port that records what it is given, and gives what the test puts in. */
+/** A port that records the frames that are written into it, and provides those that the test puts in. */
 export class TestPort extends FramePort {
   override readonly writesMapped: boolean;
   readonly written: Uint8Array[] = [];
   readonly headers: Uint8Array[] = [];
-  /** Those of the last `open`. */
+  /** The batches of the last `open`. */
   options: PortOptions | undefined;
   removed = false;
   /** Each change of the link. */

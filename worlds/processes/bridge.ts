@@ -1,19 +1,19 @@
 import { command } from './children.js';
 
-/** A bridge of the host, with an address on it and an uplink that keeps it up while no guest is connected. */
+/** A bridge of the host, with an address, and with an uplink so that the bridge is up while no guest is connected. */
 export interface BridgePlan {
   readonly name: string;
   readonly address: string;
   readonly mac: string;
 }
 
-/** ip(8) in the namespace that we are in. */
+/** Runs ip(8) in the namespace of this process. */
 export function ip(...words: string[]): Promise<string> {
   return command('ip', ...words);
 }
 
 export async function makeBridge({ name, address, mac }: BridgePlan): Promise<void> {
-  // A MAC of its own: else the bridge takes one from its ports, and changes it when they come and go.
+  // Sets a MAC: otherwise the bridge takes one from its ports, and changes it when ports come and go.
   await ip('link', 'add', name, 'address', mac, 'type', 'bridge');
   const uplink = `${name}-up`;
   if (!(await links()).some((link) => link.name === uplink))
@@ -24,7 +24,7 @@ export async function makeBridge({ name, address, mac }: BridgePlan): Promise<vo
   await ip('link', 'set', name, 'up');
 }
 
-/** The host knows a guest's address for good: what is measured is the vif, and not how often ARP asks. */
+/** Gives the host a permanent entry for a guest's address, so that tests measure the vif, not ARP. */
 export async function knowNeighbour(bridge: string, address: string, mac: string): Promise<void> {
   await ip('neighbour', 'replace', address, 'lladdr', mac, 'dev', bridge, 'nud', 'permanent');
 }

@@ -5,7 +5,7 @@ export const BRIDGE: BridgePlan = { name: 'br0', address: '10.77.0.1', mac: '02:
 
 /** A world of processes whose host has a bridge, with a store in this process. */
 export class BridgedWorld extends ProcessWorld {
-  /** Makes a domain's socket of the store. */
+  /** Makes a socket of the store for a domain. */
   addDomain!: (domid: number) => Promise<void>;
 
   static async open(name: string): Promise<BridgedWorld> {

@@ -8,30 +8,30 @@ const run = promisify(execFile);
 const STDERR_LINES = 20;
 
 /**
- * Goes before every command: the kernel ends it when we end, however that comes about. After `unshare` and `nsenter`,
- * since the wish is forgotten when credentials change.
+ * Stands before every command: the kernel ends the child when this process ends in any way. It stands behind `unshare` and `nsenter`, because
+ * a change of credentials clears the setting.
  */
 export const GUARD: readonly string[] = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
-/** Command that runs another in the network namespace of a process. */
+/** A command that runs another command in the network namespace of a process. */
 export function enter(pid: number): readonly string[] {
   return ['nsenter', '--target', String(pid), '--net', '--'];
 }
 
 export interface ChildOptions {
-  /** For messages: what it is. */
+  /** Its name in messages. */
   readonly name: string;
   readonly command: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
-  /** Each line of stdout. */
+  /** Called with each line of stdout. */
   readonly onLine?: (line: string) => unknown;
-  /** Each line of stderr. */
+  /** Called with each line of stderr. */
   readonly onErrorLine?: (line: string) => unknown;
-  /** Messages of a Node child over IPC. */
+  /** Called with each message of a Node child over IPC. */
   readonly onMessage?: (message: unknown) => void;
 }
 
-/** A process that is ours: it ends with us, and only we end it. */
+/** A child process: it ends with this process, and only this process ends it. */
 export class Child {
   readonly name: string;
   /** Resolves when it has ended and its output is read, with how it ended. */
@@ -58,7 +58,7 @@ export class Child {
     this.#process = spawn(program, args, {
       env: childEnvironment(options.env),
       stdio: ['ignore', 'pipe', 'pipe', ...(options.onMessage === undefined ? [] : (['ipc'] as const))],
-      // Ctrl-C is for us alone: we end the others in order.
+      // Ctrl-C must reach only this process, which ends the others in order.
       detached: true,
     });
     const { stdout, stderr } = this.#process;
@@ -69,7 +69,7 @@ export class Child {
         options.onErrorLine?.(line);
       });
     if (options.onMessage !== undefined) this.#process.on('message', options.onMessage);
-    // A message to a process that has just ended is not our error; `ended` reports its end.
+    // A message to a process that has just ended is no error here; `ended` reports its end.
     this.#process.on('error', () => undefined);
     this.ended = new Promise((resolve) => {
       this.#process.once('close', (code, signal) => resolve(signal ?? `code ${code}`));
@@ -96,7 +96,7 @@ export class Child {
     await gone;
   }
 
-  /** The last lines of its stderr, as a sentence. */
+  /** Returns the last lines of its stderr, as a sentence. */
   get lastWords(): string {
     return sentence(this.#stderr);
   }
@@ -130,7 +130,7 @@ export function parseEvent(line: string): Record<string, unknown> | undefined {
   }
 }
 
-/** The line that explains most: the last one of our programs, one in the middle of Node's own traces. */
+/** Returns the line that explains most: the last one of our own programs, or one in the middle of Node's traces. */
 function sentence(lines: readonly string[]): string {
   const last = lines.at(-1) ?? '';
   const error = parseEvent(last)?.error;

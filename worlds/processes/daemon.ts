@@ -13,7 +13,7 @@ export interface DaemonPlan {
   readonly env: NodeJS.ProcessEnv;
   /** Called with each line of stderr. */
   readonly onLine: (line: LogLine) => void;
-  /** Set before the program, e.g. a wrapper in sh. */
+  /** A command before the program, e.g. a wrapper in sh. */
   readonly wrapper?: readonly string[];
 }
 
@@ -57,7 +57,7 @@ export class Daemon {
     return this.#child.ended;
   }
 
-  /** Resolves when it has looked at all vifs once. */
+  /** Resolves when vifd has read all vifs once. */
   async ready(): Promise<void> {
     const reported = () => this.lines.some(({ text }) => /serving \d+ vifs?/.test(text));
     if (!(await until(() => reported() || !this.running, READY_MS)) || !reported())
@@ -68,7 +68,7 @@ export class Daemon {
     process.kill(this.pid, signal);
   }
 
-  /** SIGTERM; one that does not end by itself is killed. */
+  /** Sends SIGTERM; kills a process that does not end by itself. */
   async stop(): Promise<void> {
     if (!this.running) return;
     this.signal('SIGTERM');

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** Node has no unix datagram sockets; perl is in every Debian's base. */
+/** Node has no unix datagram sockets; perl belongs to every Debian system. */
 const RECEIVER = `
   use Socket; $| = 1;
   my $path = $ARGV[0];
@@ -15,9 +15,9 @@ export const whyNoDatagrams: string | undefined =
     ? undefined
     : 'needs perl, for a unix datagram socket';
 
-/** A bound unix datagram socket: what a service manager has. */
+/** A bound unix datagram socket, as a service manager has. */
 export class Datagrams implements Disposable {
-  /** Each as it came, with ';' for a line's end. */
+  /** Each datagram as it came, with ';' for a line feed. */
   readonly received: string[] = [];
   readonly #process: ChildProcess;
   #wake = () => {};

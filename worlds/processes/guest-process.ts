@@ -10,7 +10,7 @@ export interface GuestProcessPlan {
   readonly domid: number;
   readonly mac: string;
   readonly program: DomainProgram;
-  /** Options of the guests' program besides those that each has. */
+  /** Options of the guests' program, in addition to those of every guest. */
   readonly options?: readonly string[];
   /** Called with each event that the guest prints, and its line. */
   readonly onEvent: (event: Record<string, unknown>, line: string) => void;

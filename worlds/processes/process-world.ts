@@ -11,14 +11,14 @@ import { BACKEND_PROGRAM, STORE_PROGRAM, XENSIM_LIBRARIES } from '../places.js';
 import { Child, command, GUARD } from './children.js';
 import { promised } from './wait.js';
 
-/** What a process in a domain is started with. */
+/** The options with which a process in a domain is started. */
 export interface DomainProgram {
   readonly env: NodeJS.ProcessEnv;
   /** Options of vifd and of the guests' program. */
   readonly options: readonly string[];
 }
 
-/** A host on xensim: shared memory, a store, and what runs in its domains as processes, all in the namespaces of this process. */
+/** A host on xensim: shared memory, a store, and the processes of its domains, all in the namespaces of this process. */
 export class ProcessWorld implements AsyncDisposable {
   /** On a file system of shared memory if there is one; removed at the end. */
   readonly directory: string;
@@ -37,12 +37,12 @@ export class ProcessWorld implements AsyncDisposable {
     return this.#toolstack;
   }
 
-  /** Where the store listens for a domain. */
+  /** Returns the path at which the store listens for a domain. */
   socket(domid: number): string {
     return join(this.directory, `store-${domid}`);
   }
 
-  /** For what the processes of a domain's backend leave to each other. */
+  /** Returns the directory that the processes of a domain's backend share. */
   journal(domid = 0): string {
     return join(this.directory, `journal-${domid}`);
   }
@@ -104,7 +104,7 @@ export class ProcessWorld implements AsyncDisposable {
     }
   }
 
-  /** Runs `step` when the world ends, before all that was begun earlier ends. */
+  /** Runs `step` when the world ends, before the steps that were added earlier. */
   protected onEnd(step: () => unknown): void {
     this.#undo.defer(step);
   }
@@ -114,7 +114,7 @@ export class ProcessWorld implements AsyncDisposable {
     this.#toolstack = await openStore({ path });
   }
 
-  /** For a store that goes before the world ends. */
+  /** Removes the store, before the world ends. */
   protected async disconnectToolstack(): Promise<void> {
     const toolstack = this.#toolstack;
     this.#toolstack = undefined;
@@ -123,8 +123,8 @@ export class ProcessWorld implements AsyncDisposable {
 }
 
 /**
- * /sys shows the network devices of the namespace that it was mounted in. Shared memory of our own vanishes with us,
- * and is not short of space in a container. Neither is worth failing for.
+ * /sys shows the network devices of the namespace in which it was mounted. Shared memory of this world alone ends with it, and has enough
+ * space in a container too. A failure of either is not an error.
  */
 export async function ownMounts(): Promise<void> {
   await command('mount', '-t', 'sysfs', 'sysfs', '/sys').catch(() => undefined);

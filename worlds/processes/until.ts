@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const LOOK_EVERY_MS = 10;
 
-/** Resolves as soon as `holds` does, or is not undefined, or when the time is over. @returns what it returned last. */
+/** Calls `holds` until it returns a truthy value, or until the time is over. @returns its last result. */
 export async function until<T>(holds: () => T | Promise<T>, withinMs: number): Promise<T> {
   const deadline = Date.now() + withinMs;
   for (;;) {

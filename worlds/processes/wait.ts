@@ -1,7 +1,7 @@
 import { WorldError } from '../world-error.js';
 
 export interface WaitOptions {
-  /** For the message when it takes too long. */
+  /** The name of the awaited event, for the message when it takes too long. */
   readonly what: string | (() => string);
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
@@ -9,7 +9,7 @@ export interface WaitOptions {
 
 const TIMEOUT_MS = 15_000;
 
-/** A promise that others keep. */
+/** A promise that other code resolves. */
 export interface Promised {
   readonly done: Promise<void>;
   keep(): void;
@@ -23,7 +23,7 @@ export function promised(): Promised {
   return { done, keep };
 }
 
-/** Waits for `done`, but not for ever. @throws WorldError when it takes too long; the signal's reason. */
+/** Waits for `done` for a limited time. @throws WorldError if it takes too long; the signal's reason. */
 export async function within<T>(done: Promise<T>, options: WaitOptions): Promise<T> {
   const { what, signal, timeoutMs = TIMEOUT_MS } = options;
   let giveUp = (_reason: unknown): void => undefined;
