@@ -4,9 +4,9 @@ import type { Random } from './random.js';
 export type CutKind = 'whole' | 'one cut' | 'two cuts' | 'many cuts';
 export const CUT_KINDS: readonly CutKind[] = ['whole', 'one cut', 'two cuts', 'many cuts'];
 
-/** How many bytes a slot holds at most: a page. */
+/** The most bytes of a slot: a page. */
 const SLOT_BYTES_MAX = 4096;
-/** How many slots a Linux guest uses at most (XEN_NETIF_NR_SLOTS_MIN). */
+/** The most slots that a Linux guest uses (XEN_NETIF_NR_SLOTS_MIN). */
 const SLOTS_MAX = 18;
 
 /** Bytes of each slot. */
@@ -41,7 +41,7 @@ export function pairOfCuts(bytes: number, headerBytes: number, random: Random): 
   ];
 }
 
-/** As many cuts as there are slots left, most of them in the headers. */
+/** As many cuts as the remaining slots permit, most of them in the headers. */
 export function manyCuts(bytes: number, headerBytes: number, random: Random): number[] {
   const spare = SLOTS_MAX - piecesOf(bytes, []).length;
   const end = Math.min(bytes, headerBytes + 3);

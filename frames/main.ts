@@ -1,7 +1,7 @@
 /**
- * The table of frames: headers x tags x cuts over slots x payload mode x protocol, in both directions, each frame compared with
- * what the kernel and scapy make of it. Ends with 0 if there is no difference and no empty cell, with 1 otherwise; with 2 for bad
- * options, and with 77 if the machine lacks what the table needs.
+ * The table of frames: headers x tags x cuts over slots x payload mode x protocol, in both directions. It compares each frame with the
+ * results of the kernel and scapy. Ends with 0 if there is no difference and no empty cell, with 1 otherwise; with 2 for bad options, and
+ * with 77 if the machine lacks what the table needs.
  */
 import { enterNamespaces, isInside, OWN_MOUNTS } from '../programs/namespaces.js';
 import { EXIT_FAILED, EXIT_SKIPPED, runProgram, withStack } from '../programs/run-program.js';

@@ -1,8 +1,8 @@
 import { type Form, innerVersion } from './forms/forms.js';
 
 /**
- * What must become of a frame. sent: the reference comes out. dropped: nothing comes out, and vifd counts the frame as dropped.
- * either: the protocol cannot express the frame; vifd may drop it, but what comes out must be right.
+ * The expected result for a frame. sent: that of the reference. dropped: none, and vifd counts the frame as dropped. either: the protocol
+ * cannot express the frame; vifd may drop it, but a result must be right.
  */
 export type Verdict = 'sent' | 'dropped' | 'either';
 

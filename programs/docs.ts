@@ -2,12 +2,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 
 const FILE = 'docs/benchmarks.md';
 
-/** Puts `text` between the marks of `section` in docs/benchmarks.md; what people wrote around them stays. */
+/** Puts `text` between the marks of `section` in docs/benchmarks.md, and leaves the text around the marks unchanged. */
 export function writeSection(section: string, text: string): void {
   writeFileSync(FILE, replaceSection(readFileSync(FILE, 'utf8'), section, text));
 }
 
-/** @throws when the page has no such marks. */
+/** @throws if the page has no such marks. */
 export function replaceSection(page: string, section: string, text: string): string {
   const [begin, end] = [`<!-- begin ${section} -->`, `<!-- end ${section} -->`];
   const [from, to] = [page.indexOf(begin), page.indexOf(end)];
@@ -20,7 +20,7 @@ export function factsTable(facts: Readonly<Record<string, string>>): string {
   return ['| | |', '| --- | --- |', ...rows].join('\n');
 }
 
-/** The first column to the left, figures to the right. */
+/** Aligns the first column to the left, figures to the right. */
 export function align(rows: readonly (readonly string[])[]): string {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const line = (row: readonly string[]) =>

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { GUARD } from '../worlds/processes/children.js';
 
 /**
- * In sh, in front of a command in new namespaces. A mounted /sys shows the interfaces of the namespace in which it was mounted.
- * Shared memory of the program's own vanishes with it.
+ * For sh, in front of a command in new namespaces. A mounted /sys shows the interfaces of the namespace in which it was mounted. Shared
+ * memory of the program's own vanishes with the program.
  */
 export const OWN_MOUNTS =
   'mount -t sysfs sysfs /sys && { test ! -d /dev/shm || mount -t tmpfs tmpfs /dev/shm; } && ip link set lo up && exec "$@"';
@@ -27,7 +27,7 @@ export function isInside(name: string): boolean {
 }
 
 export interface NamespacesPlan {
-  /** The program's name: tells its variable from that of a program that it starts. */
+  /** The program's name: distinguishes its variable from that of a program that it starts. */
   readonly name: string;
   /** `import.meta.url` of the file to run. */
   readonly url: string;
@@ -39,18 +39,18 @@ export interface NamespacesPlan {
 }
 
 /**
- * Runs a program again in network and mount namespaces of its own: bridges, taps and mounts vanish with it, whatever happens.
+ * Runs a program again in network and mount namespaces of its own, with which its bridges, taps and mounts vanish in any case.
  * @returns its exit code.
  */
 export function enterNamespaces(plan: NamespacesPlan): Promise<number> {
   const { name, url, args, unshare = unshareOptions(), setUp } = plan;
   const shell = setUp === undefined ? [] : ['sh', '-c', setUp, 'sh'];
   const command = [...unshare, ...shell, ...GUARD, process.execPath, fileURLToPath(url), ...args];
-  // Where ip(8) and its kin are for root; other users' paths often leave these folders out.
+  // Root finds ip(8) and similar tools here; the PATH of other users often lacks these folders.
   const path = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
   const env = { ...process.env, [insideVariable(name)]: '1', PATH: path };
   const child = spawn('unshare', command, { stdio: 'inherit', env });
-  // A terminal's Ctrl-C reaches the child by itself, a signal to this process alone does not; twice is as good as once.
+  // A terminal's Ctrl-C reaches the child by itself, a signal to this process alone does not. A second signal does no harm.
   const forward = () => child.kill('SIGTERM');
   process.on('SIGINT', forward).on('SIGTERM', forward);
   return new Promise((resolve, reject) => {

@@ -6,7 +6,7 @@ import { BACKEND_PROGRAM, GUEST_PROGRAM, XENSIM_LIBRARIES } from '../worlds/plac
 
 const run = promisify(execFile);
 
-/** What the namespaces need, tried out inside of them. Each line ends with a code of its own when it fails. */
+/** Tries the requirements inside the namespaces. Each line ends with a code of its own if it fails. */
 const PROBE = `
 test -c /dev/net/tun || exit 70
 (exec 3<>/dev/net/tun) 2>/dev/null || exit 71
@@ -29,7 +29,7 @@ export type Verdict =
   | { readonly ok: true /** Options of unshare(1). */; readonly unshare: readonly string[] }
   | { readonly ok: false /** What is missing, and the remedy. */; readonly because: string };
 
-/** Finds out whether the demo can have network namespaces, taps and the simulated Xen. */
+/** Determines whether the demo can have network namespaces, taps and the simulated Xen. */
 export async function preflight(): Promise<Verdict> {
   const because = (await missingTool()) ?? missingBuild();
   if (because !== undefined) return { ok: false, because };

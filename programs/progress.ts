@@ -1,8 +1,8 @@
 const EVERY_MS = 100;
-/** Where lines stay: a log. */
+/** How often a line is written where lines stay, as in a log. */
 const EVERY_PLAIN_MS = 15_000;
 
-/** What is under way, on stderr: one line drawn over itself; where that is not a terminal, a line now and then. */
+/** Shows the present work on stderr: one line that is drawn over; if stderr is no terminal, a line now and then. */
 export class Progress {
   readonly #drawn = process.stderr.isTTY === true;
   #lastMs = performance.now();

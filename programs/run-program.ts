@@ -6,9 +6,9 @@ export const EXIT_USAGE = 2;
 export const EXIT_SKIPPED = 77;
 
 /**
- * Runs a program with the arguments of this process, and sets the exit code: what `main` returns, EXIT_USAGE for options that
- * commander refused, EXIT_FAILED for what `main` throws, which is printed.
- * @param describe what is printed of a thrown error. Default: its message.
+ * Runs a program with the arguments of this process, and sets the exit code: the result of `main`, EXIT_USAGE for options that commander
+ * refused, or EXIT_FAILED for an error of `main`, which is printed.
+ * @param describe returns the text to print for an error. Default: its message.
  */
 export async function runProgram(
   name: string,

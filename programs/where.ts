@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, release } from 'node:os';
 
-/** The machine and the checkout that figures are of. */
+/** The machine and the checkout to which figures belong. */
 export function where(): Record<string, string> {
   const cores = cpus();
   return {

@@ -1,6 +1,6 @@
 /**
- * Builds the native addon and the simulated Xen: npm's `install` script; with --required `npm run build:native`, and with
- * --asan as well `npm run build:asan`. Needs no network and no home directory. Nothing to do is cmake's to find out: 0.5 s then.
+ * Builds the native addon and the simulated Xen: npm's `install` script; with --required `npm run build:native`, and with --asan too `npm run
+ * build:asan`. Needs no network and no home directory. cmake finds out if nothing has to be built, which takes 0.5 s.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -10,20 +10,20 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** cmake-js itself asks for ninja first and takes make. */
+/** cmake-js itself looks for ninja first, then for make. */
 const TOOLS = [
   { any: ['g++', 'clang++', 'c++'], apt: 'g++' },
   { any: ['cmake'], apt: 'cmake' },
   { any: ['ninja', 'make'], apt: 'make' },
 ];
 
-/** @returns {string[]} what to install, for tools that are not there. */
+/** @returns {string[]} the packages of missing tools. */
 export function missingTools() {
   const present = (tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).status === 0;
   return TOOLS.filter(({ any }) => !any.some(present)).map(({ apt }) => apt);
 }
 
-/** An addon that came with the package (`npm pack` takes it along) and that this machine can load: dom0s have no compiler. */
+/** An addon from the package (`npm pack` includes it) that this machine can load: dom0s have no compiler. */
 function hasPackedAddon() {
   const file = `${root}build/Release/vifd.node`;
   if (existsSync(`${root}build/cmake`) || !existsSync(file)) return false;
@@ -88,7 +88,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const failure = buildNative(process.argv.includes('--asan') ? SANITIZED : PLAIN);
   if (failure !== undefined) {
     console.error(failure);
-    // An install must not fail for want of a compiler; who asked for the addon must hear of it.
+    // An install must not fail if there is no compiler, but a build with --required must.
     process.exitCode = process.argv.includes('--required') ? 1 : 0;
   }
 }

@@ -12,13 +12,13 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 export function buildPrograms(name) {
   const built = `${root}build/${name}`;
   rmSync(built, { recursive: true, force: true });
-  // The compiler writes to stderr: stdout is for the program's result, which may be JSON.
+  // The compiler writes to stderr, because stdout is for the program's result, which may be JSON.
   const { status } = spawnSync('node_modules/.bin/tsc', ['-p', `${name}/tsconfig.json`], {
     cwd: root,
     stdio: ['ignore', 2, 2],
   });
   if (status !== 0) process.exit(status ?? 1);
-  // The compiler puts lib beside what imports it. What runs is dist, which is what users run.
+  // The compiler puts lib beside the files that import it. The programs run dist instead, as users do.
   rmSync(`${built}/lib`, { recursive: true });
   symlinkSync('../../dist', `${built}/lib`);
   return `${built}/${name}/`;

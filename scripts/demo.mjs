@@ -1,7 +1,4 @@
-/**
- * `npm run demo`: makes the checkout ready if it is not, then runs demo/. In this process, so that whoever ends
- * it ends the demo.
- */
+/** `npm run demo`: builds the checkout if it is out of date, then runs demo/. In this process, so that a signal to it ends the demo. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setUpPrograms } from './build-programs.mjs';

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-// Stdout is for the command's own.
+// Stdout is only for the command.
 const setup = spawnSync(process.execPath, [`${root}scripts/setup.mjs`], { stdio: ['ignore', 2, 2] });
 if (setup.status !== 0) process.exit(125);
 

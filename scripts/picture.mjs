@@ -31,7 +31,7 @@ if (world !== 'namespaces') throw new Error('the run was on the model, which has
 const title = `${restarts.total} restarts of the backend in ${seconds} s: ${resets} TCP connections reset`;
 writeFileSync(`${root}docs/demo.svg`, draw(history, { title, machine: machine.text }));
 
-// The demo has just been built for the run.
+// The demo was just built for the run.
 const built = isFile ? buildPrograms('demo') : `${root}build/demo/demo/`;
 const { summaryText } = await import(pathToFileURL(`${built}summary.js`).href);
 const readme = readFileSync(`${root}README.md`, 'utf8');

@@ -1,6 +1,6 @@
 /**
- * Makes a checkout ready to run: dependencies, native addon, compiled TypeScript, each only when it is not up to
- * date. Tests, demo and benchmarks call it first, so that each of them is one command on a fresh clone.
+ * Makes a checkout ready to run: dependencies, native addon, compiled TypeScript, each only if it is out of date. Tests, demo and benchmarks
+ * call it first, so that each of them is one command on a fresh clone.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
@@ -13,12 +13,12 @@ function modified(file) {
 }
 
 function install() {
-  // The addon is built below, where its output can be judged.
+  // The addon is built below, where its output can be checked.
   const options = ['--ignore-scripts', '--no-audit', '--no-fund'];
   const strict = spawnSync('npm', ['ci', ...options], { cwd: root, encoding: 'utf8' });
   if (strict.status === 0) return;
-  // `npm ci` refuses a lock file that lacks optional packages of other platforms, as it does when it was written where
-  // the registry had not all of them. The versions that it names are installed all the same.
+  // `npm ci` refuses a lock file that lacks optional packages of other platforms, as one has that was written with a registry that lacked
+  // some. Then this installs the versions that the file names all the same.
   run('npm', ['install', '--no-save', ...options]);
 }
 
@@ -34,7 +34,7 @@ function run(command, args) {
 const installed = modified('node_modules/.package-lock.json');
 if (installed === undefined || installed < (modified('package-lock.json') ?? 0)) install();
 
-// Imported only now: cmake-js is one of the dependencies.
+// Imported only here, because cmake-js is one of the dependencies.
 const { buildNative } = await import(pathToFileURL(`${root}scripts/build-native.mjs`).href);
 const failure = buildNative();
 if (failure !== undefined) console.error(failure);

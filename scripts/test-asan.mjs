@@ -13,7 +13,7 @@ process.exitCode = run(
   ['run', 'test/native', 'test/xen/native.test.ts', 'test/netback'],
   {
     LD_PRELOAD: `${runtime('libasan.so')}:${runtime('libubsan.so')}`,
-    // Node itself keeps memory until it ends.
+    // Node itself does not free all memory before it ends.
     ASAN_OPTIONS: 'detect_leaks=0',
     UBSAN_OPTIONS: 'halt_on_error=1,print_stacktrace=1',
     VIFD_ADDON: 'build/asan/vifd.node',

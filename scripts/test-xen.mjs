@@ -1,10 +1,10 @@
 /**
- * `npm run test:xen [-- --only TEXT] [--boot NAME] [--minutes N] [--rotate] [--record] [--long] [--again]`: vifd on a real Xen,
- * in the lab (lab/README.md). Ends with a line of counts; on a machine that cannot run the lab every test is skipped, with the
- * reason, and so are those that would not end within N minutes. --rotate: a fixed core, and of the others those that were not
- * green for the longest, as many as N minutes have room for; what is left to later runs is listed and not counted. --record:
- * writes into lab/tests/last-green.json, to be committed, which tests passed. --long: 100 random kills, not 8. --again: what
- * failed is run once more, in a boot of its own, and counts as passed if it passes then.
+ * `npm run test:xen [-- --only TEXT] [--boot NAME] [--minutes N] [--rotate] [--record] [--long] [--again]`: vifd on a real Xen, in the lab
+ * (lab/README.md). Ends with a line of counts. On a machine that cannot run the lab every test is skipped, with the reason, and so are tests
+ * that would not end within N minutes. --rotate: runs a fixed core, and of the others those that were not green for the longest, as many as N
+ * minutes have room for; the rest is listed and not counted. --record: writes into lab/tests/last-green.json, to be committed, which tests
+ * passed. --long: 100 random kills, not 8. --again: runs failed tests once more, in a boot of their own, and counts those as passed that pass
+ * then.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -52,9 +52,9 @@ const options = {
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 
 const EXIT_SKIPPED = 77;
-/** By a signal, as shells tell it. */
+/** The exit code after a signal, as shells compute it. */
 const EXIT_ENDED = 130;
-/** `prepare` runs before the boot, and gives a reason to skip its tests if there is one. */
+/** `prepare` runs before the boot, and returns a reason to skip its tests if there is one. */
 const BOOTS = [
   { name: 'alone', what: 'xen-netback is absent', options: ['--no-netback'], seconds: 3600 },
   {
@@ -87,7 +87,7 @@ const BOOTS = [
   },
 ];
 
-/** What is tested, whatever is committed meanwhile. */
+/** The commit that is tested, whatever is committed meanwhile. */
 const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
 setUpPrograms('lab');
 const { chooseTests, recordGreens } = await import('../build/lab/lab/tests/choose.js');
@@ -99,14 +99,14 @@ const picked = JSON.parse(listed.stdout).filter(({ boot }) => (options.boot ?? b
 const GREENS = 'lab/tests/last-green.json';
 const greens = JSON.parse(readFileSync(GREENS, 'utf8'));
 const { long } = options;
-/** How much later than planned a run that chose its tests may end: the emulator has slow days. */
+/** How much later than planned a run that chose its tests may end, because the emulator is sometimes slow. */
 const SLACK_MINUTES = options.rotate ? 25 : 0;
 const endMs = Date.now() + (Number(options.minutes) + SLACK_MINUTES) * 60_000;
-/** From the start of the lab to the first test, seen: 60 to 100. */
+/** From the start of the lab to the first test (s): 60 to 100 were measured. */
 const BOOT_SECONDS = 120;
-/** More than so many failures are no accident. */
+/** More failures than this are no accident. */
 const AGAIN_MAX = 3;
-/** What 100 kills take beyond the few of an ordinary run. */
+/** How much longer 100 kills take than the 8 of an ordinary run. */
 const LONG_SECONDS = 1800;
 
 async function fetchPeer() {
@@ -145,7 +145,7 @@ function skipped(mine, reason) {
   return mine.map(({ name }) => ({ name, outcome: 'skipped', reason }));
 }
 
-/** @returns one result for each test of the boot, whatever becomes of the machine. */
+/** @returns one result for each test of the boot, even if the machine fails. */
 async function run(boot, mine) {
   const out = mkdtempSync(`${tmpdir()}/vifd-xen-`);
   const command = [
@@ -187,7 +187,7 @@ async function runBoot(boot, mine) {
   return options.again ? runAgain(boot, results) : results;
 }
 
-/** Runs failed tests again. The emulator is slow and uneven: a failure that does not come twice is printed, and does not count. */
+/** Runs failed tests again. The emulator is slow and uneven: a failure that does not repeat is printed, and does not count. */
 async function runAgain(boot, results) {
   const failed = results.filter(({ outcome }) => outcome === 'failed');
   if (failed.length === 0 || failed.length > AGAIN_MAX || secondsLeft() < 0) return results;
@@ -216,7 +216,7 @@ if (picked.length === 0) {
   console.error('no test is of this --boot and has this --only in its name');
   process.exit(2);
 }
-/** Says what is left to later runs, and which of that is too old. */
+/** Prints the tests that are left to later runs, and which of them have waited too long. */
 function tellRest(rest) {
   for (const { test, age } of rest) {
     const green = greens.tests[test.name];

@@ -2,14 +2,14 @@ import { ModelArena } from '../lib/testing/model/memory.js';
 import { type Arena, PAGE_SIZE } from '../lib/xen/seam.js';
 
 /**
- * Arenas that are used again by the next run: a process has more than a megabyte of them, and new memory for each took a
- * third of the time of a run.
+ * Arenas that the next run uses again: a process has more than a megabyte of them, and allocating memory for each took a third of the time of
+ * a run.
  */
 export class ArenaPool {
   readonly #free = new Map<number, ModelArena[]>();
   readonly #taken: ModelArena[] = [];
 
-  /** Zeroed, as new memory of a process is. */
+  /** Returns a zeroed arena, as a new process gets. */
   take(bytes: number): Arena {
     const arena = this.#free.get(Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE)?.pop() ?? new ModelArena(bytes);
     arena.bytes.fill(0);

@@ -16,7 +16,7 @@ import {
   SIM_QUEUES_MAX,
 } from './scenario.js';
 
-/** Processes that end before the last one. */
+/** The most processes that end before the last one. */
 const PROCESSES_MAX = 5;
 /** A process that moves a few dozen frames takes some hundred steps; most of the attach is in the first 60. */
 const STEPS_FEW = 60;
@@ -26,7 +26,7 @@ const BUFFERS_MIN = 18;
 const RING_SLOTS = 256;
 const HARMS: readonly Harm[] = ['flip', 'truncate', 'foreign', 'noise', 'refuse'];
 const MULTICASTS: readonly MulticastPlan[] = ['none', 'none', 'none', 'few', 'few', 'full'];
-/** Of a burst. A scenario has at most 12. */
+/** The most intervals of a burst. A scenario has at most 12 bursts. */
 const INTERVALS_MAX = 20;
 const INTERVAL_MS_MAX = 30;
 const HOOKS: readonly HookPlan[] = ['pass', 'drop', 'replace'];
@@ -39,7 +39,7 @@ interface Load {
 
 const LOADS: readonly Load[] = [
   { sizes: [60], mtuBytes: 1514, framesMax: 40 },
-  // More than the ring has slots.
+  // More frames than the ring has slots.
   { sizes: [60], mtuBytes: 1514, framesMax: 300 },
   { sizes: [60, 1514, 590], mtuBytes: 1514, framesMax: 30 },
   { sizes: [9000], mtuBytes: 1514, framesMax: 20 },
@@ -51,7 +51,7 @@ const LOADS: readonly Load[] = [
 /** For guests that take one slot a frame. */
 const PLAIN_LOADS = LOADS.slice(0, 3);
 
-/** @param killsMax after so many kills, processes end in order. */
+/** @param killsMax after this many kills, processes end in order. */
 export function drawScenario(seed: number, killsMax: number): Scenario {
   const dice = new Dice(seed);
   const guests = Array.from({ length: dice.oneOf([1, 1, 1, 2, 2, 3]) }, () => drawGuest(dice));
@@ -80,7 +80,7 @@ function drawGuest(dice: Dice): GuestPlan {
   const queues = dice.oneOf([1, 1, 1, 2, SIM_QUEUES_MAX]);
   const multicast = dice.oneOf(MULTICASTS);
   const atOnce = dice.often(25);
-  // At 0 as guests begin, where that tells a new connection from one that was served before; or so that the indices wrap under way.
+  // At 0, where guests begin and where a new connection differs from one that was served before; or at a place from which the indices wrap.
   const beginsAtZero = multicast !== 'none' || atOnce;
   const anywhere = [0, 0x1_0000_0000 - dice.upTo(RING_SLOTS), dice.below(0x1_0000_0000)];
   return {
@@ -103,13 +103,13 @@ function drawGuest(dice: Dice): GuestPlan {
   };
 }
 
-/** So that a burst takes a few intervals, and all of them less than the last process lasts. */
+/** Chosen so that a burst takes a few intervals, and all of them end before the last process. */
 function drawRate(dice: Dice, sizes: readonly number[], frames: number): RatePlan {
   const bytes = frames * (sizes.reduce((sum, size) => sum + size, 0) / sizes.length);
   return { bytes: Math.ceil(bytes / dice.upTo(INTERVALS_MAX)) + 60, intervalMs: dice.upTo(INTERVAL_MS_MAX) };
 }
 
-/** With several queues hashing chooses among them, mostly. */
+/** With several queues, hashing mostly chooses among them. */
 function drawControl(dice: Dice, queues: number): ControlPlan {
   return dice.oneOf(queues === 1 ? ['none', 'none', 'hash', 'staged'] : ['none', 'hash', 'hash', 'staged']);
 }
@@ -141,7 +141,7 @@ function drawReboot(dice: Dice, guests: number): Reboot {
   };
 }
 
-/** One kind of fault or two: with all at once little would work. */
+/** Draws one or two kinds of faults: with all at once few requests would succeed. */
 function drawFaults(dice: Dice): FaultPlan {
   const kinds: readonly Partial<FaultPlan>[] = [
     { grantFailsEvery: 2 + dice.below(40) },
@@ -155,7 +155,7 @@ function drawFaults(dice: Dice): FaultPlan {
   return { ...NO_FAULTS, ...dice.oneOf(kinds), ...(dice.often(50) ? dice.oneOf(kinds) : {}) };
 }
 
-/** Draws. Everything is drawn in one order, so that a seed is a scenario. */
+/** Draws all values in a fixed order, so that a seed determines the scenario. */
 class Dice extends Random {
   /** @returns an integer in [1, most]. */
   upTo(most: number): number {

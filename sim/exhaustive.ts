@@ -16,13 +16,13 @@ const MORE_THAN_A_RING = 256 + 8;
 
 export interface Exhaustive {
   readonly name: string;
-  /** Every pair of steps: a process is killed, and then the one that mends what it left. */
+  /** Whether to try every pair of steps: a process is killed, and then the next process, which completes its work. */
   readonly twice: boolean;
-  /** Takes longer than the others. */
+  /** Whether it takes longer than the others. */
   readonly long: boolean;
-  /** How long a process that is killed lasts at most: longer than 0 for what takes time. */
+  /** How long a process that is killed lasts at most: longer than 0 for events that take time. */
   readonly lastsMs: number;
-  /** Its processes come before the one that is killed. */
+  /** Processes that run before the one that is killed. */
   readonly scenario: Scenario;
 }
 
@@ -37,7 +37,7 @@ function shape(
   return { name, twice, lastsMs, long, scenario };
 }
 
-/** A process that is killed when all is still, and a guest that begins another connection while none runs. */
+/** A process that is killed when no event waits, and a guest that begins another connection while none runs. */
 function rebooted(how: Reboot['how']): ProcessPlan {
   const reboot: Reboot = { guest: 0, how, when: 'alone' };
   return {
@@ -50,7 +50,7 @@ function rebooted(how: Reboot['how']): ProcessPlan {
   };
 }
 
-/** A guest of which the journals have something of each kind. */
+/** A guest whose journals have a content of each kind. */
 const PROGRAMMED: Partial<GuestPlan> = {
   sizes: [9000, 60],
   fromGuest: 3,
@@ -116,7 +116,7 @@ const SHAPES: readonly Exhaustive[] = [
     sizes: [9000, 60],
     fromGuest: 0,
     toGuest: 4,
-    // Not so near that the control ring has no response yet when it comes to 0, where guests begin.
+    // Far enough from 0, where guests begin, for the control ring to have a response before its index gets there.
     ringStart: NEAR_WRAP - 14,
     control: 'hash',
   }),
@@ -156,7 +156,7 @@ const SHAPES: readonly Exhaustive[] = [
   shape('killed twice: one GSO frame each way', { sizes: [9000], ringStart: NEAR_WRAP }, {}, { twice: true }),
 ];
 
-/** What is killed at every step, by name, with both ways to bring payload. */
+/** The scenarios that are killed at every step, by name, with both payload modes. */
 export const EXHAUSTIVE: readonly Exhaustive[] = (['copy', 'map'] as const).flatMap((payload) =>
   SHAPES.map((one) => ({ ...one, scenario: { ...one.scenario, payload } })),
 );
@@ -165,7 +165,7 @@ export function exhaustiveOf(payload: PayloadMode): readonly Exhaustive[] {
   return EXHAUSTIVE.filter(({ scenario }) => scenario.payload === payload);
 }
 
-/** Of the first kills, these: every `of`-th from the one at `index`, from 0. All shares together are all kills. */
+/** A share of the first kills: every `of`-th from the one at `index`, from 0. All shares together are all kills. */
 export interface Share {
   readonly index: number;
   readonly of: number;
@@ -174,9 +174,10 @@ export interface Share {
 const ALL: Share = { index: 0, of: 1 };
 
 /**
- * Kills the backend at every step of a process, one run for each; twice: and then the next process at every step of it.
- * @param options fromAttach: the first kill falls once a guest is attached; before, nothing is to be mended.
- * @returns what came of all runs together.
+ * Kills the backend at every step of a process, with one run for each step. With `twice` it also kills the next process at every step of that
+ * one.
+ * @param options fromAttach: the first kill falls once a guest is attached, because before that nothing needs to be completed.
+ * @returns the results of all runs together.
  */
 export async function exhaust(
   { name, twice, lastsMs, scenario }: Exhaustive,
@@ -195,7 +196,7 @@ export async function exhaust(
     const once = await runScenario(killed(first));
     tally.add(`${name}, payload ${scenario.payload}, killed at step ${first}`, once);
     onRun();
-    // Before a guest is attached, no more than the beginning of the journals is to be mended: by the next process, before it has attached.
+    // Before a guest is attached, the next process completes only the beginning of the journals, before it attaches.
     const last = first < undisturbed.attachStep ? once.attachStep : once.steps;
     for (let second = 1; twice && second <= last; second++) {
       const both = await runScenario(killed(first, second));
@@ -207,6 +208,6 @@ export async function exhaust(
 }
 
 function killedAt(atStep: number, lastsMs: number): ProcessPlan {
-  // A second burst would make each run longer and find nothing that the first does not.
+  // A second burst would make each run longer and find no more than the first.
   return { end: 'kill', atStep, lastsMs, bursts: ['after'], reboot: undefined, harm: undefined };
 }

@@ -15,11 +15,11 @@ export interface GuestParts {
   readonly index: number;
   readonly plan: GuestPlan;
   readonly faults: FaultPlan;
-  /** The process that runs, or ran last. */
+  /** The process that runs, or the last one. */
   readonly processNow: () => number;
-  /** Steps that it has taken. */
+  /** The steps that it has taken. */
   readonly stepNow: () => number;
-  /** Which guest a frame's seed belongs to. */
+  /** Returns the guest to which a frame's seed belongs. */
   readonly ownerOf: (seed: number) => number | undefined;
 }
 
@@ -35,8 +35,8 @@ export interface Connection {
   multicast: MulticastProgram | undefined;
   /** Undefined for a guest without a rate. */
   meter: RateMeter | undefined;
-  /** A process has attached to it, and dropped what was sent before it. */
+  /** Whether a process has attached to it, and dropped the frames of earlier connections. */
   begun: boolean;
-  /** As `SimGuest.spoiltAfter`, of those that may concern this connection. */
+  /** As `SimGuest.spoiltAfter`, for processes that may concern this connection. */
   readonly spoiltAfter: Set<number>;
 }

@@ -10,7 +10,7 @@ const REPLACES_EVERY = 3;
 const LENGTHS = [60, 1400];
 const PLAIN_BYTES_MAX = 1514;
 
-/** A hook that drops some frames, or puts other bytes in their place, and tells the oracle which. */
+/** A hook that drops some frames, or replaces their bytes, and reports which to the oracle. */
 export function hookOf(plan: HookPlan, guests: readonly SimGuest[]): VifHook | undefined {
   if (plan === 'none') return undefined;
   if (plan === 'pass') return () => 'pass';

@@ -6,7 +6,7 @@ import { Generator } from '../lib/testing/netfront/index.js';
 import type { Admission, Network, SimPort } from './port.js';
 import type { FaultPlan, GuestPlan } from './scenario.js';
 
-/** What a host's network does with the frames of one queue. */
+/** Events of the frames of one queue in a host's network. */
 export interface HostEnd {
   /** The network got a frame. */
   take(frame: Uint8Array, header: Uint8Array): void;
@@ -16,10 +16,10 @@ export interface HostEnd {
   refused(frame: Uint8Array): void;
 }
 
-/** What is behind a queue of a vif: it outlives the backend's processes, as a persistent tap and its bridge do. */
+/** The network behind a queue of a vif: it outlives the backend's processes, as a persistent tap and its bridge do. */
 export class HostNetwork implements Network {
   port: SimPort | undefined;
-  /** Numbered frames; those that it has left are in the port. */
+  /** Makes numbered frames; those that have left it are in the port. */
   readonly #generator: Generator;
   readonly #end: HostEnd;
   readonly #full: () => boolean;
@@ -31,7 +31,7 @@ export class HostNetwork implements Network {
   #pending = 0;
   /** Other frames in the port; a process reads them before the numbered ones. */
   readonly #others: Uint8Array[] = [];
-  /** It gives GSO frames whatever the reader asks for. */
+  /** Whether it sends GSO frames whatever offloads the reader has. */
   readonly #cut: boolean;
 
   constructor(seed: number, { sizes, mtuBytes, cut }: GuestPlan, faults: FaultPlan, end: HostEnd) {
@@ -56,7 +56,7 @@ export class HostNetwork implements Network {
     return this.#generator.ready || this.#others.length > 0;
   }
 
-  /** No frame waits, in the port or before it. */
+  /** Whether no frame waits, in the port or before it. */
   get still(): boolean {
     return !this.ready && this.#pending === 0;
   }

@@ -13,11 +13,11 @@ export type Job =
   | { readonly kind: 'mutation'; readonly mutation: number; readonly payload: PayloadMode }
   | { readonly kind: 'seeds'; readonly swarm: Swarm };
 
-/** What takes long is shared out, so that no worker has it all as the others have ended. */
+/** The long job is divided, so that no worker still has all of it when the others have ended. */
 const SHARES_OF_LONG = 6;
 const SEEDS_OF_JOB = 25;
 
-/** @param twice the shapes of which every pair of steps is tried. */
+/** @param twice the shapes for which every pair of steps is tried. */
 export function jobsOfSteps(twice: boolean): Job[] {
   return EXHAUSTIVE.flatMap((one, shape) => {
     if (one.twice !== twice) return [];
@@ -51,7 +51,7 @@ export async function doJob(job: Job, onRun: () => void): Promise<Tally> {
     return tally;
   }
   const one = EXHAUSTIVE[job.shape];
-  // The beginning of a connection is the same with both: pairs of kills in it are tried with one.
+  // The beginning of a connection is the same in both payload modes, so pairs of kills in it are tried with one.
   const fromAttach = one.twice && one.scenario.payload === 'map';
   return exhaust(one, { onRun, share: job.share, fromAttach });
 }

@@ -6,11 +6,11 @@ import type { Random } from '../lib/testing/model/random.js';
 import type { ArenaPool } from './arenas.js';
 import type { Harm, TamperedWord } from './scenario.js';
 
-/** Most harm is done where the logs and the lists of frames are; behind them are frames' bytes. */
+/** Only this many bytes from the start are spoilt: the logs and the lists of frames, where most harm is done. Frames' bytes lie behind. */
 const LOGS_BYTES = 8192;
 const FLIPS_MAX = 8;
 
-/** Journals that outlive the backend's processes, and can be spoilt in between. */
+/** Journals that outlive the backend's processes, and can be spoilt between them. */
 export class SimJournals {
   readonly #arenas: ArenaPool;
   readonly #pages = new Map<string, Uint8Array>();
@@ -25,7 +25,7 @@ export class SimJournals {
     return this.#pages;
   }
 
-  /** Stores words as another order of stores would have left them. */
+  /** Changes words to the values that another order of stores would have left. */
   tamper(words: readonly TamperedWord[]): void {
     for (const { journal, word, value } of words) {
       const page = this.#pages.get(journal);
@@ -71,7 +71,7 @@ export class SimJournals {
     return page;
   }
 
-  /** @returns whether there was anything to spoil. */
+  /** @returns whether there was a journal to spoil. */
   spoil(vif: string, how: Harm, random: Random): boolean {
     const names = this.#names(vif);
     for (const name of names) {
@@ -85,7 +85,7 @@ export class SimJournals {
     return [...this.#refused].some((name) => isJournalOf(vif, name));
   }
 
-  /** The disk has room again. */
+  /** Ends the fault of a full disk. */
   relent(): void {
     this.#refused.clear();
   }
@@ -95,14 +95,14 @@ export class SimJournals {
     if (how === 'flip') {
       for (let flips = 1 + random.below(FLIPS_MAX); flips > 0; flips--) page[place()] ^= 1 << random.below(8);
     } else if (how === 'truncate') {
-      // As journalFiles hands out a file that was too short.
+      // As journalFiles returns a file that was too short.
       page.fill(0, place());
       page.fill(0xff, 0, 4);
     } else if (how === 'noise') for (let i = 0; i < LOGS_BYTES; i++) page[i] = random.below(256);
     else page.set(this.#foreign(name, page.length));
   }
 
-  /** The journal of another vif, or of a connection that no guest has. */
+  /** Returns the journal of another vif, or of a connection that no guest has. */
   #foreign(name: string, bytes: number): Uint8Array {
     for (const [other, page] of this.#pages) if (other !== name && page.length === bytes) return page;
     const page = this.#arenas.take(LAYOUTS[JOURNAL_VERSION].queue.bytes).bytes;

@@ -5,23 +5,23 @@ import type { SimGuest } from './sim-guest.js';
 import type { Stream } from './stream.js';
 
 export interface Outcome {
-  /** Promises that were broken; empty when all is well. */
+  /** The broken promises; empty if there are none. */
   readonly faults: readonly string[];
   /** Steps that the last process took. */
   readonly steps: number;
   /** The step of the last process after which it had attached to the first guest. */
   readonly attachStep: number;
-  /** Processes that were killed in the middle of their work. */
+  /** How many processes were killed in the middle of their work. */
   readonly kills: number;
   /** Processes that ended in order. */
   readonly stops: number;
-  /** Frames that came, both directions. */
+  /** How many frames came, in both directions. */
   readonly frames: number;
-  /** After one kill, at most. */
+  /** The most repeated frames after one kill. */
   readonly repeated: { readonly fromGuest: number; readonly toGuest: number };
-  /** Over all processes. To the guest, where a kill may cost them. */
+  /** The lost frames of all processes. To the guest, where a kill may lose frames. */
   readonly lost: { readonly fromGuest: number; readonly toGuest: number };
-  /** Of those to the guest, frames for which a queue that it chose had no room, as they were counted. */
+  /** Of the lost frames to the guest, those for which a queue that it chose had no room, according to the counters. */
   readonly dropped: number;
   readonly trace: readonly string[];
 }
@@ -29,7 +29,7 @@ export interface Outcome {
 /** Steps of a process from a read of its port until the frames are recorded in the journal (lib/netback/queue/pending-frames.ts). */
 const RECORD_STEPS = 5;
 
-/** Compares what happened in a run with what vifd promises. */
+/** Compares the events of a run with the promises of vifd. */
 export function judge(run: Run): Outcome {
   const { processes, guests, scenario } = run;
   const faults = [...run.faults, ...judgeComplaints(run)];
@@ -68,22 +68,22 @@ function judgeGuest(
   processes: readonly ProcessRecord[],
   { faults: machine }: Scenario,
 ): string[] {
-  // So may what a guest asks for with them.
+  // If grant operations fail, control requests that use grants may fail too.
   const grantsFail = machine.grantFailsEvery > 0;
   const isPrompt = guest.plan.lateMs === 0 && Object.values(machine).every((fault) => !fault);
-  // Whatever else: nothing of one guest is shown to another.
+  // In any case no guest gets bytes of another one.
   const faults = [...guest.faults];
   if (guest.torn) return faults;
-  // What is staged is lost with the journal, and cannot be taken back.
+  // Staged grants are lost with the journal, and cannot be removed.
   for (const { front, fromGuest, program, multicast, meter, spoiltAfter } of guest.connections) {
     const mayRefuse = grantsFail || spoiltAfter.size > 0;
     if (!mayRefuse) faults.push(...(program?.refused ?? []).map((what) => `${guest.vif}: refused ${what}`));
-    // The key may be lost with the journal; and a guest whose change was refused has another one.
+    // The key may be lost with the journal; and a guest whose change was refused has another key.
     const all = front?.violations.list ?? [];
     const violations = all.filter(({ kind }) => kind !== 'bad-hash' || !mayRefuse);
     faults.push(...violations.map(({ kind, detail }) => `${guest.vif}: ${kind}: ${detail}`));
     for (const stream of fromGuest) faults.push(...judgeFromGuest(stream, spoiltAfter, processes));
-    // Neither the list nor what is left of the rate is known without the journal.
+    // Without the journal, neither the list nor the rest of the rate is known.
     if (spoiltAfter.size > 0) continue;
     faults.push(...(multicast?.faults ?? []).map((what) => `${guest.vif}: ${what}`));
     if (guest.still && isPrompt && meter !== undefined && front === guest.front)
@@ -107,7 +107,7 @@ function waiting({ front }: SimGuest): string {
     : `${front.outstanding} requests without a response`;
 }
 
-/** Each frame that the guest has a response "sent" for came: in order, unchanged, and again only after a kill, of one batch. */
+/** Checks that each frame came for which the guest has the response okay: in order, unchanged, and again only after a kill, in one batch. */
 function judgeFromGuest(
   stream: Stream,
   spoiltAfter: ReadonlySet<number>,
@@ -117,7 +117,7 @@ function judgeFromGuest(
   const killed = processes.some(({ killedAtStep }) => killedAtStep);
   processes.forEach((_, process) => {
     const lost = stream.lostIn(process).length;
-    // A late guest sees a response in a later process than the one that wrote it.
+    // A late guest reads a response when a later process runs than the one that wrote it.
     const spoilt = [...spoiltAfter].some((after) => after >= process - 1);
     const mostLost = killed && spoilt ? BATCH_SLOTS : 0;
     if (lost > mostLost)
@@ -130,7 +130,7 @@ function judgeFromGuest(
   return faults;
 }
 
-/** To the guest all that was read, once, in order and unchanged; but a kill may cost what was being read just then. */
+/** Checks that the guest got all frames that were read, once, in order and unchanged; a kill may lose the frames that were being read. */
 function judgeToGuest(stream: Stream, guest: SimGuest, processes: readonly ProcessRecord[]): string[] {
   const { spoiltAfter } = guest;
   const faults = [...stream.faults, ...(guest.flipped ? [] : stream.damaged)];
@@ -141,16 +141,16 @@ function judgeToGuest(stream: Stream, guest: SimGuest, processes: readonly Proce
       faults.push(`${stream.name}: frame ${sequence} came again, and was pending at no kill`);
   let kills = 0;
   processes.forEach(({ killedAtStep, steps }, process) => {
-    // A frame that was read just then is not recorded yet.
+    // A frame that is being read is not recorded yet.
     const isRecorded = (sequence: number) => !killedAtStep || stream.dueAt(sequence) <= steps - RECORD_STEPS;
     const lost = stream.lostIn(process).filter(isRecorded).length;
-    // Frames that a process has read may be pending over several more.
+    // Frames that a process has read may be pending over several later ones.
     const spoilt = [...spoiltAfter].some((after) => after >= process);
     const most = refused + (spoilt ? TO_GUEST_FRAMES : 0);
     if (lost > most)
       faults.push(`${stream.name}: ${lost} lost in process ${process}, at most ${most} may be`);
     const repeats = stream.repeatsIn(process);
-    // One for each kill while frames were put into the queues that the guest chose; it comes when that has buffers.
+    // One frame for each kill while frames were put into the queues that the guest chose; it comes when that queue has buffers.
     if (repeats > (stream.spread ? kills : 0))
       faults.push(`${stream.name}: ${repeats} repeated in process ${process}`);
     kills += (killedAtStep ? 1 : 0) - repeats;
@@ -158,12 +158,12 @@ function judgeToGuest(stream: Stream, guest: SimGuest, processes: readonly Proce
   return faults;
 }
 
-/** Slots with the response "error": at least as many as frames that the guest does not get. */
+/** Counts slots with the response "error": at least as many as frames that the guest does not get. */
 function refusedTo({ connections }: SimGuest): number {
   return connections.reduce((sum, { front }) => sum + (front?.stats.toGuest.errors ?? 0), 0);
 }
 
-/** Frames that a queue had no room for: only where the guest chooses queues. */
+/** Counts frames for which a queue had no room, which happens only if the guest chooses queues. */
 function fullOf(guest: SimGuest): number {
   return guest.toGuest.some(({ spread }) => spread) ? guest.dropped : 0;
 }

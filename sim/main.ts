@@ -1,7 +1,7 @@
 /**
- * The simulation: the backend on the model of Xen, killed at every step of small scenarios and somewhere in many
- * drawn ones. Then sees that it finds the wrong order of two stores, for each structure of the journals. Ends with 0; with 1 when a promise
- * was broken or a wrong order was not found, 2 for options that cannot be used.
+ * The simulation: the backend on the model of Xen, killed at every step of small scenarios and at some steps of many drawn ones. Then it
+ * checks that it finds the wrong order of two stores, for each structure of the journals. Ends with 0; with 1 if a promise was broken or a
+ * wrong order was not found, 2 for invalid options.
  */
 import { Progress } from '../programs/progress.js';
 import { EXIT_FAILED, runProgram } from '../programs/run-program.js';

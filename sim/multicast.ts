@@ -5,9 +5,9 @@ export type MulticastPlan = 'none' | 'few' | 'full';
 
 /** netif.h leaves it open; Linux's netback has as many (XEN_NETBK_MCAST_MAX). */
 const PLACES = 64;
-/** Addresses that a guest goes round. */
+/** How many addresses a guest uses in turn. */
 const ADDRESSES: Record<MulticastPlan, number> = { none: 0, few: 12, full: PLACES + 16 };
-/** Frames that are sent to see which of them come. */
+/** How many frames are sent to check which of them come. */
 const PROBES_MAX = 16;
 
 interface Change {
@@ -15,9 +15,9 @@ interface Change {
   readonly address: string;
 }
 
-/** Changes a guest's multicast list with each burst, and knows what the list has to be: what the backend's responses made of it. */
+/** Changes a guest's multicast list with each burst, and knows the expected list from the backend's responses. */
 export class MulticastProgram {
-  /** Responses that the list does not allow. */
+  /** Responses that contradict the list. */
   readonly faults: string[] = [];
   readonly #front: Netfront;
   readonly #plan: MulticastPlan;
@@ -33,12 +33,12 @@ export class MulticastProgram {
     this.#queues = queues;
   }
 
-  /** The backend has responded to all. */
+  /** Whether the backend has responded to all changes. */
   get still(): boolean {
     return this.#waiting === 0;
   }
 
-  /** Asks for other addresses than before, unless a change is not responded to yet. */
+  /** Asks for other addresses than before, unless a change has no response yet. */
   next(): void {
     if (this.#plan === 'none' || !this.still) return;
     this.#round += 1;
@@ -54,12 +54,12 @@ export class MulticastProgram {
     this.#front.pump();
   }
 
-  /** Addresses that the backend has to have in its list while `still`. */
+  /** Returns the addresses that the backend must have in its list while `still`. */
   get size(): number {
     return this.#list.size;
   }
 
-  /** @param list that the backend has. @returns how it differs from what it has to be. */
+  /** @param list of the backend. @returns how it differs from the expected one. */
   differences(list: readonly string[]): string[] {
     const lacks = [...this.#list].filter((address) => !list.includes(address));
     const others = list.filter((address) => !this.#list.has(address));
@@ -71,7 +71,7 @@ export class MulticastProgram {
     return differences;
   }
 
-  /** Addresses to send frames to: some of the list, and others. */
+  /** Returns addresses to send frames to: some of the list, and others. */
   get probes(): { readonly address: string; readonly wanted: boolean }[] {
     const addresses = Array.from({ length: ADDRESSES[this.#plan] }, (_, n) => addressOf(n));
     const wanted = addresses.filter((address) => this.#list.has(address)).slice(-PROBES_MAX / 2);
@@ -82,7 +82,7 @@ export class MulticastProgram {
     ];
   }
 
-  /** Adds three; another one takes the place of one that goes; what is there is added again, and what is not there removed. */
+  /** Adds three addresses and removes others. Also adds one that is in the list already, and removes one that is not. */
   #someChanges(): Change[] {
     const of = (n: number) => addressOf((this.#round * 4 + n) % ADDRESSES.few);
     const add = (n: number): Change => ({ how: 'add', address: of(n) });
@@ -90,7 +90,7 @@ export class MulticastProgram {
     return [add(0), add(1), add(2), remove(1), add(3), add(2), remove(-2), remove(5)];
   }
 
-  /** More than there is room for; from then on some go, and more come than have gone. */
+  /** Adds more addresses than there is room for; from then on removes some, and adds more than it has removed. */
   #manyChanges(): Change[] {
     const of = (n: number) => addressOf((this.#round * 7 + n) % ADDRESSES.full);
     const adds = (first: number, count: number): Change[] =>
@@ -102,7 +102,7 @@ export class MulticastProgram {
 
   #responded({ how, address }: Change, done: boolean, most: number): void {
     this.#waiting -= 1;
-    // A process that was killed may have added what is not responded to yet, and so have left no room.
+    // A process that was killed may have added an address without a response, so that there is no room left.
     if (!done && (how === 'remove' || most <= PLACES)) this.faults.push(`refused to ${how} ${address}`);
     if (!done) return;
     if (how === 'add') this.#list.add(address);

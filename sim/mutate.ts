@@ -4,7 +4,7 @@ import { runScenario } from './run-scenario.js';
 import type { ProcessPlan, Scenario, TamperedWord } from './scenario.js';
 import { type Change, type LoggedStep, StoreLog } from './store-log.js';
 
-/** A kill at which the wrong order shows, and what it leaves in the journals. */
+/** A kill that shows the wrong order, and the changes to the journals. */
 interface Kill {
   readonly atStep: number;
   readonly tampered: readonly TamperedWord[];
@@ -13,16 +13,16 @@ interface Kill {
 export interface MutationResult {
   readonly name: string;
   readonly payload: PayloadMode;
-  /** Kills that were tried. */
+  /** How many kills were tried. */
   readonly kills: number;
   /** The first kill that broke a promise; undefined: the mutation was not found. */
   readonly found: { readonly atStep: number; readonly words: string; readonly fault: string } | undefined;
 }
 
 /**
- * Kills the backend wherever it makes a difference that two stores have the wrong order. The model has one order of stores, that of the
- * code. A kill between the two stores of the wrong order leaves the second one complete and the first one not made: so this kills after both,
- * and takes the first one back; or kills before a deed, and makes the store that should follow it.
+ * Kills the backend at each place where the wrong order of two stores makes a difference. The model has only the order of the code. A kill
+ * between the two stores of the wrong order leaves the second one complete and the first one not made. So this kills after both and undoes
+ * the first one; or it kills before an action, and makes the store that should follow it.
  */
 export async function tryMutation(
   { name, scenario: plan, lastsMs, before, ...order }: Mutation,
@@ -48,7 +48,7 @@ export async function tryMutation(
     const { faults } = await runScenario(killed(atStep, tampered));
     onRun();
     if (faults.length === 0) continue;
-    // A kill that breaks a promise with the right order, too, proves nothing.
+    // A kill that breaks a promise with the right order too proves nothing.
     const right = await runScenario(killed(atStep, []));
     if (right.faults.length > 0) continue;
     return { name, payload, kills, found: { atStep, words: wordsOf(tampered, log), fault: faults[0] } };
@@ -56,7 +56,7 @@ export async function tryMutation(
   return { name, payload, kills, found: undefined };
 }
 
-/** @returns the steps of the last process, which nothing disturbs. */
+/** @returns the steps of the last process, which runs undisturbed. */
 async function logOf(scenario: Scenario): Promise<readonly LoggedStep[]> {
   const log = new StoreLog();
   await runScenario(scenario, log);
@@ -69,7 +69,7 @@ function killsOf(order: Order, log: readonly LoggedStep[]): Kill[] {
   return order.deed === undefined ? killsAfter(order, log) : killsBefore(order.deed, order, log);
 }
 
-/** Kills after `later`: what `earlier` has stored since the last one is taken back. */
+/** Kills after `later`, and undoes what `earlier` has stored since the last `later`. */
 function killsAfter({ earlier, later, elsewhere = false }: Order, log: readonly LoggedStep[]): Kill[] {
   const kills: Kill[] = [];
   let late = new Map<string, Change>();
@@ -90,7 +90,7 @@ function killsAfter({ earlier, later, elsewhere = false }: Order, log: readonly 
   return kills;
 }
 
-/** Kills before each deed since the last `later`: the next one is made early. */
+/** Kills before each action since the last `later`, and makes the next `later` early. */
 function killsBefore(
   deed: NonNullable<Mutation['deed']>,
   { later }: Order,
@@ -103,14 +103,14 @@ function killsBefore(
     const made = logged.changes.filter((change) => later(change, logged));
     if (made.length === 0) continue;
     const tampered = made.map(({ journal, word, now }) => ({ journal, word, value: now }));
-    // At the deed's own step it is not done yet.
+    // At the action's own step it is not done yet.
     for (const { step } of deeds) kills.push({ atStep: step, tampered });
     deeds = [];
   }
   return kills;
 }
 
-/** @returns the names of the words that were tampered with. */
+/** @returns the names of the changed words. */
 function wordsOf(tampered: readonly TamperedWord[], log: readonly LoggedStep[]): string {
   const [{ journal, word }] = tampered;
   const changes = log.flatMap((logged) => logged.changes);

@@ -1,17 +1,17 @@
 import { type GuestPlan, NO_FAULTS, type ProcessPlan, plainScenario, type Scenario } from './scenario.js';
 import type { Change, LoggedStep } from './store-log.js';
 
-/** A wrong order of two stores, or of a store and a deed. The right order is `earlier`, then `later`. */
+/** A wrong order of two stores, or of a store and an action. The right order is `earlier`, then `later`. */
 export interface Mutation {
   readonly name: string;
   readonly scenario: Scenario;
   /** How long a process that is killed lasts at most. */
   readonly lastsMs: number;
-  /** The processes before the one that is killed, where they depend on what an undisturbed one stores. */
+  /** The processes before the one that is killed, if they depend on the stores of an undisturbed one. */
   readonly before?: (undisturbed: readonly LoggedStep[]) => readonly ProcessPlan[];
-  /** The stores that come too late: their words are as before them when `later` is complete. */
+  /** The stores that come too late: their words still have the earlier values when `later` is complete. */
   readonly earlier?: (change: Change) => boolean;
-  /** The deed before which `later` is stored too early. Instead of `earlier`. */
+  /** The action before which `later` is stored too early. Instead of `earlier`. */
   readonly deed?: (step: LoggedStep) => boolean;
   readonly later: (change: Change, step: LoggedStep) => boolean;
   /** Only stores to other journals than that of `later` come too late. */
@@ -42,7 +42,7 @@ const STAGED: Partial<GuestPlan> = { sizes: [60], fromGuest: 2, toGuest: 2, cont
 const LISTED: Partial<GuestPlan> = { fromGuest: 1, toGuest: 1, multicast: 'few' };
 const LIMITED: Partial<GuestPlan> = { sizes: [1514], fromGuest: 12, rate: { bytes: 4000, intervalMs: 10 } };
 
-/** No domain's number. */
+/** A number that no domain has. */
 const NOBODY = 0xffff_ffff;
 
 const begins = (path: string) => (change: Change) => change.path.startsWith(path);
@@ -70,18 +70,23 @@ function reconnected(atStep: number, how: 'dies' | 'closes'): ProcessPlan {
   };
 }
 
-/** Kills the first process where it has committed responses, and none of them is in the ring yet. The next connection's ring is at the same place. */
+/**
+ * Kills the first process once it has committed responses and none of them is in the ring. The next connection's ring has the same address.
+ */
 function killedAtCommit(undisturbed: readonly LoggedStep[]): readonly ProcessPlan[] {
   const commit = undisturbed.find(({ changes }) => changes.some(is('fromGuestLog.state')));
   return commit === undefined ? [] : [reconnected(commit.step, 'closes')];
 }
 
-/** The store that ends the beginning of a journal: of one that had no magic, or of one that was of another connection and is invalid meanwhile. */
+/**
+ * Whether the store completes the initialization of a journal: of one without a magic number, or of one that belongs to another connection
+ * and is invalid meanwhile.
+ */
 function makesOurs({ path, old, now }: Change): boolean {
   return (path === 'head.magic' && now !== 0) || (path === 'head.names[0]' && old === NOBODY);
 }
 
-/** For each structure of the journals whose stores have an order: the wrong one. */
+/** The wrong order for each structure of the journals whose stores have an order. */
 export const MUTATIONS: readonly Mutation[] = [
   mutation('redo log: commits before the responses', MIXED, {
     earlier: begins('fromGuestLog.responses'),
@@ -100,7 +105,7 @@ export const MUTATIONS: readonly Mutation[] = [
     },
   ),
   mutation('pending frames: counts a frame before it is there', SORTED, {
-    // What was there is another frame.
+    // The earlier content is another frame.
     earlier: ({ path, old }) => path.startsWith('toGuestFrames.frames') && old > 0,
     later: ({ path, now }) => path === 'toGuestFrames.header.count' && now > 1,
   }),

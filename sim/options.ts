@@ -6,10 +6,10 @@ export interface SimOptions {
   readonly seeds: number;
   /** The first of them. */
   readonly seed: number;
-  /** Of one scenario, at most. */
+  /** The most kills in one scenario. */
   readonly kills: number;
   readonly exhaustive: boolean;
-  /** Wrong orders of stores are tried. */
+  /** Whether wrong orders of stores are tried. */
   readonly mutations: boolean;
   readonly json: boolean;
 }
@@ -68,7 +68,7 @@ export function parseOptions(args: readonly string[]): SimOptions {
   };
 }
 
-/** What runs one seed again. */
+/** Returns the command that runs one seed again. */
 export function replayOf(seed: number, { kills }: Pick<SimOptions, 'kills'>): string {
   return `npm run sim -- --seed ${seed}${kills === KILLS ? '' : ` --kills ${kills}`}`;
 }

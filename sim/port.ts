@@ -6,19 +6,19 @@ import { frameIn, headerIn, setFrameStatus } from '../lib/testing/netfront/batch
 /** errno-base.h */
 const EIO = 5;
 
-/** What becomes of a frame that is written into a port: it goes, an errno, or there is no room for it now. */
+/** The result for a frame that is written into a port: sent, an errno, or no room now. */
 export type Admission = 'goes' | 'refused' | 'full';
 
 /** A network outside of all processes, as behind a tap: it sends numbered frames, and records those that it gets. */
 export interface Network {
-  /** Frames are in the port, to be read. */
+  /** Whether frames wait in the port. */
   readonly ready: boolean;
   /** False: the network sends nothing to the port. It outlives the process, like the link of a tap whose descriptor the service manager keeps. */
   linkUp: boolean;
   /** Puts frames that are in the port into a batch, as `PortIo.read`. @returns how many. */
   read(reads: FrameBatch, options: PortOptions): number;
   take(frame: Uint8Array, header: Uint8Array): void;
-  /** Frames that were read, and must not be lost from then on. */
+  /** Records frames that were read, and must not be lost from then on. */
   left(frame: Uint8Array): void;
   admit(): Admission;
   refused(frame: Uint8Array): void;
@@ -55,7 +55,7 @@ export class SimPort implements Port {
     return true;
   }
 
-  /** Frames wait. */
+  /** Called when frames wait. */
   announce(): void {
     this.#io?.announce();
   }
@@ -104,7 +104,7 @@ class SimIo implements PortIo {
     return writes.count;
   }
 
-  /** The writer keeps or drops frames that the port had no room for. */
+  /** The writer stores or drops frames for which the port had no room. */
   #refuseFrom(first: number): void {
     const { writes } = this.#batches;
     for (let i = first; i < writes.count; i++) {
@@ -141,7 +141,7 @@ class SimIo implements PortIo {
   }
 }
 
-/** Runs code that may call into a process, for callers outside of it, and ignores that this kills the process. */
+/** Runs code that may call into a process, for callers outside of the process, and ignores that this kills it. */
 export function mortal(owner: Owner, run: () => void): void {
   if (!owner.alive) return;
   try {

@@ -1,6 +1,6 @@
 import { bytesOf } from './multicast.js';
 
-/** IEEE 802, for local experiments: no numbered frame has it. */
+/** An ethertype for local experiments (IEEE 802), which no numbered frame has. */
 const ETHERTYPE = 0x88b5;
 const AT_ETHERTYPE = 12;
 const AT_GUEST = 14;
@@ -13,12 +13,12 @@ interface Probe {
   came: number;
 }
 
-/** Multicast frames to a guest, of which it gets those of its list and no other. */
+/** Multicast frames to a guest, which must get exactly those of its list. */
 export class Probes {
   readonly faults: string[] = [];
   readonly #domid: number;
   readonly #sent: Probe[] = [];
-  /** Those before it are judged. */
+  /** The frames before this one are judged. */
   #judged = 0;
 
   constructor(domid: number) {
@@ -53,7 +53,7 @@ export class Probes {
     return true;
   }
 
-  /** All is still since the last frames were sent. @param mayMiss frames may have been lost for another reason. */
+  /** Call it when no event has waited since the last frames were sent. @param mayMiss frames may have been lost for another reason. */
   judge(mayMiss: boolean): void {
     for (; this.#judged < this.#sent.length; this.#judged++) {
       const { address, wanted, came } = this.#sent[this.#judged];

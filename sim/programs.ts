@@ -1,14 +1,14 @@
 import { HASH_TYPES } from '../lib/protocol/control.js';
 import { type HashSetUp, type Netfront, setUpHash } from '../lib/testing/netfront/index.js';
 
-/** What a guest asks for by its control ring. */
+/** The control requests of a guest. */
 export type ControlPlan = 'none' | 'hash' | 'staged';
 
 const KEY_BYTES = 40;
 
-/** A guest's control requests: again with each burst, one after the other, whatever becomes of the backend. */
+/** Sends a guest's control requests: again with each burst, one after the other, whether or not a backend runs. */
 export class ControlProgram {
-  /** What the backend refused. */
+  /** The requests that the backend refused. */
   readonly refused: string[] = [];
   readonly #front: Netfront;
   readonly #plan: ControlPlan;
@@ -23,7 +23,7 @@ export class ControlProgram {
     this.#queues = queues;
   }
 
-  /** The backend has responded to all requests. */
+  /** Whether the backend has responded to all requests. */
   get still(): boolean {
     return !this.#busy;
   }
@@ -46,14 +46,14 @@ export class ControlProgram {
 
   #hash(): Promise<boolean> {
     const key = Uint8Array.from({ length: KEY_BYTES }, (_, i) => (i * 37 + this.#changes * 11) & 0xff);
-    // A flow has another queue after each change, mostly.
+    // After each change, most flows have another queue.
     const mapping = Array.from({ length: this.#changes % 5 }, (_, i) => (i + this.#changes) % this.#queues);
     const setUp: HashSetUp = { types: HASH_TYPES, key, mapping };
     this.#front.hash.expect(setUp);
     return setUpHash(this.#front.control!, setUp);
   }
 
-  /** Every other time all are taken back first: all of them are there. */
+  /** Every other time it first removes all grants, so that all are staged before. */
   async #stage(): Promise<boolean> {
     if (this.#changes % 2 === 0 && (await this.#front.unstage()) !== this.#front.stageable) return false;
     return this.#front.stage();

@@ -1,13 +1,13 @@
-/** The toolstack's `rate`: so many bytes in each interval. */
+/** The toolstack's `rate`: a number of bytes in each interval. */
 export interface RatePlan {
   readonly bytes: number;
   readonly intervalMs: number;
 }
 
-/** What is left after a pause is no more than this, or than an interval brings (lib/netback/guest/credit.ts). */
+/** The most bytes that remain after a pause, unless an interval brings more (lib/netback/guest/credit.ts). */
 const BURST_BYTES_MIN = 131_072;
 
-/** Holds what the backend takes from one connection of a guest against the guest's rate, over all processes. */
+/** Checks what the backend takes from one connection of a guest against the guest's rate, over all processes. */
 export class RateMeter {
   readonly faults: string[] = [];
   readonly #plan: RatePlan;
@@ -18,7 +18,7 @@ export class RateMeter {
   readonly #taken: Set<number>[] = [];
   #bytes = 0;
   #lastMs = 0;
-  /** Bytes before it, and the time. */
+  /** The bytes before the mark, and its time. */
   #mark = { bytes: 0, ms: 0 };
 
   /** Made when the connection begins. */
@@ -29,7 +29,7 @@ export class RateMeter {
     this.#beganMs = nowMs();
   }
 
-  /** A frame was responded to, or reached the host: the earlier of the two counts. */
+  /** Counts a frame when the guest has its response, or when it reaches the host, whichever is earlier. */
   note(queue: number, sequence: number): void {
     this.#taken[queue] ??= new Set();
     const taken = this.#taken[queue];
@@ -45,21 +45,21 @@ export class RateMeter {
     }
   }
 
-  /** From now on no process is killed: what waits comes as fast as the rate allows. */
+  /** Call it when no process is killed any more: waiting frames then come as fast as the rate allows. */
   mark(): void {
     this.#mark = { bytes: this.#bytes, ms: this.#nowMs() };
   }
 
   /**
-   * Holds what came since `mark` against the slowest that the rate allows, with nothing left at the mark: what a kill costs the guest is
-   * that, at most. Call it when all has come.
+   * Checks the frames since `mark` against the slowest that the rate allows, with no bytes left at the mark: a kill costs the guest at most
+   * that. Call it when all frames have come.
    */
   judgeSpeed(longest: number): void {
     const { bytes, intervalMs } = this.#plan;
-    // What is left of an interval beyond the most that can be left is lost; it is less than a frame.
+    // The rest of an interval beyond the maximum is lost; it is less than a frame.
     const useful = bytes + longest > BURST_BYTES_MIN ? bytes - longest : bytes;
     if (useful <= 0) return;
-    // One more, since several queues take turns.
+    // One frame more, since several queues take turns.
     const intervals = Math.ceil((this.#bytes - this.#mark.bytes) / useful) + 1;
     const passedMs = this.#lastMs - this.#mark.ms;
     if (passedMs <= intervals * intervalMs) return;

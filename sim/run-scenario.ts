@@ -6,8 +6,8 @@ import { StoreLog } from './store-log.js';
 
 /**
  * Runs a scenario: guests with oracles, and one backend process after the other. A scenario always gives the same run: one that breaks a
- * promise is run again, so that its trace names what each step stored.
- * @param log gets what each step stores in the journals.
+ * promise runs again, so that its trace names the stores of each step.
+ * @param log gets the stores of each step to the journals.
  */
 export async function runScenario(scenario: Scenario, log?: StoreLog): Promise<Outcome> {
   const outcome = await runOnce(scenario, log);

@@ -14,7 +14,7 @@ import type { StoreLog } from './store-log.js';
 import { Trace } from './trace.js';
 import { backendXen } from './xen-faults.js';
 
-/** The last process, which runs until all is still. */
+/** The last process, which runs until no event waits. */
 const LAST_PROCESS: ProcessPlan = {
   end: 'stop',
   atStep: Number.POSITIVE_INFINITY,
@@ -23,23 +23,23 @@ const LAST_PROCESS: ProcessPlan = {
   reboot: undefined,
   harm: undefined,
 };
-/** Time in which a late guest takes what there is, and one with a rate sends what it has. */
+/** Time for a late guest to take all frames, and for one with a rate to send all of its frames (ms). */
 const REST_MS = 10_000;
-/** Time in which multicast frames come to a guest that is late. */
+/** Time for multicast frames to reach a late guest (ms). */
 const PROBE_MS = 200;
-/** A process that was killed is followed by the next one within it. */
+/** The next process starts within this time after a kill (ms). */
 const SLICE_MS = 1;
 
-/** For one run at a time: a run that waits for another one would share memory with it. */
+/** Runs one run at a time: a run that waits for another one would share memory with it. */
 export const arenas = new ArenaPool();
 
-/** What happened in a process. */
+/** The events of a process. */
 export interface ProcessRecord {
   readonly plan: ProcessPlan;
   readonly steps: number;
   /** The step after which the first guest was attached; 0 if none was. */
   readonly attachStep: number;
-  /** It ended in the middle of its work, and not when all was still. */
+  /** Whether it ended in the middle of its work. */
   readonly killedAtStep: boolean;
 }
 
@@ -62,11 +62,11 @@ export class Run {
   readonly #toolstack: ModelXen;
   readonly #journals = new SimJournals(arenas);
   readonly #random: Random;
-  /** Of the process that runs, or ran last. */
+  /** The process that runs, or the last one. */
   #steps = 0;
   readonly #log: StoreLog | undefined;
 
-  /** @param log gets what each step stores in the journals. */
+  /** @param log gets the stores of each step to the journals. */
   constructor(scenario: Scenario, log?: StoreLog) {
     this.scenario = scenario;
     this.#log = log;
@@ -129,7 +129,7 @@ export class Run {
     const stop = () => opening.then((netback) => netback?.[Symbol.asyncDispose]());
     for (const when of plan.bursts) {
       if (when === 'between') continue;
-      // Frames of the burst `before` wait when the process starts: it has not read a ring yet.
+      // Frames of the burst `before` wait when the process starts, because it has read no ring yet.
       if (when === 'after') await hypervisor.settle();
       for (const guest of this.guests) guest.burst();
     }
@@ -148,7 +148,7 @@ export class Run {
     return { plan, steps: this.#steps, attachStep, killedAtStep };
   }
 
-  /** Lets time pass; while a guest has a rate, none without a process. */
+  /** Advances the time. While a guest has a rate, no time passes without a process. */
   async #pass(ms: number, xen: ModelXen): Promise<void> {
     const hasRate = this.scenario.guests.some(({ rate }) => rate !== undefined);
     const sliceMs = hasRate && ms < REST_MS ? SLICE_MS : ms;
@@ -159,7 +159,7 @@ export class Run {
     } while (passedMs < ms && xen.alive);
   }
 
-  /** Where all is still. @param isWhole the process is neither killed nor stopping. */
+  /** Call it when no event waits. @param isWhole whether the process is neither killed nor stopping. */
   async #probe(xen: ModelXen, isWhole: () => boolean): Promise<void> {
     if (!isWhole()) return;
     const probed: SimGuest[] = [];
@@ -194,7 +194,7 @@ export class Run {
           attached: (vif) => {
             const guest = this.guests.find((one) => one.vif === vif.id);
             guest?.attached(vif);
-            // The vif drops old frames when its listeners have run.
+            // The vif drops old frames once its listeners have run.
             queueMicrotask(() => {
               if (xen.alive) guest?.begun();
             });
@@ -214,13 +214,13 @@ export class Run {
     this.complaints.push({ process, code: known?.code ?? 'unknown', vif: known?.vif, message });
   }
 
-  /** Writes a node from outside, as it is. */
+  /** Writes a node from outside with the value that it has. */
   async #touch(path: string): Promise<void> {
     const value = await this.#toolstack.store.read(path);
     if (value !== undefined) await this.#toolstack.store.write(path, value);
   }
 
-  /** An orderly end, which leaves nothing behind. */
+  /** Ends the process in order, and checks that it has released everything. */
   async #stopped(stopping: Promise<void>, xen: ModelXen, process: number): Promise<void> {
     const end = stopping.then(() => xen[Symbol.asyncDispose]());
     try {
@@ -230,11 +230,11 @@ export class Run {
     }
   }
 
-  /** No backend runs. */
+  /** Called while no backend runs. */
   async #between({ plan, killedAtStep }: ProcessRecord): Promise<void> {
     const process = this.processes.length - 1;
     for (const guest of this.guests) {
-      // Without a journal the next process cannot know what became of a batch under way.
+      // Without a journal the next process cannot know the state of a batch that was being handled.
       if (this.#journals.refuses(guest.vif) && killedAtStep) guest.torn = true;
       if (!this.#journals.refuses(guest.vif)) continue;
       guest.harmed = true;
@@ -253,7 +253,7 @@ export class Run {
     if (plan.reboot?.when === 'alone') await this.#reboot(plan, false);
   }
 
-  /** @param served a backend runs meanwhile. Without one, the journal is lost with the connection, and so are pending frames. */
+  /** @param served whether a backend runs meanwhile. Without one, the journal is lost with the connection, and so are pending frames. */
   async #reboot({ reboot }: ProcessPlan, served: boolean): Promise<void> {
     const guest = this.guests[reboot?.guest ?? 0];
     if (!served) guest.spoil(this.processes.length);

@@ -1,8 +1,8 @@
 import type { EventChannel, Events, SharedPages, Shares } from '../lib/xen/seam.js';
 
 /**
- * A guest whose connections have the same names, one after the other: single pages (rings) keep their grants, and event channels their
- * ports. Call `again` between two connections.
+ * A guest whose connections have the same names, one after the other: single pages (rings) have the same grants again, and event channels the
+ * same ports. Call `again` between two connections.
  */
 export class SameNames {
   readonly shares: Shares;

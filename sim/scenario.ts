@@ -3,7 +3,7 @@ import type { MulticastPlan } from './multicast.js';
 import type { ControlPlan } from './programs.js';
 import type { RatePlan } from './rate.js';
 
-/** Of a guest, at most. */
+/** The most queues of a guest. */
 export const SIM_QUEUES_MAX = 3;
 
 /** How a guest and the host behind its vif behave. */
@@ -12,39 +12,39 @@ export interface GuestPlan {
   readonly sizes: readonly number[];
   readonly mtuBytes: number;
   readonly queues: number;
-  /** Frames of a burst each way, in each queue. */
+  /** Frames of a burst in each direction and queue. */
   readonly fromGuest: number;
   readonly toGuest: number;
   /** Where the rings' indices begin. */
   readonly ringStart: number;
   readonly splitChannels: boolean;
   readonly scatterGather: boolean;
-  /** It takes no GSO frames, and the host's port gives some all the same: vifd cuts them. With one queue. */
+  /** The guest takes no GSO frames, but the host's port sends some all the same, which vifd cuts. With one queue. */
   readonly cut: boolean;
-  /** Empty buffers that the guest posts at most. */
+  /** The most empty buffers that the guest posts. */
   readonly buffersMax: number;
   /** How late the guest handles an event. */
   readonly lateMs: number;
-  /** What it asks for by its control ring, with each burst. */
+  /** Its control requests, with each burst. */
   readonly control: ControlPlan;
   /** How it changes its multicast list, with each burst. */
   readonly multicast: MulticastPlan;
-  /** What the toolstack lets it send; undefined: no limit. */
+  /** The rate that the toolstack sets; undefined: no limit. */
   readonly rate: RatePlan | undefined;
   /**
-   * What a connection has after a reboot: other grant references and ports of its rings, or those of the connection before. same: if the
-   * guest reconnects while no backend runs, and the last one was killed before it wrote Connected and in the middle of the connection's first
-   * batch, nothing tells the two connections apart.
+   * The names of a connection after a reboot: new grant references and ports of its rings, or those of the connection before. same: if the
+   * guest reconnects while no backend runs, and the last process was killed before it wrote Connected and in the middle of the connection's
+   * first batch, nothing distinguishes the two connections.
    */
   readonly names: 'other' | 'same';
-  /** It connects again without waiting for the backend, whose node is Connected or InitWait. */
+  /** Whether it connects again without waiting for the backend, whose node is Connected or InitWait. */
   readonly atOnce: boolean;
 }
 
-/** What is done to a vif's journal while no backend runs. */
+/** How a vif's journal is spoilt while no backend runs. */
 export type Harm = 'flip' | 'truncate' | 'foreign' | 'noise' | 'refuse';
 
-/** What happens to one guest around the end of a process. */
+/** The events of one guest around the end of a process. */
 export interface Reboot {
   readonly guest: number;
   /** closes: its driver writes Closed into the store. dies: it writes nothing; the toolstack makes the vif anew. */
@@ -53,20 +53,20 @@ export interface Reboot {
   readonly when: 'served' | 'alone';
 }
 
-/** When each guest and its host send: as the process begins, and once it serves. between: the host alone, when the process has ended. */
+/** When each guest and its host send: as the process begins, and once it serves. between: only the host sends, once the process has ended. */
 export type Burst = 'before' | 'after' | 'between';
 
 /** A backend process, and the time after it. */
 export interface ProcessPlan {
   readonly end: 'kill' | 'stop';
-  /** The step at which it ends; a process that takes fewer ends when nothing moves any more. */
+  /** The step at which it ends; a process with fewer steps ends when no event waits any more. */
   readonly atStep: number;
   /** How long it lasts at least, for guests that are late. */
   readonly lastsMs: number;
   readonly bursts: readonly Burst[];
   readonly reboot: Reboot | undefined;
   readonly harm: { readonly guest: number; readonly how: Harm } | undefined;
-  /** What stands in the journals at the kill as another order of stores would have left it. Default: all as it was stored. */
+  /** Words of the journals that have, at the kill, the values of another order of stores. Default: none. */
   readonly tampered?: readonly TamperedWord[];
 }
 
@@ -77,7 +77,7 @@ export interface TamperedWord {
   readonly value: number;
 }
 
-/** What may go wrong at any time. Each is off at 0. */
+/** Faults that may occur at any time. Each is off at 0. */
 export interface FaultPlan {
   /** Every n-th grant operation fails with GNTST_eagain. */
   readonly grantFailsEvery: number;
@@ -95,18 +95,18 @@ export interface FaultPlan {
 
 export type HookPlan = 'none' | 'pass' | 'drop' | 'replace';
 
-/** All that a run depends on. */
+/** Everything that a run depends on. */
 export interface Scenario {
-  /** Decides what the scenario leaves open: which bits flip. */
+  /** The seed of choices that the scenario leaves open: which bits flip. */
   readonly seed: number;
-  /** Decides the order of events; undefined: as they were sent. */
+  /** The seed of the order of events; undefined: the order of sending. */
   readonly order: number | undefined;
   readonly payload: PayloadMode;
   readonly journal: boolean;
   readonly guests: readonly GuestPlan[];
   readonly faults: FaultPlan;
   readonly hook: HookPlan;
-  /** One more process follows these; it lasts until all is still, and ends in order. */
+  /** One more process follows these; it lasts until no event waits, and ends in order. */
   readonly processes: readonly ProcessPlan[];
 }
 
@@ -120,7 +120,7 @@ export const NO_FAULTS: FaultPlan = {
   portRefusesEvery: 0,
 };
 
-/** A guest with nothing special. */
+/** A guest without special properties. */
 export const PLAIN_GUEST: GuestPlan = {
   sizes: [60],
   mtuBytes: 1514,

@@ -8,21 +8,21 @@ const AT_PROTOCOL = 23;
 const AT_TCP_SEQUENCE = 38;
 const PROTOCOL_TCP = 6;
 
-/** A GSO frame of which the guest gets segments. */
+/** A GSO frame that the guest gets as segments. */
 interface Cut {
   /** The frame as it was sent, with the payload that came. */
   readonly whole: Uint8Array;
-  /** By number: the segment came. */
+  /** By number: whether the segment came. */
   readonly came: boolean[];
   readonly count: number;
 }
 
 /**
- * Puts the segments that a guest gets together to the frame that was sent. Their TCP sequence numbers begin at the frame's number, so they name
+ * Joins the segments that a guest gets to the frame that was sent. Their TCP sequence numbers begin at the frame's number, so they identify
  * it as long as a stream has fewer frames than a segment has bytes.
  */
 export class SimSegments {
-  /** By process: segments that came again. */
+  /** By process: how many segments came again. */
   readonly repeated: number[] = [];
   readonly #stream: Stream;
   readonly #sizes: readonly number[];
@@ -68,7 +68,7 @@ export class SimSegments {
     const count = Math.ceil((length - HEADERS_BYTES) / SEGMENT_BYTES);
     const whole = new Uint8Array(VNET_HEADER_BYTES + length);
     framesOf(this.#stream.seed, this.#mtuBytes).write(whole, VNET_HEADER_BYTES, length, sequence, true);
-    // What the last segment does not bring must differ.
+    // Clears the payload: bytes that no segment brings then differ from the sent ones.
     whole.fill(0, VNET_HEADER_BYTES + HEADERS_BYTES);
     const cut = { whole, came: [], count };
     this.#cuts.set(sequence, cut);

@@ -9,7 +9,7 @@ export function lengthOf({ sizes, scatterGather, mtuBytes }: GuestPlan, sequence
   return scatterGather ? length : Math.min(length, mtuBytes);
 }
 
-/** Seeds tell guests, connections, queues and directions apart; few, since each has a pattern of its own. */
+/** Seeds distinguish guests, connections, queues and directions. There are few, since each has a pattern of its own. */
 export function seedOf(guest: number, connection: number, queue: number): number {
   return 1 + guest * SEEDS_OF_GUEST + connection * SIM_QUEUES_MAX + queue;
 }

@@ -21,9 +21,9 @@ import { CONNECTIONS_MAX, lengthOf, seedOf } from './sent-frames.js';
 import { Stream } from './stream.js';
 import { guestXen } from './xen-faults.js';
 
-/** Longer than Netfront waits, twice, for a backend that is dead. */
+/** Longer than Netfront waits for a dead backend, twice. */
 const CLOSE_MS = 11_000;
-/** Longer than a run has no backend, while other guests close. */
+/** Longer than a run is without a backend, while other guests close. */
 const NO_BACKEND_MS = 10 * CLOSE_MS;
 const DOMID_FIRST = 7;
 
@@ -36,11 +36,11 @@ export class SimGuest {
   readonly connections: Connection[] = [];
   /** Broken promises, as texts. */
   readonly faults: string[] = [];
-  /** A journal was spoilt when it was needed: this guest may have got wrong responses, and no other guest. */
+  /** Whether a journal was spoilt while it was needed: this guest, and no other, may have got wrong responses. */
   torn = false;
   /** Processes whose journal was spoilt, or was lost with the guest's connection while no backend ran: pending frames in it are lost. */
   readonly spoiltAfter = new Set<number>();
-  /** A journal was spoilt, or could not be had: what the next process knows of a connection's beginning may be wrong. */
+  /** Whether a journal was spoilt, or could not be opened: the next process may be wrong about the beginning of a connection. */
   harmed = false;
   /** Multicast frames from the host. */
   readonly probes: Probes;
@@ -48,7 +48,7 @@ export class SimGuest {
   readonly segments: SimSegments | undefined;
   /** Bits flipped in a journal that may have pending frames: their bytes have no checksum but TCP's own. */
   flipped = false;
-  /** The vifs that this process serves for it, and what their counters had when it attached: they outlive a process. */
+  /** The vifs that this process serves for it, and the values of their counters, which outlive a process, when it attached. */
   readonly #served = new Map<Vif, number>();
   #droppedBefore = 0;
   readonly #parts: GuestParts;
@@ -90,7 +90,7 @@ export class SimGuest {
     return this.#current.front;
   }
 
-  /** Frames to the guest for which a queue that it chose had no room, and others that were counted as dropped. */
+  /** Returns how many frames to the guest were dropped: those that found no room in a queue that it chose, and others. */
   get dropped(): number {
     let sum = this.#droppedBefore;
     for (const [{ stats }, before] of this.#served) sum += stats.toGuest.dropped - before;
@@ -109,7 +109,7 @@ export class SimGuest {
     return this.connections.at(-1)!;
   }
 
-  /** The toolstack makes the vif, and the guest begins to connect. */
+  /** Makes the vif as the toolstack does, and begins to connect the guest. */
   async create(): Promise<void> {
     const { domid } = this;
     const { rate } = this.#parts.plan;
@@ -123,7 +123,7 @@ export class SimGuest {
     this.#connect(false);
   }
 
-  /** The host's end, for a backend process. */
+  /** Returns the host's end, for a backend process. */
   hostPort(xen: ModelXen): Port {
     return new ManyQueues(
       this.#networks.map((network) => {
@@ -133,7 +133,7 @@ export class SimGuest {
     );
   }
 
-  /** Frames on their way in both directions. */
+  /** Sends frames in both directions. */
   burst(): void {
     const { fromGuest } = this.#parts.plan;
     const { generators, ports } = this.#current;
@@ -146,7 +146,7 @@ export class SimGuest {
     this.#current.multicast?.next();
   }
 
-  /** The host sends frames. Those that the port takes before a process moves frames of the connection need not arrive. */
+  /** Sends frames from the host. Frames that the port takes before a process moves frames of the connection need not arrive. */
   hostSends(): void {
     for (const [queue, network] of this.#networks.entries()) {
       network.send(this.#parts.plan.toGuest);
@@ -154,35 +154,35 @@ export class SimGuest {
     }
   }
 
-  /** A process attached to the guest's connection. */
+  /** Called when a process has attached to the guest's connection. */
   attached(vif: Vif): void {
     if (!this.#served.has(vif)) this.#served.set(vif, vif.stats.toGuest.dropped);
     this.#vif = { process: this.#parts.processNow(), vif };
   }
 
-  /** The process that has attached moves frames. */
+  /** Called when the attached process moves frames. */
   begun(): void {
     this.#current.begun = true;
   }
 
-  /** The process has ended: the next one counts where it did. */
+  /** Called when the process has ended: the next one continues its counters. */
   processEnded(): void {
     this.#droppedBefore = this.dropped;
     this.#served.clear();
   }
 
-  /** What a journal has of the connection, and the connection's pending frames, may be lost from this process on. */
+  /** Records that the journal's data of the connection, and its pending frames, may be lost from this process on. */
   spoil(process: number): void {
     this.spoiltAfter.add(process);
     this.#current.spoiltAfter.add(process);
   }
 
-  /** No process is killed any more. */
+  /** Called when no process is killed any more. */
   begunLast(): void {
     this.#current.meter?.mark();
   }
 
-  /** The multicast list that the running process has for the guest; undefined: there is none to compare with what the guest knows. */
+  /** Returns the multicast list that the running process has for the guest; undefined if it cannot be compared with the guest's. */
   get #multicastList(): readonly string[] | undefined {
     const { multicast, spoiltAfter } = this.#current;
     if (multicast === undefined || multicast.size === 0 || spoiltAfter.size > 0) return undefined;
@@ -191,7 +191,8 @@ export class SimGuest {
   }
 
   /**
-   * While all is still: compares the running process's multicast list with what its responses made of it, and sends multicast frames.
+   * While no event waits: compares the running process's multicast list with the one that follows from its responses, and sends multicast
+   * frames.
    * @returns whether there are any: judge them when they had time to come.
    */
   probe(): boolean {
@@ -204,13 +205,13 @@ export class SimGuest {
     return true;
   }
 
-  /** @param mayMiss the process ended meanwhile. */
+  /** @param mayMiss whether the process ended meanwhile. */
   judgeProbes(mayMiss: boolean): void {
     this.#networks[0].takeBack();
     this.probes.judge(mayMiss || this.#parts.faults.grantFailsEvery > 0);
   }
 
-  /** Nothing waits on either side. */
+  /** Whether nothing waits on either side. */
   get still(): boolean {
     const { front, generators, program, multicast } = this.#current;
     const programmed = program?.still === true && multicast?.still === true;
@@ -226,13 +227,13 @@ export class SimGuest {
       const closed = await settled(hypervisor, front.close(), CLOSE_MS);
       if (!closed) this.faults.push(`${this.vif}: the guest cannot close`);
     } else hypervisor.kill(xen);
-    // What the port has taken was sent before the new connection.
+    // The frames in the port were sent before the new connection.
     for (const queue of this.#queues) this.toGuest[queue].excuseBelow(this.#networks[queue].entered);
     if (how === 'closes' && front !== undefined) this.#connect(await this.#connectsAtOnce());
     else await this.create();
   }
 
-  /** To a backend that closes its side the guest connects as Linux does. */
+  /** The guest connects to a backend that closes its side as Linux does. */
   async #connectsAtOnce(): Promise<boolean> {
     const { hypervisor, plan, toolstack } = this.#parts;
     const reading = toolstack.store.read(`${backendVifPath(0, this.domid, 0)}/state`);
@@ -241,7 +242,7 @@ export class SimGuest {
     return plan.atOnce && connectable.includes((await reading) ?? '');
   }
 
-  /** A frame that the host got, by the queue that it was sent in. */
+  /** Checks a frame that the host got, by the queue in which it was sent. */
   cameToHost(queue: number, frame: Uint8Array, header: Uint8Array): void {
     const tag = this.#tagOf(frame);
     const streams = this.connections.map(({ fromGuest }) => fromGuest[queue]);
@@ -253,7 +254,7 @@ export class SimGuest {
     } else this.#stranger(tag, 'the host');
   }
 
-  /** A frame that the guest got, by the queue that it was sent in, or one that the guest chose. */
+  /** Checks a frame that the guest got, by the queue in which it was sent, or that the guest chose. */
   cameToGuest(queue: number, frame: Uint8Array, header: Uint8Array): void {
     if (this.probes.take(frame) || this.segments?.take(frame, this.#parts.processNow())) return;
     const tag = this.#tagOf(frame);
@@ -265,7 +266,7 @@ export class SimGuest {
     } else this.#stranger(tag, 'the guest');
   }
 
-  /** The stream that a frame belongs to, of whichever direction. */
+  /** Returns the stream that a frame belongs to, in either direction. */
   streamOf(frame: Uint8Array): { stream: Stream; sequence: number } | undefined {
     const tag = this.#tagOf(frame);
     const streams = [...this.toGuest, ...this.connections.flatMap(({ fromGuest }) => fromGuest)];
@@ -283,7 +284,7 @@ export class SimGuest {
     return readTag(frame, 0, frame.length, tag) ? tag : undefined;
   }
 
-  /** Another guest's frame is a leak whatever happened; noise is what a torn ring may give of the guest's own memory. */
+  /** Another guest's frame is a leak in any case. Noise may come from the guest's own memory if a ring is torn. */
   #stranger(tag: TrafficTag | undefined, who: string): void {
     const owner = tag === undefined ? undefined : this.#parts.ownerOf(tag.seed);
     if (owner !== undefined && owner !== this.#parts.index) {
@@ -292,7 +293,7 @@ export class SimGuest {
       this.faults.push(`${this.vif}: ${who} got a frame that was never sent`);
   }
 
-  /** @param atOnce whatever state the backend's node has. */
+  /** @param atOnce connects in any state of the backend's node. */
   #connect(atOnce: boolean): void {
     const { hypervisor, index, plan, processNow, toolstack } = this.#parts;
     const { mtuBytes, sizes } = plan;
@@ -360,7 +361,7 @@ export class SimGuest {
         connection.front = front;
         connection.program = new ControlProgram(front, control, plan.queues);
         connection.multicast = new MulticastProgram(front, multicast, plan.queues);
-        // What the port has now was sent before the connection. A connection whose names are those of the one before may be that one.
+        // The frames in the port were sent before the connection. A connection with the names of the one before may be that one.
         if (!this.harmed && !(reuses && atOnce) && ringStart === 0)
           for (const queue of this.#queues) this.toGuest[queue].forbidBelow(this.#networks[queue].entered);
         if (rate !== undefined)
@@ -378,7 +379,7 @@ export class SimGuest {
     );
   }
 
-  /** What a connection has of the hypervisor. @param reuses the names of the connection before. */
+  /** Returns the grants and channels of a connection. @param reuses the names of the connection before. */
   #doorOf(xen: ModelXen, reuses: boolean): Xen {
     const { plan, arenas } = this.#parts;
     const door = guestXen(xen, arenas, plan.lateMs);

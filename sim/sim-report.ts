@@ -50,7 +50,7 @@ LOST TO     the guest, of frames that a process had read: one batch at most, whe
             queue that the guest chose by its hash had no room for them, do not count here
 `;
 
-/** For people: a line for each part, in columns, and every failure with how to see it again. */
+/** Prints for people: a line for each part, in columns, and every failure with the command that repeats it. */
 export function reportText(parts: readonly Part[]): string {
   const promises = parts.filter(({ tally }) => tally.mutations.length === 0);
   const mutations = parts.flatMap(({ tally }) => tally.mutations);
@@ -60,7 +60,7 @@ export function reportText(parts: readonly Part[]): string {
   return `${lines}${between}${orders}${promises.flatMap(failures).join('')}`;
 }
 
-/** @param left all columns begin at the left; otherwise only the first one. */
+/** @param left whether all columns begin at the left; otherwise only the first one. */
 function tableOf<T>(
   rows: readonly T[],
   columns: readonly (readonly [string, (row: T) => string])[],
@@ -84,7 +84,7 @@ function failures({ tally }: Part): string[] {
   });
 }
 
-/** For machines: with the mutations that were tried, and what became of them. */
+/** Prints for machines: with the mutations that were tried, and their results. */
 export function reportJson(parts: readonly Part[]): string {
   const summary = {
     schemaVersion: 1,

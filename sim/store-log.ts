@@ -7,7 +7,7 @@ import {
   type Struct,
 } from '../lib/durable/layout.js';
 
-/** A word of a journal that has another value since the step before. */
+/** A word of a journal whose value has changed since the step before. */
 export interface Change {
   readonly journal: string;
   /** In words, from the beginning of the journal. */
@@ -29,12 +29,12 @@ export interface LoggedStep {
 const NAMED_MAX = 2;
 const NOTHING: readonly Change[] = [];
 
-/** What each step of a run has stored in the journals. Frames' bytes, behind the words, are left out. */
+/** Records the stores of each step of a run to the journals. Frames' bytes, behind the words, are left out. */
 export class StoreLog {
   readonly steps: LoggedStep[] = [];
   readonly #known = new Map<string, Uint32Array>();
 
-  /** Looks at the journals after a step. @returns the step's label. */
+  /** Compares the journals after a step. @returns the step's label. */
   look(process: number, step: number, what: string, pages: ReadonlyMap<string, Uint8Array>): string {
     let changes: Change[] | undefined;
     for (const [name, page] of pages) {

@@ -12,20 +12,20 @@ export function framesOf(seed: number, mtuBytes: number): TrafficFrames {
   return frames;
 }
 
-/** What happened to the frames of one sender: numbered, and all bytes known. */
+/** The frames of one sender: they are numbered, and all their bytes are known. */
 export class Stream {
   readonly name: string;
-  /** Its frames come by whichever queues their receiver chose, each in its order. */
+  /** Whether its frames come by the queues that their receiver chose, in order within each. */
   readonly spread: boolean;
   readonly seed: number;
-  /** Frames out of order, or not as a hook left them. */
+  /** Frames out of order, or different from what a hook made of them. */
   readonly faults: string[] = [];
   /** Frames with other bytes than were sent. */
   readonly damaged: string[] = [];
   /** Frames that came twice, of a stream that is spread. */
   readonly repeated: number[] = [];
   readonly #frames: TrafficFrames;
-  /** By number: the process in which it came first, and that in which it left its sender or was reported as sent. */
+  /** By number: the process in which it came first, and the one in which it left its sender or was reported as sent. */
   readonly #cameIn: number[] = [];
   readonly #dueIn: number[] = [];
   readonly #dueAt: number[] = [];
@@ -33,7 +33,7 @@ export class Stream {
   /** By number: the length that a hook gave it; 0 is a frame that a hook dropped. */
   readonly #hooked = new Map<number, number>();
   readonly #repeats: number[] = [];
-  /** Frames before it were sent before the connection. */
+  /** Frames below this number were sent before the connection. */
   #forbidden = 0;
   /** The process in which frames come now. `#last` and `#before`: the last frame in it, and the highest before it. */
   #process = -1;
@@ -54,18 +54,18 @@ export class Stream {
     return this.#cameIn.filter((process) => process !== undefined).length;
   }
 
-  /** From now on the frame must come, or have come. @param step of the process. */
+  /** Records that the frame must come from now on, or must have come. @param step of the process. */
   due(sequence: number, process: number, step = 0): void {
     this.#dueIn[sequence] ??= process;
     this.#dueAt[sequence] ??= step;
   }
 
-  /** The step of its process at which the frame became due. */
+  /** Returns the step of its process at which the frame became due. */
   dueAt(sequence: number): number {
     return this.#dueAt[sequence] ?? 0;
   }
 
-  /** The frame need not come: the port or the guest reported that it does not. */
+  /** Records that the frame need not come, as the port or the guest has reported. */
   excuse(sequence: number): void {
     this.#excused.add(sequence);
   }
@@ -74,7 +74,7 @@ export class Stream {
     for (let i = 0; i < sequence; i++) this.excuse(i);
   }
 
-  /** From now on none of these may come: they were sent before the connection. */
+  /** Records that none of these may come from now on: they were sent before the connection. */
   forbidBelow(sequence: number): void {
     this.#forbidden = sequence;
   }
@@ -107,7 +107,7 @@ export class Stream {
       this.#last.length = 0;
       this.#before = this.#highest;
     }
-    // Of several queues each has an order of its own, and may be behind.
+    // Each of several queues has an order of its own, and may be behind.
     const repeats = this.spread ? this.#cameIn[sequence] !== undefined : sequence <= this.#before;
     const last = this.#last[queue] ?? -1;
     if (repeats) this.#repeats[process] = this.repeatsIn(process) + 1;
@@ -124,12 +124,12 @@ export class Stream {
     return processes.some((process) => this.#dueIn[sequence] <= process && process < this.#cameIn[sequence]);
   }
 
-  /** Frames that came in a process and were repeats. */
+  /** Returns the frames that came in a process and were repeats. */
   repeatsIn(process: number): number {
     return this.#repeats[process] ?? 0;
   }
 
-  /** Frames that were due in a process and never came, without excuse. */
+  /** Returns the frames that were due in a process and never came, without a reason that excuses it. */
   lostIn(process: number): number[] {
     const lost: number[] = [];
     this.#dueIn.forEach((due, sequence) => {

@@ -7,23 +7,23 @@ export interface Failure {
   readonly trace: readonly string[];
 }
 
-/** In full; all are counted. */
+/** The most failures that are recorded in full; all are counted. */
 const FAILURES_MAX = 10;
 
-/** What came of many runs. */
+/** The results of many runs. */
 export class Tally {
   runs = 0;
-  /** Processes that were killed in the middle of their work. */
+  /** How many processes were killed in the middle of their work. */
   kills = 0;
   stops = 0;
   frames = 0;
   violations = 0;
   lostFromGuest = 0;
   lostToGuest = 0;
-  /** Frames repeated after one kill, at most. */
+  /** The most repeated frames after one kill. */
   repeated = 0;
   readonly failures: Failure[] = [];
-  /** What became of mutations, where they were tried. */
+  /** The results of mutations, if they were tried. */
   readonly mutations: MutationResult[] = [];
 
   add(what: string, outcome: Outcome): void {

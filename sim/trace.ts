@@ -1,4 +1,4 @@
-/** Enough to see the batch in which a process ended, and the first steps of the next. */
+/** Enough lines for the batch in which a process ended, and for the first steps of the next. */
 const LINES_MAX = 60;
 
 /** The last steps of a run. `lines` makes their text. */

@@ -5,7 +5,7 @@ import type { ArenaPool } from './arenas.js';
 import { mortal } from './port.js';
 import type { FaultPlan } from './scenario.js';
 
-/** The hypervisor as a backend process sees it, with conflicts and reconnects of the store. `touch` writes a node again with its own value. */
+/** The hypervisor for a backend process, with conflicts and reconnects of the store. `touch` writes a node again with its own value. */
 export function backendXen(
   xen: ModelXen,
   arenas: ArenaPool,
@@ -38,7 +38,7 @@ function partsOf(xen: ModelXen, arenas: ArenaPool): Xen {
     ...{ domid, events, store, clock, shares },
     grants: {
       map: (...args) => xen.grants.map(...args),
-      // The pool takes all back at once, at the run's end.
+      // The pool takes back all arenas at once, at the end of the run.
       arena: (bytes) => Object.assign(arenas.take(bytes), { [Symbol.dispose]: () => {} }),
       batch: (options) => xen.grants.batch(options),
       staged: (domid) => xen.grants.staged(domid),
@@ -48,7 +48,7 @@ function partsOf(xen: ModelXen, arenas: ArenaPool): Xen {
   };
 }
 
-/** What a client sees of a busy xenstored, and of one that was restarted: EAGAIN, and watches that fire again. */
+/** Acts as a busy xenstored, and as one that was restarted: EAGAIN, and watches that fire again. */
 class FaultyStore implements Store {
   readonly #xen: ModelXen;
   readonly #inner: Store;
@@ -137,7 +137,7 @@ class FaultyStore implements Store {
   }
 }
 
-/** Notes what is read: the nodes whose change is a conflict. */
+/** Records which nodes are read: a change of these is a conflict. */
 function noting(view: StoreView, seen: string[]): StoreView {
   return {
     read: (path) => {

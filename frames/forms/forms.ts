@@ -2,7 +2,7 @@ import { HEADERS, type Headers, type Layer } from './headers.js';
 import { PROTOCOLS, type Protocol } from './protocols.js';
 import { TAGS, type Tags } from './tags.js';
 
-/** Headers x tags x protocol: what the frames of a cell have in common, in both directions. */
+/** Headers x tags x protocol: the properties that the frames of a cell share, in both directions. */
 export interface Form {
   readonly headers: Headers;
   readonly tags: Tags;

@@ -7,7 +7,7 @@ export type Place =
   | 'found'
   /** Linux does not find it: the checksum must be complete before the frame reaches a guest. */
   | 'hidden'
-  /** The headers wrap a second frame or datagram, with the transport header that is meant. */
+  /** The headers wrap a second frame or datagram, which has the transport header in question. */
   | 'tunnel'
   /** A part of a datagram: it has no checksum of its own. */
   | 'fragment';

@@ -3,14 +3,14 @@ import type { Built, Scapy } from '../references/scapy.js';
 import { type Direction, type Form, FROM_GUEST, layersOf, nameOf, openLayer } from './forms.js';
 import type { Layer } from './headers.js';
 
-/** One frame of a form, with all that was drawn for it. */
+/** One frame of a form, with all drawn values. */
 export interface Variant {
   readonly form: Form;
   readonly direction: Direction;
-  /** Its name in a report: the form, and what was drawn. */
+  /** Its name in a report: the form and the drawn values. */
   readonly name: string;
   readonly seed: number;
-  /** The frame as its sender hands it over. */
+  /** The frame as its sender passes it on. */
   readonly frame: Uint8Array;
   /** The same frame with its checksum open, for the kernel to complete and segment. */
   readonly open: Uint8Array;
@@ -21,9 +21,9 @@ export interface Variant {
   readonly offset: number;
   /** Payload of a segment; 0: no segmentation. */
   readonly segment: number;
-  /** The guest leaves the checksum open; false: its GSO frame has a complete one. */
+  /** Whether the guest leaves the checksum open; false: its GSO frame has a complete one. */
   readonly blank: boolean;
-  /** What comes out in the end, as scapy builds it. */
+  /** The expected results, as scapy builds them. */
   readonly expected: readonly Uint8Array[];
 }
 

@@ -13,14 +13,14 @@ import { layOut, type Sending, slotsOf } from './slots.js';
 export const FROM_GUEST_MODES = ['copy', 'map', 'map into a tap'] as const;
 export type FromGuestMode = (typeof FROM_GUEST_MODES)[number];
 
-/** What became of a frame. */
+/** The result for a frame. */
 export interface Sent {
   readonly sending: Sending;
   /** The frames that came out of the kernel, segmented and completed. */
   readonly out: readonly Uint8Array[];
-  /** What the port got, if the port is ours. */
+  /** The frame as the port got it, if the port is a TestPort. */
   readonly port?: { readonly frame: Uint8Array; readonly vnet: Vnet };
-  /** The guest got an error as its response. */
+  /** Whether the guest got an error as its response. */
   readonly refused: boolean;
 }
 
@@ -79,7 +79,7 @@ export class FromGuestRun implements AsyncDisposable {
     return this.#world.netback.vifs.get(VIF)?.stats.fromGuest.dropped ?? 0;
   }
 
-  /** Tells whether the port is ours, and shows what vifd gave to it. */
+  /** Whether the port is a TestPort, which shows the frames that vifd passed to it. */
   get seesPort(): boolean {
     return this.#outlet === undefined;
   }
@@ -107,7 +107,7 @@ export class FromGuestRun implements AsyncDisposable {
     return count;
   }
 
-  /** Sends all at once. @returns what became of each. */
+  /** Sends all at once. @returns the result for each. */
   async send(sendings: readonly Sending[], random: Random): Promise<Sent[]> {
     const guest = this.#guest;
     const slots: TxSlot[] = [];

@@ -1,6 +1,6 @@
 import type { Takes } from '../references/netfront.js';
 
-/** A kind of guest, and what it takes. */
+/** A kind of guest, and the offloads that it takes. */
 export interface GuestKind {
   readonly name: string;
   readonly takes: Takes;

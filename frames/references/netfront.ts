@@ -13,7 +13,7 @@ export interface FromBackend {
   readonly slots: number;
 }
 
-/** What a guest takes. */
+/** The offloads that a guest takes. */
 export interface Takes {
   readonly checksumV4: boolean;
   readonly checksumV6: boolean;
@@ -36,7 +36,7 @@ export function arrive(frame: FromBackend, takes: Takes): Arrived {
   const refused = notAgreed(frame, takes);
   if (refused !== undefined) return { lost: refused };
   const { bytes, gso, segment } = frame;
-  // netfront mends a GSO frame without csum_blank (rx_gso_checksum_fixup): that works, but is slow.
+  // netfront repairs a GSO frame without csum_blank (rx_gso_checksum_fixup): that works, but is slow.
   if (gso === 0 && !frame.csumBlank) return { frames: [bytes] };
   if (gso !== 0 && !frame.dataValidated) return { lost: 'GSO without data_validated: Windows is unusable' };
   const found: Found | string = findTransport(bytes);

@@ -6,10 +6,10 @@ import { arrive } from './netfront.js';
 import type { Scapy } from './scapy.js';
 import { GSO_NONE, vnetOf } from './vnet.js';
 
-/** A variant, and what must become of it. */
+/** A variant, and its expected results. */
 export interface Reference {
   readonly variant: Variant;
-  /** What the kernel makes of the variant; empty where it refuses the frame (it segments no TCP behind AH or a fragment header). */
+  /** The kernel's results for the variant; empty if it refuses the frame (it segments no TCP behind AH or a fragment header). */
   readonly kernel: readonly Uint8Array[];
 }
 
@@ -60,7 +60,7 @@ export async function refer(
   return references;
 }
 
-/** @returns what Linux in a guest makes of the frame if it gets it whole; undefined where vifd must not pass it on so. */
+/** @returns the results of Linux in a guest that gets the frame whole; undefined if vifd must not pass it on so. */
 function modelled(variant: Variant): readonly Uint8Array[] | undefined {
   const { form, open, segment } = variant;
   const { protocol, headers, tags } = form;

@@ -1,7 +1,7 @@
 import type { Variant } from '../forms/variants.js';
 
 /**
- * The vnet header once more, from linux/virtio_net.h: these values, and the codec below, do not use lib/protocol/vnet.ts on purpose, since
+ * The vnet header once more, from linux/virtio_net.h. On purpose neither these values nor the codec below use lib/protocol/vnet.ts, because
  * the table must not depend on the code that it judges.
  */
 export const NEEDS_CSUM = 1;

@@ -13,14 +13,14 @@ export interface Cell {
 export interface Count extends Cell {
   frames: number;
   differences: number;
-  /** Frames of which nothing came out. */
+  /** Frames without a result. */
   dropped: number;
 }
 
-/** A frame that did not become what it must. */
+/** A frame whose result differs from the expected one. */
 export interface Difference {
   readonly where: Cell | 'references';
-  /** The form and what was drawn for it. */
+  /** The form and the drawn values. */
   readonly name: string;
   readonly seed: number;
   /** Bytes of each slot; undefined for frames to the guest. */

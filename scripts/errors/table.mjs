@@ -6,8 +6,8 @@ const END = '<!-- end codes -->';
 /**
  * @param {string} page docs/errors.md as it is.
  * @param {Readonly<Record<string, { when: string, remedy: string }>>} rows by code.
- * @returns {string} the page with the table of these rows between its two marks; what stands around them is as it was.
- * @throws Error when the page does not have both marks.
+ * @returns {string} the page with the table of these rows between its two marks; the text around them is unchanged.
+ * @throws Error if the page does not have both marks.
  */
 export function withTable(page, rows) {
   const [from, to] = [page.indexOf(BEGIN), page.indexOf(END)];

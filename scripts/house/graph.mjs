@@ -1,4 +1,4 @@
-/** Who imports whom, among the TypeScript files of folders of the checkout. */
+/** Which file imports which, among the TypeScript files of folders of the checkout. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 
@@ -54,7 +54,7 @@ export function roomsOf(imports, roomOf) {
   return rooms;
 }
 
-/** @returns {number} floors: how many files stand one upon the other in the longest chain of imports. */
+/** @returns {number} floors: how many files are in the longest chain of imports. */
 export function floorsOf(imports) {
   const heights = new Map();
   const height = (file) => {

@@ -1,10 +1,10 @@
-/** The layout of all journals as Markdown: what stands in docs/journal.md between the two markers. */
+/** Makes the layout of all journals as Markdown, which docs/journal.md has between its two markers. */
 
 const BEGIN = '<!-- layout of the journals: `npm run layout` writes these lines -->';
 const END = '<!-- end of the layout -->';
 const WORD_BYTES = 4;
 
-/** What the journals of each kind are. A kind that is missing here has no caption. */
+/** The description of each kind of journal. A kind that is missing here has no caption. */
 const CAPTIONS = {
   vif: 'Of a vif (`vif7.0.journal`)',
   queue: 'Of a queue (`vif7.0.q0.journal`)',
@@ -45,7 +45,7 @@ function tableOf(kind, versions, layouts) {
       place(rows, [`arena \`${name}\``, `${bytes}`, 'frames, each behind its vnet header'], version, at);
     place(rows, ['end', '', ''], version, layout.bytes);
   }
-  // The end stands last, also where a later version has more parts than the first.
+  // The end stands last, also if a later version has more parts than the first.
   const all = [...rows.values()];
   const sorted = [
     ...all.filter((row) => row.cells[0] !== 'end'),
@@ -57,7 +57,7 @@ function tableOf(kind, versions, layouts) {
   return [`${CAPTIONS[kind] ?? kind}:`, '', line(head), line(head.map(() => '---')), ...lines].join('\n');
 }
 
-/** A part that is of another shape in another version has another row. */
+/** A part that has another shape in another version has a row of its own. */
 function place(rows, cells, version, at) {
   const key = cells.join('|');
   const row = rows.get(key) ?? { cells, at: new Map() };
@@ -69,7 +69,7 @@ const line = (cells) => `| ${cells.join(' | ')} |`;
 
 const asCode = (text) => (text === '' ? '' : `\`${text}\``);
 
-/** A single word says nothing more than its name. */
+/** A part of a single word needs no description besides its name. */
 function describe(shape) {
   if (typeof shape === 'number') return shape === 1 ? '' : `${shape}`;
   return 'each' in shape ? `${shape.count} × (${partsOf(shape.each)})` : partsOf(shape);

@@ -1,6 +1,6 @@
 /**
- * `npm run lint` runs it: fails when a line of prose brings a word of list.mjs. allowed.json has how many of them stand in each file; the
- * numbers only go down. `npm run words` lowers them where words have gone.
+ * `npm run lint` runs it: fails if prose has more words of list.mjs than allowed.json permits for a file. Those numbers only go down: `npm
+ * run words` lowers them after words were removed.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +9,7 @@ import { compare, findWords } from './prose.mjs';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const ALLOWED = `${root}scripts/words/allowed.json`;
 const NO_SOURCES = new Set(['node_modules', 'build', 'dist', '.git']);
-// The list itself, and its test, have the words.
+// The list itself and its test contain the words.
 const EXCEPT = /^(scripts\/words\/|test\/words\.test\.ts$|CONTRIBUTING\.md$)/;
 
 const found = new Map();
@@ -18,7 +18,7 @@ for (const file of filesBelow('')) {
   if (words.length > 0) found.set(file, words);
 }
 const counts = new Map([...found].map(([file, words]) => [file, words.length]));
-// Without a list (after a join of branches, say) all that stands today may stay.
+// Without a list (after a join of branches, say) all present words may stay.
 const allowed = existsSync(ALLOWED) ? JSON.parse(readFileSync(ALLOWED, 'utf8')) : Object.fromEntries(counts);
 const { more, fewer } = compare(counts, allowed);
 

@@ -1,4 +1,4 @@
-/** Which lines of a file are prose: those of a document, and the comments of a program. */
+/** Finds the prose of a file: the lines of a document, and the comments of a program. */
 import { WORDS } from './list.mjs';
 
 const SLASHES = /(?:^|\s)\/\/(.*)$|^\s*\/\*+(.*)$|^\s*\*(?!\/)(.*)$/;
@@ -16,9 +16,9 @@ const COMMENTS = {
 };
 
 /**
- * Returns what stands in a file against the list of words; empty for a file that has no prose. A comment behind code counts, and a text
- * in quotes does not, unless it looks like a comment.
- * @param {string} file its name, for its kind.
+ * Returns the words of the list in a file's prose; empty for a file without prose. A comment behind code counts. A text in quotes does not,
+ * unless it looks like a comment.
+ * @param {string} file its name, which determines its kind.
  * @param {string} text its content.
  * @returns {{ line: number, word: string, say: string }[]} lines from 1.
  */
@@ -29,7 +29,7 @@ export function findWords(file, text) {
   for (const [index, line] of text.split('\n').entries()) {
     if (ending === 'md' && /^\s*```/.test(line)) isCode = !isCode;
     const prose = ending === 'md' ? (isCode ? '' : line) : commentOf(line, COMMENTS[ending]);
-    // Names of files, options and code may be anything.
+    // Names of files, options and code do not count.
     for (const { not, say } of WORDS)
       for (const [word] of prose.replace(/`[^`]*`|\]\([^)]*\)/g, '').matchAll(not))
         found.push({ line: index + 1, word, say });
@@ -43,10 +43,10 @@ function commentOf(line, comment) {
 }
 
 /**
- * Compares what stands in the files with what may.
+ * Compares the number of words in each file with the permitted number.
  * @param {ReadonlyMap<string, number>} counts by file.
- * @param {Readonly<Record<string, number>>} allowed by file; a file that is not there may have none.
- * @returns {{ more: string[], fewer: string[] }} files with more than they may have, and those whose number in the list is to be lowered.
+ * @param {Readonly<Record<string, number>>} allowed by file; 0 for a file that it does not have.
+ * @returns {{ more: string[], fewer: string[] }} files with more words than permitted, and files whose permitted number must be lowered.
  */
 export function compare(counts, allowed) {
   const files = new Set([...counts.keys(), ...Object.keys(allowed)]);
