@@ -3,7 +3,7 @@
 #
 #   npm run lab -- [options] COMMAND...
 #
-#   --prepare       only install and build what is missing; no COMMAND
+#   --prepare       only install and build the missing parts; no COMMAND
 #   --guests N      start guests g1 to gN before COMMAND (default 0)
 #   --no-netback    leave the kernel's xen-netback out
 #   --systemd       dom0's first process is systemd, and Debian's own script starts Xen's userland

@@ -6,7 +6,7 @@ import { Output } from '../lib/daemon/output.js';
 const EAGAIN = -11;
 const EPIPE = -32;
 
-/** A reader with a buffer of so many bytes. */
+/** A reader with a buffer of this many bytes. */
 class Reader {
   room = 100;
   gone = false;

@@ -8,7 +8,7 @@ import { API, SymbolFlags } from 'typescript/unstable/sync';
 
 /** What a program finds that imports a module, as the compiler reads the module's declarations. */
 export interface PublicNames {
-  /** Each exported name with what it is, as `interface Vif extends VifInfo`, and the members of classes and interfaces. */
+  /** Each exported name with its kind, as `interface Vif extends VifInfo`, and the members of classes and interfaces. */
   readonly names: Readonly<Record<string, readonly string[]>>;
   /** Names of the same package that stand in declarations of exported names and are not exported themselves. */
   readonly leaks: readonly string[];

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 
 /**
  * Frames made of layers, from the outermost to TCP or UDP. Each is written from its description alone, with checksums and lengths, so
- * that the segments of a frame are made without the frame. Nothing of lib/ is used.
+ * that the segments of a frame are made without the frame. It does not use lib/.
  */
 export type Layer =
   | { readonly kind: 'tag'; readonly type: number }

@@ -7,7 +7,7 @@ const TICK_MS = 10;
 export interface CpuTime {
   /** The backend's own: its process, or the kernel threads that belong to the vif. */
   readonly own: number;
-  /** All that dom0 did: the network stack in interrupts, the measuring program, the backend. */
+  /** All work of dom0: the network stack in interrupts, the measuring program, the backend. */
   readonly dom0: number;
 }
 

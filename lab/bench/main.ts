@@ -57,7 +57,7 @@ function seconds({ effort, only, builds }: Request): number {
   return BOOT_SECONDS + Math.ceil(effort.rounds * subjects * turn);
 }
 
-/** @returns what was found; a machine that cannot run the lab ends the program with its exit code. */
+/** @returns the measurements. If the machine cannot run the lab, the program ends with an exit code. */
 async function boot(asked: Request): Promise<Results> {
   const out = mkdtempSync(join(tmpdir(), 'vifd-bench-'));
   const options = ['--peer', '--systemd', '--out', out, '--timeout', `${seconds(asked)}`];

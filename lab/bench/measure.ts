@@ -21,7 +21,7 @@ const WARM = { least: 8, most: 12 };
 export const EFFORT: Effort = { rounds: 5, tcpSeconds: 8, udpSeconds: 4, pings: 40, warmUps: WARM };
 export const QUICK: Effort = { rounds: 1, tcpSeconds: 8, udpSeconds: 3, pings: 20, warmUps: WARM };
 
-/** What is measured, in the order of the table. `better`: whether higher or lower is better. */
+/** The measurements, in the order of the table. `better`: whether higher or lower is better. */
 export const MEASURES = [
   { key: 'tcpFrom', title: 'TCP from guest, Mbit/s', better: 'more' },
   { key: 'tcpTo', title: 'TCP to guest, Mbit/s', better: 'more' },

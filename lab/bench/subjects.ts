@@ -24,7 +24,7 @@ export interface SubjectOptions {
   readonly builds: readonly { readonly name: string; readonly folder: string }[];
 }
 
-/** All that can be measured here: xen-netback, each build of vifd in both payload modes, and QEMU's where it is there. */
+/** Everything that can be measured here: xen-netback, each build of vifd in both payload modes, and QEMU's netback if it is installed. */
 export async function subjectsOf({ guest, builds }: SubjectOptions): Promise<Subject[]> {
   const subjects: Subject[] = [kernel(guest)];
   await installUnit();

@@ -64,7 +64,7 @@ export class IperfLoop implements Disposable {
 
 const PERIOD_MS = 100;
 
-/** Somebody who types over one TCP connection and waits to see what was typed. */
+/** Acts as a user who types over one TCP connection and waits for the echo of each line. */
 export class Session implements Disposable {
   /** When each line came back. */
   readonly echoes: number[] = [];

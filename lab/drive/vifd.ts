@@ -118,7 +118,7 @@ export class PlainVifd extends Vifd {
   }
 }
 
-/** Two copies of what is tested, in memory: reading modules over 9p costs seconds a start. */
+/** Makes two copies of the tested build, in memory: to read modules over 9p would cost seconds at each start. */
 export async function installBuilds(project: string, folders: readonly string[] = BUILDS): Promise<void> {
   for (const to of folders) {
     await must('mkdir', '-p', `${to}/build/Release`, `${to}/node_modules`);

@@ -2,8 +2,8 @@
 # shellcheck shell=bash disable=SC2154 # lab.sh sets cache and work
 
 # Both clocks are the processor's counter: Xen's own is read through a trap here, at 30 to 100 us a reading. Its rate is
-# told as tsc_early_khz: on a busy host Xen's platform timer "appears to have unexpectedly wrapped", 43 s that never were,
-# and a Linux that starts in that second would take the counter for up to 19 times as fast, and its clock go as slowly.
+# passed as tsc_early_khz. On a busy host Xen's platform timer "appears to have unexpectedly wrapped" by 43 s. A Linux that
+# starts in that second would measure the counter as up to 19 times as fast, and its clock would go slow by that factor.
 readonly LINUX_ARGS='console=hvc0 quiet loglevel=4 mitigations=off clocksource=tsc tsc=reliable audit=0'
 # `max` is not usable: with its SMAP dom0 dies at its first trap.
 readonly CPU=qemu64,+npt

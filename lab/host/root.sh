@@ -26,7 +26,7 @@ dom0_root() {
   echo dom0 >"$root/etc/hostname"
 }
 
-# The host's node, with the libraries that the root lacks: what was built here runs with what it was built for.
+# Adds the host's node, with the libraries that the root lacks, because programs that were built here need that node.
 add_node() {
   local root=$1 node=$2 library
   install -m755 "$node" "$root/usr/local/bin/node"

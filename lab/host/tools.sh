@@ -1,4 +1,4 @@
-# Sourced: sees that the host has what the lab needs, and installs what is missing.
+# Sourced: checks that the host has the tools that the lab needs, and installs the missing ones.
 # shellcheck shell=bash
 
 readonly TOOLS="qemu-system-x86 mmdebstrap busybox-static cpio e2fsprogs kmod util-linux"

@@ -12,7 +12,7 @@ import type { Dom0, Test } from './harness.js';
 import { trial } from './trial.js';
 import { exchangeOverTrunk } from './trunk.js';
 
-/** Item 5: a live vif between the kernel's driver and vifd, which is the shipped unit here as it is for its users. */
+/** Item 5: passes a live vif between the kernel's driver and vifd, which runs by the shipped unit as it does for users. */
 export const adoptTests: Test[] = [
   {
     name: 'ten times adopted and released under load: no reset',

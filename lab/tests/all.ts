@@ -15,7 +15,7 @@ import { systemdTests } from './systemd.js';
 import { toolstackTests } from './toolstack.js';
 import { trunkTests } from './trunk.js';
 
-/** In the order in which they run: guests live on from test to test of a boot. */
+/** In the order in which they run: guests continue to run from test to test of a boot. */
 export const TESTS: readonly Test[] = [
   ...lifeTests,
   ...frameTests,

@@ -110,7 +110,7 @@ async function xdp(guest: Guest, kill: Kill): Promise<number> {
   await guest.exec(`/bin/ip link set dev eth0 xdp object ${program} section xdp`);
   assert.match(await guest.exec('/bin/ip link show eth0'), /prog\/xdp/);
   assert.equal(await headroom(), '256');
-  // What was on its way in one piece as the program came is behind us once this has come through.
+  // Once this reply has come, no frame is on its way that was sent whole before the program was loaded.
   await ping(guest);
   const dropped = errorsIn(await healthOf(guest)) - before;
   assert.ok(dropped <= ON_THEIR_WAY_MAX, `the guest dropped ${dropped} frames as its program came`);

@@ -1,17 +1,17 @@
 /** Which of the lab's tests a run has time for: a fixed core, then those that were not green for the longest. */
 
-/** A test that was last green so many landings ago has to run now. */
+/** A test that was last green this many landings ago must run now. */
 export const LANDINGS_MAX = 10;
 /** How long the core may take, with its boots. */
 export const CORE_MINUTES = 20;
-/** What of the time that a test took at its last green run it may take now: the emulator is uneven. */
+/** How much longer a test may take than at its last green run (a factor), because the emulator is uneven. */
 const MARGIN = 1.3;
 
 /** A test as `main.js list` prints it. */
 export interface Listed {
   readonly name: string;
   readonly boot: string;
-  /** What it takes on a slow day. */
+  /** How long it takes when the emulator is slow (s). */
   readonly seconds: number;
   readonly core: boolean;
 }
@@ -33,7 +33,7 @@ export interface Greens {
 export interface Choice {
   /** In the order of all tests, like the rest. */
   readonly chosen: readonly Listed[];
-  /** What is left to later runs, and how many landings ago it was green. */
+  /** The tests that are left to later runs, and how many landings ago each was green. */
   readonly rest: readonly { readonly test: Listed; readonly age: number }[];
   /** That the chosen ones are expected to take, with their boots. */
   readonly seconds: number;

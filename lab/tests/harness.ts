@@ -14,9 +14,9 @@ export type Boot = 'alone' | 'beside' | 'systemd' | 'driver-domain' | 'speed';
 export interface Test {
   readonly name: string;
   readonly boot: Boot;
-  /** How vifd is to move payload. Guests live on through a change. */
+  /** The payload mode of vifd. Guests continue to run when it changes. */
   readonly payload?: PayloadMode;
-  /** What it takes on a slow day, when that is more than SECONDS. One that the run has no time left for is skipped. */
+  /** How long it takes when the emulator is slow (s), if that is more than SECONDS. A test for which the run has no time left is skipped. */
   readonly seconds?: number;
   /** Of the fixed part that every gate runs; the others take turns (choose.ts). */
   readonly core?: boolean;
@@ -43,7 +43,7 @@ export interface Result {
 /** Thrown by a test that cannot run here. */
 export class Skip extends Error {}
 
-/** What tests share: a store, one vifd, and guests that live on from test to test, since starting one takes long. */
+/** The parts that tests share: a store, one vifd, and guests that run from test to test, since a guest starts slowly. */
 export class Dom0 {
   readonly store: Store;
   /** Tests that draw instants draw many. */

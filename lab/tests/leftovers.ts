@@ -8,7 +8,7 @@ import type { Dom0 } from './harness.js';
 /** Where `vifd run` has them. */
 const JOURNALS = '/run/vifd';
 
-/** Nothing of a domain that is no more is left in dom0: interface, journal, store nodes, ports, watches, mappings. */
+/** Checks that dom0 has no resource of a destroyed domain: interface, journal, store nodes, ports, watches, mappings. */
 export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): Promise<void> {
   assert.deepEqual(filesOf('/sys/class/net', domid), [], 'interfaces are left');
   assert.deepEqual(filesOf(JOURNALS, domid), [], 'journals are left');
@@ -50,7 +50,7 @@ export async function portsOf(domid: number, owner = 0): Promise<string[]> {
   return lines.filter((line) => new RegExp(`Remote Domain ${domid}\\b`).test(line));
 }
 
-/** oxenstored tells all watches; xl's own and the console's are not of vifs. */
+/** oxenstored lists all watches; those of xl and of the console do not concern vifs. */
 async function watchesOf(domid: number): Promise<string[]> {
   const lines = (await must('xenstore-control', 'watches')).split('\n');
   return lines.filter((line) => new RegExp(`/(backend/vif/${domid}|domain/${domid}/device/vif)/`).test(line));

@@ -5,7 +5,7 @@ import { iperf, ping, Session, serve } from '../drive/traffic.js';
 import { healthOf } from '../drive/witness.js';
 import type { Dom0, Test } from './harness.js';
 
-/** Item 6: what becomes of one guest is no matter of another's. */
+/** Item 6: the events of one guest do not concern another. */
 export const neighbourTests: Test[] = [
   {
     name: 'a guest paused, rebooted, crashed and destroyed while another is measured: no effect',
@@ -17,11 +17,11 @@ export const neighbourTests: Test[] = [
 
 /** TCP's patience with a lost segment begins at 200 ms; the machine is busy with building guests. */
 const GAP_MAX_MS = 3000;
-/** Of the rate beside a neighbour that nothing happens to. The two share two processors with what happens. */
+/** The least share of the rate beside an undisturbed neighbour. Both guests share two processors with the disturbance. */
 const RATE_RATIO_MIN = 0.25;
 const MEASURED_S = 8;
 
-/** A guest that starts or panics takes processor time from all; how Xen shares that out is not what is tested. Default: 256. */
+/** A guest that starts or panics takes processor time from all others, and Xen's scheduling is not the subject of the test. Default: 256. */
 const LIGHT = ['GUEST_XL=cpu_weight = 16'];
 
 async function neighbours(dom0: Dom0): Promise<void> {

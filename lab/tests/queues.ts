@@ -16,7 +16,7 @@ export const queueTests: Test[] = inBothModes([
 ]);
 
 const SECONDS = 12;
-/** Flows are spread by their hash: of so many, all in one queue is one run in 256. */
+/** Flows are spread by their hash: all of this many are in one queue in one run of 256. */
 const STREAMS = 8;
 
 async function twoQueues(dom0: Dom0): Promise<void> {

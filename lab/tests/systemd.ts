@@ -132,7 +132,7 @@ async function hangs(): Promise<void> {
   await must('systemctl', 'daemon-reload');
   await must('systemctl', 'restart', 'vifd');
   const [before, restarts] = [await unitProperty('MainPID'), Number(await unitProperty('NRestarts'))];
-  // Nothing else would end it: the signal waits with all others, and dom0's systemd logs nothing of its own.
+  // Only the watchdog ends a stopped process: other signals wait until it continues, and dom0's systemd logs nothing about it.
   process.kill(Number(before), 'SIGSTOP');
   await until(
     'the next process serves',

@@ -24,7 +24,7 @@ namespace real {
 
 namespace {
 
-// Two types that stand for the same thing: equal, or one of the two that the namespace declared anew.
+// Compares two types: they are equal, or one is the declaration of the other in this namespace.
 template <typename Real, typename Ours>
 struct same : std::is_same<Real, Ours> {};
 template <>

@@ -24,7 +24,7 @@ bool ensure_size(int fd, const FileSpec &spec) {
   fchmod(fd, 0666);
   int error = posix_fallocate(fd, 0, off_t(spec.tables));
   errno = error;
-  // Last, because the size tells the next opener that this is done.
+  // Last, because the next opener takes the size as a sign that this is complete.
   return error == 0 && ftruncate(fd, off_t(spec.size)) == 0;
 }
 

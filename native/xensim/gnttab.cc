@@ -205,7 +205,7 @@ XENSIM_EXPORT void *xengnttab_map_grant_ref_notify(xengnttab_handle *handle, uin
   return map(handle, {1, &domid, 0, &ref, prot});
 }
 
-// As gntdev, which unmaps only what was mapped in one call.
+// As gntdev, which unmaps only all pages of one map call.
 XENSIM_EXPORT int xengnttab_unmap(xengnttab_handle *handle, void *start, uint32_t count) {
   std::vector<uint32_t> mappings;
   {

@@ -16,7 +16,7 @@ struct xengntdev_handle {
   std::unique_ptr<xensim::Host> host;
   // Guards what follows.
   std::mutex mutex;
-  // gnttab: what is mapped, by start address; the indices into State::mappings.
+  // gnttab: the mappings, by start address, as indices into State::mappings.
   std::unordered_map<void *, std::vector<uint32_t>> mapped;
   // gntshr: address space for all of our pages, so that a page's address tells its frame. Only what is
   // allocated can be touched, as with memory that the real library maps and unmaps.

@@ -120,7 +120,7 @@ constexpr uint32_t mapping_ref(uint64_t mapping) { return mapping >> 32 & 0xFFFF
 
 struct State {
   std::atomic<uint64_t> magic;
-  // Guards everything but what is lock-free: granting, ending, copying, notifying.
+  // Guards everything but the lock-free operations: granting, ending, copying, notifying.
   pthread_mutex_t mutex;
   // How often a process died holding the mutex. For tests.
   std::atomic<uint32_t> recoveries;

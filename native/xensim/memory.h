@@ -1,4 +1,4 @@
-// Pages that a domain can grant, its grant table, and who has what mapped.
+// Pages that a domain can grant, its grant table, and the mappings of all domains.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +31,9 @@ struct Pinned {
 int pin(Host &host, uint32_t domid, uint32_t ref, bool writable, Pinned *pinned);
 void unpin(Host &host, uint32_t mapping);
 void unpin_all(Host &host, uint32_t session);
-// What is left of a session that is gone: its grants end, its pages are freed or become orphans.
+// Cleans up after a session that is gone: ends its grants, and frees its pages or makes them orphans.
 void surrender_pages(Host &host, uint32_t domid, uint32_t session);
-// Counts all pins anew from the mappings.
+// Counts all pins again, from the mappings.
 void rebuild_pins(Host &host);
 
 }  // namespace xensim

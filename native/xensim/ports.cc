@@ -55,7 +55,7 @@ int bind_interdomain(Host &host, uint32_t remote_domid, uint32_t remote_port) {
   uint32_t port = find_free_port(*host.own().tables);
   if (!port) return -ENOSPC;
   Port &local = host.own().tables->ports[port];
-  // Pending at once: what was sent to the port before is lost (evtchn_bind_interdomain).
+  // Pending at once, because earlier events of the port are lost (evtchn_bind_interdomain).
   local.events.store(event_pending);
   // Our end first: should we die in between, the remote end is untouched and ours is reaped with us.
   local.link.store(make_link(PortState::interdomain, remote_domid, remote_port, host.slot()));

@@ -47,7 +47,7 @@ void report(const char *file, int line, const std::string &what);
     CHECK_EQUAL(errno, value);         \
   } while (0)
 
-// $XENSIM_DOMID for what is opened next, in this process and its children.
+// Sets $XENSIM_DOMID for the handles that this process and its children open next.
 void become(uint32_t domid);
 int64_t now_ns();
 // Whether the descriptor becomes readable within so long.

@@ -32,7 +32,7 @@ void *map_page(xengnttab_handle *grants, uint32_t domid, uint32_t ref) {
   return xengnttab_map_grant_ref(grants, domid, ref, PROT_READ | PROT_WRITE);
 }
 
-// map <domid> <ref>: maps it, says what the first byte is, writes the next value.
+// map <domid> <ref>: maps it, prints the first byte, writes the next value.
 int map(const Arguments &arguments) {
   xengnttab_handle *grants = xengnttab_open(nullptr, 0);
   auto *page = static_cast<uint8_t *>(map_page(grants, number(arguments, 1), number(arguments, 2)));
@@ -45,7 +45,7 @@ int map(const Arguments &arguments) {
   stay();
 }
 
-// share <domid> <pages>: grants pages full of the byte 7, says the references.
+// share <domid> <pages>: grants pages full of the byte 7, prints the references.
 int share(const Arguments &arguments) {
   xengntshr_handle *shares = xengntshr_open(nullptr, 0);
   std::vector<uint32_t> refs(number(arguments, 2));
@@ -57,7 +57,7 @@ int share(const Arguments &arguments) {
   stay();
 }
 
-// bind <domid> <port>: binds it, says the local port.
+// bind <domid> <port>: binds it, prints the local port.
 int bind(const Arguments &arguments) {
   xenevtchn_handle *events = xenevtchn_open(nullptr, 0);
   int port = xenevtchn_bind_interdomain(events, number(arguments, 1), number(arguments, 2));
@@ -65,7 +65,7 @@ int bind(const Arguments &arguments) {
   stay();
 }
 
-// storm <domid> <port> <ref> <rounds>: adds one to the shared counter and notifies, so many times.
+// storm <domid> <port> <ref> <rounds>: adds one to the shared counter and notifies, <rounds> times.
 int storm(const Arguments &arguments) {
   uint32_t domid = number(arguments, 1);
   xengnttab_handle *grants = xengnttab_open(nullptr, 0);
@@ -116,7 +116,7 @@ int churn(const Arguments &arguments) {
   }
 }
 
-// reexec <domid> <port>: binds, then runs itself anew with the descriptor, and continues as `reopened`.
+// reexec <domid> <port>: binds, then executes itself with the descriptor, and continues as `reopened`.
 int reexec(const Arguments &arguments) {
   xenevtchn_handle *events = xenevtchn_open(nullptr, xensim::evtchn_no_cloexec);
   int port = xenevtchn_bind_interdomain(events, number(arguments, 1), number(arguments, 2));

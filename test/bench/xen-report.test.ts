@@ -3,7 +3,7 @@ import type { Values } from '../../lab/bench/measure.js';
 import { comparison, figureOf, payloadModes, type Results, table } from '../../lab/bench/xen-report.js';
 import { replaceSection } from '../../programs/docs.js';
 
-/** @param rounds by subject: what was measured in each round. */
+/** @param rounds by subject: the measurements of each round. */
 function resultsOf(rounds: Record<string, readonly Values[]>): Results {
   const subjects = Object.keys(rounds);
   const turns = subjects.flatMap((subject) =>

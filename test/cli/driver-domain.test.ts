@@ -83,7 +83,7 @@ class DriverDomain {
     return [...new Set(this.vifs.map(({ domid }) => domid))];
   }
 
-  /** As libxl leaves the store: what is a guest's only that guest and its backend may read. */
+  /** Sets the store up as libxl does: only a guest and its backend may read the guest's nodes. */
   async open(...quotas: string[]): Promise<void> {
     const sockets = [0, BACKEND, ...this.domids].map((domid) => `${this.#socket(domid)}=${domid}`);
     const options = quotas.flatMap((quota) => ['--quota', quota]);

@@ -21,7 +21,7 @@ export const VIF: VifName = { id: 'vif7.0', domid: 7, handle: 0 };
 export const NODE = '/local/domain/0/backend/vif/7/0';
 export const FRONT = '/local/domain/7/device/vif/0';
 
-/** As an operator has set it up: nothing of it is a default. */
+/** An interface that an operator has set up, with no default setting. */
 export const SET_UP: LinkSettings = {
   bridge: 'xenbr1',
   mac: 'fe:ff:ff:00:00:07',
@@ -128,7 +128,7 @@ export class HandoverWorld {
       await give(path, 0, this.#domid);
   }
 
-  /** What a verb works with. @param stepsMax a verb is killed before the step after so many. */
+  /** Returns the parts that a verb uses. @param stepsMax the verb is killed after this many steps. */
   parts(stepsMax = Number.POSITIVE_INFINITY): HandoverParts & { readonly steps: () => number } {
     let steps = 0;
     const step = (): void => {

@@ -15,7 +15,7 @@ import { GUEST_MAC, type LinksWorld, type Program, START_MS, withLinks } from '.
 
 const ADDRESSES = [2, 3, 4, 5].map((last) => `10.7.0.${last}`);
 const TEXTS = Array.from({ length: 12 }, (_, i) => `to the guest, frame ${i}`);
-/** One queue: what a tap of several queues keeps back is no matter of the journals. */
+/** One queue, because frames in a tap with several queues do not concern the journals. */
 const ONE_QUEUE = { ...HASH, mapping: HASH.mapping.map(() => 0) };
 const STAGED = [500, 501, 502];
 /** With its hash, a frame takes two of the guest's slots. */
@@ -51,7 +51,7 @@ withLinks(import.meta.url, 'journals of several versions', (world) => {
     for (const address of ADDRESSES.slice(1))
       world.ip('neighbour', 'replace', address, 'lladdr', GUEST_MAC, 'dev', 'br0', 'nud', 'permanent');
     await world.newVif({ bridge: 'br0' });
-    // The simulated Xen takes from the environment who opens it, and vifd inherits that.
+    // The simulated Xen reads from the environment which domain opens it, and vifd inherits that.
     Object.assign(process.env, { XENSIM: world.directory, XENSIM_DOMID: '7' });
     const store = await openStore({ path: join(world.directory, 'store-7') });
     xen = await openXen({ libraries: XENSIM_LIBRARIES, domid: 7, store });

@@ -28,7 +28,7 @@ it('a node that was removed and made again while its vif is served is noted as v
   expect(await owner()).toBe('vifd');
   await settled(store.rm(NODE));
   expect(await settled(ownership.accept(vif, true))).toBe(true);
-  // What is gone is not brought back.
+  // vifd does not create a removed key again.
   expect(await owner()).toBeUndefined();
   await make();
   expect(await settled(ownership.accept(vif, true))).toBe(true);

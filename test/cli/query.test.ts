@@ -25,7 +25,7 @@ describe('asking a running vifd', () => {
     rmSync(directory, { recursive: true });
   });
 
-  /** Sends text as it is. @returns what comes back. */
+  /** Sends text unchanged. @returns the response. */
   function send(text: string): Promise<string> {
     return new Promise((resolve) => {
       let got = '';

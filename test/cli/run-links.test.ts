@@ -208,7 +208,7 @@ function tests(world: LinksWorld): void {
     const { pid } = daemon.process;
     const open = readdirSync(`/proc/${pid}/fd`).map(Number);
     const limit = (soft: number) => execFileSync('prlimit', ['--pid', `${pid}`, `--nofile=${soft}:`]);
-    // As many as are open: what is opened next is one too many.
+    // The limit is the number of open descriptors, so the next one is refused.
     const free = Array.from({ length: Math.max(...open) }, (_, fd) => fd).find((fd) => !open.includes(fd));
     limit(free ?? Math.max(...open) + 1);
     await newVif({ bridge: 'br0' });

@@ -167,7 +167,7 @@ describe('vifd run --json', () => {
   const served = { ...vif, stats: new VifCounters(() => 0).sum } as unknown as Vif;
   const wrong = new VifdError('ERR_TAP', 'vif7.0: tap vif7.0 is down: set it up.', { vif: 'vif7.0' });
 
-  /** Returns each line that these calls write to a reader who is away while they run. */
+  /** Returns each line that these calls write while the reader does not read. */
   function linesOf(calls: (log: ReturnType<typeof eventLog>) => void): string[] {
     let text = '';
     let away = true;

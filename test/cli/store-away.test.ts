@@ -103,7 +103,7 @@ function tests(): void {
     daemon = node('dist/testing/xenstored/serve.js', ...args);
     await daemon.until('ready');
   };
-  /** The guest's own connection to the store stays away: it is not what is tested. */
+  /** The guest's own connection to the store stays lost, because it is not the subject of the test. */
   const serveAgain = (...args: string[]) => serve(...args, `${socket}=0`, `${socket}.8=8`);
   const startGuest = async (domid: number) => {
     const at = `${socket}.${domid}`;

@@ -6,7 +6,7 @@ import type { GuestPlan, Scenario } from '../../sim/scenario.js';
 
 /**
  * The proof can fail: each of these faults, put into the backend here alone, is found by killing at every step. The
- * modules are replaced for this file; nothing of it is in the data path.
+ * modules are replaced for this file only, and the data path has no code for it.
  */
 type Mutation =
   | 'none'

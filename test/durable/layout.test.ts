@@ -18,7 +18,7 @@ import { HASH_KEY_BYTES } from '../../lib/protocol/toeplitz.js';
 
 const { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, JOURNAL_VERSIONS, LAYOUTS } = layout;
 
-/** Every word of a layout: where it lies, and what it is called. */
+/** Every word of a layout: its offset and its name. */
 function wordsOf(shape: layout.Shape, at = 0, path = ''): string[] {
   if (typeof shape === 'number') return [`${at} ${path} ${shape}`];
   if ('each' in shape)

@@ -111,7 +111,7 @@ class FuzzRun {
     if (errors.length > ACTIONS_MAX * 3) throw new Error(`${errors.length} errors: ${errors.slice(0, 3)}`);
   }
 
-  /** The toolstack makes the vif anew, as for a guest that reboots; or the same guest's driver begins again. */
+  /** Either the toolstack creates the vif again, as for a guest that reboots, or the same guest's driver starts again. */
   async #behave(): Promise<void> {
     const host = this.#host;
     const { backendPath } = host.paths;
@@ -218,7 +218,7 @@ class FuzzRun {
     return this.#write(picked);
   }
 
-  /** All that it takes, or nearly all. */
+  /** All features, or nearly all. */
   #goodKeys(): Promise<void> {
     const keys: Record<string, string> = {
       ...this.#guest.offer(this.#below(2) === 0 ? 1 : 2),

@@ -61,7 +61,7 @@ async function fromGuest(host: Host, guest: ScriptedGuest): Promise<void> {
   for (const frame of came) expect(frame).toEqual(new Uint8Array(60).fill(0x5a));
 }
 
-/** A frame comes into the guest. A kill may cost the one that is being read just then. */
+/** Waits until a frame reaches the guest. A kill may lose the frame that is being read. */
 async function toGuest(host: Host, guest: ScriptedGuest): Promise<void> {
   const frame = Uint8Array.from({ length: 90 }, (_, i) => i + 1);
   const { processes } = host;

@@ -6,7 +6,7 @@ export function openCount(): number {
   return readdirSync('/proc/self/fd').length - 1;
 }
 
-/** What tells files apart. */
+/** The identity of a file. */
 export function inodeOf(descriptor: number): bigint {
   return fstatSync(descriptor, { bigint: true }).ino;
 }

@@ -4,7 +4,7 @@ import type { InterfaceChange, Interfaces, KnownInterface, Refusal } from '../..
 
 const MODULE = new URL('../../dist/host/netlink-interfaces.js', import.meta.url).href;
 
-/** Serves calls as they come, and posts what is known after each change. */
+/** Serves calls as they come, and posts the known interfaces after each change. */
 const SERVER = `
 const { workerData: { port, turn } } = require('node:worker_threads');
 import(${JSON.stringify(MODULE)}).then(({ NetlinkInterfaces }) => {

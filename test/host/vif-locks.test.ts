@@ -73,7 +73,7 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
       process.pid,
     ]);
     expect(() => locks.take(SEVEN)).toThrow(running(child.pid));
-    // What was refused must not end what this process has of the same file.
+    // A refused lock must not end the locks that this process has on the same file.
     const third = await another(vif(9));
     expect(locks.holder(vif(9))).toBe(third.pid);
     expect(own.stands).toBe(true);

@@ -394,7 +394,7 @@ function programmed(end) {
   };
 }
 
-/** What the guest did not get of what was sent, and how much of it each queue holds, as `vifd show` has it. */
+/** Returns the sent frames that the guest did not get, and how many are pending in each queue according to `vifd show`. */
 function pendingOf(guest, shown, list) {
   const delivered = guest.queues.flatMap((_queue, index) => guest.received(index).map(textOf));
   const texts = list.map(([, , text]) => text).filter((text) => !delivered.includes(text));
@@ -426,7 +426,7 @@ await byProcess(
   },
 );
 
-/** What is expected where a guest has programmed nothing and nothing is pending. */
+/** The expectation for a guest that has programmed nothing, with no pending frame. */
 function nothing(queues) {
   const each = (make) => Array.from({ length: queues }, make);
   return {
@@ -517,7 +517,7 @@ function describe(frame) {
 
 // ---- on the model, for places that no signal hits ---------------------------------------------------
 
-/** A port of the host's that gives what is put in, and forgets what is written into it. */
+/** A port of the host that provides the frames put into it, and drops frames that are written into it. */
 class QuietPort {
   name = 'quiet';
   writesMapped = false;

@@ -40,7 +40,7 @@ export const FRAME_BYTES = 1000;
 const framesFromGuest = (text: string, count: number) =>
   Array.from({ length: count }, (_, i) => patternFrame(`${text}, frame ${i}`, FRAME_BYTES));
 
-/** How a backend ends, and what is pending then. */
+/** How a backend ends, and which frames are pending then. */
 export interface End {
   readonly name: string;
   /** `at` puts in all frames to the guest; without, frames wait for buffers by then. */
@@ -55,7 +55,7 @@ export interface End {
   readonly asksForKey?: true;
   /** The guest's request to add ADDED to its list has no response yet. */
   readonly addsGroup?: true;
-  /** The guest has taken back a grant that was to stay mapped, and has no response yet. */
+  /** The guest has asked to unmap a staged grant, and has no response yet. */
   readonly unstages?: true;
   /** Leads to the end. The backend is killed at the first step at which what it returns holds; without: by the test. */
   readonly at?: (world: VersionWorld) => (() => boolean) | undefined;

@@ -23,7 +23,7 @@ const HEAD = [
   'credit',
 ];
 
-/** What each pair of builds made of what was left, as text. */
+/** The result of each pair of builds, as text. */
 export class VersionTable {
   readonly #cells: Cell[] = [];
 

@@ -26,7 +26,7 @@ export interface Build {
   readonly options?: { readonly journalVersion: JournalVersion };
 }
 
-/** Credit: so many bytes in an interval that no test comes to the end of. */
+/** Credit: bytes of an interval that is longer than any test. */
 export const RATE = { bytes: 60_000, intervalMs: 3_000_000 };
 
 /** One queue of the host's end. */
@@ -120,7 +120,7 @@ export class VersionWorld {
     });
   }
 
-  /** A world whose guest is connected to a backend of that build. @param keys of the guest's, beside those that it has. */
+  /** Returns a world whose guest is connected to a backend of that build. @param keys of the guest, in addition to its usual ones. */
   static async open(
     payload: PayloadMode,
     build: Build,

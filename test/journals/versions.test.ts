@@ -65,7 +65,7 @@ function expectKept(found: Found, { sends = 0, repeatedAtMost = 0 }: End, sentBe
   expect(found.credit).toBeGreaterThanOrEqual(credit - sends);
 }
 
-/** All that a journal has is lost; the guest's connection continues. */
+/** The content of the journal is lost; the guest's connection continues. */
 function expectLost(found: Found, { sends = 0 }: End): void {
   expect(found).toMatchObject({ hash: false, multicast: false, staged: { mapped: 0 } });
   expect(found.toGuest.came).toBe(0);

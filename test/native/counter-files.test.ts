@@ -44,7 +44,7 @@ describe('the file of a vif’s counters', () => {
   const path = () => join(directory, 'run', 'vif7.0.counters.journal');
   const vif = () => world.netback.vifs.get('vif7.0') as Vif;
   const counted = () => vif().stats.fromGuest.frames;
-  /** What stands in the file. */
+  /** Returns the content of the file. */
   const stands = () => readFileSync(path()).readDoubleLE(8 * (AT_QUEUES + AT_FROM_GUEST + AT_FRAMES));
 
   async function send(frames: number): Promise<void> {

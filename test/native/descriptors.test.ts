@@ -32,7 +32,7 @@ describe.skipIf(whyNoAddon())('descriptors that come by a socket', () => {
   afterEach(() => {
     closeSync(near);
     closeSync(far);
-    // Whatever came: nothing of it is left open that the test has not closed.
+    // No received descriptor is open that the test has not closed.
     expect(openCount()).toBe(before);
   });
   const send = (words: string, ...descriptors: number[]) =>

@@ -99,7 +99,7 @@ withTaps(import.meta.url, () => {
     ])('takes off for a frame%s just what it has charged', (_, frame, charge) => {
       limited.limit(2 * charge);
       sent(1, frame);
-      // One always waits, so that what is charged is never begun anew.
+      // One frame always waits, so that the charges are never reset.
       for (let round = 0; round < 1000; round++) {
         sent(1, frame);
         expect(limited.read()).toBe(frame.length);

@@ -40,7 +40,7 @@ describe('the journals of a vif', () => {
     openNext().open(of(QUEUES)).vif.credit.store(0, 5);
     expect(openNext().open(of(QUEUES)).vif.credit.view[0]).toBe(5);
     expect(reported).toEqual([]);
-    // The same rings, and one queue less: the guest has connected anew.
+    // The same rings, and one queue less: the guest has connected again.
     expect(openNext().open(of(QUEUES.slice(0, 2))).vif.credit.view[0]).toBe(0);
     expect(reported).toEqual([
       'its journal is of another connection: an empty one was begun, and a kill just before may have cost frames',

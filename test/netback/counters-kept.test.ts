@@ -28,7 +28,7 @@ describe('counters, when the process is killed at any step', () => {
   const BURST = 5;
   const ROUNDS = 2;
 
-  /** Serves a guest, and kills the process at a step. @returns what was counted, and what happened. */
+  /** Serves a guest, and kills the process at a step. @returns the counters, and the real events. */
   async function serve(killAt: readonly number[]) {
     const host = new Host(killAt);
     await host.create();

@@ -14,7 +14,7 @@ const LAYERS: readonly Layer[] = [{ kind: 'tag', type: 0x8100 }, { kind: 'ip4' }
 const GSO_BYTES = 1000;
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-/** @returns a tagged GSO frame with so many bytes of payload, and the segments that the guest must get. */
+/** @returns a tagged GSO frame with this many bytes of payload, and the segments that the guest must get. */
 function tagged(bytes: number, seed = 1, gsoBytes = GSO_BYTES) {
   const payload = payloadOf(bytes, seed);
   const { frame, csumStart } = stacked(LAYERS, payload, { checksum: 'partial' });

@@ -177,7 +177,7 @@ describe.each(CASES)('frames, payload by %s, on %s', (payload, _name, machine) =
     guest.post(Array.from({ length: 10 }, (_, i) => guest.ref(i)));
     await world.settle();
     expect(guest.rx[RING_RSP_PROD]).toBe(8);
-    // What was read and did not fit is one batch at most.
+    // Frames that were read and did not fit are one batch at most.
     expect(port.queued).toBeGreaterThanOrEqual(500 - 64);
     guest.post(Array.from({ length: 246 }, (_, i) => guest.ref(i)));
     await world.settle();

@@ -46,7 +46,7 @@ class Recorder implements VifServer {
     this.heard.push('store returned');
   }
 
-  /** @returns what was heard since the last call. */
+  /** @returns the events since the last call. */
   take(): string[] {
     return this.heard.splice(0);
   }

@@ -15,7 +15,7 @@ const tapBusy = (name: string) =>
     errno: 'EBUSY',
   });
 
-/** A port whose interface a test takes away. */
+/** A port whose interface a test removes. */
 class FollowedPort extends TestPort {
   listener: ((trouble: PortTrouble | undefined) => void) | undefined;
   closed = false;

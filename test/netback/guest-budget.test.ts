@@ -205,7 +205,7 @@ describe('the budget of a guest', () => {
     const control = new RawControl(guest.xen);
     await world.settled(guest.connect(world.toolstack, control.keys));
     await world.start('copy');
-    // Nothing is staged to be taken back; searching for it costs the same.
+    // No grant is staged that could be removed; the search costs the same.
     for (let i = 0; i < 40; i++) control.ask([DEL_GREF_MAPPING, 0, control.ref, 512]);
     await world.settle();
     expect(control.responded).toBe(32);

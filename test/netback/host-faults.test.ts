@@ -100,7 +100,7 @@ describe('a host that is short of something', () => {
       expect(world.port(VIF).written.map(({ length }) => length)).toEqual([60, 70]);
       expect(world.mended).toEqual(world.errors);
       expect(vif().faults).toEqual([]);
-      // The pauses begin anew.
+      // The pauses start again from the shortest.
       host.failing.set(call, 'ENOMEM');
       guest.send([{ size: 60 }]);
       await host.hypervisor.settle();

@@ -1,4 +1,4 @@
-/** What was read of a vif's nodes, and which of it is asked for again. */
+/** Which keys of a vif's nodes are known, and which are read again. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { VifdError } from '../../lib/errors.js';
 import { KnownKeys, type StoreReader } from '../../lib/netback/vif/known-keys.js';
@@ -36,7 +36,7 @@ class Recorded implements StoreReader {
     return this.values.get(path);
   }
 
-  /** @returns what was asked for since the last call. */
+  /** @returns the requests since the last call. */
   take(): string[] {
     return this.asked.splice(0);
   }

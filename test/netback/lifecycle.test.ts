@@ -145,7 +145,7 @@ describe('the life of a vif', () => {
 
   it.each([
     ['the node', BACK],
-    // The store tells of the highest node alone.
+    // The store fires an event for the highest node only.
     ['the node above it', BACK.replace(/\/\d+$/, '')],
     ['all nodes of vifs', BACK.replace(/\/\d+\/\d+$/, '')],
   ])('ends at once when %s goes without a word', async (_what, path) => {
@@ -225,7 +225,7 @@ describe('the life of a vif', () => {
     await world.settle();
     expect(guest.txResponses()).toHaveLength(2);
     expect(world.attached.at(-1)?.resumed).toBe(true);
-    // What was switched off at its host's side stays off.
+    // An offload that was switched off at the host's side stays off.
     expect(world.port('vif7.0').options?.resumed).toBe(true);
     expect(new Set(states)).toEqual(new Set(['4']));
     expect(world.port('vif7.0').removed).toBe(false);

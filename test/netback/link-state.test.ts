@@ -41,7 +41,7 @@ describe('the link of a vif', () => {
     await world.start('copy');
     await create();
   }
-  /** A guest with buffers for what comes. */
+  /** A guest with buffers for frames. */
   async function join(buffers = 256, domid = 7): Promise<RawGuest> {
     const guest = await world.guest(domid);
     await world.settled(guest.connect(world.toolstack, { 'feature-rx-notify': '1' }));

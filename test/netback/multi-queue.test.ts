@@ -154,7 +154,7 @@ describe('several queues', () => {
     await hypervisor.advance(1000);
     const sent = bytes().map((sum, queue) => sum - before[queue]);
     const all = sent.reduce((sum, one) => sum + one);
-    // A frame that does not fit waits for the next interval, and what is left counts for that.
+    // A frame that does not fit waits for the next interval, and the rest of the credit counts for that.
     expect(Math.abs(all - 20 * 100_500)).toBeLessThan(2 * 9000);
     for (const one of sent) expect(one).toBeGreaterThan(all / 4);
   });

@@ -126,7 +126,7 @@ describe.each(MACHINES)("a guest's multicast list, on %s", (_name, machine) => {
       expect(await tell(EXTRA_TYPE_MCAST_ADD, [0x33, 0x33, 0, 0, 1, i])).toBe(0);
     }
     expect(await tell(EXTRA_TYPE_MCAST_ADD, GROUP)).toBe(-1);
-    // One that is there already costs no place.
+    // An address that is in the list already needs no place.
     expect(await tell(EXTRA_TYPE_MCAST_ADD, [0x33, 0x33, 0, 0, 1, 5])).toBe(0);
     const from = guest.tx[2] as number;
     guest.send([

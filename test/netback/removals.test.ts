@@ -1,4 +1,4 @@
-/** A toolstack removes a vif's node, or any folder above it, of either end; and makes it anew. */
+/** A toolstack removes a vif's node, or any folder above it, of either end, and creates it again. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ToolstackWorld } from './toolstack-world.js';
 
@@ -39,7 +39,7 @@ describe.each([
 
   describe.each(ofBackend)('detaches a vif when %s is removed', (path, isOfAll) => {
     async function expectGone(): Promise<void> {
-      // What is tried again is tried again meanwhile.
+      // vifd retries meanwhile.
       await world.hypervisor.advance(5000);
       expect(world.netback.vifs.has('vif7.0')).toBe(false);
       expect(world.netback.vifs.has('vif8.0')).toBe(!isOfAll);

@@ -1,4 +1,4 @@
-/** What vifd resumes and what it begins anew when it attaches (design.md, "Attaching again"). */
+/** Which parts vifd resumes and which it resets when it attaches (design.md, "Attaching again"). */
 import { describe, expect, it } from 'vitest';
 import type { Ignored } from '../../lib/durable/journal-head.js';
 import { type Evidence, type Resumption, resumptionOf } from '../../lib/netback/vif/resumption.js';

@@ -12,7 +12,7 @@ interface Timer {
   readonly fire: () => void;
 }
 
-/** A hypervisor that notes what is done to event channels, in order, and a clock that stands still until `pass`. */
+/** A hypervisor that records calls on event channels, in order, and a clock that stands still until `pass`. */
 class TestHost {
   readonly done: string[] = [];
   readonly #onEvent = new Map<number, () => void>();
@@ -118,7 +118,7 @@ describe('the service of rings', () => {
     });
   }
 
-  /** @returns what was done since the last call. */
+  /** @returns the calls since the last call of this. */
   const done = () => host.done.splice(0);
 
   it('binds a channel for each port, and notifies each once before the first turns', () => {

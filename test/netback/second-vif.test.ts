@@ -1,4 +1,4 @@
-/** A second vif of a guest is removed and made anew, again and again, while frames pass in the first. */
+/** A second vif of a guest is removed and created again, many times, while frames pass in the first. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { createVif } from '../../lib/testing/netfront/toolstack.js';
 import type { RawGuest } from '../../worlds/model/raw-guest.js';

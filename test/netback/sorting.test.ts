@@ -168,7 +168,7 @@ describe('sorting a batch into the queues that its frames are for', () => {
       const instance = new Instance(memory, () => {
         if (--left === 0) throw new Error('killed');
       });
-      // One queue holds something; in the others the batch begins anew.
+      // One queue has pending frames; in the others the batch starts empty.
       const [already] = instance.take(1, 1);
       instance.read(1, [already]);
       instance.queues[1].sorting.sort(true);

@@ -170,7 +170,7 @@ describe('grants that stay mapped', () => {
   });
 
   it('need no hypervisor', async () => {
-    // Every grant operation fails, but not what is mapped.
+    // Every grant operation fails, but staged grants stay mapped.
     const hypervisor = new ModelHypervisor({ faults: { grantFailsEvery: 1 } });
     const [back, front] = [hypervisor.open(0), hypervisor.open(7)];
     const pages = front.shares.allocate(2);

@@ -89,7 +89,7 @@ class StallWorld {
     expect(vif?.state).toBe('connected');
   }
 
-  /** Sends frames of so many bytes to these queues, until each queue that takes none has stalled. */
+  /** Sends frames of this length to these queues, until each queue that takes none has stalled. */
   async starve(queues: readonly number[], bytes: number): Promise<void> {
     for (let waited = 0; waited < STALL_MS; waited += DRAIN_MS) {
       for (const queue of queues) this.port.queues[queue]!.put(new Uint8Array(bytes));
@@ -197,7 +197,7 @@ describe('the link of a guest that stalls', () => {
       expect(world.port.carrier).toBe(false);
       await world.live();
       expect(world.port.carrier).toBe(true);
-      // The times begin anew.
+      // The times start again from zero.
       await world.starve([0], 60);
       expect(world.port.carrier).toBe(false);
     },

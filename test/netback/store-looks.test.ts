@@ -116,7 +116,7 @@ class Watched {
     for (const one of to) await writeAll(store, [one]);
   }
 
-  /** All that a change in the store may lead to. */
+  /** The effects that a change in the store may have. */
   async seen(): Promise<unknown> {
     const { world } = this;
     const reading = dump(world.toolstack.store, [BACK, FRONT]);
@@ -162,7 +162,7 @@ async function dump(store: StoreView, paths: readonly string[]): Promise<Record<
   return found;
 }
 
-/** Does one change after the other. @returns what was to be seen after each. */
+/** Makes one change after the other. @returns the effects of each. */
 async function follow(changes: readonly Change[]): Promise<unknown[]> {
   const watched = await Watched.open();
   const seen: unknown[] = [];

@@ -17,7 +17,7 @@ const UDP: Layer = { kind: 'udp' };
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-/** A trunk: sender, guest and a tap without offloads in one bridge. The guest must get what comes out of that tap. */
+/** A trunk: sender, guest and a tap without offloads in one bridge. The guest must get the frames that come out of that tap. */
 withTaps(import.meta.url, () => {
   if (xensimMissing !== undefined) {
     it.skip(`guests need xensim: ${xensimMissing}`, () => {});

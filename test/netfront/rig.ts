@@ -41,7 +41,7 @@ export class FakePages implements SharedPages {
 }
 
 export class FakeShares implements Shares {
-  /** What stands, by reference. */
+  /** The grants that have not ended, by reference. */
   readonly grants = new Map<number, Uint8Array>();
   /** References that the backend has mapped. */
   readonly mapped = new Set<number>();

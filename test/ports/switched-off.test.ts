@@ -43,7 +43,7 @@ async function arrivesAs(reader: End, sender: End, count: number): Promise<numbe
   return lengths;
 }
 
-/** Tells whether a frame with an open checksum arrives with it open. */
+/** Whether a frame with an open checksum arrives with it open. */
 async function arrivesOpen(reader: End, sender: End): Promise<boolean> {
   send(sender, [{ frame: tcpFrame(100, 5), header: tcpHeader(0) }]);
   for (let round = 0; round < 400; round++) {

@@ -68,7 +68,7 @@ function flood(sender: End, count: number, make: (port: number) => Sent): void {
   }
 }
 
-/** All that waits. */
+/** Returns the bytes of all frames that wait. */
 function drain(ends: readonly End[]): { frames: number; bytes: number } {
   let frames = 0;
   let bytes = 0;
@@ -135,7 +135,7 @@ function limitTests(): void {
   });
 }
 
-/** A program that opens a tap of so many queues and reads none, as for a guest without buffers; calls of libc fail as by its argument. */
+/** A program that opens a tap with several queues and reads none, as for a guest without buffers; its argument names calls of libc that fail. */
 const CHILD = `
 import { tap } from './dist/ports/tap.js';
 import { FrameBatch } from './dist/ports/frame-batch.js';

@@ -11,12 +11,12 @@ import type { TapOptions } from '../../lib/ports/tap-options.js';
 import { EVERYTHING, openEnd, plainFrame, send, statusOf } from '../../worlds/port-end.js';
 import { arena, ip, makeTap, withTaps } from '../tap-network.js';
 
-/** Longer than what is waited for when interfaces change (lib/ports/tap-link.ts). */
+/** Longer than vifd waits when interfaces change (lib/ports/tap-link.ts). */
 const SETTLED_MS = 600;
 
 interface Followed {
   readonly port: Port;
-  /** Message of what is wrong; '' when all is well again. */
+  /** The message of the fault; '' when it is over. */
   readonly heard: string[];
   readonly last: () => PortTrouble | undefined;
 }
@@ -112,7 +112,7 @@ function tests(): void {
     await sleep(SETTLED_MS);
     expect(heard).toEqual([]);
     ip('link', 'set', 'vif7.0', 'carrier', 'off');
-    // The kernel tells of carriers once a second.
+    // The kernel reports carriers once a second.
     await expect
       .poll(() => heard, { timeout: 3000 })
       .toEqual([expect.stringMatching(/^The carrier of vif7\.0.*ip link set vif7\.0 carrier on/)]);

@@ -73,7 +73,7 @@ const WAYS = [
   { way: 'written one by one', ioUring: '0' },
 ];
 
-/** Two taps in a bridge: what is written into one can be read from the other. */
+/** Two taps in a bridge: frames that are written into one can be read from the other. */
 function bridged(offloads: Omit<PortOptions, 'onReadable'> = EVERYTHING): { a: End; b: End; portB: Port } {
   const portA = makeTap({ name: 'ta', bridge: 'br0', up: true });
   const portB = makeTap({ name: 'tb', bridge: 'br0', up: true });
@@ -124,7 +124,7 @@ function setUpTests(): void {
     const options = { name: 'vif7.1', persist: true, bridge: 'br0', up: true };
     await makeTap(options)[Symbol.asyncDispose]();
     expect(link('vif7.1')?.master).toBe('br0');
-    // Where /sys is another namespace's, it cannot tell which bridge the tap is in.
+    // If /sys belongs to another namespace, it does not show which bridge the tap is in.
     execFileSync('mount', ['-t', 'tmpfs', 'none', '/sys/class/net']);
     const again = makeTap(options);
     execFileSync('umount', ['/sys/class/net']);
@@ -405,7 +405,7 @@ function mappedTests(): void {
     expect(writes.block[at + FRAME_STATUS], 'not mapped yet').not.toBe(0);
 
     batch.mapFromGuest();
-    // What was checked is what is sent, whatever the guest does to its page meanwhile.
+    // The checked bytes are sent, even if the guest changes its page meanwhile.
     shared.bytes.fill(0xee, 2 * PAGE_SIZE + 100, 2 * PAGE_SIZE + 100 + HEAD);
     expect(io.write()).toBe(1);
     expect(writes.block[at + FRAME_STATUS]).toBe(0);

@@ -188,7 +188,7 @@ class Replay {
     this.#words[netif.RING_REQ_PROD] = value;
     const waiting = this.#back.waiting();
     this.#words[netif.RING_REQ_PROD] = honest;
-    // The macros count on a frontend that does not go back behind what was taken; we call that broken, too.
+    // The macros assume that a frontend does not move its index back behind the taken requests; vifd reports that as broken too.
     const backwards = (value - this.#back.requestsTaken) >>> 0 > this.#shape.size;
     if (backwards) expect(waiting).toBe(RING_BROKEN);
     else {

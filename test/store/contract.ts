@@ -8,7 +8,7 @@ export interface StoreWorld extends AsyncDisposable {
 
 const refusal = (errno: string): unknown => expect.objectContaining({ code: 'ERR_STORE', errno });
 
-/** Gives what is on its way the time to arrive. */
+/** Waits until events that are on their way have arrived. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setTimeout(resolve, 1));
 }

@@ -22,7 +22,7 @@ import { settle } from './contract.js';
 interface FakeDevice extends DeviceIo {
   /** Descriptors that are open. */
   readonly opened: Set<number>;
-  /** xenstored behind the ring is gone: what is written now is read by nothing. */
+  /** xenstored behind the ring is gone: no process reads what is written now. */
   deaf: boolean;
 }
 
@@ -155,7 +155,7 @@ it('reads a real descriptor by asking again and again, and stops at the end', as
   try {
     const path = join(directory, 'fifo');
     await promisify(execFile)('mkfifo', [path]);
-    // A FIFO that is open for both directions gives back what it is given, and EAGAIN before that.
+    // A FIFO that is open for both directions returns the bytes that are written into it, and EAGAIN before that.
     const device = await connectFirst([path]);
     const received: string[] = [];
     const decoder = new MessageDecoder();

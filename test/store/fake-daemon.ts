@@ -54,14 +54,14 @@ export class TestClock implements Clock {
 /** A xenstored in this process that can die, hang, drop its clients and come back, at any message. */
 export class FakeDaemon {
   store = new ModelStore();
-  /** 'away': nothing listens. 'hangs': takes what comes and responds to nothing. 'drops': ends each connection when asked. */
+  /** 'away': no process listens. 'hangs': accepts requests and does not reply. 'drops': ends each connection at its first request. */
   mood: 'well' | 'away' | 'hangs' | 'drops' = 'well';
   connects = 0;
   /** What a try to connect ends with while it is away. */
   refusal = 'ECONNREFUSED';
   /** Serves one request in two turns of the event loop. */
   slow = false;
-  /** Who clients are from now on. */
+  /** The domain of clients from now on. */
   domid = 0;
   /** Every request that took effect, in order. */
   readonly done: string[] = [];
@@ -89,7 +89,7 @@ export class FakeDaemon {
     for (const link of this.#links) link.serve();
   }
 
-  /** As a xenstored that started anew behind a kernel's ring: what its predecessor had read is lost. */
+  /** Acts as a xenstored that started again behind a kernel's ring: requests that the previous one had read are lost. */
   forgetRead(): void {
     for (const link of this.#links) link.forgetRead();
   }

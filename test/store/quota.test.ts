@@ -19,7 +19,7 @@ describe("the model's xenstored", () => {
   });
 });
 
-/** A client in domain 5 to which the domain's other programs leave so many of its transactions. */
+/** A client in domain 5, whose other programs leave it this many transactions. */
 async function clientWithin(transactions: number) {
   const daemon = new FakeDaemon();
   const clock = new TestClock();

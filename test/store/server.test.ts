@@ -54,7 +54,7 @@ class RawClient {
       if (found !== undefined) return found;
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    throw new Error('The server did not answer.');
+    throw new Error('The server did not respond.');
   }
 }
 
@@ -277,7 +277,7 @@ describe('a hostile client', () => {
     expect(process.memoryUsage.rss() - before).toBeLessThan(100 << 20);
     client.socket.resume();
     expect(await client.ask(MessageType.READ, encodeStrings('/alive'))).toBe('yes');
-    // Too many to tell apart: some were delivered as they were, the rest as the watched path.
+    // Too many for separate events: some were delivered with their own path, the rest with the watched path.
     expect(client.events.length).toBeLessThan(2000);
     expect(client.events.filter((event) => event === '/w token').length).toBeGreaterThan(1);
   });

@@ -15,7 +15,7 @@ Function* Real(const char* name) {
 
 }  // namespace
 
-// A function's own type tells what it is called with.
+// The parameters follow from the function's type.
 #define REAL(name)                                      \
   static const auto real = Real<decltype(name)>(#name)
 
