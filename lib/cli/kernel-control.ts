@@ -34,25 +34,25 @@ export class XenNetbackControl extends XenNetback implements KernelControl {
     }
     for (const device of this.#devices()) {
       const free = !before.includes(device) && !existsSync(`${this.bus}/devices/${device}/driver`);
-      if (free && !device.startsWith('vif-')) this.#tell('drivers_probe', device);
+      if (free && !device.startsWith('vif-')) this.#write('drivers_probe', device);
     }
   }
 
   bind(vif: BusVif): void {
-    this.#tell('drivers/vif/bind', nameOf(vif));
+    this.#write('drivers/vif/bind', nameOf(vif));
   }
 
   unbind(vif: BusVif): void {
     // An `adopt` that was killed has unbound the driver, which is still detaching.
     if (!this.isBound(vif) && this.serves(vif)) return;
-    this.#tell('drivers/vif/unbind', nameOf(vif));
+    this.#write('drivers/vif/unbind', nameOf(vif));
   }
 
   #devices(): string[] {
     return existsSync(`${this.bus}/devices`) ? readdirSync(`${this.bus}/devices`) : [];
   }
 
-  #tell(file: string, device: string): void {
+  #write(file: string, device: string): void {
     try {
       writeOnly(`${this.bus}/${file}`, device);
     } catch (cause) {

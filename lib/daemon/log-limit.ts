@@ -69,7 +69,7 @@ export class LogLimit implements Disposable {
   look(): void {
     const now = this.#now();
     for (const [vif, flood] of [...this.#floods]) {
-      if (now - flood.lastMs >= QUIET_MS || now - flood.firstMs >= REPORT_MS) this.#tell(vif, flood);
+      if (now - flood.lastMs >= QUIET_MS || now - flood.firstMs >= REPORT_MS) this.#summarize(vif, flood);
     }
     if (this.#floods.size > 0) return;
     clearInterval(this.#timer);
@@ -78,12 +78,12 @@ export class LogLimit implements Disposable {
 
   /** Reports all lines that were left out. */
   [Symbol.dispose](): void {
-    for (const [vif, flood] of [...this.#floods]) this.#tell(vif, flood);
+    for (const [vif, flood] of [...this.#floods]) this.#summarize(vif, flood);
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
-  #tell(vif: string | undefined, { lines, firstMs, lastMs, last }: Flood): void {
+  #summarize(vif: string | undefined, { lines, firstMs, lastMs, last }: Flood): void {
     this.#floods.delete(vif);
     this.#report({ vif, lines, ms: lastMs - firstMs, last });
   }

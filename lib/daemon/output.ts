@@ -69,7 +69,7 @@ export class Output implements Disposable {
       if (written > 0) this.#pending = this.#pending.subarray(written);
       else if (written < 0 && errnoName(written) === 'EAGAIN') return false;
       else this.#drop();
-      if (this.#pending.length === 0 && this.#lost > 0 && written > 0) this.#tell();
+      if (this.#pending.length === 0 && this.#lost > 0 && written > 0) this.#report();
     }
     return true;
   }
@@ -80,7 +80,7 @@ export class Output implements Disposable {
     this.#pending = Buffer.alloc(0);
   }
 
-  #tell(): void {
+  #report(): void {
     this.#pending = Buffer.from(`${this.#lostLine(this.#lost)}\n`);
     this.#lost = 0;
   }

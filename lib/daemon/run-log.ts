@@ -71,7 +71,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
   const lost = (lines: number): string =>
     asLine({
       level: 'warning',
-      text: `${lines} lines were lost: who reads this log was too slow, or gone`,
+      text: `${lines} lines were lost because this log's reader was too slow, or gone`,
       event: { event: 'lost', lines },
     });
   const output = options.output ?? new Output(json ? 1 : 2, lost, options.write);
@@ -79,14 +79,14 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
     const text = `${vif ?? 'vifd'}: ${lines} lines left out in ${Math.ceil(ms / 1000)} s; the last: ${last}`;
     output.line(asLine({ level: 'warning', text, event: { event: 'left-out', vif, lines, ms, last } }));
   });
-  const say = (line: Line) => {
+  const write = (line: Line) => {
     const { vif, kind, text } = line;
     if (kind === undefined || limit.admits(vif, kind, cut(printable(text)))) output.line(asLine(line));
   };
   return {
     ready: (netback) => {
       const { vifs } = netback;
-      say({
+      write({
         level: 'info',
         text: servedText(netback),
         event: {
@@ -98,7 +98,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
       });
     },
     swept: (vif) =>
-      say({
+      write({
         level: 'info',
         vif,
         kind: 'swept',
@@ -106,7 +106,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
         event: { event: 'swept', vif },
       }),
     late: (lateMs) =>
-      say({
+      write({
         level: 'warning',
         kind: 'late',
         text:
@@ -115,9 +115,9 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
         event: { event: 'late', lateMs },
       }),
     stopping: () =>
-      say({ level: 'info', text: 'detaching; guests stay connected', event: { event: 'stopping' } }),
+      write({ level: 'info', text: 'detaching; guests stay connected', event: { event: 'stopping' } }),
     attached: (vif, { resumed, attachMs }) =>
-      say({
+      write({
         level: 'info',
         vif: vif.id,
         kind: 'attached',
@@ -125,7 +125,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
         event: { event: 'attached', vif: vif.id, resumed, attachMs },
       }),
     detached: (vif, why) =>
-      say({
+      write({
         level: 'info',
         vif: vif.id,
         kind: `detached ${why}`,
@@ -133,7 +133,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
         event: { event: 'detached', vif: vif.id, why, stats: statsJson(vif.stats) },
       }),
     recovered: (vif, queue) =>
-      say({
+      write({
         level: 'info',
         vif: vif.id,
         kind: 'recovered',
@@ -145,7 +145,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
       const message = cut(error.message);
       const id = vif?.id ?? error.vif;
       const text = id !== undefined && message.startsWith(`${id}: `) ? message.slice(id.length + 2) : message;
-      say({
+      write({
         level: 'info',
         vif: id,
         kind: `mended ${code}`,
@@ -157,7 +157,7 @@ export function eventLog({ json, now = systemClock.now, ...options }: LogOptions
       const { code } = error;
       const message = cut(error.message);
       const level = WARNINGS.has(code) ? 'warning' : 'error';
-      say({
+      write({
         level,
         // A vif that is not served yet has no object, only a name.
         vif: vif?.id ?? error.vif,

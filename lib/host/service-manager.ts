@@ -20,11 +20,11 @@ export class ServiceManager {
 
   ready(status: string): void {
     this.#ready = true;
-    this.#tell(status);
+    this.#send(status);
   }
 
   status(status: string): void {
-    this.#tell(status);
+    this.#send(status);
   }
 
   stopping(status: string): void {
@@ -40,7 +40,7 @@ export class ServiceManager {
     this.#watchdog = setInterval(() => this.#socket.send(WATCHDOG, 'WATCHDOG=1'), periodMs / 2).unref();
   }
 
-  #tell(status: string): void {
+  #send(status: string): void {
     const sent = this.#socket.sendState(`${this.#ready ? 'READY=1\n' : ''}${statusOf(status)}`);
     // READY=1 goes with every status until one was sent, because a later status replaces an unsent one.
     if (sent) this.#ready = false;

@@ -12,11 +12,11 @@ export type HostFaultListener = (fault: VifdError | undefined) => void;
  */
 export class HostFaults {
   readonly #faults = new Map<string, VifdError>();
-  readonly #tell: HostFaultListener;
+  readonly #listener: HostFaultListener;
 
-  /** @param tell called with the fault of the connection as a whole, and with undefined when it ends. */
-  constructor(tell: HostFaultListener) {
-    this.#tell = tell;
+  /** @param listener called with the fault of the connection as a whole, and with undefined when it ends. */
+  constructor(listener: HostFaultListener) {
+    this.#listener = listener;
   }
 
   /** @param part a name that no other part of the connection has. */
@@ -34,6 +34,6 @@ export class HostFaults {
     if (fault === undefined) this.#faults.delete(part);
     else this.#faults.set(part, fault);
     const [first] = this.#faults.values();
-    this.#tell(first);
+    this.#listener(first);
   }
 }

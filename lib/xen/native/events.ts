@@ -104,7 +104,7 @@ export class XenEvents implements Events, Disposable {
   }
 
   /** Reports a fault that affects all channels to each of them, or (undefined) its end. */
-  #tell(fault: VifdError | undefined): void {
+  #report(fault: VifdError | undefined): void {
     const listeners = [...this.#channels.values()].filter(({ onFault }) => onFault !== undefined);
     for (const { onFault } of listeners) onFault?.(fault);
     if (listeners.length === 0 && fault !== undefined)
@@ -118,13 +118,13 @@ export class XenEvents implements Events, Disposable {
       this.#deaf = true;
       this.#resume.again();
       const fault = hostFault('Receiving events', errnoName(count));
-      this.#tell(fault);
+      this.#report(fault);
       return;
     }
     if (this.#deaf) {
       this.#deaf = false;
       this.#resume.reset();
-      this.#tell(undefined);
+      this.#report(undefined);
     }
     for (let i = 1; i <= count; i++) {
       // An earlier handler of this turn may have closed the channel.

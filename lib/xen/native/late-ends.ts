@@ -20,17 +20,17 @@ export class LateEnds {
   /** Runs `then` once no call remains to be repeated. */
   whenEnded(then: () => void): void {
     this.#waiting.push(then);
-    this.#tell();
+    this.#report();
   }
 
   #again(): void {
     for (const end of [...this.#ends]) if (end() >= 0) this.#ends.delete(end);
     if (this.#ends.size === 0) this.#backoff.reset();
     else this.#backoff.again();
-    this.#tell();
+    this.#report();
   }
 
-  #tell(): void {
+  #report(): void {
     if (this.#ends.size > 0) return;
     for (const then of this.#waiting.splice(0)) then();
   }
