@@ -8,8 +8,15 @@ interface Prose {
   ): { more: string[]; fewer: string[] };
 }
 
+interface Sentences {
+  findLongSentences(file: string, text: string): { line: number; words: number; text: string }[];
+}
+
 const { findWords, compare }: Prose = await import(
   new URL('../scripts/words/prose.mjs', import.meta.url).href
+);
+const { findLongSentences }: Sentences = await import(
+  new URL('../scripts/words/sentences.mjs', import.meta.url).href
 );
 const wordsIn = (file: string, text: string) =>
   findWords(file, text).map(({ line, word }) => `${line} ${word}`);
@@ -47,5 +54,33 @@ describe('the check of words', () => {
       more: ['more', 'new'],
       fewer: ['fewer', 'none'],
     });
+  });
+});
+
+describe('the hint for long sentences', () => {
+  const words = (count: number) => Array.from({ length: count }, (_, i) => `word${i}`).join(' ');
+  const longIn = (file: string, text: string) =>
+    findLongSentences(file, text).map(({ line, words }) => `${line} ${words}`);
+
+  it.each([
+    ['a.md', `Short one.\n${words(46)}.`, ['2 46']],
+    ['a.md', `${words(30)}\n${words(16)}. ${words(30)}\n${words(15)}.`, ['1 46']],
+    ['a.ts', `/**\n * ${words(30)}\n * ${words(20)}.\n */`, ['2 50']],
+    ['a.ts', `const x = 1;\n// ${words(40)}, e.g. \n// ${words(20)}`, ['2 61']],
+    ['a.sh', `# ${words(50)}`, ['1 50']],
+  ])('finds in %s: %s', (file, text, long) => {
+    expect(longIn(file, text)).toEqual(long);
+  });
+
+  it.each([
+    ['a.md', `${words(45)}.`],
+    ['a.md', `${words(40)}\n\n${words(40)}`],
+    ['a.md', `- ${words(40)}\n- ${words(40)}\n| ${words(20)} |\n| ${words(40)} |`],
+    ['a.md', `\`\`\`\n${words(60)}\n\`\`\`\n${words(40)} \`${words(20)}\`.`],
+    ['a.ts', `/** ${words(40)}\n * @param x ${words(40)} */`],
+    ['a.ts', `one, // ${words(30)}\ntwo, // ${words(30)}`],
+    ['a.ts', `const text = '${words(60)}';`],
+  ])('takes each paragraph, item, row, tag and comment by itself: %s: %s', (file, text) => {
+    expect(longIn(file, text)).toEqual([]);
   });
 });

@@ -80,7 +80,7 @@ export async function measure(
 /** Addresses are learned again after a change of the backend. */
 async function reach({ name, address }: Subject): Promise<void> {
   const { code } = await run('ping', '-q', '-c', '3', '-i', '0.2', '-w', '30', address);
-  if (code !== 0) throw new Error(`${name}: ${address} does not answer`);
+  if (code !== 0) throw new Error(`${name}: ${address} does not respond`);
 }
 
 /** A run that is no faster than the best before it by this much: the backend is as warm as it gets. */

@@ -112,11 +112,11 @@ async function refused(dom0: Dom0): Promise<void> {
     assert.equal(output.trim().split('\n').length, 1, output);
   };
   await says(1, /Another vifd \(process \d+\) serves from \/run\/vifd/, 'run');
-  await says(1, /is the kernel's already/, 'release', guest.vif);
+  await says(1, /xen-netback serves vif\S+ already/, 'release', guest.vif);
   await says(1, /There is no vif4000\.0/, 'adopt', 'vif4000.0');
   await says(2, /names no vif/, 'adopt', 'eth0');
   await dom0.vifd.stop('SIGTERM');
-  await says(4, /would be cut off: start `vifd run`/, 'adopt', guest.vif);
+  await says(4, /would lose its network: first start `vifd run`/, 'adopt', guest.vif);
   assert.equal(await nodes(), before);
   await ping(guest);
   await dom0.vifd.start();
@@ -140,7 +140,7 @@ async function killed(dom0: Dom0): Promise<void> {
   await sleep(3000);
   const again = await dom0.vifd.verb('adopt', guest.vif);
   // It may have been through.
-  if (again.code !== 0) assert.match(again.output, /is vifd's already/);
+  if (again.code !== 0) assert.match(again.output, /vifd serves vif\S+ already/);
   await assertKept(guest, before);
 
   await dom0.vifd.stop('SIGKILL');

@@ -11,9 +11,9 @@ import { table } from './table.js';
 
 export function checkCommand(): Command {
   return new Command('check')
-    .description('say what this domain lacks for `vifd run`, and what to do about it')
+    .description('check what `vifd run` needs from this domain, and print what is missing and the remedy')
     .addOption(jsonOption())
-    .addOption(sharedOption('journal', 'where `vifd run` is to keep its journals'))
+    .addOption(sharedOption('journal', 'the directory for the journals of `vifd run`'))
     .addOption(sharedOption('store'))
     .addOption(sharedOption('libraries'))
     .action(check);

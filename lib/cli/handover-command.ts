@@ -48,7 +48,7 @@ export function handoverCommand(verb: HandoverVerb): Command {
   return new Command(verb.name)
     .description(verb.description)
     .argument('[vif]', 'as vif1.0')
-    .option('--all', 'each vif that this can be done with')
+    .option('--all', 'every vif for which this is possible')
     .addOption(jsonOption())
     .addOption(sharedOption('journal'))
     .addOption(sharedOption('store'))

@@ -49,7 +49,7 @@ export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed>
   const seen = await mark.read();
   const bound = kernel.serves(vif);
   if (!bound && seen.owner === 'vifd' && seen.keep === undefined)
-    throw new VifdError('ERR_OWNER', `${vif.id} is vifd's already.`, { vif: vif.id });
+    throw new VifdError('ERR_OWNER', `vifd serves ${vif.id} already. Nothing was changed.`, { vif: vif.id });
   requireDaemon(parts, vif);
   await requireServable(parts, vif);
   const keep = await settingsBefore(parts, vif, seen, bound);
@@ -74,7 +74,7 @@ export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed>
   };
   if (!(await within(parts, vif, attached))) {
     await giveToKernel(parts, vif, keep);
-    const message = `vifd did not attach to ${vif.id} within ${PATIENCE_MS / 1000} s: see its log. The kernel serves it again.`;
+    const message = `vifd did not attach to ${vif.id} within ${PATIENCE_MS / 1000} s, so the kernel's xen-netback serves it again: read vifd's log.`;
     throw new VifdError('ERR_TIMEOUT', message, { vif: vif.id });
   }
   const gapMs = parts.now() - began;
@@ -93,7 +93,11 @@ export async function release(parts: HandoverParts, vif: VifName): Promise<Hande
   const seen = await mark.read();
   const bound = parts.kernel.serves(vif);
   if (bound && seen.keep === undefined)
-    throw new VifdError('ERR_OWNER', `${vif.id} is the kernel's already.`, { vif: vif.id });
+    throw new VifdError(
+      'ERR_OWNER',
+      `The kernel's xen-netback serves ${vif.id} already. Nothing was changed.`,
+      { vif: vif.id },
+    );
   await requireTakeable(parts, vif);
   const keep = await settingsBefore(parts, vif, seen, bound);
   requireBridge(parts.links, vif, keep);
@@ -142,7 +146,7 @@ async function untilDetached(parts: HandoverParts, vif: VifName): Promise<void> 
     return parts.links.nameOf(vif.id) === undefined;
   };
   if (await within(parts, vif, gone)) return;
-  throw daemonIsLate(parts, vif, 'let go of');
+  throw daemonIsLate(parts, vif, 'detached from');
 }
 
 /** Writes `hotplug-status` again: the script ran when the vif was created, but the kernel's driver deletes the key when it is unbound. */
@@ -187,13 +191,13 @@ async function requireVif({ store, domid }: HandoverParts, vif: VifName): Promis
 
 function requireThere(vif: VifName, there: boolean): void {
   if (there) return;
-  const message = `There is no ${vif.id} in this domain: \`vifd list\` shows those that there are.`;
+  const message = `There is no ${vif.id} in this domain: \`vifd list\` shows the vifs that it has.`;
   throw new VifdError('ERR_NO_VIF', message, { vif: vif.id });
 }
 
 function requireDaemon(parts: HandoverParts, vif: VifName): void {
   if (parts.daemon() !== undefined) return;
-  const message = `No vifd serves, so ${vif.id} would be cut off: start \`vifd run\`, with the same --journal, first.`;
+  const message = `No vifd runs, so ${vif.id} would lose its network: first start \`vifd run\` with the same --journal.`;
   throw new VifdError('ERR_NOT_RUNNING', message, { vif: vif.id });
 }
 
@@ -214,15 +218,15 @@ async function requireServable({ store, domid }: HandoverParts, vif: VifName): P
 async function requireTakeable({ store }: HandoverParts, vif: VifName): Promise<void> {
   const frontend = frontendVifPath(vif.domid, vif.handle);
   if ((await readForeign(store, `${frontend}/request-multicast-control`)) !== '1') return;
-  const message = `${vif.id} cannot be released: its guest has multicast filtered by a list that the kernel would not know.`;
+  const message = `${vif.id} cannot be released: its guest filters multicast by a list that the kernel's driver cannot get, so it would lose all multicast frames.`;
   throw new VifdError('ERR_OWNER', message, { vif: vif.id });
 }
 
 function requireBridge(links: Links, vif: VifName, { bridge }: LinkSettings): void {
   if (bridge === undefined || links.exists(bridge)) return;
   const message =
-    `The bridge ${bridge}, which ${vif.id} is to stay in, is gone: make it again ` +
-    `(\`ip link add ${bridge} type bridge\`), then repeat.`;
+    `The bridge ${bridge} of ${vif.id} is gone: create it (\`ip link add ${bridge} type bridge\`), ` +
+    'then run the same command again.';
   throw new VifdError('ERR_LINK', message, { vif: vif.id });
 }
 
@@ -244,14 +248,14 @@ async function within(parts: HandoverParts, vif: VifName, isSo: () => Promise<bo
 function daemonIsLate(parts: HandoverParts, vif: VifName, done: string): VifdError {
   const holder = parts.daemon();
   const who = holder === undefined ? 'Another process' : `vifd (process ${holder})`;
-  const message = `${who} has not ${done} ${vif.id} within ${PATIENCE_MS / 1000} s: see its log, then repeat.`;
+  const message = `${who} has not ${done} ${vif.id} within ${PATIENCE_MS / 1000} s: read its log, then run the same command again.`;
   return new VifdError('ERR_TIMEOUT', message, { vif: vif.id });
 }
 
 function kernelIsLate(vif: VifName, what: string): VifdError {
   const message =
-    `The kernel's xen-netback has ${vif.id}, but ${what} within ${PATIENCE_MS / 1000} s: see \`dmesg\`; ` +
-    'the same command again goes on.';
+    `The kernel's xen-netback has ${vif.id}, but ${what} within ${PATIENCE_MS / 1000} s: read \`dmesg\`, ` +
+    'then run the same command again, which continues from here.';
   return new VifdError('ERR_KERNEL_DRIVER', message, { vif: vif.id });
 }
 

@@ -14,7 +14,7 @@ import { showCommand } from './show.js';
 function program(): Command {
   return (
     new Command('vifd')
-      .description('Xen network backend in user space: restart it, guests do not notice')
+      .description('Xen network backend in user space: guests do not notice when it is restarted')
       .option('-V, --version', 'print the version')
       // Commander's own option would read the version for every verb.
       .on('option:version', () => {

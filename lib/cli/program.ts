@@ -8,15 +8,15 @@ import { VifdError } from '../errors.js';
  */
 export async function runProgram(command: string, ...args: string[]): Promise<void> {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
-  let said = '';
+  let output = '';
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    said += chunk;
+    output += chunk;
   });
   const status = await new Promise<number | string>((resolve) => {
     child.on('error', (error) => resolve((error as NodeJS.ErrnoException).code ?? error.message));
     child.on('close', (code, signal) => resolve(code ?? signal ?? -1));
   });
   if (status === 0) return;
-  const reason = said.trim() === '' ? `ended with ${status}` : said.trim();
+  const reason = output.trim() === '' ? `ended with ${status}` : output.trim();
   throw new VifdError('ERR_PROGRAM', `\`${[command, ...args].join(' ')}\`: ${reason}`);
 }

@@ -5,7 +5,7 @@ import { handoverCommand } from './handover-command.js';
 export function releaseCommand(): Command {
   return handoverCommand({
     name: 'release',
-    description: "hand a vif back to the kernel's xen-netback: its guest's connections go on",
+    description: "hand a vif back to the kernel's xen-netback: its guest's connections stay up",
     hand: release,
     means: async (_parts, _vif, mark) => {
       const { owner, keep } = await mark.read();

@@ -88,7 +88,7 @@ function features(negotiated: Negotiated): string {
     (checksumV4 || checksumV6) && `partial checksums ${versions(checksumV4, checksumV6)}`,
     splitChannels ? 'split event channels' : 'one event channel',
     controlRing && 'control ring',
-    !rxNotify && 'does not tell of its buffers',
+    !rxNotify && 'sends no events for buffers',
   ];
   return parts.filter(Boolean).join(', ');
 }
@@ -151,13 +151,13 @@ function queuesText(queues: readonly QueueDetails[]): string {
     .replace(new RegExp(`${INDENT}$`), '');
 }
 
-function row(queue: QueueDetails, index: number, direction: 'fromGuest' | 'toGuest', said: string) {
+function row(queue: QueueDetails, index: number, direction: 'fromGuest' | 'toGuest', notes: string) {
   const { frames, bytes, filtered, dropped, errors } = queue.stats[direction];
   const { reqProd, reqCons, rspProd } = queue[direction];
   return {
     ...{ queue: index, direction: direction === 'fromGuest' ? 'from-guest' : 'to-guest' },
     ...{ frames, bytes, filtered, dropped, errors },
-    ...{ req_prod: reqProd, rsp_prod: rspProd, waiting: (reqProd - reqCons) >>> 0, note: said },
+    ...{ req_prod: reqProd, rsp_prod: rspProd, waiting: (reqProd - reqCons) >>> 0, note: notes },
   };
 }
 

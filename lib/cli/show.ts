@@ -13,7 +13,9 @@ interface ShowOptions {
 
 export function showCommand(): Command {
   return new Command('show')
-    .description('show what was negotiated, ring indices and counters, asked of the running vifd')
+    .description(
+      'show what each vif has negotiated, its ring indices and its counters, from the running vifd',
+    )
     .argument('[vif]', 'as vif1.0; default all')
     .addOption(jsonOption())
     .addOption(sharedOption('journal'))

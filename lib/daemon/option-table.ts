@@ -63,7 +63,7 @@ const anyPath = {
  */
 export const OPTIONS: Table = {
   payload: {
-    help: 'how frames cross: copy them, or map the guest pages',
+    help: 'how frames cross: copy them, or map the pages of the guest',
     shape: '<mode>',
     default: () => PAYLOADS[0],
     choices: PAYLOADS,
@@ -71,25 +71,25 @@ export const OPTIONS: Table = {
     refusal: `Allowed choices are ${PAYLOADS.join(', ')}.`,
   },
   queues: {
-    help: 'queues that a guest may have (default: as many as there are CPUs, at most 8)',
+    help: 'the most queues of a guest (default: one for each CPU, at most 8)',
     shape: '<n>',
     default: defaultQueues,
     parse: parseQueues,
     refusal: `Give a whole number from 1 to ${QUEUES_MAX}.`,
   },
   bridge: {
-    help: 'put taps into this bridge (for vifs without a hotplug script)',
+    help: 'the bridge for taps of vifs without a hotplug script',
     shape: '<name>',
     parse: (text) => (isInterfaceName(text) ? text : undefined),
     refusal: 'Give 1 to 15 bytes without spaces, slashes, colons or %.',
   },
   /** The runtime directory: `vifd run` has its journals, lock and socket there, and the other verbs look for them there. */
   journal: {
-    help: 'where journals lie: a tmpfs that outlives this process',
+    help: 'the directory of the journals: on a tmpfs, which outlives this process',
     shape: '<dir>',
     // The runtime directory of the systemd unit.
     default: () => '/run/vifd',
-    negation: 'do without: a kill in the wrong instant may then cost a guest its device',
+    negation: 'run without journals: a kill at the wrong moment may then cost a guest its device',
     parse: (text) => text || undefined,
     refusal: 'Give the path of a directory.',
   },
@@ -102,10 +102,10 @@ export const OPTIONS: Table = {
     parse: (text) => VERSIONS.find((version) => `${version}` === text),
     refusal: `Give ${JOURNAL_VERSION}, or ${JOURNAL_VERSION_BEFORE} before a change to an older vifd, which does not read ${JOURNAL_VERSION}.`,
   },
-  json: { help: 'events as one JSON object a line' },
+  json: { help: 'print events as JSON, one object a line' },
   store: { help: 'xenstored socket', shape: '<socket>', environment: 'XENSTORED_PATH', ...anyPath },
   libraries: {
-    help: 'where libxengnttab and libxenevtchn are',
+    help: 'the directory of libxengnttab and libxenevtchn',
     shape: '<dir>',
     environment: 'VIFD_XEN_LIBRARIES',
     ...anyPath,

@@ -176,7 +176,7 @@ interface Following {
 
 function unreadable(what: string, error: number): VifdError {
   const errno = errnoName(error);
-  const message = `${what} cannot be looked at by netlink (${errno}): vifd needs AF_NETLINK sockets, and a free descriptor.`;
+  const message = `${what} cannot be read by netlink (${errno}): vifd needs AF_NETLINK sockets, and a free descriptor.`;
   return new VifdError('ERR_LINK', message, { errno });
 }
 

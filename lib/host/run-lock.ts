@@ -25,7 +25,7 @@ export function takeRunLock(directory: string): FileLock {
 export function lockGone(directory: string): VifdError {
   return new VifdError(
     'ERR_JOURNAL',
-    `The run lock ${lockPath(directory)} was deleted while vifd runs, and a second vifd could start: it is made again.`,
+    `The run lock ${lockPath(directory)} was deleted while vifd runs, so that a second vifd could start; vifd creates it again.`,
   );
 }
 

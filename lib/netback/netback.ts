@@ -153,7 +153,7 @@ export class Netback implements AsyncDisposable {
     if (!vif.faults.some(({ code }) => code === 'ERR_NODE_GONE')) {
       const away = this.faults.find(({ code }) => code === 'ERR_STORE_GONE');
       if (away !== undefined) {
-        const message = `vifd cannot tell whether ${id} has a node, and serves its guest: try again when xenstored is back. ${away.message}`;
+        const message = `vifd cannot determine whether ${id} has a node, and still serves its guest: try again when xenstored is back. ${away.message}`;
         throw new VifdError('ERR_STATE', message, { vif: id });
       }
       const message =

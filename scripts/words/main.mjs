@@ -1,10 +1,12 @@
 /**
  * `npm run lint` runs it: fails if prose has more words of list.mjs than allowed.json permits for a file. Those numbers only go down: `npm
- * run words` lowers them after words were removed.
+ * run words` lowers them after words were removed. It also counts long sentences, for which it never fails; `npm run words -- --long` lists
+ * them.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { compare, findWords } from './prose.mjs';
+import { findLongSentences, WORDS_MAX } from './sentences.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const ALLOWED = `${root}scripts/words/allowed.json`;
@@ -13,9 +15,13 @@ const NO_SOURCES = new Set(['node_modules', 'build', 'dist', '.git']);
 const EXCEPT = /^(scripts\/words\/|test\/words\.test\.ts$|CONTRIBUTING\.md$)/;
 
 const found = new Map();
+const long = [];
 for (const file of filesBelow('')) {
-  const words = EXCEPT.test(file) ? [] : findWords(file, readFileSync(root + file, 'utf8'));
+  const text = readFileSync(root + file, 'utf8');
+  const words = EXCEPT.test(file) ? [] : findWords(file, text);
   if (words.length > 0) found.set(file, words);
+  for (const { line, words, text: sentence } of findLongSentences(file, text))
+    long.push(`${file}:${line}: ${words} words: ${sentence}`);
 }
 const counts = new Map([...found].map(([file, words]) => [file, words.length]));
 // Without a list (after a join of branches, say) all present words may stay.
@@ -38,6 +44,11 @@ if (process.argv.includes('--lower')) {
     `Fewer words of scripts/words/list.mjs stand in ${fewer.join(', ')} than may. Run \`npm run words\`.`,
   );
 }
+if (process.argv.includes('--long')) for (const sentence of long) console.log(sentence);
+else if (long.length > 0)
+  console.log(
+    `${long.length} sentences have more than ${WORDS_MAX} words: \`npm run words -- --long\` lists them.`,
+  );
 const isWrong = more.length > 0 || (fewer.length > 0 && !process.argv.includes('--lower'));
 process.exitCode = isWrong ? 1 : 0;
 

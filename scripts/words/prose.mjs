@@ -23,18 +23,30 @@ const COMMENTS = {
  * @returns {{ line: number, word: string, say: string }[]} lines from 1.
  */
 export function findWords(file, text) {
-  const ending = file.slice(file.lastIndexOf('.') + 1);
   const found = [];
-  let isCode = false;
-  for (const [index, line] of text.split('\n').entries()) {
-    if (ending === 'md' && /^\s*```/.test(line)) isCode = !isCode;
-    const prose = ending === 'md' ? (isCode ? '' : line) : commentOf(line, COMMENTS[ending]);
-    // Names of files, options and code do not count.
+  // Names of files, options and code do not count.
+  for (const { line, prose } of proseOf(file, text))
     for (const { not, say } of WORDS)
       for (const [word] of prose.replace(/`[^`]*`|\]\([^)]*\)/g, '').matchAll(not))
-        found.push({ line: index + 1, word, say });
-  }
+        found.push({ line, word, say });
   return found;
+}
+
+/**
+ * Returns the prose of each line that has some.
+ * @param {string} file its name, which determines its kind.
+ * @param {string} text its content.
+ * @returns {{ line: number, prose: string, behindCode: boolean }[]} lines from 1.
+ */
+export function proseOf(file, text) {
+  const ending = file.slice(file.lastIndexOf('.') + 1);
+  let isCode = false;
+  return text.split('\n').flatMap((whole, index) => {
+    if (ending === 'md' && /^\s*```/.test(whole)) isCode = !isCode;
+    const prose = ending === 'md' ? (isCode ? '' : whole) : commentOf(whole, COMMENTS[ending]);
+    const behindCode = ending !== 'md' && !/^\s*(?:\/\/|\/?\*|#)/.test(whole);
+    return prose.trim() === '' ? [] : [{ line: index + 1, prose, behindCode }];
+  });
 }
 
 function commentOf(line, comment) {

@@ -219,7 +219,7 @@ describe('a vif between the kernel and vifd', () => {
 
     it('no vifd runs', async () => {
       await setUp(false);
-      await refused('ERR_NOT_RUNNING', /vif7\.0 would be cut off: start `vifd run`/);
+      await refused('ERR_NOT_RUNNING', /vif7\.0 would lose its network: first start `vifd run`/);
       await expectKernels();
     });
 
@@ -273,7 +273,7 @@ describe('a vif between the kernel and vifd', () => {
       // Of no grant: the kernel's driver has its rings mapped since before.
       const ref = await read(`${FRONT}/tx-ring-ref`);
       await world.toolstack.store.write(`${FRONT}/tx-ring-ref`, '4000000');
-      await refused('ERR_TIMEOUT', /did not attach to vif7\.0 within 10 s.*The kernel serves it again/);
+      await refused('ERR_TIMEOUT', /did not attach to vif7\.0 within 10 s.*xen-netback serves it again/);
       await expectKernels();
       await world.toolstack.store.write(`${FRONT}/tx-ring-ref`, `${ref}`);
     });

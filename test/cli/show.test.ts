@@ -136,7 +136,7 @@ describe('what is shown of a vif', () => {
     expect(text).toMatch(
       /\n {2}guest takes {3}frames of several slots, GSO IPv4 and IPv6, partial checksums/,
     );
-    expect(text).toMatch(/does not tell of its buffers\n/);
+    expect(text).toMatch(/sends no events for buffers\n/);
     const [title, ...rows] = text.trimEnd().split('\n').slice(-3);
     for (const row of rows)
       expect(row.indexOf('from-guest') + row.indexOf('to-guest') + 1).toBe(title.indexOf('DIRECTION'));

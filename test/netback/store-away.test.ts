@@ -186,7 +186,7 @@ describe('a backend whose xenstored is away', () => {
       );
       hypervisor.store.stop();
       await world.settle();
-      await expect(world.netback.forget('vif7.0')).rejects.toThrow(/cannot tell whether .*xenstored is back/);
+      await expect(world.netback.forget('vif7.0')).rejects.toThrow(/cannot determine whether .*xenstored is back/);
       hypervisor.store.release(7);
       hypervisor.store.start('lost');
       await hypervisor.advance(600_000);

@@ -68,7 +68,7 @@ function flood(sender: End, count: number, make: (port: number) => Sent): void {
   }
 }
 
-/** Returns the bytes of all frames that wait. */
+/** Reads all frames that wait. Returns how many there were, and their bytes. */
 function drain(ends: readonly End[]): { frames: number; bytes: number } {
   let frames = 0;
   let bytes = 0;
