@@ -91,9 +91,9 @@ async function killAtRandom({ world, recorder, signal }: RunParts, kills: number
 }
 
 /**
- * One process in ten is killed while it attaches and replays its journal. The others run until TCP has recovered: no process
- * has the tap open while no backend runs, so what the host sends then is lost, and with a kill every 350 ms a sender
- * that doubles its retransmission timer at each loss would never send in time.
+ * One process in ten is killed while it attaches and replays its journal. The others run until TCP has recovered. While no backend runs, no
+ * process has the tap open, so frames of the host are lost. With a kill every 350 ms, a sender that doubles its retransmission timer at each
+ * loss would never send in time.
  */
 function runMs(): number {
   if (Math.random() < SHORT_SHARE) return SHORT_RUN_MS * Math.random();

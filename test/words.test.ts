@@ -75,7 +75,7 @@ describe('the hint for long sentences', () => {
   it.each([
     ['a.md', `${words(45)}.`],
     ['a.md', `${words(40)}\n\n${words(40)}`],
-    ['a.md', `- ${words(40)}\n- ${words(40)}\n| ${words(20)} |\n| ${words(40)} |`],
+    ['a.md', `- ${words(40)}\n- ${words(40)}\n| ${words(30)} | ${words(30)} |`],
     ['a.md', `\`\`\`\n${words(60)}\n\`\`\`\n${words(40)} \`${words(20)}\`.`],
     ['a.ts', `/** ${words(40)}\n * @param x ${words(40)} */`],
     ['a.ts', `one, // ${words(30)}\ntwo, // ${words(30)}`],

@@ -122,8 +122,8 @@ export class Ownership {
 
   /**
    * Opens a vif's tap. The tap of an adopted vif gets the settings of the kernel's interface; the tap of a vif from which vifd only detaches
-   * gets none. Any other tap that exists has been set up by an earlier process, since persistence comes last (ports/tap.ts), and the hotplug
-   * script or an operator may have changed it since: a restart does not change it, but puts it into a bridge if it is in none.
+   * gets none. An earlier process has set up any other existing tap completely, since persistence comes last (ports/tap.ts). The hotplug
+   * script or an operator may have changed it since, so a restart does not change it, except that it puts it into a bridge if it is in none.
    * @param bridge the value of `vifd run --bridge`.
    */
   async port(vif: VifInfo, bridge: string | undefined): Promise<Port> {

@@ -1,7 +1,7 @@
 /**
- * Traces one event through the functions of a built vifd: `node scripts/house/trace.mjs attach|from-guest|to-guest`. It makes a copy of
- * dist/ in which every function reports its call, runs a guest on the model over it, and prints as JSON how many calls there were, in how
- * many files, and how often the course of calls entered a file (a stay) and came back to one (a return).
+ * Traces one event through the functions of a built vifd: `node scripts/house/trace.mjs attach|from-guest|to-guest`. It makes a copy of dist/
+ * in which every function reports its call, and runs a guest on the model over it. As JSON it prints how many calls there were, in how many
+ * files, and how often the course of calls entered a file (a stay) and came back to one (a return).
  */
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -29,6 +29,8 @@ function sentencesOf(lines) {
     last = line;
     const plain = prose.replace(/\]\([^)]*\)/g, '').replace(/`[^`]*`/g, (code) => code.replace(/\s/g, '_'));
     for (const word of plain.split(/\s+/)) {
+      // A cell of a table.
+      if (word === '|') sentence = undefined;
       if (!/\w/.test(word)) continue;
       if (sentence === undefined) {
         sentence = { line, words: [] };
