@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** Linux counts in hundredths of a second (USER_HZ). */
 const TICK_MS = 10;
 
-/** Processor time, in ms since some beginning. */
+/** Processor time in ms, from any beginning. */
 export interface CpuTime {
-  /** The backend's own: its process, or the kernel threads that belong to the vif. */
+  /** The time of the backend: its process, or the kernel threads of the vif. */
   readonly own: number;
   /** All work of dom0: the network stack in interrupts, the measuring program, the backend. */
   readonly dom0: number;
@@ -15,7 +15,7 @@ export function cpuTime(pids: readonly number[]): CpuTime {
   return { own: pids.reduce((sum, pid) => sum + processMs(pid), 0), dom0: busyMs() };
 }
 
-/** @returns kernel threads whose name begins so. xen-netback's are `vif7.0-q0-guest-rx` and `vif7.0-q0-dealloc`. */
+/** @returns kernel threads whose name begins with this. xen-netback's are `vif7.0-q0-guest-rx` and `vif7.0-q0-dealloc`. */
 export function kernelThreads(prefix: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -27,7 +27,7 @@ function nameOf(pid: string): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, 'utf8');
   } catch {
-    // It has ended meanwhile.
+    // The thread has ended meanwhile.
     return '';
   }
 }

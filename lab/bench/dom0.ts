@@ -6,12 +6,12 @@ import { subjectsOf } from './subjects.js';
 import { guestForTurns, takeTurns } from './turns.js';
 import type { Results } from './xen-report.js';
 
-/** What the host's side asks for. */
+/** The request of the host's side. */
 export interface Request {
   readonly effort: Effort;
   /** Only subjects whose name is one of these; empty for all. */
   readonly only: readonly string[];
-  /** Beside the checkout's own build. */
+  /** Builds in addition to the checkout's own. */
   readonly builds: readonly { readonly name: string; readonly folder: string }[];
 }
 

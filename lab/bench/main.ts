@@ -8,7 +8,7 @@ import type { Request } from './dom0.js';
 import { EFFORT, QUICK, WARM_UP_SECONDS } from './measure.js';
 import { print, type Results, writeComparison, writeDocs } from './xen-report.js';
 
-/** On the host: boots the lab, lets dom0.js measure in it, and prints what it found. */
+/** On the host: boots the lab, has dom0.js measure in it, and prints the results. */
 const { values: flags } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
@@ -22,14 +22,14 @@ const { values: flags } = parseArgs({
   },
 });
 
-/** What a turn takes beside its measurements at most, in seconds: taking over, and iperf3's starts. */
+/** The most seconds of a turn besides its measurements: for taking over, and for iperf3's starts. */
 const TURN_OVERHEAD = 150;
 const BOOT_SECONDS = 300;
 
 /** This machine cannot run the lab; lab.sh has printed the reason. */
 const EXIT_SKIPPED = 77;
 
-/** In the checkout, which is all that dom0 sees. */
+/** In the checkout, which is the only folder of the host that dom0 sees. */
 const BUILDS = 'build/lab/builds';
 
 function request(): Request {
@@ -62,7 +62,7 @@ async function boot(asked: Request): Promise<Results> {
   const out = mkdtempSync(join(tmpdir(), 'vifd-bench-'));
   const options = ['--peer', '--systemd', '--out', out, '--timeout', `${seconds(asked)}`];
   const command = ['node', 'build/lab/lab/bench/dom0.js', JSON.stringify(asked)];
-  // Standard output is for the result alone: it may be JSON.
+  // Standard output is only for the result, which may be JSON.
   const lab = spawn('lab/lab.sh', [...options, '--', ...command], { stdio: ['ignore', 2, 2] });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => lab.kill('SIGTERM'));
   const code = await new Promise<number | null>((resolve) => lab.on('close', resolve));
@@ -74,7 +74,7 @@ async function boot(asked: Request): Promise<Results> {
   }
   if (code !== EXIT_SKIPPED)
     console.error(`bench:xen: the lab ended with ${code}; its logs are in ${out}/lab`);
-  // What it found until then is not lost.
+  // The results until then are not lost.
   if (existsSync(file)) print(JSON.parse(readFileSync(file, 'utf8')) as Results);
   process.exit(code ?? 1);
 }

@@ -14,8 +14,8 @@ export interface Effort {
 }
 
 /**
- * A direction gets faster for 30 to 40 s of a young vifd: V8 compiles, and the emulator translates what has never run. To a
- * daemon that serves for weeks that is no figure of interest. `lab/tests/speed.ts` has less time.
+ * A direction gets faster for the first 30 to 40 s of a vifd process: V8 compiles, and the emulator translates new code. Those seconds do not
+ * matter for a daemon that serves for weeks. `lab/tests/speed.ts` has less time.
  */
 const WARM = { least: 8, most: 12 };
 export const EFFORT: Effort = { rounds: 5, tcpSeconds: 8, udpSeconds: 4, pings: 40, warmUps: WARM };
@@ -65,7 +65,7 @@ export async function measure(
   };
   await reach(subject);
   for (const direction of ['From', 'To'] as const) {
-    // Just before: what one direction has warmed up is cold again after the other.
+    // Just before, because the warm-up of one direction is lost after the other one.
     await warmUp(subject, direction, effort.warmUps);
     await part(`TCP ${direction.toLowerCase()} guest`, () => tcp(subject, effort.tcpSeconds, direction));
   }
@@ -83,7 +83,7 @@ async function reach({ name, address }: Subject): Promise<void> {
   if (code !== 0) throw new Error(`${name}: ${address} does not respond`);
 }
 
-/** A run that is no faster than the best before it by this much: the backend is as warm as it gets. */
+/** The backend is warm once a run is not faster than the best run before it by this factor. */
 const WARMER = 1.15;
 
 async function warmUp(

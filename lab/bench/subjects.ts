@@ -6,15 +6,15 @@ import { installUnit, UnitVifd } from '../drive/unit.js';
 import { installBuilds } from '../drive/vifd.js';
 import { kernelThreads } from './cpu.js';
 
-/** A backend that is measured. They take turns at one guest. */
+/** A backend that is measured. The backends take turns at one guest. */
 export interface Subject {
   readonly name: string;
-  /** The guest's, on the interface that it serves. */
+  /** The guest's address on the interface that the backend serves. */
   readonly address: string;
-  /** Serves the guest from now on. */
+  /** Makes this backend serve the guest from now on. */
   begin(): Promise<void>;
   end(): Promise<void>;
-  /** Whose processor time is its own; meaningful while it serves. */
+  /** Its processes or threads, for the processor time; valid while it serves. */
   pids(): readonly number[];
 }
 
@@ -50,7 +50,7 @@ function kernel(guest: Guest): Subject {
   };
 }
 
-/** The shipped unit; other builds run in its sandbox, too. */
+/** The shipped unit; other builds run in its sandbox too. */
 function vifd(name: string, guest: Guest, daemon: UnitVifd, mode: PayloadMode): Subject {
   return {
     name,
@@ -74,7 +74,7 @@ function vifd(name: string, guest: Guest, daemon: UnitVifd, mode: PayloadMode): 
   };
 }
 
-/** Its interface is one of its own, and stays: while others have their turn no frame comes to it. */
+/** It has an interface of its own, which stays: no frame comes to it while others have their turn. */
 function qemu(guest: Guest): Subject {
   let pid: number | undefined;
   return {

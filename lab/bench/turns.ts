@@ -17,7 +17,7 @@ export async function guestForTurns(): Promise<Guest> {
   return guest;
 }
 
-/** Else a connection begins with what the last one, over another backend, has learned of losses. */
+/** Otherwise a connection begins with what the last one, over another backend, learned about losses. */
 async function forgetTcpMetrics(guest: Guest): Promise<void> {
   const file = '/proc/sys/net/ipv4/tcp_no_metrics_save';
   await writeFile(file, '1');
@@ -25,8 +25,8 @@ async function forgetTcpMetrics(guest: Guest): Promise<void> {
 }
 
 /**
- * Each subject once a round; there and back, so that none is always the one after another.
- * @param onTurn gets all turns so far after each: the machine may not live to the end.
+ * Each subject has one turn in a round, in alternating order, so that none always follows the same one.
+ * @param onTurn gets all turns so far after each, because the machine may fail before the end.
  */
 export async function takeTurns(
   subjects: readonly Subject[],

@@ -2,7 +2,7 @@ import { createConnection } from 'node:net';
 import { sleep } from './process.js';
 import { Session } from './traffic.js';
 
-/** What passed over the two connections of `exchange`. */
+/** The traffic over the two connections of `exchange`. */
 export interface Exchanged {
   /** Bytes that went to the guest and came back. */
   readonly bytes: number;
@@ -22,10 +22,10 @@ const BEFORE_MS = 3000;
 const AFTER_MS = 4000;
 
 /**
- * Exchanges TCP with a guest that runs `serve`, until `isOver`: lines over one connection, and over another as many bytes as pass. Compares
- * each byte that comes back.
+ * Exchanges TCP with a guest that runs `serve`, until `isOver`: lines over one connection, and over another as many bytes as it carries.
+ * Compares each byte that comes back.
  * @param patienceMs how long the last lines and bytes may take.
- * @throws when a connection broke, a line is missing or a byte is wrong.
+ * @throws if a connection broke, a line is missing or a byte is wrong.
  */
 export async function exchange(
   address: string,
@@ -41,7 +41,7 @@ export async function exchange(
 
 /**
  * Runs `exchange` with all addresses at once, while `then` runs.
- * @param note gets a sentence on what passed over each.
+ * @param note gets a sentence about the traffic of each.
  */
 export async function exchangeDuring(
   addresses: readonly string[],

@@ -87,7 +87,7 @@ function commandId(): string {
 
 /** Reboots it, and waits until xl has started a guest of that name again, which takes commands. */
 export async function reboot(before: Guest): Promise<Guest> {
-  // xenconsoled writes on in the same log.
+  // xenconsoled continues the same log.
   const ready = async () => (await readFile(logOf(before.name), 'utf8')).split('@ready').length;
   const readyBefore = await ready();
   await before.tell('reboot -f');

@@ -9,7 +9,7 @@ export interface JournalEntry {
   readonly __REALTIME_TIMESTAMP?: string;
 }
 
-/** From here on a priority is no trouble (LOG_NOTICE). */
+/** Priorities from this one on are no errors (LOG_NOTICE). */
 const NOTICE = 5;
 
 const LINES: readonly (readonly [RegExp, (match: RegExpExecArray) => Omit<VifdEvent, 'timeMs'>])[] = [

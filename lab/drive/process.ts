@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 
 export interface Done {
   readonly code: number;
-  /** Stdout and stderr as they came. */
+  /** Stdout and stderr, in the order of their output. */
   readonly output: string;
 }
 
@@ -17,7 +17,7 @@ export async function run(command: string, ...args: string[]): Promise<Done> {
   return { code, output: output() };
 }
 
-/** Runs a program that has to succeed, and returns its output. */
+/** Runs a program that must succeed, and returns its output. */
 export async function must(command: string, ...args: string[]): Promise<string> {
   const { code, output } = await run(command, ...args);
   if (code !== 0) throw new Error(`\`${[command, ...args].join(' ')}\` ended with ${code}: ${output}`);
@@ -35,7 +35,7 @@ export function collect(child: ChildProcess): () => string {
   return () => text;
 }
 
-/** Looks until it is so; a slow machine is no failure, a minute is. */
+/** Polls until the condition holds, for a minute: a slow machine is no failure. */
 export async function until(
   what: string,
   isSo: () => boolean | Promise<boolean>,

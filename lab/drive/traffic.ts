@@ -3,7 +3,7 @@ import { createConnection, type Socket } from 'node:net';
 import type { Guest } from './guest.js';
 import { must, run, sleep } from './process.js';
 
-/** Servers in the guest: iperf3's, and one that gives back what it gets, a process a connection. */
+/** Servers in the guest: iperf3's, and one that echoes, with a process for each connection. */
 export async function serve(guest: Guest): Promise<void> {
   await guest.exec(
     'pidof iperf3 >/dev/null || iperf3 -s -D; pidof nc >/dev/null || nc -ll -p 7 -e cat >/dev/null 2>&1 &',
@@ -15,7 +15,7 @@ interface IperfReport {
   readonly end: { readonly sum_received?: { readonly bytes: number; readonly bits_per_second: number } };
 }
 
-/** Where traffic goes: a guest, by its first or another of its addresses. */
+/** The target of traffic: a guest, by its first or another of its addresses. */
 export type Peer = Pick<Guest, 'name' | 'address'>;
 
 /** One TCP stream to or from the guest. @returns Mbit/s received. */
@@ -31,7 +31,7 @@ export async function ping(guest: Pick<Guest, 'address'>, count = 3): Promise<vo
   await must('ping', '-c', `${count}`, '-i', '0.2', '-w', '20', guest.address);
 }
 
-/** iperf over and over, the direction changing, until it is ended. */
+/** Runs iperf repeatedly, in alternating directions, until it is ended. */
 export class IperfLoop implements Disposable {
   readonly rates: { readonly direction: 'to' | 'from'; readonly mbits: number }[] = [];
   #ending = false;
@@ -39,17 +39,17 @@ export class IperfLoop implements Disposable {
 
   constructor(guest: Guest, seconds: number) {
     this.#work = this.#loop(guest, seconds);
-    // Looked at by end().
+    // end() reads it.
     this.#work.catch(() => undefined);
   }
 
-  /** Lets the last run finish. Rejects if any run failed. */
+  /** Waits for the last run. Rejects if any run failed. */
   end(): Promise<void> {
     this.#ending = true;
     return this.#work;
   }
 
-  /** For tests that have failed: no further run begins. */
+  /** For tests that have failed: starts no further run. */
   [Symbol.dispose](): void {
     this.#ending = true;
   }

@@ -7,7 +7,7 @@ const TAGS = [100, 200] as const;
 
 /**
  * A VLAN trunk to a guest: VLAN interfaces over dom0's bridge and over the guest's eth0, `eth0.100` with one tag and `eth0.100.200` with two.
- * Both ends load 8021q. The bridge does not look at tags, which is its default.
+ * Both ends load 8021q. By default the bridge ignores tags.
  */
 export class Trunk {
   /** The guest by its addresses behind no tag, one tag and two tags. */

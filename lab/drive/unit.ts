@@ -28,7 +28,7 @@ export async function installUnit(tarball = '/mnt/vifd/build/lab/vifd.tgz'): Pro
   } else {
     await must('mkdir', '-p', folder);
     await must('tar', '-C', folder, '-xf', tarball, '--strip-components=1');
-    // As npm does with a package's programs.
+    // As npm does for a package's programs.
     await must('chmod', '755', `${folder}/dist/vifd.cjs`);
     await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
   }
@@ -38,8 +38,8 @@ export async function installUnit(tarball = '/mnt/vifd/build/lab/vifd.tgz'): Pro
 }
 
 /**
- * vifd as its users run it: the shipped unit, in its sandbox. What it does is read from the lines that it writes to the journal;
- * a drop-in changes the command only when options are given, or another payload mode than the default.
+ * vifd as its users run it: the shipped unit, in its sandbox. Tests read its events from the lines that it writes to the journal. A drop-in
+ * changes the command only if options are given, or another payload mode than the default.
  */
 export class UnitVifd extends Vifd {
   #running = false;
@@ -131,7 +131,7 @@ export class UnitVifd extends Vifd {
     }
     const file = `${DROP_IN}/lab.conf`;
     const text = settings === '' ? '' : `[Service]\n${settings}`;
-    // Another object of this class may have left its own.
+    // Another object of this class may have left its drop-in.
     if ((existsSync(file) ? await readFile(file, 'utf8') : '') === text) return;
     if (text === '') await rm(file);
     else {

@@ -23,16 +23,16 @@ export abstract class Vifd {
   /** A command that runs vifd, to which a verb and its arguments are added. */
   abstract get command(): readonly [string, ...string[]];
 
-  /** Resolves when it serves all that waited. */
+  /** Resolves when it serves all vifs that waited. */
   abstract start(...options: string[]): Promise<void>;
-  /** Resolves when it has ended; it stays away until `start`. */
+  /** Resolves when it has ended; no vifd runs until `start`. */
   abstract stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   /** SIGKILL, and the next process. Resolves as `start`. */
   async replace(): Promise<void> {
     await this.stop('SIGKILL');
     await this.start();
   }
-  /** The next process is of another copy of the build: what an update looks like to a guest. */
+  /** The next process runs another copy of the build, so that to a guest it looks like an update. */
   abstract update(): void;
 
   /** The vifs that this process has attached. */
@@ -51,7 +51,7 @@ export abstract class Vifd {
     return run(program, ...first, ...args);
   }
 
-  /** All errors that vifd has reported, except that it had no processor for a while: on a busy host all of dom0 gets none. */
+  /** All errors that vifd has reported, except those about lack of processor time: on a busy host dom0 as a whole gets none. */
   errors(): string[] {
     const errors = this.events.filter(({ event }) => event === 'error');
     return errors.map(({ message }) => message ?? '?').filter((message) => !NO_PROCESSOR.test(message));

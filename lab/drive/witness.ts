@@ -1,7 +1,7 @@
 import type { Store, StoreWatch } from '../../lib/xen/seam.js';
 import type { Guest } from './guest.js';
 
-/** Writes down each state that a vif's two ends show, from now on. */
+/** Records each state of a vif's two ends, from now on. */
 export class StateWitness {
   readonly seen: string[] = [];
   readonly #watches: StoreWatch[] = [];
@@ -26,7 +26,7 @@ export class StateWitness {
   }
 }
 
-/** What a guest's interface has been through. */
+/** The events of a guest's interface. */
 export interface Health {
   readonly carrierChanges: string;
   readonly errors: string;

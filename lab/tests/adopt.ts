@@ -33,7 +33,7 @@ export const adoptTests: Test[] = [
 
 const TIMES = 10;
 const RUN_MS = 3000;
-/** Neither is a default: the bridge's port shall come back as it was set up. */
+/** Neither is a default, since the bridge's port must come back with its settings. */
 const MTU = 1400;
 const FLAG = 'isolated';
 
@@ -58,7 +58,7 @@ async function toAndFro(dom0: Dom0): Promise<void> {
     run: async () => {
       await verb(dom0, 'release', guest.vif);
       await kept();
-      // The second half by mapping; the kernel serves meanwhile.
+      // The second half runs in payload mode map; the kernel serves meanwhile.
       if (adoptions !== TIMES / 2) return;
       await dom0.vifd.stop('SIGTERM');
       dom0.vifd.payload = 'map';
@@ -122,7 +122,7 @@ async function refused(dom0: Dom0): Promise<void> {
   await dom0.vifd.start();
 }
 
-/** A second verb completes what the first has begun, and a vifd that is not there any more is no obstacle. */
+/** A second verb completes the work of the first, even if no vifd runs any more. */
 async function killed(dom0: Dom0): Promise<void> {
   const guest = await kernels(dom0, 'g1');
   await serve(guest);
@@ -139,7 +139,7 @@ async function killed(dom0: Dom0): Promise<void> {
   await ended;
   await sleep(3000);
   const again = await dom0.vifd.verb('adopt', guest.vif);
-  // It may have been through.
+  // The first verb may have completed it.
   if (again.code !== 0) assert.match(again.output, /vifd serves vif\S+ already/);
   await assertKept(guest, before);
 
@@ -170,7 +170,7 @@ async function trunkToAndFro(dom0: Dom0): Promise<void> {
   await trunk.close();
 }
 
-/** A guest that xen-netback serves, beside a vifd that runs. */
+/** A guest that xen-netback serves, while a vifd runs too. */
 async function kernels(dom0: Dom0, name: string): Promise<Guest> {
   const guest = await Guest.running(name);
   if (!dom0.vifd.running) await dom0.vifd.start();
@@ -197,7 +197,7 @@ interface SetUp {
   readonly isolated: string;
 }
 
-/** In a moment: systemd-udevd may give a new tap an address of its own, which vifd takes back (lib/ports/tap-link.ts). */
+/** Waits a moment: systemd-udevd may give a new tap another address, which vifd reverts (lib/ports/tap-link.ts). */
 async function assertKept(guest: Guest, before: SetUp): Promise<void> {
   const isKept = async () => isDeepStrictEqual(await setUp(guest), before);
   await until('the interface is set up as before', isKept, 10_000).catch(async () =>

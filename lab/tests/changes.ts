@@ -6,7 +6,7 @@ import { type Health, healthOf } from '../drive/witness.js';
 import type { Dom0, Test } from './harness.js';
 import { xdpPassObject } from './xdp.js';
 
-/** What a connected guest changes while frames move, vifd killed in the middle of each. */
+/** Changes that a connected guest makes while frames move; vifd is killed in the middle of each. */
 export const changeTests: Test[] = [
   {
     name: 'a guest switches its offloads off and on under load, with kills',

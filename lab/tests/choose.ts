@@ -35,7 +35,7 @@ export interface Choice {
   readonly chosen: readonly Listed[];
   /** The tests that are left to later runs, and how many landings ago each was green. */
   readonly rest: readonly { readonly test: Listed; readonly age: number }[];
-  /** That the chosen ones are expected to take, with their boots. */
+  /** The time that the chosen tests are expected to take, with their boots. */
   readonly seconds: number;
 }
 
@@ -45,14 +45,14 @@ export function expectedSeconds({ name, seconds }: Listed, greens: Greens): numb
   return green === undefined ? seconds : Math.min(seconds, Math.ceil(green.seconds * MARGIN));
 }
 
-/** How many landings ago a test was green; one that never was is as old as the record, and older than all others. */
+/** How many landings ago a test was green; a test that was never green is as old as the record, and older than all others. */
 export function ageOf({ name }: Pick<Listed, 'name'>, greens: Greens): number {
   return greens.landing - (greens.tests[name]?.landing ?? -1);
 }
 
 /**
- * Chooses the tests of one run. The core is always in it; so are those that would be LANDINGS_MAX landings old at the next one,
- * whatever they take; then the oldest, as long as they fit. Each boot counts once.
+ * Chooses the tests of one run. It always contains the core, and the tests that would be LANDINGS_MAX landings old at the next run, in any
+ * case; then the oldest ones, as long as they fit. Each boot counts once.
  */
 export function chooseTests(parts: {
   readonly tests: readonly Listed[];
@@ -71,7 +71,7 @@ export function chooseTests(parts: {
     chosen.add(test);
   };
   for (const test of tests) if (test.core) take(test);
-  // Stable: tests of the same age come in their own order.
+  // Stable: tests of the same age stay in order.
   const others = tests.filter(({ core }) => !core).sort((a, b) => ageOf(b, greens) - ageOf(a, greens));
   for (const test of others) {
     const isDue = ageOf(test, greens) >= LANDINGS_MAX - 1;
@@ -84,13 +84,13 @@ export function chooseTests(parts: {
   };
 }
 
-/** The records after a run: what passed is green now. Tests that are no more are forgotten. */
+/** Returns the records after a run: passed tests are green now. Tests that no longer exist are removed. */
 export function recordGreens(parts: {
   readonly greens: Greens;
-  /** All that there are. */
+  /** All existing tests. */
   readonly tests: readonly Listed[];
   readonly commit: string;
-  /** The run chose among all tests: what it did not run is one landing older. */
+  /** Whether the run chose among all tests: tests that it did not run are then one landing older. */
   readonly isLanding: boolean;
   readonly results: readonly { readonly name: string; readonly outcome: string; readonly seconds?: number }[];
 }): Greens {

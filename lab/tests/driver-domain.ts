@@ -51,7 +51,7 @@ const HEADING = 'In a driver domain';
 const PLACE = '/run/steps';
 /** On the bridge of the driver domain. */
 const ENDPOINT = '10.77.0.1';
-/** A step of the README, in a domain that has one emulated processor. */
+/** How long a step of the README takes, in a domain with one emulated processor. */
 const STEP_MS = 180_000;
 
 interface World {
@@ -60,7 +60,7 @@ interface World {
   readonly guest: Guest;
 }
 
-/** Takes the README's steps, unless a test of this boot has already, and waits until the guest is served. */
+/** Follows the README's steps, unless a test of this boot has done so, and waits until the guest is served. */
 async function served(dom0: Dom0): Promise<World> {
   const [asDomain = '', asGuest = ''] = blocksOf(HEADING, '');
   const vif = /'(backend=(\w+),[^']*)'/.exec(asGuest);
@@ -142,7 +142,7 @@ async function handedOver(dom0: Dom0): Promise<void> {
   await domain.exec('rmmod xen-netback');
 }
 
-/** TCP between the guest and the driver domain, over which `then` happens. The guest must not notice. */
+/** Runs TCP between the guest and the driver domain, and `then` meanwhile. The guest must not notice. */
 async function underTraffic(
   dom0: Dom0,
   { domain, guest }: World,
@@ -182,7 +182,7 @@ async function destroyed(dom0: Dom0): Promise<void> {
   const world = await served(dom0);
   const { domain, guest } = world;
   await serve(guest);
-  // It must fail.
+  // The command must fail.
   const traffic = domain.exec(`node ${DRIVE}/endpoint.js ${guest.address} 5`).catch(() => undefined);
   await sleep(3000);
   await xl('destroy', guest.name);
@@ -203,7 +203,7 @@ async function destroyedWhileAway(dom0: Dom0): Promise<void> {
   await assertGone(dom0, world);
 }
 
-/** No interface, journal and node of the guest's vif: what there was in the driver domain, and what its toolstack wrote. */
+/** Checks that the guest's vif has no interface, journal or node: neither in the driver domain nor those that its toolstack wrote. */
 async function assertNothingLeft({ store }: Dom0, { domain, guest }: World): Promise<void> {
   const left = async () => ({
     vifs: (await listed(domain)).map(({ vif }) => vif),

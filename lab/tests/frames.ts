@@ -4,7 +4,7 @@ import { iperf, ping, serve } from '../drive/traffic.js';
 import { healthOf } from '../drive/witness.js';
 import { type Dom0, inBothModes, type Test } from './harness.js';
 
-/** Item 2: what frames there are, and what guests. */
+/** Item 2: kinds of frames and of guests. */
 export const frameTests: Test[] = [
   ...inBothModes([
     { name: 'UDP both ways', boot: 'alone', run: udp },
@@ -24,7 +24,7 @@ async function udp(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   await serve(guest);
   for (const reverse of [[], ['-R']]) {
-    // Slow enough that whatever is lost is lost for a reason.
+    // So slow that a loss is not caused by the load.
     const rate = ['-u', '-b', '1M', '-l', '1400', '-t', '4'];
     const output = await must('iperf3', '-J', '-c', guest.address, ...rate, ...reverse);
     const { packets, lost_packets: lost } = JSON.parse(output).end.sum;

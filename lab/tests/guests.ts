@@ -13,7 +13,7 @@ export const WAIT_S = 400;
 
 interface Kind {
   readonly type: 'pv' | 'pvh';
-  /** dom0's if absent. */
+  /** Default: dom0's. */
   readonly kernel?: string;
 }
 

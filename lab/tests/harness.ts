@@ -23,7 +23,7 @@ export interface Test {
   run(dom0: Dom0): Promise<void>;
 }
 
-/** Of most tests: starting a guest takes half of it. */
+/** For most tests (s): half of it is the start of a guest. */
 export const SECONDS = 100;
 
 /** Tests once by copy and then all by map: each change is one more process of vifd. */
@@ -46,7 +46,7 @@ export class Skip extends Error {}
 /** The parts that tests share: a store, one vifd, and guests that run from test to test, since a guest starts slowly. */
 export class Dom0 {
   readonly store: Store;
-  /** Tests that draw instants draw many. */
+  /** Tests that draw instants then draw many. */
   readonly long: boolean;
   readonly vifd: Vifd;
 
@@ -70,7 +70,7 @@ export class Dom0 {
     return Guest.running(name);
   }
 
-  /** One that vifd serves and that has two processors, so two queues. */
+  /** A guest that vifd serves and that has two processors, so two queues. */
   async guestOfTwo(): Promise<Guest> {
     if (!this.vifd.running) await this.vifd.start();
     return Guest.running('g2', ['GUEST_VCPUS=2']);
@@ -84,7 +84,7 @@ export class Dom0 {
 
 /**
  * @param endMs on `performance.now()`'s clock; tests that would not end by then are skipped.
- * @param onResults gets all results so far after each test: the machine may not live to the end.
+ * @param onResults gets all results so far after each test, because the machine may fail before the end.
  */
 export async function runTests(
   tests: readonly Test[],

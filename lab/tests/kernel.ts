@@ -8,7 +8,7 @@ import type { Dom0, Test } from './harness.js';
 import { restarts } from './restart.js';
 import { trial } from './trial.js';
 
-/** Item 4: the kernel's driver and vifd through the same test, and side by side. */
+/** Item 4: the kernel's driver and vifd in the same test, and side by side. */
 export const kernelTests: Test[] = [
   { name: 'vifd leaves alone what xen-netback serves', boot: 'beside', core: true, run: leavesAlone },
   { name: "xen-netback's own unbind and bind under the same load", boot: 'beside', run: rebinds },
@@ -30,7 +30,7 @@ async function leavesAlone(dom0: Dom0): Promise<void> {
   const nodes = () => must('xenstore-ls', '-f', guest.backendPath);
   const before = await nodes();
   await dom0.vifd.start();
-  // A vif that is created while vifd runs is the kernel's, too.
+  // The kernel also serves a vif that is created while vifd runs.
   await must('xl', 'network-attach', guest.name, 'bridge=xenbr0');
   assert.ok(
     existsSync(`/sys/bus/xen-backend/devices/vif-${guest.domid}-1/driver`),
@@ -72,7 +72,7 @@ async function sideBySide(dom0: Dom0): Promise<void> {
   const ours = await dom0.guest('g2');
   await ping(kernels);
   await ping(ours);
-  // From one to the other, over the bridge.
+  // From one guest to the other, over the bridge.
   await kernels.exec(`ping -c 3 ${ours.address}`);
   assert.deepEqual(dom0.vifd.errors(), []);
 }

@@ -5,7 +5,7 @@ import { must, run, until } from '../drive/process.js';
 import type { Vifd } from '../drive/vifd.js';
 import type { Dom0 } from './harness.js';
 
-/** Where `vifd run` has them. */
+/** The directories that `vifd run` uses. */
 const JOURNALS = '/run/vifd';
 
 /** Checks that dom0 has no resource of a destroyed domain: interface, journal, store nodes, ports, watches, mappings. */
@@ -21,7 +21,7 @@ export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): P
   await until(`domain ${domid} is gone`, async () => (await run('xl', 'list', `${domid}`)).code !== 0);
 }
 
-/** What vifd holds of a guest that it serves: as much as before, after a vif has come and gone. */
+/** The resources that vifd has for a guest that it serves: the same before and after another vif existed. */
 export async function heldBy({ store, vifd }: Dom0, domid: number): Promise<Record<string, number>> {
   return {
     interfaces: filesOf('/sys/class/net', domid).length,

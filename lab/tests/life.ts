@@ -78,7 +78,7 @@ async function shutdown(dom0: Dom0): Promise<void> {
 async function destroy(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   await serve(guest);
-  // Ends with an error, as it has to.
+  // xl ends with an error here, as it must.
   const load = iperf(guest, 60, 'to').catch(() => undefined);
   await ping(guest);
   await xl('destroy', guest.name);

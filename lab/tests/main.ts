@@ -29,7 +29,7 @@ if (verb === 'list') {
 } else {
   const [boot, ...names] = rest as [Boot, ...string[]];
   if (boot === 'alone') await installBuilds('/mnt/vifd');
-  // In the others a test does it, as README.md has it.
+  // In the other boots a test does it, by the README's steps.
   else if (boot === 'beside' || boot === 'speed') await installUnit();
   const store = await openStore();
   const dom0 = new Dom0(store, boot === 'alone' ? new PlainVifd() : new UnitVifd(), flags.long);
@@ -39,6 +39,6 @@ if (verb === 'list') {
   );
   await dom0.vifd.stop('SIGTERM');
   await store[Symbol.asyncDispose]();
-  // What a failed test has left running must not hold the boot.
+  // Processes of a failed test must not delay the end of the boot.
   process.exit();
 }

@@ -15,7 +15,7 @@ export const neighbourTests: Test[] = [
   },
 ];
 
-/** TCP's patience with a lost segment begins at 200 ms; the machine is busy with building guests. */
+/** TCP retransmits a lost segment after 200 ms at first; the machine is busy because it builds guests. */
 const GAP_MAX_MS = 3000;
 /** The least share of the rate beside an undisturbed neighbour. Both guests share two processors with the disturbance. */
 const RATE_RATIO_MIN = 0.25;
@@ -26,7 +26,7 @@ const LIGHT = ['GUEST_XL=cpu_weight = 16'];
 
 async function neighbours(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest('g1');
-  // Perhaps that of another test.
+  // The domain may belong to another test.
   if ((await Guest.find('g2')) !== undefined) await must('xl', 'destroy', 'g2');
   await Guest.running('g2', LIGHT);
   await serve(guest);
@@ -35,7 +35,7 @@ async function neighbours(dom0: Dom0): Promise<void> {
   using session = await Session.open(guest);
   const measured = async (name: string, event: (neighbour: Guest) => Promise<void>): Promise<number> => {
     const neighbour = await Guest.running('g2', LIGHT);
-    // Frames are on their way to it when it happens; they may go unanswered.
+    // Frames are on their way to the guest at that moment, and may get no response.
     const traffic = run(
       'timeout',
       `${MEASURED_S}`,
@@ -64,7 +64,7 @@ async function neighbours(dom0: Dom0): Promise<void> {
   let quiet = await nothing();
   for (const [name, event] of EVENTS) {
     const rate = await measured(name, event);
-    // The machine's other work moves rates by as much: is it as slow with nothing happening?
+    // The machine's other work changes rates as much, so this measures the rate without the disturbance too.
     if (rate <= quiet * RATE_RATIO_MIN) quiet = await nothing();
     assert.ok(rate > quiet * RATE_RATIO_MIN, `${name}: ${rate} Mbit/s, and ${quiet} without`);
   }
@@ -87,7 +87,7 @@ async function pause(neighbour: Guest): Promise<void> {
   await ping(neighbour);
 }
 
-/** Its kernel panics; xl then destroys it, which is on_crash's default. */
+/** The guest's kernel panics; xl then destroys the guest, which is on_crash's default. */
 async function crash(neighbour: Guest): Promise<void> {
   await neighbour.tell('echo c >/proc/sysrq-trigger');
   await until(`${neighbour.name} is gone`, async () => (await Guest.find(neighbour.name)) === undefined);

@@ -40,10 +40,13 @@ export const saveTests: Test[] = [
 
 /** On dom0's disk, which has room: a guest's memory is a tenth of dom0's. */
 const FOLDER = '/var/tmp/saved';
-/** TCP retries after 0.2 s, and each time after twice as long: after a minute's silence the next try may be a minute away. */
+/**
+ * TCP retransmits after 0.2 s, and then each time after twice as long: after a silence of a minute the next retransmission may be a minute
+ * away.
+ */
 const PATIENCE_MS = 120_000;
 
-/** Saves a guest that runs on. It stands still while it is written, and its vif stays connected. */
+/** Saves a guest, which continues to run. It is paused while it is written, and its vif stays connected. */
 async function checkpoint(dom0: Dom0): Promise<void> {
   const guest = await dom0.guest();
   await serve(guest);

@@ -5,7 +5,7 @@ import { guestForTurns, takeTurns } from '../bench/turns.js';
 import { figureOf, type Results, table } from '../bench/xen-report.js';
 import type { Dom0, Test } from './harness.js';
 
-/** Item 7, in short: prints the table of one round. That of docs/benchmarks.md, of more, is `npm run bench:xen`'s. */
+/** Item 7, in short: prints the table of one round. `npm run bench:xen` prints that of docs/benchmarks.md, of more rounds. */
 export const speedTests: Test[] = [
   {
     name: "the speed of xen-netback, vifd (copy, map) and QEMU's netback, in turns at one guest",

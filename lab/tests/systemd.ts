@@ -98,7 +98,7 @@ async function stopAndStart(dom0: Dom0, guest: Guest): Promise<void> {
   await must('systemctl', 'start', 'vifd');
 }
 
-/** What an administrator's slip does to a guest's interface. The journal has it with a level, so that `journalctl -p` finds it. */
+/** A mistake of an administrator at a guest's interface. The journal reports it with a level, so that `journalctl -p` finds it. */
 async function troubles(): Promise<void> {
   const guest = await servedGuest();
   await ping(guest);
@@ -142,7 +142,7 @@ async function hangs(): Promise<void> {
   assert.equal(Number(await unitProperty('NRestarts')), restarts + 1);
 }
 
-/** By itself (--only, or a gate that leaves the test of the README out) a test installs the unit without that test's checks. */
+/** If it runs alone (--only, or a gate without the test of the README), a test installs the unit without that test's checks. */
 async function servedGuest(): Promise<Guest> {
   await installUnit();
   if (!(await isActive())) await must('systemctl', 'start', 'vifd');

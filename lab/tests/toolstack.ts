@@ -8,7 +8,7 @@ import { xl } from '../drive/xl.js';
 import type { Dom0, Test } from './harness.js';
 import { heldBy } from './leftovers.js';
 
-/** What the toolstack does to a guest whose connections must survive it. */
+/** Operations of the toolstack on a guest whose connections must survive them. */
 export const toolstackTests: Test[] = [
   {
     name: 'xl pause, a kill and xl unpause under TCP: no reset, each byte as it was sent',

@@ -69,7 +69,7 @@ interface Ended {
   readonly to: number;
 }
 
-/** Each ending at least once, however slow the machine is. */
+/** Each way to end at least once, however slow the machine is. */
 async function endProcesses(endings: readonly Ending[], howLong: number | Plan): Promise<Ended[]> {
   const processes: Ended[] = [];
   const plan = typeof howLong === 'number' ? untilThen(howLong) : howLong;

@@ -41,7 +41,7 @@ async function trunk(dom0: Dom0): Promise<void> {
   await trunk.close();
 }
 
-/** Switches offloads at both ends of the vif. netfront leaves checksums of IPv4 partial whatever is set. */
+/** Switches offloads at both ends of the vif. netfront leaves checksums of IPv4 partial with any setting. */
 async function setOffloads(guest: Guest, state: 'on' | 'off'): Promise<void> {
   await must('ethtool', '-K', guest.vif, ...['tx', 'tso', 'gso'].flatMap((feature) => [feature, state]));
   await guest.exec(`ethtool -K eth0 tx ${state} sg ${state} tso ${state} gso ${state} gro ${state}`);

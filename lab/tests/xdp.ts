@@ -10,8 +10,8 @@ const [PROGBITS, SYMTAB_TYPE, STRTAB_TYPE] = [1, 2, 3];
 const [WRITABLE, EXECUTABLE_TEXT] = [3, 6];
 
 /**
- * An object file (elf.h) with an XDP program that lets all pass, for `ip link set eth0 xdp object FILE section xdp`: the
- * lab has no compiler for BPF.
+ * An object file (elf.h) with an XDP program that passes every frame, for `ip link set eth0 xdp object FILE section xdp`: the lab has no
+ * compiler for BPF.
  */
 export function xdpPassObject(): Buffer {
   const strings = Buffer.from(`${NAMES.join('\0')}\0`);
@@ -77,7 +77,7 @@ function header({ name, type = 0, flags = 0, offset, size, link = 0, info = 0, e
   return bytes;
 }
 
-/** None, and the program: global, a function. */
+/** The null symbol, and the program's: global, a function. */
 function symbols(): Buffer {
   const bytes = Buffer.alloc(2 * SYMBOL_BYTES);
   bytes.writeUInt32LE(nameAt(NAMES.indexOf('pass')), SYMBOL_BYTES);

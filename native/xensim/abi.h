@@ -76,12 +76,12 @@ int xenevtchn_restrict(xenevtchn_handle *xce, domid_t domid);
 }
 #endif
 
-// What the real libraries lack: Linux netfront grants and ends a page for every frame, and libxengnttab
-// can only allocate and grant in one step. All return NULL or -1 with errno on failure.
+// Extensions to the real libraries: Linux's netfront grants and ends a page for every frame, and libxengnttab can only allocate and grant in
+// one step. All return NULL or -1 with errno on failure.
 extern "C" {
 // Contiguous zeroed pages of this domain, none granted yet. ENOMEM when no run of that length is free.
 void *xensim_allocate(xengntshr_handle *xgs, uint32_t pages);
-// Gives pages back and ends their grants. A page that a peer still maps stays for the peer, and not for us, until it is unmapped.
+// Frees pages and ends their grants. A page that a peer still maps stays for the peer, and not for this process, until it is unmapped.
 int xensim_release(xengntshr_handle *xgs, void *start_address, uint32_t pages);
 // Grants the page that holds `page`. A page may be granted many times. ENOSPC when no reference is free.
 int64_t xensim_grant(xengntshr_handle *xgs, const void *page, uint32_t domid, int writable);

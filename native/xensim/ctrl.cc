@@ -1,4 +1,4 @@
-// What vifd uses of libxenctrl, which has no stable ABI and no symbol versions: which domains there are.
+// The part of libxenctrl that vifd uses: which domains exist. libxenctrl has no stable ABI and no symbol versions.
 
 #include <cstring>
 
@@ -17,7 +17,7 @@ struct xc_interface_core {
 
 namespace {
 
-// A domain is there while a process of it has an open handle: the first such from `first` on, or domid_self.
+// Returns the first existing domain from `first` on, or domid_self. A domain exists while one of its processes has an open handle.
 uint32_t next_domain(xensim::Host &host, uint32_t first) {
   uint32_t found = xensim::domid_self;
   xensim::Lock lock(host);
@@ -42,7 +42,7 @@ XENSIM_EXPORT int xc_interface_close(xc_interface_core *xch) {
 }
 
 XENSIM_EXPORT int xc_domain_getinfolist(xc_interface_core *xch, uint32_t first, unsigned most, xensim_domain_info *info) {
-  // As XSM has it: only the control domain may ask.
+  // As XSM decides: only the control domain may ask.
   if (xch->host->domid() != 0) return xensim::fail(EPERM);
   if (most == 0) return 0;
   const uint32_t found = next_domain(*xch->host, first);

@@ -1,4 +1,4 @@
-// libxenevtchn. Behaviour follows drivers/xen/evtchn.c, which stands behind the real library.
+// libxenevtchn, which behaves as drivers/xen/evtchn.c, the driver behind the real library.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -17,7 +17,7 @@
 
 struct xenevtchn_handle {
   std::unique_ptr<xensim::Host> host;
-  // Guards what follows.
+  // Guards the members below.
   std::mutex mutex;
   std::vector<uint32_t> ports;
   // Where the search for a pending port begins, so that a busy one does not starve the others.
@@ -39,7 +39,7 @@ bool is_ready(Host &host, uint32_t port) {
   return (events_of(host, port).load() & (event_pending | event_masked)) == event_pending;
 }
 
-// Takes one event: no longer pending, masked from now on.
+// Takes one event: the port is not pending any more, and masked from now on.
 bool take(Host &host, uint32_t port) {
   std::atomic<uint32_t> &events = events_of(host, port);
   uint32_t seen = events.load();
@@ -48,9 +48,9 @@ bool take(Host &host, uint32_t port) {
   return false;
 }
 
-// A port with an event, or 0. The wake-ups are taken first and given back when events remain, so that the
-// descriptor is readable whenever an event is there. It may be so once too often, after a notifier that was
-// late with its byte: the next call finds nothing.
+// Returns a port with an event, or 0. It takes the wake-ups first and restores them if events remain, so that the descriptor is readable
+// whenever there is an event. The descriptor may also be readable once too often, after a notifier that wrote its byte late: the next call
+// finds nothing.
 uint32_t take_next(xenevtchn_handle *handle) {
   std::lock_guard<std::mutex> guard(handle->mutex);
   Host &host = *handle->host;
@@ -102,7 +102,7 @@ XENSIM_EXPORT xenevtchn_handle *xenevtchn_open(xentoollog_logger *, unsigned fla
   return make_handle(Host::open(!(flags & evtchn_no_cloexec)));
 }
 
-// The descriptor carries its session, with the ports bound, over an exec or to another process.
+// The descriptor carries its session, with the bound ports, over an exec or to another process.
 XENSIM_EXPORT xenevtchn_handle *xenevtchn_fdopen(xentoollog_logger *, int fd, unsigned flags) {
   if (flags) {
     errno = EINVAL;
@@ -154,7 +154,7 @@ XENSIM_EXPORT xenevtchn_port_or_error_t xenevtchn_bind_virq(xenevtchn_handle *ha
 }
 
 XENSIM_EXPORT int xenevtchn_unbind(xenevtchn_handle *handle, evtchn_port_t port) {
-  // The host's mutex before the handle's, as when binding.
+  // Locks the host's mutex before the handle's, as binding does.
   Lock lock(*handle->host);
   std::lock_guard<std::mutex> guard(handle->mutex);
   auto found = std::find(handle->ports.begin(), handle->ports.end(), port);

@@ -6,7 +6,7 @@
 
 namespace xensim {
 
-// A file that is created whole or not at all: magic, its first word, is stored last.
+// A file that is created whole or not at all: its first word, the magic number, is stored last.
 struct FileSpec {
   uint64_t size;
   // These first bytes are allocated at once, so that touching them cannot raise SIGBUS on a full disk.
@@ -14,8 +14,8 @@ struct FileSpec {
   void (*initialise)(void *start);
 };
 
-// Maps `path`, creating and initialising it if need be. Null with errno; EPROTO for another version's file.
-// `*fd` is the caller's to close.
+// Maps `path`, which it creates and initialises if it does not exist. Null with errno; EPROTO for a file of another version. The caller
+// closes `*fd`.
 void *open_shared(const std::string &path, const FileSpec &spec, bool create, int *fd);
 
 // Not inherited by children: like gntdev's mappings (VM_DONTCOPY), ours do not survive fork.

@@ -18,12 +18,12 @@ constexpr uint32_t max_map_count = 65536;
 
 struct Place {
   uint8_t *bytes;
-  // Null for memory of the caller's own.
+  // Null for the caller's own memory.
   const std::atomic<uint64_t> *entry;
   uint64_t grant;
 };
 
-// A domain is there while a process of it has an open handle. Only asked when a grant is missing.
+// Whether a process of the domain has an open handle, so that the domain exists. Called only if a grant is missing.
 bool is_there(Host &host, uint32_t domid) {
   Lock lock(host);
   host.reap_dead();
@@ -63,8 +63,8 @@ inline int16_t copy_segment(Host &host, const xengnttab_grant_copy_segment_t &se
     if (int16_t status = find_place(host, segment.dest.foreign, segment.len, true, &dest)) return status;
   memmove(dest.bytes, source.bytes, segment.len);
   if (!source.entry) return status_okay;
-  // Xen pins the grant while it copies. We look again instead: a copy that raced the end of the grant
-  // may have read bytes of the page's next owner, and is reported as if it had come second.
+  // Xen pins the grant while it copies. This checks the grant again instead: a copy that raced the end of the grant may have read bytes of
+  // the page's next owner, and is reported as if it had come after the end.
   std::atomic_thread_fence(std::memory_order_acquire);
   uint64_t changed = source.entry->load(std::memory_order_relaxed) ^ source.grant;
   return changed & ~(grant_in_use | grant_orphan | make_grant(0, 0, 0, no_session)) ? status_general_error
@@ -106,7 +106,7 @@ int pin_list(Host &host, const Request &request, std::vector<uint32_t> *mappings
   return 0;
 }
 
-// Neighbouring frames in one go: a ring and the page after it are often granted together.
+// Maps neighbouring frames in one call: a ring and the page after it are often granted together.
 bool place_frames(Host &host, const Request &request, const std::vector<uint32_t> &frames, uint8_t *start) {
   for (uint32_t i = 0, run; i < request.count; i += run) {
     run = 1;
@@ -145,7 +145,7 @@ void *map(xengnttab_handle *handle, const Request &request) {
   return start;
 }
 
-// Unmapped first, unpinned second: the owner may then reuse the page.
+// Unmaps before it unpins, because the owner may reuse the page from then on.
 void unmap(Host &host, void *start, const std::vector<uint32_t> &mappings) {
   munmap(start, mappings.size() * page_size);
   unpin_list(host, mappings);
@@ -229,7 +229,7 @@ XENSIM_EXPORT int xengnttab_grant_copy(xengnttab_handle *handle, uint32_t count,
     xengnttab_grant_copy_segment_t &segment = segments[i];
     // gntdev refuses the call at the first segment that is local on both sides.
     if (!(segment.flags & (copy_source_gref | copy_dest_gref))) return fail(EINVAL);
-    // gntdev makes no operation of an empty segment, so nothing checks its reference.
+    // gntdev makes no operation for an empty segment, so nothing checks its reference.
     segment.status = segment.len ? copy_segment(host, segment) : status_okay;
   }
   return 0;

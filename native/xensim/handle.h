@@ -14,12 +14,12 @@
 
 struct xengntdev_handle {
   std::unique_ptr<xensim::Host> host;
-  // Guards what follows.
+  // Guards the members below.
   std::mutex mutex;
   // gnttab: the mappings, by start address, as indices into State::mappings.
   std::unordered_map<void *, std::vector<uint32_t>> mapped;
-  // gntshr: address space for all of our pages, so that a page's address tells its frame. Only what is
-  // allocated can be touched, as with memory that the real library maps and unmaps.
+  // gntshr: address space for all of our pages, so that a page's address gives its frame. Only allocated pages can be accessed, as with
+  // memory that the real library maps and unmaps.
   uint8_t *window = nullptr;
 };
 
@@ -37,7 +37,7 @@ inline void *fail_null(int error) {
   return nullptr;
 }
 
-// An address range that nothing can touch, or null.
+// Returns an address range without access, or null.
 uint8_t *reserve(size_t bytes);
 xengntdev_handle *open_handle();
 

@@ -56,7 +56,7 @@ bool parse_domid(const char *text, uint32_t *domid) {
   return *end == '\0' && value < domid_self;
 }
 
-// Zeroed memory that costs nothing until it is touched.
+// Returns zeroed memory that is allocated only when it is touched.
 template <typename T>
 T *lazy_table(size_t entries) {
   void *start =
@@ -218,7 +218,7 @@ void Host::reap_dead() {
     if (state_->sessions[slot].used.load() && !alive(slot)) reap(slot);
 }
 
-// In an order that lets the next one finish when this process dies half-way; the slot is freed last.
+// In an order that lets the next process finish if this one dies half-way; the slot is freed last.
 void Host::reap(uint32_t slot) {
   uint32_t domid = state_->sessions[slot].domid;
   close_ports(*this, domid, slot);
@@ -247,10 +247,10 @@ int Host::pipe_of(uint32_t slot) {
   return none - 1;
 }
 
-// The byte may be left out only when `wake` is odd. It turns odd after a byte was written, and even again
-// after the reader took the bytes and before it looks at its ports: so an odd value that is seen after an
-// event was marked means that a look is still to come. A writer that is killed before it makes the value
-// odd costs one superfluous byte; one that is late fails its exchange, because the generation has changed.
+// The byte may be left out only if `wake` is odd. It becomes odd after a byte was written. It becomes even again after the reader took the
+// bytes and before it reads its ports. So an odd value that is seen after an event was marked means that the reader will still read its
+// ports. A writer that is killed before it makes the value odd costs one superfluous byte; a late one fails its exchange, because the
+// generation has changed.
 void Host::wake(uint32_t slot) {
   std::atomic<uint64_t> &word = state_->sessions[slot].wake;
   uint64_t seen = word.load();
@@ -265,7 +265,7 @@ void Host::wake(uint32_t slot) {
 void Host::drain() {
   char bytes[4096];
   int fd = pipe_of(slot_);
-  // Bounded: a hostile writer gets no more than a pipe's capacity of our time.
+  // Bounded: a hostile writer costs this process no more than the reading of a pipe's capacity.
   for (int i = 0; i < 16; i++)
     if (read(fd, bytes, sizeof bytes) != ssize_t(sizeof bytes)) break;
   std::atomic<uint64_t> &word = session().wake;
@@ -307,8 +307,8 @@ Peer *Host::map_peer(uint32_t domid) {
 
 void Host::lock() {
   if (pthread_mutex_lock(&state_->mutex) != EOWNERDEAD) return;
-  // Only counters can be wrong: every table is right after each single store. Consistent afterwards, so
-  // that the next one starts over if this process dies as well.
+  // Only counters can be wrong, because every table is right after each single store. It marks the mutex consistent last, so that the next
+  // process starts over if this one dies too.
   rebuild_pins(*this);
   state_->recoveries.fetch_add(1);
   pthread_mutex_consistent(&state_->mutex);

@@ -52,7 +52,7 @@ class Host {
   bool inherited() const;
   // Frees grants, mappings and ports of dead sessions. The caller has locked the host mutex.
   void reap_dead();
-  // A place where a test wants this process to be killed: $XENSIM_CRASH names it.
+  // Kills this process if $XENSIM_CRASH names this place, for tests.
   void crash_point(const char *name) const;
 
  private:
@@ -87,7 +87,7 @@ class Host {
   std::atomic<int> *pipes_ = nullptr;
 };
 
-// Holds the host mutex. Repairs what a process that died with it left half done.
+// Locks the host mutex, and repairs the tables if a process died while it had the mutex.
 class Lock {
  public:
   explicit Lock(Host &host) : host_(host) { host_.lock(); }

@@ -1,6 +1,5 @@
-// What lies in the files of a xensim directory, shared by all processes. Every record that may be read
-// without the host mutex is one atomic word, so that a process killed at any instruction leaves either
-// the old state or the new one.
+// The content of the files of a xensim directory, which all processes share. Every record that may be read without the host mutex is one
+// atomic word, so that a process that is killed at any instruction leaves either the old state or the new one.
 #pragma once
 
 #include <pthread.h>
@@ -31,8 +30,8 @@ static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t
 
 // ---- grants ---------------------------------------------------------------------------------------
 
-// Low 16 bits as in Xen's grant_entry_v1.flags; grant_orphan is ours: the owner gave the page up while
-// a peer had it mapped.
+// The low 16 bits are those of Xen's grant_entry_v1.flags. grant_orphan is xensim's own: the owner gave the page up while a peer had it
+// mapped.
 constexpr uint64_t grant_permit = 1 << 0;
 constexpr uint64_t grant_readonly = 1 << 2;
 constexpr uint64_t grant_reading = 1 << 3;
@@ -104,7 +103,7 @@ struct alignas(64) Session {
   std::atomic<uint32_t> restricted_to;
   uint32_t unused;
   uint64_t inode;
-  // Even: generation of the reader's last look. Odd: and a wake-up byte has been written since.
+  // Even: the generation of the reader's last reading of its ports. Odd: the same, and a wake-up byte was written since.
   std::atomic<uint64_t> wake;
 };
 

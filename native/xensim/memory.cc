@@ -40,7 +40,7 @@ bool is_granted(const Domain &domain, uint32_t frame) {
   return false;
 }
 
-// The last mapping of a page without owner is gone: no other code will end this grant.
+// The last mapping of a page without an owner is gone, and no other code will end this grant.
 void bury(Peer &peer, uint32_t ref) {
   uint32_t frame = grant_frame(peer.tables->grants[ref].exchange(0));
   if (frame < max_pages && peer.tables->pages[frame] == page_orphan && !is_granted(*peer.tables, frame))
@@ -90,7 +90,7 @@ bool find_mapping(State &state, uint32_t *found) {
   return false;
 }
 
-// As Xen's _set_status_v1 (xen/common/grant_table.c): a few attempts, then the guest is misbehaving.
+// As Xen's _set_status_v1 (xen/common/grant_table.c): after a few attempts the guest counts as misbehaving.
 int mark_in_use(std::atomic<uint64_t> &entry, uint32_t domid, bool writable, uint32_t *frame) {
   uint64_t grant = entry.load();
   for (int attempt = 0; attempt < 5; attempt++) {
@@ -114,7 +114,7 @@ void uncount_pin(Pins &pins, bool writable) {
   if (writable && pins.writers > 0) pins.writers--;
 }
 
-// Makes a grant's in-use flags say what its pins say.
+// Sets a grant's in-use flags according to its pins.
 void settle(Peer &peer, uint32_t ref) {
   const Pins &pins = peer.tables->pins[ref];
   std::atomic<uint64_t> &entry = peer.tables->grants[ref];
@@ -138,7 +138,7 @@ int end_once(std::atomic<uint64_t> &entry, uint32_t session) {
 
 // ---- granting -------------------------------------------------------------------------------------
 
-// References go round the whole table before one is used again, so that a stale one is likely refused.
+// References are used in turn through the whole table, so that a stale one is likely refused.
 int64_t grant_page(Host &host, uint32_t frame, uint32_t domid, bool writable) {
   Domain &domain = *host.own().tables;
   if (domid == domid_self) domid = host.domid();
@@ -176,7 +176,7 @@ int allocate_pages(Host &host, uint32_t count, uint32_t *frame) {
   }
   uint64_t start = uint64_t{*frame} * page_size;
   uint64_t bytes = uint64_t{count} * page_size;
-  // Now, so that a full disk is an error here and not SIGBUS in the process that touches the page.
+  // Allocates now, so that a full disk is an error here and not SIGBUS in the process that touches the page.
   if (posix_fallocate(own.fd, off_t(memory_offset + start), off_t(bytes)) != 0) return ENOMEM;
   memset(own.memory + start, 0, bytes);
   for (uint32_t i = 0; i < count; i++) own.tables->pages[*frame + i] = uint16_t(host.slot() + 1);
@@ -204,7 +204,7 @@ int pin(Host &host, uint32_t domid, uint32_t ref, bool writable, Pinned *pinned)
   if (domid == domid_self) domid = host.domid();
   if (!find_mapping(host.state(), &pinned->mapping)) return ENOSPC;
   std::atomic<uint64_t> &mapping = host.state().mappings[pinned->mapping];
-  // First, so that a death from here on leaves a record of what must be undone.
+  // Recorded first, so that a death from here on leaves a record of the work to undo.
   mapping.store(make_mapping(host.slot(), domid, ref, writable));
   host.crash_point("pinning");
   int error = mark_in_use(peer->tables->grants[ref], host.domid(), writable, &pinned->frame);

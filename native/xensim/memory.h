@@ -11,7 +11,7 @@ namespace xensim {
 
 // ---- lock-free: run once a frame ------------------------------------------------------------------
 
-// Grants a page of ours to `domid`. A reference, or -errno.
+// Grants a page of this domain to `domid`. Returns a reference, or -errno.
 int64_t grant_page(Host &host, uint32_t frame, uint32_t domid, bool writable);
 int end_grant(Host &host, uint32_t ref);
 

@@ -6,8 +6,7 @@ namespace xensim {
 
 namespace {
 
-// Port 0 is reserved (xen/common/event_channel.c: get_free_port). Late reuse, so that a stale port number
-// is likely refused.
+// Port 0 is reserved (xen/common/event_channel.c: get_free_port). Numbers are reused late, so that a stale port number is likely refused.
 uint32_t find_free_port(Domain &domain) {
   for (uint32_t i = 0; i < max_ports; i++) {
     uint32_t port = (domain.next_port + i) % max_ports;
@@ -24,7 +23,7 @@ bool is_bound_to(const Port &port, uint32_t domid, uint32_t remote_port) {
          link_remote_port(link) == remote_port;
 }
 
-// Xen takes only a port that waits for the very domain that asks: evtchn_bind_interdomain.
+// Xen accepts only a port that waits for the calling domain: evtchn_bind_interdomain.
 bool waits_for(const Port &port, uint32_t domid) {
   uint64_t link = port.link.load();
   return link_state(link) == PortState::unbound && link_remote_domid(link) == domid;
@@ -57,7 +56,7 @@ int bind_interdomain(Host &host, uint32_t remote_domid, uint32_t remote_port) {
   Port &local = host.own().tables->ports[port];
   // Pending at once, because earlier events of the port are lost (evtchn_bind_interdomain).
   local.events.store(event_pending);
-  // Our end first: should we die in between, the remote end is untouched and ours is reaped with us.
+  // Our end first: if this process dies in between, the remote end is unchanged and our end is reaped with the process.
   local.link.store(make_link(PortState::interdomain, remote_domid, remote_port, host.slot()));
   host.crash_point("binding");
   remote.link.store(make_link(PortState::interdomain, host.domid(), port, link_session(remote.link.load())));
@@ -95,7 +94,7 @@ bool owns_port(Host &host, uint32_t port) {
   return link_state(link) != PortState::free && link_session(link) == host.slot();
 }
 
-// Marks, then wakes, always: a notifier that was killed between the two is made good by the next one.
+// Marks, then always wakes: the next notifier makes up for one that was killed between the two.
 void notify_port(Host &host, uint32_t port) {
   uint64_t link = host.own().tables->ports[port].link.load();
   if (link_state(link) != PortState::interdomain) return;

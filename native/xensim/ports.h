@@ -11,7 +11,7 @@ namespace xensim {
 
 int bind_unbound(Host &host, uint32_t remote_domid);
 int bind_interdomain(Host &host, uint32_t remote_domid, uint32_t remote_port);
-// The peer's end goes back to unbound, still naming us, and can be bound again.
+// The peer's end becomes unbound again, for the same domain, and can be bound again.
 void close_port(Host &host, uint32_t domid, uint32_t port);
 void close_ports(Host &host, uint32_t domid, uint32_t session);
 bool owns_port(Host &host, uint32_t port);

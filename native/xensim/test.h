@@ -50,12 +50,12 @@ void report(const char *file, int line, const std::string &what);
 // Sets $XENSIM_DOMID for the handles that this process and its children open next.
 void become(uint32_t domid);
 int64_t now_ns();
-// Whether the descriptor becomes readable within so long.
+// Whether the descriptor becomes readable within this time.
 bool readable(int fd, int timeout_ms);
 // Shared memory's counters.
 inline std::atomic<uint64_t> &counter(void *page) { return *static_cast<std::atomic<uint64_t> *>(page); }
 
-// This program run again in a role of test_children.cc, as a domain of its own. Killed when it goes away.
+// This program, run again in a role of test_children.cc as a domain of its own. The destructor kills it.
 class Child {
  public:
   Child(uint32_t domid, const std::vector<std::string> &arguments, const char *crash_point = nullptr);
@@ -66,7 +66,7 @@ class Child {
   std::string line();
   // SIGKILL, and wait: like Xen, xensim sees a death when the kernel has closed the process's files.
   void kill();
-  // Lets the process run to its end. Returns its exit code, or minus the signal that ended it.
+  // Waits for the process to end. Returns its exit code, or minus the signal that ended it.
   int finish();
 
  private:

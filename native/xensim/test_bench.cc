@@ -1,4 +1,4 @@
-// What the calls on the data path cost here. Printed, never checked.
+// The cost of the calls on the data path. Printed, never checked.
 #include <fcntl.h>
 #include <sys/mman.h>
 
@@ -22,8 +22,8 @@ double best(int count, const std::function<void()> &run) {
   return least;
 }
 
-// `pages`: over how many granted pages the 64 segments are spread. With 64 the caches' associativity and
-// the TLB show; with 1 what is left is the call.
+// `pages`: over how many granted pages the 64 segments are spread. With 64 the effects of the caches' associativity and of the TLB show; with
+// 1 the time is that of the call alone.
 void bench_copy(uint16_t length, uint32_t pages) {
   constexpr uint32_t batch = 64, rounds = 5000;
   Shares shares(1);

@@ -1,4 +1,4 @@
-// What child processes do. Each prints a line when it is ready and stays until its input ends.
+// The roles of child processes. Each prints a line when it is ready, and stays until its input ends.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,14 +15,14 @@ using Arguments = std::vector<std::string>;
 
 uint32_t number(const Arguments &arguments, size_t index) { return uint32_t(std::stoul(arguments.at(index))); }
 
-// Until the parent wants the end.
+// Waits until the parent wants the end.
 void wait_for_end() {
   char c;
   while (read(0, &c, 1) == 1) {
   }
 }
 
-// Ends as most processes do: closing nothing.
+// Ends without closing anything, as most processes do.
 [[noreturn]] void stay() {
   wait_for_end();
   _exit(0);

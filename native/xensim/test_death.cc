@@ -46,7 +46,7 @@ struct Guest {
   }
 };
 
-// A backend killed at `crash_point`, with what it did half undone by the next one to come.
+// A backend that is killed at `crash_point`; the next process undoes its half-done work.
 void check_recovery(const char *crash_point) {
   Guest guest;
   Recoveries recoveries;

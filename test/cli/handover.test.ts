@@ -234,7 +234,7 @@ describe('a vif between the kernel and vifd', () => {
       await setUp();
       await expect(release(world.parts(), VIF)).rejects.toMatchObject({ code: 'ERR_OWNER' });
       await adopt(world.parts(), VIF);
-      await refused('ERR_OWNER', /vif7\.0 is vifd's already/);
+      await refused('ERR_OWNER', /vifd serves vif7\.0 already/);
     });
 
     it('its guest is not connected', async () => {
@@ -257,7 +257,7 @@ describe('a vif between the kernel and vifd', () => {
     it('its bridge is gone', async () => {
       await setUp();
       world.links.delete('xenbr1');
-      await refused('ERR_LINK', /bridge xenbr1.*is gone: make it again/);
+      await refused('ERR_LINK', /bridge xenbr1.*is gone: create it/);
       await expectKernels();
     });
 

@@ -14,7 +14,7 @@ Function* Real(const char* name) {
   return reinterpret_cast<Function*>(xensim::faults::Find("libxenevtchn.so.1", name));
 }
 
-// Which domain is at the other end of a port.
+// Returns the domain at the other end of a port.
 std::mutex mutex;
 std::map<evtchn_port_t, uint32_t> domids;
 
@@ -77,7 +77,7 @@ XENSIM_EXPORT xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_han
   return Fails("evtchn_bind", domid) ? -1 : Remember(real(handle, domid, remote_port), domid);
 }
 
-// What could not be unbound stays bound.
+// A port that could not be unbound stays bound.
 XENSIM_EXPORT int xenevtchn_unbind(xenevtchn_handle* handle, evtchn_port_t port) {
   REAL(xenevtchn_unbind);
   return FailsAt("evtchn_unbind", port) ? -1 : real(handle, port);

@@ -34,12 +34,12 @@ XENSIM_EXPORT int xengnttab_close(xengnttab_handle* handle) {
 XENSIM_EXPORT void* xengnttab_map_domain_grant_refs(xengnttab_handle* handle, uint32_t count, uint32_t domid,
                                                     uint32_t* refs, int prot) {
   REAL(xengnttab_map_domain_grant_refs);
-  // Frames of a guest are mapped to be read, its buffers and rings to be written.
+  // Frames of a guest are mapped for reading, its buffers and rings for writing.
   const char* access = (prot & PROT_WRITE) != 0 ? "gnttab_map_write" : "gnttab_map_read";
   return Fails(access, domid) || Fails("gnttab_map", domid) ? nullptr : real(handle, count, domid, refs, prot);
 }
 
-// What could not be unmapped stays mapped.
+// Pages that could not be unmapped stay mapped.
 XENSIM_EXPORT int xengnttab_unmap(xengnttab_handle* handle, void* start, uint32_t count) {
   REAL(xengnttab_unmap);
   return Fails("gnttab_unmap") ? -1 : real(handle, start, count);
@@ -48,7 +48,7 @@ XENSIM_EXPORT int xengnttab_unmap(xengnttab_handle* handle, void* start, uint32_
 XENSIM_EXPORT int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
                                        xengnttab_grant_copy_segment_t* segments) {
   REAL(xengnttab_grant_copy);
-  // One call is for one guest, and in one direction.
+  // One call concerns one guest, and one direction.
   const bool from = count > 0 && (segments[0].flags & xensim::copy_source_gref) != 0;
   const uint32_t domid = count == 0 ? 0 : from ? segments[0].source.foreign.domid : segments[0].dest.foreign.domid;
   const char* direction = from ? "gnttab_copy_from" : "gnttab_copy_to";
