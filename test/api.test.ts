@@ -6,7 +6,7 @@ import { type PublicNames, publicNames } from './public-names.js';
 
 const DECLARATIONS = 'dist/index.d.ts';
 
-/** What users may rely on, written by hand: a change of it is a change of the API, which the changelog reports. */
+/** The names that users may rely on, written by hand: a change here is a change of the API, which the changelog reports. */
 const PUBLIC: Readonly<Record<string, string>> = {
   // A netback and its vifs.
   'class Netback implements AsyncDisposable':
@@ -71,7 +71,7 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface TapMemory': 'bridge bridgeDeleted features settings wasUp',
   'type TapExpectation': '',
   'interface LinkSettings': 'bridge mac mtu name port up',
-  // A port of one's own.
+  // For a port of a user's own.
   'interface Port extends AsyncDisposable':
     'dropped follow name open queuesMax remove setCarrier writesMapped',
   'interface PortBatches': 'mapped reads writes',

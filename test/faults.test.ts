@@ -21,7 +21,7 @@ describe.skipIf(missing !== undefined)('the table of faults', () => {
     return { status, lines: stdout.trim().split('\n'), stderr };
   };
 
-  // Once more if it fails: what else runs on the machine may delay a line, a tap or a ping beyond its second.
+  // Runs once more if it fails: other work on the machine may delay a line, a tap or a ping beyond its second.
   it('passes in its short form: a fault of each kind is reported, mended, and leaves nothing', {
     timeout: 120_000,
     retry: 1,

@@ -21,8 +21,8 @@ interface Result {
 }
 
 /**
- * Runs the tests that `register` makes in a network namespace of their own, where they may make what interfaces they
- * like: the file runs once more in there, and each result is shown out here.
+ * Runs the tests that `register` makes in a network namespace of their own, where they may create any interfaces: the file runs once more
+ * inside, and each result is shown outside.
  * @param url import.meta.url of the test file.
  */
 export function inOwnNetwork(url: string, register: () => void): void {
@@ -30,7 +30,7 @@ export function inOwnNetwork(url: string, register: () => void): void {
     register();
     return;
   }
-  // A user namespace of our own makes us root in it, where the machine lets us.
+  // This process is root in a user namespace of its own, if the machine permits one.
   const flags = process.getuid?.() === 0 ? '-nm' : '-Urnm';
   // sysfs shows the interfaces of the namespace that it was mounted in.
   const enter = [flags, 'sh', '-c', 'mount -t sysfs sysfs /sys && exec "$@"', 'sh'];

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-// What the list comes to, `npm run test:xen` sees: it packs, and installs on a dom0 without network and compiler.
+// `npm run test:xen` checks the result of the list: it packs, and installs on a dom0 without network and compiler.
 describe('the package that `npm pack` makes', () => {
   const { bin, bundleDependencies, dependencies, files } = JSON.parse(readFileSync('package.json', 'utf8'));
 
@@ -77,7 +77,7 @@ function linksOf(document: string): [file: string, anchor: string | undefined][]
     });
 }
 
-/** As GitHub makes them of headings; of several that are equal the first. */
+/** The anchors that GitHub makes of headings; of several equal ones the first. */
 function anchorsOf(document: string): ReadonlySet<string> {
   const headings = prose(document).matchAll(/^#+ (.*)$/gm);
   return new Set(

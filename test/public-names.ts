@@ -6,7 +6,7 @@ import { SyntaxKind } from 'typescript/unstable/ast';
 import type { Project, Symbol as TypeSymbol } from 'typescript/unstable/sync';
 import { API, SymbolFlags } from 'typescript/unstable/sync';
 
-/** What a program finds that imports a module, as the compiler reads the module's declarations. */
+/** The names that a program finds when it imports a module, as the compiler reads the module's declarations. */
 export interface PublicNames {
   /** Each exported name with its kind, as `interface Vif extends VifInfo`, and the members of classes and interfaces. */
   readonly names: Readonly<Record<string, readonly string[]>>;

@@ -16,7 +16,7 @@ export function ip(...args: string[]): string {
   return execFileSync('ip', args, { encoding: 'utf8' });
 }
 
-/** Whether the kernel takes the program that bounds what waits in a tap; not in a user namespace. */
+/** Whether the kernel accepts the program that limits the frames in a tap; not in a user namespace. */
 export function isLimited(): boolean {
   const probe = addon().openTap('probe', undefined, false);
   if ('failed' in probe) throw new Error(`no tap can be made: ${probe.failed}`);

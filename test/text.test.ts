@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { jsonLine, printable, quoted, shown } from '../lib/text.js';
 
-/** What no line of a log, a table or a terminal may hold. */
+/** The characters that no line of a log, a table or a terminal may have. */
 const HARMFUL = /[\p{C}\p{Zl}\p{Zp}]/u;
 const anything = fc.string({ unit: 'binary', maxLength: 300 });
 const harmful = [

@@ -11,7 +11,7 @@ function caught(run: () => void): unknown {
   throw new Error('nothing was thrown');
 }
 
-/** @returns a step that notes its name in `ran`, and then throws `error` if there is one. */
+/** @returns a step that records its name in `ran`, and then throws `error` if there is one. */
 function noting(ran: string[], name: string, error?: unknown): () => void {
   return () => {
     ran.push(name);

@@ -7,7 +7,7 @@ import { type ModeTurns, percentile } from '../../bench/neighbours/measure.js';
 import { modeReport, neighboursText, report } from '../../bench/neighbours/neighbours-report.js';
 
 const EXIT_SKIPPED = 77;
-/** Ten of each of six kinds (`LogLimit`). `noring` alone had 79 in its second where neither lines nor connections were limited. */
+/** Ten lines of each of six kinds (`LogLimit`). Without limits of lines and connections, `noring` alone had 79 in its second. */
 const LINES_MAX = 60;
 const TIMEOUT_MS = 240_000;
 const missing = ['dist/vifd.cjs', 'build/Release/xensim/libxengnttab.so.1'].find((file) => !existsSync(file));

@@ -63,7 +63,7 @@ describe.skipIf(missing !== undefined)('the bundles that vifd starts from', () =
     const wrong = spawnSync(process.execPath, [program, 'show', 'eth0'], { encoding: 'utf8' });
     expect(wrong.stderr).toMatch(/^vifd: .*eth0/);
     expect(wrong.status).toBe(2);
-    // Words of `run` that are no plain start are for the other one too.
+    // Arguments of `run` that are no plain start are for the other bundle too.
     expect(run(program, '--help').stdout).toMatch(/^Usage: vifd run/);
   });
 

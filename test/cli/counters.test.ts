@@ -13,7 +13,7 @@ const FRAMES = 500;
 function tests(world: LinksWorld): void {
   const { vifd, connect, newVif, send, came, reaches, shown } = world;
 
-  /** What `vifd show` prints; a vifd that follows a killed one can be asked after a second. */
+  /** Returns what `vifd show` prints; a vifd that follows a killed one accepts queries after a second. */
   async function show(): Promise<VifDetails> {
     await expect.poll(shown, { timeout: 10_000 }).toBeDefined();
     return shown() as VifDetails;
@@ -29,7 +29,7 @@ function tests(world: LinksWorld): void {
     let before = (await show()).stats;
     for (let kill = 0; kill < KILLS; kill++) {
       const sending = send(FRAMES);
-      // In the middle of them.
+      // In the middle of the frames.
       await sleep(2 + 3 * kill);
       await daemon.end('SIGKILL');
       await sending;

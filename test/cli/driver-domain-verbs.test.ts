@@ -40,7 +40,7 @@ function runTests(): void {
     const sockets = ['0', '1', '7'].map((domid) => `${socket}.${domid}=${domid}`);
     await once(start(['dist/testing/xenstored/serve.js', ...sockets]).stdout!, 'data');
     store = await openStore({ path: `${socket}.0` });
-    // As libxl makes a domain: its nodes are dom0's, and only it may read them.
+    // As libxl creates a domain: dom0 owns its nodes, and only the domain may read them.
     for (const domid of [1, 7]) {
       const home = `/local/domain/${domid}`;
       await store.mkdir(home);

@@ -184,7 +184,7 @@ const taps = () =>
 function tests(): void {
   let world: DriverDomain;
   beforeAll(() => {
-    // No frames of the host's own, of which one may come while a guest takes its buffers back.
+    // Without frames of the host's own, one of which could come while a guest takes its buffers back.
     for (const which of ['default', 'all'])
       writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
     execFileSync('ip', ['link', 'add', 'br0', 'up', 'type', 'bridge']);

@@ -30,7 +30,7 @@ export const SET_UP: LinkSettings = {
   port: { isolated: '1' },
 };
 
-/** How the kernel makes interfaces, its own and taps. */
+/** How the kernel creates interfaces, its own and taps. */
 const FRESH: LinkSettings = { mac: '00:00:00:00:00:00', mtu: 1500, up: false, port: {} };
 
 /** Thrown at the step where a test kills the verb's process. */
@@ -43,15 +43,15 @@ export class HandoverWorld {
   readonly node: string;
   readonly guest: RawGuest;
   readonly #domid: number;
-  /** What the verbs see the store by. */
+  /** The store that the verbs use. */
   readonly #own: ModelXen;
   readonly links = new Map<string, LinkSettings>([['xenbr1', FRESH]]);
   readonly bound = new Set<string>();
   readonly states = new Set<string | undefined>();
-  /** What the kernel's driver refuses, or does not do. */
+  /** The operations that the kernel's driver refuses, or does not complete. */
   refuses: 'unbind' | 'bind' | 'connecting' | undefined;
   loaded = true;
-  /** What the interface of the vif is called, the kernel's or the tap. */
+  /** The name of the vif's interface, the kernel's or the tap. */
   called: string = VIF.id;
   /** The `--bridge` of `vifd run`, for taps that no script puts into a bridge. */
   bridge: string | undefined;
@@ -66,7 +66,7 @@ export class HandoverWorld {
     this.node = backendVifPath(domid, VIF.domid, VIF.handle);
   }
 
-  /** The guest is connected by the kernel's driver. @param domid of its backend. */
+  /** Connects the guest by the kernel's driver. @param domid of its backend. */
   static async open(domid = 0): Promise<HandoverWorld> {
     const world = new HandoverWorld(domid);
     const { store } = world.toolstack;
@@ -104,7 +104,7 @@ export class HandoverWorld {
     await this.#daemon?.xen[Symbol.asyncDispose]();
   }
 
-  /** As libxl leaves them: each end owns its node and may read the other's. Of the domains' own nodes neither may read another's. */
+  /** Sets permissions as libxl does: each end owns its node and may read the other's. Neither domain may read the other's own nodes. */
   async #giveRights(): Promise<void> {
     const { store } = this.toolstack;
     const give = (path: string, owner: number, reader: number) =>
@@ -202,7 +202,7 @@ export class HandoverWorld {
     const { store } = this.toolstack;
     await store.write(`${this.node}/state`, '2');
     if (this.refuses === 'connecting') return;
-    // As the driver does: its watch fires when it is registered, and that counts.
+    // As the driver does: its watch fires when it is registered, which counts as an event.
     await store.watch(`${this.node}/hotplug-status`, () => void this.#connect());
   }
 
@@ -261,7 +261,7 @@ function refusal(verb: string): VifdError {
   return new VifdError('ERR_KERNEL_DRIVER', `The kernel's xen-netback refused to ${verb} vif-7-0 (EBUSY).`);
 }
 
-/** Each call and each look is a step. */
+/** Counts each call and each read as a step. */
 function stepping<T extends Store | KernelControl | Links>(target: T, step: () => void): T {
   return new Proxy(target, {
     get(of, key) {

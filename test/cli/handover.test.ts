@@ -186,7 +186,7 @@ describe('a vif between the kernel and vifd', () => {
           await world.killDaemon();
           if (second === 'adopt') await world.startDaemon();
         }
-        // It may be as it shall be already.
+        // The vif may already have that owner.
         await VERBS[second](world.parts(), VIF).catch((error) =>
           expect(error.code, `at ${kill}`).toBe('ERR_OWNER'),
         );
@@ -270,7 +270,7 @@ describe('a vif between the kernel and vifd', () => {
 
     it('vifd does not attach', async () => {
       await setUp();
-      // Of no grant: the kernel's driver has its rings mapped since before.
+      // A reference that is not granted; the kernel's driver mapped its rings before.
       const ref = await read(`${FRONT}/tx-ring-ref`);
       await world.toolstack.store.write(`${FRONT}/tx-ring-ref`, '4000000');
       await refused('ERR_TIMEOUT', /did not attach to vif7\.0 within 10 s.*xen-netback serves it again/);

@@ -24,7 +24,7 @@ const WHOLE_TEST_MS = 60_000;
 
 withLinks(import.meta.url, 'journals of several versions', (world) => {
   const folder = () => join(world.directory, 'j');
-  /** Those of the connection. */
+  /** The journals of the connection. */
   const journals = () => {
     const counters = `${countersNameOf('vif7.0')}.journal`;
     return readdirSync(folder()).filter((name) => name.endsWith('.journal') && name !== counters);
@@ -65,7 +65,7 @@ withLinks(import.meta.url, 'journals of several versions', (world) => {
     await xen[Symbol.asyncDispose]();
   });
 
-  /** The guest connects and programs its backend; then frames wait for buffers. */
+  /** Connects a guest, which programs its backend; then frames wait for buffers. */
   async function prepare(): Promise<void> {
     const attached = start();
     await expect.poll(() => world.store.read('/local/domain/0/backend/vif/7/0/state')).toBe('2');
@@ -80,7 +80,7 @@ withLinks(import.meta.url, 'journals of several versions', (world) => {
 
   const shown = () => world.shown()?.connection as ConnectionDetails;
 
-  /** What a restart must not change. */
+  /** The state that a restart must not change. */
   function remembered() {
     const { hash, multicast, queues } = shown();
     return {

@@ -12,7 +12,10 @@ import { openStore } from '../../lib/xen/store/client.js';
 import { inOwnNetwork } from '../own-network.js';
 import { isLimited } from '../tap-network.js';
 
-/** Does what systemd does with descriptors: stores those that it gets, and starts the next process with them. In Python, as Node cannot pass descriptors. */
+/**
+ * Acts on descriptors as systemd does: stores those that it gets, and starts the next process with them. In Python, because Node cannot pass
+ * descriptors.
+ */
 const MANAGER = `
 import os, signal, socket, sys, threading
 path, command, kept = sys.argv[1], sys.argv[2:], {}
@@ -76,7 +79,7 @@ class Program {
     });
   }
 
-  /** Says a word on its stdin, and waits until it has printed these others since. */
+  /** Writes a word to its stdin, and waits until it has printed the other words since. */
   async tell(word: string, ...expected: string[]): Promise<void> {
     const from = this.lines.length;
     this.#process.stdin?.write(`${word}\n`);
@@ -111,7 +114,7 @@ function runTests(): void {
   let manager: Program;
   let sender: ReturnType<typeof createSocket>;
 
-  /** Frames that the guest's end has handed to its network. */
+  /** Frames that the guest's end has passed to its network. */
   const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
   const send = async (frames: number): Promise<void> => {
     for (let i = 0; i < frames; i++) await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
@@ -136,7 +139,7 @@ function runTests(): void {
     const socket = join(directory, 'store');
     const env = { XENSIM: directory, XENSTORED_PATH: socket, VIFD_XEN_LIBRARIES: LIBRARIES };
     ip('link', 'add', 'br0', 'address', '02:00:00:00:00:01', 'type', 'bridge', 'mcast_snooping', '0');
-    // Where the bridge would else lose its carrier with the tap.
+    // Otherwise the bridge would lose its carrier with the tap.
     ip('link', 'add', 'nic0', 'type', 'veth', 'peer', 'name', 'wire0');
     for (const name of ['nic0', 'wire0', 'br0']) ip('link', 'set', name, 'up');
     ip('link', 'set', 'nic0', 'master', 'br0');
@@ -193,7 +196,7 @@ function runTests(): void {
   });
 
   it('keep their carrier while no backend runs, and the next process delivers what was sent to the guest meanwhile', async () => {
-    // What a bridge, a routing daemon or NetworkManager would see of it.
+    // The changes that a bridge, a routing daemon or NetworkManager would notice.
     const changes = readFileSync('/sys/class/net/vif7.0/carrier_changes', 'utf8');
     await manager.tell('kill', 'dead');
     expect(isUp('vif7.0')).toBe(true);
@@ -231,7 +234,7 @@ function runTests(): void {
       await send(2000);
       expect(waiting(9000)).toBeLessThanOrEqual(FRAMES_MAX);
       expect(waiting(9000)).toBeGreaterThan(1000);
-      // What no vifd saw is in no counter; what the killed one has counted is.
+      // Frames that no vifd read are in no counter; those that the killed one counted are.
       expect(await dropped()).toBe(lostBefore + count('tx_dropped') - lostWhileAway);
       guest.signal('SIGCONT');
       await expect.poll(() => came() - before, POLLED).toBe(9000 - (count('tx_dropped') - lost));

@@ -87,7 +87,7 @@ describe("a vif beside the kernel's driver", () => {
     () => {
       driver('1\n');
       symlinkSync(PROBE, join(bus, 'drivers/vif/unbind'));
-      // The bus refuses a name that it does not have: so it was asked.
+      // The bus refuses a name that it does not have, so the error shows that it was asked.
       expect(() => new XenNetbackControl(bus).unbind(vif)).toThrow(
         expect.objectContaining({ errno: 'ENODEV' }),
       );

@@ -127,9 +127,9 @@ function linksWorld() {
   const send = async (frames = 1): Promise<void> => {
     for (let i = 0; i < frames; i++) await new Promise((done) => sender.send('x', 9, '10.7.0.2', done));
   };
-  /** How many frames the guest's end has handed to its network. */
+  /** How many frames the guest's end has passed to its network. */
   const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
-  /** Tells whether frames of the host reach the guest. */
+  /** Whether frames of the host reach the guest. */
   async function reaches(): Promise<boolean> {
     const before = came();
     for (let round = 0; round < 200 && came() === before; round++) {
@@ -138,7 +138,7 @@ function linksWorld() {
     }
     return came() > before;
   }
-  /** What `vifd show` prints; undefined where no vifd responds. */
+  /** Returns what `vifd show` prints; undefined if no vifd responds. */
   const shown = (folder = 'j'): VifDetails | undefined => {
     const args = [CLI, 'show', '--json', '--journal', join(world.directory, folder)];
     const { stdout } = spawnSync(process.execPath, args, {

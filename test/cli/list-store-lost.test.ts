@@ -15,7 +15,7 @@ it.skipIf(!existsSync(CLI))(
     const path = join(directory, 'socket');
     const sockets = new Set<Socket>();
     let well = false;
-    // Responds to what a new connection asks, and goes at the first request after that.
+    // Responds to the requests of a new connection, and ends it at the first request after those.
     const server = createServer((socket) => {
       sockets.add(socket);
       const decoder = new MessageDecoder();

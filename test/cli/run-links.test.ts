@@ -30,7 +30,7 @@ function tests(world: LinksWorld): void {
       expect(await reaches()).toBe(true);
     }
     await expect.poll(() => daemon.messages('mended').at(-1), SOON).toMatch(/was deleted/);
-    // What the data path finds first has the errno's name, too.
+    // The message of a fault that the data path finds first has the errno's name too.
     expect(daemon.messages('error').filter((message) => /system error/.test(`${message}`))).toEqual([]);
   });
 
@@ -55,7 +55,7 @@ function tests(world: LinksWorld): void {
     expect(interfaces().find('web0')?.alias).toBe('the web server');
     await second.end('SIGKILL');
     ip('link', 'set', 'web0', 'alias', 'vifd vif7.0');
-    // Whatever it is called now.
+    // Finds it by any name that it has now.
     ip('link', 'set', 'web0', 'down');
     ip('link', 'set', 'web0', 'name', 'web1');
     ip('link', 'set', 'web1', 'up');
@@ -63,7 +63,7 @@ function tests(world: LinksWorld): void {
     await third.until('attached');
     expect(await reaches()).toBe(true);
     await third.end('SIGKILL');
-    // The vif goes while no vifd runs.
+    // The vif is removed while no vifd runs.
     await world.store.rm(NODE);
     await vifd().until('ready');
     const taps = () =>
@@ -78,7 +78,7 @@ function tests(world: LinksWorld): void {
     const first = vifd(['--bridge', 'br0']);
     await connect();
     await first.end('SIGKILL');
-    // libxl asks so, and then waits for Closed.
+    // libxl asks in this way, and then waits for Closed.
     await world.store.write(`${NODE}/online`, '0');
     await world.store.write(`${NODE}/state`, '5');
     vifd();

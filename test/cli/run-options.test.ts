@@ -6,7 +6,7 @@ import { runCommand } from '../../lib/cli/run-command.js';
 import { flagOf, OPTION_ROWS } from '../../lib/daemon/option-table.js';
 import { parseRunOptions } from '../../lib/daemon/run-options.js';
 
-/** What commander makes of the same arguments; undefined where it complains or helps. */
+/** The result of commander for the same arguments; undefined if it reports an error or prints help. */
 function byCommander(args: readonly string[], written: string[] = []): unknown {
   let options: unknown;
   const write = (text: string) => void written.push(text);
@@ -171,7 +171,7 @@ describe('both parsers of the options of vifd run', () => {
       }),
       { numRuns: 1000 },
     );
-    // The lines are worth the name: neither all good nor all bad.
+    // The drawn lines are a fair sample: neither all valid nor all invalid.
     expect(taken).toBeGreaterThan(100);
     expect(refused).toBeGreaterThan(100);
   });

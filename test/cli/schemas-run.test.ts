@@ -6,7 +6,7 @@ import { jsonLine } from '../../lib/text.js';
 import { CLI, type LinksWorld, NODE, SOON, withLinks } from './links-world.js';
 import { OutputSchema, type SchemaName } from './schemas.js';
 
-/** What the programs themselves print, of a vif that is served. schemas.test.ts has each property; here are the whole paths. */
+/** Output of the programs themselves, for a vif that is served. schemas.test.ts has each property; these tests run the whole path. */
 function tests(world: LinksWorld): void {
   const { vifd, connect, newVif, ip } = world;
 

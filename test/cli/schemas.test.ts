@@ -20,7 +20,7 @@ import { extended, OutputSchema, type SchemaName } from './schemas.js';
 
 const NODE = '/local/domain/0/backend/vif/7/0';
 
-/** Expects that the schema takes these lines, has no property that none of them has, and takes no object with a property more. */
+/** Expects that the schema accepts these lines, has no property that none of them has, and accepts no object with one property more. */
 function expectDescribed(name: SchemaName, lines: readonly string[]): void {
   const schema = new OutputSchema(name);
   for (const line of lines) expect(schema.faultsOf(line)).toEqual([]);

@@ -27,7 +27,7 @@ export class OutputSchema {
     this.#valid = new Ajv2020({ strict: true, strictRequired: false }).compile(this.root);
   }
 
-  /** Returns what is wrong with a line that a program printed; empty: nothing. */
+  /** Returns what is wrong with a line that a program printed; empty if nothing is. */
   faultsOf(line: string): string[] {
     const value: unknown = JSON.parse(line);
     if (!this.#valid(value)) return (this.#valid.errors ?? []).map((e) => `${e.instancePath} ${e.message}`);

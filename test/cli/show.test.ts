@@ -73,7 +73,7 @@ describe('what is shown of a vif', () => {
         xdpHeadroom: 192,
       });
     }
-    // For programs it is JSON.
+    // Programs get JSON.
     expect(JSON.parse(JSON.stringify(show())).connection.queues[0].toGuest.rspProd).toBe(2);
   });
 

@@ -292,7 +292,7 @@ function tests(): void {
     const stoppedMs = performance.now();
     daemon.process.kill('SIGSTOP');
     const reported = await vifd.until('error', 'ERR_STORE_GONE');
-    // A second, and what two busy processors add.
+    // A second, and the delay that two busy processors add.
     expect(reported.atMs - stoppedMs).toBeLessThan(1500);
     expect(reported.message).toContain('has not responded');
     await sleep(1000);
@@ -310,7 +310,7 @@ function tests(): void {
     const startedMs = performance.now();
     vifd = run();
     const reported = await vifd.until('error', 'ERR_STORE_GONE');
-    // A second, and what two busy processors add.
+    // A second, and the delay that two busy processors add.
     expect(reported.atMs - startedMs).toBeLessThan(2000);
     expect(reported.message).toContain('has not responded');
     daemon.process.kill('SIGCONT');

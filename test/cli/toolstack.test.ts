@@ -1,4 +1,6 @@
-/** `vifd run` and what toolstacks do to its vifs, in dom0 and in a driver domain: real taps, and a store with xenstored's rights. */
+/**
+ * `vifd run` and the operations of toolstacks on its vifs, in dom0 and in a driver domain: real taps, and a store with xenstored's rights.
+ */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -73,7 +75,7 @@ class Host {
       const { event, message, code } = JSON.parse(line);
       const isOfEndedGuest =
         this.#endedGuest && code === 'ERR_PROTOCOL' && /bad grant reference/.test(message);
-      // vifd reports the first in a user namespace, the second on a machine so busy that the store gets no turn for half a second.
+      // vifd reports the first in a user namespace, and the second on a machine that is so busy that the store has no turn for half a second.
       const isOfMachine = ['ERR_TAP_LIMIT', 'ERR_STORE_GONE'].includes(code);
       if (event === 'error' && !isOfMachine && !isOfEndedGuest) this.errors.push(message);
     });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { exhaust, exhaustiveOf } from '../../sim/exhaustive.js';
 
-/** What takes long is tried for one way to bring payload here, and for both by `npm run sim`. */
+/** Long scenarios run here with one payload mode, and with both by `npm run sim`. */
 const LONG_FOR = 'copy';
 
 describe.each(['copy', 'map'] as const)('killed at every step, payload by %s', (payload) => {

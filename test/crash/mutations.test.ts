@@ -5,8 +5,8 @@ import { RX_RING } from '../../lib/protocol/ring.js';
 import type { GuestPlan, Scenario } from '../../sim/scenario.js';
 
 /**
- * The proof can fail: each of these faults, put into the backend here alone, is found by killing at every step. The
- * modules are replaced for this file only, and the data path has no code for it.
+ * Shows that the proof can fail: kills at every step find each of these faults, which are put into the backend only here. The modules are
+ * replaced for this file only, and the data path has no code for it.
  */
 type Mutation =
   | 'none'
@@ -88,10 +88,10 @@ vi.mock('../../lib/durable/redo.js', async (load) => {
 const { runScenario } = await import('../../sim/run-scenario.js');
 const { plainScenario } = await import('../../sim/scenario.js');
 
-/** Frames of one and of many slots, both ways; to a guest that is slow to take them. */
+/** Frames of one and of many slots, in both directions, to a guest that is slow to take them. */
 const MIXED = { sizes: [9000, 60], fromGuest: 4, toGuest: 8, buffersMax: 18, lateMs: 5 };
 
-/** Kills at each step in turn until something is found. @returns what, or nothing. */
+/** Kills at each step in turn until a promise is broken. @returns the broken promise; undefined if there is none. */
 async function firstFault(guest: Partial<GuestPlan>, rest: Partial<Scenario>): Promise<string | undefined> {
   const { steps, faults } = await runScenario(plainScenario(guest, rest));
   if (faults.length > 0) return `undisturbed: ${faults[0]}`;

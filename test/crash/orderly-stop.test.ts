@@ -4,7 +4,7 @@ import { NO_FAULTS, PLAIN_GUEST, type ProcessPlan } from '../../sim/scenario.js'
 
 const PROCESSES = 40;
 const BURST = 6_250;
-/** The guests send two bursts to each process, both ways. */
+/** The guests send two bursts to each process, in both directions. */
 const FRAMES = PROCESSES * 2 * 2 * BURST;
 
 it('40 orderly stops under way: of a million frames none is lost and none comes twice, in either direction', async () => {

@@ -6,7 +6,7 @@ import { runScenario } from '../../sim/run-scenario.js';
 import { plainScenario } from '../../sim/scenario.js';
 import { pathOf, StoreLog } from '../../sim/store-log.js';
 
-/** How each wrong order shows. */
+/** How the tests find each wrong order. */
 const FOUND_BY: Readonly<Record<string, RegExp>> = {
   'redo log: commits before the responses': /wrong-id|idle-slot|repeated-id|unknown-status/,
   'redo log, to the guest: commits before the responses': /wrong-id|idle-slot|repeated-id|unknown-status/,
@@ -73,7 +73,7 @@ it('a promise that is broken is shown with what each step stored', async () => {
   const process = {
     ...({ end: 'kill', atStep: commit.step, lastsMs: 0, bursts: ['after'] } as const),
     ...{ reboot: undefined, harm: undefined },
-    // The state of a log that has committed one response more than there are.
+    // The state of a log that has committed one response more than it has.
     tampered: [{ journal, word, value: (commit.changes[0].now & ~0xffff) | 1 }],
   };
   const { faults, trace } = await runScenario({ ...scenario, processes: [process] });

@@ -28,7 +28,7 @@ function moved({ words, arenas, bytes }: JournalLayout): JournalLayout {
   return { words: { at, words: end, parts }, arenas: turned, bytes: Math.max(behind, bytes) };
 }
 
-/** Noise in all that the layout names, and 0 elsewhere. */
+/** Noise in all words that the layout names, and 0 elsewhere. */
 function contentOf({ words, arenas, bytes }: JournalLayout, seed: number): Uint8Array {
   const content = new Uint8Array(bytes);
   const noise = (at: number, count: number) => {

@@ -19,7 +19,7 @@ it(
       if (failure !== undefined) {
         const replay = `VIFD_HANDSHAKE_SEED=${seed} npx vitest run test/guests/fuzz.test.ts`;
         const text = `${replay}\n  ${failure}\n  ${did.join(', ')}`;
-        // At once: many seeds take long.
+        // In one test, because many seeds take long.
         console.log(text);
         failures.push(text);
       }

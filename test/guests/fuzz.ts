@@ -6,7 +6,7 @@ import { ScriptedGuest } from './scripted-guest.js';
 import { GUESTS } from './scripts.js';
 
 const ACTIONS_MAX = 30;
-/** Any one of the scripted handshakes has to work afterwards. */
+/** Any one of the scripted handshakes must work afterwards. */
 const GOOD_MS = 2000;
 const REST_MS = 30;
 const GUEST_PAGES = 256;
@@ -55,15 +55,15 @@ const VALUES = [
 ];
 const STATES = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '', '44', 'Connected'];
 
-/** What came of a seed: undefined when all was well. */
+/** The result of a seed: undefined if nothing was wrong. */
 export interface FuzzResult {
   readonly did: readonly string[];
   readonly failure: string | undefined;
-  /** How the vif stood when the nonsense was over. */
+  /** The state of the vif at the end of the random writes. */
   readonly ended: string;
 }
 
-/** A guest that writes what a seed chooses, in an order that the seed chooses; then one that behaves. */
+/** A guest that makes the writes of a seed, in the seed's order; then one that behaves. */
 export async function fuzzHandshake(seed: number): Promise<FuzzResult> {
   const run = new FuzzRun(seed);
   let failure: string | undefined;
@@ -100,12 +100,12 @@ class FuzzRun {
     await host.stop();
   }
 
-  /** Served, stopped with a reason, waiting, or over: there is nothing else. */
+  /** The vif must be served, stopped with a reason, waiting, or closed. */
   #requireClearEnd(): void {
     const { vif, errors } = this.#host;
     this.ended = vif?.state ?? 'gone';
     if (vif?.state === 'stopped' && !vif.reason) throw new Error('stopped without a reason');
-    // Faults that are not the guest's (a failed script, a rate that cannot be read) are reasons beside any state.
+    // Faults of the host (a failed script, an invalid rate) are reasons in any state.
     if (vif?.state !== 'stopped' && vif?.reason !== vif?.faults[0]?.message)
       throw new Error(`${vif?.state}, and yet a reason: ${vif?.reason}`);
     if (errors.length > ACTIONS_MAX * 3) throw new Error(`${errors.length} errors: ${errors.slice(0, 3)}`);
@@ -137,7 +137,7 @@ class FuzzRun {
     await this.#traffic();
   }
 
-  /** Without what others left behind, as a driver that is loaded. */
+  /** Without keys of earlier guests, as a driver that is loaded. */
   async #driverBegins(): Promise<void> {
     const { frontendPath } = this.#host.paths;
     await this.#toolstack(async (store) => {
@@ -269,7 +269,7 @@ class FuzzRun {
     return this.#asGuest(() => this.#guest.write(keys));
   }
 
-  /** What the store refuses a guest is the guest's own affair. */
+  /** Requests that the store refuses a guest concern only the guest. */
   async #asGuest(work: () => Promise<unknown>): Promise<void> {
     await this.#finished(work().catch(() => undefined));
   }

@@ -4,10 +4,10 @@ import { Host } from './host.js';
 import { type GuestScript, ScriptedGuest } from './scripted-guest.js';
 import { GUESTS } from './scripts.js';
 
-/** Each part of a handshake has to be done by then; Linux after kexec waits 5 s for each state. */
+/** Each part of a handshake must be done in this time; Linux after kexec waits 5 s for each state. */
 const PART_MS = 4000;
 const BUFFERS = 4;
-/** Mirage's guest has no states in between by which it could see that its Closed was heard. */
+/** Mirage's guest has no states in between by which it could see that the backend noticed its Closed. */
 const REST_MS = 50;
 
 interface Course {

@@ -13,8 +13,8 @@ const HANDLE = 0;
 const LOOK_MS = 10;
 
 /**
- * A host with one vif on the model. It starts a backend process again when the last was killed, as a service manager
- * does. `killAt` has the steps before which a process is killed, counted over all processes.
+ * A host with one vif on the model. It starts a backend process again when the last was killed, as a service manager does. `killAt` has the
+ * steps before which a process is killed, counted over all processes.
  */
 export class Host {
   readonly hypervisor = new ModelHypervisor();
@@ -38,7 +38,7 @@ export class Host {
     this.#killAt = new Set(killAt);
   }
 
-  /** The toolstack makes the vif; no backend runs yet. */
+  /** Creates the vif as the toolstack does; no backend runs yet. */
   async create(script?: string): Promise<void> {
     const vif = { domid: DOMID, handle: HANDLE, mac: '00:16:3e:00:00:07', ...(script && { script }) };
     await settled(
@@ -103,7 +103,7 @@ export class Host {
     }
   }
 
-  /** @returns whether the guest's work was done in time. @throws what it throws. */
+  /** @returns whether the guest's work was done in time. @throws the error of the work. */
   async done(work: Promise<unknown>, ms: number): Promise<boolean> {
     const outcome = outcomeOf(work);
     for (let passed = 0; passed < ms && !outcome.ended && !outcome.failed; passed += LOOK_MS)

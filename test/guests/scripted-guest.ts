@@ -4,16 +4,16 @@ import { StateWatch } from '../../lib/testing/netfront/index.js';
 import { RawGuest } from '../../worlds/model/raw-guest.js';
 import { DOMID, type Host } from './host.js';
 
-/** What a kind of guest does with the store, step by step, according to its source. */
+/** The operations of a kind of guest on the store, step by step, according to its source. */
 export interface GuestScript {
   readonly name: string;
-  /** Where that was read. */
+  /** The source. */
   readonly source: string;
-  /** From wherever the two states stand to a connection. */
+  /** Connects, from any state of both ends. */
   connect(guest: ScriptedGuest): Promise<void>;
   /** The guest's driver disconnects from the device. */
   disconnect(guest: ScriptedGuest): Promise<void>;
-  /** States of the backend that it takes for a fault. */
+  /** States of the backend that it treats as a fault. */
   readonly fears?: readonly XenbusState[];
   /** It sends no event when it posts receive buffers. */
   readonly postsQuietly?: boolean;
@@ -23,7 +23,7 @@ export interface GuestScript {
 export class ScriptedGuest {
   readonly host: Host;
   readonly xen: ModelXen;
-  /** Of the connection that stands. */
+  /** The rings and channels of the present connection. */
   rings!: RawGuest;
   #backend: StateWatch | undefined;
 
@@ -59,7 +59,7 @@ export class ScriptedGuest {
     for (const key of keys) await this.xen.store.rm(`${this.host.paths.frontendPath}/${key}`);
   }
 
-  /** Its own state, which is not written when it is that already (xenbus_switch_state does the same). */
+  /** Writes its own state, unless it has that state already (as xenbus_switch_state). */
   async say(state: XenbusState): Promise<void> {
     await this.xen.store.write(`${this.host.paths.frontendPath}/state`, `${state}`);
   }

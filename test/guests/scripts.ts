@@ -43,7 +43,7 @@ const linuxAfterKexec: GuestScript = {
   source: 'torvalds/linux drivers/xen/xenbus/xenbus_probe_frontend.c, xenbus_reset_frontend',
   async connect(guest) {
     const state = (await guest.backend()).state;
-    // Falls through from where the backend stands; 5 s for each.
+    // Continues from the backend's present state; waits 5 s for each.
     if (state === Connected) {
       await guest.say(Closing);
       await guest.until(Closing);
@@ -54,13 +54,13 @@ const linuxAfterKexec: GuestScript = {
     }
     await linux.connect(guest);
   },
-  // It does not: the kernel is gone, and its rings with it.
+  // This guest does not: its kernel is gone, and its rings with it.
   async disconnect() {},
 };
 
 const WINDOWS_CHANGE_MS = 120_000;
 
-/** Windows: each change of the backend is waited for at most 120 s, and most states lead to a step. */
+/** Windows waits at most 120 s for each change of the backend, and most states lead to a step. */
 const windows: GuestScript = {
   name: 'Windows',
   source:
@@ -154,7 +154,7 @@ const freebsd: GuestScript = {
   },
 };
 
-/** NetBSD: talks at InitWait whatever its own state is, and panics at a state that it does not know. */
+/** NetBSD connects at InitWait in any state of its own, and panics at a state that it does not know. */
 const netbsd: GuestScript = {
   name: 'NetBSD',
   source: 'NetBSD/src sys/arch/xen/xen/if_xennet_xenbus.c: xennet_talk_to_backend, xennet_backend_changed',

@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
 
 /** How many descriptors this process has open. */
 export function openCount(): number {
-  // The one that reads the folder is among them.
+  // The descriptor that reads the folder is among them.
   return readdirSync('/proc/self/fd').length - 1;
 }
 

@@ -21,7 +21,7 @@ function runTests(): void {
   beforeAll(() => {
     for (const which of ['default', 'all'])
       writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
-    // As the unit's ProtectKernelTunables makes it, and no program is found.
+    // As with the unit's ProtectKernelTunables, and without any program in PATH.
     execFileSync('mount', ['-o', 'remount,bind,ro', '/sys']);
     ip('link', 'add', 'xenbr0', 'type', 'bridge');
     ip('link', 'set', 'xenbr0', 'up');

@@ -59,7 +59,7 @@ export class ServedInterfaces implements Interfaces, AsyncDisposable {
   remove = (index: number) => this.#call<Refusal | undefined>('remove', index);
 
   known(which: number | string): KnownInterface | undefined {
-    // Another object each time, as it would be of a message.
+    // Another object each time, as from a message.
     return structuredClone(this.#known.find(({ index, name }) => index === which || name === which));
   }
 

@@ -1,8 +1,8 @@
-/** The guest of record.mjs: writes requests into its rings, and shows what came back. Any Xen of the seam will do. */
+/** The guest of record.mjs: writes requests into its rings, and returns the responses. Works on any Xen of the seam. */
 
 const PAGE = 4096;
 const DATA_PAGES = 64;
-/** Pages for frames that are sent come first, those for buffers begin here; the last few are for staging. */
+/** Pages of frames to send come first, and pages of buffers begin here; the last few are for staging. */
 const BUFFER_PAGES = 20;
 const [REQ_PROD, REQ_EVENT, RSP_PROD, RSP_EVENT, HEADER_WORDS] = [0, 1, 2, 3, 16];
 const [TX_WORDS, RX_WORDS, CTRL_WORDS] = [3, 2, 4];
@@ -12,7 +12,7 @@ const [SET_FLAGS, SET_KEY, SET_MAPPING_SIZE, SET_MAPPING, SET_ALGORITHM, ADD_GRE
   2, 3, 5, 6, 7, 9, 10,
 ];
 
-/** A frame that is known again by its text; its other bytes are a pattern. */
+/** A frame that its text identifies; its other bytes are a pattern. */
 export function patternFrame(text, bytes) {
   const frame = Buffer.alloc(bytes);
   for (let i = 0; i < bytes; i++) frame[i] = (i * 7 + (i >>> 8)) & 0xff;
@@ -138,7 +138,7 @@ export class Guest {
     return this.refs[page];
   }
 
-  /** Writes what a frontend writes, as a connected one. */
+  /** Writes the keys of a connected frontend. */
   async connect(store, path) {
     const own = (queue) => {
       const [tx, rx] = queue.channels.map(({ port }) => `${port}`);
@@ -239,7 +239,7 @@ export class Guest {
     return frames;
   }
 
-  /** Adds to the multicast list, or takes from it. */
+  /** Adds an address to the multicast list, or removes it. */
   async multicast(address, add) {
     this.multicastLater(address, add);
     await this.#answered(this.queues[0].tx);

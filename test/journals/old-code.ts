@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 /** `Journals` as 7952fb1 had it: `open` returns the bytes themselves. */
 type OldJournals = Pick<Journals, 'names' | 'remove'> & { open(name: string, bytes: number): Uint8Array };
 
-/** What tests use of the `Netback` of 7952fb1. Its seam of the hypervisor and its ports are parts of today's. */
+/** The part of `Netback` of 7952fb1 that tests use. Its seam of the hypervisor and its ports are parts of today's. */
 export interface OldNetback {
   open(
     options: {

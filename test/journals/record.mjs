@@ -1,7 +1,7 @@
 /**
- * `node test/journals/record.mjs --build CHECKOUT --out DIRECTORY`: has a built checkout of vifd serve a guest, ends it at a
- * known place, and writes down what is left: the journals, the guest's memory, the store, and what a resume must find. Made
- * `7952fb1/` of commit 7952fb1, and the folders of later versions. It knows where modules are in both. See README.md.
+ * `node test/journals/record.mjs --build CHECKOUT --out DIRECTORY`: has a built checkout of vifd serve a guest, ends it at a known place, and
+ * records its journals, the guest's memory, the store, and what a resume must find. Made `7952fb1/` of commit 7952fb1, and the folders of
+ * later versions. It knows where modules are in both. See README.md.
  *
  * Needs root (taps in a network namespace of its own), strace (to kill between two writes into a tap) and iproute2.
  */
@@ -33,7 +33,7 @@ if (options.build === undefined || options.out === undefined) {
 }
 const build = resolve(options.build);
 const out = resolve(options.out);
-/** No frames but those that scenes send. */
+/** No frames but those of scenes. */
 const IPV6_OFF = 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6';
 if (process.env.VIFD_RECORD_NETWORK === undefined) {
   const args = [
@@ -54,7 +54,7 @@ if (process.env.VIFD_RECORD_NETWORK === undefined) {
 
 const libraries = join(build, 'build/Release/xensim');
 const program = join(build, 'dist/vifd.cjs');
-/** Of the places that a module had in one commit or another, the build has one. */
+/** The build has the module in one of the places that it had over time. */
 const from = (...places) => {
   const files = places.map((place) => join(build, 'dist', place));
   return import(files.find((file) => existsSync(file)) ?? files[0]);
@@ -325,7 +325,7 @@ const KEY = Uint8Array.from({ length: 40 }, (_, i) => (i * 29 + 3) & 0xff);
 const MAPPING = [1, 0, 0, 1, 1, 0, 1, 0];
 const GROUPS = ['33:33:00:00:00:01', '01:00:5e:00:00:fb', '33:33:ff:00:00:07'];
 
-/** Hashing, staged grants, a multicast list and a rate: everything that a guest and its toolstack can have vifd remember. */
+/** Hashing, staged grants, a multicast list and a rate: all state that a guest and its toolstack can make vifd store. */
 const PROGRAMMED = {
   queues: 2,
   split: true,
@@ -454,7 +454,7 @@ for (const end of ['SIGTERM', 'SIGKILL']) {
   });
 }
 
-// Killed by strace when it enters the third write of a batch into the tap: with io_uring there is only one.
+// strace kills it when it enters the third write of a batch into the tap: with io_uring there is only one.
 const WRITTEN_ONE_BY_ONE = { VIFD_IO_URING: '0' };
 const WRITES = { copy: 'write', map: 'writev' };
 for (const payload of ['copy', 'map']) {

@@ -13,7 +13,7 @@ import type { Recorded } from './recorded.js';
 const BUFFERS = 128;
 const CTRL_SLOT_WORDS = 4;
 
-/** A guest as it was when its backend ended: its memory, under the references and ports that it had. */
+/** A guest in the state when its backend ended: its memory, under the references and ports that it had. */
 export class RecordedGuest {
   readonly #memory = new Map<string, SharedPages>();
   readonly #channels = new Map<number, EventChannel>();
@@ -106,7 +106,7 @@ export class RecordedGuest {
     return pageOf(this.#memory.get('data.pages')!, page);
   }
 
-  /** The model gives each port once before any comes again. */
+  /** The model returns each port once before it returns one again. */
   #bindAt(xen: ModelXen, wanted: ReadonlySet<number>): void {
     while (this.#channels.size < wanted.size) {
       const channel = xen.events.bindUnbound(0, () => channel.unmask());
@@ -121,8 +121,8 @@ function pageOf(pages: SharedPages, page: number): Uint8Array {
 }
 
 /**
- * Grants pages under given references. The model gives each reference once before any comes again, and then in the order
- * in which they were given back: so the first round shows what comes when in the second.
+ * Grants pages under given references. The model returns each reference once before it returns one again, and then in the order in which they
+ * ended: so the first round shows the order of the second.
  */
 function grantAt(
   xen: ModelXen,
@@ -140,7 +140,7 @@ function grantAt(
     if (ref === order[0]) break;
     order.push(ref);
   }
-  // The first has gone to the end.
+  // The first reference has gone to the end.
   for (const next of [...order.slice(1), order[0]!]) {
     const place = places.get(next);
     const { pages, page } = place ?? { pages: spare, page: 0 };

@@ -53,7 +53,7 @@ export interface Expected {
   readonly repeatedAtMost: number;
 }
 
-/** What one backend left behind, and the guest and the store as they were then. */
+/** The state that one backend left, with the guest and the store at that time. */
 export interface RecordedState {
   readonly how: 'process' | 'model';
   readonly payload: PayloadMode;

@@ -18,11 +18,11 @@ import { RATE, type VersionWorld } from './version-world.js';
 export interface Arrived {
   readonly of: number;
   readonly came: number;
-  /** Came twice: of these, and of those before them. */
+  /** Of these frames and earlier ones, those that came twice. */
   readonly repeated: number;
 }
 
-/** What a backend found of what the one before it left. */
+/** What a backend found of the state that the one before it left. */
 export interface Found {
   readonly toGuest: Arrived;
   readonly fromGuest: Arrived;
@@ -85,7 +85,7 @@ async function isFiltered(world: VersionWorld, { addsGroup }: End): Promise<bool
 
 /**
  * Ends the guest's grants. @returns how many cannot be ended, since the backend has them mapped as the guest asked.
- * @throws when the backend still has the one that the guest took back.
+ * @throws if the backend still has the grant mapped that the guest asked to unmap.
  */
 function staged({ guest }: VersionWorld, { unstages }: End): Found['staged'] {
   const isMapped = (page: number) => !guest.data.end(guest.ref(page));
@@ -97,7 +97,7 @@ function staged({ guest }: VersionWorld, { unstages }: End): Found['staged'] {
   return { of: pages.length, mapped };
 }
 
-/** @returns how many frames the guest may send before its rate holds them. */
+/** @returns how many frames the guest may send before its rate delays them. */
 async function creditLeft(world: VersionWorld): Promise<number> {
   const most = RATE.bytes / FRAME_BYTES;
   const frames = Array.from({ length: most + 1 }, (_, i) => patternFrame(`credit, frame ${i}`, FRAME_BYTES));
@@ -113,8 +113,8 @@ export function receivedTexts(world: VersionWorld): string[] {
 }
 
 /**
- * Looks at what the backend does that follows another one: by the guest's memory and by the host's end of the vif, and not by
- * what either backend shows of itself.
+ * Checks the backend that follows another one: by the guest's memory and by the host's end of the vif, not by what either backend reports
+ * about itself.
  * @param pending the texts of the frames to the guest that the backend before had taken and not delivered.
  */
 export async function look(world: VersionWorld, how: End, pending: readonly string[]): Promise<Found> {

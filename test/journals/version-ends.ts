@@ -18,7 +18,7 @@ export const STAGED = [
   { write: [500], read: [502, 504] },
   { write: [503], read: [] },
 ] as const;
-/** A page of the first queue that the guest takes back. */
+/** A page of the first queue that the guest asks to unmap. */
 export const UNSTAGED = 501;
 
 /** The queue and the hash that a frame has by a key: of both addresses, as netif.h has it for IPv4. */
@@ -57,7 +57,7 @@ export interface End {
   readonly addsGroup?: true;
   /** The guest has asked to unmap a staged grant, and has no response yet. */
   readonly unstages?: true;
-  /** Leads to the end. The backend is killed at the first step at which what it returns holds; without: by the test. */
+  /** Leads to the end. Kills the backend at the first step at which the returned predicate holds; without one the test kills it. */
   readonly at?: (world: VersionWorld) => (() => boolean) | undefined;
 }
 
@@ -163,7 +163,7 @@ export const ENDS: readonly End[] = [
   },
 ];
 
-/** Has a guest set all that a backend remembers, and send. */
+/** Has a guest set all state that a backend stores, and send. */
 export async function program({ guest }: Pick<VersionWorld, 'guest'>): Promise<void> {
   await guest.setHash(HASH);
   for (const [queue, { write, read }] of STAGED.entries()) {

@@ -6,7 +6,7 @@ interface Cell {
   readonly writer: string;
   readonly reader: string;
   readonly payload: PayloadMode;
-  /** stopped: the vif is. */
+  /** stopped: the vif has stopped. */
   readonly found: Found | 'stopped';
 }
 
@@ -31,7 +31,7 @@ export class VersionTable {
     this.#cells.push(cell);
   }
 
-  /** A line for each end and pair of builds; for both payload modes where they do not differ. */
+  /** Returns a line for each end and pair of builds; one for both payload modes if they do not differ. */
   text(): string {
     const rows: string[][] = [];
     for (const { end, writer, reader, payload, found } of this.#cells.toSorted(byEnd(this.#cells))) {
@@ -53,7 +53,7 @@ export class VersionTable {
   }
 }
 
-/** Ends in the order in which they came first, and then as they came. */
+/** Ends in the order in which they first came. */
 function byEnd(cells: readonly Cell[]): (a: Cell, b: Cell) => number {
   const ends = [...new Set(cells.map(({ end }) => end))];
   return (a, b) => ends.indexOf(a.end) - ends.indexOf(b.end);

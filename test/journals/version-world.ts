@@ -36,7 +36,7 @@ class HostQueue extends TestPort {
   #holds = false;
   #onReadable: (() => void) | undefined;
 
-  /** Frames as one: a backend reads them by one batch. */
+  /** Puts frames in at once, so that a backend reads them in one batch. */
   putAll(frames: readonly Uint8Array[]): void {
     this.#holds = true;
     for (const frame of frames) this.put(frame);
@@ -84,7 +84,7 @@ class HostPort implements Port {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-/** One guest, one set of journals, and one backend after the other: of whichever builds. */
+/** One guest, one set of journals, and one backend after the other, of any builds. */
 export class VersionWorld {
   readonly hypervisor = new ModelHypervisor();
   readonly journals: Journals;

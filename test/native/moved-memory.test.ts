@@ -9,7 +9,7 @@ import { whyNoAddon } from './reason.js';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const file = resolve(process.env.VIFD_ADDON ?? join(root, 'build', 'Release', 'vifd.node'));
 const xensim = join(dirname(file), 'xensim');
-/** `transfer()` came with Node 21. VIFD_NODES lists further programs of Node, with commas, to run these tests by. */
+/** Node 21 brought `transfer()`. VIFD_NODES lists further programs of Node, with commas, with which to run these tests. */
 const nodes = [process.execPath, ...(process.env.VIFD_NODES ?? '').split(',').filter((node) => node !== '')];
 
 /** A guest with a page for us, `page` mapped here, and `transfer`, which moves an ArrayBuffer to another one. */

@@ -1,8 +1,8 @@
 // Preloaded into a process (LD_PRELOAD): calls of libc that fail, or are late, when a test asks for it.
 //
-// SYSTEM_FAULTS names a directory. While it holds a file with the name of a call (`openat`), that call fails. The file says
-// how: `ENOMEM 0 journal` fails calls whose path, or whose descriptor's, contains `journal`; `0 300 tun` delays calls by
-// 300 ms and lets them do their work. Without the directory every call is the C library's own.
+// SYSTEM_FAULTS names a directory. While it has a file with the name of a call (`openat`), that call fails. The file's content says how:
+// `ENOMEM 0 journal` fails calls whose path, or whose descriptor's, contains `journal`; `0 300 tun` executes calls 300 ms late. Without the
+// directory every call is the C library's own.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -44,7 +44,7 @@ int NumberOf(const char* name) {
   abort();
 }
 
-// What a file of the directory asks for. These calls go around libc: it is libc's functions that are replaced.
+// The fault that a file of the directory asks for. These calls bypass libc, because libc's functions are the replaced ones.
 bool Read(const char* call, char* text, size_t size) {
   static const char* const directory = getenv("SYSTEM_FAULTS");
   if (directory == nullptr) return false;
@@ -59,7 +59,7 @@ bool Read(const char* call, char* text, size_t size) {
   return true;
 }
 
-// Whether the call is to fail; errno is set then. `what` is a path, or empty.
+// Whether the call must fail; errno is set then. `what` is a path, or empty.
 bool Fails(const char* call, const char* what) {
   const int before = errno;
   char text[256];
@@ -86,7 +86,7 @@ bool Fails(const char* call, const char* what) {
 // What a descriptor is open on, as /proc has it.
 bool FailsAt(const char* call, int fd) {
   char text[8];
-  // Most calls meet no fault, and those must be cheap.
+  // Most calls do not fail, and those must be cheap.
   const int before = errno;
   if (!Read(call, text, sizeof text)) {
     errno = before;
@@ -151,7 +151,7 @@ OPENAT(openat64)
 FALLOCATE(posix_fallocate, off_t)
 FALLOCATE(posix_fallocate64, off64_t)
 
-// Without a file: `anonymous-BYTES`, so that one size can be made to fail and V8's not.
+// Without a file: `anonymous-BYTES`, so that mappings of one size can fail and V8's do not.
 #define MMAP(name, offset)                                                                           \
   EXPORT void* name(void* start, size_t size, int rights, int flags, int fd, offset from) noexcept { \
     REAL(name);                                                                                      \

@@ -12,7 +12,7 @@ import { type End, openEnd, plainFrame, send, tcpFrame, tcpHeader } from '../../
 import { arena, ip, isLimited, makeTap, withTaps } from '../tap-network.js';
 
 const PLAIN = plainFrame(1514, 1);
-/** The bridge takes the tag out of the frame and puts it beside (skb_vlan_untag): tun inserts it when the frame is read. */
+/** The bridge removes the tag from the frame and stores it in the skb (skb_vlan_untag); tun inserts it when the frame is read. */
 const TAGGED = Uint8Array.of(...PLAIN.subarray(0, 12), 0x81, 0, 0, 5, ...PLAIN.subarray(12));
 /** native/tap_limit.cc, ChargeOf. */
 const CHARGE = 2 * 1514 + 1152;

@@ -14,7 +14,7 @@ const QUEUES: readonly QueueSettings[] = [0, 1, 2].map((queue) => ({
   rxPort: 4 + 2 * queue,
 }));
 
-/** Of a connection, what journals are about. */
+/** The properties of a connection that journals concern. */
 const of = (queues: readonly QueueSettings[]) => ({ queues }) as FrontendSettings;
 
 describe('the journals of a vif', () => {

@@ -14,14 +14,14 @@ const FRAME = frameOf(IPV4_VECTORS[0]);
 const TYPES = 12;
 const ROUNDS = 6;
 
-/** What a request may say: references that are granted and not, sizes around every limit. */
+/** The possible contents of a request: references that are granted and not, sizes around every limit. */
 function anyValue(random: Random, guest: RawGuest, control: RawControl): number {
   const values = [0, 1, 2, 15, 40, 41, 127, 128, 129, 512, 513, 0x80000000, 0xffffffff];
   const refs = [control.ref, guest.ref(0), guest.ref(1), 30_000];
   return random.below(3) === 0 ? values[random.below(values.length)]! : refs[random.below(refs.length)]!;
 }
 
-/** A guest asks at random, and changes requests and pages while the backend reads them. */
+/** A guest sends random requests, and changes requests and pages while the backend reads them. */
 async function fuzz(seed: number): Promise<void> {
   const random = new Random(seed);
   const hypervisor = new ModelHypervisor();

@@ -22,7 +22,7 @@ export interface Killed {
   readonly port: TestPort;
 }
 
-/** What a guest asks for while the backend is killed. @returns a check of what came of it, for after the kill. */
+/** The guest's requests while the backend is killed. @returns a check of their results, for after the kill. */
 export type Asking = (world: Killed) => { done: Promise<unknown>; check: () => Promise<void> };
 
 /**
@@ -104,7 +104,7 @@ export const hashing: Asking = ({ hypervisor, front, port }) => {
   return { done, check };
 };
 
-/** Adds grants and takes one back: that one can be ended then, and the others not. */
+/** Adds grants and removes one: that one can be ended then, and the others cannot. */
 export const staging: Asking = ({ guest, front }) => {
   const pages = guest.shares.allocate(3);
   const refs = [0, 1, 2].map((page) => pages.grant(page, 0, page === 0 ? 'read' : 'write'));

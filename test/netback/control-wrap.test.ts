@@ -48,7 +48,7 @@ describe('a control ring that has come round to 0', () => {
 
   it('is not taken for that of a connection which begins with the same names, nor the other way round', async () => {
     world.kill();
-    // As a driver that is loaded again while no backend runs, and is given what it had before.
+    // As a driver that is loaded again while no backend runs, and gets the same rings and channels.
     for (const ring of [guest.tx, guest.rx, control.words]) {
       ring[RING_REQ_PROD] = ring[RING_RSP_PROD] = 0;
       ring[RING_REQ_EVENT] = ring[RING_RSP_EVENT] = 1;
@@ -57,7 +57,7 @@ describe('a control ring that has come round to 0', () => {
     expect(world.attached.map(({ resumed }) => resumed)).toEqual([true, false]);
     expect(algorithm()).toBe('none');
     expect(isMapped()).toBe(false);
-    // What it was is forgotten for good.
+    // The earlier state is lost for good.
     guest.send([{ size: 60 }]);
     await world.settle();
     await world.stop();

@@ -265,7 +265,7 @@ describe('the counters of a vif', () => {
     await world.settle();
     await send(1);
     expect(vif().stats.fromGuest.frames).toBe(1);
-    // Not even without a guest do they stay.
+    // Without a guest the counters do not stay either.
     await world.rm('/local/domain/7/device/vif/0');
     expect(world.journals.names('vif7.0')).toEqual([NAME]);
     await world.rm('/local/domain/0/backend/vif/7/0');

@@ -106,7 +106,7 @@ describe('the counters of a vif', () => {
             counters.addTo(used);
             counters.use(used);
           } else {
-            // Between two looks nothing was counted: what a truncation takes then is all known.
+            // Nothing was counted between the two looks, so a truncation loses nothing unknown.
             counters.look();
             used.fill(0);
           }

@@ -1,4 +1,4 @@
-/** What a discovery reports to a server of vifs, which here serves nothing: it could be another process. */
+/** The reports of a discovery to a server of vifs, which here serves nothing: it could be another process. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { VifdError } from '../../lib/errors.js';
 import type { Admission, Named, VifPlace } from '../../lib/netback/vif/directory.js';
@@ -14,7 +14,7 @@ const ROOT = '/local/domain/0/backend/vif';
 class Recorder implements VifServer {
   readonly heard: string[] = [];
   readonly served = new Map<VifId, number>();
-  /** Undefined: it serves each vif that it is handed. */
+  /** Undefined: it serves each vif that it gets. */
   admission: ((place: VifPlace) => Admission) | undefined;
 
   isServed(id: VifId): boolean {
@@ -190,7 +190,7 @@ describe('a vif that its server fails to serve', () => {
     await hypervisor.advance(10_000);
     expect(server.served.has('vif1.0')).toBe(true);
     expect([begun.length, ended, discovery.faults]).toEqual([1, begun, []]);
-    // It tries no more often than it must.
+    // It retries no more often than necessary.
     server.take();
     await hypervisor.advance(10_000);
     expect(server.take()).toEqual([]);

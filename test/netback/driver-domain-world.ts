@@ -26,7 +26,7 @@ export class DriverDomain extends ToolstackWorld {
       await this.folder(`/local/domain/${BACKEND}${end}`, { domid: BACKEND, access: 'none' });
   }
 
-  /** Makes what libxl makes of a guest with one vif, which only the guest and its backend may read. */
+  /** Creates the nodes of libxl for a guest with one vif, which only the guest and its backend may read. */
   override async makeGuest(domid: number): Promise<void> {
     for (const end of ['', '/device', '/device/vif'])
       await this.folder(
@@ -56,7 +56,7 @@ export class DriverDomain extends ToolstackWorld {
     return front;
   }
 
-  /** libxl's removal, without its waiting; forced, it takes the guest's end away in the same transaction. */
+  /** Removes a vif as libxl does, without its waiting; forced, it removes the guest's end in the same transaction. */
   async removeAtOnce(domid: number, force: boolean): Promise<void> {
     await this.settled(
       this.toolstack.store.transaction(async (view) => {

@@ -23,7 +23,7 @@ import { QueuesWorld } from './queues-world.js';
 const EIO = 5;
 const EAGAIN = 11;
 
-/** What grew: the reasons of a flow that are not 0. `dropped` is their sum. */
+/** The reasons of a flow whose counters grew. `dropped` is their sum. */
 function reasons({ drops, dropped }: Flow): Partial<Drops> {
   const counted = Object.entries(drops).filter(([, frames]) => frames !== 0);
   expect(counted.reduce((sum, [, frames]) => sum + frames, 0)).toBe(dropped);
@@ -68,7 +68,7 @@ describe('a dropped frame is counted by its reason, and by no other', () => {
     expect(reasonsOf(vif())).toEqual([{}, { port: 4 }]);
     expect(vif().show()).toMatchObject({ portDropped: 4, stats: { toGuest: { dropped: 4 } } });
     expect(vif().queueStats.map((stats) => reasonsOf({ stats }))).toEqual([[{}, {}]]);
-    // Another process has a port that begins at 0, and adds to what the last look saw.
+    // Another process has a port that begins at 0, and adds to the last stored counter.
     await world.stop();
     lossy.dropped = 0;
     await world.start('copy', [], { port: () => lossy });

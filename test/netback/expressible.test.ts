@@ -38,7 +38,7 @@ const IP4: Layer = { kind: 'ip4' };
 const IP6: Layer = { kind: 'ip6' };
 const ip6 = (...types: number[]): Layer => ({ kind: 'ip6', chain: types.map((type) => [type, 0] as const) });
 
-/** What Linux's netfront finds by itself. */
+/** The checksum that Linux's netfront finds by itself. */
 const EXPRESSIBLE: ReadonlyArray<readonly [string, readonly Layer[]]> = [
   ['TCP over IPv4', [IP4, TCP]],
   ['UDP over IPv4', [IP4, UDP]],

@@ -7,7 +7,7 @@ afterEach(() => world.close());
 it('a connection that fails again and again is attached to once a second, however often the store changes', async () => {
   let attached = 0;
   world = await new ToolstackWorld().open({
-    // It takes the connection's memory away, as `transfer()` in a worker's message does.
+    // Removes the connection's memory, as `transfer()` in a worker's message does.
     hook: ({ bytes }) => {
       structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
       return 'pass';

@@ -27,7 +27,7 @@ function setUp(words = new Uint32Array(HASH_WORDS)): HashState {
   return hash;
 }
 
-/** The queue that the first `bytes` of the frame are for. */
+/** The queue of the frame with these first bytes. */
 function queueOf(hash: HashState, bytes = FRAME.length): number {
   hash.look(FRAME, 0, bytes);
   return hash.queueOf(hash.value);

@@ -4,7 +4,7 @@ import { Looks } from '../../lib/netback/vif/looks.js';
 import { TestClock, turns } from '../store/fake-daemon.js';
 
 describe('looks', () => {
-  // Promises settle one after the other: a change may come between the end of a look and that of the run that it was in.
+  // Promises settle one after the other: a change may come between the end of a look and the end of the run that made it.
   it.each(Array.from({ length: 8 }, (_, ticks) => ticks))(
     'miss no change that comes %i microtasks after one ends',
     async (ticks) => {

@@ -69,7 +69,7 @@ describe('what is offered to a guest', () => {
     expect(vif().reason).toMatch(/^the previous backend offered feature-gso-tcpv4, feature-gso-tcpv6, which/);
     expect(world.errors.map(({ code }) => code)).toEqual(['ERR_PROTOCOL']);
     expect(await read(`${BACK}/state`)).toBe('4');
-    // Looking again does not say it again.
+    // Another look does not report it again.
     await write(`${FRONT}/state`, '4');
     expect(world.errors).toHaveLength(1);
     guest.send([{ size: 60 }]);

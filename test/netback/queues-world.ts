@@ -63,7 +63,7 @@ export class QueuesWorld extends ModelWorld {
     await this.machine.settle();
   }
 
-  /** Frames both ways in each queue of the guest. */
+  /** Sends frames in both directions in each queue of the guest. */
   async send(frames = FRAMES): Promise<void> {
     this.guest.forEach((port, queue) => {
       port.send(frames);
@@ -78,7 +78,7 @@ export class QueuesWorld extends ModelWorld {
     return this.guest.every((port, queue) => came(port, this.host[queue]) && came(this.host[queue], port));
   }
 
-  /** All frames came, in the queue that they were sent in, in order and unchanged. */
+  /** Expects that all frames came, in the queue in which they were sent, in order and unchanged. */
   expectAll(frames: number): void {
     const all = { next: frames, frames, lost: 0, repeated: 0, reordered: 0, damaged: 0, foreign: 0 };
     for (const [queue, port] of this.guest.entries()) {

@@ -47,7 +47,7 @@ describe("a guest's rate", () => {
     return opening;
   }
 
-  /** Keeps the ring full of frames of 1000 bytes for so long. @returns bytes that were sent. */
+  /** Sends frames of 1000 bytes for this time, with the ring always full. @returns the sent bytes. */
   async function flood(ms: number, stepMs = 5): Promise<number> {
     const before = port.written.length;
     for (let passed = 0; passed < ms; passed += stepMs) {

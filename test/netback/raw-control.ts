@@ -18,9 +18,9 @@ export interface RawResponse {
   readonly data: number;
 }
 
-/** A control ring without manners, as RawGuest is for the others. */
+/** A control ring without checks, as RawGuest is for the other rings. */
 export class RawControl {
-  /** For what requests point to. */
+  /** The pages that requests name. */
   readonly page: SharedPages;
   readonly ref: number;
   readonly keys: Record<string, string>;

@@ -21,13 +21,13 @@ import { withTaps } from '../tap-network.js';
 const WARM_UP = 20;
 /** A guest that connects faster has to wait. */
 const LEISURE_MS = 3000;
-/** V8 keeps what compiled code and its feedback need; a connection that stays would be 1.5 MB a queue each time. */
+/** V8 retains memory for compiled code and its feedback; a connection that leaked would be 1.5 MB a queue each time. */
 const HEAP_GROWTH_MAX = 4 << 20;
 
 setFlagsFromString('--expose-gc');
 const gc = runInNewContext('gc') as () => void;
 
-/** What this process has of the machine. */
+/** The resources of this process. */
 async function held(directory: string) {
   // Finalizers run in turns of the event loop, and the next collection finds what they release.
   for (let round = 0; round < 4; round++) {

@@ -91,7 +91,7 @@ describe.each([
       await world.rm(path);
       expect(world.detached).toEqual([['vif7.0', 'guest-closed']]);
       expect(await world.state(7)).toBe('6');
-      // Its counters are the vif's, and not the connection's.
+      // The counters belong to the vif, not to the connection.
       expect(world.journals.names('vif7.0')).toEqual(['vif7.0.counters']);
       await world.remove(7, 0, { force: true });
       expect(world.journals.names('vif7.0')).toEqual([]);

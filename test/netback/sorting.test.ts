@@ -21,7 +21,7 @@ const FRAME_BYTES = 61;
 /** The number of a frame, in its IPv4 source address: by it the hash differs. */
 const NUMBER = 28;
 
-/** What outlives a process: journals, ring pages, and what the guest set up. */
+/** The state that outlives a process: journals, ring pages, and the guest's settings. */
 class Memory {
   readonly journals = Array.from(
     { length: QUEUES },
@@ -118,7 +118,7 @@ class Instance {
     return Array.from({ length: count }, () => numbers.next().value as number);
   }
 
-  /** The numbers of a queue's pending frames, each looked at to the last byte. */
+  /** The numbers of a queue's pending frames; every byte of each is checked. */
   pending(queue: number): number[] {
     const { frames, next } = this.queues[queue].pending;
     const { block, arena, count } = frames;
@@ -230,7 +230,7 @@ describe('sorting a batch into the queues that its frames are for', () => {
     const waitMs = from.sorting.sort(true);
     expect(waitMs).toBeGreaterThan(0);
     expect([instance.pending(0), instance.pending(1)]).toEqual([mixed.slice(1), mixed.slice(0, 1)]);
-    // A queue that has room again lets those go first that wait for it.
+    // A queue that has room again lets the queues that wait for it go first.
     expect([full.sorting.waitForRoom, instance.queues[1].sorting.waitForRoom]).toEqual([true, false]);
     full.sorting.rouseWaiting();
     instance.queues[1].sorting.rouseWaiting();

@@ -27,7 +27,7 @@ async function steerTo(queue: number): Promise<void> {
   expect(await world.settled(setUpHash(world.front.control!, setUp))).toBe(true);
 }
 
-/** Frames that came in each queue of the guest, of whichever stream. */
+/** Frames that came in each queue of the guest, of any stream. */
 const came = () => world.front.queueStats.map(({ toGuest }) => toGuest.frames);
 const dropped = () => world.vif!.queueStats.map(({ toGuest }) => toGuest.dropped);
 const held = () => world.vif!.show().connection!.queues.map(({ pendingFrames }) => pendingFrames);
@@ -70,7 +70,7 @@ describe('a guest with a control ring', () => {
     for (let round = 0; round < 40 && sum(came()) < 6000; round++) await world.settle();
     expect(came()).toEqual([0, 6000, 0]);
     expect(dropped()).toEqual([0, 0, 0]);
-    // Those that the port gave to this queue itself came in order and unchanged, and the others were the other ports'.
+    // The frames of this queue's own port came in order and unchanged, and the others came from the other ports.
     expect(world.guest[1].checker?.counts).toMatchObject({
       next: 2000,
       lost: 0,
@@ -178,7 +178,7 @@ describe('a guest that chooses queues, and posts no buffers in one of them,', ()
   });
 });
 
-/** A guest that hears no event of these queues' to-guest rings until `hear`: then of all that it missed. */
+/** A guest that gets no event of these queues' to-guest rings until `hear`, and then all missed ones. */
 function deaf(hearing: Xen, ...queues: number[]): { xen: Xen; hear: () => void } {
   let bound = 0;
   const missed: (() => void)[] = [];

@@ -10,7 +10,7 @@ import { TestPort } from '../../worlds/model/test-port.js';
 
 const NODE = '/local/domain/0/backend/vif/7/0';
 
-/** An object as it is but for some members. */
+/** An object with some members replaced. */
 function changed<T extends object>(target: T, members: Partial<T>): T {
   return new Proxy(target, {
     get: (_target, key) => {
@@ -186,7 +186,9 @@ describe('a backend whose xenstored is away', () => {
       );
       hypervisor.store.stop();
       await world.settle();
-      await expect(world.netback.forget('vif7.0')).rejects.toThrow(/cannot determine whether .*xenstored is back/);
+      await expect(world.netback.forget('vif7.0')).rejects.toThrow(
+        /cannot determine whether .*xenstored is back/,
+      );
       hypervisor.store.release(7);
       hypervisor.store.start('lost');
       await hypervisor.advance(600_000);
@@ -213,7 +215,7 @@ describe('a backend whose xenstored is away', () => {
         domainExists: () => undefined,
       }));
       report(new VifdError('ERR_STORE_GONE', 'xenstored is silent.', { errno: 'ETIMEDOUT' }));
-      // What happened meanwhile is heard of after the end of the silence.
+      // Changes during the silence are noticed after its end.
       const removal = world.toolstack.store.rm(NODE);
       report(undefined);
       await world.settled(removal);

@@ -18,7 +18,7 @@ interface Write {
   readonly write: ReadonlyArray<readonly [path: string, value: string | undefined]>;
 }
 
-/** The guest connects with other rings, by way of these states. */
+/** The guest connects with other rings, through these states. */
 interface Reconnect {
   readonly reconnect: readonly string[];
   readonly oneTransaction: boolean;
@@ -100,7 +100,7 @@ class Watched {
     return new Watched(hypervisor, world, guest);
   }
 
-  /** Asks for it; `settle` makes it happen. */
+  /** Starts the change; `settle` completes it. */
   begin(made: Change): Promise<void> {
     const { store } = this.world.toolstack;
     return 'write' in made ? writeAll(store, made.write) : this.#reconnect(store, made);
@@ -126,7 +126,7 @@ class Watched {
     return {
       store: await reading,
       state,
-      // In whichever order they were found.
+      // In any order.
       faults: faults.map(({ message }) => message).sort(),
       connection: connection && {
         negotiated: connection.negotiated,
@@ -168,7 +168,7 @@ async function follow(changes: readonly Change[]): Promise<unknown[]> {
   const seen: unknown[] = [];
   for (const made of changes) {
     await watched.world.settled(watched.begin(made));
-    // Long enough for what a guest's budget, or a retry, put off.
+    // Long enough for work that a guest's budget, or a retry, delayed.
     await watched.hypervisor.advance(5000);
     seen.push(await watched.seen());
   }

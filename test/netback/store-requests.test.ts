@@ -1,4 +1,4 @@
-/** How many requests xenstored gets for what happens to a vif: each costs its one thread, and a guest that connects waits for them. */
+/** How many requests xenstored gets for each event of a vif: each costs its one thread, and a guest that connects waits for them. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { Netfront } from '../../lib/testing/netfront/netfront.js';
 import { StoreSession } from '../../lib/testing/xenstored/session.js';
@@ -18,7 +18,7 @@ afterEach(async () => {
   await world.close();
 });
 
-/** What the backend asks for meanwhile. */
+/** The requests of the backend meanwhile. */
 async function requestsOf(happens: () => Promise<unknown>): Promise<Record<string, number>> {
   const spies = REQUESTS.map((name) => [name, vi.spyOn(StoreSession.prototype, name)] as const);
   await happens();

@@ -13,7 +13,7 @@ import { ModelWorld } from '../../worlds/model/model-world.js';
 import { RawGuest } from '../../worlds/model/raw-guest.js';
 import { TestPort } from '../../worlds/model/test-port.js';
 
-/** A backend in dom0 or in a driver domain, and a toolstack that does to its vifs what toolstacks do. */
+/** A backend in dom0 or in a driver domain, and a toolstack that manages its vifs. */
 export class ToolstackWorld extends ModelWorld {
   readonly hypervisor: ModelHypervisor;
   /** The ports that were opened for each vif, the last one last. */

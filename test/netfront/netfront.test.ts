@@ -201,7 +201,7 @@ describe('a frontend on the model', () => {
   test('a vif that an earlier frontend used is brought back to its beginning first', async () => {
     const front = await connect();
     await backend.state(4);
-    // The guest's process dies without a word.
+    // The guest's process is killed.
     hypervisor.kill(guest);
     guest = hypervisor.open(GUEST);
     const again = Netfront.connect({ xen: guest, handle: 0, port });

@@ -1,4 +1,4 @@
-/** Half a frontend on memory of the test's own, and a backend's hand in its ring: for what no honest backend does. */
+/** Half of a frontend on memory of the test's own, and the backend's end of its ring, for actions that no honest backend takes. */
 
 import type { FrameBatch } from '../../lib/ports/frame-batch.js';
 import type { PortOptions } from '../../lib/ports/port.js';
@@ -64,7 +64,7 @@ export class FakeShares implements Shares {
   }
 }
 
-/** The backend's hand in a ring. */
+/** The backend's end of a ring. */
 export class Hand {
   readonly #words: Uint32Array;
   readonly #slotWords: number;

@@ -63,7 +63,7 @@ withTaps(import.meta.url, () => {
       if (link !== undefined) interfaces().remove(link.index);
     });
 
-    /** Opens the tap as a new process or connection does, runs `work` with its reader, and closes it: to the device, that is what a kill does. */
+    /** Opens the tap as a new process or connection does, runs `work` with its reader, and closes it: for the device that equals a kill. */
     async function reading<T>(
       asked: Partial<PortOptions>,
       work: (reader: End) => Promise<T> | T,

@@ -21,7 +21,7 @@ import { arena, isLimited, makeTap, withTaps } from '../tap-network.js';
 
 const FAULTS = 'build/Release/libsystem_faults.so';
 
-/** What a vif may cost the kernel while its guest takes nothing. */
+/** The most kernel memory of a vif while its guest takes nothing. */
 const BOUND = 4 << 20;
 /** Of an skb beside its bytes, at the least: 832 for 60 bytes, measured as a packet socket's rmem on 6.18. */
 const SKB_BYTES = 768;
@@ -200,7 +200,7 @@ function refusalTests(): void {
     flood(sender, 400, large);
     child.stdin?.write('how many?\n');
     await said(/^dropped/);
-    // The program takes the queues for full until they were seen empty, and this reader never empties them.
+    // The program counts the queues as full until they were seen empty, and this reader never empties them.
     expect(Number(lines.at(-1)?.split(' ')[1])).toBe(800 - waiting);
   });
 }

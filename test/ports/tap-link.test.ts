@@ -281,7 +281,7 @@ function tests(): void {
     await expect.poll(() => last()?.lost).toBe(true);
     expect(heard).toEqual([expect.stringMatching(/^Tap .* was deleted, not by vifd/)]);
     expect(last()?.error.code).toBe('ERR_TAP');
-    // What a service manager keeps of it is of no use.
+    // The service manager's descriptor of the tap is of no use then.
     expect(closed).toEqual([0]);
     await port[Symbol.asyncDispose]();
     const again = follow({ memory, name: memory.settings!.name, alias: 'vifd vif7.0' });

@@ -1,6 +1,6 @@
 /**
- * Our rings against Xen's own macros: test/native/oracle/ring_oracle.c is compiled with libxen-dev's headers and does
- * what we do. Pages are compared byte for byte after each step.
+ * Compares our rings with Xen's own macros: test/native/oracle/ring_oracle.c is compiled with libxen-dev's headers and does the same
+ * operations. The pages are compared byte for byte after each step.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -63,7 +63,7 @@ type Op =
   | { readonly kind: 'event'; readonly word: number; readonly value: number }
   | { readonly kind: 'claim'; readonly value: number };
 
-/** Both ends of a ring of ours, and the commands with which the program has to end up at the same. */
+/** Both ends of one of our rings, and the commands after which the program must have the same state. */
 class Replay {
   readonly commands: string[] = [];
   readonly expected: string[] = [];
@@ -176,13 +176,13 @@ class Replay {
     this.#same(`take-responses ${count}`, [count, ...taken].join(' '));
   }
 
-  /** A new backend process: requests that were taken and have no response are there again. */
+  /** A new backend process: requests that were taken and have no response are taken again. */
   #attach(): void {
     this.#back = new BackRing(this.#page, this.#shape);
     this.#same('attach', Number(this.#back.attach()));
   }
 
-  /** The frontend claims any `req_prod`; then it is put right again. */
+  /** The frontend claims any `req_prod`; then the right one is restored. */
   #claim(value: number): void {
     const honest = this.#words[netif.RING_REQ_PROD]!;
     this.#words[netif.RING_REQ_PROD] = value;
@@ -250,7 +250,7 @@ function replays(shape: RingShape): void {
   );
 }
 
-/** What our constants and word positions say, in the header's words. */
+/** Our constants and word positions, in the header's words. */
 const OURS: Record<string, number> = {
   'sizeof(struct netif_tx_request)': TX_RING.requestWords * 4,
   'sizeof(struct netif_tx_response)': TX_RING.responseWords * 4,

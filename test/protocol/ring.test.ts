@@ -11,7 +11,7 @@ import {
 } from '../../lib/protocol/netif.js';
 import { type RingShape, RX_RING, TX_RING } from '../../lib/protocol/ring.js';
 
-/** Near both places where a sloppy index would break: 2^31 and 2^32. */
+/** Near both values at which a wrong index would fail: 2^31 and 2^32. */
 const index = fc.oneof(
   fc.integer({ min: -600, max: 600 }).map((offset) => offset >>> 0),
   fc.integer({ min: 2 ** 31 - 600, max: 2 ** 31 + 600 }),

@@ -28,7 +28,7 @@ interface Answer {
   readonly status: number;
 }
 
-/** Requests with ids that no place suggests, and responses full of what must not stay. */
+/** Requests whose ids do not follow from their slots, and responses full of bytes that must be overwritten. */
 function answer(first: number, bytes: number, flags: number, gso: number): Uint32Array {
   const requests = Uint32Array.from({ length: SLOTS * 2 }, (_, i) =>
     i % 2 === 0 ? 0x5a5a0000 | (60000 + i) : i,

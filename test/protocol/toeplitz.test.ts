@@ -15,7 +15,7 @@ function tableOf(key: Uint8Array): Uint32Array {
   return table;
 }
 
-/** By the definition: bit by bit, with the key as one number. */
+/** Computes it by the definition: bit by bit, with the key as one number. */
 function plainHash(key: Uint8Array, input: Uint8Array): number {
   const number = BigInt(`0x${Buffer.from(key).toString('hex')}`);
   let hash = 0n;

@@ -1,5 +1,5 @@
 /**
- * How many slots a frame may have and what they may say, against Linux's netback (netback.c of Linux 6.16: xenvif_get_extras,
+ * How many slots a frame may have and what they may contain, compared with Linux's netback (netback.c of Linux 6.16: xenvif_get_extras,
  * xenvif_count_requests, xenvif_tx_build_gops).
  */
 import * as fc from 'fast-check';
@@ -108,7 +108,7 @@ describe('slots of a frame', () => {
         expect([frames.count, frames.slots]).toEqual([0, 0]);
         continue;
       }
-      // Extras do not count, and their response is NULL whatever becomes of the frame.
+      // Extras do not count, and their response is NULL whatever happens to the frame.
       const status = verdict === 'sent' ? RSP_OKAY : RSP_ERROR;
       const statuses = Array.from(frames.responses.subarray(0, frames.slots), (word) => word >> 16);
       const extras = gso === undefined ? [] : [RSP_NULL];

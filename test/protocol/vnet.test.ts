@@ -45,7 +45,7 @@ function wordsOf({ flags, gsoType, headerBytes, gsoBytes, csumStart, csumOffset 
   return [first, vnet.vnetSecond(gsoBytes, csumStart), csumOffset] as const;
 }
 
-/** Fails unless `bytes` has `fields` in front of `offset`, and is what it was before in all other places. */
+/** Fails unless `bytes` has `fields` in front of `offset`, and is unchanged in all other places. */
 function expectWritten(bytes: Uint8Array, before: Uint8Array, offset: number, fields: Fields): void {
   expect(fieldsAt(bytes, offset - 12)).toEqual({ ...fields, buffers: 0 });
   expect(bytes.subarray(0, offset - 12)).toEqual(before.subarray(0, offset - 12));

@@ -283,7 +283,7 @@ describe('a xenstored that hangs', () => {
     await clock.advance(2000);
     daemon.wake();
     const client = await world.under(opening);
-    // From then on it is its listeners' to know.
+    // From then on its listeners know of it.
     daemon.mood = 'hangs';
     await clock.advance(10_000);
     expect(reported).toHaveLength(1);
@@ -493,7 +493,7 @@ describe('whatever request the connection is lost at', () => {
     );
   });
 
-  /** Time passes until all calls are done; a daemon that hangs wakes after a while. */
+  /** Advances the time until all calls are done; a daemon that hangs responds again after a while. */
   async function drive(w: World, calls: Promise<unknown>[]): Promise<void> {
     let done = false;
     const all = Promise.all(calls.splice(0)).then(() => {

@@ -13,7 +13,7 @@ export async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-/** Everything that callers of `Store` rely on, whatever is behind it. */
+/** Everything that callers of `Store` rely on, for each implementation. */
 export function storeContract(name: string, makeWorld: () => Promise<StoreWorld>): void {
   describe(name, () => {
     let world: StoreWorld;

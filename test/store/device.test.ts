@@ -26,20 +26,20 @@ interface FakeDevice extends DeviceIo {
   deaf: boolean;
 }
 
-/** What the driver has of one open descriptor (struct xenbus_file_priv). */
+/** The driver's state of one open descriptor (struct xenbus_file_priv). */
 interface OpenFile {
   readonly session: StoreSession;
   readonly output: Buffer[];
-  /** The message that was written last. A request is sent from here later, whatever is here then. */
+  /** The last written message. A request is sent from here later, with the bytes that are here then. */
   buffer: Buffer;
   /** Requests that were sent, or are to be, and have no response. */
   due: number;
 }
 
 /**
- * /dev/xen/xenbus as the driver behaves since Linux 4.11: one message a write, header and payload within 4096 bytes, a refused
- * watch fails its write, a read without data gives nothing. A request that is written before the last was sent takes its place in
- * the buffer; a watch while a response is due stops the driver for good. A model's store is behind it.
+ * /dev/xen/xenbus as the driver behaves since Linux 4.11: one message a write, header and payload within 4096 bytes; a refused watch fails
+ * its write; a read without data returns nothing. A request that is written before the last was sent replaces it in the buffer; a watch while
+ * a response is due stops the driver for good. A model's store is behind it.
  */
 function fakeDevice(store: ModelStore): FakeDevice {
   const files = new Map<number, OpenFile>();
@@ -197,7 +197,7 @@ it('reports a xenstored that is gone behind the ring, and asks its successor for
   const call = client.write('/a', '1');
   await vi.waitFor(() => expect(heard).toEqual(['ETIMEDOUT']), 2000);
   first.deaf = false;
-  // Its successor responds; of the write it knows nothing.
+  // The next xenstored responds, and does not know of the write.
   await call;
   expect(await client.read('/a')).toBe('1');
   expect(heard).toEqual(['ETIMEDOUT', undefined, 'ECONNRESET', undefined]);
@@ -213,7 +213,7 @@ it('closes all that it opens to ask whether xenstored is there, however late tha
   const ask = (type: number, requestId: number) =>
     transport.send(encodeMessage({ type, requestId, transactionId: 0, payload: encodeStrings('0') }));
   ask(MessageType.READ, 1);
-  // Both wait for a thread of libuv's: writes to the device have them all.
+  // Both need a thread of libuv, and writes to the device occupy all of them.
   for (const requestId of [2, 3]) ask(MessageType.GET_DOMAIN_PATH, requestId);
   await settle();
   expect(io.opened.size).toBe(2);

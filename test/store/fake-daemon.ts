@@ -12,7 +12,7 @@ import {
   PAYLOAD_MAX,
 } from '../../lib/xen/store/wire.js';
 
-/** Lets all that is under way happen: promises, and what waits for the next turns of the event loop. */
+/** Runs all promises, and the callbacks of the next turns of the event loop. */
 export async function turns(count = 4): Promise<void> {
   for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -57,7 +57,7 @@ export class FakeDaemon {
   /** 'away': no process listens. 'hangs': accepts requests and does not reply. 'drops': ends each connection at its first request. */
   mood: 'well' | 'away' | 'hangs' | 'drops' = 'well';
   connects = 0;
-  /** What a try to connect ends with while it is away. */
+  /** The error of an attempt to connect while it is away. */
   refusal = 'ECONNREFUSED';
   /** Serves one request in two turns of the event loop. */
   slow = false;
@@ -77,13 +77,13 @@ export class FakeDaemon {
     return link;
   };
 
-  /** Every connection ends, without the replies that were due. */
+  /** Ends every connection, without the due replies. */
   die(mood: 'away' | 'drops' | 'well' = 'away'): void {
     this.mood = mood;
     for (const link of [...this.#links]) link.end();
   }
 
-  /** Responds to all that came meanwhile. */
+  /** Responds to all requests that came meanwhile. */
   wake(): void {
     this.mood = 'well';
     for (const link of this.#links) link.serve();

@@ -16,7 +16,7 @@ describe('the paths at which xenstored is looked for', () => {
   const paths = () => ['socket', 'device'].map((name) => join(directory, name));
 
   it('end at a socket that refuses: a write to the device would wait for that xenstored without an end', async () => {
-    // Leaves its socket behind, as a daemon does that was killed.
+    // Leaves its socket behind, as a killed daemon does.
     const bind = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`;
     expect(() => execFileSync(process.execPath, ['-e', bind, paths()[0]!])).toThrow();
     await expect(connectFirst(paths())).rejects.toThrow(/tried \S*socket \(ECONNREFUSED\)\./);

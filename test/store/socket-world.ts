@@ -12,7 +12,7 @@ export async function inProcessWorld(): Promise<StoreWorld> {
   return { open: async (domid) => modelStoreClient(store, domid), [Symbol.asyncDispose]: async () => {} };
 }
 
-/** A store on sockets in a directory of its own. The server can go and come back; the tree stays. */
+/** A store on sockets in a directory of its own. The server can end and start again; the tree stays. */
 export class SocketWorld implements StoreWorld {
   readonly store = new ModelStore();
   readonly #directory: string;
@@ -50,7 +50,7 @@ export class SocketWorld implements StoreWorld {
     });
   }
 
-  /** The server dies; clients are cut off. */
+  /** Ends the server and the connections of its clients. */
   async stop(): Promise<void> {
     await this.server.close();
   }

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SocketWorld } from './socket-world.js';
 
-/** Debian's xenstore-utils: what an administrator types, over the real libxenstore. */
+/** Debian's xenstore-utils: the commands of an administrator, over the real libxenstore. */
 const TOOLS = ['ls', 'read', 'write', 'list', 'watch', 'rm', 'chmod', 'exists'];
 const missing = TOOLS.filter((tool) => !existsSync(`/usr/bin/xenstore-${tool}`));
 if (missing.length > 0)

@@ -153,7 +153,7 @@ describe('errors', () => {
   it('have names on the wire and numbers here', () => {
     expect(errnoNumber('ENOENT')).toBe(constants.errno.ENOENT);
     expect(errnoName(constants.errno.EAGAIN)).toBe('EAGAIN');
-    // As xenstored's send_error does with what has no name.
+    // As xenstored's send_error does for an errno without a name.
     expect(errnoName(9999)).toBe('EINVAL');
     expect(errnoNumber('EQUOTA')).toBeUndefined();
   });

@@ -1,4 +1,4 @@
-/** What a host that is short of something does to calls: no guest's fault, and tried again. */
+/** The effect of a lack of resources of the host on calls: it is no guest's fault, and vifd retries. */
 import { constants } from 'node:os';
 import { expect, test } from 'vitest';
 import { OPS_ERRNO, OPS_FAILED, PAGE_SIZE } from '../../lib/xen/seam.js';

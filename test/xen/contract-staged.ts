@@ -1,4 +1,4 @@
-/** The contract of StagedGrants: what batches do with grants that stay mapped. */
+/** The contract of StagedGrants: how batches use grants that stay mapped. */
 import { expect, test } from 'vitest';
 import {
   type Access,

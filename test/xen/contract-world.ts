@@ -1,4 +1,4 @@
-/** What the files of the contract have in common. */
+/** Code that the files of the contract share. */
 import type { HostCall } from '../../lib/testing/model/faults.js';
 import {
   type Arena,
@@ -21,7 +21,7 @@ export interface World {
   readonly frontend: Xen;
   allocate(pages: number): SharedPages;
   settle(): Promise<void>;
-  /** Has a call of the backend's host fail until `heal`. */
+  /** Makes a call of the backend's host fail until `heal`. */
   fail(call: HostCall, errno: string): void;
   heal(): void;
   eventually(condition: () => boolean): Promise<void>;

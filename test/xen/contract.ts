@@ -1,6 +1,6 @@
 /**
- * What `Xen` promises (lib/xen/seam.ts), as tests. The model and the native addon both have to pass them, so that
- * what a test proves on the model holds for the addon.
+ * The promises of `Xen` (lib/xen/seam.ts), as tests. The model and the native addon must both pass them, so that a result of a test on the
+ * model holds for the addon too.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
@@ -17,11 +17,11 @@ import type { World } from './contract-world.js';
 /** Two domains of one hypervisor, seen from one process. */
 export interface XenPair {
   readonly backend: Xen;
-  /** Has `shares`. */
+  /** Whether it has `shares`. */
   readonly frontend: Xen;
-  /** Resolves when whatever is under way between the two has arrived. Default: 20 ms of real time. */
+  /** Resolves when all events between the two have arrived. Default: 20 ms of real time. */
   settle?(): Promise<void>;
-  /** Has a call of the backend's host fail until `heal`. */
+  /** Makes a call of the backend's host fail until `heal`. */
   fail(call: HostCall, errno: string): void;
   heal(): void;
   close(): Promise<void>;

@@ -385,7 +385,7 @@ describe('by itself', () => {
         },
       });
       const other = hypervisor.open(7);
-      // What its process would die of, uncaught, fails the test.
+      // An uncaught error, of which its process would die, fails the test.
       await new Promise<void>((resolve) => {
         dying.clock.after(delayMs, () => dying.step('in a timer'));
         other.clock.after(20, resolve);

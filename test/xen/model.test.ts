@@ -4,7 +4,7 @@ import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { storeContract } from '../store/contract.js';
 import { type XenPair, xenContract } from './contract.js';
 
-/** The contract leaves shared pages granted, which is no leak. Ports, mappings and watches it has to give back. */
+/** The contract leaves shared pages granted, which is no leak. It must release ports, mappings and watches. */
 async function open(seed: number | undefined, autorun: boolean): Promise<XenPair> {
   const failing = new Map<HostCall, string>();
   const faults = { host: (call: HostCall, domid: number) => (domid === 0 ? failing.get(call) : undefined) };
