@@ -19,19 +19,19 @@ export const saveTests: Test[] = [
     run: checkpoint,
   },
   {
-    name: 'xl save and xl restore, and a kill: connections go on, nothing is left of the domain before',
+    name: 'xl save and xl restore, and a kill: connections stay up, nothing is left of the domain before',
     boot: 'alone',
     seconds: 200,
     run: (dom0) => savedAndRestored(dom0, 'before'),
   },
   {
-    name: 'xl save with vifd killed meanwhile: connections go on after xl restore, nothing is left of the domain before',
+    name: 'xl save with vifd killed meanwhile: connections stay up after xl restore, nothing is left of the domain before',
     boot: 'alone',
     seconds: 200,
     run: (dom0) => savedAndRestored(dom0, 'meanwhile'),
   },
   {
-    name: 'xl migrate of a PVH guest to this host under TCP, and a kill: connections go on, nothing is left of the domain before',
+    name: 'xl migrate of a PVH guest to this host under TCP, and a kill: connections stay up, nothing is left of the domain before',
     boot: 'alone',
     seconds: WAIT_S + 150,
     run: migrated,
