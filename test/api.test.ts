@@ -44,7 +44,7 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface RingIndices': 'reqCons reqEvent reqProd rspEvent rspProd size',
   // Hooks and streams of frames.
   'interface Frame': 'bytes copy hash offload',
-  'interface FrameHeaders extends Offload': 'length readable u16 u32 u8',
+  'interface FrameHeaders extends Offload': 'i32 length readable u16 u32 u8',
   'interface Offload': 'csumOffset csumStart gsoSize gsoType',
   'interface FlowHash': 'over value',
   'type HashedOver': '',

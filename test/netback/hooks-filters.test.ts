@@ -117,7 +117,12 @@ describe.each(['copy', 'map'] as const)('a filter, with payload mode %s', (paylo
     const reads: unknown[] = [];
     using _filter = vif.filter((frame) => {
       reads.push(frame.length, frame.readable, frame.u8(279), frame.u16(278), frame.u32(276));
-      for (const read of [() => frame.u8(280), () => frame.u16(279), () => frame.u32(277)]) {
+      for (const read of [
+        () => frame.u8(280),
+        () => frame.u16(279),
+        () => frame.u32(277),
+        () => frame.i32(277),
+      ]) {
         expect(read).toThrow(RangeError);
         expect(read).toThrow('280 bytes of a frame of 2000');
       }
@@ -299,7 +304,7 @@ describe('a filter', () => {
     const [frame] = stored;
     expect(frame).toMatchObject({ length: 0, readable: 0, csumStart: 0, csumOffset: 0, gsoSize: 0 });
     expect(frame.gsoType).toBe('none');
-    for (const read of [() => frame.u8(0), () => frame.u16(0), () => frame.u32(0)])
+    for (const read of [() => frame.u8(0), () => frame.u16(0), () => frame.u32(0), () => frame.i32(0)])
       expect(read).toThrow('A frame can be read only until the filter returns');
     await send(1);
     expect(stored[1]).toBe(frame);
@@ -408,7 +413,7 @@ describe('the frame of a filter', () => {
         const read: unknown[][] = [];
         frames.hooks.addFilter((frame) => {
           const found = places.map((at) =>
-            [frame.u8, frame.u16, frame.u32].map((f) => outcome(f, frame, at)),
+            [frame.u8, frame.u16, frame.u32, frame.i32].map((f) => outcome(f, frame, at)),
           );
           read.push([frame.length, frame.readable, ...found]);
           return 'pass';
@@ -417,7 +422,7 @@ describe('the frame of a filter', () => {
         frames.hooks.add(({ bytes }) => {
           const view = new DataView(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, READABLE_MAX));
           const found = places.map((at) =>
-            [view.getUint8, view.getUint16, view.getUint32].map((f) =>
+            [view.getUint8, view.getUint16, view.getUint32, view.getInt32].map((f) =>
               Number.isInteger(at) ? outcome(f, view, at) : 'RangeError',
             ),
           );
@@ -531,12 +536,15 @@ describe('the memory that a batch needs', () => {
   };
 
   /** Calls more than V8 compiles into one function. */
-  const READS = Array.from({ length: 40 }, (_, i) => `frame.u32(26) !== ${i}`).join(' && ');
+  const READS = Array.from(
+    { length: 40 },
+    (_, i) => `frame.i32(26) !== ${i} && frame.u16(${i % 26}) >= 0`,
+  ).join(' && ');
   const readsMuch = new Function('frame', `return ${READS} ? 'pass' : 'drop'`) as FrameFilter;
 
   /**
    * The bytes that V8 allocates for each frame: the least of several runs. V8 compiles what runs beside it, which takes longer on a busy
-   * machine, so this goes on for COMPILED_MS unless a run needs less than `enough`.
+   * machine, so this takes COMPILED_MS unless a run needs less than `enough`.
    */
   function bytesPerFrame(add: (hooks: Hooks) => void, enough: number): number {
     const frames = new Frames(Array(64).fill(60));

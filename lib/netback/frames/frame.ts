@@ -44,8 +44,8 @@ export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' 
 export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => ReturnType<FrameHook>;
 
 /**
- * The head of a frame, for a FrameFilter: `length` and the Offload cost nothing to read, and no read allocates. vifd passes the same object for
- * each frame, so it is valid until the filter returns. Afterwards its length is 0, and each read throws.
+ * The head of a frame, for a FrameFilter. Its reads do not allocate (but see `u32`). vifd passes the same object for each frame, so it is valid
+ * until the filter returns. Afterwards its length is 0, and each read throws.
  */
 export interface FrameHeaders extends Offload {
   /** The length of the whole frame, in bytes; up to 65553 with segmentation offload. */
@@ -56,8 +56,13 @@ export interface FrameHeaders extends Offload {
   u8(at: number): number;
   /** Returns two bytes in network order (big-endian). @throws RangeError unless both are readable. */
   u16(at: number): number;
-  /** Returns four bytes in network order (big-endian), 0 to 2^32 - 1. @throws RangeError unless all are readable. */
+  /**
+   * Returns four bytes in network order (big-endian), 0 to 2^32 - 1. A number from 2^31 on may need 16 bytes of V8's memory, in a filter that is
+   * so long that V8 does not inline all its reads; `i32` never does. @throws RangeError unless all are readable.
+   */
   u32(at: number): number;
+  /** As `u32`, with a sign: `u32(at) | 0`. */
+  i32(at: number): number;
 }
 
 /**

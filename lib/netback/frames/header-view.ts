@@ -63,15 +63,11 @@ export class HeaderView implements FrameHeaders {
     return this.#view.getUint16((this.#offset + at) | 0);
   }
 
-  /**
-   * V8 always inlines a body of 27 bytes of bytecode or less (--max-inlined-bytecode-size-small). A call would return numbers from 2^31 on in
-   * memory of their own, while `i32` never does.
-   */
   u32(at: number): number {
     return this.i32(at) >>> 0;
   }
 
-  /** As `u32`, with a sign. */
+  /** Returns a number that V8 stores without memory of its own (a Smi), even where it calls this function instead of inlining it. */
   i32(at: number): number {
     if (at >>> 0 !== at || at + 4 > this.#readable) throwUnreadable(this, at);
     return this.#view.getInt32((this.#offset + at) | 0);
