@@ -63,6 +63,11 @@ export class FromGuest {
   readonly #sender: Sender;
   /** Whether the port writes bytes straight out of mapped pages. */
   #direct = false;
+  /**
+   * Whether no frame of the present batch has bytes in the guest's pages any more, so that the guest may have its pages back. Decided before
+   * the hooks run, because a filter or hook may add a hook.
+   */
+  #isCopied = false;
   /** Whether the guest's rate has cut the present batch, and the bytes to charge for it. */
   #exhausted = false;
   #charge = 0;
@@ -224,7 +229,7 @@ export class FromGuest {
     if (this.#hooks.active && !this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed))
       sender.isIntact = false;
     if (parsed.refusals > 0) this.#counters.errors += parsed.refusals;
-    const done = this.#ours() ? this.#respondAndSend(notify) : this.#sendAndRespond(notify);
+    const done = this.#isCopied ? this.#respondAndSend(notify) : this.#sendAndRespond(notify);
     if (!done) return this.#unmapFault();
     return stopFor(refused ?? parsed.fault);
   }
@@ -254,11 +259,6 @@ export class FromGuest {
     const exceeds = frames < parsed.count;
     parsed.truncate(frames);
     return exceeds;
-  }
-
-  /** Whether no frame of the batch has bytes in the guest's pages any more, so that the guest may have its pages back. */
-  #ours(): boolean {
-    return !this.#direct || this.#hooks.needsWholeFrames;
   }
 
   /**
@@ -316,9 +316,10 @@ export class FromGuest {
 
   /** Copies or maps the frames' bytes, as the operations describe. */
   #fetch(): void {
+    this.#isCopied = !this.#direct || this.#hooks.needsWholeFrames;
     if (this.#payload === 'copy') this.grants.copyFromGuest();
     else {
-      layOutHeads(this.#parsed, this.frames.block, this.grants.ops, !this.#ours());
+      layOutHeads(this.#parsed, this.frames.block, this.grants.ops, !this.#isCopied);
       this.grants.mapFromGuest();
     }
   }
