@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [gap | soak | neighbours | store] [options]`: reads the options (scripts/bench/programs.mjs), builds what is needed, then
+ * `npm run bench -- [gap | soak | steps | neighbours | store] [options]`: reads the options (scripts/bench/programs.mjs), builds what is needed, then
  * compares lib/netback with the same work in C++ (bench/native, bench/main.ts), or runs the named program of bench/.
  */
 import { spawnSync } from 'node:child_process';
@@ -10,6 +10,11 @@ import { setUpPrograms } from './build-programs.mjs';
 import { parseOrExit } from './options.mjs';
 
 const [first, ...rest] = process.argv.slice(2);
+if (first === 'steps') {
+  process.argv.splice(2, 1);
+  await import('./bench-steps.mjs');
+  process.exit();
+}
 const isOther = Object.hasOwn(OTHERS, first ?? '');
 const args = isOther ? rest : process.argv.slice(2);
 const values = parseOrExit(isOther ? OTHERS[first] : BENCH, args);

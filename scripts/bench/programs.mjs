@@ -68,6 +68,7 @@ and then takes 8 minutes, or one with --quick.`,
   npm run bench -- store       how many requests xenstored gets
   npm run bench -- neighbours  what a guest that attacks costs another
   npm run bench -- soak        thousands of SIGKILLs under TCP
+  npm run bench -- steps       what each step brought that made the data path faster
   npm run bench:xen            beside the kernel's driver and QEMU's, on an emulated Xen`,
   check: (values) => {
     if (!values['write-docs']) return undefined;
@@ -84,6 +85,22 @@ function savedRun(path) {
     return instead;
   }
 }
+
+/** Compiles commits of its own, and so is no program of bench/. */
+export const STEPS_PROGRAM = {
+  command: 'npm run bench -- steps',
+  about: `Measures what each step brought that made the data path faster: builds the commits of scripts/bench/steps.mjs, and runs them in turns. It
+takes 3 minutes to build them once, and then half a minute a round.`,
+  options: [
+    {
+      name: 'rounds',
+      value: 'N',
+      about: 'how many processes of each commit (default: 7)',
+      check: wholeNumber(1, 100),
+    },
+    { ...WRITE_DOCS, about: 'writes the table into docs/performance.md' },
+  ],
+};
 
 /** By the word that selects the program. */
 export const OTHERS = {
