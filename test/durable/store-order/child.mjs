@@ -1,6 +1,6 @@
 // node [--allow-natives-syntax] child.mjs DIRECTORY [FAULT]: publishes responses in two rings with a journal, round after round, until it is
 // killed or its parent ends. All of that memory is files in DIRECTORY, as a backend's journal is. The contents of each round are those of
-// rounds.mjs. With FAULT, a store is in the wrong place, which the reader of the files must find.
+// rounds.mjs. It prints two lines of JSON: before its first round, and when its code is warm. With FAULT, a store is in the wrong place, which the reader of the files must find.
 import { writeSync } from 'node:fs';
 import { DurableWords } from '../../../dist/durable/durable-words.js';
 import { JOURNAL_VERSION, LAYOUTS } from '../../../dist/durable/layout.js';
@@ -112,6 +112,7 @@ let next = 0;
 function warmUp() {
   for (const end = next + WARM_UP_ROUNDS; next < end; next += ROUNDS_AT_ONCE) rounds(next, ROUNDS_AT_ONCE);
 }
+writeSync(1, '"begins"\n');
 do warmUp();
 while (isOptimized() === false && next < WARM_UP_ROUNDS_MAX);
 // What `rounds` calls and does not contain becomes hot at the latest now.

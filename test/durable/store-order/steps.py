@@ -13,7 +13,7 @@ import signal
 import struct
 import sys
 
-CONT_OPTIONS = 0x40000000  # __WALL of waitpid(2)
+WALL = 0x40000000  # __WALL: waits for a process that is no child, too (waitpid(2))
 SINGLESTEP, ATTACH, DETACH = 9, 16, 17
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -28,7 +28,7 @@ def ptrace(request, pid, data=0):
 
 def stopped(pid):
     """Waits for the next stop. Returns the signal that the process gets."""
-    _, status = os.waitpid(pid, CONT_OPTIONS)
+    _, status = os.waitpid(pid, WALL)
     if not os.WIFSTOPPED(status):
         sys.exit(f"process {pid} has ended")
     got = os.WSTOPSIG(status)
