@@ -1,4 +1,4 @@
-// node [--allow-natives-syntax] child.mjs DIRECTORY [FAULT]: publishes responses in two rings with a journal, round after round, until it is
+// node [--allow-natives-syntax] child.mjs DIRECTORY [any | few [FAULT]]: publishes responses in two rings with a journal, round after round, until it is
 // killed or its parent ends. All of that memory is files in DIRECTORY, as a backend's journal is. The contents of each round are those of
 // rounds.mjs. It prints two lines of JSON: before its first round, and when its code is warm. With FAULT, a store is in the wrong place, which the reader of the files must find.
 import { writeSync } from 'node:fs';
@@ -10,14 +10,15 @@ import { BackRing } from '../../../dist/netback/ring/back-ring.js';
 import { readQueueJournal } from '../../../dist/netback/state/queue-journal.js';
 import { RING_PAGE_BYTES, RING_RSP_PROD } from '../../../dist/protocol/netif.js';
 import { RX_RING, TX_RING } from '../../../dist/protocol/ring.js';
-import { afterOf, baseOf, countOf, firstOf, isPrepared, responseOf } from './rounds.mjs';
+import { afterOf, baseOf, COUNTS, countOf, firstOf, isPrepared, responseOf } from './rounds.mjs';
 
 const WARM_UP_ROUNDS = 20_000;
 /** With --allow-natives-syntax, the warm-up lasts until V8 has optimized the loop, but at most so many rounds. */
 const WARM_UP_ROUNDS_MAX = 4_000_000;
 const ROUNDS_AT_ONCE = 500;
 
-const [directory, fault] = process.argv.slice(2);
+const [directory, batches = 'any', fault] = process.argv.slice(2);
+const counts = COUNTS[batches];
 const parent = process.ppid;
 const journals = journalFiles(directory);
 const { bytes, words: layout } = LAYOUTS[JOURNAL_VERSION].queue;
@@ -79,7 +80,7 @@ function sideOf(number) {
 const sides = [sideOf(0), sideOf(1)];
 
 function publishRound({ number, ring, log, elsewhere, words }, round) {
-  const count = countOf(round, number);
+  const count = countOf(counts, round, number);
   const responses = isPrepared(round) ? log.responses : elsewhere;
   for (let i = 0; i < count * words; i++) responses[i] = responseOf(round, number, i);
   ring.publish(responses, count, firstOf(round));
@@ -118,6 +119,7 @@ while (isOptimized() === false && next < WARM_UP_ROUNDS_MAX);
 // What `rounds` calls and does not contain becomes hot at the latest now.
 if (isOptimized() !== undefined) for (let i = 0; i < 5; i++) warmUp();
 const bases = sides.map(({ ring }) => ring.responsesPublished);
-if (bases.some((base, side) => base !== baseOf(next, side))) throw new Error('the rounds do not add up');
+if (bases.some((base, side) => base !== baseOf(counts, next, side)))
+  throw new Error('the rounds do not add up');
 writeSync(1, `${JSON.stringify({ node: process.version, optimized: isOptimized(), rounds: next })}\n`);
 for (; process.ppid === parent; next += ROUNDS_AT_ONCE) rounds(next, ROUNDS_AT_ONCE);

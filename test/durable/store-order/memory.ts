@@ -8,13 +8,13 @@ import {
   RX_SLOT_WORDS,
   TX_SLOT_WORDS,
 } from '../../../lib/protocol/netif.js';
-import { afterOf, baseOf, CYCLE, countOf, firstOf, isPrepared, responseOf } from './rounds.mjs';
+import { afterOf, baseOf, type Counts, CYCLE, countOf, firstOf, isPrepared, responseOf } from './rounds.mjs';
 
 // The memory of child.mjs, in words: the beginning of the journal up to the end of both logs, then two rings and the marker.
 const { fromGuestLog, fromGuestFrames, toGuestLog, toGuestFrames } = LAYOUTS[JOURNAL_VERSION].queue.words.at;
 const JOURNAL_WORDS = toGuestFrames;
 const PAGE_WORDS = RING_PAGE_BYTES / 4;
-const MARKER = JOURNAL_WORDS + 2 * PAGE_WORDS;
+export const MARKER = JOURNAL_WORDS + 2 * PAGE_WORDS;
 export const MEMORY_WORDS = MARKER + 1;
 /** The parts of the memory: files, and their first bytes. */
 export const PARTS = [
@@ -50,9 +50,11 @@ export type Phase = (typeof PHASES)[number];
 /** Runs the stores of rounds in program order on a model of the memory. */
 export class ModelMemory {
   readonly words = new Uint32Array(MEMORY_WORDS);
+  readonly #counts: Counts;
   readonly #afterStore: (phase: Phase, word: number) => void;
 
-  constructor(afterStore: (phase: Phase, word: number) => void = () => {}) {
+  constructor(counts: Counts, afterStore: (phase: Phase, word: number) => void) {
+    this.#counts = counts;
     this.#afterStore = afterStore;
   }
 
@@ -64,14 +66,15 @@ export class ModelMemory {
 
   #publish(round: number, side: 0 | 1): void {
     const log = LOGS[side];
-    const words = countOf(round, side) * RESPONSE_WORDS[side];
-    const base = baseOf(round, side);
-    const next = (base + countOf(round, side)) >>> 0;
+    const count = countOf(this.#counts, round, side);
+    const words = count * RESPONSE_WORDS[side];
+    const base = baseOf(this.#counts, round, side);
+    const next = (base + count) >>> 0;
     if (isPrepared(round)) this.#respondInLog(round, side, words);
     const bank = this.#storeBase(log, base);
     if (!isPrepared(round)) this.#respondInLog(round, side, words);
     const pending = firstOf(round) === -1 ? 0 : PENDING | (firstOf(round) << 16);
-    this.#store('committed', log + STATE, bank | COMMITTED | pending | countOf(round, side));
+    this.#store('committed', log + STATE, bank | COMMITTED | pending | count);
     this.#respondInRing(round, side, base);
     this.#store('rsp_prod', RINGS[side] + RING_RSP_PROD, next);
     const state = this.words[log + STATE];
@@ -97,7 +100,7 @@ export class ModelMemory {
 
   #respondInRing(round: number, side: 0 | 1, base: number): void {
     const each = RESPONSE_WORDS[side];
-    for (let i = 0; i < countOf(round, side); i++) {
+    for (let i = 0; i < countOf(this.#counts, round, side); i++) {
       const slot = RINGS[side] + RING_HEADER_WORDS + ((base + i) % SLOTS) * SLOT_WORDS[side];
       for (let word = 0; word < each; word++)
         this.#store('slots', slot + word, responseOf(round, side, i * each + word));
@@ -125,16 +128,18 @@ export interface Change {
 
 /** Returns a model that has run all rounds before this one. `afterStore` runs after each later store. */
 function modelBefore(
+  counts: Counts,
   round: number,
   snapshot: Uint32Array,
   afterStore: (model: ModelMemory, phase: Phase, word: number) => void,
 ): ModelMemory {
   let isAt = false;
-  const model: ModelMemory = new ModelMemory((phase, word) => {
+  const model: ModelMemory = new ModelMemory(counts, (phase, word) => {
     if (isAt) afterStore(model, phase, word);
   });
-  // A cycle stores to every word, and ends with no pending frames.
-  for (let earlier = Math.max(0, round - (round % CYCLE) - CYCLE); earlier < round; earlier++)
+  // In these cycles each word that a round stores to is stored to. A cycle ends with no pending frames.
+  const cycles = Math.ceil(SLOTS / counts.reduce((sum, count) => sum + count, 0));
+  for (let earlier = Math.max(0, round - (round % CYCLE) - cycles * CYCLE); earlier < round; earlier++)
     model.run(earlier);
   // The child stores to the head and the blocks of frames before its first round only.
   for (const [at, end] of [
@@ -147,12 +152,12 @@ function modelBefore(
 }
 
 /** Finds the point of the program that a snapshot shows; undefined if program order allows no such memory. */
-export function placeOf(snapshot: Uint32Array): Place | undefined {
+export function placeOf(snapshot: Uint32Array, counts: Counts): Place | undefined {
   const round = snapshot[MARKER];
   let stores = 0;
   let place: Place | undefined;
   let differing = 0;
-  const model = modelBefore(round, snapshot, ({ words }, phase, word) => {
+  const model = modelBefore(counts, round, snapshot, ({ words }, phase, word) => {
     stores++;
     differing += Number(words[word] !== snapshot[word]) - Number(before[word] !== snapshot[word]);
     before[word] = words[word];
@@ -165,10 +170,10 @@ export function placeOf(snapshot: Uint32Array): Place | undefined {
 }
 
 /** Returns the next `count` changes of the memory behind a place. Stores that change nothing are left out. */
-export function changesBehind(place: Place, snapshot: Uint32Array, count: number): Change[] {
+export function changesBehind(place: Place, snapshot: Uint32Array, counts: Counts, count: number): Change[] {
   const changes: Change[] = [];
   let stores = 0;
-  const model = modelBefore(place.round, snapshot, ({ words }, _phase, word) => {
+  const model = modelBefore(counts, place.round, snapshot, ({ words }, _phase, word) => {
     const value = words[word];
     if (++stores > place.stores && value !== before[word]) changes.push({ word, value });
     before[word] = value;

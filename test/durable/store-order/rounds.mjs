@@ -3,19 +3,22 @@
 /** Rounds after which the counts repeat. */
 export const CYCLE = 16;
 
-const COUNTS = [1, 128, 3, 17, 64, 2, 96, 5, 31, 128, 1, 8, 40, 100, 12, 7];
-const CYCLE_RESPONSES = COUNTS.reduce((sum, count) => sum + count, 0);
+/** Responses of the rounds of a cycle: of batches of any length, and of short ones. */
+export const COUNTS = {
+  any: [1, 128, 3, 17, 64, 2, 96, 5, 31, 128, 1, 8, 40, 100, 12, 7],
+  few: [1, 2, 3, 1, 2, 1, 3, 2, 1, 1, 2, 3, 1, 2, 2, 1],
+};
 const LAST = CYCLE - 1;
 
 /** The sides: 0 publishes in the from-guest ring, 1 in the to-guest ring. The second one has the counts in another order. */
 const positionOf = (round, side) => (round + side * 5) % CYCLE;
 
-export const countOf = (round, side) => COUNTS[positionOf(round, side)];
+export const countOf = (counts, round, side) => counts[positionOf(round, side)];
 
 /** `rsp_prod` before this round. */
-export function baseOf(round, side) {
-  let base = Math.floor(round / CYCLE) * CYCLE_RESPONSES;
-  for (let before = round - (round % CYCLE); before < round; before++) base += countOf(before, side);
+export function baseOf(counts, round, side) {
+  let base = Math.floor(round / CYCLE) * counts.reduce((sum, count) => sum + count, 0);
+  for (let before = round - (round % CYCLE); before < round; before++) base += countOf(counts, before, side);
   return base >>> 0;
 }
 
