@@ -22,8 +22,8 @@ import { COUNTS } from './store-order/rounds.mjs';
 // (docs/journal.md, "The order of stores"). VIFD_STORE_STOPS=100000 runs the long form, which prints what it saw.
 const LONG = process.env.VIFD_STORE_STOPS !== undefined;
 const STOPS = Number(process.env.VIFD_STORE_STOPS ?? 3000);
-const KILLS = LONG ? 200 : 10;
-const STEPS = LONG ? 200_000 : 10_000;
+const KILLS = LONG ? Math.ceil(STOPS / 500) : 10;
+const STEPS = LONG ? STOPS * 2 : 10_000;
 /** The short form makes as many stops as it can in this time, and at least STOPS_MIN; in one of the other tiers a third of both. */
 const STOPS_MS = LONG ? Number.POSITIVE_INFINITY : 1200;
 const STOPS_MIN = 150;
