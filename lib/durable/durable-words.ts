@@ -9,8 +9,8 @@ export interface ReadonlyWords {
  * reach memory in program order, so the next process finds all stores before the kill and none after it. The comment of each method says
  * what a kill during the call leaves.
  *
- * `store` is a plain store, for words that are not valid yet or whose order among their neighbours does not matter. `commit` makes earlier
- * stores valid: V8 moves no store across it.
+ * `store` is a plain store. V8 keeps the order of plain stores (docs/journal.md, "The order of stores"), so `store` may also make earlier
+ * ones valid where a call would cost too much. Elsewhere `commit` does that: it is a call, and V8 moves no store across one.
  */
 export class DurableWords {
   /** The words, for reading. */
@@ -55,13 +55,13 @@ export class DurableWords {
     return new Uint8Array(this.#words.buffer, this.#words.byteOffset + at * 4, count * 4);
   }
 
-  /** Stores one word. A kill leaves the old value or the new one. */
+  /** Stores one word. A kill leaves the old value or the new one, and all earlier stores. */
   store(at: number, value: number): void {
     this.#words[at] = value;
     if (this.#afterStore !== undefined) this.#afterStore();
   }
 
-  /** As `store`; V8 completes all earlier stores first. */
+  /** As `store`, by `Atomics.store`. */
   commit(at: number, value: number): void {
     Atomics.store(this.#words, at, value);
     if (this.#afterStore !== undefined) this.#afterStore();
