@@ -42,7 +42,7 @@ export const SCHEMA_VERSION = 2;
 export const BENCH = {
   command: 'npm run bench',
   about: `Measures vifd's data path beside the same work in C++: nanoseconds a frame, and the ratio of the two. It builds what is missing,
-and then takes 8 minutes, or one with --quick.`,
+and then takes 7 to 15 minutes, or about one with --quick.`,
   options: [
     { name: 'quick', about: 'fewer processes and shorter rounds: a minute' },
     {
