@@ -58,16 +58,19 @@ const VERDICTS: Readonly<Record<Verdict, string>> = {
   unknown: 'too few processes',
 };
 
-export function compareText(saved: Report, changes: readonly Change[]): string {
+export function compareText(saved: Report, now: Report, changes: readonly Change[]): string {
   const { date, commit } = saved.where;
   const text = (of: Spread) => `${of.median.toFixed(2)} (${of.low.toFixed(2)}-${of.high.toFixed(2)})`;
-  const rows = changes.map(({ row, loop, saved: before, now, verdict }) => {
-    const percent = (now.median / before.median - 1) * 100;
+  const rows = changes.map(({ row, loop, saved: before, now: after, verdict }) => {
+    const percent = (after.median / before.median - 1) * 100;
     const sign = percent < 0 ? '' : '+';
-    return [row, loop, text(before), text(now), `${sign}${percent.toFixed(0)} %`, VERDICTS[verdict]];
+    return [row, loop, text(before), text(after), `${sign}${percent.toFixed(0)} %`, VERDICTS[verdict]];
   });
   const count = (verdict: Verdict) => changes.filter((change) => change.verdict === verdict).length;
   const sum = `${count('faster')} faster, ${count('slower')} slower, ${count('same')} within the spread`;
   const table = align([['ratio to C++', 'loop', 'saved', 'now', 'change', ''], ...rows]);
-  return `Compared with the run of ${date}, commit ${commit}: ${sum}\n${table}`;
+  const notes = [`Load: ${saved.where.load}, now ${now.where.load}.`];
+  if (saved.quick !== now.quick)
+    notes.push('Only one of the two runs was --quick: its rounds are shorter, and so slower.');
+  return `Compared with the run of ${date}, commit ${commit}: ${sum}\n${notes.join(' ')}\n${table}`;
 }

@@ -128,7 +128,7 @@ function tell(options: Options, result: Report): void {
   if (options.json) console.log(JSON.stringify({ ...result, changes }, undefined, 2));
   else {
     print(result);
-    if (saved && changes !== undefined) printCompared(saved, changes);
+    if (saved && changes !== undefined) printCompared(saved, result, changes);
   }
   if (options['write-docs']) writeDocs(result);
 }

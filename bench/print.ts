@@ -7,6 +7,6 @@ export function print(result: Report): void {
   for (const { title, text } of tablesOf(result)) console.log(`\n${title}\n${text}`);
 }
 
-export function printCompared(saved: Report, changes: readonly Change[]): void {
-  console.log(`\n${compareText(saved, changes)}`);
+export function printCompared(saved: Report, now: Report, changes: readonly Change[]): void {
+  console.log(`\n${compareText(saved, now, changes)}`);
 }

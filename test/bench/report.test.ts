@@ -76,11 +76,18 @@ describe('a saved run', () => {
   });
 
   it('is printed with both ratios, the change and the verdict', () => {
-    const text = compareText(saved, compare(saved, reportOf([1, 1, 1])));
+    const now = reportOf([1, 1, 1]);
+    const text = compareText(saved, now, compare(saved, now));
     expect(text).toContain('commit abc: 1 faster, 0 slower, 0 within the spread');
     expect(text).toMatch(
       /from-guest 60 B 64 +native +2\.00 \(1\.95-2\.05\) +1\.00 \(1\.00-1\.00\) +-50 % +faster/,
     );
+  });
+
+  it('is reported as of another kind if only one of the two was quick', () => {
+    const now = reportOf([2, 2, 2]);
+    const texts = [false, true].map((quick) => compareText(saved, { ...now, quick }, []));
+    expect(texts.map((text) => text.includes('Only one of the two runs was --quick'))).toEqual([false, true]);
   });
 });
 
