@@ -79,5 +79,5 @@ rounds of all processes, or the percentile that the column names (Node's histogr
 - **C++ write**: C++ that writes each frame into its tap by a system call of its own.
 - **B/batch**: bytes that native allocates in V8's heap for a batch, without the bench's own; **GCs**: garbage collections that began in
   the loop while it ran for ${FULL.effort.garbageMs} ms.
-- **hook**: native with a hook that reads the headers of Ethernet, IPv4 and TCP. **frames()**: native with a program that takes a copy of
+- **filter**, **hook**: native with a filter or a hook that reads the headers of Ethernet, IPv4 and TCP. **frames()**: native with a program that takes a copy of
   each frame by \`next()\`. **to no hook**: the ratio divided by that of native.`;

@@ -16,7 +16,13 @@ const QUICK: Effort = { rounds: 17, roundMs: 0.5, warmUpMs: 320, garbageMs: 10 }
  * B, batch 64, the median ratio of 5 processes is between -13 and +5 % of that of 24, of 15 between -7 and +3 % (in 90 of 100 drawn ones;
  * 2026-11-28, on a machine with other work to do).
  */
-const PROCESSES: Readonly<Record<string, number>> = { native: 25, 'no journal': 15, tap: 9, hook: 9 };
+const PROCESSES: Readonly<Record<string, number>> = {
+  native: 25,
+  'no journal': 15,
+  tap: 9,
+  filter: 9,
+  hook: 9,
+};
 const PROCESSES_REST = 5;
 const PROCESSES_QUICK: Readonly<Record<string, number>> = { native: 4, 'no journal': 3 };
 

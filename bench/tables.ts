@@ -107,6 +107,6 @@ export function tablesOf({ lines, tap }: Report): Table[] {
       text: typeof tap === 'string' ? `not measured: ${tap}` : tableOf(TAP, tap),
     },
     { title: 'The rounds, ns a frame, and what native allocates', text: tableOf(ROUNDS, lines) },
-    { title: 'A hook, and frames(): 60 B, batch 64', text: observersTable(lines) },
+    { title: 'A filter, a hook, and frames(): 60 B, batch 64', text: observersTable(lines) },
   ];
 }
