@@ -4,7 +4,7 @@
  * docs/performance.md with --write-docs.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { STEPS_PROGRAM } from './bench/programs.mjs';
@@ -33,19 +33,29 @@ function run(command, args, cwd) {
   process.exit(1);
 }
 
-/** Returns a commit's worktree, which has its own build of the addon, dist and the benchmarks. */
-function build(commit) {
+/** What the addon and the C++ loop are built from. */
+const NATIVE = ['native', 'bench/native', 'CMakeLists.txt', 'binding.gyp', 'scripts/build-native.mjs'];
+
+function hasSameNative(commit, other) {
+  return spawnSync('git', ['diff', '--quiet', commit, other, '--', ...NATIVE], { cwd: root }).status === 0;
+}
+
+/**
+ * Returns a commit's worktree, which has its own dist and benchmarks, and its own build of the addon unless that of `before` is the same.
+ * @param before the commit before it in the list.
+ */
+function build(commit, before) {
   const path = `${folder}/${commit}`;
   if (existsSync(`${path}/build/bench`)) return path;
   mkdirSync(folder, { recursive: true });
-  if (!existsSync(path)) run('git', ['worktree', 'add', '--detach', path, commit], root);
+  if (!existsSync(path)) run('git', ['worktree', 'add', '--quiet', '--detach', path, commit], root);
   if (!existsSync(`${path}/node_modules`)) symlinkSync(`${root}node_modules`, `${path}/node_modules`);
-  run('npm', ['run', '-s', 'build'], path);
-  run(
-    process.execPath,
-    ['-e', "import('./scripts/build-programs.mjs').then((m) => m.setUpPrograms('bench'))"],
-    path,
-  );
+  const isSame = before !== undefined && hasSameNative(commit, before);
+  if (isSame) cpSync(`${folder}/${before}/build/Release`, `${path}/build/Release`, { recursive: true });
+  else run(process.execPath, ['scripts/setup.mjs'], path);
+  run('node_modules/.bin/tsc', ['-p', 'tsconfig.json'], path);
+  const programs = "import('./scripts/build-programs.mjs').then((m) => m.buildPrograms('bench'))";
+  run(process.execPath, ['-e', programs], path);
   return path;
 }
 
@@ -80,7 +90,7 @@ function median(of) {
 }
 
 const all = [{ commit: BASE, what: 'before' }, ...STEPS];
-const paths = all.map(({ commit }) => build(commit));
+const paths = all.map(({ commit }, step) => build(commit, all[step - 1]?.commit));
 /** By commit, by row and batch: a ratio of each process. */
 const ratios = all.map(() => new Map());
 for (let round = 0; round < rounds; round++) {
