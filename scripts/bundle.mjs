@@ -1,30 +1,28 @@
 /**
- * Makes dist/run.bundle and dist/verbs.bundle, each one file of all that `vifd run` or the other verbs need, with V8's
- * compiled code of it: lib/vifd.cts starts from it, and documents its layout. Run it after tsc.
+ * Makes dist/run.bundle and dist/verbs.bundle, each one file of all that `vifd run` or the other verbs need: lib/vifd.cts starts from it.
+ * Then has V8's compiled code of both written into the code cache. Run it after tsc.
  */
+import { createHash } from 'node:crypto';
 import { renameSync, writeFileSync } from 'node:fs';
 import { Module } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
-import { Script } from 'node:vm';
 import { rolldown } from 'rolldown';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
+/** As lib/vifd.cts has it. */
+const ID_LENGTH = 16;
+
 await make('run', 'start.js');
 await make('verbs', 'main.js');
+await import('./code-cache.mjs');
 
 async function make(name, entry) {
   const file = `${root}dist/${name}.bundle`;
-  const source = wrapped(await codeOf(`${root}dist/cli/${entry}`));
-  const script = compiled(source, file);
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(source.length);
+  const source = `${wrapped(await codeOf(`${root}dist/cli/${entry}`))}\n//`;
+  const id = createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH);
   // A vifd that starts meanwhile finds the old one or the new one.
-  writeFileSync(
-    `${file}.new`,
-    Buffer.concat([Buffer.from(source, 'latin1'), script.createCachedData(), length]),
-  );
+  writeFileSync(`${file}.new`, `${source}${id}`, 'latin1');
   renameSync(`${file}.new`, file);
 }
 
@@ -46,15 +44,5 @@ async function codeOf(input) {
 /** Wrapped as Node wraps modules, here and not at each start. lib/vifd.cts reads it as latin1. */
 function wrapped(code) {
   const ascii = code.replace(/[^\0-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
-  const whole = Module.wrap(ascii);
-  // V8 copies code that is not aligned.
-  return whole.padEnd(Math.ceil(whole.length / 8) * 8, '\n');
-}
-
-/** All functions, not only those that run while the file is loaded. The flag is part of what the code is checked by. */
-function compiled(source, filename) {
-  setFlagsFromString('--no-lazy');
-  const script = new Script(source, { filename });
-  setFlagsFromString('--lazy');
-  return script;
+  return Module.wrap(ascii);
 }

@@ -64,7 +64,7 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback', 'netback/faults', 'netback/frames', 'netback/public-vif', 'netback/ring'],
     ...['netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
   ],
-  'cli/checks': ['xen', 'xen/native', 'xen/store'],
+  'cli/checks': ['host', 'xen', 'xen/native', 'xen/store'],
   cli: [
     ...['cli/checks', 'daemon', 'errors', 'host', 'protocol', 'text', 'version', 'xen', 'xen/store'],
     ...['netback', 'netback/frames', 'netback/show', 'netback/vif', 'netback/vif-info'],

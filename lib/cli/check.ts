@@ -1,6 +1,8 @@
 import { Command } from 'commander';
+import type { CodeCache } from '../host/code-cache.js';
 import { jsonLine } from '../text.js';
 import type { Check, CheckOptions } from './checks/check-result.js';
+import { codeCacheCheck } from './checks/code-cache.js';
 import { kernelDriverCheck } from './checks/driver.js';
 import { bridgesCheck, hotplugCheck, rightsCheck } from './checks/network.js';
 import { runtimeCheck } from './checks/runtime.js';
@@ -9,14 +11,15 @@ import { EXIT_NOT_READY } from './exit.js';
 import { jsonOption, sharedOption } from './options.js';
 import { table } from './table.js';
 
-export function checkCommand(): Command {
+/** @param codeOfRun returns the code cache of what `vifd run` starts from; undefined if that is no bundle. */
+export function checkCommand(codeOfRun: () => CodeCache | undefined): Command {
   return new Command('check')
     .description('check what `vifd run` needs from this domain, and print what is missing and the remedy')
     .addOption(jsonOption())
     .addOption(sharedOption('journal', 'the directory for the journals of `vifd run`'))
     .addOption(sharedOption('store'))
     .addOption(sharedOption('libraries'))
-    .action(check);
+    .action((given: CheckOptions & { json?: boolean }) => check({ ...given, code: codeOfRun() }));
 }
 
 async function check({ json, ...options }: CheckOptions & { json?: boolean }): Promise<void> {
@@ -47,6 +50,7 @@ export async function runChecks(options: CheckOptions): Promise<Check[]> {
     runtimeCheck(root, options.journal),
     hotplugCheck(root),
     bridgesCheck(root),
+    codeCacheCheck(options.code),
   ];
 }
 

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { type CodeCache, isToBeStored, storeCode, withAllFunctions } from '../host/code-cache.js';
 import { version } from '../version.js';
 import { adoptCommand } from './adopt.js';
 import { checkCommand } from './check.js';
@@ -11,7 +12,7 @@ import { runCommand } from './run-command.js';
 import { showCommand } from './show.js';
 
 /** One verb per file; each adds its own options and help. */
-function program(): Command {
+function program(codeOfRun: () => CodeCache | undefined): Command {
   return (
     new Command('vifd')
       .description('Xen network backend in user space: guests do not notice when it is restarted')
@@ -29,19 +30,38 @@ function program(): Command {
       .addCommand(detachCommand())
       .addCommand(adoptCommand())
       .addCommand(releaseCommand())
-      .addCommand(checkCommand())
+      .addCommand(checkCommand(codeOfRun))
   );
 }
 
-/** Runs the program `vifd` to its end. Prints errors, and sets the exit code. */
-export async function start(args: readonly string[]): Promise<void> {
+/**
+ * Runs the program `vifd` to its end. Prints errors, and sets the exit code.
+ * @param code of the file that this was started from, if it was one. @param codeOfRun returns the same of what `vifd run` starts from.
+ */
+export async function start(
+  args: readonly string[],
+  code?: CodeCache,
+  codeOfRun: () => CodeCache | undefined = () => undefined,
+): Promise<void> {
   try {
-    const vifd = program();
+    const vifd = program(codeOfRun);
     for (const command of vifd.commands) command.exitOverride();
     await vifd.parseAsync(args, { from: 'user' });
+    if (isToBeStored(code)) await storeBoth(code, codeOfRun);
   } catch (error) {
     // Commander has printed its message. For help and version the exit code is 0.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
     else process.exitCode = fail(error);
   }
+}
+
+/**
+ * Writes the code cache of the verbs, and of `vifd run`, whose next start may be in a gap. Most verbs find the former and do nothing. A
+ * cache that cannot be written makes later starts slower by some ms, which only `vifd check` reports.
+ */
+async function storeBoth(code: CodeCache, codeOfRun: () => CodeCache | undefined): Promise<void> {
+  await storeCode(code);
+  if (!isToBeStored(codeOfRun())) return;
+  const whole = withAllFunctions(codeOfRun);
+  if (whole !== undefined) await storeCode(whole);
 }

@@ -5,13 +5,14 @@
 
 import { run } from '../daemon/run.js';
 import { parseRunOptions } from '../daemon/run-options.js';
+import type { CodeCache } from '../host/code-cache.js';
 import { fail, pauseIfManaged } from './fail.js';
 
 /** @returns false, having done nothing, for arguments that are not plainly `run` with good options. */
-export function start([verb, ...args]: readonly string[]): boolean {
+export function start([verb, ...args]: readonly string[], code?: CodeCache): boolean {
   const options = verb === 'run' ? parseRunOptions(args) : undefined;
   if (options === undefined) return false;
-  run(options).catch((error: unknown) => {
+  run(options, code).catch((error: unknown) => {
     process.exitCode = fail(error);
     pauseIfManaged();
   });

@@ -1,4 +1,5 @@
 import type { VifdError } from '../errors.js';
+import type { CodeCache } from '../host/code-cache.js';
 import { journalFiles } from '../host/journal-files.js';
 import { interfaces } from '../host/netlink-interfaces.js';
 import { NotifySocket } from '../host/notify-socket.js';
@@ -6,6 +7,7 @@ import { ServiceManager } from '../host/service-manager.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
 import { Netback } from '../netback/netback.js';
 import { systemClock } from '../xen/native/clock.js';
+import { storeCodeLater } from './code-later.js';
 import { Insist } from './insist.js';
 import { withManager } from './manager-log.js';
 import { openXenFor } from './open-xen.js';
@@ -23,8 +25,11 @@ import { Taps } from './taps.js';
 /** How long after SIGTERM a start may continue before the process ends. */
 const HANGING_START_MS = 500;
 
-/** Runs `vifd run`. After an orderly stop it ends the process and does not return. */
-export async function run(options: RunOptions): Promise<void> {
+/**
+ * Runs `vifd run`. After an orderly stop it ends the process and does not return.
+ * @param code of the file that this was started from, if it was one.
+ */
+export async function run(options: RunOptions, code?: CodeCache): Promise<void> {
   const stop = stopSignal();
   using plain = eventLog({ json: options.json === true });
   let started = false;
@@ -92,6 +97,7 @@ export async function run(options: RunOptions): Promise<void> {
   started = true;
   log.ready(netback);
   using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));
+  using _code = code && storeCodeLater(code, xen.clock, () => netback.vifs.values());
   await stop;
   log.stopping();
   await queries?.[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -154,6 +154,31 @@ function runTests(): void {
     ];
     expect(costly.filter((name) => (modules as string[]).includes(name))).toEqual(costly.slice(-1));
   });
+
+  it('writes its code cache once it has served a guest for some seconds, and the next process uses that', async () => {
+    const cached = { ...env, VIFD_CODE_CACHE: join(directory, 'code') };
+    const files = () => (existsSync(cached.VIFD_CODE_CACHE) ? readdirSync(cached.VIFD_CODE_CACHE) : []);
+    const vifd = new Program([CLI, 'run', '--json', ...journal()], cached);
+    await vifd.until('attached');
+    expect(files()).toEqual([]);
+    await expect
+      .poll(files, { timeout: 15_000, interval: 100 })
+      .toEqual([expect.stringMatching(/^run-.*\.code$/)]);
+    expect(await vifd.end('SIGKILL')).toBe('SIGKILL');
+    const next = new Program([CLI, 'run', '--json', ...journal()], cached);
+    expect(await next.until('attached')).toMatchObject({ resumed: true });
+    const { stdout } = spawnSync(process.execPath, [CLI, 'check', '--json', ...journal()], {
+      env: { ...process.env, ...cached },
+      encoding: 'utf8',
+    });
+    const [file] = files();
+    expect(JSON.parse(stdout).checks).toContainEqual({
+      name: 'code cache',
+      state: 'ok',
+      found: join(cached.VIFD_CODE_CACHE, file!),
+    });
+    expect(await next.end('SIGTERM')).toBe(0);
+  }, 60_000);
 
   it.each(['copy', 'map'])('survives SIGKILL under traffic, payload by %s', async (payload) => {
     for (let run = 0; run < 5; run++) {

@@ -1,3 +1,5 @@
+import type { CodeCache } from '../../host/code-cache.js';
+
 /** `missing`: `vifd run` cannot serve. `warn`: it can serve, but something may behave unexpectedly. */
 export type CheckState = 'ok' | 'warn' | 'missing';
 
@@ -17,4 +19,6 @@ export interface CheckOptions {
   readonly libraries?: string;
   /** The runtime directory, where `vifd run` has its journals. */
   readonly journal: string;
+  /** The code cache of what `vifd run` starts from; undefined if it starts from single modules. */
+  readonly code?: CodeCache | undefined;
 }
