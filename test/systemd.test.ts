@@ -49,4 +49,12 @@ describe('the systemd unit', () => {
     expect(values('RuntimeDirectoryPreserve')).toEqual(['yes']);
     expect(OPTIONS.journal.default?.()).toBe('/run/vifd');
   });
+
+  it('lets vifd write its code cache, in a directory that systemd gives to root, where each start looks for it', () => {
+    expect(values('CacheDirectory')).toEqual(['vifd']);
+    expect(values('User')).toEqual([]);
+    expect(readFileSync('lib/vifd.cts', 'utf8')).toContain("isRoot() ? '/var/cache/vifd' : undefined");
+    // A mode that lets others write would have each start ignore it.
+    expect(values('CacheDirectoryMode')).toEqual([]);
+  });
 });
