@@ -33,6 +33,11 @@ function run(command, args, cwd) {
   process.exit(1);
 }
 
+const BUILD_NATIVE = `import('./scripts/build-native.mjs').then(({ buildNative }) => {
+  const failure = buildNative();
+  if (failure !== undefined) throw new Error(failure);
+})`;
+
 /** What the addon and the C++ loop are built from. */
 const NATIVE = ['native', 'bench/native', 'CMakeLists.txt', 'binding.gyp', 'scripts/build-native.mjs'];
 
@@ -52,7 +57,8 @@ function build(commit, before) {
   if (!existsSync(`${path}/node_modules`)) symlinkSync(`${root}node_modules`, `${path}/node_modules`);
   const isSame = before !== undefined && hasSameNative(commit, before);
   if (isSame) cpSync(`${folder}/${before}/build/Release`, `${path}/build/Release`, { recursive: true });
-  else run(process.execPath, ['scripts/setup.mjs'], path);
+  // Not scripts/setup.mjs, whose `npm ci` would empty the folder of packages that all worktrees share.
+  else run(process.execPath, ['-e', BUILD_NATIVE], path);
   run('node_modules/.bin/tsc', ['-p', 'tsconfig.json'], path);
   const programs = "import('./scripts/build-programs.mjs').then((m) => m.buildPrograms('bench'))";
   run(process.execPath, ['-e', programs], path);
