@@ -19,6 +19,7 @@ import { TX_RING } from '../../lib/protocol/ring.js';
 import { VNET_HEADER_BYTES } from '../../lib/protocol/vnet.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { OP_WORDS, OPS_COUNT, OPS_FAILED, OPS_HEADER_WORDS } from '../../lib/xen/seam.js';
+import { differing } from './differing.js';
 
 /** What `layOutPlain` returned, of each batch. */
 const laidOut = vi.hoisted(() => [] as number[]);
@@ -38,7 +39,7 @@ const { TX_FLAG_CSUM_BLANK, TX_FLAG_DATA_VALIDATED, TX_FLAG_EXTRA_INFO, TX_FLAG_
 const GUEST = 7;
 const PAGES = 8;
 const EINVAL = 22;
-/** Where in each page frames with headers begin, one for each kind (`HEADERS`), at offsets that Linux does and does not align. */
+/** Where in each page frames with headers begin: of a kind each (`HEADERS`), at what Linux does and does not align. */
 const PLACES = [0, 66, 256, 514, 1026, 2051, 3000, 4000];
 
 /** The beginning of a frame: TCP or UDP over IPv4 that is 60 bytes long, with a VLAN tag, with a wrong length, and IPv6. */
@@ -68,7 +69,7 @@ interface Plan {
   readonly portFailsEvery: number | undefined;
 }
 
-/** The results of a round: everything that another process, the guest or the port may read. */
+/** What a round wrote, of everything that another process, the guest or the port may read. */
 interface Seen {
   /** Operations, frames with vnet headers, and how turns ended. */
   readonly batches: readonly unknown[];
@@ -148,7 +149,7 @@ class Side {
       batches: [...this.#batches],
       page: [...this.#words],
       log: [...this.#log],
-      counters: { ...this.counters },
+      counters: this.counters.snapshot(),
       notified: this.#notified,
       goesOn: result === 'idle',
     };
@@ -238,7 +239,7 @@ const oddSlot = fc.oneof(
   id.map((id) => slot(PAGES, 0, 0, id, 60)),
   fc.tuple(page, word, word),
 );
-/** Frames that need more padding, so as not to cross pages of the arena, than PHASE_BYTES permits. */
+/** So that more is spent on laying frames at pages than there is. */
 const longSlot = fc.tuple(page, plainFlags, id).map(([page, flags, id]) => slot(page, 0, flags, id, 4096));
 /** Mostly plain; up to two batches. */
 const round = fc.oneof(
@@ -258,13 +259,6 @@ const plan: fc.Arbitrary<Plan> = fc.record({
   copyFailsEvery: every(2, 5),
   portFailsEvery: every(3, 40),
 });
-
-/** @returns the parts that differ, by name; to print the differences of thousands of words would take minutes. */
-function differing(one: Seen, other: Seen): string[] {
-  return Object.keys(one).filter(
-    (part) => JSON.stringify(one[part as keyof Seen]) !== JSON.stringify(other[part as keyof Seen]),
-  );
-}
 
 const UNDISTURBED: Plan = {
   start: 0,
