@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   completeChecksum,
+  isUsualChecksum,
   lengthsHold,
   locateAsNetfront,
   locateChecksum,
@@ -10,6 +11,7 @@ import {
   writePseudoChecksum,
 } from '../../lib/protocol/checksum.js';
 import { networkHeader } from '../../lib/protocol/headers.js';
+import { vnetChecksum } from '../../lib/protocol/vnet.js';
 import {
   AUTHENTICATION,
   DESTINATION,
@@ -267,6 +269,57 @@ describe('locateChecksum', () => {
     const plain = stacked([{ kind: 'ip6' }, { kind: 'tcp' }], payloadOf(40), { checksum: 'partial' });
     plain.frame.set([0, 0], 18);
     expect(locateAsNetfront(plain.frame, 0, plain.frame.length)).toBe(54 | (16 << 16));
+  });
+});
+
+describe('isUsualChecksum', () => {
+  /** Bytes of the headers that it reads, and by which it tells a frame from a usual one. */
+  const READ = [12, 13, 14, 20, 21, 22, 23];
+
+  it('is true exactly where a vnet header names the checksum that locateUsualChecksum finds', () => {
+    const seldom = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 1 });
+    const changes = seldom(fc.tuple(fc.constantFrom(...READ), fc.nat(0xff)));
+    const cuts = seldom(fc.nat(60));
+    const starts = fc.oneof(fc.constant(34), fc.constantFrom(34, 35, 38, 0, 0xffff), fc.nat(0xffff));
+    const places = fc.oneof(
+      fc.constantFrom(16, 6),
+      fc.constantFrom(16, 6, 17, 0, 0x110, 0xffff),
+      fc.nat(0xffff),
+    );
+    const met = { usual: 0, 'named elsewhere': 0, 'not usual': 0 };
+    const usual = packet.map((of) => ({ ...of, version: 4 as const, options: 0, tags: 0 }));
+    fc.assert(
+      fc.property(
+        ...[fc.oneof(usual, usual, packet), changes, fc.nat(20), cuts, starts],
+        ...[places, fc.nat(0xffff), fc.constantFrom(0, 0, 7, 0xffff)],
+        (of, changed, at, cut, start, place, gsoBytes, buffers) => {
+          const { bytes } = build(of);
+          if (changed !== undefined) bytes[changed[0]] = changed[1];
+          const { words } = placed(bytes, at * 4);
+          const length = Math.min(cut ?? bytes.length, bytes.length);
+          // A Uint32Array has the words of a vnet header, so they are no negative numbers.
+          const second = (gsoBytes | (start << 16)) >>> 0;
+          const third = (place | (buffers << 16)) >>> 0;
+          const where = locateUsualChecksum(words, at * 4, length);
+          const isUsual = where !== 0 && where === vnetChecksum(second, third);
+          expect(isUsualChecksum(words, at * 4, length, second, third)).toBe(isUsual);
+          met[isUsual ? 'usual' : where !== 0 ? 'named elsewhere' : 'not usual']++;
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    for (const [what, times] of Object.entries(met)) expect(times, what).toBeGreaterThan(30);
+  });
+
+  it.each([
+    ['TCP', TCP, 16, 54],
+    ['UDP', UDP, 6, 42],
+  ])('wants the whole header of %s in the frame', (_, protocol, place, least) => {
+    const payload = new Uint8Array(20);
+    const { bytes } = build({ version: 4, protocol, options: 0, extensions: [], tags: 0, payload });
+    const { words } = placed(bytes, 0);
+    expect(isUsualChecksum(words, 0, least, 34 << 16, place)).toBe(true);
+    expect(isUsualChecksum(words, 0, least - 1, 34 << 16, place)).toBe(false);
   });
 });
 
