@@ -85,7 +85,11 @@ export interface PortIo {
    * @returns how many frames were handled: fewer if the host's side is full. Each has its `status`.
    */
   write(): number;
-  /** Reads frames into `reads` until its space, its capacity or the frames end. @returns how many. */
+  /**
+   * Reads frames into `reads` until its space, its capacity or the frames end. It sets FRAME_FIRST_OP, FRAME_OP_COUNT and FRAME_STATUS of each
+   * frame to 0, or leaves them as they are: the backend records the state of pending frames there, and the next process reads it.
+   * @returns how many.
+   */
   read(): number;
   /** One call of `onReadable` when frames wait. Not calling it again stops the port: back-pressure. */
   wantReadable(): void;
