@@ -38,6 +38,7 @@ export class Filters {
     this.#chain = [...this.#chain, added];
     return {
       [Symbol.dispose]: () => {
+        added.isActive = false;
         this.#chain = this.#chain.filter((one) => one !== added);
       },
     };
@@ -57,7 +58,7 @@ export class Filters {
   #viewOf({ arena }: FrameBatch, direction: Direction): HeaderView {
     const isFromGuest = direction === 'from-guest';
     const last = isFromGuest ? this.#fromGuest : this.#toGuest;
-    if (last !== undefined && last.bytes === arena.bytes) return last;
+    if (last?.isOf(arena) === true) return last;
     let view = this.#views.get(arena.bytes);
     if (view === undefined) {
       view = new HeaderView(arena);
@@ -86,6 +87,8 @@ function runFilter(
     // As an int32, V8 needs no checks for larger numbers. It is 0 if the frame was dropped, or if the block was unmapped with the journal.
     const length = block[at + FRAME_LENGTH] | 0;
     if (length === 0) continue;
+    // The filter has removed itself.
+    if (!checked.isActive) break;
     view.aim(block[at + FRAME_OFFSET] | 0, length);
     let verdict: unknown;
     try {

@@ -11,8 +11,8 @@ const { HEADERS_BYTES } = headers;
  * are mapped, the arena has only these bytes of a frame, and the guest may still change the others.
  */
 export class HeaderView implements FrameHeaders {
-  /** What `words` and the DataView were made of. */
-  readonly bytes: Uint8Array;
+  /** What `words` and the DataView were made of. Private at run time, too: it has the bytes of all frames. */
+  readonly #bytes: Uint8Array;
   readonly #words: Uint32Array;
   /** A read of it throws once the arena's memory is unmapped, since its buffer is detached then. */
   readonly #view: DataView;
@@ -21,9 +21,13 @@ export class HeaderView implements FrameHeaders {
   #readable = 0;
 
   constructor({ bytes, u32 }: Arena) {
-    this.bytes = bytes;
+    this.#bytes = bytes;
     this.#words = u32;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  isOf(arena: Arena): boolean {
+    return this.#bytes === arena.bytes;
   }
 
   get length(): number {

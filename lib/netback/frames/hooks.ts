@@ -86,12 +86,13 @@ export class Hooks {
    * @returns whether all frames passed with the length that they had.
    */
   run(frames: FrameBatch, direction: Direction, counters: FlowCounters, hashes?: Hashes): boolean {
-    if (this.#chain.length === 0 && this.#untimed-- > 0)
-      return this.#filters.run(frames, direction, counters);
+    // A hook that a filter adds begins with the next batch: this one's frames may not be whole (`needsWholeFrames`).
+    const hasHooks = this.#chain.length > 0;
+    if (!hasHooks && this.#untimed-- > 0) return this.#filters.run(frames, direction, counters);
     this.#untimed = TIMED_BATCHES - 1;
     const beganMs = this.#clock.now();
     const passed = !this.#filters.active || this.#filters.run(frames, direction, counters);
-    const intact = this.#chain.length === 0 || this.#runEach(frames, direction, counters, hashes);
+    const intact = !hasHooks || this.#runEach(frames, direction, counters, hashes);
     this.#judgeTime(this.#clock.now() - beganMs, frames.count);
     return passed && intact;
   }

@@ -82,6 +82,8 @@ function isArray(value: unknown): boolean {
 /** One hook or filter of a vif, which reports once for each kind of fault. */
 export class CheckedHook<H> {
   readonly hook: H;
+  /** False once the program has removed the hook. */
+  isActive = true;
   readonly #kind: keyof typeof MAY_RETURN;
   readonly #name: string;
   readonly #clock: Clock;

@@ -57,8 +57,8 @@ export function layOutPlain(
     if (next === end) next = 0;
     const offset = middle & 0xffff;
     const length = last >>> 16;
-    const isPlain = (middle & MORE_SLOTS) === 0 && length >= FRAME_BYTES_MIN && offset + length <= PAGE_SIZE;
-    if (!isPlain) return NOT_PLAIN;
+    if ((middle & MORE_SLOTS) !== 0 || length < FRAME_BYTES_MIN || offset + length > PAGE_SIZE)
+      return NOT_PLAIN;
     // No slot's bytes may cross a page of the arena (see `padding` for `layOutFromGuest`).
     const inPage = place & (PAGE_SIZE - 1);
     if (inPage + length > PAGE_SIZE && PAGE_SIZE - inPage <= slack) {

@@ -1,5 +1,12 @@
 import { FRAME_SLOTS_SENT_MAX } from '../../protocol/netif.js';
-import { type GrantBatch, type Grants, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS } from '../../xen/seam.js';
+import {
+  type GrantBatch,
+  type Grants,
+  OP_STATUS,
+  OP_WORDS,
+  OPS_COUNT,
+  OPS_HEADER_WORDS,
+} from '../../xen/seam.js';
 
 /**
  * Copies whole frames of a mapped batch into the arena, if their headers are longer than the bytes that were copied before.
@@ -18,7 +25,10 @@ export class WholeFrames {
     const own = this.batch.ops;
     const from = OPS_HEADER_WORDS + first * OP_WORDS;
     own[OPS_COUNT] = count;
-    for (let word = 0; word < count * OP_WORDS; word++) own[OPS_HEADER_WORDS + word] = ops[from + word];
+    for (let word = 0; word < count * OP_WORDS; word++) {
+      // The addon writes a status only for an operation that failed.
+      if (word % OP_WORDS !== OP_STATUS) own[OPS_HEADER_WORDS + word] = ops[from + word];
+    }
     this.batch.copyFromGuest();
   }
 }

@@ -225,10 +225,13 @@ export class FromGuest {
     this.#ring.take(parsed.slots);
     if (this.#charge > 0) this.#credit.spend(this.#charge);
     if (parsed.commands > 0) this.#command();
-    if (parsed.refusals > 0) sender.isIntact = false;
+    // A command has no bytes and is not sent, so `Sender` must count the frames one by one.
+    if (parsed.commands > 0 || parsed.refusals > 0) sender.isIntact = false;
     if (this.#hooks.active && !this.#hooks.run(this.frames, 'from-guest', this.#counters, parsed))
       sender.isIntact = false;
     if (parsed.refusals > 0) this.#counters.errors += parsed.refusals;
+    // A filter has detached the guest, which has no response yet: the next backend takes the batch again.
+    if (!this.#isCopied && this.frames.arena.bytes.length === 0) return 'idle';
     const done = this.#isCopied ? this.#respondAndSend(notify) : this.#sendAndRespond(notify);
     if (!done) return this.#unmapFault();
     return stopFor(refused ?? parsed.fault);

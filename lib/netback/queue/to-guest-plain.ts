@@ -45,6 +45,7 @@ export function layOutPlain(
   const words = arena.u32;
   const { responses, slots, nextWord } = ring;
   const end = slots.length;
+  const odd = checksums ? GSO_TYPE : GSO_TYPE | VNET_FLAG_NEEDS_CSUM;
   let next = nextWord;
   let frame = FRAMES_HEADER_WORDS;
   let op = OPS_HEADER_WORDS;
@@ -57,12 +58,10 @@ export function layOutPlain(
     if (length <= 0 || length > PAGE_SIZE || (offset & 3) !== 0) return NOT_PLAIN;
     const header = (offset - VNET_HEADER_BYTES) >> 2;
     const first = words[header] | 0;
-    if ((first & GSO_TYPE) !== 0) return NOT_PLAIN;
-    if ((first & VNET_FLAG_NEEDS_CSUM) !== 0) {
-      const isUsual =
-        checksums && isUsualChecksum(words, offset, length, words[header + 1], words[header + 2]);
-      if (!isUsual) return NOT_PLAIN;
-    }
+    if ((first & odd) !== 0) return NOT_PLAIN;
+    const isPartial = (first & VNET_FLAG_NEEDS_CSUM) !== 0;
+    if (isPartial && !isUsualChecksum(words, offset, length, words[header + 1], words[header + 2]))
+      return NOT_PLAIN;
     ops[op + OP_REF] = slots[next + 1];
     ops[op + OP_SPAN] = length << 16;
     ops[op + OP_ARENA] = offset;

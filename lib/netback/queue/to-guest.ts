@@ -141,6 +141,7 @@ export class ToGuest {
     for (let step = 0; step < ROUND_STEPS_MAX; step++) {
       switch (nextStep(state, this.#sorting)) {
         case 'read':
+          state.isOffered = false;
           if (this.#reader.fetch() > 0) {
             if (this.#layOutPlain()) return this.#deliverPlain(notify);
             this.#reader.accept(this.#sorting?.active === true);
@@ -148,7 +149,6 @@ export class ToGuest {
             const fault = this.#listen();
             if (fault !== undefined) return { fault };
           }
-          state.isOffered = false;
           break;
         case 'deliver':
           return this.#deliver(notify);
@@ -213,7 +213,6 @@ export class ToGuest {
 
   /** Does for plain frames what the steps `read` and `deliver` do. */
   #deliverPlain(notify: () => void): PumpResult | undefined {
-    this.#state.isOffered = false;
     this.#pending.record(false);
     const ended = this.#delivery.deliverPlain(notify);
     // The frames stay pending, and go the general way later.

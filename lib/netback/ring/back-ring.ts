@@ -22,10 +22,10 @@ export interface RingIndices {
 }
 
 /**
- * The backend's end of a shared ring (xen/io/ring.h). This class makes all of the backend's loads and stores in the
- * shared page. Indices are u32 and wrap; this class stores the same bits as int32, which V8 represents as small integers
- * at every value. `Atomics` gives them the order that the C macros get from barriers. Each request is copied once, and
- * this class does not trust its content.
+ * The backend's end of a shared ring (xen/io/ring.h). This class makes all of the backend's stores in the shared page, and all loads but those of
+ * plain batches, which their loops read in `slots`. Indices are u32 and wrap; this class stores the same bits as int32, which V8 represents as small integers
+ * at every value. `Atomics` gives them the order that the C macros get from barriers. Each word of a request is read
+ * once, and no content is trusted.
  */
 export class BackRing {
   readonly shape: RingShape;
