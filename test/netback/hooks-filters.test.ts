@@ -216,10 +216,40 @@ describe.each(['copy', 'map'] as const)('a filter, with payload mode %s', (paylo
       filter[Symbol.dispose]();
       return 'drop';
     });
-    await send(new Uint8Array(60));
+    await send(new Uint8Array(60), new Uint8Array(62));
     await send(new Uint8Array(61));
     expect(calls).toBe(1);
-    expect(port.written).toEqual([new Uint8Array(61)]);
+    expect(port.written).toEqual([new Uint8Array(62), new Uint8Array(61)]);
+  });
+
+  it('may add a hook, which begins with a batch whose frames it gets whole', async () => {
+    const seen: Uint8Array[] = [];
+    let isAdded = false;
+    vif.filter(() => {
+      if (!isAdded) {
+        vif.hook(({ bytes }) => {
+          seen.push(bytes.slice());
+          return 'pass';
+        });
+      }
+      isAdded = true;
+      return 'pass';
+    });
+    const frames = [1, 2].map((fill) => new Uint8Array(1000).fill(fill));
+    await send(frames[0]);
+    await send(frames[1]);
+    expect(port.written).toEqual(frames);
+    expect(seen).toEqual([frames[1]]);
+  });
+
+  it('may detach the guest: no frame counts as dropped, and the next backend takes the batch', async () => {
+    const filter = vif.filter(() => {
+      void vif.detach();
+      return 'pass';
+    });
+    await send(new Uint8Array(60), new Uint8Array(61));
+    expect(vif.stats.fromGuest).toMatchObject({ dropped: 0 });
+    filter[Symbol.dispose]();
   });
 });
 
