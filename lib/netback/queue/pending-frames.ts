@@ -152,8 +152,9 @@ export class PendingFrames implements ReadFrames {
   cut(index: number): void {
     this.#isMarked = true;
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
-    this.#block.store(at + FRAME_STATUS, 0);
-    this.#block.store(at + FRAME_FIRST_OP, CUT);
+    // The journal has no frame of this read before `record`.
+    this.frames.block[at + FRAME_STATUS] = 0;
+    this.frames.block[at + FRAME_FIRST_OP] = CUT;
   }
 
   isRemoved(index: number): boolean {
