@@ -21,4 +21,8 @@ export const STEPS = [
   { commit: '8c5a865', what: 'plain frames to the guest are laid out as they are read' },
   { commit: 'd051d41', what: 'the words of plain frames are read as int32' },
   { commit: '79297e8', what: 'hooks and filters see plain batches' },
+  {
+    commit: '989bda4',
+    what: 'no boolean is tested twice in the loops of plain frames; fields of headers are folded',
+  },
 ];
