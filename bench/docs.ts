@@ -69,7 +69,8 @@ rounds, then the median over the processes; **spread** is where the middle half 
 rounds of all processes, or the percentile that the column names (Node's histogram).
 
 - **C++**: the same work in C++ at -O2 (\`bench/native\`), on the same rings, with the same libxengnttab (the simulated
-  Xen's, where a grant copy is a checked memory copy), one \`xengnttab_grant_copy\` a batch. Into a tap: one io_uring_enter a batch.
+  Xen's, where a grant copy is a checked memory copy), one \`xengnttab_grant_copy\` a batch. Frames lie
+  in its arena as in vifd's: so that no slot's bytes cross a page. Into a tap: one io_uring_enter a batch.
 - **native**: \`lib/netback\` over the addon as \`vifd run\` has it: payload mode copy, and its journal in files of a tmpfs.
 - **no journal**: the same without a journal. C++ has none either.
 - **map**: payload mode map, which maps and unmaps pages of the simulated Xen by system call. The frames' payload stays

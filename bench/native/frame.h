@@ -12,6 +12,8 @@ constexpr uint32_t kFrameBytesMax = 65535 + 18;
 // Frames of the guest lie at 16 past a multiple of 64, the vnet header in the 12 bytes in front.
 constexpr uint32_t kFrameAlign = 64;
 constexpr uint32_t kFramePhase = 16;
+// How many bytes of an arena may be left unused so that no slot crosses a page of it.
+constexpr uint32_t kPaddingBytes = 16 * 4096;
 
 struct Frame {
   uint32_t offset;

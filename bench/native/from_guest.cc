@@ -19,7 +19,7 @@ FromGuest::FromGuest(Grants* grants, uint32_t ring_ref, Sink* sink)
     : grants_(grants),
       ring_(grants->MapRing(ring_ref)),
       sink_(sink),
-      arena_(kBatchSlots * (kPageSize + kFrameAlign + kFramePhase)) {}
+      arena_(kBatchSlots * (kPageSize + kFrameAlign + kFramePhase) + kPaddingBytes) {}
 
 FromGuest::Result FromGuest::Pump() {
   for (uint32_t round = 0; round < kTurnBatches; round++) {
@@ -141,8 +141,23 @@ int FromGuest::ReadFragments(uint32_t first, uint32_t from, uint32_t count, Pack
   }
 }
 
+uint32_t FromGuest::Padding(const Packet& packet, uint32_t place) const {
+  const uint32_t first = packet.first_slot;
+  const uint32_t length = lengths_[first];
+  if (!(requests_[first].flags & kMoreData)) {
+    const uint32_t in_page = place & (kPageSize - 1);
+    return in_page + length > kPageSize ? kPageSize - in_page : 0;
+  }
+  const uint32_t end = first + packet.slots;
+  uint32_t second = first + 1 + packet.extras;
+  while (second < end && lengths_[second] == 0) second++;
+  const uint32_t wanted = second < end ? requests_[second].offset & 0xfffeu : 0;
+  return (wanted - length - place) & (kPageSize - 2);
+}
+
 void FromGuest::Describe() {
   uint32_t next = 0;
+  uint32_t slack = kPaddingBytes;
   uint32_t count = 0;
   for (uint32_t i = 0; i < packet_count_; i++) {
     Packet& packet = packets_[i];
@@ -150,7 +165,12 @@ void FromGuest::Describe() {
     packet.segments = 0;
     frames_[i].length = 0;
     if (packet.status != kStatusOkay) continue;
-    const uint32_t offset = next + kFramePhase;
+    uint32_t offset = next + kFramePhase;
+    const uint32_t padding = Padding(packet, offset);
+    if (padding <= slack) {
+      offset += padding;
+      slack -= padding;
+    }
     frames_[i] = {offset, packet.size};
     uint8_t* place = arena_.at(offset);
     const uint32_t end = uint32_t{packet.first_slot} + packet.slots;

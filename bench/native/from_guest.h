@@ -46,6 +46,8 @@ class FromGuest {
   int ReadFrame(uint32_t first, uint32_t count, Packet* packet);
   int ReadExtras(uint32_t from, uint32_t count, Packet* packet);
   int ReadFragments(uint32_t first, uint32_t from, uint32_t count, Packet* packet);
+  // How many bytes to skip so that no slot's bytes cross a page of the arena, as lib/netback/queue/from-guest-layout.ts does.
+  uint32_t Padding(const Packet& packet, uint32_t place) const;
   void Describe();
   bool Fetch();
   bool WriteHeader(const Packet& packet, uint32_t offset);
