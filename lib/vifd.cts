@@ -215,8 +215,8 @@ function main(): void {
 
 // Not for scripts and tests, which call `open`.
 if (require.main === module) {
-  // Node's own handler opens a debugger, through which whoever may send a signal runs code as root. First of all: what comes before
-  // this line still opens it, on a Node without --disable-sigusr1.
+  // Node's own handler opens a debugger, through which any process that may send a signal can run code as root. So this comes first: a signal
+  // before this line still opens the debugger, if Node runs without --disable-sigusr1.
   process.on('SIGUSR1', () => {});
   main();
 }

@@ -7,7 +7,7 @@ const LATER_MS = 5000;
 
 /**
  * Writes the code cache of `vifd run` some seconds after the start, if it is missing or unsuitable, and if a guest is connected: without
- * one, V8 has not compiled what attaches to guests, and a start delays nobody. The event loop stands still for about 6 ms once, while V8
+ * a guest, V8 has not compiled the code that attaches to guests, and no guest waits for the next start. The event loop stands still for about 6 ms once, while V8
  * serializes the code; threads of Node's pool write it. A failure is not logged, since it costs later starts some ms and nothing else:
  * `vifd check` reports it.
  */

@@ -51,8 +51,8 @@ export class PortReader {
   }
 
   /**
-   * Reads a batch. Call it only while no frame is pending, and before all else then `accept`, or `PendingFrames.record`: until that, a stop
-   * loses the frames.
+   * Reads a batch. Call it only while no frame is pending. Right after it call `accept`, or `PendingFrames.record` for plain frames: a stop
+   * before that loses the frames.
    * @returns how many frames the port had.
    */
   fetch(): number {
@@ -67,13 +67,16 @@ export class PortReader {
     return read;
   }
 
-  /** Makes the frames of the last `fetch` fit the guest, hashes them and records them as pending. @param unsorted some of them may belong to another queue. */
+  /**
+   * Makes the frames of the last `fetch` fit the guest, hashes them and records them as pending.
+   * @param unsorted some of them may belong to another queue.
+   */
   accept(unsorted: boolean): void {
     this.decode();
     this.#pending.record(unsorted);
   }
 
-  /** Does what `accept` does, for frames that are recorded already, and all plain. */
+  /** Does what `accept` does for plain frames that are recorded already, and whose delivery the host has failed. */
   decode(): void {
     this.#capabilities.conform.run(this.#pending, this.#counters);
     this.#pending.hash(this.#hash);
