@@ -1,5 +1,6 @@
 import type { VifdError } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
+import { inlineMore } from '../host/inlining.js';
 import { journalFiles } from '../host/journal-files.js';
 import { interfaces } from '../host/netlink-interfaces.js';
 import { NotifySocket } from '../host/notify-socket.js';
@@ -96,6 +97,8 @@ export async function run(options: RunOptions, code?: CodeCache): Promise<void> 
   });
   started = true;
   log.ready(netback);
+  // V8 compiles the data path for speed only after thousands of turns, so this need not precede the guests.
+  inlineMore();
   using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));
   using _code = code && storeCodeLater(code, xen.clock, () => netback.vifs.values());
   await stop;

@@ -90,6 +90,11 @@ describe.skipIf(missing !== undefined)(`the code cache${missing ? ` (skipped: no
       expect(open()).toMatchObject({ file: first.file, state: 'used', exported: ['start'] });
     });
 
+    it('is used by the next start, although `vifd run` serializes it with another limit of inlining', () => {
+      expect(open('store-later')).toMatchObject({ state: 'absent' });
+      expect(open()).toMatchObject({ state: 'used' });
+    });
+
     it('has the version of V8, the architecture and the bundle in its name', () => {
       const id = readFileSync('dist/run.bundle', 'latin1').slice(-16);
       expect(id).toMatch(/^[0-9a-f]{16}$/);
