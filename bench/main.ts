@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { inlineMore } from '../lib/host/inlining.js';
 import { Progress } from '../programs/progress.js';
 import { runProgram } from '../programs/run-program.js';
 import { compare } from './compare.js';
@@ -96,6 +97,8 @@ class Bench {
 }
 
 async function runJob({ subject: name, effort, only }: Job): Promise<void> {
+  // As `vifd run` does.
+  inlineMore();
   const subject = SUBJECTS.find((one) => one.name === name);
   if (subject === undefined) throw new Error(`no subject has the name ${name}`);
   const cells = subject.cells.filter(({ direction, frame, batch }) =>
