@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { hostFault } from '../../lib/errors.js';
+import { HostFaults } from '../../lib/netback/faults/host-faults.js';
 import type { FrameBatch } from '../../lib/ports/frame-batch.js';
 import { FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../../lib/ports/frame-batch.js';
 import type { PortBatches, PortIo, PortOptions } from '../../lib/ports/port.js';
+import { TX_FLAG_CSUM_BLANK } from '../../lib/protocol/netif.js';
 import type { HostCall } from '../../lib/testing/model/faults.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { modelMachine } from '../../worlds/model/machine.js';
@@ -54,6 +56,30 @@ function answer(writes: FrameBatch, errno: number): void {
   for (let i = 0; i < writes.count; i++) writes.block[frameAt(i) + FRAME_STATUS] = errno;
   writes.block[FRAMES_ERRNO] = errno;
 }
+
+describe('the faults of a connection', () => {
+  it('are one if their messages are the same, and do not hide each other if these differ', () => {
+    const told: string[] = [];
+    const faults = new HostFaults({
+      onBegin: ({ message }) => told.push(`+${message}`),
+      onEnd: ({ message }) => told.push(`-${message}`),
+    });
+    const [copying, sending] = [hostFault('Copying', 'ENOMEM'), hostFault('Sending', 'ENOBUFS')];
+    const [first, second, port] = ['queue 0', 'queue 1', 'port'].map((part) => faults.of(part));
+    first(copying);
+    second(copying);
+    first(copying);
+    port(sending);
+    expect(told.splice(0)).toEqual([`+${copying.message}`, `+${sending.message}`]);
+    first(undefined);
+    first(undefined);
+    expect(told).toEqual([]);
+    second(undefined);
+    expect(told.splice(0)).toEqual([`-${copying.message}`]);
+    port(copying);
+    expect(told).toEqual([`+${copying.message}`, `-${sending.message}`]);
+  });
+});
 
 describe('a host that is short of something', () => {
   let host: FailingHost;
@@ -233,6 +259,43 @@ describe('a host that is short of something', () => {
     await host.hypervisor.settle();
     expect(world.errors).toHaveLength(1);
     expect(vif().stats.fromGuest.dropped).toBe(4);
+  });
+
+  it('does not take a frame that was dropped before for a sign that the port sends again', async () => {
+    const port = new FailingPort();
+    await begin('copy', port);
+    port.writing = EIO;
+    guest.send([{ size: 60 }]);
+    await host.hypervisor.settle();
+    port.writing = 0;
+    guest.send([{ size: 60, flags: TX_FLAG_CSUM_BLANK }]);
+    await host.hypervisor.settle();
+    expect(vif().stats.fromGuest.drops).toMatchObject({ refused: 1, offload: 1 });
+    expect([vif().faults.length, world.mended]).toEqual([1, []]);
+    guest.send([{ size: 60, flags: TX_FLAG_CSUM_BLANK }, { size: 60 }]);
+    await host.hypervisor.settle();
+    expect(world.mended).toEqual(world.errors);
+  });
+
+  it('reports a port that cannot be read, also where the guest has sent nothing more since a frame failed', async () => {
+    const port = new FailingPort();
+    await begin('copy', port);
+    port.writing = EIO;
+    guest.send([{ size: 60 }]);
+    guest.post([0, 1].map((page) => guest.ref(page)));
+    await host.hypervisor.settle();
+    port.writing = 0;
+    port.reading = EIO;
+    port.put(new Uint8Array(60));
+    await advance(1000);
+    const [sending, reading] = world.errors;
+    expect(errors()).toEqual([
+      expect.stringContaining('Sending frames of the guest failed (EIO)'),
+      expect.stringContaining('Reading frames for the guest failed (EIO)'),
+    ]);
+    port.reading = 0;
+    await advance(1000);
+    expect([world.mended, vif().faults]).toEqual([[reading], [sending]]);
   });
 
   it('reports a port that cannot be read, and reads it again', async () => {

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FRAME_STATUS, FRAMES_ERRNO, frameAt } from '../../lib/ports/frame-batch.js';
 import { RING_REQ_PROD } from '../../lib/protocol/netif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
-import { removeVif } from '../../lib/testing/netfront/index.js';
+import { removeVif, type TrafficPort } from '../../lib/testing/netfront/index.js';
 import { MACHINES, modelMachine } from '../../worlds/model/machine.js';
 import { FRAMES, QueuesWorld } from './queues-world.js';
 
@@ -159,6 +160,24 @@ describe('several queues', () => {
     for (const one of sent) expect(one).toBeGreaterThan(all / 4);
   });
 
+  it('share the fault of a port that fails to send: it ends with the next frame of any of them', async () => {
+    const failing = { errno: 5 };
+    for (const port of world.host) failAsTold(port, failing);
+    await world.start();
+    await world.connect({ queues: 2 });
+    for (const port of world.guest) port.send(1);
+    await world.settle();
+    const message = expect.stringContaining('Sending frames of the guest failed (EIO)');
+    expect(world.errors).toEqual([expect.objectContaining({ message })]);
+    expect(world.vif!.queueStats.map(({ fromGuest }) => fromGuest.drops.refused)).toEqual([1, 1]);
+    expect(world.vif!.faults).toEqual(world.errors);
+    failing.errno = 0;
+    // The other queue sends nothing more, so it cannot find out that the port works.
+    world.guest[0].send(1);
+    await world.settle();
+    expect(world.vif!.faults).toEqual([]);
+  });
+
   it('of a guest that is removed are released', async () => {
     await world.start();
     await world.connect({ queues: 4 });
@@ -167,6 +186,22 @@ describe('several queues', () => {
     expect(world.netback.vifs.size).toBe(0);
   });
 });
+
+/** Has the port fail each frame with `failing.errno`, unless that is 0. */
+function failAsTold(port: TrafficPort, failing: { readonly errno: number }): void {
+  const open = port.open.bind(port);
+  port.open = (batches, options) => {
+    const io = open(batches, options);
+    const { writes } = batches;
+    const write = () => {
+      const written = io.write();
+      for (let i = 0; i < written; i++) writes.block[frameAt(i) + FRAME_STATUS] = failing.errno;
+      writes.block[FRAMES_ERRNO] = failing.errno;
+      return written;
+    };
+    return { write, read: () => io.read(), wantReadable: () => io.wantReadable(), close: () => io.close() };
+  };
+}
 
 describe('what a guest writes of its queues is refused with the reason:', () => {
   let world: QueuesWorld;

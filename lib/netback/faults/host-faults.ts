@@ -1,4 +1,5 @@
 import type { VifdError } from '../../errors.js';
+import type { FaultListener } from './present-faults.js';
 
 /**
  * Called with each fault of the host in one part of a connection (a direction of a queue, a channel), and with undefined when the part
@@ -7,15 +8,14 @@ import type { VifdError } from '../../errors.js';
 export type HostFaultListener = (fault: VifdError | undefined) => void;
 
 /**
- * Merges the host's faults of all parts of a connection into one, because a lack of memory, for example, affects all queues at once. The
- * fault begins with the first part that has one and ends with the last.
+ * Merges the host's faults of all parts of a connection by their messages, because a lack of memory, for example, affects all queues at once.
+ * A fault begins with the first part that has it and ends with the last. Faults with different messages do not hide each other.
  */
 export class HostFaults {
   readonly #faults = new Map<string, VifdError>();
-  readonly #listener: HostFaultListener;
+  readonly #listener: FaultListener;
 
-  /** @param listener called with the fault of the connection as a whole, and with undefined when it ends. */
-  constructor(listener: HostFaultListener) {
+  constructor(listener: FaultListener) {
     this.#listener = listener;
   }
 
@@ -30,10 +30,40 @@ export class HostFaults {
   }
 
   #set(part: string, fault: VifdError | undefined): void {
-    if (fault === undefined && !this.#faults.has(part)) return;
+    const before = this.#faults.get(part);
+    if (before?.message === fault?.message) return;
+    const isNew = fault !== undefined && !this.#has(fault);
     if (fault === undefined) this.#faults.delete(part);
     else this.#faults.set(part, fault);
-    const [first] = this.#faults.values();
-    this.#listener(first);
+    if (isNew) this.#listener.onBegin(fault);
+    if (before !== undefined && !this.#has(before)) this.#listener.onEnd(before);
+  }
+
+  #has({ message }: VifdError): boolean {
+    for (const fault of this.#faults.values()) if (fault.message === message) return true;
+    return false;
+  }
+}
+
+/**
+ * The fault of a port that fails to send the guest's frames. All queues of a connection share it, because they share the port: a queue that
+ * sends nothing more cannot find out that the port works again.
+ */
+export class SendingFault {
+  #isPresent = false;
+  readonly #listener: HostFaultListener;
+
+  constructor(listener: HostFaultListener = () => {}) {
+    this.#listener = listener;
+  }
+
+  get isPresent(): boolean {
+    return this.#isPresent;
+  }
+
+  /** @param fault undefined: the port has sent a frame. */
+  set(fault: VifdError | undefined): void {
+    this.#isPresent = fault !== undefined;
+    this.#listener(fault);
   }
 }

@@ -2,7 +2,7 @@ import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
 import type { PortIo } from '../../ports/port.js';
 import * as faults from '../faults/data-path-faults.js';
-import type { HostFaultListener } from '../faults/host-faults.js';
+import { SendingFault } from '../faults/host-faults.js';
 import type { FlowCounters } from '../frames/counters.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -17,19 +17,17 @@ export class Sender {
   isIntact = false;
   readonly #frames: FrameBatch;
   readonly #counters: FlowCounters;
-  readonly #onPortFault: HostFaultListener;
+  readonly #fault: SendingFault;
   #io: PortIo | undefined;
-  /** Whether the port failed a frame of the last batch, for no fault of the frame. */
-  #isFaulty = false;
 
   constructor(parts: {
     frames: FrameBatch;
     counters: FlowCounters;
-    onPortFault?: HostFaultListener | undefined;
+    fault?: SendingFault | undefined;
   }) {
     this.#frames = parts.frames;
     this.#counters = parts.counters;
-    this.#onPortFault = parts.onPortFault ?? (() => {});
+    this.#fault = parts.fault ?? new SendingFault();
   }
 
   start(io: PortIo): void {
@@ -51,15 +49,23 @@ export class Sender {
       this.#counters.batches++;
       this.#count(written);
     }
-    if (errno !== 0 || this.#isFaulty) this.#judgePort(errno, written);
+    if (errno !== 0 || this.#fault.isPresent) this.#judgePort(errno, written);
   }
 
   /** Reports the port's failure to send frames, unless the frame itself can cause that errno. `#count` counts the dropped frames. */
   #judgePort(errno: number, written: number): void {
     const fault = portFault('Sending frames of the guest', errno);
-    if (fault === undefined && (!this.#isFaulty || errno !== 0 || written === 0)) return;
-    this.#isFaulty = fault !== undefined;
-    this.#onPortFault(fault);
+    if (fault !== undefined || (this.#fault.isPresent && this.#hasSent(written))) this.#fault.set(fault);
+  }
+
+  /** Whether the port has sent a frame of the batch: a batch of which all frames were dropped before does not show that it works. */
+  #hasSent(written: number): boolean {
+    const { block } = this.#frames;
+    for (let i = 0; i < written; i++) {
+      const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
+      if (block[at + FRAME_LENGTH] !== 0 && block[at + FRAME_STATUS] === 0) return true;
+    }
+    return false;
   }
 
   /** Counts the sent and dropped frames of a batch, one by one. @param written how many frames, from the first, the port has handled. */

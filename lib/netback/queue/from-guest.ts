@@ -8,7 +8,7 @@ import { parseTx, TxFrames } from '../../protocol/tx.js';
 import type { Clock, GrantBatch, Grants, StagedGrants } from '../../xen/seam.js';
 import * as xen from '../../xen/seam.js';
 import { batchFault } from '../faults/data-path-faults.js';
-import type { HostFaultListener } from '../faults/host-faults.js';
+import type { SendingFault } from '../faults/host-faults.js';
 import * as batches from '../frames/batch-memory.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
@@ -89,8 +89,8 @@ export class FromGuest {
     counters: FlowCounters;
     /** Ends a turn when the guest's slice is used up; undefined: only the number of batches ends it. */
     share?: LoopShare | undefined;
-    /** Called when the port fails to send frames, which are then dropped and counted; with undefined when it sends again. */
-    onPortFault?: HostFaultListener | undefined;
+    /** Present while the port fails to send frames, which are then dropped and counted. */
+    fault?: SendingFault | undefined;
   }) {
     this.frames = parts.frames;
     this.#sender = new Sender(parts);

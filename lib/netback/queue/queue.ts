@@ -4,6 +4,7 @@ import type { FrameBatch } from '../../ports/frame-batch.js';
 import type { Port, PortIo, QueuePlace } from '../../ports/port.js';
 import { UndoStack } from '../../undo.js';
 import type { Xen } from '../../xen/seam.js';
+import type { SendingFault } from '../faults/host-faults.js';
 import { type Batches, newBatches } from '../frames/batch-memory.js';
 import { type GuestCapabilities, guestOffloads } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
@@ -51,6 +52,8 @@ export interface QueueParts {
   readonly onStop: RingServiceParts['onStop'];
   readonly onFailure: RingServiceParts['onFailure'];
   readonly hostFaultsOf: RingServiceParts['hostFaultsOf'];
+  /** Of the port, which all queues of a vif share. */
+  readonly sendingFault: SendingFault;
   readonly stalls: StallListener;
 }
 
@@ -149,7 +152,7 @@ export class Queue {
       credit: parts.credit,
       clock: parts.xen.clock,
       counters: parts.fromGuest,
-      onPortFault: parts.hostFaultsOf('writing'),
+      fault: parts.sendingFault,
     });
     for (const batch of fromGuest.batches) this.#undo.defer(() => batch[Symbol.dispose]());
     const toGuest = new ToGuest({

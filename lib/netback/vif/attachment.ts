@@ -240,7 +240,13 @@ export class Attachment {
       budget,
       counters: (queue) => counters.of(queue),
       onStop: (reason) => this.#stop(reason),
-      onHostFault: (fault) => this.#onHostFault(fault),
+      hostFaults: {
+        onBegin: (fault) => {
+          if (this.#connection !== undefined) this.#faults.hostOfAttached(fault);
+          else this.#faults.hostOfEnding(fault);
+        },
+        onEnd: (fault) => this.#faults.hostMended(fault),
+      },
       onFailure: (error) => {
         this.release('failed');
         this.#faults.failed(error);
@@ -256,11 +262,6 @@ export class Attachment {
         onRecovered(queue);
       },
     });
-  }
-
-  #onHostFault(fault: VifdError | undefined): void {
-    if (this.#connection !== undefined) this.#faults.hostOfAttached(fault);
-    else if (fault !== undefined) this.#faults.hostOfEnding(fault);
   }
 
   /** Stops this vif, and no other, because the guest broke the protocol. Writes nothing to the store, since the guest may be in a kexec. */

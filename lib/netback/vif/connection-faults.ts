@@ -3,7 +3,7 @@ import type { Xen } from '../../xen/seam.js';
 import type { VifFaults } from './vif-faults.js';
 
 /** Kinds of faults that end with the connection that has them. */
-const OF_CONNECTION = ['host', 'stall'];
+const OF_CONNECTION = ['host ', 'stall '];
 
 /** Turns the reports of a vif's connection into faults of the vif. */
 export class ConnectionFaults {
@@ -15,14 +15,22 @@ export class ConnectionFaults {
     this.#xen = xen;
   }
 
-  /** @param fault of the host; undefined when all its calls for the attached connection work again. */
-  hostOfAttached(fault: VifdError | undefined): void {
-    if (fault === undefined) this.#faults.end('host');
-    else this.#faults.begin('host', this.#faults.prefixed(fault));
+  /** Reports that the host fails calls for the attached connection: a fault of its own for each message. */
+  hostOfAttached(fault: VifdError): void {
+    this.#faults.begin(`host ${fault.message}`, this.#faults.prefixed(fault));
   }
 
-  /** Reports that the host fails to end a connection's mappings or event channels. The fault may outlive the connection and the vif. */
+  /** Reports that these calls for the attached connection work again. */
+  hostMended(fault: VifdError): void {
+    this.#faults.end(`host ${fault.message}`);
+  }
+
+  /**
+   * Reports that the host fails to end a connection's mappings or event channels. However many calls fail, that is one fault, since they are
+   * tried again together. It may outlive the connection and the vif.
+   */
   hostOfEnding(fault: VifdError): void {
+    if (this.#faults.has('ending')) return;
     this.#faults.begin('ending', this.#faults.prefixed(fault));
     if (this.#xen.whenEnded === undefined) this.#faults.forget((kind) => kind === 'ending');
     else this.#xen.whenEnded(() => this.#faults.end('ending'));
@@ -47,7 +55,7 @@ export class ConnectionFaults {
 
   /** Ends the host's faults of an attempt to attach that failed because of the guest. */
   refused(): void {
-    this.#faults.forget((kind) => kind === 'host');
+    this.#faults.forget((kind) => kind.startsWith('host '));
   }
 
   /** Ends the faults of a connection that is detached. */

@@ -2,7 +2,8 @@ import { VifdError } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import { UndoStack } from '../../undo.js';
 import type { Clock, Xen } from '../../xen/seam.js';
-import { type HostFaultListener, HostFaults } from '../faults/host-faults.js';
+import { HostFaults, SendingFault } from '../faults/host-faults.js';
+import type { FaultListener } from '../faults/present-faults.js';
 import { Conform, type GuestCapabilities, guestOffloads } from '../frames/conform.js';
 import type { QueueCounters, VifStats } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
@@ -42,8 +43,8 @@ export interface ConnectionParts {
   readonly counters: (queue: number) => QueueCounters;
   /** Called when the guest broke the protocol in one queue; the connection is still attached. */
   readonly onStop: (reason: string) => void;
-  /** Called when the host fails a call, for no fault of the guest; vifd tries again. Called with undefined when all calls work again. */
-  readonly onHostFault: HostFaultListener;
+  /** Called when the host fails a call, for no fault of the guest, and when the call works again: vifd tries again until then. */
+  readonly hostFaults: FaultListener;
   /** Called when the connection cannot continue, for no fault of the guest, because its memory is gone or because of a bug. */
   readonly onFailure: (error: VifdError) => void;
   /**
@@ -74,6 +75,7 @@ export class Connection {
   readonly #parts: ConnectionParts;
   readonly #attachedMs: number;
   readonly #hostFaults: HostFaults;
+  readonly #sendingFault: SendingFault;
 
   /**
    * Attaches to all queues, or to none. The connection owns the journals from then on.
@@ -83,7 +85,8 @@ export class Connection {
     const { settings, journals } = parts;
     const { scatterGather, xdpHeadroom } = settings;
     this.#parts = parts;
-    this.#hostFaults = new HostFaults(parts.onHostFault);
+    this.#hostFaults = new HostFaults(parts.hostFaults);
+    this.#sendingFault = new SendingFault(this.#hostFaults.of('sending'));
     this.#clock = parts.xen.clock;
     this.#attachedMs = this.#clock.now();
     this.#capabilities = { scatterGather, xdpHeadroom, conform: new Conform(guestOffloads(settings)) };
@@ -289,6 +292,7 @@ export class Connection {
       },
       onStop: (reason) => parts.onStop(`${this.#nameOf(index)}${reason}`),
       hostFaultsOf: (part) => this.#hostFaults.of(`queue ${index} ${part}`),
+      sendingFault: this.#sendingFault,
     });
   }
 
