@@ -58,6 +58,8 @@ export const COPY: Setting = { name: 'copy' };
 export const MAP: Setting = { name: 'map', options: ['--payload', 'map'] };
 /** vifd without journals, so that their memory is the process's own. */
 export const NO_JOURNAL: Setting = { name: 'no journal', options: ['--no-journal'] };
+/** vifd that writes frames into a tap one by one: the kernel executes io_uring's writes, and the library that fails calls has no part in them. */
+export const ONE_BY_ONE: Setting = { name: 'no io_uring', env: { VIFD_IO_URING: '0' } };
 /** A program that embeds vifd: `vifd run` has no hooks. */
 export const EMBEDDED: Setting = {
   name: 'embedded',

@@ -3,7 +3,7 @@ import { addon } from '../../lib/addon.js';
 import { ip } from '../../worlds/processes/bridge.js';
 import { Child, command, enter, GUARD } from '../../worlds/processes/children.js';
 import { promised } from '../../worlds/processes/wait.js';
-import { COPY, type Row } from '../row.js';
+import { COPY, ONE_BY_ONE, type Row } from '../row.js';
 import { type FaultWorld, NEIGHBOUR_BRIDGE, VICTIM_BRIDGE } from '../world/fault-world.js';
 
 const kind = 'links';
@@ -59,6 +59,12 @@ function whenMade(
     },
     mend,
   };
+}
+
+/** Sends datagrams of many flows, so that each of the guest's queues has frames. The guest's replies to pings use one queue. */
+async function sendByAllQueues({ victim }: FaultWorld): Promise<void> {
+  const send = `for i in {1..12}; do echo >/dev/udp/${VICTIM_BRIDGE.address}/$((5000 + i)); done`;
+  await command(...enter(victim.pid), 'bash', '-c', send);
 }
 
 let holder: { close(): void } | undefined;
@@ -261,9 +267,15 @@ export const linkRows: readonly Row[] = [
   {
     name: 'writing into the tap: ENOBUFS',
     kind,
-    setting,
+    setting: ONE_BY_ONE,
     line: { cause: /ENOBUFS/, remedy: /memory|tried again|tries again|dropped/ },
-    inject: ({ inject, victim }) => inject.system('write', { errno: 'ENOBUFS', match: victim.vif }),
+    inject: async (world) => {
+      const { inject, victim } = world;
+      inject.system('write', { errno: 'ENOBUFS', match: victim.vif });
+      const injectedMs = Date.now();
+      await sendByAllQueues(world);
+      return injectedMs;
+    },
     mend: ({ inject }) => inject.system('write', undefined),
   },
   {

@@ -22,6 +22,7 @@ export interface Setting {
   readonly name: string;
   /** Options of `vifd run`, in addition to those of every run. */
   readonly options?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
   /** A program of the tests that embeds vifd, in place of `vifd run`: its path below `faults`. */
   readonly embedded?: string;
   /** Options of the guests' program. */
@@ -178,6 +179,7 @@ export class FaultWorld extends ProcessWorld {
         ...this.inject.env,
         // The unit has Type=notify and a watchdog.
         ...this.#tree.env,
+        ...this.#setting.env,
         ...{ NOTIFY_SOCKET: this.notifySocket, WATCHDOG_USEC: String(WATCHDOG_US) },
         ...more.env,
       },
