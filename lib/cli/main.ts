@@ -43,11 +43,19 @@ export async function start(
   code?: CodeCache,
   codeOfRun: () => CodeCache | undefined = () => undefined,
 ): Promise<void> {
+  // As the start found it. At a second opening V8 takes the code of the first, and does not tell whether it rejects the file.
+  let found: { readonly code: CodeCache | undefined } | undefined;
+  const foundCodeOfRun = () => {
+    found ??= { code: codeOfRun() };
+    return found.code;
+  };
   try {
-    const vifd = program(codeOfRun);
+    const vifd = program(foundCodeOfRun);
     for (const command of vifd.commands) command.exitOverride();
     await vifd.parseAsync(args, { from: 'user' });
-    if (isToBeStored(code)) await storeBoth(code, codeOfRun);
+    if (!isToBeStored(code)) return;
+    await storeCode(code);
+    if (isToBeStored(foundCodeOfRun())) await storeWhole(codeOfRun);
   } catch (error) {
     // Commander has printed its message. For help and version the exit code is 0.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
@@ -56,12 +64,10 @@ export async function start(
 }
 
 /**
- * Writes the code cache of the verbs, and of `vifd run`, whose next start may be in a gap. Most verbs find the former and do nothing. A
- * cache that cannot be written makes later starts slower by some ms, which only `vifd check` reports.
+ * Writes the code cache of `vifd run`, whose next start may be in a gap. Verbs do so with their own; most find that and do nothing. A cache
+ * that cannot be written makes later starts slower by some ms, which only `vifd check` reports.
  */
-async function storeBoth(code: CodeCache, codeOfRun: () => CodeCache | undefined): Promise<void> {
-  await storeCode(code);
-  if (!isToBeStored(codeOfRun())) return;
+async function storeWhole(codeOfRun: () => CodeCache | undefined): Promise<void> {
   const whole = withAllFunctions(codeOfRun);
   if (whole !== undefined) await storeCode(whole);
 }

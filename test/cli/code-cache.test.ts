@@ -40,6 +40,14 @@ interface Opened extends Pick<CodeCache, 'file' | 'state'> {
   readonly exported: string[];
 }
 
+/** @returns a file of the cache as another version of V8 would have made it. */
+function ofAnotherV8(file: Buffer): Buffer {
+  const other = Buffer.from(file);
+  // V8's header: a magic number, then the hash of its version.
+  other.writeUInt32LE((file.readUInt32LE(HEADER_BYTES + 4) ^ 1) >>> 0, HEADER_BYTES + 4);
+  return other;
+}
+
 describe.skipIf(missing !== undefined)(`the code cache${missing ? ` (skipped: no ${missing})` : ''}`, () => {
   let base: string;
   let cache: string;
@@ -141,10 +149,7 @@ describe.skipIf(missing !== undefined)(`the code cache${missing ? ` (skipped: no
 
     it('since another V8 made it, is noticed and replaced', () => {
       const file = stored();
-      const bytes = readFileSync(file);
-      // V8's header: a magic number, then the hash of its version.
-      bytes.writeUInt32LE((bytes.readUInt32LE(HEADER_BYTES + 4) ^ 1) >>> 0, HEADER_BYTES + 4);
-      writeFileSync(file, bytes);
+      writeFileSync(file, ofAnotherV8(readFileSync(file)));
       isReplaced(/^V8 rejects \/.*\.code$/);
     });
 
@@ -364,6 +369,29 @@ describe.skipIf(missing !== undefined)(`the code cache${missing ? ` (skipped: no
       expect(readdirSync(cache).sort()).toEqual(names);
       const { file } = open();
       expect(check()).toEqual({ name: 'code cache', state: 'ok', found: file });
+    });
+
+    it('as rejected by V8, where that verb replaces both files', () => {
+      check();
+      const files = readdirSync(cache).map((name) => join(cache, name));
+      for (const file of files) writeFileSync(file, ofAnotherV8(readFileSync(file)));
+      expect(check()).toMatchObject({
+        state: 'warn',
+        found: expect.stringMatching(/: V8 rejects .*run-.*\.code$/),
+        remedy: 'restart vifd, which replaces it',
+      });
+      expect(open()).toMatchObject({ state: 'used' });
+      expect(check()).toMatchObject({ state: 'ok' });
+    });
+
+    it('and what that verb writes of `vifd run` has all functions, as what the package writes when it is installed', () => {
+      check();
+      const bytes = () => statSync(open().file!).size;
+      const written = bytes();
+      rmSync(cache, { recursive: true });
+      spawnSync(process.execPath, ['scripts/code-cache.mjs'], { env: environment() });
+      // Without functions that did not run it is a third.
+      expect(written).toBeGreaterThan(0.9 * bytes());
     });
 
     it('with the reason why it is not used, and what to do', () => {
