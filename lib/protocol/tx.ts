@@ -200,6 +200,13 @@ export class TxFrames {
     this.gsoFault = undefined;
   }
 
+  /** Ends frame `index`, which can be sent: `filled` of its slots have bytes, and the others extra info. `gso` as the method returns it. */
+  endSound(index: number, firstSlot: number, slotCount: number, filled: number, gso: number): void {
+    this.#words[index * FRAME_WORDS + PLACE] =
+      firstSlot | (slotCount << 8) | ((slotCount - filled) << 16) | (filled << 24);
+    this.#words[index * FRAME_WORDS + GSO] = gso;
+  }
+
   /** For `parseTx`: sets the segmentation of frame `index`. */
   segment(index: number, type: number, size: number): void {
     this.#words[index * FRAME_WORDS + GSO] = type | (size << 16);

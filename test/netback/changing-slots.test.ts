@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { RING_HEADER_WORDS } from '../../lib/protocol/netif.js';
+import { RING_HEADER_WORDS, TX_FLAG_MORE_DATA } from '../../lib/protocol/netif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { modelMachine } from '../../worlds/model/machine.js';
 import type { RawGuest } from '../../worlds/model/raw-guest.js';
@@ -66,6 +66,44 @@ describe.each([
       expect(guest.txResponses()).toEqual(
         Array.from({ length: FRAMES }, (_, i) => ({ id: 40 + i, status: 0 })),
       );
+    });
+
+    it('from the guest, frames of two slots: the frames and the responses are those of the first slots', async () => {
+      const guest = await begin();
+      for (let page = 0; page < 2 * FRAMES; page++)
+        guest.pages.bytes.fill(page + 1, page * 4096, (page + 1) * 4096);
+      const pair = (page: number) => [
+        { page, size: 2 * SIZE, flags: TX_FLAG_MORE_DATA, id: 40 + page },
+        { page: page + 1, size: SIZE, id: 41 + page },
+      ];
+      guest.send(Array.from({ length: FRAMES }, (_, i) => pair(2 * i)).flat());
+      rewrite = spoil(guest.tx);
+      await world.settle();
+      rewrite = undefined;
+      expect(rewritten).toBeGreaterThan(0);
+      expect(world.errors).toEqual([]);
+      expect(port.written.map((frame) => [frame.length, frame[0], frame.at(-1)])).toEqual(
+        Array.from({ length: FRAMES }, (_, i) => [2 * SIZE, 2 * i + 1, 2 * i + 2]),
+      );
+      expect(guest.txResponses()).toEqual(
+        Array.from({ length: 2 * FRAMES }, (_, i) => ({ id: 40 + i, status: 0 })),
+      );
+    });
+
+    it('to the guest, a frame of two slots: it lies in the first buffers, and the responses are theirs', async () => {
+      const guest = await begin();
+      port.put(new Uint8Array(4096 + SIZE).fill(7));
+      rewrite = spoil(guest.rx);
+      guest.post([guest.ref(0), guest.ref(1)]);
+      await world.settle();
+      rewrite = undefined;
+      expect(rewritten).toBeGreaterThan(0);
+      expect(world.errors).toEqual([]);
+      expect(guest.rxResponses().map(({ id, status }) => [id, status])).toEqual([
+        [0, 4096],
+        [1, SIZE],
+      ]);
+      expect([...guest.pages.bytes.subarray(0, 4096 + SIZE)]).toEqual(Array(4096 + SIZE).fill(7));
     });
 
     it('to the guest: the frames lie in the first buffers, and the responses are theirs', async () => {

@@ -116,20 +116,31 @@ export function refuseFailed(parsed: TxFrames, block: Uint32Array, ops: Uint32Ar
   return reason;
 }
 
-/**
- * Returns how many bytes to skip before a frame, so that no slot's bytes cross a page of the arena: Xen needs two copies for such a slot
- * (1.9 copies a segment without the padding, 1.0 with it). A long frame gets its second slot's offset in the page; its other slots mostly
- * begin at a page.
- */
+/** Returns how many bytes to skip before a frame, so that no slot's bytes cross a page of the arena. */
 function padding(parsed: TxFrames, words: Uint32Array, slot: number, place: number, length: number): number {
   const flags = words[slot * TX_SLOT_WORDS + 1] >>> 16;
-  if ((flags & TX_FLAG_MORE_DATA) === 0) {
-    const inPage = place & (PAGE_SIZE - 1);
-    return inPage + length > PAGE_SIZE ? PAGE_SIZE - inPage : 0;
-  }
+  if ((flags & TX_FLAG_MORE_DATA) === 0) return padOfOne(place, length);
   const { roles, slots } = parsed;
   let next = slot + 1;
   while (next < slots && roles[next] === NONE) next++;
-  const second = next < slots ? words[next * TX_SLOT_WORDS + 1] & 0xfffe : 0;
-  return (second - length - place) & (PAGE_SIZE - 2);
+  return padOfChain(place, length, next < slots ? words[next * TX_SLOT_WORDS + 1] : 0);
+}
+
+/**
+ * The padding of a frame of one slot, whose `length` bytes would lie at `place`. Xen needs two copies for bytes that cross a page (1.9 copies a
+ * segment without the padding, 1.0 with it).
+ */
+export function padOfOne(place: number, length: number): number {
+  const inPage = place & (PAGE_SIZE - 1);
+  return inPage + length > PAGE_SIZE ? PAGE_SIZE - inPage : 0;
+}
+
+/**
+ * The padding of a frame of several slots: it gives the second one's bytes their offset in the guest's page. The bytes of the others mostly begin
+ * at a page.
+ * @param length of the first slot's bytes.
+ * @param second has the second one's offset in its lower half.
+ */
+export function padOfChain(place: number, length: number, second: number): number {
+  return ((second & 0xfffe) - length - place) & (PAGE_SIZE - 2);
 }

@@ -23,6 +23,7 @@ import type { PayloadMode } from '../settings.js';
 import { layOutFromGuest, layOutHeads, refuseFailed } from './from-guest-layout.js';
 import * as plain from './from-guest-plain.js';
 import { Sender } from './from-guest-sender.js';
+import * as usual from './from-guest-usual.js';
 import { WholeFrames } from './from-guest-whole.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
@@ -31,6 +32,7 @@ const { FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_OP_COUNT } = batch;
 const { BATCH_SLOTS } = batches;
 const { RING_BROKEN } = backRing;
 const { describePlain, layOutPlain, NOT_PLAIN, refusePlain } = plain;
+const { layOutUsual, NOT_USUAL } = usual;
 const { HEADERS_BYTES } = headers;
 const { EXTRA_TYPE_MCAST_ADD, TX_SLOT_WORDS } = netif;
 const { OPS_ERRNO, OPS_FAILED } = xen;
@@ -158,17 +160,16 @@ export class FromGuest {
     this.#charge = 0;
     this.#exhausted = false;
     this.#sender.isIntact = true;
-    if (this.#layOutPlain(slots)) return this.#passPlain(slots, notify);
+    // Mapped pages and a rate need steps between parsing and layout, so with one of these all batches go the general way.
+    if (this.#payload === 'copy' && !this.#credit.limited) {
+      if (this.#layOutPlain(slots)) return this.#passPlain(slots, notify);
+      if (this.#layOutUsual(slots, whole)) return this.#pass(notify);
+    }
     return this.#passAny(slots, whole, notify);
   }
 
-  /**
-   * Lays out the batch if it is plain (`layOutPlain`). Mapped pages and a rate need each frame's parts, which only `parseTx` finds, so with
-   * one of these it does nothing.
-   * @returns whether it laid the batch out.
-   */
+  /** Lays out the batch if it is plain (`layOutPlain`). @returns whether it is. */
   #layOutPlain(slots: number): boolean {
-    if (this.#payload !== 'copy' || this.#credit.limited) return false;
     const { responses } = this.#parsed;
     this.#sender.bytes = layOutPlain(
       this.#ring,
@@ -179,6 +180,13 @@ export class FromGuest {
       this.grants.ops,
     );
     return this.#sender.bytes !== NOT_PLAIN;
+  }
+
+  /** Lays out the batch if it is usual (`layOutUsual`). @returns whether it is. */
+  #layOutUsual(slots: number, whole: boolean): boolean {
+    const { ops } = this.grants;
+    this.#sender.bytes = layOutUsual(this.#ring, slots, whole, this.#parsed, this.frames.block, ops);
+    return this.#sender.bytes !== NOT_USUAL;
   }
 
   /** Fetches and passes on a plain batch: `#passAny` without the steps that such a batch does not need. */
@@ -210,6 +218,11 @@ export class FromGuest {
     this.#exhausted = this.#credit.limited && this.#exceeds();
     if (parsed.slots === 0) return stopFor(parsed.fault);
     this.#sender.bytes = layOutFromGuest(parsed, this.#slots, this.frames.block, this.grants.ops);
+    return this.#pass(notify);
+  }
+
+  /** Fetches and passes on a batch that is parsed and laid out. */
+  #pass(notify: () => void): PumpResult | undefined {
     this.#fetch();
     return this.grants.ops[OPS_ERRNO] === 0 ? this.#judge(notify) : this.#fetchFault();
   }
@@ -269,11 +282,14 @@ export class FromGuest {
    * @returns false if the host failed to unmap the pages; the rest then follows a later unmap.
    */
   #respondAndSend(notify: () => void): boolean {
-    const { slots } = this.#parsed;
-    if (this.#payload === 'copy') this.#respondThenSend(slots, notify);
-    // The guest may end a grant as soon as it has the response, so the grant must be unmapped by then.
-    else return this.#unmap(() => this.#respondThenSend(slots, notify));
+    if (this.#payload !== 'copy') return this.#unmapFirst(notify);
+    this.#respondThenSend(this.#parsed.slots, notify);
     return true;
+  }
+
+  /** The guest may end a grant as soon as it has the response, so the grant must be unmapped by then. @returns as `#respondAndSend`. */
+  #unmapFirst(notify: () => void): boolean {
+    return this.#unmap(() => this.#respondThenSend(this.#parsed.slots, notify));
   }
 
   #respondThenSend(slots: number, notify: () => void): void {
