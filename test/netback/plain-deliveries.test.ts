@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { layOutPlain as LayOutPlain } from '../../lib/netback/queue/to-guest-plain.js';
-import { FRAME_LENGTH, FRAME_OFFSET, frameAt } from '../../lib/ports/frame-batch.js';
+import type { layOutUsual as LayOutUsual } from '../../lib/netback/queue/to-guest-usual.js';
+import { FRAME_LENGTH, FRAME_OFFSET, FRAMES_ALIGN, frameAt } from '../../lib/ports/frame-batch.js';
 import { RX_SLOT_WORDS } from '../../lib/protocol/netif.js';
 import { VNET_FLAG_NEEDS_CSUM, vnetFlags, vnetGsoType, vnetWord } from '../../lib/protocol/vnet.js';
 import * as xen from '../../lib/xen/seam.js';
@@ -10,11 +11,13 @@ import { build, load, type Round } from './to-guest-loads.js';
 import { type Seen, Side } from './to-guest-side.js';
 
 type Arguments = Parameters<typeof LayOutPlain>;
+type UsualArguments = Parameters<typeof LayOutUsual>;
 
-/** Whether all batches go the general way, and what sees each batch that could go the plain way. */
+/** Whether all batches go the general way, and what sees each batch that could go the plain way, or the usual way. */
 const ways = vi.hoisted(() => ({
   isGeneral: false,
   onLaidOut: (_args: Arguments, _isPlain: boolean): void => {},
+  onUsual: (_args: UsualArguments, _isUsual: boolean): void => {},
 }));
 
 vi.mock('../../lib/netback/queue/to-guest-plain.js', async (load) => {
@@ -25,6 +28,16 @@ vi.mock('../../lib/netback/queue/to-guest-plain.js', async (load) => {
     return ways.isGeneral ? real.NOT_PLAIN : bytes;
   };
   return { ...real, layOutPlain };
+});
+
+vi.mock('../../lib/netback/queue/to-guest-usual.js', async (load) => {
+  const real = await load<typeof import('../../lib/netback/queue/to-guest-usual.js')>();
+  const layOutUsual: typeof real.layOutUsual = (...args) => {
+    const isUsual = real.layOutUsual(...args);
+    ways.onUsual(args, isUsual);
+    return isUsual && !ways.isGeneral;
+  };
+  return { ...real, layOutUsual };
 });
 
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_WORDS, OPS_COUNT, OPS_HEADER_WORDS, PAGE_SIZE } = xen;
@@ -38,6 +51,22 @@ function spoil([ring, { count }, ops]: Arguments): void {
       ops[OPS_HEADER_WORDS + i * OP_WORDS + word] = NOISE;
   }
   ring.responses.fill(NOISE, 0, count * RX_SLOT_WORDS);
+}
+
+/** Overwrites all words of a usual batch, so that the general way must write each of them. */
+function spoilUsual([ring, { frames, gsos }, first, end, requests, ops]: UsualArguments): void {
+  const count = ops[OPS_COUNT];
+  ops[OPS_COUNT] = NOISE;
+  for (let op = 0; op < count; op++) {
+    for (const word of [OP_REF, OP_SPAN, OP_ARENA, OP_HEAD])
+      ops[OPS_HEADER_WORDS + op * OP_WORDS + word] = NOISE;
+  }
+  let extras = 0;
+  for (let i = first; i < end; i++) {
+    if (frames.block[frameAt(i) + FRAME_LENGTH] > 0 && gsos[i] !== 0) extras++;
+  }
+  ring.responses.fill(NOISE, 0, (count + extras) * RX_SLOT_WORDS);
+  requests.fill(NOISE);
 }
 
 /** How often each situation occurred. */
@@ -58,6 +87,18 @@ const MET = {
     'that the host failed to copy': 0,
     'at a kill': 0,
   },
+  usual: {
+    'at all': 0,
+    'with GSO': 0,
+    'with several pages and no GSO': 0,
+    'with frames of a page and GSO': 0,
+    'of segments': 0,
+    'with removed frames': 0,
+    'with frames left for later': 0,
+    'over the end of the ring': 0,
+    'with frames whose grant failed': 0,
+  },
+  'not usual': { 'for hashes': 0 },
   general: {
     'for a removed frame': 0,
     'for a long frame': 0,
@@ -80,10 +121,13 @@ class Tally {
   /** How many batches of the round could go the plain way, and how many did. */
   asked = 0;
   plain = 0;
+  /** How many batches of the round went the usual way. */
+  usual = 0;
 
   begin(): void {
     this.asked = 0;
     this.plain = 0;
+    this.usual = 0;
   }
 
   batch(args: Arguments, isPlain: boolean, round: Round, queues: number): void {
@@ -119,6 +163,31 @@ class Tally {
     if (queues > 1) plain['of one of two queues']++;
   }
 
+  usualBatch([ring, { frames, gsos, hashTypes }, first, end, , ops]: UsualArguments, isUsual: boolean): void {
+    const { usual } = this.met;
+    const lengths = Array.from(
+      { length: end - first },
+      (_, i) => frames.block[frameAt(first + i) + FRAME_LENGTH],
+    );
+    if (!isUsual) {
+      expect(lengths.some((length, i) => length > 0 && hashTypes[first + i] !== 0)).toBe(true);
+      this.met['not usual']['for hashes']++;
+      return;
+    }
+    this.usual++;
+    usual['at all']++;
+    const some = (is: (length: number, gso: number) => boolean) =>
+      lengths.some((length, i) => length > 0 && is(length, gsos[first + i]));
+    if (some((_, gso) => gso !== 0)) usual['with GSO']++;
+    if (some((length, gso) => gso === 0 && length > PAGE_SIZE)) usual['with several pages and no GSO']++;
+    if (some((length, gso) => gso !== 0 && length <= PAGE_SIZE)) usual['with frames of a page and GSO']++;
+    if (frames.block[FRAMES_ALIGN] !== PAGE_SIZE) usual['of segments']++;
+    if (lengths.includes(0)) usual['with removed frames']++;
+    if (end < frames.count) usual['with frames left for later']++;
+    if (ring.nextWord + ops[OPS_COUNT] * RX_SLOT_WORDS > ring.slots.length)
+      usual['over the end of the ring']++;
+  }
+
   /** @param reads batches of the round. */
   end(round: Round, side: Side, reads: number, seen: Seen, errors: number): void {
     const { plain, general } = this.met;
@@ -127,6 +196,7 @@ class Tally {
     if (round.headroom > 0) general['for headroom'] += others;
     else if (side.hash.active) general['for hashes'] += others;
     else general['for few buffers'] += others;
+    if (errors > 0 && this.usual > 0 && this.plain === 0) this.met.usual['with frames whose grant failed']++;
     if (reads !== this.plain) return;
     if (errors > 0) plain['with frames whose grant failed']++;
     if (seen.isStopped) plain['that stops the vif']++;
@@ -156,28 +226,31 @@ function reasonOf(
   return (vnetFlags(first) & VNET_FLAG_NEEDS_CSUM) !== 0 ? 'for a checksum' : undefined;
 }
 
-describe('a batch in which each frame is plain', () => {
+describe('a batch of plain or usual frames', () => {
   beforeEach(() => {
     ways.isGeneral = false;
     ways.onLaidOut = () => {};
+    ways.onUsual = () => {};
   });
 
-  it('leaves the same in rings, guest, operations, journals and counters by both ways', () => {
+  it('leaves the same in rings, guest, operations, journals and counters as by the general way', () => {
     const tally = new Tally();
     fc.assert(
       fc.property(load, (load) => {
-        const plain = new Side(load);
+        const fast = new Side(load);
         const general = new Side(load);
         for (const round of load.rounds) {
           const frames = round.frames.map((sent) => ({ bytes: build(sent), shift: sent.shift }));
-          const before = { reads: plain.reads, errors: plain.errors };
+          const before = { reads: fast.reads, errors: fast.errors };
           tally.begin();
           ways.isGeneral = false;
           ways.onLaidOut = (args, isPlain) => tally.batch(args, isPlain, round, load.queues);
-          const one = plain.round(round, frames);
-          tally.end(round, plain, plain.reads - before.reads, one, plain.errors - before.errors);
+          ways.onUsual = (args, isUsual) => tally.usualBatch(args, isUsual);
+          const one = fast.round(round, frames);
+          tally.end(round, fast, fast.reads - before.reads, one, fast.errors - before.errors);
           ways.isGeneral = true;
           ways.onLaidOut = (args, isPlain) => isPlain && spoil(args);
+          ways.onUsual = (args, isUsual) => isUsual && spoilUsual(args);
           const other = general.round(round, frames);
           expect(differing(one, other)).toEqual([]);
           if (one.isStopped) break;

@@ -121,6 +121,20 @@ const exception: fc.Arbitrary<Sent> = fc
     return exceptions[what];
   });
 
+/** With GSO, or longer than a page: usual for a guest that takes GSO, and segments for others. */
+const longFrame: fc.Arbitrary<Sent> = fc
+  .record({
+    frame: plainFrame,
+    kind: fc.constantFrom<Kind>('tcp4', 'tcp6', 'udp4'),
+    bytes: fc.constantFrom(200, 4096, 4097, 8192, 8193, 9014, 65_549),
+    gsoBytes: fc.constantFrom(536, 1448),
+  })
+  .map(({ frame, kind, bytes, gsoBytes }) => {
+    if (kind === 'udp4') return { ...frame, ...NO_OFFLOAD, kind, bytes, flags: frame.flags & 2 };
+    const [gso, start] = kind === 'tcp4' ? [1, 34] : [4, 54];
+    return { ...frame, ...{ kind, bytes, flags: 1, gso, gsoBytes, start, place: 16 } };
+  });
+
 export interface Round {
   /** The queue that the port chooses for the frames. */
   readonly queue: 0 | 1;
@@ -173,6 +187,10 @@ const frames: fc.Arbitrary<Sent[]> = fc.oneof(
     arbitrary: fc
       .tuple(fc.array(plainFrame, { maxLength: 8 }), exception, fc.array(plainFrame, { maxLength: 8 }))
       .map(([before, odd, after]) => [...before, odd, ...after]),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.array(fc.oneof(longFrame, longFrame, plainFrame), { minLength: 1, maxLength: 14 }),
   },
   { weight: 1, arbitrary: fc.array(oddFrame, { minLength: 1, maxLength: 6 }) },
 );

@@ -17,6 +17,7 @@ import type { PayloadMode } from '../settings.js';
 import { CutFrames } from './cut-frames.js';
 import type { PendingFrames } from './pending-frames.js';
 import * as plain from './to-guest-plain.js';
+import * as usual from './to-guest-usual.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { FRAMES_HEADER_WORDS, FRAME_FIRST_OP, FRAME_LENGTH, FRAME_OFFSET, FRAME_WORDS } = batch;
@@ -24,6 +25,7 @@ const { GSO_UNNAMED } = offload;
 const { NONE_PENDING } = redo;
 const { CUT } = deliverable;
 const { badBuffer, layOutPlain, NOT_PLAIN, refusePlain } = plain;
+const { layOutUsual } = usual;
 const { RSP_ERROR, RX_SLOT_WORDS } = netif;
 const { refuseRx, respondRx, rxPagesNeeded, rxSlotAfter, rxSlotsNeeded } = rx;
 const { OP_ARENA, OP_HEAD, OP_REF, OP_SPAN, OP_STATUS, OP_WORDS, PAGE_SIZE } = xen;
@@ -50,9 +52,9 @@ export class Delivery {
   slotsTaken = 0;
   /** How many slots the frames of the last `#fit` take. */
   #used = 0;
-  /** How many frames the last `#describe` described, less those that were refused, and their bytes. */
-  #described = 0;
-  #describedBytes = 0;
+  /** How many frames the last `#fit` found room for, less those that were refused, and their bytes. */
+  #fitted = 0;
+  #fittedBytes = 0;
 
   constructor(parts: {
     pending: PendingFrames;
@@ -102,8 +104,8 @@ export class Delivery {
     const { frames } = this.#pending;
     const { xdpHeadroom, conform } = this.#capabilities;
     if (this.#payload !== 'copy' || xdpHeadroom !== 0 || frames.count > slots) return false;
-    this.#describedBytes = layOutPlain(this.#ring, frames, this.#grants.ops, conform.takesUsualChecksums);
-    return this.#describedBytes !== NOT_PLAIN;
+    this.#fittedBytes = layOutPlain(this.#ring, frames, this.#grants.ops, conform.takesUsualChecksums);
+    return this.#fittedBytes !== NOT_PLAIN;
   }
 
   /** Delivers the frames that `layOutPlain` laid out: `#run` without the steps that such frames do not need. */
@@ -111,7 +113,7 @@ export class Delivery {
     const pending = this.#pending;
     const { ops } = this.#grants;
     const { count } = pending.frames;
-    let bytes = this.#describedBytes;
+    let bytes = this.#fittedBytes;
     this.slotsTaken = 0;
     this.#grants.copyToGuest();
     if (ops[OPS_ERRNO] !== 0) return this.#fault();
@@ -185,6 +187,8 @@ export class Delivery {
     // Frames up to this length take one slot. With a headroom no frame does, since each has an extra.
     const plainBytes = this.#capabilities.xdpHeadroom === 0 ? PAGE_SIZE : 0;
     let used = 0;
+    let frames = 0;
+    let sum = 0;
     let end = first;
     for (; end < count; end++) {
       const at = FRAMES_HEADER_WORDS + end * FRAME_WORDS;
@@ -194,9 +198,14 @@ export class Delivery {
       const isPlain = bytes <= plainBytes && (gsos[end] | hashTypes[end]) === 0;
       const needed = isPlain ? 1 : this.#slotsOf(batch, end);
       if (used + needed > slots) break;
+      if (needed === 0) continue;
       used += needed;
+      sum += bytes;
+      frames++;
     }
     this.#used = used;
+    this.#fitted = frames;
+    this.#fittedBytes = sum;
     return end;
   }
 
@@ -224,17 +233,25 @@ export class Delivery {
    */
   #run(batch: Deliverable, first: number, end: number, firstPending: number, notify: () => void): Delivered {
     const used = this.#used;
-    this.#ring.copy(used, this.#requests);
-    this.#describe(batch, first, end);
+    if (!this.#layOutUsual(batch, first, end)) {
+      this.#ring.copy(used, this.#requests);
+      this.#describe(batch, first, end);
+    }
     if (this.#payload === 'copy') this.#grants.copyToGuest();
     else this.#grants.mapToGuest();
     const { ops } = this.#grants;
     if (ops[OPS_ERRNO] !== 0) return this.#fault();
     this.#ring.take(used);
     const fault = ops[OPS_FAILED] === 0 ? undefined : this.#refuseFailed(batch, first, end);
-    this.#counters.countBatch(this.#described, this.#describedBytes);
+    this.#counters.countBatch(this.#fitted, this.#fittedBytes);
     if (this.#ring.publish(this.#responses, used, firstPending)) notify();
     return stopFor(fault);
+  }
+
+  /** Lays out frames [first, end) of `batch` if they are usual (`layOutUsual`). @returns whether they are. */
+  #layOutUsual(batch: Deliverable, first: number, end: number): boolean {
+    if (this.#capabilities.xdpHeadroom !== 0) return false;
+    return layOutUsual(this.#ring, batch, first, end, this.#requests, this.#grants.ops);
   }
 
   /** Writes an operation for each page of frames [first, end), and responses that are right if no operation fails. */
@@ -247,8 +264,6 @@ export class Delivery {
     const room = PAGE_SIZE - headroom;
     let op = OPS_HEADER_WORDS;
     let next = 0;
-    let frames = 0;
-    let sum = 0;
     for (let i = first; i < end; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       const bytes = block[at + FRAME_LENGTH];
@@ -268,12 +283,8 @@ export class Delivery {
         op += OP_WORDS;
         next = rxSlotAfter(next, firstSlot, gso, headroom, hashType);
       }
-      frames++;
-      sum += bytes;
     }
     ops[OPS_COUNT] = (op - OPS_HEADER_WORDS) / OP_WORDS;
-    this.#described = frames;
-    this.#describedBytes = sum;
   }
 
   /** Responds with an error for each of frames [first, end) that had a failed operation. @returns a reason to stop, or undefined. */
@@ -290,7 +301,7 @@ export class Delivery {
       const slots = rxSlotsNeeded(bytes, gsos[i], headroom, hashTypes[i]);
       const pages = rxPagesNeeded(bytes, headroom);
       const status = this.#worstStatus(op, pages);
-      if (status !== 0) this.#refuse(slot, slots, bytes);
+      if (status !== 0) this.#refuse(slot, slots, pages, bytes);
       if (isForeignFault(status)) reason = badBuffer(status);
       op += pages;
       slot += slots;
@@ -298,14 +309,19 @@ export class Delivery {
     return reason;
   }
 
-  /** Replaces the responses that `#describe` wrote for a frame, and does not count the frame as delivered: counters never decrease. */
-  #refuse(first: number, slots: number, bytes: number): void {
+  /**
+   * Replaces the responses to a frame's slots by errors, and does not count the frame as delivered: counters never decrease.
+   * @param slots of the frame; `pages`: how many of them hold data.
+   */
+  #refuse(first: number, slots: number, pages: number, bytes: number): void {
     for (let slot = first; slot < first + slots; slot++) {
-      refuseRx(this.#requests, slot, RSP_ERROR, this.#responses);
+      // Extra info, which has no identifier, lies right behind the first slot.
+      const isExtra = slot > first && slot <= first + slots - pages;
+      refuseRx(isExtra ? this.#requests : this.#responses, slot, RSP_ERROR, this.#responses);
     }
     this.#counters.errors++;
-    this.#described--;
-    this.#describedBytes -= bytes;
+    this.#fitted--;
+    this.#fittedBytes -= bytes;
   }
 
   /** @returns the first status among `count` operations that is not 0; 0 if none is. */
