@@ -49,8 +49,8 @@ export class PendingFrames implements ReadFrames {
   readonly #block: DurableWords;
   /** Whether `hashTypes` may have others than 0. */
   #isHashed = false;
-  /** Whether `gsos` may have others than 0, or frames may be marked as cut. At first, the previous process may have marked some. */
-  #isMarked = true;
+  /** Of frames from this one on, `gsos` has only 0, and none is marked as cut. At first, the previous process may have marked any. */
+  #marksEnd: number;
   /** Where the last of the frames below READ_BYTES ends in the arena. */
   #end = UNKNOWN;
 
@@ -60,6 +60,7 @@ export class PendingFrames implements ReadFrames {
     this.#ring = ring;
     const { block } = frames;
     this.#block = new DurableWords(block, afterStore);
+    this.#marksEnd = frames.capacity;
     block[FRAMES_START] = 0;
     block[FRAMES_END] = READ_BYTES;
     // Frames begin at pages, so that each page of the guest gets its bytes from one page of vifd: one copy for Xen instead of two.
@@ -103,7 +104,7 @@ export class PendingFrames implements ReadFrames {
     this.next = 0;
     block[FRAMES_COUNT] = 0;
     block[FRAMES_ERRNO] = 0;
-    if (this.#isMarked) this.#clearMarks();
+    if (this.#marksEnd > 0) this.#clearMarks();
   }
 
   /** Hashes the pending frames, if the guest wants that. */
@@ -145,16 +146,20 @@ export class PendingFrames implements ReadFrames {
   }
 
   segment(index: number, gso: number): void {
-    this.#isMarked = true;
+    this.#mark(index);
     this.gsos[index] = gso;
   }
 
   cut(index: number): void {
-    this.#isMarked = true;
+    this.#mark(index);
     const at = FRAMES_HEADER_WORDS + index * FRAME_WORDS;
     // The journal has no frame of this read before `record`.
     this.frames.block[at + FRAME_STATUS] = 0;
     this.frames.block[at + FRAME_FIRST_OP] = CUT;
+  }
+
+  #mark(index: number): void {
+    if (index >= this.#marksEnd) this.#marksEnd = index + 1;
   }
 
   isRemoved(index: number): boolean {
@@ -205,7 +210,7 @@ export class PendingFrames implements ReadFrames {
     this.#block.store(at + FRAME_OP_COUNT, 0);
     this.#block.store(at + FRAME_STATUS, 0);
     this.#isHashed ||= from.#isHashed;
-    this.#isMarked ||= from.#isMarked;
+    if (index < from.#marksEnd) this.#mark(place);
     this.gsos[place] = from.gsos[index];
     this.flags[place] = from.flags[index];
     this.hashTypes[place] = from.hashTypes[index];
@@ -228,14 +233,14 @@ export class PendingFrames implements ReadFrames {
 
   /** Clears the marks of the batch before, so that a read needs no store for each frame that has none. */
   #clearMarks(): void {
-    const { block, capacity } = this.frames;
-    for (let i = 0; i < capacity; i++) {
+    const { block } = this.frames;
+    for (let i = 0; i < this.#marksEnd; i++) {
       const at = FRAMES_HEADER_WORDS + i * FRAME_WORDS;
       block[at + FRAME_FIRST_OP] = 0;
       block[at + FRAME_STATUS] = 0;
+      this.gsos[i] = 0;
     }
-    this.gsos.fill(0);
-    this.#isMarked = false;
+    this.#marksEnd = 0;
   }
 
   #begin(): void {
