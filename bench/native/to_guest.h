@@ -20,14 +20,12 @@ class ToGuest {
   enum class Result { kIdle, kMore, kBroken };
   Result Pump();
 
-  // As in lib/netback/frames/batch-memory.ts: TO_GUEST_FRAMES, SEGMENTS_PAGES and READ_BYTES.
+  // As in lib/netback/frames/batch-memory.ts: TO_GUEST_FRAMES, BATCH_SLOTS and READ_END.
   static constexpr uint32_t kBatchFrames = 64;
-  static constexpr uint32_t kSegmentsPages = (kFrameBytesMax + kPageSize - 1) / kPageSize + 1;
-  static constexpr uint32_t kReadBytes =
-      ((8 * (kFrameBytesMax + 64) + kBatchFrames * 2048) / kPageSize - kSegmentsPages) * kPageSize;
+  static constexpr uint32_t kBatchSlots = 128;
+  static constexpr uint32_t kReadBytes = kBatchSlots * kPageSize;
 
  private:
-  static constexpr uint32_t kBatchSlots = 128;
   static constexpr uint32_t kTurnBatches = 8;
 
   // The responses to write, one for each frame of the batch.

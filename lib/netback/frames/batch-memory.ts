@@ -25,6 +25,11 @@ const READ_AND_SEGMENTS_BYTES = 8 * (FRAME_BYTES_MAX + 64) + TO_GUEST_FRAMES * 2
 const SEGMENTS_PAGES = Math.ceil(FRAME_BYTES_MAX / PAGE_SIZE) + 1;
 /** Room to read several frames of the largest size, or a full batch of small ones. A whole number of pages. */
 export const READ_BYTES = (Math.floor(READ_AND_SEGMENTS_BYTES / PAGE_SIZE) - SEGMENTS_PAGES) * PAGE_SIZE;
+/**
+ * Ports read frames up to here. Frames begin at pages, and each of their pages takes a slot, so that the frames of a read mostly fit in one
+ * delivery, of BATCH_SLOTS slots.
+ */
+export const READ_END = BATCH_SLOTS * PAGE_SIZE;
 /** Segments of pending frames lie between READ_BYTES and SEGMENTS_END (`CutFrames`). */
 export const SEGMENTS_END = READ_AND_SEGMENTS_BYTES;
 export const TO_GUEST_ARENA_BYTES = READ_AND_SEGMENTS_BYTES + SPILL_BYTES;

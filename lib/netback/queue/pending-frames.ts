@@ -4,7 +4,7 @@ import type { FrameBatch } from '../../ports/frame-batch.js';
 import * as batch from '../../ports/frame-batch.js';
 import * as vnet from '../../protocol/vnet.js';
 import * as xen from '../../xen/seam.js';
-import { READ_BYTES, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
+import { READ_BYTES, READ_END, TO_GUEST_FRAMES } from '../frames/batch-memory.js';
 import type { ReadFrames } from '../frames/deliverable.js';
 import * as deliverable from '../frames/deliverable.js';
 import { rxFlagsOf, rxGsoOf } from '../frames/offload-to-guest.js';
@@ -62,7 +62,7 @@ export class PendingFrames implements ReadFrames {
     this.#block = new DurableWords(block, afterStore);
     this.#marksEnd = frames.capacity;
     block[FRAMES_START] = 0;
-    block[FRAMES_END] = READ_BYTES;
+    block[FRAMES_END] = READ_END;
     // Frames begin at pages, so that each page of the guest gets its bytes from one page of vifd: one copy for Xen instead of two.
     block[FRAMES_ALIGN] = PAGE_SIZE;
     block[FRAMES_PHASE] = 0;
