@@ -4,7 +4,13 @@ import type { layOutPlain as LayOutPlain } from '../../lib/netback/queue/to-gues
 import type { layOutUsual as LayOutUsual } from '../../lib/netback/queue/to-guest-usual.js';
 import { FRAME_LENGTH, FRAME_OFFSET, FRAMES_ALIGN, frameAt } from '../../lib/ports/frame-batch.js';
 import { RX_SLOT_WORDS } from '../../lib/protocol/netif.js';
-import { VNET_FLAG_NEEDS_CSUM, vnetFlags, vnetGsoType, vnetWord } from '../../lib/protocol/vnet.js';
+import {
+  VNET_FLAG_NEEDS_CSUM,
+  VNET_HEADER_BYTES,
+  vnetFlags,
+  vnetGsoType,
+  vnetWord,
+} from '../../lib/protocol/vnet.js';
 import * as xen from '../../lib/xen/seam.js';
 import { differing } from './differing.js';
 import { build, load, type Round } from './to-guest-loads.js';
@@ -262,4 +268,34 @@ describe('a batch of plain or usual frames', () => {
       for (const [what, times] of Object.entries(met)) expect(times, `${way} ${what}`).toBeGreaterThan(2);
     }
   }, 60_000);
+
+  it('counts the frames that the guest has, and not those that it cannot take', () => {
+    const guest = { scatterGather: false, checksumV4: true, checksumV6: false, gsoV4: false, gsoV6: false };
+    const side = new Side({
+      start: 0,
+      queues: 1,
+      rounds: [],
+      grantFailsEvery: undefined,
+      guest,
+      portClears: false,
+    });
+    const round: Round = {
+      ...{
+        queue: 0,
+        frames: [],
+        buffers: 256,
+        badBuffer: undefined,
+        notifiesAt: 1,
+        headroom: 0,
+        hashes: undefined,
+      },
+      ...{ hook: false, filter: false, copyFails: 0, kill: undefined, advanceMs: 0 },
+    };
+    const frames = [60, 5000, 61].map((bytes) => ({
+      bytes: new Uint8Array(VNET_HEADER_BYTES + bytes),
+      shift: 0,
+    }));
+    const { counters } = side.round(round, frames);
+    expect(counters).toMatchObject([{ frames: 2, bytes: 121, drops: { unsupported: 1 } }]);
+  });
 });

@@ -280,3 +280,18 @@ describe('sorting a batch into the queues that its frames are for', () => {
     expect(instance.queues[0].pending.unsorted).toBe(0);
   });
 });
+
+it('clears the GSO of a frame that was moved here before it reads the next frames', () => {
+  const instance = new Instance(new Memory());
+  const [from, to] = instance.queues;
+  // A new process clears all marks before its first read.
+  to.pending.beginRead();
+  instance.read(0, upTo(2));
+  const { pending } = from;
+  pending.segment(1, 1 | (1448 << 16));
+  expect(to.pending.append(pending, 0) && to.pending.append(pending, 1)).toBe(true);
+  expect([...to.pending.gsos.subarray(0, 2)]).toEqual([0, 1 | (1448 << 16)]);
+  to.pending.clear();
+  to.pending.beginRead();
+  expect([...to.pending.gsos.subarray(0, 2)]).toEqual([0, 0]);
+});

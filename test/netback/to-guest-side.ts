@@ -129,8 +129,10 @@ export class Side {
     const queue = this.#queues[round.queue % this.#queues.length];
     queue.waiting.push(...frames);
     for (const each of this.#queues) this.#due.add(each);
+    const first = this.#queues.map(({ words }) => words[RING_RSP_PROD]);
     for (let turn = 0; turn < TURNS_MAX && this.#due.size > 0 && !this.#isStopped; turn++) this.#turn();
     if (!this.#isStopped) expect(this.#due.size, 'queues whose turns do not end').toBe(0);
+    for (const [i, queue] of this.#queues.entries()) expectOwnErrors(queue, first[i]);
     return this.#seen();
   }
 
@@ -285,6 +287,15 @@ function newQueue(start: number): Queue {
   const journal = new Uint8Array(JOURNAL.bytes);
   const counters = new FlowCounters();
   return { journal, page, words, counters, waiting: [], notified: 0, toGuest: undefined };
+}
+
+/** Each error among the responses from index `first` on has the identifier of the slot's request, as `#post` writes it. */
+function expectOwnErrors({ words }: Queue, first: number): void {
+  for (let index = first; index !== words[RING_RSP_PROD]; index = (index + 1) >>> 0) {
+    const at = RING_HEADER_WORDS + (index & (RX_RING_SIZE - 1)) * RX_SLOT_WORDS;
+    if (words[at + 1] === ((netif.RSP_ERROR & 0xffff) << 16) >>> 0)
+      expect(words[at], `slot ${index}`).toBe((index * 7) & 0xffff);
+  }
 }
 
 /** The next process would take what stands in these words of a pending frame for marks of its own, or for operations. */
