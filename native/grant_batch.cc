@@ -61,37 +61,43 @@ void GrantBatch::Choose(bool whole_span) {
   }
 }
 
-uint32_t GrantBatch::FillSegments(bool to_guest, uint32_t* misfits) {
+template <bool to_guest, bool any_staged>
+uint32_t GrantBatch::FillSegments(uint32_t* misfits) {
+  // All that the loop needs is in local variables: the compiler cannot tell that the stores below change no member, and would load each
+  // member again for each operation.
   const uint32_t count = Count();
   const uint64_t arena_bytes = arena_.size();
   uint8_t* const arena = arena_.bytes();
   const auto domid = static_cast<uint16_t>(domid_);
-  const uint16_t flags = to_guest ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF;
-  const StagedGrants* const staged = staged_ != nullptr && staged_->size() > 0 ? staged_.get() : nullptr;
+  CopySegment* const segments = segments_.data();
+  uint32_t* const segment_ops = segment_ops_.data();
+  uint32_t* op = Op(0);
   uint32_t filled = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t* op = Op(i);
+  for (uint32_t i = 0; i < count; i++, op += OP_WORDS) {
     const uint32_t offset = SpanOffset(op);
     const uint32_t length = SpanLength(op);
     // 64 bits, as in Fits.
-    if (offset + length > PAGE_SIZE || uint64_t{op[OP_ARENA]} + length > arena_bytes) {
+    const uint64_t place = op[OP_ARENA];
+    if (offset + length > PAGE_SIZE || place + length > arena_bytes) {
       SetStatus(op, GNTST_BAD_COPY_ARG);
       (*misfits)++;
       continue;
     }
     if (length == 0) continue;
-    uint8_t* page = staged == nullptr ? nullptr : staged->Page(op[OP_REF], to_guest);
-    if (page != nullptr) {
-      Move(op, page, arena, length, to_guest);
-      continue;
+    if constexpr (any_staged) {
+      uint8_t* page = staged_->Page(op[OP_REF], to_guest);
+      if (page != nullptr) {
+        Move(op, page, arena, length, to_guest);
+        continue;
+      }
     }
-    CopySegment& segment = segments_[filled];
+    CopySegment& segment = segments[filled];
     (to_guest ? segment.dest : segment.source).foreign = {op[OP_REF], static_cast<uint16_t>(offset), domid};
-    (to_guest ? segment.source : segment.dest).virt = arena + op[OP_ARENA];
+    (to_guest ? segment.source : segment.dest).virt = arena + place;
     segment.len = static_cast<uint16_t>(length);
-    segment.flags = flags;
+    segment.flags = to_guest ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF;
     segment.status = GNTST_GENERAL_ERROR;
-    segment_ops_[filled++] = i;
+    segment_ops[filled++] = i;
   }
   return filled;
 }
@@ -115,14 +121,16 @@ void GrantBatch::ClearStatuses() {
   statuses_set_ = false;
 }
 
-void GrantBatch::Copy(bool to_guest) {
+template <bool to_guest>
+void GrantBatch::Copy() {
   const auto grant_copy = table_->lib->gnttab_grant_copy;
   if (grant_copy == nullptr) return MoveByMapping(to_guest, true);
   ops_.Check();
   arena_.Check();
   ClearStatuses();
   uint32_t failed = 0;
-  const uint32_t filled = FillSegments(to_guest, &failed);
+  const bool any_staged = staged_ != nullptr && staged_->size() > 0;
+  const uint32_t filled = any_staged ? FillSegments<to_guest, true>(&failed) : FillSegments<to_guest, false>(&failed);
   statuses_set_ = failed > 0;
   // 0 even if segments failed: the statuses have the errors of the guest. Linux's gntdev fails as a whole if it cannot pin our own memory
   // (EFAULT, ENOMEM), or for arguments that were checked above.
@@ -132,6 +140,10 @@ void GrantBatch::Copy(bool to_guest) {
   ops_.words()[OPS_FAILED] = failed;
   ops_.words()[OPS_ERRNO] = 0;
 }
+
+void GrantBatch::CopyFromGuest() { Copy<false>(); }
+
+void GrantBatch::CopyToGuest() { Copy<true>(); }
 
 void GrantBatch::Fail(int error) {
   // Not 0: a caller that reads 0 does not read the statuses.

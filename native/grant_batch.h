@@ -19,8 +19,8 @@ class GrantBatch {
              const Napi::Uint8Array& arena, std::shared_ptr<StagedGrants> staged);
   ~GrantBatch() { UnmapAreas(); }
 
-  void CopyFromGuest() { Copy(false); }
-  void CopyToGuest() { Copy(true); }
+  void CopyFromGuest();
+  void CopyToGuest();
   void MapFromGuest();
   void MapToGuest();
   void Unmap();
@@ -41,14 +41,16 @@ class GrantBatch {
     uint32_t pages;
   };
 
-  void Copy(bool to_guest);
+  template <bool to_guest>
+  void Copy();
   uint32_t* Op(uint32_t index) const;
   uint32_t Count() const;
   // Whether the operation's span is inside a page, and the bytes to move are inside the span and the arena.
   bool Fits(const uint32_t* op, uint32_t moved) const;
   // Fills a segment for each operation that needs the hypervisor, and returns how many; moves the bytes of staged grants at once. Operations
-  // that do not fit get a status, and count in `misfits`. One loop without calls: it is hot.
-  uint32_t FillSegments(bool to_guest, uint32_t* misfits);
+  // that do not fit get a status, and count in `misfits`. One loop without calls: it is hot. `any_staged` is false if no grant is staged.
+  template <bool to_guest, bool any_staged>
+  uint32_t FillSegments(uint32_t* misfits);
   // Copies the statuses of `filled` segments into their operations, if one is not 0. Returns how many are not.
   uint32_t TakeStatuses(uint32_t filled);
   // Makes all statuses 0, so that a copy writes only those of operations that failed.
