@@ -36,13 +36,13 @@ function slotWord(which: RingShape, at: number, word: number): number {
 
 describe('BackRing', () => {
   it('takes requests and publishes responses in order, wherever the indices are', () => {
-    const turns = fc.array(fc.tuple(fc.nat(256), fc.nat(256)), { maxLength: 12 });
+    const turns = fc.array(fc.tuple(fc.nat(256), fc.nat(256), fc.boolean()), { maxLength: 12 });
     fc.assert(
       fc.property(shape, index, turns, (which, start, plan) => {
         const { words, ring } = ringAt(which, start);
         let produced = start;
         let responded = start;
-        for (const [ask, respond] of plan) {
+        for (const [ask, respond, isPrepared] of plan) {
           const asked = Math.min(ask, which.size - ((produced - responded) >>> 0));
           for (let i = 0; i < asked; i++) {
             for (let word = 0; word < which.requestWords; word++) {
@@ -65,14 +65,14 @@ describe('BackRing', () => {
           expect(ring.requestsTaken).toBe(produced);
 
           const count = Math.min(respond, (produced - responded) >>> 0);
-          const responses = Uint32Array.from(
-            { length: count * which.responseWords },
-            (_, i) => responded + i,
-          );
+          const length = count * which.responseWords;
+          // The caller prepares them in the ring's own array, or in another.
+          const responses = isPrepared ? ring.responses : new Uint32Array(length);
+          for (let i = 0; i < length; i++) responses[i] = responded + i;
           ring.publish(responses, count);
-          for (let i = 0; i < responses.length; i++) {
+          for (let i = 0; i < length; i++) {
             const at = responded + Math.floor(i / which.responseWords);
-            expect(words[slotWord(which, at, i % which.responseWords)]).toBe(responses[i]);
+            expect(words[slotWord(which, at, i % which.responseWords)]).toBe((responded + i) >>> 0);
           }
           responded = (responded + count) >>> 0;
           expect(words[RING_RSP_PROD]).toBe(responded);

@@ -37,6 +37,8 @@ export class BackRing {
    */
   readonly slots: Uint32Array;
   readonly #words: Int32Array;
+  /** For `#firstResponses`, by number of responses; made when first used. */
+  readonly #views: Uint32Array[] = [];
   readonly #mask: number;
   #requestsTaken = 0;
   #requestsSeen = 0;
@@ -228,32 +230,33 @@ export class BackRing {
         }
       }
     } else {
-      // A request has two words as well, so the responses lie side by side in the ring.
-      const last = 2 * count;
-      for (let from = 0; from < last; ) {
+      let done = 0;
+      const straight = Math.min(count, (end - to) >> 1);
+      if (straight >= SET_MIN && responses === this.responses) {
+        this.slots.set(this.#firstResponses(straight), to - RING_HEADER_WORDS);
+        done = straight;
+        // Only the responses behind the end of the ring are left, if any.
+        to = RING_HEADER_WORDS;
+      }
+      for (let from = done * 2; done < count; done++) {
         words[to] = responses[from];
         words[to + 1] = responses[from + 1];
-        if (last - from >= 8 && end - to > 8) {
-          words[to + 2] = responses[from + 2];
-          words[to + 3] = responses[from + 3];
-          words[to + 4] = responses[from + 4];
-          words[to + 5] = responses[from + 5];
-          words[to + 6] = responses[from + 6];
-          words[to + 7] = responses[from + 7];
-          from += 8;
-          to += 8;
-        } else {
-          from += 2;
-          to += 2;
-          if (to === end) to = RING_HEADER_WORDS;
-        }
+        from += 2;
+        to += 2;
+        if (to === end) to = RING_HEADER_WORDS;
       }
     }
     Atomics.store(words, RING_RSP_PROD, (old + count) | 0);
     if (afterStore !== undefined) afterStore();
   }
 
-  /** Writes the responses word by word: for a simulation that kills after each, and for the ring of control requests. */
+  /** Returns a view of the first `count` responses in `responses`: the same one each time, so that the data path allocates nothing. */
+  #firstResponses(count: number): Uint32Array {
+    this.#views[count] ??= this.responses.subarray(0, count * this.shape.responseWords);
+    return this.#views[count];
+  }
+
+  /** Writes the responses of any shape, for rings that are not hot, and for a simulation that kills after each word. */
   #respondByWord(responses: ReadonlyWords, count: number): void {
     const words = this.#words;
     const { slotWords, responseWords } = this.shape;
@@ -278,6 +281,9 @@ export class BackRing {
     return Atomics.load(this.#words, RING_REQ_PROD) !== seen;
   }
 }
+
+/** From this number of responses of two words on, `set` (14 ns a call) is faster than a loop (1 ns a response). */
+const SET_MIN = 16;
 
 /** A loop, since `set` needs a view of the words, which is garbage. */
 function copyWords(from: Uint32Array, start: number, into: Uint32Array, at: number, count: number): void {
