@@ -89,11 +89,13 @@ void BufferPages::Finish() {
 
 Pin::Pin(const Napi::TypedArray& array)
     : buffer_(Napi::Persistent(array.ArrayBuffer().As<Napi::Object>())), base_(array.ArrayBuffer().Data()),
-      needed_(array.ByteOffset() + array.ByteLength()), data_(static_cast<uint8_t*>(base_) + array.ByteOffset()),
-      size_(array.ByteLength()) {}
+      needed_(array.ByteOffset() + array.ByteLength()),
+      resizable_(array.ArrayBuffer().Get("resizable").ToBoolean()),
+      data_(static_cast<uint8_t*>(base_) + array.ByteOffset()), size_(array.ByteLength()) {}
 
 bool Pin::intact() const {
   if (buffer_.IsEmpty()) return false;
+  if (!resizable_) return !IsDetached(buffer_.Env(), buffer_.Value());
   void* data = nullptr;
   size_t length = 0;
   napi_get_arraybuffer_info(buffer_.Env(), buffer_.Value(), &data, &length);
