@@ -22,6 +22,8 @@ export default defineConfig({
     // Files run one after the other: several of them start processes and measure time, and there may be two cores.
     fileParallelism: false,
     testTimeout: 20_000,
+    // Hooks start the same processes.
+    hookTimeout: 20_000,
     // Of a failure in a network namespace of its own (test/own-network.ts) only this message is shown; by default, 40 characters of a value.
     chaiConfig: { truncateThreshold: 1000 },
     reporters: ['default', './test/reporter.ts'],

@@ -10,6 +10,7 @@ const vitest = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import
 
 interface Result {
   readonly testResults: {
+    readonly status: string;
     readonly message: string;
     readonly assertionResults: {
       readonly ancestorTitles: string[];
@@ -61,9 +62,11 @@ function relay(output: string, printed: string): void {
     });
     return;
   }
-  for (const { message, assertionResults } of result.testResults) {
-    if (assertionResults.length === 0) {
-      it('can be loaded', () => {
+  for (const { status, message, assertionResults } of result.testResults) {
+    // vitest counts the tests behind a hook that failed as skipped.
+    const failed = assertionResults.some((test) => test.status === 'failed');
+    if (assertionResults.length === 0 || (status === 'failed' && !failed)) {
+      it('can be loaded and set up', () => {
         throw new Error(message || printed);
       });
     }
