@@ -27,6 +27,8 @@ const RINGS = [JOURNAL_WORDS, JOURNAL_WORDS + PAGE_WORDS] as const;
 const SLOT_WORDS = [TX_SLOT_WORDS, RX_SLOT_WORDS] as const;
 const RESPONSE_WORDS = [1, 2] as const;
 const SLOTS = 256;
+/** From this number of responses of two words on, `BackRing` copies them by one call of `set`, in no order. */
+const SET_MIN = 16;
 
 const { state: STATE, bases: BASES, responses: RESPONSES } = REDO_LOG.at;
 // Bits of `state`, as lib/durable/redo.ts has them.
@@ -47,15 +49,21 @@ export const PHASES = [
 ] as const;
 export type Phase = (typeof PHASES)[number];
 
+interface ModelListener {
+  afterStore(phase: Phase, word: number): void;
+  /** Called before the model stores these words in their order; the program may store them in any other. */
+  beforeAnyOrder?(phase: Phase, stores: ReadonlyMap<number, number>): void;
+}
+
 /** Runs the stores of rounds in program order on a model of the memory. */
 export class ModelMemory {
   readonly words = new Uint32Array(MEMORY_WORDS);
   readonly #counts: Counts;
-  readonly #afterStore: (phase: Phase, word: number) => void;
+  readonly #listener: ModelListener;
 
-  constructor(counts: Counts, afterStore: (phase: Phase, word: number) => void) {
+  constructor(counts: Counts, listener: ModelListener) {
     this.#counts = counts;
-    this.#afterStore = afterStore;
+    this.#listener = listener;
   }
 
   run(round: number): void {
@@ -100,16 +108,24 @@ export class ModelMemory {
 
   #respondInRing(round: number, side: 0 | 1, base: number): void {
     const each = RESPONSE_WORDS[side];
-    for (let i = 0; i < countOf(this.#counts, round, side); i++) {
+    const count = countOf(this.#counts, round, side);
+    const straight = Math.min(count, SLOTS - (base % SLOTS));
+    const isSet = each === 2 && straight >= SET_MIN && isPrepared(round);
+    const stores = new Map<number, number>();
+    for (let i = 0; i < count; i++) {
       const slot = RINGS[side] + RING_HEADER_WORDS + ((base + i) % SLOTS) * SLOT_WORDS[side];
       for (let word = 0; word < each; word++)
-        this.#store('slots', slot + word, responseOf(round, side, i * each + word));
+        stores.set(slot + word, responseOf(round, side, i * each + word));
+      if (isSet && i === straight - 1) this.#listener.beforeAnyOrder?.('slots', stores);
+      if (isSet && i < straight - 1) continue;
+      for (const [at, value] of stores) this.#store('slots', at, value);
+      stores.clear();
     }
   }
 
   #store(phase: Phase, word: number, value: number): void {
     this.words[word] = value;
-    this.#afterStore(phase, word);
+    this.#listener.afterStore(phase, word);
   }
 }
 
@@ -132,10 +148,16 @@ function modelBefore(
   round: number,
   snapshot: Uint32Array,
   afterStore: (model: ModelMemory, phase: Phase, word: number) => void,
+  beforeAnyOrder: ModelListener['beforeAnyOrder'] = () => {},
 ): ModelMemory {
   let isAt = false;
-  const model: ModelMemory = new ModelMemory(counts, (phase, word) => {
-    if (isAt) afterStore(model, phase, word);
+  const model: ModelMemory = new ModelMemory(counts, {
+    afterStore: (phase, word) => {
+      if (isAt) afterStore(model, phase, word);
+    },
+    beforeAnyOrder: (phase, stores) => {
+      if (isAt) beforeAnyOrder(phase, stores);
+    },
   });
   // In these cycles each word that a round stores to is stored to. A cycle ends with no pending frames.
   const cycles = Math.ceil(SLOTS / counts.reduce((sum, count) => sum + count, 0));
@@ -157,12 +179,18 @@ export function placeOf(snapshot: Uint32Array, counts: Counts): Place | undefine
   let stores = 0;
   let place: Place | undefined;
   let differing = 0;
-  const model = modelBefore(counts, round, snapshot, ({ words }, phase, word) => {
+  const afterStore = ({ words }: ModelMemory, phase: Phase, word: number) => {
     stores++;
     differing += Number(words[word] !== snapshot[word]) - Number(before[word] !== snapshot[word]);
     before[word] = words[word];
     if (differing === 0) place = { round, stores, phase };
-  });
+  };
+  const beforeAnyOrder = (phase: Phase, group: ReadonlyMap<number, number>) => {
+    const missing = [...group].filter(([word]) => before[word] !== snapshot[word]);
+    const isPart = missing.every(([word, value]) => value === snapshot[word]);
+    if (isPart && differing === missing.length) place = { round, stores, phase };
+  };
+  const model = modelBefore(counts, round, snapshot, afterStore, beforeAnyOrder);
   const before = model.words.slice();
   for (let word = 0; word < MEMORY_WORDS; word++) differing += Number(before[word] !== snapshot[word]);
   model.run(round);
