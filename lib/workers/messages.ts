@@ -1,0 +1,77 @@
+import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
+import type { AttachedHow, DetachReason } from '../netback/vif/vif-parts.js';
+import type { VifId } from '../netback/vif-info.js';
+
+/** Increased when a supervisor and a worker of different versions would misunderstand each other. */
+export const LINK_PROTOCOL = 1;
+/** The most bytes of a message. The details of a vif have about 3 KB. */
+export const MESSAGE_BYTES_MAX = 64 << 10;
+/** The most descriptors of a message: one for each queue of a tap. */
+export const DESCRIPTORS_MAX = 16;
+
+/** A failure as it crosses the link: what `VifdError` is made of again. */
+export interface LinkError {
+  readonly code: string;
+  readonly message: string;
+  readonly errno?: string;
+  readonly vif?: string;
+}
+
+/** What a supervisor asks a worker to do. A request with a number gets one response with the same number. */
+export type Request =
+  /** Serve the vif at a place (`VifServer.found`). Beside it: the descriptors of its tap, in the order of `descriptors`. */
+  | {
+      readonly ask: 'found';
+      readonly number: number;
+      readonly place: VifPlace;
+      readonly connectedOnly: boolean;
+      /** Names of the descriptors (`vif7.0`, `vif7.0.q1`). */
+      readonly descriptors: readonly string[];
+    }
+  | { readonly ask: 'show'; readonly number: number; readonly vif: VifId }
+  | { readonly ask: 'forget'; readonly number: number; readonly vif: VifId }
+  /** Detach from every guest and end. The response comes when all are detached; then the worker ends. */
+  | { readonly ask: 'end'; readonly number: number };
+
+/** What a supervisor tells a worker, as the methods of `VifServer`. */
+export type Notice =
+  | { readonly tell: 'changed'; readonly path: string; readonly named?: Exclude<Named, undefined> }
+  | { readonly tell: 'domain-gone'; readonly domid: number }
+  | { readonly tell: 'store-returned' };
+
+export type ToWorker = Request | Notice;
+
+/** The result of a request: of 'found' an Admission, of 'show' a VifDetails. */
+export type Response =
+  | { readonly number: number; readonly result: Admission | object | null }
+  | { readonly number: number; readonly error: LinkError };
+
+/** What a worker reports by itself. */
+export type Report =
+  /** The first message of a worker on each link. */
+  | {
+      readonly report: 'hello';
+      readonly protocol: number;
+      /** vifd's version. */
+      readonly version: string;
+      readonly pid: number;
+      /** The vifs that it serves already: none, unless an earlier supervisor died. */
+      readonly vifs: readonly VifId[];
+    }
+  /** The worker serves this vif from now on, or its state or reason has changed. */
+  | {
+      readonly report: 'vif';
+      readonly vif: VifId;
+      readonly state: string;
+      readonly reason?: string;
+    }
+  | { readonly report: 'attached'; readonly vif: VifId; readonly how: AttachedHow }
+  | { readonly report: 'detached'; readonly vif: VifId; readonly why: DetachReason }
+  | { readonly report: 'gone'; readonly vif: VifId }
+  /** Store a descriptor, which is beside the message, or close a stored one (`DescriptorKeeper`). */
+  | { readonly report: 'keep'; readonly name: string }
+  | { readonly report: 'forget-descriptor'; readonly name: string }
+  /** The event loop is alive, and how much of a core the worker used since the last report (0 to 1). */
+  | { readonly report: 'alive'; readonly load: number; readonly residentBytes: number };
+
+export type FromWorker = Response | Report;
