@@ -119,6 +119,11 @@ export const ERROR_ROWS = {
     when: "The kernel's xen-netback cannot be loaded, refused the vif, or did not serve it in time.",
     remedy: 'By `errno`, and see `dmesg`. The message names the current owner of the vif.',
   },
+  ERR_WORKER: {
+    when: 'A process of vifd sent to another one what no vifd of this version sends, or does not read, or the connection between the two failed. The supervisor ends such a worker, and another one serves its vifs.',
+    remedy:
+      'By `errno`: EMFILE is the limit of descriptors. Without one it is a bug of vifd, or a guest has taken control of a worker: report it, with the log.',
+  },
   ERR_PROGRAM: {
     when: 'A program of the system failed (`modprobe`, for `vifd release`).',
     remedy: "The message has the program's own.",

@@ -64,6 +64,17 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback', 'netback/faults', 'netback/frames', 'netback/public-vif', 'netback/ring'],
     ...['netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
   ],
+  workers: [
+    ...['addon', 'backoff', 'errors', 'xen/native'],
+    ...[
+      'netback/frames',
+      'netback/ring',
+      'netback/settings',
+      'netback/show',
+      'netback/vif',
+      'netback/vif-info',
+    ],
+  ],
   'cli/checks': ['host', 'xen', 'xen/native', 'xen/store'],
   cli: [
     ...['cli/checks', 'daemon', 'errors', 'host', 'protocol', 'text', 'version', 'xen', 'xen/store'],

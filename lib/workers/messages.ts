@@ -1,3 +1,5 @@
+import type { VifdErrorCode } from '../errors.js';
+import type { VifDetails } from '../netback/show.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { AttachedHow, DetachReason } from '../netback/vif/vif-parts.js';
 import type { VifId } from '../netback/vif-info.js';
@@ -8,13 +10,15 @@ export const LINK_PROTOCOL = 1;
 export const MESSAGE_BYTES_MAX = 64 << 10;
 /** The most descriptors of a message: one for each queue of a tap. */
 export const DESCRIPTORS_MAX = 16;
+/** The most vifs of a worker: their names fit into one message. */
+export const WORKER_VIFS_MAX = 2048;
 
 /** A failure as it crosses the link: what `VifdError` is made of again. */
 export interface LinkError {
-  readonly code: string;
+  readonly code: VifdErrorCode;
   readonly message: string;
-  readonly errno?: string;
-  readonly vif?: string;
+  readonly errno: string | undefined;
+  readonly vif: string | undefined;
 }
 
 /** What a supervisor asks a worker to do. A request with a number gets one response with the same number. */
@@ -35,15 +39,15 @@ export type Request =
 
 /** What a supervisor tells a worker, as the methods of `VifServer`. */
 export type Notice =
-  | { readonly tell: 'changed'; readonly path: string; readonly named?: Exclude<Named, undefined> }
+  | { readonly tell: 'changed'; readonly path: string; readonly named: Named }
   | { readonly tell: 'domain-gone'; readonly domid: number }
   | { readonly tell: 'store-returned' };
 
 export type ToWorker = Request | Notice;
 
-/** The result of a request: of 'found' an Admission, of 'show' a VifDetails. */
+/** The result of a request: of 'found' an Admission, of 'show' a VifDetails, else null. */
 export type Response =
-  | { readonly number: number; readonly result: Admission | object | null }
+  | { readonly number: number; readonly result: Admission | VifDetails | null }
   | { readonly number: number; readonly error: LinkError };
 
 /** What a worker reports by itself. */
@@ -63,11 +67,14 @@ export type Report =
       readonly report: 'vif';
       readonly vif: VifId;
       readonly state: string;
-      readonly reason?: string;
+      readonly reason: string | undefined;
     }
   | { readonly report: 'attached'; readonly vif: VifId; readonly how: AttachedHow }
   | { readonly report: 'detached'; readonly vif: VifId; readonly why: DetachReason }
+  /** The vif has ended in this worker, and its lock is free. There may be a new vif at its place (`Discovery.lookAt`). */
   | { readonly report: 'gone'; readonly vif: VifId }
+  /** A vif that the worker refused may be served now, by something other than the store (`Ownership.onChange`): look for vifs again. */
+  | { readonly report: 'look-again' }
   /** Store a descriptor, which is beside the message, or close a stored one (`DescriptorKeeper`). */
   | { readonly report: 'keep'; readonly name: string }
   | { readonly report: 'forget-descriptor'; readonly name: string }
