@@ -19,6 +19,7 @@ const LIB: Record<string, readonly string[]> = {
   durable: [],
   xen: ['errors'],
   backoff: ['xen'],
+  'wait-at-most': ['xen'],
   'xen/store': ['at-most', 'errors', 'xen'],
   'xen/native': ['addon', 'backoff', 'errors', 'undo', 'xen', 'xen/store'],
   host: ['addon', 'backoff', 'durable', 'errors', 'text', 'xen'],
@@ -50,12 +51,23 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback/show', 'netback/state'],
   ],
   'netback/vif': [
-    ...['at-most', 'backoff', 'durable', 'errors', 'ports', 'protocol', 'text', 'undo', 'xen'],
+    ...[
+      'at-most',
+      'backoff',
+      'durable',
+      'errors',
+      'ports',
+      'protocol',
+      'text',
+      'undo',
+      'wait-at-most',
+      'xen',
+    ],
     ...['netback/faults', 'netback/frames', 'netback/guest', 'netback/public-vif', 'netback/queue'],
     ...['netback/settings', 'netback/show', 'netback/state', 'netback/vif-info'],
   ],
   netback: [
-    ...['durable', 'errors', 'ports', 'xen'],
+    ...['durable', 'errors', 'ports', 'wait-at-most', 'xen'],
     ...['netback/frames', 'netback/public-vif', 'netback/settings', 'netback/vif', 'netback/vif-info'],
   ],
   daemon: [

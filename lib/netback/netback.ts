@@ -3,6 +3,7 @@ import type { Journals } from '../durable/journal.js';
 import { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, type JournalVersion } from '../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
+import { waitAtMost } from '../wait-at-most.js';
 import type { Xen } from '../xen/seam.js';
 import type { VifFilter, VifHook } from './frames/frame.js';
 import type { Vif } from './public-vif.js';
@@ -145,23 +146,8 @@ export class Netback implements AsyncDisposable {
    * @throws VifdError ERR_NO_VIF; ERR_STATE for a vif whose node exists or may exist, because vifd would serve it again at once.
    */
   async forget(id: VifId): Promise<void> {
-    const vif = this.#served.vifs.get(id);
-    if (vif === undefined) {
-      const message = `${id} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
-      throw new VifdError('ERR_NO_VIF', message, { vif: id });
-    }
-    if (!vif.faults.some(({ code }) => code === 'ERR_NODE_GONE')) {
-      const away = this.faults.find(({ code }) => code === 'ERR_STORE_GONE');
-      if (away !== undefined) {
-        const message = `vifd cannot determine whether ${id} has a node, and still serves its guest: try again when xenstored is back. ${away.message}`;
-        throw new VifdError('ERR_STATE', message, { vif: id });
-      }
-      const message =
-        `${id} has its node in xenstore and would be served again at once: remove the device with ` +
-        `\`xl network-detach ${vif.domid} ${vif.handle}\`, or give it to the kernel with \`vifd release ${id}\`.`;
-      throw new VifdError('ERR_STATE', message, { vif: id });
-    }
-    await vif.abandon();
+    const away = this.faults.find(({ code }) => code === 'ERR_STORE_GONE');
+    await this.#served.forget(id, away);
   }
 
   on<E extends keyof NetbackEvents>(event: E, listener: (...args: NetbackEvents[E]) => void): this {
@@ -188,12 +174,7 @@ export class Netback implements AsyncDisposable {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
     // vifd detaches from all guests before it waits for the store, which may be away.
     const orderly = Promise.all([this.#discovery.close(), this.#served.detach()]);
-    let timer: Disposable | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = this.#options.xen.clock.after(DETACH_MS, resolve);
-    });
-    await Promise.race([orderly, late]);
-    timer?.[Symbol.dispose]();
+    await waitAtMost(this.#options.xen.clock, DETACH_MS, orderly);
   }
 
   /**

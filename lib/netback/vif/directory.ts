@@ -1,5 +1,6 @@
 import { AtMost } from '../../at-most.js';
 import { backendVifRoot } from '../../protocol/xenbus.js';
+import { waitAtMost } from '../../wait-at-most.js';
 import type { Clock, Store } from '../../xen/seam.js';
 import type { VifAddress, VifId } from '../vif-info.js';
 import { isRemoved } from './removed-node.js';
@@ -161,14 +162,8 @@ export class Directory {
   #turn<T>(work: () => Promise<T>): Promise<{ readonly done: Promise<T> }> {
     return this.#turns.run(async () => {
       const done = work();
-      let timer: Disposable | undefined;
-      const late = new Promise<void>((resolve) => {
-        timer = this.#parts.clock.after(TURN_MS, resolve);
-      });
       // The caller awaits `work` itself and gets its error there.
-      const ended = done.then(nothing, nothing);
-      await Promise.race([ended, late]);
-      timer?.[Symbol.dispose]();
+      await waitAtMost(this.#parts.clock, TURN_MS, done.then(nothing, nothing));
       return { done };
     });
   }

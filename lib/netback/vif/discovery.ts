@@ -4,11 +4,12 @@ import type { StoreWatch, Xen } from '../../xen/seam.js';
 import { Faults } from '../faults/present-faults.js';
 import type { VifAddress, VifId } from '../vif-info.js';
 import { type Admission, Directory, type DirectoryParts, type Named, type VifPlace } from './directory.js';
+import { followStoreConnection } from './store-connection.js';
 import { watchFrom } from './watch-from.js';
 
 /**
- * Serves the vifs that a discovery finds. All arguments are plain data, except for `changed` of `found`, so that a server could run in
- * another process.
+ * Serves the vifs that a discovery finds. All arguments are plain data, except for `changed` of `found`, so that a server can run in
+ * another process: `changed` is called for what happens during `found`, too.
  */
 export interface VifServer {
   isServed(id: VifId): boolean;
@@ -20,7 +21,10 @@ export interface VifServer {
    * @param changed returns whether the node changed since this call.
    */
   found(place: VifPlace, connectedOnly: boolean, changed: () => boolean): Promise<Admission>;
-  /** Called when a path changed that may concern served vifs. @param named one vif; all vifs of a guest; undefined: all vifs. */
+  /**
+   * Called when a path changed that may concern vifs which are served, or which `found` looks at.
+   * @param named one vif; all vifs of a guest; undefined: all vifs.
+   */
   changed(path: string, named: Named): void;
   /** Called when a domain is gone that has served vifs. */
   domainGone(domid: number): void;
@@ -54,8 +58,6 @@ export class Discovery {
   readonly #retry: Backoff;
   /** Domains whose vifs were ended because they are gone. Their nodes may still be there. */
   readonly #goneDomains = new Set<number>();
-  /** Whether a connection to the store was lost since all vifs were read. */
-  #missed = false;
   #connection: Disposable | undefined;
   #domains: Disposable | undefined;
   #watch: Promise<StoreWatch> | undefined;
@@ -79,7 +81,15 @@ export class Discovery {
   /** Starts the discovery. Resolves when it has found the present vifs. @throws VifdError ERR_STORE if the store cannot be read. */
   async open(): Promise<void> {
     const { store } = this.#parts.xen;
-    this.#connection = store.onConnection((lost) => this.#onConnection(lost));
+    // When the store is back, all vifs are read again, because changes of the meantime are unknown.
+    this.#connection = followStoreConnection(store, {
+      faults: this.#faults,
+      onLost: () => this.#watchDomains(),
+      onReturned: () => {
+        this.#parts.server.storeReturned();
+        this.#lookAgain();
+      },
+    });
     // The store client merges events, so that one look handles any number of changes (XSA-349).
     this.#watch = watchFrom(store, this.#directory.root, (path) => this.#changed(path));
     await this.#watch;
@@ -124,30 +134,12 @@ export class Discovery {
     const { server } = this.#parts;
     const named = this.#directory.named(path);
     if (named === 'nothing') return;
-    if (named !== undefined && 'id' in named && !server.isServed(named.id)) {
-      void this.#directory.lookAt(named);
-      return;
-    }
-    // If a node was removed with all nodes below it, there is only this one event.
+    const isUnserved = named !== undefined && 'id' in named && !server.isServed(named.id);
+    // If a node was removed with all nodes below it, there is only this one event. Called before `found`, which then reads the change.
     server.changed(path, named);
     if (named === undefined) this.#lookAgain();
     else if (!('id' in named)) this.#directory.lookIn(named).catch((error) => this.#unlisted(error));
-  }
-
-  /** Called when the store was lost or is back. When it is back, all vifs are read again, because changes of the meantime are unknown. */
-  #onConnection(lost: VifdError | undefined): void {
-    if (lost !== undefined) {
-      this.#missed ||= lost.errno !== 'ETIMEDOUT';
-      this.#faults.begin('store', lost);
-      this.#watchDomains();
-      return;
-    }
-    this.#faults.end('store');
-    // A xenstored that was only silent still has its watches and will send every event.
-    if (!this.#missed) return;
-    this.#missed = false;
-    this.#parts.server.storeReturned();
-    this.#lookAgain();
+    else if (isUnserved) void this.#directory.lookAt(named);
   }
 
   /** While the store is away, asks the hypervisor which guests have ended, since no watch reports it. */

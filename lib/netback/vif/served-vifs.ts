@@ -1,6 +1,6 @@
 import type { Journals } from '../../durable/journal.js';
 import { JOURNAL_VERSION, type JournalVersion } from '../../durable/layout.js';
-import { type VifdError, vifdErrorOf } from '../../errors.js';
+import { VifdError, vifdErrorOf } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
 import type { VifFilter, VifHook } from '../frames/frame.js';
@@ -99,6 +99,29 @@ export class ServedVifs implements VifServer {
 
   storeReturned(): void {
     for (const vif of this.#vifs.values()) vif.storeReturned();
+  }
+
+  /**
+   * Ends a vif whose node is missing since the store returned; see `Netback.forget`.
+   * @param away why the store is away; undefined if it is not. @throws VifdError ERR_NO_VIF or ERR_STATE.
+   */
+  async forget(id: VifId, away: VifdError | undefined): Promise<void> {
+    const vif = this.#vifs.get(id);
+    if (vif === undefined) {
+      const message = `${id} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
+      throw new VifdError('ERR_NO_VIF', message, { vif: id });
+    }
+    if (!vif.faults.some(({ code }) => code === 'ERR_NODE_GONE')) {
+      if (away !== undefined) {
+        const message = `vifd cannot determine whether ${id} has a node, and still serves its guest: try again when xenstored is back. ${away.message}`;
+        throw new VifdError('ERR_STATE', message, { vif: id });
+      }
+      const message =
+        `${id} has its node in xenstore and would be served again at once: remove the device with ` +
+        `\`xl network-detach ${vif.domid} ${vif.handle}\`, or give it to the kernel with \`vifd release ${id}\`.`;
+      throw new VifdError('ERR_STATE', message, { vif: id });
+    }
+    await vif.abandon();
   }
 
   /** Detaches from every guest at once. Resolves when the ports are closed too, which may take as long as the store is away. */
