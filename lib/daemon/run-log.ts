@@ -49,6 +49,8 @@ interface Line {
 
 export interface LogOptions {
   readonly json: boolean;
+  /** The process's id if it is a worker. JSON lines have it, since all workers write into one log. */
+  readonly worker?: number;
   readonly output?: Pick<Output, 'line' | typeof Symbol.dispose>;
   /** Writes bytes to a descriptor; default: the addon does. */
   readonly write?: ConstructorParameters<typeof Output>[2];
@@ -62,10 +64,10 @@ export interface LogOptions {
  * Returns the log of `vifd run`: sentences on stderr for people, or one JSON object a line on stdout for programs. Each vif's lines are
  * limited (`LogLimit`), a line has no control characters, and a slow reader delays nothing (`Output`).
  */
-export function eventLog({ json, now = systemClock.now, ...options }: LogOptions): EventLog {
+export function eventLog({ json, worker, now = systemClock.now, ...options }: LogOptions): EventLog {
   const prefixed = !json && (options.journald ?? isJournald(2));
   const asLine = ({ level, text, event }: Line): string => {
-    if (json) return jsonLine({ schemaVersion: 1, timeMs: Date.now(), level, ...event });
+    if (json) return jsonLine({ schemaVersion: 1, timeMs: Date.now(), level, worker, ...event });
     return `${prefixed ? `<${PRIORITIES[level]}>` : ''}${cut(printable(text))}`;
   };
   const lost = (lines: number): string =>

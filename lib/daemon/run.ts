@@ -1,8 +1,6 @@
 import type { VifdError } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
 import { inlineMore } from '../host/inlining.js';
-import { journalFiles } from '../host/journal-files.js';
-import { interfaces } from '../host/netlink-interfaces.js';
 import { NotifySocket } from '../host/notify-socket.js';
 import { ServiceManager } from '../host/service-manager.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
@@ -11,17 +9,15 @@ import { systemClock } from '../xen/native/clock.js';
 import { storeCodeLater } from './code-later.js';
 import { Insist } from './insist.js';
 import { withManager } from './manager-log.js';
-import { openXenFor } from './open-xen.js';
 import type { RunOptions } from './option-table.js';
 import { endProcess } from './output.js';
-import { ownershipIn } from './ownership.js';
 import { PatientLock } from './patient-lock.js';
 import { queryService } from './query-service.js';
 import { eventLog } from './run-log.js';
+import { openXenLogged, servingWith } from './serving.js';
 import { watchStandstill } from './standstill.js';
 import { stopSignal } from './stop-signal.js';
 import { sweep } from './sweep.js';
-import { Taps } from './taps.js';
 
 /** How long after SIGTERM a start may continue before the process ends. */
 const HANGING_START_MS = 500;
@@ -43,40 +39,15 @@ export async function run(options: RunOptions, code?: CodeCache): Promise<void> 
   });
   const manager = socket && new ServiceManager(socket);
   const log = manager === undefined ? plain : withManager(plain, manager);
-  const { payload, journal, journalVersion, bridge, queues } = options;
-  const network = interfaces();
-  const taps = new Taps({
-    network,
-    keeper: new SystemdKeeper(socket, inheritedDescriptors()),
-    multiQueue: queues > 1,
-    onError: (error) => log.error(error, undefined),
-    onMended: (error) => log.mended(error, undefined),
-  });
-  let silent: VifdError | undefined;
-  await using xen = await openXenFor(options, (error) => {
-    silent = error;
-    log.error(error, undefined);
-    manager?.status(error.message);
-  });
-  if (silent !== undefined) log.mended(silent, undefined);
+  const { journal } = options;
+  const keeper = new SystemdKeeper(socket, inheritedDescriptors());
+  await using xen = await openXenLogged(options, log, ({ message }) => manager?.status(message));
   using lock = journal === false ? undefined : new PatientLock(journal, xen.clock, log);
-  const ownership = ownershipIn(xen, network, (how) => taps.open(how));
-  const journals = journal === false ? undefined : journalFiles(journal);
-  await using netback = await Netback.open(
-    {
-      xen,
-      port: (vif) => ownership.port(vif, bridge),
-      removeLeftPort: (vif) => taps.removeLeft(vif),
-      accept: (vif, serving) => ownership.accept(vif, serving),
-      payload,
-      queues,
-      journalVersion,
-      ...(journals && { journals }),
-    },
-    ownership.listening(log),
-  );
+  const { taps, ownership, options: serve } = servingWith(options, { xen, keeper, log });
+  await using netback = await Netback.open(serve, ownership.listening(log));
   ownership.onChange = () => void netback.look().catch((error) => log.error(error, undefined));
   // After the start, since guests that wait for their network come first.
+  const { journals } = serve;
   if (journal !== false && journals !== undefined) {
     const { store, domid } = xen;
     const parts = {

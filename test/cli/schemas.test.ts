@@ -168,7 +168,7 @@ describe('vifd run --json', () => {
   const wrong = new VifdError('ERR_TAP', 'vif7.0: tap vif7.0 is down: set it up.', { vif: 'vif7.0' });
 
   /** Returns each line that these calls write while the reader does not read. */
-  function linesOf(calls: (log: ReturnType<typeof eventLog>) => void): string[] {
+  function linesOf(calls: (log: ReturnType<typeof eventLog>) => void, worker?: number): string[] {
     let text = '';
     let away = true;
     const write = (_descriptor: number, bytes: Uint8Array) => {
@@ -177,7 +177,7 @@ describe('vifd run --json', () => {
       return bytes.length;
     };
     {
-      using log = eventLog({ json: true, write, now: () => 0 });
+      using log = eventLog({ json: true, write, now: () => 0, ...(worker && { worker }) });
       calls(log);
       away = false;
     }
@@ -185,23 +185,29 @@ describe('vifd run --json', () => {
   }
 
   it('matches its schema, for each event', () => {
-    const lines = linesOf((log) => {
-      log.ready({ vifs: new Map([[vif.id, served]]), faults: [wrong] } as unknown as Netback);
+    /** What a worker reports, too. */
+    const reports = (log: ReturnType<typeof eventLog>) => {
       log.attached(served, { resumed: true, attachMs: 1.5 });
       log.detached(served, 'shutdown');
       log.recovered(served, 0);
       log.error(wrong, served);
       log.mended(wrong, served);
-      log.swept('vif8.0');
       log.late(1000);
-      log.stopping();
       for (let i = 0; i < 20; i++) log.attached(served, { resumed: false, attachMs: i });
-    });
-    // More than the log keeps for a reader.
-    const flood = linesOf((log) => {
+    };
+    /** More than the log keeps for a reader. */
+    const flood = (log: ReturnType<typeof eventLog>) => {
       for (let i = 0; i < 2000; i++) log.stopping();
+    };
+    const lines = linesOf((log) => {
+      log.ready({ vifs: new Map([[vif.id, served]]), faults: [wrong] } as unknown as Netback);
+      log.swept('vif8.0');
+      log.stopping();
+      reports(log);
     });
-    expectDescribed('run-event', [...lines, ...flood.slice(-2)]);
+    const ofWorker = [...linesOf(reports, 4711), linesOf(flood, 4711).at(-1)!];
+    expectDescribed('run-event', [...lines, linesOf(flood).at(-1)!, ...ofWorker]);
+    expect(ofWorker.map((line) => JSON.parse(line).worker)).toEqual(ofWorker.map(() => 4711));
   });
 
   it('leaves out the vif of what concerns the whole daemon', () => {
