@@ -77,15 +77,10 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
   ],
   workers: [
-    ...['addon', 'backoff', 'errors', 'xen/native'],
-    ...[
-      'netback/frames',
-      'netback/ring',
-      'netback/settings',
-      'netback/show',
-      'netback/vif',
-      'netback/vif-info',
-    ],
+    ...['addon', 'backoff', 'daemon', 'errors', 'host', 'protocol', 'text', 'version', 'wait-at-most'],
+    ...['xen/native'],
+    ...['netback', 'netback/faults', 'netback/frames', 'netback/ring', 'netback/settings', 'netback/show'],
+    ...['netback/vif', 'netback/vif-info'],
   ],
   'cli/checks': ['host', 'xen', 'xen/native', 'xen/store'],
   cli: [

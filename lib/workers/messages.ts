@@ -1,8 +1,8 @@
-import type { VifdErrorCode } from '../errors.js';
+import { VifdError, type VifdErrorCode, vifdErrorOf } from '../errors.js';
 import type { VifDetails } from '../netback/show.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { AttachedHow, DetachReason } from '../netback/vif/vif-parts.js';
-import type { VifId } from '../netback/vif-info.js';
+import type { VifId, VifState } from '../netback/vif-info.js';
 
 /** Increased when a supervisor and a worker of different versions would misunderstand each other. */
 export const LINK_PROTOCOL = 1;
@@ -59,14 +59,14 @@ export type Report =
       /** vifd's version. */
       readonly version: string;
       readonly pid: number;
-      /** The vifs that it serves already: none, unless an earlier supervisor died. */
+      /** The vifs that it serves already, or looks at: none, unless an earlier supervisor died. */
       readonly vifs: readonly VifId[];
     }
   /** The worker serves this vif from now on, or its state or reason has changed. */
   | {
       readonly report: 'vif';
       readonly vif: VifId;
-      readonly state: string;
+      readonly state: VifState;
       readonly reason: string | undefined;
     }
   | { readonly report: 'attached'; readonly vif: VifId; readonly how: AttachedHow }
@@ -82,3 +82,14 @@ export type Report =
   | { readonly report: 'alive'; readonly load: number; readonly residentBytes: number };
 
 export type FromWorker = Response | Report;
+
+/** A failure as it crosses the link. */
+export function linkErrorOf(thrown: unknown): LinkError {
+  const { code, message, errno, vif } = vifdErrorOf(thrown);
+  return { code, message, errno, vif };
+}
+
+export function errorOf({ code, message, errno, vif }: LinkError): VifdError {
+  const details = { ...(errno !== undefined && { errno }), ...(vif !== undefined && { vif }) };
+  return new VifdError(code, message, details);
+}

@@ -1,0 +1,87 @@
+import { fstatSync } from 'node:fs';
+import type { RunOptions } from '../daemon/option-table.js';
+import { endProcess } from '../daemon/output.js';
+import { eventLog } from '../daemon/run-log.js';
+import { openXenLogged, servingWith } from '../daemon/serving.js';
+import { watchStandstill } from '../daemon/standstill.js';
+import { stopSignal } from '../daemon/stop-signal.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
+import { VifLocks } from '../host/vif-locks.js';
+import { LinkKeeper } from './link-keeper.js';
+import { Worker } from './worker.js';
+import { WorkerSocket } from './worker-socket.js';
+
+/** The descriptor at which a worker's process finds its end of the link to the supervisor that started it. */
+export const LINK_DESCRIPTOR = 3;
+
+/**
+ * Runs `vifd worker`, which a supervisor starts: serves the vifs that a supervisor gives to it, until a supervisor or SIGTERM ends it. Then it
+ * detaches and ends the process, and does not return.
+ * @param options those of the supervisor.
+ * @throws VifdError ERR_ARGUMENT if the process was not started by a supervisor; or why it cannot start.
+ */
+export async function runWorker(options: RunOptions): Promise<void> {
+  const stop = stopSignal();
+  if (!isSocket(LINK_DESCRIPTOR))
+    throw new VifdError('ERR_ARGUMENT', '`vifd worker` is started by `vifd run --workers`: run that.');
+  using log = eventLog({ json: options.json === true, worker: process.pid });
+  let started = false;
+  // Nothing is served yet that would have to be detached from.
+  stop.then(() => started || endProcess(0));
+  const { journal } = options;
+  await using xen = await openXenLogged(options, log);
+  const keeper = new LinkKeeper((error) => log.error(error, undefined));
+  const { ownership, options: serve } = servingWith(options, { xen, keeper, log });
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  using worker = new Worker({
+    options: serve,
+    listeners: ownership.listening(log),
+    keeper,
+    locks: journal === false ? undefined : new VifLocks(journal),
+    onEnd: end,
+  });
+  ownership.onChange = () => worker.lookAgain();
+  worker.accept(LINK_DESCRIPTOR);
+  started = true;
+  using socket =
+    journal === false ? undefined : socketIn(journal, worker, (error) => log.error(error, undefined));
+  using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));
+  await Promise.race([stop, ended]);
+  await worker.detach();
+  socket?.[Symbol.dispose]();
+  log[Symbol.dispose]();
+  // As `vifd run` does: the kernel frees the rest faster.
+  endProcess(0);
+}
+
+/** Without this socket the worker serves all the same, and ends when it has no vifs; a next supervisor does not find it. */
+function socketIn(
+  directory: string,
+  worker: Worker,
+  onError: (error: VifdError) => void,
+): WorkerSocket | undefined {
+  const onLink = (descriptor: number) => {
+    try {
+      worker.accept(descriptor);
+    } catch (error) {
+      onError(vifdErrorOf(error));
+    }
+  };
+  try {
+    return new WorkerSocket(directory, process.pid, { onLink, onError });
+  } catch (error) {
+    onError(vifdErrorOf(error));
+    return undefined;
+  }
+}
+
+function isSocket(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isSocket();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,323 @@
+import { closeSync } from 'node:fs';
+import { VifdError } from '../errors.js';
+import type { FileLock } from '../host/file-lock.js';
+import type { VifLocks } from '../host/vif-locks.js';
+import { Faults } from '../netback/faults/present-faults.js';
+import type { NetbackListeners } from '../netback/netback.js';
+import type { VifDetails } from '../netback/show.js';
+import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
+import { ServedVifs, type ServeOptions } from '../netback/vif/served-vifs.js';
+import { followStoreConnection } from '../netback/vif/store-connection.js';
+import type { Vif } from '../netback/vif/vif.js';
+import type { VifId } from '../netback/vif-info.js';
+import { backendVifRoot } from '../protocol/xenbus.js';
+import { version } from '../version.js';
+import { waitAtMost } from '../wait-at-most.js';
+import { toWorker } from './checked.js';
+import { Link } from './link.js';
+import type { LinkKeeper } from './link-keeper.js';
+import { LoadMeter } from './load-meter.js';
+import { LINK_PROTOCOL, linkErrorOf, type Report, type Request, WORKER_VIFS_MAX } from './messages.js';
+
+const ALIVE_MS = 250;
+/** How long a worker without vifs and without a supervisor waits for the next supervisor before it ends. */
+const ORPHANED_MS = 10_000;
+/** As of Netback: a stop must not wait for a store that is away. */
+const DETACH_MS = 500;
+/** A longer reason is cut. */
+const REASON_MAX = 1000;
+
+export interface WorkerParts {
+  readonly options: ServeOptions;
+  /** Hear of each vif, and of faults of no vif (`Ownership.listening`, the log). */
+  readonly listeners: NetbackListeners;
+  readonly keeper: LinkKeeper;
+  /** Undefined without a runtime directory: then nothing prevents that two processes serve a vif. */
+  readonly locks: VifLocks | undefined;
+  /** Called when the process should end: a supervisor asked for that, and all guests are detached; or no supervisor needs it. */
+  readonly onEnd: () => void;
+}
+
+type Found = Extract<Request, { readonly ask: 'found' }>;
+
+interface Finding {
+  readonly place: VifPlace;
+  changed: boolean;
+}
+
+/** The worker's end of a link: serves the vifs that a supervisor gives to it, and continues to serve them without a supervisor. */
+export class Worker {
+  readonly #parts: WorkerParts;
+  readonly #served: ServedVifs;
+  readonly #faults: Faults;
+  readonly #load = new LoadMeter();
+  /** The places that `found` looks at now. */
+  readonly #finding = new Map<VifId, Finding>();
+  readonly #locks = new Map<VifId, FileLock>();
+  /** What the supervisor knows of each vif: its state and reason. */
+  readonly #reported = new Map<VifId, string>();
+  readonly #connection: Disposable;
+  #link: Link | undefined;
+  #timer: Disposable | undefined;
+  #reporting: Disposable | undefined;
+  #orphanedMs = 0;
+  #detached: Promise<void> | undefined;
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+    const { options, listeners } = parts;
+    this.#faults = new Faults({
+      onBegin: (error) => listeners.error(error, undefined),
+      onEnd: (error) => listeners.mended(error, undefined),
+    });
+    this.#served = new ServedVifs({
+      options,
+      onAttached: (vif, how) => {
+        listeners.attached(vif, how);
+        const { resumed, attachMs } = how;
+        this.#report({ report: 'attached', vif: vif.id, how: { resumed, attachMs } });
+        this.#reportSoon();
+      },
+      onDetached: (vif, why) => {
+        listeners.detached(vif, why);
+        this.#report({ report: 'detached', vif: vif.id, why });
+        this.#reportSoon();
+      },
+      onRecovered: (vif, queue) => listeners.recovered(vif, queue),
+      onError: (error, vif) => {
+        listeners.error(error, vif);
+        this.#reportSoon();
+      },
+      onMended: (error, vif) => {
+        listeners.mended(error, vif);
+        this.#reportSoon();
+      },
+      onGone: (vif) => this.#gone(vif),
+    });
+    // Its own connection: the served vifs read the store and watch their frontends by it.
+    this.#connection = followStoreConnection(options.xen.store, {
+      faults: this.#faults,
+      onLost: () => {},
+      onReturned: () => this.#served.storeReturned(),
+    });
+    this.#beatLater();
+  }
+
+  get vifs(): ReadonlyMap<VifId, Vif> {
+    return this.#served.vifs;
+  }
+
+  /**
+   * Takes a link to a supervisor, which replaces an earlier one. @param descriptor the worker's end, which is the worker's from then on.
+   * @throws VifdError ERR_WORKER, with the errno, if the descriptor is of no use.
+   */
+  accept(descriptor: number): void {
+    const link: Link = new Link(descriptor, {
+      onMessage: (message, descriptors) => this.#take(link, message, descriptors),
+      onEnd: (error) => {
+        if (error !== undefined) this.#parts.listeners.error(error, undefined);
+        if (this.#link === link) this.#unlink();
+      },
+    });
+    this.#link?.[Symbol.dispose]();
+    this.#link = link;
+    this.#reported.clear();
+    const vifs = [...new Set([...this.#served.vifs.keys(), ...this.#finding.keys()])];
+    link.send({ report: 'hello', protocol: LINK_PROTOCOL, version: version(), pid: process.pid, vifs });
+    this.#parts.keeper.sendTo(link);
+    this.#reportVifs();
+    // What has changed while no supervisor watched the backend's nodes is unknown.
+    this.#served.changed(backendVifRoot(this.#parts.options.xen.domid), undefined);
+  }
+
+  /** Call it when vifs that were not accepted may be accepted now (`Ownership.onChange`). */
+  lookAgain(): void {
+    this.#report({ report: 'look-again' });
+  }
+
+  /** Detaches from every guest, and serves none from then on. Idempotent. */
+  detach(): Promise<void> {
+    this.#detached ??= this.#detach();
+    return this.#detached;
+  }
+
+  async #detach(): Promise<void> {
+    await waitAtMost(this.#parts.options.xen.clock, DETACH_MS, this.#served.detach());
+    this.#reporting?.[Symbol.dispose]();
+    for (const id of [...this.#locks.keys()]) this.#unlock(id);
+  }
+
+  /** Ends the link and all timers. The caller detaches first, and ends the process after it. */
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#reporting?.[Symbol.dispose]();
+    this.#connection[Symbol.dispose]();
+    this.#link?.[Symbol.dispose]();
+    this.#unlink();
+  }
+
+  #unlink(): void {
+    this.#link = undefined;
+    this.#parts.keeper.sendTo(undefined);
+  }
+
+  /** @throws VifdError ERR_WORKER for what no supervisor sends. */
+  #take(link: Link, value: unknown, descriptors: readonly number[]): void {
+    const message = toWorker(value);
+    const names = 'ask' in message && message.ask === 'found' ? message.descriptors : [];
+    if (names.length !== descriptors.length) {
+      const what = `${descriptors.length} descriptors came with ${names.length} names`;
+      throw new VifdError('ERR_WORKER', `The supervisor sent a message that does not fit: ${what}.`);
+    }
+    if ('ask' in message) void this.#respond(link, message, descriptors);
+    else if (message.tell === 'changed') this.#changed(message.path, message.named);
+    else if (message.tell === 'domain-gone') this.#served.domainGone(message.domid);
+    else this.#served.storeReturned();
+  }
+
+  async #respond(link: Link, request: Request, descriptors: readonly number[]): Promise<void> {
+    const { number } = request;
+    try {
+      const result = await this.#resultOf(link, request, descriptors);
+      link.send({ number, result });
+    } catch (error) {
+      const { message, ...rest } = linkErrorOf(error);
+      link.send({ number, error: { ...rest, message: cut(message) } });
+    }
+    if (request.ask === 'end') this.#parts.onEnd();
+  }
+
+  async #resultOf(
+    link: Link,
+    request: Request,
+    descriptors: readonly number[],
+  ): Promise<Admission | VifDetails | null> {
+    switch (request.ask) {
+      case 'found':
+        return this.#found(link, request, descriptors);
+      case 'show':
+        return this.#show(request.vif);
+      case 'forget':
+        await this.#served.forget(request.vif, this.#faults.all[0]);
+        return null;
+      case 'end':
+        await this.detach();
+        return null;
+    }
+  }
+
+  async #found(
+    link: Link,
+    { place, connectedOnly, descriptors: names }: Found,
+    descriptors: readonly number[],
+  ): Promise<Admission> {
+    const { id } = place;
+    const isServed = this.#served.isServed(id);
+    if (isServed || this.#finding.has(id)) {
+      for (const descriptor of descriptors) closeSync(descriptor);
+      if (isServed) return 'served';
+      const message = `${id} is being looked at for an earlier supervisor: ask again.`;
+      throw new VifdError('ERR_STATE', message, { vif: id });
+    }
+    this.#parts.keeper.own(names, descriptors);
+    const finding: Finding = { place, changed: false };
+    this.#finding.set(id, finding);
+    try {
+      this.#lock(place);
+      return await this.#served.found(place, connectedOnly, () => finding.changed);
+    } finally {
+      this.#finding.delete(id);
+      if (this.#served.isServed(id)) this.#reportVif(id);
+      else {
+        this.#unlock(id);
+        this.#parts.keeper.drop(names);
+        // The supervisor of today has not asked, and was told of the vif by 'hello'.
+        if (link !== this.#link) this.#report({ report: 'gone', vif: id });
+      }
+    }
+  }
+
+  #lock(place: VifPlace): void {
+    if (this.#served.vifs.size + this.#finding.size > WORKER_VIFS_MAX) {
+      const message = `${place.id}: this worker has ${WORKER_VIFS_MAX} vifs already, and serves no more.`;
+      throw new VifdError('ERR_STATE', message, { vif: place.id });
+    }
+    const lock = this.#parts.locks?.take(place);
+    if (lock !== undefined) this.#locks.set(place.id, lock);
+  }
+
+  #unlock(id: VifId): void {
+    this.#locks.get(id)?.[Symbol.dispose]();
+    this.#locks.delete(id);
+  }
+
+  #changed(path: string, named: Named): void {
+    for (const finding of this.#finding.values()) {
+      const { id, domid } = finding.place;
+      const concerns = named === undefined || ('id' in named ? named.id === id : named.domid === domid);
+      finding.changed ||= concerns;
+    }
+    this.#served.changed(path, named);
+  }
+
+  #show(id: VifId): VifDetails {
+    const vif = this.#served.vifs.get(id);
+    if (vif !== undefined) return vif.show();
+    throw new VifdError('ERR_NO_VIF', `${id} is not served by this worker.`, { vif: id });
+  }
+
+  #gone(vif: Vif): void {
+    this.#parts.listeners.gone(vif);
+    this.#reported.delete(vif.id);
+    this.#unlock(vif.id);
+    this.#report({ report: 'gone', vif: vif.id });
+  }
+
+  #report(report: Report): void {
+    this.#link?.send(report);
+  }
+
+  /** Reports what has changed of the vifs, later: listeners run in the middle of the change that they hear of. */
+  #reportSoon(): void {
+    this.#reporting ??= this.#parts.options.xen.clock.after(0, () => {
+      this.#reporting = undefined;
+      this.#reportVifs();
+    });
+  }
+
+  #reportVifs(): void {
+    if (this.#link === undefined) return;
+    for (const id of this.#served.vifs.keys()) this.#reportVif(id);
+  }
+
+  #reportVif(id: VifId): void {
+    const vif = this.#served.vifs.get(id);
+    if (vif === undefined) return;
+    const { state } = vif;
+    const reason = vif.reason === undefined ? undefined : cut(vif.reason);
+    const text = `${state} ${reason}`;
+    if (this.#reported.get(id) === text) return;
+    this.#reported.set(id, text);
+    this.#report({ report: 'vif', vif: id, state, reason });
+  }
+
+  #beatLater(): void {
+    this.#timer = this.#parts.options.xen.clock.after(ALIVE_MS, () => {
+      this.#beatLater();
+      this.#beat();
+    });
+  }
+
+  #beat(): void {
+    // Some changes of a state cause no event.
+    this.#reportVifs();
+    this.#report({ report: 'alive', ...this.#load.take() });
+    const isOrphaned = this.#link === undefined && this.#served.vifs.size === 0;
+    this.#orphanedMs = isOrphaned ? this.#orphanedMs + ALIVE_MS : 0;
+    if (this.#orphanedMs >= ORPHANED_MS) this.#parts.onEnd();
+  }
+}
+
+function cut(text: string): string {
+  return text.length <= REASON_MAX ? text : `${text.slice(0, REASON_MAX)}…`;
+}
