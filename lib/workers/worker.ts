@@ -231,7 +231,7 @@ export class Worker {
       else {
         this.#unlock(id);
         this.#parts.keeper.drop(names);
-        // The supervisor of today has not asked, and was told of the vif by 'hello'.
+        // The present supervisor has not asked for the vif, and knows it from 'hello'.
         if (link !== this.#link) this.#report({ report: 'gone', vif: id });
       }
     }
