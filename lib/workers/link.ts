@@ -5,9 +5,9 @@ import { hostRemedy, VifdError, vifdErrorOf } from '../errors.js';
 import { systemClock } from '../xen/native/clock.js';
 import { DESCRIPTORS_MAX, type FromWorker, MESSAGE_BYTES_MAX, type ToWorker } from './messages.js';
 
-/** What may wait for a process that does not read. Both bounds are far beyond what a process sends that works. */
-const WAITING_MAX = 1024;
-const WAITING_BYTES_MAX = 1 << 20;
+/** What may wait for a process that does not read: more than a worker with WORKER_VIFS_MAX vifs sends in one turn. */
+const WAITING_MAX = 8192;
+const WAITING_BYTES_MAX = 2 << 20;
 /** Messages that one turn of the event loop reads; the others wait for the next turn, behind the guests' frames. */
 const BATCH = 16;
 /** Pauses between attempts to send to a process that does not read. */

@@ -116,7 +116,8 @@ export class Worker {
       onMessage: (message, descriptors) => this.#take(link, message, descriptors),
       onEnd: (error) => {
         if (error !== undefined) this.#parts.listeners.error(error, undefined);
-        if (this.#link === link) this.#unlink();
+        // Not called for a link that a later one has replaced.
+        this.#unlink();
       },
     });
     this.#link?.[Symbol.dispose]();

@@ -125,9 +125,26 @@ describe.skipIf(whyNoAddon())('a link', () => {
     expect(values).toEqual(Array.from({ length: most }, (_, i) => numbered(i)));
   });
 
+  it('sends nothing before what waits, and counts only what waits', async () => {
+    const values: unknown[] = [];
+    for (let round = 0; round < 12; round++) {
+      for (let i = 0; i < 8; i++) near.link.send(numbered(values.length + i));
+      // There is room in the socket now, and older messages wait.
+      const first = read()!.value;
+      near.link.send(numbered(values.length + 8));
+      const round = [first];
+      await soon(() => {
+        for (let next = read(); next !== undefined; next = read()) round.push(next.value);
+        return round.length === 9;
+      });
+      values.push(...round);
+    }
+    expect(values).toEqual(Array.from({ length: 108 }, (_, i) => numbered(i)));
+  });
+
   it('ends when too many bytes wait', async () => {
     withOpen(['/dev/null'], (descriptor) => {
-      for (let i = 0; i < 40; i++) near.link.send(numbered(i), [descriptor]);
+      for (let i = 0; i < 50; i++) near.link.send(numbered(i), [descriptor]);
     });
     expect(await ended()).toMatchObject({
       code: 'ERR_WORKER',
@@ -136,8 +153,8 @@ describe.skipIf(whyNoAddon())('a link', () => {
   });
 
   it('ends when too many messages wait', async () => {
-    for (let i = 0; i < 5000; i++) near.link.send(gone(i));
-    expect((await ended())?.message).toContain('1024 messages wait');
+    for (let i = 0; i < 10_000; i++) near.link.send(gone(i));
+    expect((await ended())?.message).toContain('8192 messages wait');
   });
 
   it('ends without an error when the other process ends, after all that it had sent', async () => {
@@ -146,9 +163,17 @@ describe.skipIf(whyNoAddon())('a link', () => {
     write(JSON.stringify(gone(3)));
     // What the link sent is not read: the kernel then reports ECONNRESET before the messages.
     closeRaw();
-    near.link.send(gone(4));
     expect(await ended()).toBeUndefined();
     expect(near.messages).toEqual([gone(2), gone(3)]);
+  });
+
+  it('receives what a process sent before its end also if it sends to that process meanwhile', async () => {
+    write(JSON.stringify(gone(2)));
+    closeRaw();
+    near.link.send(gone(4));
+    near.link.send(gone(5));
+    expect(await ended()).toBeUndefined();
+    expect(near.messages).toEqual([gone(2)]);
   });
 
   it('drops what waits when the other process ends', async () => {
@@ -207,13 +232,20 @@ describe.skipIf(whyNoAddon())('a link', () => {
     expect(near.ends).toEqual([]);
   });
 
-  it('may be disposed of by its reader', async () => {
-    near.onMessage = () => near.link[Symbol.dispose]();
+  it('may be disposed of by its reader, and does not read what then has its descriptor', async () => {
+    let others: [number, number] | undefined;
+    near.onMessage = () => {
+      near.link[Symbol.dispose]();
+      others = socketPair();
+      addon().sendMessage(others[1], Buffer.from('3'), []);
+    };
     write('1');
     write('2');
     await soon(() => near.messages.length > 0);
     await turn();
     expect([near.messages, near.ends]).toEqual([[1], []]);
+    expect(addon().receiveMessage(others![0], bytes, 1)).toMatchObject({ bytes: 1 });
+    for (const descriptor of others!) closeSync(descriptor);
   });
 });
 

@@ -97,7 +97,9 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
       ['alive', 0.5, 7],
     ]);
     expect(remote.hello?.pid).toBe(1);
-    expect(ends).toEqual([]);
+    // It is not asked for what it has.
+    expect(await remote.found({ ...place, id: 'vif3.0' }, false)).toBe('served');
+    expect([received(), ends]).toEqual([[], []]);
   });
 
   it.each([

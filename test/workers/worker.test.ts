@@ -2,9 +2,12 @@
 import { closeSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon } from '../../lib/addon.js';
 import { VifLocks } from '../../lib/host/vif-locks.js';
+import type { Admission } from '../../lib/netback/vif/directory.js';
+import { WORKER_VIFS_MAX } from '../../lib/workers/messages.js';
 import type { RawGuest } from '../../worlds/model/raw-guest.js';
 import { inodeOf, openCount, withOpen } from '../host/descriptors.js';
 import { whyNoAddon } from '../native/reason.js';
@@ -125,6 +128,7 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     const guest = await connected();
     await world.calm();
     expect(await moves(guest)).toBe(true);
+    expect([...supervisor.remote.vifs.keys()]).toEqual(['vif7.0']);
   });
 
   it('serves a vif that it refused once it accepts it', async () => {
@@ -162,6 +166,31 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     await world.calm();
     expect(supervisor.loads).toHaveLength(4);
     for (const load of supervisor.loads) expect(load).toBeLessThanOrEqual(1);
+  });
+
+  it('reports a state that changed without an event of its own', async () => {
+    await connected();
+    await world.write(`${world.frontend(7)}/state`, '1');
+    await begin();
+    supervisor.take();
+    await world.write(`${world.frontend(7)}/state`, '5');
+    await world.calm();
+    await world.hypervisor.advance(250);
+    await world.calm();
+    expect(supervisor.take()).toEqual(['vif7.0 is closed']);
+  });
+
+  it('ends the vifs of a domain that is gone, as the supervisor hears from the hypervisor', async () => {
+    await connected();
+    await begin();
+    supervisor.take();
+    supervisor.domainGone(7);
+    await world.calm();
+    expect(supervisor.take().slice(0, 3)).toEqual([
+      'vif7.0 detached: guest-gone',
+      'forget vif7.0',
+      'vif7.0 gone',
+    ]);
   });
 
   it('detaches from all guests and ends when the supervisor asks for it', async () => {
@@ -251,7 +280,16 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     const found = supervisor.found(place(7), false);
     supervisor.changed(`${NODE}/mac`, place(7));
     expect(await world.during(found)).toBe('waiting');
-    // Of others.
+    // A change of one vif, or of one guest, concerns no other one.
+    for (const domid of [8, 9]) await world.settled((await world.guest(domid)).connect(world.toolstack));
+    for (const named of [place(8), { domid: 8 }]) {
+      const both = [supervisor.found(place(8), false), supervisor.found(place(9), false)];
+      supervisor.changed(NODE, named);
+      expect(await world.during(Promise.all(both))).toEqual(['waiting', 'served']);
+    }
+    const all = supervisor.found(place(8), false);
+    supervisor.changed('/local/domain/0/backend', undefined);
+    expect(await world.during(all)).toBe('waiting');
     const again = supervisor.found(place(7), false);
     for (const named of [place(8), { domid: 8 }]) supervisor.changed(world.node(8), named);
     expect(await world.during(again)).toBe('served');
@@ -307,6 +345,34 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     const open = openCount();
     expect(await world.during(supervisor.found(place(7), false))).toBe('refused');
     expect(openCount()).toBe(open);
+    // The second of two looks at once is refused, with its descriptors.
+    const both = Promise.allSettled([supervisor.found(place(7), false), supervisor.found(place(7), false)]);
+    expect(await world.during(both)).toMatchObject([
+      { value: 'refused' },
+      { status: 'rejected', reason: { code: 'ERR_STATE', vif: 'vif7.0' } },
+    ]);
+    expect(openCount()).toBe(open);
+  });
+
+  it('looks at no more vifs than it can name in a message', async () => {
+    worker = await world.worker();
+    await link();
+    // Its requests wait.
+    world.hypervisor.store.stop();
+    const looks: Promise<PromiseSettledResult<Admission>[]>[] = [];
+    for (let domid = 1; domid <= WORKER_VIFS_MAX + 1; domid++) {
+      looks.push(Promise.allSettled([supervisor.found(place(domid), false)]));
+      if (domid % 8 === 0) await turn();
+    }
+    await world.calm();
+    world.hypervisor.store.start();
+    await world.hypervisor.advance(5000);
+    const results = (await world.during(Promise.all(looks))).flat();
+    const last = results.pop();
+    expect(new Set(results.map((one) => JSON.stringify(one)))).toEqual(
+      new Set([JSON.stringify({ status: 'fulfilled', value: 'none' })]),
+    );
+    expect(last).toMatchObject({ status: 'rejected', reason: { code: 'ERR_STATE', vif: 'vif2049.0' } });
   });
 
   it('reports that xenstored is away, and looks at its vifs when it is back', async () => {
@@ -320,6 +386,20 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     await world.hypervisor.advance(5000);
     await world.calm();
     expect(worker.events).toEqual(['worker ERR_STORE_GONE', 'worker mended ERR_STORE_GONE']);
+    expect(await moves(guest)).toBe(true);
+  });
+
+  it('keeps the guests of a store that came back empty while no supervisor was there', async () => {
+    const guest = await connected();
+    await begin();
+    await world.end(supervisor);
+    worker.events.splice(0);
+    world.hypervisor.store.stop();
+    await world.calm();
+    world.hypervisor.store.start('lost');
+    await world.hypervisor.advance(5000);
+    await world.calm();
+    expect(worker.events).toContain('vif7.0 ERR_NODE_GONE');
     expect(await moves(guest)).toBe(true);
   });
 
