@@ -1,11 +1,6 @@
+import type { DaemonDetails, ServedDetails } from '../daemon/details-json.js';
 import { DROP_REASONS, type Flow } from '../netback/frames/counters.js';
-import type {
-  ConnectionDetails,
-  Negotiated,
-  NetbackDetails,
-  QueueDetails,
-  VifDetails,
-} from '../netback/show.js';
+import type { ConnectionDetails, Negotiated, QueueDetails, VifDetails } from '../netback/show.js';
 import { printable, shown } from '../text.js';
 import { table } from './table.js';
 
@@ -14,20 +9,21 @@ const LABEL_WIDTH = 12;
 const MESSAGE_MAX = 1000;
 
 /** Returns the faults that belong to no vif, and then each vif, as text. */
-export function showAllText({ faults, vifs }: NetbackDetails): string {
+export function showAllText({ faults, vifs }: DaemonDetails): string {
   const wrong = faults.map(({ message }) => `${textOf(message)}\n`).join('');
   return `${wrong}${vifs.length === 0 ? 'no vifs\n' : vifs.map(showText).join('\n')}`;
 }
 
 /** Returns a vif as text for people: a line with its state, lines with its details, and a table of its queues. */
-export function showText(vif: VifDetails): string {
-  const { connection } = vif;
+export function showText(vif: ServedDetails): string {
+  const { connection, worker } = vif;
   const lines = [
     `${vif.id}  ${vif.state}${vif.reason === undefined ? '' : `: ${textOf(vif.reason)}`}`,
     line('mac', vif.mac === '' ? '-' : shown(vif.mac)),
     line('bridge', vif.bridge === undefined ? '-' : shown(vif.bridge)),
     line('MTU', vif.mtu === undefined ? 'default' : `${vif.mtu}`),
     line('port', portText(vif)),
+    ...(worker === undefined ? [] : [line('worker', `process ${worker.pid}`)]),
     ...dropLines(vif),
     ...faultLines(vif),
     ...(connection === undefined ? [] : connectionLines(connection)),

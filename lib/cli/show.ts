@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { NetbackDetails } from '../netback/show.js';
+import type { DaemonDetails } from '../daemon/details-json.js';
 import { jsonLine } from '../text.js';
 import { askPatiently } from './ask.js';
 import { jsonOption, sharedOption } from './options.js';
@@ -24,7 +24,7 @@ export function showCommand(): Command {
 
 async function show(name: string | undefined, { journal, json }: ShowOptions): Promise<void> {
   const vif = name === undefined ? undefined : parseVif(name).id;
-  const details = await askPatiently<NetbackDetails>(journal, { ask: 'show', ...(vif && { vif }) });
+  const details = await askPatiently<DaemonDetails>(journal, { ask: 'show', ...(vif && { vif }) });
   const { faults, vifs } = details;
   process.stdout.write(
     json === true ? `${jsonLine({ schemaVersion: 1, faults, vifs })}\n` : showAllText(details),

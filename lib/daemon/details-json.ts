@@ -9,11 +9,21 @@ import type {
   VifDetails,
 } from '../netback/show.js';
 
+/** A vif's details, with the process that serves it where that is a worker. */
+export interface ServedDetails extends VifDetails {
+  readonly worker?: { readonly pid: number };
+}
+
+/** The response of a running vifd to `vifd show`. */
+export interface DaemonDetails extends NetbackDetails {
+  readonly vifs: readonly ServedDetails[];
+}
+
 /**
  * Returns the object that `vifd show --json` prints, field by field. docs/schemas/show.json describes it; other fields of the netback's objects
  * are left out, as are (by JSON) undefined fields.
  */
-export function detailsJson({ faults, vifs }: NetbackDetails): NetbackDetails {
+export function detailsJson({ faults, vifs }: DaemonDetails): DaemonDetails {
   return { faults: faults.map(faultJson), vifs: vifs.map(vifJson) };
 }
 
@@ -26,7 +36,7 @@ export function faultJson({ code, message }: Fault): Fault {
   return { code, message };
 }
 
-function vifJson(vif: VifDetails): VifDetails {
+function vifJson(vif: ServedDetails): ServedDetails {
   return {
     id: vif.id,
     domid: vif.domid,
@@ -34,6 +44,7 @@ function vifJson(vif: VifDetails): VifDetails {
     mac: vif.mac,
     bridge: vif.bridge,
     mtu: vif.mtu,
+    ...(vif.worker && { worker: { pid: vif.worker.pid } }),
     state: vif.state,
     reason: vif.reason,
     faults: vif.faults.map(faultJson),

@@ -1,14 +1,18 @@
 import { rmSync } from 'node:fs';
 import { VifdError } from '../errors.js';
 import type { Netback } from '../netback/netback.js';
-import type { NetbackDetails } from '../netback/show.js';
 import type { VifId } from '../netback/vif-info.js';
 import { systemClock } from '../xen/native/clock.js';
-import { detailsJson } from './details-json.js';
+import { type DaemonDetails, detailsJson, type ServedDetails } from './details-json.js';
 import { Insist } from './insist.js';
 import { LOOK_MS, type PatientLock } from './patient-lock.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
 import type { EventLog } from './run-log.js';
+
+/** What other programs ask about: a netback, or the vifs of all workers. */
+export interface Queried extends Pick<Netback, 'faults' | 'forget'> {
+  readonly vifs: ReadonlyMap<VifId, { show(): ServedDetails | Promise<ServedDetails> }>;
+}
 
 /** vifd responds to no question in its first second, while its guests wait for their network. */
 const SERVES_AFTER_MS = 1000;
@@ -20,7 +24,7 @@ const SERVES_AFTER_MS = 1000;
  */
 export function queryService(
   directory: string,
-  netback: Netback,
+  served: Queried,
   lock: Pick<PatientLock, 'stands'>,
   log: Pick<EventLog, 'error' | 'mended'>,
 ): AsyncDisposable {
@@ -37,7 +41,7 @@ export function queryService(
     }
     server = await serveQueries(
       directory,
-      (question) => respond(netback, question),
+      (question) => respond(served, question),
       (error) => {
         server = undefined;
         insist.fail(error);
@@ -66,18 +70,20 @@ function socketGone(path: string): VifdError {
   return new VifdError('ERR_QUERY', message);
 }
 
-function respond(netback: Netback, question: Question): NetbackDetails | Promise<void> {
-  if (question.ask === 'detach') return netback.forget(question.vif as VifId);
-  return show(netback, question.vif);
+async function respond(served: Queried, question: Question): Promise<DaemonDetails | undefined> {
+  if (question.ask === 'show') return show(served, question.vif);
+  await served.forget(question.vif as VifId);
+  return undefined;
 }
 
 /** @throws VifdError ERR_NO_VIF. */
-function show({ vifs, faults }: Netback, vif: string | undefined): NetbackDetails {
-  if (vif === undefined) return detailsJson({ faults, vifs: [...vifs.values()].map((one) => one.show()) });
+async function show({ vifs, faults }: Queried, vif: string | undefined): Promise<DaemonDetails> {
+  if (vif === undefined)
+    return detailsJson({ faults, vifs: await Promise.all([...vifs.values()].map((one) => one.show())) });
   const found = vifs.get(vif as VifId);
   if (found === undefined) {
     const message = `${vif} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
     throw new VifdError('ERR_NO_VIF', message, { vif });
   }
-  return detailsJson({ faults, vifs: [found.show()] });
+  return detailsJson({ faults, vifs: [await found.show()] });
 }

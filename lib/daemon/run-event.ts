@@ -29,6 +29,21 @@ export type RunEvent =
       readonly why: DetachReason;
       readonly stats: VifStats;
     }
+  | { readonly event: 'worker-started'; readonly pid: number; readonly standby: boolean }
+  | {
+      readonly event: 'worker-died';
+      readonly pid: number;
+      readonly how: string;
+      readonly vifs: readonly string[];
+    }
+  | {
+      readonly event: 'took-over';
+      readonly pid: number;
+      readonly from: number;
+      readonly gapMs: number;
+      readonly vifs: readonly string[];
+    }
+  | { readonly event: 'parked'; readonly vif: string; readonly reason: string; readonly pauseMs: number }
   | { readonly event: 'recovered'; readonly vif: string; readonly queue: number }
   | {
       readonly event: 'error' | 'mended';

@@ -1,5 +1,5 @@
 import type { VifdErrorCode } from '../errors.js';
-import type { Netback, NetbackListeners } from '../netback/netback.js';
+import type { NetbackListeners } from '../netback/netback.js';
 import { jsonLine, printable } from '../text.js';
 import { systemClock } from '../xen/native/clock.js';
 import { faultJson, statsJson } from './details-json.js';
@@ -7,15 +7,34 @@ import { isJournald } from './journald.js';
 import { LogLimit } from './log-limit.js';
 import { Output } from './output.js';
 import type { RunEvent } from './run-event.js';
-import { isNotServed, servedText } from './served.js';
+import { isNotServed, type Served, servedText } from './served.js';
+
+/** A take-over of vifs by a worker from one that died. */
+export interface TakeOver {
+  /** Of the process that serves them. */
+  readonly pid: number;
+  /** Of the one that died. */
+  readonly from: number;
+  readonly vifs: readonly string[];
+  /** From the death's notice until all of them were served. */
+  readonly gapMs: number;
+}
 
 export interface EventLog extends Omit<NetbackListeners, 'gone'>, Disposable {
-  ready(netback: Netback): void;
+  ready(served: Served): void;
   /** Reports a vif that was removed while no vifd ran. */
   swept(vif: string): void;
   stopping(): void;
   /** Reports that the process did not run for this time. */
   late(lateMs: number): void;
+  /** Call it when the state of a vif has changed that a worker serves: the worker's own log has the line. */
+  changed(): void;
+  workerStarted(pid: number, standby: boolean): void;
+  /** @param how the process ended. @param vifs those that it served. */
+  workerDied(pid: number, how: string, vifs: readonly string[]): void;
+  tookOver(takeOver: TakeOver): void;
+  /** Reports a vif that is not served for this time, because its workers died. */
+  parked(vif: string, reason: string, pauseMs: number): void;
 }
 
 export type Level = 'error' | 'warning' | 'info';
@@ -37,6 +56,9 @@ const WARNINGS: ReadonlySet<VifdErrorCode> = new Set([
 
 /** The most characters of a line for people, and of the message in a JSON line. */
 const LINE_MAX = 1000;
+
+/** The most vifs that a line for people names. */
+const NAMES_MAX = 8;
 
 interface Line {
   readonly level: Level;
@@ -86,16 +108,16 @@ export function eventLog({ json, worker, now = systemClock.now, ...options }: Lo
     if (kind === undefined || limit.admits(vif, kind, cut(printable(text)))) output.line(asLine(line));
   };
   return {
-    ready: (netback) => {
-      const { vifs } = netback;
+    ready: (served) => {
+      const { vifs, faults } = served;
       write({
         level: 'info',
-        text: servedText(netback),
+        text: servedText(served),
         event: {
           event: 'ready',
           vifs: [...vifs.keys()],
           notServed: [...vifs.values()].filter(isNotServed).map(({ id, reason }) => ({ vif: id, reason })),
-          faults: netback.faults.map(faultJson),
+          faults: faults.map(faultJson),
         },
       });
     },
@@ -115,6 +137,36 @@ export function eventLog({ json, worker, now = systemClock.now, ...options }: Lo
           `vifd did not run for ${Math.round(lateMs)} ms, and its guests waited: it was stopped or frozen, or the host had no ` +
           'processor for it. Nothing is to be done if that was meant; else look at the load of the host.',
         event: { event: 'late', lateMs },
+      }),
+    changed: () => {},
+    workerStarted: (pid, standby) =>
+      write({
+        level: 'info',
+        kind: 'worker-started',
+        text: `worker ${pid} started${standby ? ', as the standby' : ''}`,
+        event: { event: 'worker-started', pid, standby },
+      }),
+    workerDied: (pid, how, vifs) =>
+      write({
+        level: 'error',
+        kind: 'worker-died',
+        text: `worker ${pid} died (${how}); ${vifs.length === 0 ? 'it served no vif' : `it served ${namesText(vifs)}`}`,
+        event: { event: 'worker-died', pid, how, vifs },
+      }),
+    tookOver: ({ pid, from, vifs, gapMs }) =>
+      write({
+        level: 'info',
+        kind: 'took-over',
+        text: `worker ${pid} has taken ${namesText(vifs)} over from ${from} in ${gapMs.toFixed(1)} ms`,
+        event: { event: 'took-over', pid, from, gapMs, vifs },
+      }),
+    parked: (vif, reason, pauseMs) =>
+      write({
+        level: 'error',
+        vif,
+        kind: 'parked',
+        text: reason,
+        event: { event: 'parked', vif, reason: cut(reason), pauseMs },
       }),
     stopping: () =>
       write({ level: 'info', text: 'detaching; guests stay connected', event: { event: 'stopping' } }),
@@ -173,6 +225,11 @@ export function eventLog({ json, worker, now = systemClock.now, ...options }: Lo
       output[Symbol.dispose]();
     },
   };
+}
+
+function namesText(vifs: readonly string[]): string {
+  const rest = vifs.length - NAMES_MAX;
+  return `${vifs.slice(0, NAMES_MAX).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
 }
 
 function cut(text: string): string {

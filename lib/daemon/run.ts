@@ -1,14 +1,9 @@
-import type { VifdError } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
 import { inlineMore } from '../host/inlining.js';
-import { NotifySocket } from '../host/notify-socket.js';
-import { ServiceManager } from '../host/service-manager.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
 import { Netback } from '../netback/netback.js';
-import { systemClock } from '../xen/native/clock.js';
 import { storeCodeLater } from './code-later.js';
-import { Insist } from './insist.js';
-import { withManager } from './manager-log.js';
+import { findManager } from './manager-log.js';
 import type { RunOptions } from './option-table.js';
 import { endProcess } from './output.js';
 import { PatientLock } from './patient-lock.js';
@@ -17,7 +12,7 @@ import { eventLog } from './run-log.js';
 import { openXenLogged, servingWith } from './serving.js';
 import { watchStandstill } from './standstill.js';
 import { stopSignal } from './stop-signal.js';
-import { sweep } from './sweep.js';
+import { sweeping } from './sweep.js';
 
 /** How long after SIGTERM a start may continue before the process ends. */
 const HANGING_START_MS = 500;
@@ -32,13 +27,7 @@ export async function run(options: RunOptions, code?: CodeCache): Promise<void> 
   let started = false;
   // A start may hang because the store or a device does. Guests that are attached by then are resumed later, as after a kill.
   stop.then(() => setTimeout(() => started || endProcess(0), HANGING_START_MS).unref());
-  const socket = NotifySocket.find({
-    clock: systemClock,
-    onError: (error) => plain.error(error, undefined),
-    onMended: (error) => plain.mended(error, undefined),
-  });
-  const manager = socket && new ServiceManager(socket);
-  const log = manager === undefined ? plain : withManager(plain, manager);
+  const { socket, manager, log } = findManager(plain);
   const { journal } = options;
   const keeper = new SystemdKeeper(socket, inheritedDescriptors());
   await using xen = await openXenLogged(options, log, ({ message }) => manager?.status(message));
@@ -47,21 +36,7 @@ export async function run(options: RunOptions, code?: CodeCache): Promise<void> 
   await using netback = await Netback.open(serve, ownership.listening(log));
   ownership.onChange = () => void netback.look().catch((error) => log.error(error, undefined));
   // After the start, since guests that wait for their network come first.
-  const { journals } = serve;
-  if (journal !== false && journals !== undefined) {
-    const { store, domid } = xen;
-    const parts = {
-      ...{ store, domid, directory: journal, journals },
-      removeTap: (name: string) => taps.remove(name),
-      domainExists: (guest: number) => xen.domainExists?.(guest),
-      onLeft: (error: VifdError) => log.error(error, undefined),
-    };
-    // Leftovers of other vifs harm no guest that is served, so a failure is only reported.
-    const sweeping = new Insist(xen.clock, log, async () => {
-      for (const vif of await sweep(parts)) log.swept(vif);
-    });
-    await sweeping.run();
-  }
+  if (journal !== false) await sweeping({ xen, directory: journal, taps, log }).run();
   let queries: AsyncDisposable | undefined;
   lock?.whenTaken((directory, taken) => {
     queries = queryService(directory, netback, taken, log);

@@ -4,7 +4,7 @@ import type { Vif } from '../netback/public-vif.js';
 /** The most reasons that a line names. */
 const REASONS_MAX = 3;
 
-type Looked = Pick<Vif, 'id' | 'state' | 'reason'>;
+export type Looked = Pick<Vif, 'id' | 'state' | 'reason'>;
 export interface Served {
   readonly vifs: ReadonlyMap<string, Looked>;
   readonly faults: Netback['faults'];

@@ -1,8 +1,11 @@
 import type { Journals } from '../durable/journal.js';
 import { VifdError } from '../errors.js';
-import { namesIn } from '../host/journal-files.js';
+import { journalFiles, namesIn } from '../host/journal-files.js';
 import { backendVifPath } from '../protocol/xenbus.js';
-import type { Store } from '../xen/seam.js';
+import type { Store, Xen } from '../xen/seam.js';
+import { Insist } from './insist.js';
+import type { EventLog } from './run-log.js';
+import type { Taps } from './taps.js';
 
 export interface SweepParts {
   readonly store: Pick<Store, 'read'>;
@@ -16,6 +19,27 @@ export interface SweepParts {
   readonly domainExists?: (domid: number) => boolean | undefined;
   /** Called for a vif whose tap and journals stay, because xenstore has lost its node. */
   readonly onLeft: (error: VifdError) => void;
+}
+
+export interface SweepingParts {
+  readonly xen: Pick<Xen, 'clock' | 'domainExists' | 'domid' | 'store'>;
+  readonly directory: string;
+  readonly taps: Pick<Taps, 'remove'>;
+  readonly log: Pick<EventLog, 'error' | 'mended' | 'swept'>;
+}
+
+/** Returns the sweep of a process, which reports and repeats itself: leftovers of other vifs harm no guest that is served. */
+export function sweeping({ xen, directory, taps, log }: SweepingParts): Insist {
+  const { store, domid, clock } = xen;
+  const parts: SweepParts = {
+    ...{ store, domid, directory, journals: journalFiles(directory) },
+    removeTap: (name) => taps.remove(name),
+    domainExists: (guest) => xen.domainExists?.(guest),
+    onLeft: (error) => log.error(error, undefined),
+  };
+  return new Insist(clock, log, async () => {
+    for (const vif of await sweep(parts)) log.swept(vif);
+  });
 }
 
 /**

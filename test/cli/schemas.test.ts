@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { checksJson, runChecks } from '../../lib/cli/check.js';
-import { detailsJson } from '../../lib/daemon/details-json.js';
+import { type DaemonDetails, detailsJson } from '../../lib/daemon/details-json.js';
 import { eventLog } from '../../lib/daemon/run-log.js';
 import { VifdError } from '../../lib/errors.js';
 import { VifCounters } from '../../lib/netback/frames/counters.js';
 import type { Netback } from '../../lib/netback/netback.js';
 import type { Vif } from '../../lib/netback/public-vif.js';
-import type { NetbackDetails, VifDetails } from '../../lib/netback/show.js';
+import type { VifDetails } from '../../lib/netback/show.js';
 import { XenbusState } from '../../lib/protocol/xenbus.js';
 import { setUpHash } from '../../lib/testing/netfront/index.js';
 import { jsonLine } from '../../lib/text.js';
@@ -60,7 +60,7 @@ describe('vifd show --json', () => {
     await world?.close();
     world = undefined;
   });
-  const line = (details: NetbackDetails) => jsonLine({ schemaVersion: 1, ...detailsJson(details) });
+  const line = (details: DaemonDetails) => jsonLine({ schemaVersion: 1, ...detailsJson(details) });
 
   /** A guest with two queues, a control ring and a hash of its own. */
   async function withHash(): Promise<VifDetails> {
@@ -95,7 +95,7 @@ describe('vifd show --json', () => {
     expect(stopped).toMatchObject({ state: 'stopped', reason: expect.stringMatching(/page/) });
     const faults = [{ code: 'ERR_STORE_GONE', message: 'The connection to xenstored is lost.' }] as const;
     const faulty = { ...stopped, faults };
-    const vifs = [connected, stopped, faulty, await withHash()];
+    const vifs = [{ ...connected, worker: { pid: 1 } }, stopped, faulty, await withHash()];
     expectDescribed('show', [line({ faults: [], vifs: [] }), line({ faults, vifs })]);
   });
 
@@ -202,6 +202,10 @@ describe('vifd run --json', () => {
     const lines = linesOf((log) => {
       log.ready({ vifs: new Map([[vif.id, served]]), faults: [wrong] } as unknown as Netback);
       log.swept('vif8.0');
+      log.workerStarted(2, true);
+      log.workerDied(2, 'SIGKILL', ['vif7.0', 'vif8.0']);
+      log.tookOver({ pid: 3, from: 2, vifs: ['vif7.0', 'vif8.0'], gapMs: 1.5 });
+      log.parked('vif7.0', 'vif7.0 is parked.', 30_000);
       log.stopping();
       reports(log);
     });
