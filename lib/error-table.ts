@@ -120,9 +120,9 @@ export const ERROR_ROWS = {
     remedy: 'By `errno`, and see `dmesg`. The message names the current owner of the vif.',
   },
   ERR_WORKER: {
-    when: 'A process of vifd sent to another one what no vifd of this version sends, or does not read, or the connection between the two failed. The supervisor ends such a worker, and another one serves its vifs.',
+    when: 'With `--workers`: a worker cannot be started, or does not end although it was killed; or the workers of the vif that the message names died one after the other, so that vifd serves it only later (`parked`); or a process of vifd sent to another one what no vifd of this version sends, or does not read. Other guests are served. vifd ends a worker that misbehaves, gives its vifs to another one, and tries again.',
     remedy:
-      'By `errno`: EMFILE is the limit of descriptors. Without one it is a bug of vifd, or a guest has taken control of a worker: report it, with the log.',
+      'By `errno`: EMFILE is the limit of descriptors, ENOMEM or EAGAIN that of memory or processes. Without one it is a bug of vifd, or a guest has taken control of a worker: report it, with the log.',
   },
   ERR_PROGRAM: {
     when: 'A program of the system failed (`modprobe`, for `vifd release`).',

@@ -204,9 +204,10 @@ async function loadModules(): Promise<Bundle> {
 
 function main(): void {
   const args = process.argv.slice(2);
+  const serves = args[0] === 'run' || args[0] === 'worker';
   // A terminal that closes is no reason to leave guests without their network.
-  if (args[0] === 'run') process.on('SIGHUP', () => {});
-  const run = args[0] === 'run' ? open('run') : undefined;
+  if (serves) process.on('SIGHUP', () => {});
+  const run = serves ? open('run') : undefined;
   if (run?.load().start(args, run.code)) return;
   const verbs = open('verbs');
   if (verbs !== undefined) verbs.load().start(args, verbs.code, () => open('run')?.code);

@@ -8,7 +8,7 @@ import { EXIT_USAGE } from './exit.js';
 import { fail } from './fail.js';
 import { listCommand } from './list.js';
 import { releaseCommand } from './release.js';
-import { runCommand } from './run-command.js';
+import { runCommand, workerCommand } from './run-command.js';
 import { showCommand } from './show.js';
 
 /** One verb per file; each adds its own options and help. */
@@ -25,6 +25,7 @@ function program(codeOfRun: () => CodeCache | undefined): Command {
       .exitOverride()
       .configureOutput({ writeErr: (text) => process.stderr.write(text) })
       .addCommand(runCommand())
+      .addCommand(workerCommand(), { hidden: true })
       .addCommand(listCommand())
       .addCommand(showCommand())
       .addCommand(detachCommand())

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import type { RunOptions } from '../daemon/option-table.js';
-import { run } from '../daemon/run.js';
+import { runWorker } from '../workers/worker-process.js';
 import { pauseIfManaged } from './fail.js';
 import { addRunOptions } from './options.js';
+import { runWith } from './run.js';
 
 export function runCommand(): Command {
   const command = new Command('run').description(
@@ -10,10 +11,15 @@ export function runCommand(): Command {
   );
   return addRunOptions(command).action(async (options: RunOptions) => {
     try {
-      await run(options);
+      await runWith(options);
     } catch (error) {
       pauseIfManaged();
       throw error;
     }
   });
+}
+
+/** The verb with which a supervisor starts its workers; help does not list it. */
+export function workerCommand(): Command {
+  return addRunOptions(new Command('worker')).action((options: RunOptions) => runWorker(options));
 }

@@ -13,8 +13,13 @@ export interface RunOptions extends XenOptions {
   readonly journal: string | false;
   /** The version in which journals are written. */
   readonly journalVersion: JournalVersion;
+  /** How many worker processes serve the vifs; 0: this process does. */
+  readonly workers: WorkerCount;
   readonly json?: boolean;
 }
+
+/** 'per-guest': a worker for each guest. */
+export type WorkerCount = number | 'per-guest';
 
 /** An option without a value: the flag sets it to true. */
 export interface FlagRow {
@@ -48,6 +53,8 @@ type Table = { readonly [Name in keyof Required<RunOptions>]: RowFor<Required<Ru
 
 /** The first is the default. */
 const PAYLOADS = ['copy', 'map'] as const satisfies readonly PayloadMode[];
+
+const WORKERS_MAX = 64;
 
 const VERSIONS: readonly JournalVersion[] = [JOURNAL_VERSION, JOURNAL_VERSION_BEFORE];
 
@@ -102,6 +109,15 @@ export const OPTIONS: Table = {
     parse: (text) => VERSIONS.find((version) => `${version}` === text),
     refusal: `Give ${JOURNAL_VERSION}, or ${JOURNAL_VERSION_BEFORE} before a change to an older vifd, which does not read ${JOURNAL_VERSION}.`,
   },
+  workers: {
+    help: 'how many processes serve the vifs, or per-guest: one for each guest; 0: all in this process',
+    shape: '<n>',
+    // As above.
+    environment: 'VIFD_WORKERS',
+    default: () => 0,
+    parse: parseWorkers,
+    refusal: `Give a whole number from 0 to ${WORKERS_MAX}, or per-guest.`,
+  },
   json: { help: 'print events as JSON, one object a line' },
   store: { help: 'xenstored socket', shape: '<socket>', environment: 'XENSTORED_PATH', ...anyPath },
   libraries: {
@@ -127,4 +143,10 @@ function defaultQueues(): number {
 function parseQueues(text: string): number | undefined {
   const queues = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0;
   return queues >= 1 && queues <= QUEUES_MAX ? queues : undefined;
+}
+
+function parseWorkers(text: string): WorkerCount | undefined {
+  if (text === 'per-guest') return text;
+  const workers = /^[0-9]{1,2}$/.test(text) ? Number(text) : -1;
+  return workers >= 0 && workers <= WORKERS_MAX ? workers : undefined;
 }

@@ -98,8 +98,13 @@ export function linkTo(directory: string, pid: number): number | undefined {
   closeSync(own);
   const errno = errnoName(error);
   if (errno !== 'ECONNREFUSED' && errno !== 'ENOENT') throw unusable(path, 'cannot be written', error);
-  rmSync(path, { force: true });
+  removeSocket(directory, pid);
   return undefined;
+}
+
+/** Removes the socket of a process that is gone: one that was killed has left it. */
+export function removeSocket(directory: string, pid: number): void {
+  rmSync(pathOf(directory, pid), { force: true });
 }
 
 function filesIn(directory: string): string[] {

@@ -39,6 +39,8 @@ describe('the options of vifd run', () => {
     '--no-journal',
     '--journal-version 7',
     '--journal-version 8 --journal /j',
+    '--workers 2',
+    '--workers per-guest',
   ];
   it.each(good)('%j are what commander makes of them', (line) => {
     const args = line.split(' ').filter((word) => word !== '');
@@ -64,6 +66,8 @@ describe('the options of vifd run', () => {
     '--journal-version 07',
     '--journalVersion 7',
     '--no-journal-version',
+    '--workers 65',
+    '--workers per-vif',
   ];
   it.each(bad)('%j are left to commander', (line) => {
     expect(parseRunOptions(line.split(' '))).toBeUndefined();
@@ -93,6 +97,7 @@ describe('both parsers of the options of vifd run', () => {
     queues: fc.integer({ min: 1, max: 16 }).map(String),
     bridge: fc.stringMatching(/^[a-z][a-z0-9.-]{0,14}$/),
     'journal-version': fc.constantFrom('7', '8'),
+    workers: fc.constantFrom('0', '1', '64', 'per-guest'),
     journal: fc.stringMatching(/^\/[a-z/ ]{0,20}$/),
     store: fc.stringMatching(/^[a-z/ ]{0,20}$/),
     libraries: fc.stringMatching(/^[a-z/ ]{0,20}$/),
@@ -124,7 +129,11 @@ describe('both parsers of the options of vifd run', () => {
     ),
     ...Object.values(goodValues),
   );
-  const textsOf = (variable: string) => (variable === 'VIFD_JOURNAL_VERSION' ? ['7', '8'] : ['/e', 'e e']);
+  const good: Record<string, string[]> = {
+    VIFD_JOURNAL_VERSION: ['7', '8'],
+    VIFD_WORKERS: ['0', 'per-guest'],
+  };
+  const textsOf = (variable: string) => good[variable] ?? ['/e', 'e e'];
   const environment = fc.tuple(
     ...VARIABLES.map((variable) => fc.option(fc.constantFrom(...textsOf(variable)), { nil: undefined })),
   );
@@ -225,6 +234,8 @@ describe('the option table', () => {
     ['journal', '', 'Give the path of a directory.'],
     ['journal-version', '6', 'Give 8, or 7 before a change to an older vifd, which does not read 8.'],
     ['journal-version', '9', 'Give 8, or 7 before a change to an older vifd, which does not read 8.'],
+    ['workers', '65', 'Give a whole number from 0 to 64, or per-guest.'],
+    ['workers', '-1', 'Give a whole number from 0 to 64, or per-guest.'],
   ])('has the one message for --%s %j', (name, text, message) => {
     const written: string[] = [];
     expect(byCommander([`--${name}`, text], written)).toBeUndefined();

@@ -46,6 +46,7 @@ function runTests(): void {
     await world.addDomain(7);
     options = {
       ...{ payload: 'copy', queues: 2, journal: world.journal(), journalVersion: 8, json: true },
+      workers: 1,
       ...{ store: world.socket(0), libraries: XENSIM_LIBRARIES },
     };
     await createVif(world.toolstack, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07', bridge: 'br0' });

@@ -1,0 +1,240 @@
+import { VifdError } from '../errors.js';
+import type { VifDetails } from '../netback/show.js';
+import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
+import type { VifId, VifState } from '../netback/vif-info.js';
+import type { Clock } from '../xen/seam.js';
+import type { Hello } from './remote-vifs.js';
+
+/** What a supervisor uses of a worker's process; see `StartedWorker`. */
+export interface WorkerProcess {
+  readonly pid: number;
+  readonly gone: Promise<string>;
+  signal(signal: NodeJS.Signals): void;
+}
+
+/** What a supervisor uses of its end of a link; see `RemoteVifs`. Requests reject when the link ends. */
+export interface RemoteWorker extends Disposable {
+  readonly vifs: ReadonlyMap<VifId, { readonly state: VifState; readonly reason: string | undefined }>;
+  found(
+    place: VifPlace,
+    connectedOnly: boolean,
+    descriptors: ReadonlyMap<string, number>,
+  ): Promise<Admission>;
+  show(vif: VifId): Promise<VifDetails>;
+  forget(vif: VifId): Promise<void>;
+  /** Resolves when the worker has detached from every guest; then it ends. */
+  end(): Promise<void>;
+  changed(path: string, named: Named): void;
+  domainGone(domid: number): void;
+  storeReturned(): void;
+}
+
+/** What a worker reports that concerns its supervisor. */
+export interface WorkerReports {
+  onHello(hello: Hello): void;
+  onAlive(load: number, residentBytes: number): void;
+  onAttached(vif: VifId): void;
+  /** The vif has ended, and there may be a new one at its place. */
+  onGone(vif: VifId): void;
+  /** @param error undefined if the worker closed its end, or ended. */
+  onEnd(error: VifdError | undefined): void;
+}
+
+export interface WorkerStart {
+  readonly process: WorkerProcess;
+  readonly remote: RemoteWorker;
+}
+
+export interface RunningWorkerParts {
+  readonly clock: Clock;
+  readonly start: (reports: WorkerReports) => Promise<WorkerStart>;
+  /** How long it may take until it says hello. */
+  readonly helloMs: number;
+  /** Its abort kills a worker that has not said hello yet: it serves no guest, or guests survive it. */
+  readonly stop: AbortSignal;
+  readonly onAttached: (vif: VifId) => void;
+  readonly onGone: (worker: RunningWorker, vif: VifId) => void;
+  /** Called once, as soon as the worker serves no more, which is before its process is gone. */
+  readonly onEnd: (worker: RunningWorker) => void;
+  /** Called with ERR_WORKER for a process that does not end although it was killed. */
+  readonly onError: (error: VifdError) => void;
+}
+
+export interface GreetedWorker {
+  readonly worker: RunningWorker;
+  readonly hello: Hello;
+}
+
+/** How long a worker may be silent: it reports four times a second that its event loop runs. */
+const SILENT_MS = 1000;
+/** The same for a worker without vifs: no guest waits for it, and it may be warming up on a busy host. */
+const IDLE_SILENT_MS = 10_000;
+/** How long a killed process may stay before that is reported. */
+const UNKILLABLE_MS = 1000;
+
+/** A worker as its supervisor sees it: a process, and the link to it. */
+export class RunningWorker {
+  readonly pid: number;
+  readonly remote: RemoteWorker;
+  /** Resolves with how the process ended, when the kernel has released all that it had. */
+  readonly gone: Promise<string>;
+  readonly #parts: RunningWorkerParts;
+  readonly #process: WorkerProcess;
+  #heardMs: number;
+  #greeted = false;
+  #load = 0;
+  #residentBytes = 0;
+  #ended = false;
+  /** Whether the supervisor has asked it to end. */
+  #ending = false;
+  #killed = false;
+  /** Why the supervisor killed it. */
+  #why: string | undefined;
+
+  private constructor(parts: RunningWorkerParts, { process, remote }: WorkerStart) {
+    this.pid = process.pid;
+    this.remote = remote;
+    this.#parts = parts;
+    this.#process = process;
+    this.#heardMs = parts.clock.now();
+    this.gone = process.gone.then((how) => {
+      // Usually the link's end was seen before.
+      this.#over();
+      return this.#why === undefined ? how : `${how}: ${this.#why}`;
+    });
+  }
+
+  /**
+   * Starts a worker, or connects to one that runs. Resolves when it has said hello.
+   * @throws VifdError ERR_WORKER if it cannot be started, or ends before that.
+   */
+  static async start(parts: RunningWorkerParts): Promise<GreetedWorker> {
+    let greet: (hello: Hello) => void = () => {};
+    const greeted = new Promise<Hello>((resolve) => {
+      greet = resolve;
+    });
+    let worker: RunningWorker | undefined;
+    // The link may have ended before this function has the worker.
+    let lost: { readonly error: VifdError | undefined } | undefined;
+    const started = await parts.start({
+      onHello: greet,
+      onAlive: (load, residentBytes) => {
+        if (worker !== undefined) worker.#alive(load, residentBytes);
+      },
+      onAttached: parts.onAttached,
+      onGone: (vif) => {
+        if (worker !== undefined) parts.onGone(worker, vif);
+      },
+      onEnd: (error) => {
+        lost = { error };
+        if (worker !== undefined) worker.#lost(error);
+      },
+    });
+    worker = new RunningWorker(parts, started);
+    if (lost !== undefined) worker.#lost(lost.error);
+    const { pid, gone } = worker;
+    const early = gone.then((how) => {
+      throw new VifdError(
+        'ERR_WORKER',
+        `The worker ${pid} ended before it could serve (${how}): its log has the reason.`,
+      );
+    });
+    const { clock, helloMs, stop } = parts;
+    const late = clock.after(helloMs, () => worker.kill(`it did not respond within ${helloMs / 1000} s`));
+    const onStop = () => worker.kill('vifd stops');
+    stop.addEventListener('abort', onStop);
+    if (stop.aborted) onStop();
+    const hello = await Promise.race([greeted, early]).finally(() => {
+      late[Symbol.dispose]();
+      stop.removeEventListener('abort', onStop);
+    });
+    // It is gone one day, and then there is no caller to get this error.
+    early.catch(() => undefined);
+    worker.#greeted = true;
+    worker.#heardMs = parts.clock.now();
+    return { worker, hello };
+  }
+
+  /** Whether it serves no more; its process may not be gone yet. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** How much of a core it used lately (0 to 1). */
+  get load(): number {
+    return this.#load;
+  }
+
+  get residentBytes(): number {
+    return this.#residentBytes;
+  }
+
+  /**
+   * Kills a worker that is silent, since its guests wait.
+   * @param awakeMs since when the supervisor itself has run without a pause. If it did not run, it could not hear.
+   */
+  check(awakeMs: number): void {
+    if (!this.#greeted || this.#ended || this.#ending) return;
+    const silentMs = this.#parts.clock.now() - Math.max(this.#heardMs, awakeMs);
+    if (silentMs > (this.remote.vifs.size > 0 ? SILENT_MS : IDLE_SILENT_MS))
+      this.kill(`its event loop has not run for ${(silentMs / 1000).toFixed(1)} s`);
+  }
+
+  /** @param why what the log says about it. */
+  kill(why: string): void {
+    this.#why ??= why;
+    this.#kill();
+  }
+
+  /** Asks the worker to detach from every guest and to end. Resolves when it is gone; kills it after `withinMs`. */
+  async end(withinMs: number): Promise<void> {
+    this.#ending = true;
+    const late = this.#parts.clock.after(withinMs, () =>
+      this.kill(`it did not end within ${withinMs / 1000} s`),
+    );
+    // A worker that ends before it responds has ended all the same.
+    await this.remote.end().catch(() => undefined);
+    await this.gone;
+    late[Symbol.dispose]();
+  }
+
+  #alive(load: number, residentBytes: number): void {
+    this.#heardMs = this.#parts.clock.now();
+    this.#load = load;
+    this.#residentBytes = residentBytes;
+  }
+
+  /** Called when the link has ended. A worker that continues has to go, since another one gets its vifs. */
+  #lost(error: VifdError | undefined): void {
+    if (error !== undefined) this.#why ??= error.message;
+    // It closes its link when it has detached, and still has lines of its log to write.
+    if (this.#ending) this.#over();
+    else this.#kill();
+  }
+
+  #kill(): void {
+    if (this.#killed) return;
+    this.#killed = true;
+    this.#process.signal('SIGKILL');
+    this.#over();
+    this.#reportUnkillable();
+  }
+
+  #over(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.remote[Symbol.dispose]();
+    this.#parts.onEnd(this);
+  }
+
+  #reportUnkillable(): void {
+    const { clock, onError } = this.#parts;
+    const timer = clock.after(UNKILLABLE_MS, () => {
+      const message =
+        `The worker ${this.pid} was killed and does not end, so its guests have no network: it waits in the kernel. See \`dmesg\`; ` +
+        'another worker serves them as soon as it is gone.';
+      onError(new VifdError('ERR_WORKER', message));
+    });
+    void this.gone.then(() => timer[Symbol.dispose]());
+  }
+}

@@ -1,0 +1,122 @@
+import type { Named } from '../netback/vif/directory.js';
+import type { VifId } from '../netback/vif-info.js';
+import type { Clock } from '../xen/seam.js';
+import type { Fleet } from './fleet.js';
+import type { RunningWorker } from './running-worker.js';
+
+export interface SlotParts {
+  readonly clock: Clock;
+  readonly fleet: Pick<Fleet, 'take' | 'giveBack'>;
+  /** The domain whose vifs it has, where each guest has a worker of its own. */
+  readonly guest: number | undefined;
+  /** Resolves when the process that served its vifs before is gone. */
+  readonly after: Promise<unknown>;
+  /** Called when it was on trial and its worker has lived. */
+  readonly onSound: (slot: Slot) => void;
+}
+
+/** So many deaths within a minute raise the suspicion that one of the vifs kills its workers. */
+const DEATHS_MAX = 3;
+const MINUTE_MS = 60_000;
+
+/** The vifs that one worker serves; when it dies, the next worker gets all of them. */
+export class Slot {
+  readonly vifs = new Set<VifId>();
+  readonly #parts: SlotParts;
+  #after: Promise<unknown>;
+  #worker: RunningWorker | undefined;
+  #starting: Promise<RunningWorker> | undefined;
+  /** When its workers died within the last minute (monotonic ms). */
+  #deathsMs: number[] = [];
+  #onTrial = false;
+  #trial: Disposable | undefined;
+  #ended = false;
+
+  /** @param worker one that serves its vifs already. */
+  constructor(parts: SlotParts, worker?: RunningWorker) {
+    this.#parts = parts;
+    this.#after = parts.after;
+    this.#worker = worker;
+    if (worker !== undefined) this.#starting = Promise.resolve(worker);
+  }
+
+  /** The worker that has its vifs; undefined while it has none. */
+  get worker(): RunningWorker | undefined {
+    return this.#worker;
+  }
+
+  get guest(): number | undefined {
+    return this.#parts.guest;
+  }
+
+  /** Resolves when the process that served its vifs before is gone. */
+  get after(): Promise<unknown> {
+    return this.#after;
+  }
+
+  /** Whether one of its vifs is suspected of killing workers: then it gets no other vif, and one more death is enough. */
+  get onTrial(): boolean {
+    return this.#onTrial;
+  }
+
+  /** Returns its worker, or the next one as soon as that may serve. @throws VifdError ERR_WORKER if none can be started now. */
+  start(): Promise<RunningWorker> {
+    this.#starting ??= this.#start().catch((error) => {
+      this.#starting = undefined;
+      throw error;
+    });
+    return this.#starting;
+  }
+
+  /** Call it when its worker has died. @returns whether one of its vifs is to be suspected. */
+  lost(nowMs: number): boolean {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#starting = undefined;
+    if (worker !== undefined) this.#after = worker.gone;
+    this.#trial?.[Symbol.dispose]();
+    this.#deathsMs = [...this.#deathsMs.filter((atMs) => nowMs - atMs < MINUTE_MS), nowMs];
+    return this.vifs.size > 0 && (this.#onTrial || this.#deathsMs.length >= DEATHS_MAX);
+  }
+
+  /** Puts it on trial, until a worker has lived for a minute. */
+  tryOut(): void {
+    this.#onTrial = true;
+    this.#deathsMs = [];
+  }
+
+  isConcerned(named: Named): boolean {
+    if (named === undefined) return true;
+    if ('id' in named) return this.vifs.has(named.id);
+    return [...this.vifs].some((id) => id.startsWith(`vif${named.domid}.`));
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#trial?.[Symbol.dispose]();
+  }
+
+  async #start(): Promise<RunningWorker> {
+    const { fleet } = this.#parts;
+    for (;;) {
+      const taking = fleet.take();
+      // Its failure counts only once the previous process is gone, since the caller then lets another slot serve the vifs.
+      taking.catch(() => undefined);
+      await this.#after;
+      const worker = await taking;
+      if (worker.ended) continue;
+      if (this.#ended) fleet.giveBack(worker);
+      else this.#begin(worker);
+      return worker;
+    }
+  }
+
+  #begin(worker: RunningWorker): void {
+    this.#worker = worker;
+    if (!this.#onTrial) return;
+    this.#trial = this.#parts.clock.after(MINUTE_MS, () => {
+      this.#onTrial = false;
+      this.#parts.onSound(this);
+    });
+  }
+}

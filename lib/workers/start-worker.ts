@@ -1,0 +1,73 @@
+import { closeSync } from 'node:fs';
+import { addon, errnoName } from '../addon.js';
+import { hostRemedy, VifdError } from '../errors.js';
+
+/** A process that was started as a worker. */
+export interface StartedWorker {
+  readonly pid: number;
+  /** The supervisor's end of the link, which is the caller's. */
+  readonly descriptor: number;
+  /**
+   * Resolves when the process is gone, with how it ended (`SIGKILL`, `code 1`). The kernel has released all that it had by then: its locks,
+   * event channels and mapped pages.
+   */
+  readonly gone: Promise<string>;
+  /** Sends a signal; does nothing once the process is gone. */
+  signal(signal: NodeJS.Signals): void;
+}
+
+/** What a service manager means for the supervisor alone: a worker must not feed its watchdog, or take its descriptors. */
+const OF_MANAGER = [
+  'NOTIFY_SOCKET',
+  'WATCHDOG_PID',
+  'WATCHDOG_USEC',
+  'LISTEN_PID',
+  'LISTEN_FDS',
+  'LISTEN_FDNAMES',
+];
+
+/**
+ * Starts a worker's process, by the Node of this process and with its options. It writes to the same stdout and stderr.
+ * @param args of node: the program, and its own.
+ * @throws VifdError ERR_WORKER, with the errno, if it cannot be started.
+ */
+export async function startWorker(args: readonly string[]): Promise<StartedWorker> {
+  const pair = addon().socketPair();
+  if (typeof pair === 'number') throw unstartable(errnoName(pair));
+  const [descriptor, theirs] = pair;
+  const environment = { ...process.env };
+  for (const name of OF_MANAGER) delete environment[name];
+  try {
+    // Loaded only here, because `--workers 0` starts no process, and node:child_process costs a start some ms.
+    const { spawn } = process.getBuiltinModule('node:child_process');
+    const child = spawn(process.execPath, [...process.execArgv, ...args], {
+      env: environment,
+      // The last one is LINK_DESCRIPTOR.
+      stdio: ['ignore', 'inherit', 'inherit', theirs],
+      // In a session of its own: Ctrl-C reaches the supervisor alone, which ends its workers in order.
+      detached: true,
+    });
+    const gone = new Promise<string>((resolve) => {
+      child.once('exit', (code, signal) => resolve(signal ?? `code ${code}`));
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+    // A signal that cannot be sent is not an event that anybody waits for.
+    child.on('error', () => undefined);
+    // The process ends when the supervisor has ended its work, and not when its last worker has.
+    child.unref();
+    return { pid: child.pid as number, descriptor, gone, signal: (signal) => void child.kill(signal) };
+  } catch (error) {
+    closeSync(descriptor);
+    throw unstartable((error as NodeJS.ErrnoException).code ?? 'EIO', error);
+  } finally {
+    closeSync(theirs);
+  }
+}
+
+function unstartable(errno: string, cause?: unknown): VifdError {
+  const message = `A worker's process cannot be started (${errno}): ${hostRemedy(errno)}; vifd tries again.`;
+  return new VifdError('ERR_WORKER', message, { errno, cause });
+}

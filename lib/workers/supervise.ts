@@ -1,0 +1,144 @@
+import { findManager } from '../daemon/manager-log.js';
+import type { RunOptions } from '../daemon/option-table.js';
+import { endProcess } from '../daemon/output.js';
+import { PatientLock } from '../daemon/patient-lock.js';
+import { queryService } from '../daemon/query-service.js';
+import { eventLog } from '../daemon/run-log.js';
+import { openXenLogged, servingWith } from '../daemon/serving.js';
+import { watchStandstill } from '../daemon/standstill.js';
+import { stopSignal } from '../daemon/stop-signal.js';
+import { sweeping } from '../daemon/sweep.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
+import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
+import { Discovery } from '../netback/vif/discovery.js';
+import { VifNode } from '../netback/vif/vif-node.js';
+import { adoptEarlier } from './adopt-earlier.js';
+import { Fleet } from './fleet.js';
+import { RemoteVifs } from './remote-vifs.js';
+import type { WorkerReports, WorkerStart } from './running-worker.js';
+import { startWorker } from './start-worker.js';
+import { SupervisedVifs } from './supervised-vifs.js';
+import { Supervisor } from './supervisor.js';
+import { TapStore } from './tap-store.js';
+import { removeSocket } from './worker-socket.js';
+
+/** How long after SIGTERM a start may continue before the process ends. */
+const HANGING_START_MS = 500;
+
+/**
+ * Runs `vifd run` with workers: starts them, divides the vifs among them, and serves none itself. After an orderly stop it ends the process
+ * and does not return.
+ */
+export async function supervise(options: RunOptions): Promise<void> {
+  const { journal, workers } = options;
+  if (journal === false) {
+    const message =
+      'Workers lock their vifs in the runtime directory, so --workers cannot be used with --no-journal.';
+    throw new VifdError('ERR_ARGUMENT', message);
+  }
+  const stop = stopSignal();
+  using plain = eventLog({ json: options.json === true });
+  let opened = false;
+  // The store may hang. No worker was started by then, and those of an earlier supervisor continue.
+  stop.then(() => setTimeout(() => opened || endProcess(0), HANGING_START_MS).unref());
+  const { socket, manager, log } = findManager(plain);
+  const report = (error: VifdError) => log.error(error, undefined);
+  await using xen = await openXenLogged(options, log, ({ message }) => manager?.status(message));
+  opened = true;
+  const { clock, domid, store } = xen;
+  using lock = new PatientLock(journal, clock, log);
+  using tapStore = new TapStore(new SystemdKeeper(socket, new Map()), inheritedDescriptors(), report);
+  const { taps, ownership } = servingWith(options, { xen, keeper: tapStore, log });
+  const sweeps = sweeping({ xen, directory: journal, taps, log });
+
+  const connect = (descriptor: number, reports: WorkerReports): RemoteVifs => {
+    const onChanged = () => log.changed();
+    return new RemoteVifs(descriptor, {
+      ...reports,
+      onAttached: (vif) => {
+        reports.onAttached(vif);
+        onChanged();
+      },
+      ...{ onDetached: onChanged, onChanged },
+      onLookAgain: () => look(),
+      onKeep: (name, kept) => tapStore.own(name, kept),
+      onForget: (name) => tapStore.forget(name),
+    });
+  };
+  const fleet: Fleet = new Fleet({
+    clock,
+    log,
+    start: async (reports): Promise<WorkerStart> => {
+      const process = await startWorker(workerCommand());
+      void process.gone.then(() => removeSocket(journal, process.pid));
+      return { process, remote: connect(process.descriptor, reports) };
+    },
+    onAttached: (vif) => supervisor.attached(vif),
+    onGone: (worker, vif) => supervisor.gone(worker, vif),
+    onDied: (worker) => supervisor.died(worker),
+  });
+  const supervisor = new Supervisor({
+    clock,
+    log,
+    workers,
+    fleet,
+    descriptorsOf: (vif) => tapStore.of(vif),
+    onUnserved: (place, left) => {
+      discovery.lookAt(place);
+      if (left) void sweeps.run();
+    },
+    ...(workers === 'per-guest' && {
+      admits: async (place, connectedOnly) => {
+        const node = await VifNode.find(store, place.path, place);
+        if (node === undefined) return 'none';
+        if (connectedOnly && !node.wasConnected) return 'waiting';
+        return (await ownership.accept(place, false)) ? undefined : 'refused';
+      },
+    }),
+  });
+  const discovery = new Discovery({
+    xen,
+    server: supervisor,
+    onError: report,
+    onMended: (error) => log.mended(error, undefined),
+  });
+  const look = () => void discovery.look().catch((error) => report(vifdErrorOf(error)));
+  ownership.onChange = look;
+
+  let queries: AsyncDisposable | undefined;
+  const begin = async () => {
+    await adoptEarlier({ directory: journal, domid, clock, fleet, supervisor, connect, onError: report });
+    await discovery.open();
+    fleet.begin();
+    // After the start, since guests that wait for their network come first.
+    await sweeps.run();
+    const vifs = new SupervisedVifs({
+      supervisor,
+      store,
+      faults: () => [...discovery.faults, ...fleet.faults],
+    });
+    lock.whenTaken((directory, taken) => {
+      queries = queryService(directory, vifs, taken, log);
+    });
+    log.ready(vifs);
+  };
+  using _standstill = watchStandstill(clock, (lateMs) => log.late(lateMs));
+  // A start that hangs must not delay a stop.
+  await Promise.race([begin(), stop]);
+  await stop;
+  log.stopping();
+  supervisor.end();
+  // Closing the discovery may take as long as the store is away; the process ends without that.
+  const closing = discovery.close();
+  closing.catch((error) => report(vifdErrorOf(error)));
+  await Promise.all([queries?.[Symbol.asyncDispose](), fleet.end()]);
+  plain[Symbol.dispose]();
+  // As in `run`.
+  endProcess(0);
+}
+
+/** Returns the arguments of node for a worker: those of this process, with another verb. */
+function workerCommand(): string[] {
+  const [, program, , ...options] = process.argv;
+  return [program, 'worker', ...options];
+}

@@ -1,0 +1,72 @@
+import type { ServedDetails } from '../daemon/details-json.js';
+import type { Queried } from '../daemon/query-service.js';
+import type { Looked, Served } from '../daemon/served.js';
+import { VifdError } from '../errors.js';
+import { VifCounters } from '../netback/frames/counters.js';
+import { faultOf } from '../netback/show.js';
+import { VifNode } from '../netback/vif/vif-node.js';
+import type { VifId } from '../netback/vif-info.js';
+import type { Store } from '../xen/seam.js';
+import type { SupervisedVif, Supervisor } from './supervisor.js';
+
+export interface SupervisedVifsParts {
+  readonly supervisor: Supervisor;
+  readonly store: Store;
+  /** The present faults that belong to no served vif. */
+  readonly faults: () => readonly VifdError[];
+}
+
+/** The vifs of all workers, as the log, the service manager and `vifd show` see those of a netback. */
+export class SupervisedVifs implements Queried, Served {
+  readonly #parts: SupervisedVifsParts;
+
+  constructor(parts: SupervisedVifsParts) {
+    this.#parts = parts;
+  }
+
+  get faults(): readonly VifdError[] {
+    return this.#parts.faults();
+  }
+
+  get vifs(): ReadonlyMap<VifId, Looked & { show(): Promise<ServedDetails> }> {
+    const { supervisor } = this.#parts;
+    const shown = [...supervisor.vifs.values()].map((vif) => ({ ...vif, show: () => this.#show(vif) }));
+    return new Map(shown.map((vif) => [vif.id, vif]));
+  }
+
+  /** As `Netback.forget`. */
+  async forget(id: VifId): Promise<void> {
+    const worker = this.#parts.supervisor.workerOf(id);
+    if (worker === undefined) {
+      const message = `${id} is not served by this vifd: \`vifd list\` shows which vifs there are.`;
+      throw new VifdError('ERR_NO_VIF', message, { vif: id });
+    }
+    await worker.remote.forget(id);
+  }
+
+  async #show(vif: SupervisedVif): Promise<ServedDetails> {
+    const worker = this.#parts.supervisor.workerOf(vif.id);
+    if (worker === undefined) return this.#showUnserved(vif);
+    try {
+      return { ...(await worker.remote.show(vif.id)), worker: { pid: worker.pid } };
+    } catch (error) {
+      // The worker has died, or the vif has ended, since the question came.
+      if (worker.ended || !worker.remote.vifs.has(vif.id)) return this.#showUnserved(vif);
+      throw error;
+    }
+  }
+
+  async #showUnserved({ id, state, reason }: SupervisedVif): Promise<ServedDetails> {
+    const { supervisor, store } = this.#parts;
+    const place = supervisor.placeOf(id);
+    const node = place && (await VifNode.find(store, place.path, place).catch(() => undefined));
+    const [, domid, handle] = /^vif(\d+)\.(\d+)$/.exec(id) ?? [];
+    const { mac = '', bridge, mtu } = node?.info ?? {};
+    const faults = reason === undefined ? [] : [faultOf(new VifdError('ERR_WORKER', reason))];
+    return {
+      ...{ id, domid: Number(domid), handle: Number(handle), mac, bridge, mtu, state, reason, faults },
+      ...{ port: undefined, link: undefined, portDropped: 0, stats: new VifCounters(() => 0).sum },
+      connection: undefined,
+    };
+  }
+}

@@ -1,0 +1,456 @@
+/** A supervisor and its fleet, with workers that are no processes, on the model's clock. */
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { WorkerCount } from '../../lib/daemon/option-table.js';
+import { VifdError } from '../../lib/errors.js';
+import type { Admission, VifPlace } from '../../lib/netback/vif/directory.js';
+import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { Fleet } from '../../lib/workers/fleet.js';
+import { Supervisor } from '../../lib/workers/supervisor.js';
+import type { Clock } from '../../lib/xen/seam.js';
+import { FakeWorker, place, RecordedLog } from './fake-workers.js';
+
+class Supervised {
+  readonly hypervisor = new ModelHypervisor();
+  readonly workers: FakeWorker[] = [];
+  readonly recorded = new RecordedLog();
+  readonly unserved: string[] = [];
+  readonly fleet: Fleet;
+  readonly supervisor: Supervisor;
+  /** How long this process has not run, as after SIGSTOP: time passed, and no timer fired. */
+  sleptMs = 0;
+  /** Called with each worker that is started. Default: it says hello. @throws to refuse the start. */
+  onStart = (worker: FakeWorker) => worker.hello();
+
+  constructor(count: WorkerCount, admits?: (at: VifPlace) => Promise<Admission | undefined>) {
+    const model = this.hypervisor.open(0).clock;
+    const clock: Clock = {
+      now: () => model.now() + this.sleptMs,
+      after: (ms, fire) => model.after(ms, fire),
+    };
+    const { log } = this.recorded;
+    this.fleet = new Fleet({
+      clock,
+      log,
+      start: async (reports) => {
+        const worker = new FakeWorker(100 + this.workers.length, reports);
+        this.workers.push(worker);
+        this.onStart(worker);
+        return worker.start;
+      },
+      onAttached: (vif) => this.supervisor.attached(vif),
+      onGone: (worker, vif) => this.supervisor.gone(worker, vif),
+      onDied: (worker) => this.supervisor.died(worker),
+    });
+    this.supervisor = new Supervisor({
+      clock,
+      log,
+      workers: count,
+      fleet: this.fleet,
+      descriptorsOf: () => new Map(),
+      onUnserved: ({ id }, left) => this.unserved.push(`${id}${left ? ' and what is left of it' : ''}`),
+      ...(admits === undefined ? {} : { admits }),
+    });
+  }
+
+  /** Runs all that does not wait for time. */
+  async settle(): Promise<void> {
+    for (let i = 0; i < 5; i++) {
+      await new Promise(setImmediate);
+      await this.hypervisor.settle();
+    }
+  }
+
+  /** Lets time pass in small steps, while the workers that live report that. */
+  async advance(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed += 250) {
+      for (const worker of this.workers) worker.reports.onAlive(0, 0);
+      await this.hypervisor.advance(Math.min(250, ms - passed));
+      await this.settle();
+    }
+  }
+
+  async serve(...domids: number[]): Promise<void> {
+    for (const domid of domids) expect(await this.found(domid)).toBe('served');
+  }
+
+  async found(domid: number): Promise<Admission> {
+    const found = this.supervisor.found(place(domid), false);
+    found.catch(() => undefined);
+    await this.settle();
+    return found;
+  }
+
+  /** The vifs of each worker that runs, by its pid. */
+  get divided(): Record<number, string[]> {
+    const live = [...this.fleet.workers].map(({ pid }) => this.workers[pid - 100]);
+    return Object.fromEntries(live.map(({ pid, served }) => [pid, served]));
+  }
+
+  worker(pid: number): FakeWorker {
+    return this.workers[pid - 100];
+  }
+}
+
+describe('a supervisor', () => {
+  let world: Supervised;
+  beforeEach(() => {
+    world = new Supervised(2);
+  });
+
+  it('divides vifs evenly among its workers, and prefers the one with the least load', async () => {
+    await world.serve(1, 2);
+    expect(world.divided).toEqual({ 100: ['vif1.0'], 101: ['vif2.0'] });
+    world.worker(100).reports.onAlive(0.9, 0);
+    world.worker(101).reports.onAlive(0.1, 0);
+    await world.serve(3, 4);
+    expect(world.divided).toEqual({ 100: ['vif1.0', 'vif4.0'], 101: ['vif2.0', 'vif3.0'] });
+  });
+
+  it('gives the vifs of a worker that died to the standby, once the process is gone, and starts another standby', async () => {
+    await world.serve(1, 2);
+    world.fleet.begin();
+    await world.settle();
+    expect(world.recorded.take().at(-1)).toBe('102 started as standby');
+    const dying = world.worker(100);
+    dying.killable = false;
+    dying.loseLink();
+    await world.settle();
+    // The dying process may still have the event channels bound.
+    expect(world.worker(102).heard).toEqual([]);
+    expect(world.supervisor.isServed('vif1.0')).toBe(true);
+    expect(world.supervisor.vifs.get('vif1.0')).toMatchObject({ state: 'detached' });
+    await world.advance(10);
+    dying.exit('SIGSEGV');
+    await world.settle();
+    expect(world.recorded.take()).toEqual([
+      '100 died, SIGSEGV: vif1.0',
+      '102 took over from 100: vif1.0',
+      '103 started as standby',
+    ]);
+    expect(world.recorded.tookOvers[0].gapMs).toBe(10);
+    expect(world.divided).toEqual({ 101: ['vif2.0'], 102: ['vif1.0'], 103: [] });
+    expect(world.unserved).toEqual([]);
+  });
+
+  it('counts a gap until the next worker has attached, and not until its look at the vif ends', async () => {
+    await world.serve(1);
+    let look: (admission: Admission) => void = () => undefined;
+    world.onStart = (worker) => {
+      worker.admission = () => new Promise((resolve) => (look = resolve));
+      worker.hello();
+    };
+    world.worker(100).exit('SIGKILL');
+    await world.settle();
+    await world.advance(20);
+    world.worker(101).reports.onAttached('vif1.0');
+    await world.advance(30);
+    look('served');
+    await world.settle();
+    expect(world.recorded.tookOvers).toMatchObject([{ pid: 101, gapMs: 20 }]);
+  });
+
+  it('starts a process for the vifs where there is no standby', async () => {
+    await world.serve(1, 2, 3);
+    world.worker(100).exit('SIGKILL');
+    await world.settle();
+    expect(world.divided).toMatchObject({ 101: ['vif2.0'], 102: ['vif1.0', 'vif3.0'] });
+  });
+
+  it('serves a vif by the next worker if the first dies over it', async () => {
+    world.onStart = (worker) => {
+      if (worker.pid === 100) worker.admission = () => new Promise(() => undefined);
+      worker.hello();
+    };
+    const found = world.supervisor.found(place(1), false);
+    await world.settle();
+    world.worker(100).exit('SIGSEGV');
+    await world.settle();
+    expect(await found).toBe('served');
+    expect(world.divided).toMatchObject({ 101: ['vif1.0'] });
+  });
+
+  it('waits in small steps for a lock that a dying process still has, and not for ever', async () => {
+    let locked = 3;
+    world.onStart = (worker) => {
+      worker.admission = () => {
+        if (locked-- > 0) throw new VifdError('ERR_RUNNING', 'Another vifd (process 99) serves vif1.0.');
+        return 'served';
+      };
+      worker.hello();
+    };
+    const found = world.supervisor.found(place(1), false);
+    await world.settle();
+    await world.hypervisor.advance(3);
+    await world.settle();
+    expect(await found).toBe('served');
+    expect(world.worker(100).heard.length).toBe(4);
+
+    locked = Number.POSITIVE_INFINITY;
+    const refused = expect(world.supervisor.found(place(2), false)).rejects.toThrow(/process 99/);
+    await world.advance(1250);
+    await refused;
+    expect(world.supervisor.isServed('vif2.0')).toBe(false);
+  });
+
+  it('passes changes on to the workers that they concern, also those that come while a worker looks', async () => {
+    await world.serve(1, 2);
+    const [one, two] = world.workers;
+    const { path } = place(1);
+    world.supervisor.changed(`${path}/online`, place(1));
+    world.supervisor.changed('/local/domain/0/backend/vif/2', { domid: 2 });
+    world.supervisor.changed('/local/domain/0/backend/vif', undefined);
+    world.supervisor.domainGone(2);
+    world.supervisor.storeReturned();
+    expect(one.heard.slice(1)).toEqual([`changed ${path}/online`, 'changed all', 'store returned']);
+    expect(two.heard.slice(1)).toEqual([
+      'changed /local/domain/0/backend/vif/2',
+      'changed all',
+      'domain 2 gone',
+      'store returned',
+    ]);
+    let read: (admission: Admission) => void = () => undefined;
+    one.admission = () => new Promise((resolve) => (read = resolve));
+    const found = world.supervisor.found(place(3), false);
+    await world.settle();
+    world.supervisor.changed(`${place(3).path}/state`, place(3));
+    read('served');
+    await found;
+    expect(one.heard.at(-1)).toBe(`changed ${place(3).path}/state`);
+  });
+
+  it('looks again at a vif that has ended, and dismisses a worker without vifs', async () => {
+    await world.serve(1, 2);
+    world.fleet.begin();
+    await world.settle();
+    world.worker(100).reports.onGone('vif1.0');
+    await world.settle();
+    expect(world.unserved).toEqual(['vif1.0']);
+    expect(world.supervisor.isServed('vif1.0')).toBe(false);
+    expect(world.divided).toEqual({ 101: ['vif2.0'], 102: [] });
+    await world.serve(3);
+    expect(world.divided).toEqual({ 101: ['vif2.0'], 102: ['vif3.0'], 103: [] });
+  });
+
+  it('leaves a vif to the discovery that the next worker does not serve', async () => {
+    await world.serve(1, 2);
+    world.onStart = (worker) => {
+      worker.admission = () => 'none';
+      worker.hello();
+    };
+    world.worker(100).exit('SIGKILL');
+    await world.settle();
+    expect(world.unserved).toEqual(['vif1.0 and what is left of it']);
+    world.worker(101).exit('SIGKILL');
+    world.onStart = () => {
+      throw new VifdError('ERR_WORKER', 'no memory');
+    };
+    await world.settle();
+    expect(world.supervisor.domids()).toEqual(new Set());
+  });
+
+  it('kills a worker that is silent, but not after it was stopped itself', async () => {
+    await world.serve(1, 2);
+    // As after SIGCONT: its timers fire before it reads what the workers sent meanwhile.
+    world.sleptMs = 5000;
+    await world.hypervisor.advance(250);
+    expect(world.workers.flatMap(({ signals }) => signals)).toEqual([]);
+    world.fleet.begin();
+    await world.settle();
+    for (let i = 0; i < 5; i++) {
+      world.worker(101).reports.onAlive(0, 0);
+      await world.hypervisor.advance(250);
+      await world.settle();
+    }
+    expect(world.worker(100).signals).toEqual(['SIGKILL']);
+    expect(world.worker(101).signals).toEqual([]);
+    // The standby has no guest, and may be warming up.
+    expect(world.worker(102).signals).toEqual([]);
+    expect(world.recorded.take()).toContain(
+      '100 died, SIGKILL: its event loop has not run for 1.3 s: vif1.0',
+    );
+    expect(world.divided).toMatchObject({ 101: ['vif2.0'], 102: ['vif1.0'] });
+  });
+
+  it('reports a killed worker that does not end, and takes its vifs over when it has', async () => {
+    await world.serve(1);
+    const stuck = world.worker(100);
+    stuck.killable = false;
+    stuck.loseLink();
+    await world.advance(1500);
+    expect(world.recorded.take().at(-1)).toMatch(/^ERR_WORKER The worker 100 was killed and does not end/);
+    expect(world.supervisor.workerOf('vif1.0')).toBeUndefined();
+    stuck.exit('SIGKILL');
+    await world.settle();
+    expect(world.supervisor.workerOf('vif1.0')?.pid).toBe(101);
+  });
+
+  it('finds the vif that kills its workers, parks it, and serves the others', async () => {
+    world = new Supervised(1);
+    const fatal = 'vif3.0';
+    world.onStart = (worker) => {
+      worker.admission = ({ id }) => {
+        if (id === fatal) setImmediate(() => worker.exit('SIGSEGV'));
+        return 'served';
+      };
+      worker.hello();
+    };
+    for (const domid of [1, 2, 3, 4, 5]) {
+      void world.supervisor.found(place(domid), false);
+      await world.settle();
+    }
+    await world.advance(250);
+    expect([...world.supervisor.vifs.values()].map(({ id, state }) => `${id} ${state}`).sort()).toEqual([
+      'vif1.0 connected',
+      'vif2.0 connected',
+      'vif3.0 stopped',
+      'vif4.0 connected',
+      'vif5.0 connected',
+    ]);
+    expect(world.supervisor.vifs.get(fatal)?.reason).toMatch(
+      /^vif3\.0 is parked: each worker that served it died/,
+    );
+    expect(world.recorded.take().filter((line) => line.startsWith('parked'))).toEqual([
+      'parked vif3.0 for 30 s',
+    ]);
+    expect(world.unserved).toEqual([]);
+    expect(await world.found(3)).toBe('refused');
+  });
+
+  it('tries a parked vif again in a worker of its own, after pauses that double', async () => {
+    await world.serve(1, 2);
+    const kill = async () => {
+      const pid = world.supervisor.workerOf('vif1.0')?.pid;
+      world.worker(pid ?? 0).exit('SIGKILL');
+      await world.settle();
+    };
+    for (let i = 0; i < 3; i++) await kill();
+    expect(world.recorded.take()).toContain('parked vif1.0 for 30 s');
+    await world.advance(29_750);
+    expect(world.unserved).toEqual([]);
+    await world.advance(500);
+    expect(world.unserved).toEqual(['vif1.0']);
+    await world.serve(1, 3);
+    // Nothing else is given to its worker meanwhile.
+    expect(Object.values(world.divided)).toContainEqual(['vif1.0']);
+    await kill();
+    expect(world.recorded.take()).toContain('parked vif1.0 for 60 s');
+    await world.advance(60_250);
+    await world.serve(1);
+    await world.advance(60_250);
+    expect(world.recorded.take().at(-1)).toBe('mended ERR_WORKER');
+    for (let i = 0; i < 2; i++) await kill();
+    expect(world.recorded.lines.filter((line) => line.startsWith('parked'))).toEqual([]);
+  });
+
+  it('does not suspect vifs whose workers die seldom', async () => {
+    await world.serve(1, 2);
+    for (let i = 0; i < 5; i++) {
+      world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit('SIGKILL');
+      await world.advance(31_000);
+    }
+    expect(world.supervisor.vifs.get('vif1.0')).toMatchObject({ state: 'connected' });
+  });
+
+  it('gives each guest a worker of its own with per-guest, and starts none for a vif that it does not serve', async () => {
+    world = new Supervised('per-guest', async ({ domid }) => (domid === 9 ? 'refused' : undefined));
+    await world.serve(1, 2);
+    expect(await world.supervisor.found(place(1, 1), false)).toBe('served');
+    expect(await world.found(9)).toBe('refused');
+    expect(world.divided).toEqual({ 100: ['vif1.0', 'vif1.1'], 101: ['vif2.0'] });
+  });
+
+  it('continues with the workers of an earlier supervisor', async () => {
+    const earlier = new FakeWorker(4711, {} as never);
+    const { worker, hello } = await world.fleet.adopt(async (reports) => {
+      const found = new FakeWorker(4711, reports);
+      Object.assign(earlier, { reports });
+      found.hello(['vif1.0', 'vif2.0']);
+      return found.start;
+    });
+    world.supervisor.adopt(worker, [place(1), place(2)]);
+    expect(hello.vifs).toEqual(['vif1.0', 'vif2.0']);
+    expect(await world.found(1)).toBe('served');
+    expect(world.supervisor.vifs.get('vif2.0')).toMatchObject({ state: 'connected' });
+    await world.serve(3);
+    expect(world.workers[0].served).toEqual(['vif3.0']);
+  });
+
+  it('ends in order: workers detach, and one that does not is killed', async () => {
+    await world.serve(1, 2);
+    world.worker(101).killable = false;
+    world.supervisor.end();
+    const ended = world.fleet.end();
+    await world.settle();
+    expect(world.worker(100).heard.at(-1)).toBe('end');
+    world.worker(101).killable = true;
+    await world.advance(3250);
+    await ended;
+    expect(world.worker(101).signals).toEqual(['SIGKILL']);
+    expect(world.recorded.take().filter((line) => line.includes('died'))).toEqual([]);
+    expect(await world.found(3)).toBe('refused');
+  });
+});
+
+describe('a fleet', () => {
+  it('reports once that it has no standby, tries again after growing pauses, and reports the end of that', async () => {
+    const world = new Supervised(1);
+    world.onStart = () => {
+      throw new VifdError('ERR_WORKER', 'A process cannot be started (ENOMEM).', { errno: 'ENOMEM' });
+    };
+    world.fleet.begin();
+    await world.settle();
+    await world.advance(1000);
+    expect(world.recorded.take()).toEqual([
+      'ERR_WORKER There is no standby, so guests of a worker that dies wait for a new process: A process cannot be started (ENOMEM).',
+    ]);
+    const tried = world.workers.length;
+    expect(tried).toBeGreaterThan(2);
+    await world.advance(60_000);
+    expect(world.workers.length - tried).toBeLessThan(10);
+    world.onStart = (worker) => worker.hello();
+    await world.advance(31_000);
+    expect(world.recorded.take()).toEqual([expect.stringMatching(/started as standby/), 'mended ERR_WORKER']);
+  });
+
+  it('replaces a standby that ends, and kills a process that does not start', async () => {
+    const world = new Supervised(1);
+    world.onStart = () => undefined;
+    world.fleet.begin();
+    await world.advance(15_000);
+    expect(world.worker(100).signals).toEqual(['SIGKILL']);
+    expect(world.recorded.take()[0]).toMatch(
+      /ended before it could serve \(SIGKILL: it did not respond within 15 s\)/,
+    );
+    world.onStart = (worker) => worker.hello();
+    await world.advance(1000);
+    world.worker(101).exit('SIGKILL');
+    await world.advance(1000);
+    expect(world.recorded.take()).toEqual([
+      '101 started as standby',
+      'mended ERR_WORKER',
+      '101 died, SIGKILL: ',
+      '102 started as standby',
+    ]);
+  });
+
+  it('does not use a process of another vifd that has replaced this one on the disk', async () => {
+    const world = new Supervised(1);
+    world.onStart = (worker) => worker.hello([], 2);
+    await expect(world.supervisor.found(place(1), false)).rejects.toThrow(/vifd was replaced by 0/);
+    await world.settle();
+    expect(world.worker(100).heard).toEqual(['end']);
+    expect([...world.fleet.workers]).toEqual([]);
+  });
+
+  it('ends also what is just starting', async () => {
+    const world = new Supervised(1);
+    world.onStart = () => undefined;
+    world.fleet.begin();
+    await world.settle();
+    // It may wait for a xenstored that does not respond.
+    await world.fleet.end();
+    expect(world.worker(100).signals).toEqual(['SIGKILL']);
+    await world.advance(60_000);
+    expect(world.workers.length).toBe(1);
+  });
+});
