@@ -1,0 +1,126 @@
+/** `vifd run --workers` with real processes on xensim: guests keep their TCP connections, whatever is killed. */
+import { readdirSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { jsonLine } from '../../lib/text.js';
+import { until } from '../../worlds/processes/until.js';
+import { OutputSchema } from '../cli/schemas.js';
+import { inOwnNetwork } from '../own-network.js';
+import { missing, WorkersWorld } from './workers-world.js';
+
+function runTests(): void {
+  let world: WorkersWorld;
+  beforeEach(async () => {
+    world = await WorkersWorld.open();
+  });
+  afterEach(async () => {
+    await world[Symbol.asyncDispose]();
+  });
+  const sockets = () => readdirSync(world.runtime).filter((name) => name.startsWith('worker-'));
+
+  it('serves two guests by two workers, and another one by the standby when one is killed', async () => {
+    const vifd = await world.run('2');
+    await vifd.until('ready');
+    await world.plug(1);
+    await world.plug(2);
+    const [one, two] = [await world.serverOf(1), await world.serverOf(2)];
+    expect(one).not.toBe(two);
+    expect(world.workers).toEqual(expect.arrayContaining([one, two]));
+    await vifd.until('worker-started', 3);
+    expect(world.workers.length).toBe(3);
+    await world.flows();
+
+    process.kill(one, 'SIGKILL');
+    const [tookOver] = await vifd.until('took-over');
+    expect(vifd.of('worker-died')).toMatchObject([{ pid: one, how: 'SIGKILL', vifs: ['vif1.0'] }]);
+    expect(tookOver).toMatchObject({ from: one, vifs: ['vif1.0'] });
+    await world.flows();
+    expect([await world.serverOf(1), await world.serverOf(2)]).toEqual([tookOver.pid, two]);
+    expect(world.violations).toEqual([]);
+    // A new standby stands by.
+    await vifd.until('worker-started', 4);
+
+    const shown = await world.verb('show', '--json');
+    expect(new OutputSchema('show').faultsOf(shown)).toEqual([]);
+    const { vifs } = JSON.parse(shown);
+    expect(vifs).toMatchObject([
+      { id: 'vif1.0', state: 'connected', worker: { pid: tookOver.pid }, connection: { resumes: 1 } },
+      { id: 'vif2.0', state: 'connected', worker: { pid: two }, connection: { resumes: 0 } },
+    ]);
+    expect(await world.verb('show', 'vif2.0')).toContain(`process ${two}`);
+    expect(await world.verb('show', 'vif9.0')).toContain('vif9.0 is not served');
+    expect(await world.verb('detach', 'vif1.0')).toContain('vif1.0 has its node in xenstore');
+
+    await vifd.end('SIGTERM');
+    expect(world.workers).toEqual([]);
+    expect(sockets()).toEqual([]);
+    expect(vifd.of('detached').map(({ why }) => why)).toEqual(['shutdown', 'shutdown']);
+  }, 120_000);
+
+  it('serves while there is no supervisor, and continues under the next one', async () => {
+    const first = await world.run('2');
+    await world.plug(1);
+    await world.plug(2);
+    await first.until('worker-started', 3);
+    const before = [await world.serverOf(1), await world.serverOf(2)];
+    await first.end('SIGKILL');
+    await world.flows();
+    expect(world.workers).toEqual(expect.arrayContaining(before));
+
+    const second = await world.run('2');
+    await second.until('ready');
+    expect(second.of('ready')).toMatchObject([{ vifs: ['vif1.0', 'vif2.0'], notServed: [] }]);
+    await world.flows();
+    expect([await world.serverOf(1), await world.serverOf(2)]).toEqual(before);
+    expect(first.of('attached').length + second.of('attached').length).toBe(2);
+
+    // The next supervisor has all that the first one had: it notices a death, and has the taps.
+    process.kill(before[0], 'SIGKILL');
+    await second.until('took-over');
+    await world.flows();
+    await world.plug(3);
+    await world.unplug(2);
+    await world.flows();
+    expect(world.violations).toEqual([]);
+    await second.end('SIGTERM');
+    expect(await until(() => world.workers.length === 0, 1000)).toBe(true);
+  }, 120_000);
+
+  it('kills a worker that hangs, and parks a vif whose workers die again and again', async () => {
+    const vifd = await world.run('2');
+    await world.plug(1);
+    await world.plug(2);
+    await vifd.until('worker-started', 3);
+    const one = await world.serverOf(1);
+    process.kill(one, 'SIGSTOP');
+    await vifd.until('took-over');
+    expect(vifd.of('worker-died')).toMatchObject([
+      { pid: one, how: expect.stringMatching(/^SIGKILL: its event loop has not run for 1\.\d s$/) },
+    ]);
+    await world.flows();
+
+    for (let deaths = 2; deaths <= 3; deaths++) {
+      process.kill(await world.serverOf(1), 'SIGKILL');
+      await vifd.until('worker-died', deaths);
+      if (deaths < 3) await vifd.until('took-over', deaths);
+    }
+    expect(await vifd.until('parked')).toMatchObject([{ vif: 'vif1.0', pauseMs: 30_000 }]);
+    const schema = new OutputSchema('run-event');
+    for (const line of vifd.lines) expect([line, schema.faultsOf(jsonLine(line))]).toEqual([line, []]);
+    const { echo } = world.guests.get(2)!;
+    expect(await echo.returns()).toBe(true);
+    const shown = await world.verb('show', 'vif1.0', '--json');
+    expect(new OutputSchema('show').faultsOf(shown)).toEqual([]);
+    const { vifs } = JSON.parse(shown);
+    expect(vifs).toMatchObject([
+      { id: 'vif1.0', state: 'stopped', reason: expect.stringContaining('is parked') },
+    ]);
+    await vifd.until('attached', 5, 60_000);
+    await world.flows();
+  }, 180_000);
+}
+
+if (missing === undefined) inOwnNetwork(import.meta.url, runTests);
+else
+  describe('vifd run --workers', () => {
+    it.skip(`needs ${missing}: npm run build`, () => {});
+  });
