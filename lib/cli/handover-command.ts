@@ -11,6 +11,7 @@ import { journalFiles } from '../host/journal-files.js';
 import { HostLinks } from '../host/links.js';
 import { interfaces } from '../host/netlink-interfaces.js';
 import { runLockHolder, takeRunLock } from '../host/run-lock.js';
+import { VifLocks } from '../host/vif-locks.js';
 import { Netback } from '../netback/netback.js';
 import type { VifAddress, VifInfo } from '../netback/vif-info.js';
 import { backendVifRoot } from '../protocol/xenbus.js';
@@ -150,6 +151,7 @@ function partsOf(store: Store, domid: number, options: HandoverOptions): Handove
     kernel: new XenNetbackControl(),
     links: new HostLinks(),
     daemon: () => runLockHolder(options.journal),
+    server: (vif) => new VifLocks(options.journal).holder(vif) ?? runLockHolder(options.journal),
     detachOnce: (vif) => detachOnce(vif, options),
     pause: () => sleep(PAUSE_MS),
     now: () => performance.now(),

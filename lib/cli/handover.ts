@@ -17,6 +17,8 @@ export interface HandoverParts {
   readonly links: Links;
   /** Returns the id of the vifd process that serves vifs; undefined if there is none. */
   readonly daemon: () => number | undefined;
+  /** Returns the id of the process that serves this vif: a worker of that vifd, or the vifd itself. */
+  readonly server: (vif: VifName) => number | undefined;
   /** Without a daemon: attaches to a vif and detaches from it, as a daemon would. A daemon that has started meanwhile is not an error. */
   readonly detachOnce: (vif: VifName) => Promise<void>;
   /** Resolves after some time, for polling of states that no watch reports. */
@@ -70,7 +72,7 @@ export async function adopt(parts: HandoverParts, vif: VifName): Promise<Handed>
   }
   const attached = async () => {
     const { attached: pid } = await mark.read();
-    return pid !== undefined && pid === parts.daemon();
+    return pid !== undefined && pid === parts.server(vif);
   };
   if (!(await within(parts, vif, attached))) {
     await giveToKernel(parts, vif, keep);

@@ -142,6 +142,7 @@ export class HandoverWorld {
       links: stepping(this.linksSeen, step),
       domid: this.#domid,
       daemon: () => (this.#daemon === undefined ? undefined : process.pid),
+      server: () => (this.#daemon === undefined ? undefined : process.pid),
       detachOnce: () => this.#letGo(),
       pause: async () => {
         this.#now += 100;
