@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -56,5 +57,59 @@ describe('the systemd unit', () => {
     expect(readFileSync('lib/vifd.cts', 'utf8')).toContain("isRoot() ? '/var/cache/vifd' : undefined");
     // A mode that lets others write would have each start ignore it.
     expect(values('CacheDirectoryMode')).toEqual([]);
+  });
+});
+
+describe('the drop-in for workers', () => {
+  const text = readFileSync('systemd/vifd-workers.conf', 'utf8');
+
+  it.skipIf(absent)(`is valid${absent ? ' (skipped: systemd-analyze is not here)' : ''}`, () => {
+    const directory = mkdtempSync(join(tmpdir(), 'vifd-unit-'));
+    const file = join(directory, 'vifd.service');
+    const unit = readFileSync(UNIT, 'utf8').replace(/^ExecStart=\S+ /m, `ExecStart=${process.execPath} `);
+    writeFileSync(file, unit);
+    mkdirSync(`${file}.d`);
+    writeFileSync(`${file}.d/workers.conf`, text);
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', file], {
+      env: { ...process.env, SYSTEMD_UNIT_PATH: `${directory}:` },
+      encoding: 'utf8',
+    });
+    rmSync(directory, { recursive: true });
+    expect({ status, mine: stderr.split('\n').filter((line) => line.includes('vifd')) }).toEqual({
+      status: 0,
+      mine: [],
+    });
+  });
+
+  it('leaves workers to the next main process after a crash, and ends them after a stop', async () => {
+    expect(text).toMatch(/^KillMode=process$/m);
+    expect(text).toMatch(/^OOMPolicy=continue$/m);
+    const [, written = ''] = /^ExecStopPost=-\/bin\/sh -c '(.*)'$/ms.exec(text) ?? [];
+    // As systemd reads it (systemd.service(5), "Command lines").
+    const script = written.split('\\\n').join(' ').split('$$').join('$');
+    const directory = mkdtempSync(join(tmpdir(), 'vifd-unit-'));
+    const start = (word: string) => {
+      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', word], { stdio: 'ignore' });
+      writeFileSync(join(directory, `worker-${child.pid}`), '');
+      return child;
+    };
+    const worker = start('worker');
+    // Has the number that a worker had which left its socket.
+    const other = start('workers');
+    const stateOf = (pid: number | undefined) =>
+      spawnSync('ps', ['-o', 'stat=', '-p', `${pid}`], { encoding: 'utf8' }).stdout;
+    const run = (SERVICE_RESULT: string) => {
+      const env = { ...process.env, SERVICE_RESULT, RUNTIME_DIRECTORY: directory };
+      const { status, stderr } = spawnSync('/bin/sh', ['-c', script], { env, encoding: 'utf8' });
+      expect([status, stderr]).toEqual([0, '']);
+      return stateOf(worker.pid);
+    };
+    expect(run('signal')).toMatch(/^[SR]/);
+    expect(run('watchdog')).toMatch(/^[SR]/);
+    run('success');
+    await once(worker, 'exit');
+    expect(stateOf(other.pid)).toMatch(/^[SR]/);
+    other.kill('SIGKILL');
+    rmSync(directory, { recursive: true });
   });
 });
