@@ -68,8 +68,19 @@ export interface Addon {
   openLinks(): NativeLinks | number;
   /** Follows the changes of the interfaces from now on. */
   followLinks(): NativeLinkEvents | number;
-  /** Calls `onReadable` while `fd` can be read, until the returned function is called. */
-  watch(fd: number, onReadable: () => void): (() => void) | number;
+  /** Returns the descriptor of a new page of liveness (lib/host/liveness.ts), which children do not inherit; or -errno. */
+  makeLiveness(): number;
+  /** @returns -EBUSY if the page was taken before, -EPERM in another than the main thread, or for a file that could be cut off; or -errno. */
+  holdLiveness(fd: number): { beat(): void } | number;
+  /** @returns -EPERM for a file that could be cut off; or another -errno. */
+  watchLiveness(fd: number): NativeLivenessWatch | number;
+  /** Returns a descriptor that can be read once the process has ended (a pidfd), which children do not inherit; or -errno. */
+  openProcess(pid: number): number;
+  /**
+   * Calls `onReadable` while `fd` can be read, until the returned function is called.
+   * @param background whether the event loop may end meanwhile.
+   */
+  watch(fd: number, onReadable: () => void, background?: boolean): (() => void) | number;
 }
 
 export interface ReceivedMessage {
@@ -77,6 +88,15 @@ export interface ReceivedMessage {
   readonly bytes: number;
   /** The receiver's own. A child does not inherit them. */
   readonly descriptors: number[];
+}
+
+export interface NativeLivenessWatch {
+  /** For `watch`: can be read once the thread that holds the page has ended, or its process claims so. */
+  readonly descriptor: number;
+  /** CLOCK_MONOTONIC in ms, as the worker has written it; 0 before its first beat, and after `close`. */
+  lastBeatMs(): number;
+  /** Ends the watch's thread, and closes the descriptor. Idempotent. */
+  close(): void;
 }
 
 /** Memory that ends when it is unmapped, not when it is collected. */

@@ -6,6 +6,7 @@
 #include "file_pages.h"
 #include "layout.h"
 #include "links.h"
+#include "liveness.h"
 #include "lock.h"
 #include "memory.h"
 #include "notify.h"
@@ -47,6 +48,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["endProcess"] = Napi::Function::New(env, vifd::EndProcess, "endProcess");
   exports["openLinks"] = Napi::Function::New(env, vifd::OpenLinks, "openLinks");
   exports["followLinks"] = Napi::Function::New(env, vifd::FollowLinks, "followLinks");
+  exports["makeLiveness"] = Napi::Function::New(env, vifd::MakeLiveness, "makeLiveness");
+  exports["holdLiveness"] = Napi::Function::New(env, vifd::HoldLiveness, "holdLiveness");
+  exports["watchLiveness"] = Napi::Function::New(env, vifd::WatchLiveness, "watchLiveness");
+  exports["openProcess"] = Napi::Function::New(env, vifd::OpenProcess, "openProcess");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
   return exports;
 }

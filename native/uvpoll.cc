@@ -16,6 +16,7 @@ size_t uv_handle_size(int type);
 int uv_poll_init(uv_loop_s* loop, uv_poll_t* handle, int fd);
 int uv_poll_start(uv_poll_t* handle, int events, void (*callback)(uv_poll_t*, int status, int events));
 int uv_poll_stop(uv_poll_t* handle);
+void uv_unref(uv_handle_t* handle);
 void uv_close(uv_handle_t* handle, void (*callback)(uv_handle_t*));
 void uv_handle_set_data(uv_handle_t* handle, void* data);
 void* uv_handle_get_data(const uv_handle_t* handle);
@@ -69,6 +70,8 @@ void UvPoll::Stop() {
   active_ = false;
   uv_poll_stop(Poll(handle_));
 }
+
+void UvPoll::Unref() { uv_unref(Handle(handle_)); }
 
 void UvPoll::Close() {
   if (closing_) return;

@@ -14,8 +14,9 @@ class UvPoll {
   // Returns nullptr and sets errno when the descriptor cannot be polled.
   static UvPoll* Open(napi_env env, int fd, std::function<void(int status)> on_readable);
 
-  // An active poll keeps the loop alive; a stopped one does not.
+  // An active poll keeps the loop alive, unless Unref() was called; a stopped one does not.
   void Start();
+  void Unref();
   void Stop();
   // The object is gone afterwards. `on_readable` is not called again.
   void Close();

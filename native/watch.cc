@@ -37,6 +37,7 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
   });
   if (poll == nullptr) return Napi::Number::New(env, -errno);
   *own = poll;
+  if (info[2].ToBoolean()) poll->Unref();
   poll->Start();
   return Napi::Function::New(env, [poll, closed = false](const Napi::CallbackInfo&) mutable {
     if (!closed) poll->Close();

@@ -5,7 +5,7 @@
 
 namespace vifd {
 
-// watch(fd, onReadable) -> close(), or -errno. Level-triggered.
+// watch(fd, onReadable, background) -> close(), or -errno. Level-triggered. In the background it does not keep the event loop alive.
 Napi::Value Watch(const Napi::CallbackInfo& info);
 
 }  // namespace vifd
