@@ -65,6 +65,7 @@ and then takes 7 to 15 minutes, or about one with --quick.`,
   ],
   more: `Other programs, each with its own --help:
   npm run bench -- gap         how long after a SIGKILL the next process carries a frame
+  npm run bench -- death       how soon after a SIGKILL the death of a process is seen
   npm run bench -- store       how many requests xenstored gets
   npm run bench -- neighbours  what a guest that attacks costs another
   npm run bench -- soak        thousands of SIGKILLs under TCP
@@ -111,6 +112,21 @@ export const OTHERS = {
     options: [
       { name: 'kills', value: 'N', about: 'how often (default: 100)', check: wholeNumber(1, 100_000) },
       { ...PAYLOAD, about: `${PAYLOAD.about} (default: one after the other)` },
+      JSON_OPTION,
+      WRITE_DOCS,
+    ],
+  },
+  death: {
+    command: 'npm run bench -- death',
+    about:
+      'Kills processes by SIGKILL, and measures how long after it another process sees each sign of the death. Takes a minute.',
+    options: [
+      {
+        name: 'kills',
+        value: 'N',
+        about: 'how often of each kind (default: 15)',
+        check: wholeNumber(1, 10_000),
+      },
       JSON_OPTION,
       WRITE_DOCS,
     ],

@@ -35,6 +35,7 @@ describe('the options of the benches', () => {
   it.each([
     ['bench.mjs'],
     ['bench.mjs', 'gap'],
+    ['bench.mjs', 'death'],
     ['bench.mjs', 'soak'],
     ['bench.mjs', 'neighbours'],
     ['bench.mjs', 'store'],
