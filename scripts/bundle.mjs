@@ -1,6 +1,6 @@
 /**
- * Makes dist/run.bundle and dist/verbs.bundle, each one file of all that `vifd run` or the other verbs need: lib/vifd.cts starts from it.
- * Then has V8's compiled code of both written into the code cache. Run it after tsc.
+ * Makes dist/run.bundle and dist/verbs.bundle, each one file of all that `vifd run` or the other verbs need: lib/vifd.cts starts from it;
+ * and dist/rehearsal.bundle, with which a worker warms up. Then has V8's compiled code of them written into the code cache. Run it after tsc.
  */
 import { createHash } from 'node:crypto';
 import { renameSync, writeFileSync } from 'node:fs';
@@ -13,13 +13,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** As lib/vifd.cts has it. */
 const ID_LENGTH = 16;
 
-await make('run', 'start.js');
-await make('verbs', 'main.js');
+await make('run', 'cli/start.js');
+await make('verbs', 'cli/main.js');
+await make('rehearsal', 'testing/rehearsal.js');
 await import('./code-cache.mjs');
 
 async function make(name, entry) {
   const file = `${root}dist/${name}.bundle`;
-  const source = `${wrapped(await codeOf(`${root}dist/cli/${entry}`))}\n//`;
+  const source = `${wrapped(await codeOf(`${root}dist/${entry}`))}\n//`;
   const id = createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH);
   // A vifd that starts meanwhile finds the old one or the new one.
   writeFileSync(`${file}.new`, `${source}${id}`, 'latin1');

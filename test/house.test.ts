@@ -101,6 +101,7 @@ const LIB: Record<string, readonly string[]> = {
   'testing/xenstored': ['errors', 'xen', 'xen/store'],
   'testing/model': ['errors', 'testing/xenstored', 'xen'],
   'testing/netfront': ['errors', 'ports', 'protocol', 'xen', 'xen/native', 'xen/store'],
+  'testing/rehearsal': ['ports', 'testing/model', 'testing/netfront', 'xen'],
   index: [
     ...['durable', 'errors', 'host', 'ports', 'protocol', 'xen', 'xen/native'],
     ...['netback', 'netback/frames', 'netback/public-vif', 'netback/ring', 'netback/settings'],

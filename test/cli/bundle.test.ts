@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 
-const BUNDLES = ['run.bundle', 'verbs.bundle'];
+const BUNDLES = ['run.bundle', 'verbs.bundle', 'rehearsal.bundle'];
 const missing = ['vifd.cjs', ...BUNDLES].find((file) => !existsSync(`dist/${file}`));
 const folders: string[] = [];
 
