@@ -10,8 +10,9 @@ import vm = require('node:vm');
 
 import type { CodeCache, CodeProblem } from './host/code-cache.js' with { 'resolution-mode': 'import' };
 
+/** `more`: of run.bundle it loads the rehearsal, of verbs.bundle it returns the code of run.bundle. */
 interface Bundle {
-  start(args: readonly string[], code?: CodeCache, codeOfRun?: () => CodeCache | undefined): unknown;
+  start(args: readonly string[], code?: CodeCache, more?: () => unknown): unknown;
 }
 
 interface Opened {
@@ -208,7 +209,7 @@ function main(): void {
   // A terminal that closes is no reason to leave guests without their network.
   if (serves) process.on('SIGHUP', () => {});
   const run = serves ? open('run') : undefined;
-  if (run?.load().start(args, run.code)) return;
+  if (run?.load().start(args, run.code, () => open('rehearsal')?.load())) return;
   const verbs = open('verbs');
   if (verbs !== undefined) verbs.load().start(args, verbs.code, () => open('run')?.code);
   else void loadModules().then((modules) => modules.start(args));

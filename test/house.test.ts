@@ -77,8 +77,8 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],
   ],
   workers: [
-    ...['addon', 'at-most', 'backoff', 'daemon', 'errors', 'host', 'protocol', 'text', 'version'],
-    ...['wait-at-most', 'xen', 'xen/native'],
+    ...['addon', 'at-most', 'backoff', 'daemon', 'durable', 'errors', 'host', 'ports', 'protocol', 'text'],
+    ...['version', 'wait-at-most', 'xen', 'xen/native'],
     ...['netback', 'netback/faults', 'netback/frames', 'netback/ring', 'netback/settings', 'netback/show'],
     ...['netback/vif', 'netback/vif-info'],
   ],

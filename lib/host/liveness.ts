@@ -28,7 +28,7 @@ export function holdLiveness(descriptor: number): () => void {
   return taken.beat;
 }
 
-const { ENOSYS, ESRCH } = constants.errno;
+const { ENOSYS, EPERM, ESRCH } = constants.errno;
 
 export interface Watched {
   readonly pid: number;
@@ -52,7 +52,7 @@ export interface DeathWatch extends Disposable {
 
 /**
  * Watches for the death of a process, and does not keep this one alive. Whatever the process has written into the page, its end is a second
- * sign (by a pidfd; before Linux 5.3 the page is the only one). `onDeath` alone is no reason to serve the process's vifs: send SIGKILL,
+ * sign (by a pidfd; before Linux 5.3, and where a filter of system calls refuses it, the page is the only one). `onDeath` alone is no reason to serve the process's vifs: send SIGKILL,
  * since the process may only claim to be dead, and wait for their locks.
  * @throws VifdError ERR_STATE with the errno.
  */
@@ -77,7 +77,7 @@ export function watchDeath({ pid, liveness, onDeath }: Watched): DeathWatch {
     } else if (end === -ESRCH) {
       const immediate = setImmediate(() => seen('process'));
       ends.push(() => clearImmediate(immediate));
-    } else if (end !== -ENOSYS) throw failed(`Process ${pid} cannot be watched`, end);
+    } else if (end !== -ENOSYS && end !== -EPERM) throw failed(`Process ${pid} cannot be watched`, end);
   } catch (error) {
     close();
     throw error;

@@ -9,6 +9,8 @@ import type { Hello } from './remote-vifs.js';
 export interface WorkerProcess {
   readonly pid: number;
   readonly gone: Promise<string>;
+  /** Resolves when it is known to serve no more, before it is gone. Absent: the end of its link is the first sign. */
+  readonly dying?: Promise<void>;
   signal(signal: NodeJS.Signals): void;
 }
 
@@ -97,6 +99,7 @@ export class RunningWorker {
     this.#parts = parts;
     this.#process = process;
     this.#heardMs = parts.clock.now();
+    void process.dying?.then(() => this.#lost(undefined));
     this.gone = process.gone.then((how) => {
       // Usually the link's end was seen before.
       this.#over();
@@ -204,8 +207,9 @@ export class RunningWorker {
     this.#residentBytes = residentBytes;
   }
 
-  /** Called when the link has ended. A worker that continues has to go, since another one gets its vifs. */
+  /** Called when the link has ended, or the process shows that it dies. A worker that continues has to go, since another one gets its vifs. */
   #lost(error: VifdError | undefined): void {
+    if (this.#ended) return;
     if (error !== undefined) this.#why ??= error.message;
     // It closes its link when it has detached, and still has lines of its log to write.
     if (this.#ending) this.#over();

@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs';
 import { addon, errnoName } from '../addon.js';
 import { hostRemedy, VifdError } from '../errors.js';
+import { makeLiveness, watchDeath } from '../host/liveness.js';
 
 /** A process that was started as a worker. */
 export interface StartedWorker {
@@ -12,6 +13,8 @@ export interface StartedWorker {
    * event channels and mapped pages.
    */
   readonly gone: Promise<string>;
+  /** Resolves when the process writes to no ring any more, mostly some ms before it is gone. It may still have its locks, or only claim its death. */
+  readonly dying: Promise<void>;
   /** Sends a signal; does nothing once the process is gone. */
   signal(signal: NodeJS.Signals): void;
 }
@@ -35,15 +38,17 @@ export async function startWorker(args: readonly string[]): Promise<StartedWorke
   const pair = addon().socketPair();
   if (typeof pair === 'number') throw unstartable(errnoName(pair));
   const [descriptor, theirs] = pair;
+  let page = -1;
   const environment = { ...process.env };
   for (const name of OF_MANAGER) delete environment[name];
   try {
+    page = makeLiveness();
     // Loaded only here, because `--workers 0` starts no process, and node:child_process costs a start some ms.
     const { spawn } = process.getBuiltinModule('node:child_process');
     const child = spawn(process.execPath, [...process.execArgv, ...args], {
       env: environment,
-      // The last one is LINK_DESCRIPTOR.
-      stdio: ['ignore', 'inherit', 'inherit', theirs],
+      // The last two are LINK_DESCRIPTOR and LIVENESS_DESCRIPTOR.
+      stdio: ['ignore', 'inherit', 'inherit', theirs, page],
       // In a session of its own: Ctrl-C reaches the supervisor alone, which ends its workers in order.
       detached: true,
     });
@@ -58,12 +63,25 @@ export async function startWorker(args: readonly string[]): Promise<StartedWorke
     child.on('error', () => undefined);
     // The process ends when the supervisor has ended its work, and not when its last worker has.
     child.unref();
-    return { pid: child.pid as number, descriptor, gone, signal: (signal) => void child.kill(signal) };
+    const pid = child.pid as number;
+    let die = () => {};
+    const dying = new Promise<void>((resolve) => {
+      die = resolve;
+    });
+    try {
+      watchDeath({ pid, liveness: page, onDeath: die });
+    } catch (error) {
+      child.kill('SIGKILL');
+      throw error;
+    }
+    return { pid, descriptor, gone, dying, signal: (signal) => void child.kill(signal) };
   } catch (error) {
     closeSync(descriptor);
-    throw unstartable((error as NodeJS.ErrnoException).code ?? 'EIO', error);
+    const errno = error instanceof VifdError ? error.errno : (error as NodeJS.ErrnoException).code;
+    throw unstartable(errno ?? 'EIO', error);
   } finally {
     closeSync(theirs);
+    if (page >= 0) closeSync(page);
   }
 }
 

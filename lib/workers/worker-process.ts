@@ -1,4 +1,4 @@
-import { fstatSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 import type { RunOptions } from '../daemon/option-table.js';
 import { endProcess } from '../daemon/output.js';
 import { eventLog } from '../daemon/run-log.js';
@@ -6,21 +6,28 @@ import { openXenLogged, servingWith } from '../daemon/serving.js';
 import { watchStandstill } from '../daemon/standstill.js';
 import { stopSignal } from '../daemon/stop-signal.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
+import { holdLiveness } from '../host/liveness.js';
 import { VifLocks } from '../host/vif-locks.js';
 import { LinkKeeper } from './link-keeper.js';
+import { type Rehearsal, warmUp } from './warm-up.js';
 import { Worker } from './worker.js';
 import { WorkerSocket } from './worker-socket.js';
 
 /** The descriptor at which a worker's process finds its end of the link to the supervisor that started it. */
 export const LINK_DESCRIPTOR = 3;
+/** The same of the page through which the supervisor sees it die. */
+export const LIVENESS_DESCRIPTOR = 4;
+/** A worker that was started because another one died gets its vifs sooner. */
+const WARM_UP_AFTER_MS = 200;
 
 /**
  * Runs `vifd worker`, which a supervisor starts: serves the vifs that a supervisor gives to it, until a supervisor or SIGTERM ends it. Then it
  * detaches and ends the process, and does not return.
  * @param options those of the supervisor.
+ * @param rehearsal loads the guest for the warm-up. Without it the first frames come some ms later.
  * @throws VifdError ERR_ARGUMENT if the process was not started by a supervisor; or why it cannot start.
  */
-export async function runWorker(options: RunOptions): Promise<void> {
+export async function runWorker(options: RunOptions, rehearsal?: () => Rehearsal | undefined): Promise<void> {
   const stop = stopSignal();
   if (!isSocket(LINK_DESCRIPTOR))
     throw new VifdError('ERR_ARGUMENT', '`vifd worker` is started by `vifd run --workers`: run that.');
@@ -28,7 +35,14 @@ export async function runWorker(options: RunOptions): Promise<void> {
   let started = false;
   // Nothing is served yet that would have to be detached from.
   stop.then(() => started || endProcess(0));
-  const { journal } = options;
+  try {
+    holdLiveness(LIVENESS_DESCRIPTOR);
+    closeSync(LIVENESS_DESCRIPTOR);
+  } catch (error) {
+    // The supervisor sees its end all the same, some ms later.
+    log.error(vifdErrorOf(error), undefined);
+  }
+  const { journal, payload } = options;
   await using xen = await openXenLogged(options, log);
   const keeper = new LinkKeeper((error) => log.error(error, undefined));
   const { ownership, options: serve } = servingWith(options, { xen, keeper, log });
@@ -46,6 +60,14 @@ export async function runWorker(options: RunOptions): Promise<void> {
   ownership.onChange = () => worker.lookAgain();
   worker.accept(LINK_DESCRIPTOR);
   started = true;
+  using _warming = xen.clock.after(WARM_UP_AFTER_MS, () => {
+    const isNeeded = () => worker.vifs.size > 0;
+    const loaded = isNeeded() ? undefined : rehearsal?.();
+    if (loaded === undefined) return;
+    warmUp({ rehearsal: loaded, payload, isNeeded }).catch((error) =>
+      log.error(vifdErrorOf(error), undefined),
+    );
+  });
   using socket =
     journal === false ? undefined : socketIn(journal, worker, (error) => log.error(error, undefined));
   using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));

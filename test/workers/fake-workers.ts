@@ -20,6 +20,9 @@ export class FakeWorker implements RemoteWorker {
   readonly heard: string[] = [];
   readonly signals: NodeJS.Signals[] = [];
   readonly gone: Promise<string>;
+  readonly dying: Promise<void>;
+  /** Its process shows that it dies; the link is still there. */
+  die: () => void = () => {};
   /** What it responds to `found`, or throws. Undefined: it serves the vif. */
   admission: ((place: VifPlace) => Admission | Promise<Admission>) | undefined;
   /** Whether SIGKILL ends it at once, and completely. */
@@ -34,6 +37,9 @@ export class FakeWorker implements RemoteWorker {
     this.gone = new Promise((resolve) => {
       this.#end = resolve;
     });
+    this.dying = new Promise((resolve) => {
+      this.die = resolve;
+    });
   }
 
   get start(): WorkerStart {
@@ -41,7 +47,7 @@ export class FakeWorker implements RemoteWorker {
       this.signals.push(name);
       if (name === 'SIGKILL' && this.killable) this.exit(name);
     };
-    return { process: { pid: this.pid, gone: this.gone, signal }, remote: this };
+    return { process: { pid: this.pid, gone: this.gone, dying: this.dying, signal }, remote: this };
   }
 
   get served(): VifId[] {

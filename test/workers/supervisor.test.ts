@@ -132,6 +132,23 @@ describe('a supervisor', () => {
     expect(world.unserved).toEqual([]);
   });
 
+  it('kills a worker that shows that it dies, since that may not be true, and gives its vifs to the standby once it is gone', async () => {
+    await world.serve(1);
+    world.fleet.begin();
+    await world.settle();
+    const dying = world.worker(100);
+    dying.killable = false;
+    dying.die();
+    await world.settle();
+    expect(dying.signals).toEqual(['SIGKILL']);
+    expect(world.supervisor.vifs.get('vif1.0')).toMatchObject({ state: 'detached' });
+    expect(world.worker(101).heard).toEqual([]);
+    dying.exit('SIGSEGV');
+    await world.settle();
+    expect(world.divided[101]).toEqual(['vif1.0']);
+    expect(dying.signals).toEqual(['SIGKILL']);
+  });
+
   it('counts a gap until the next worker has attached, and not until its look at the vif ends', async () => {
     await world.serve(1);
     let look: (admission: Admission) => void = () => undefined;

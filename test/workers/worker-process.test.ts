@@ -1,9 +1,10 @@
 /** A worker's process on xensim, with a tap in a network namespace of its own. This process is its supervisor. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, readlinkSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunOptions } from '../../lib/daemon/option-table.js';
+import { makeLiveness } from '../../lib/host/liveness.js';
 import { LocalKeeper } from '../../lib/host/local-keeper.js';
 import { createVif } from '../../lib/testing/netfront/toolstack.js';
 import { LINK_PROTOCOL } from '../../lib/workers/messages.js';
@@ -57,10 +58,12 @@ function runTests(): void {
     await world[Symbol.asyncDispose]();
   });
   const start = (link: number | 'ignore'): Started => {
+    const page = makeLiveness();
     const child = spawn(process.execPath, ['--input-type=module', '-e', PROGRAM, JSON.stringify(options)], {
       env: { ...process.env, ...world.environment(0) },
-      stdio: ['ignore', 'pipe', 'pipe', link],
+      stdio: ['ignore', 'pipe', 'pipe', link, page],
     });
+    closeSync(page);
     const ended = new Promise<string>((resolve) => {
       child.once('exit', (code, signal) => resolve(signal ?? `${code}`));
     });
@@ -98,6 +101,9 @@ function runTests(): void {
   it('serves a vif with a tap, whose descriptor it stores; continues alone; and ends when asked to', async () => {
     const { child, ended, remote, beats, pid } = await worker();
     expect(remote.hello).toMatchObject({ protocol: LINK_PROTOCOL, pid, vifs: [] });
+    // By this page a supervisor sees it die; and it writes no core dump before that.
+    expect(readFileSync(`/proc/${pid}/maps`, 'utf8')).toContain('/memfd:vifd-liveness');
+    expect(readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/^Max core file size +1 /m);
     expect(await remote.found(PLACE, true)).toBe('waiting');
     expect(await remote.found(PLACE, false)).toBe('served');
     expect(await world.toolstack.read(`${PLACE.path}/state`)).toBe('2');

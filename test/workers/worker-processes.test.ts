@@ -19,6 +19,7 @@ import { systemClock } from '../../lib/xen/native/clock.js';
 import { until } from '../../worlds/processes/until.js';
 import { RecordedLog } from './fake-workers.js';
 
+const LIVENESS = new URL('../../dist/host/liveness.js', import.meta.url).href;
 const SOON_MS = 5000;
 const soon = async (holds: () => unknown) => expect(await until(holds, SOON_MS)).toBeTruthy();
 
@@ -47,6 +48,33 @@ describe('a started worker', () => {
     expect(await worker.gone).toBe('SIGKILL');
     await soon(() => ends);
     worker.signal('SIGTERM');
+  });
+
+  it.skipIf(!existsSync(new URL(LIVENESS)))(
+    'has a page at descriptor 4, through which its supervisor sees it die',
+    async () => {
+      const program = `
+      const { holdLiveness } = await import(${JSON.stringify(LIVENESS)});
+      const memory = Buffer.alloc(200 << 20, 1);
+      holdLiveness(4);
+      require('node:fs').writeSync(3, '{}');
+      setInterval(() => memory.length, 1000);`;
+      const worker = await startWorker(['-e', `(async () => {${program}})()`]);
+      let heard = 0;
+      using _link = new Link(worker.descriptor, { onMessage: () => heard++, onEnd: () => {} });
+      await soon(() => heard);
+      worker.signal('SIGKILL');
+      await worker.dying;
+      expect(await worker.gone).toBe('SIGKILL');
+    },
+  );
+
+  it('is seen to die by the end of its process, where it does not use the page', async () => {
+    const worker = await startWorker(['-e', 'setInterval(() => {}, 1000)']);
+    using _link = new Link(worker.descriptor, { onMessage: () => {}, onEnd: () => {} });
+    worker.signal('SIGKILL');
+    await worker.dying;
+    expect(await worker.gone).toBe('SIGKILL');
   });
 
   it('that ends by itself is gone with its exit code', async () => {
