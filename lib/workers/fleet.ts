@@ -98,7 +98,7 @@ export class Fleet {
     this.#idle = undefined;
     if (standby !== undefined) {
       const worker = await standby.catch(() => undefined);
-      if (worker !== undefined && !worker.ended) return worker;
+      if (worker !== undefined) return worker;
     }
     return this.#start(false);
   }

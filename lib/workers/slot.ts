@@ -6,7 +6,7 @@ import type { RunningWorker } from './running-worker.js';
 
 export interface SlotParts {
   readonly clock: Clock;
-  readonly fleet: Pick<Fleet, 'take' | 'giveBack'>;
+  readonly fleet: Pick<Fleet, 'take'>;
   /** The domain whose vifs it has, where each guest has a worker of its own. */
   readonly guest: number | undefined;
   /** Resolves when the process that served its vifs before is gone. */
@@ -30,7 +30,6 @@ export class Slot {
   #deathsMs: number[] = [];
   #onTrial = false;
   #trial: Disposable | undefined;
-  #ended = false;
 
   /** @param worker one that serves its vifs already. */
   constructor(parts: SlotParts, worker?: RunningWorker) {
@@ -92,7 +91,6 @@ export class Slot {
   }
 
   end(): void {
-    this.#ended = true;
     this.#trial?.[Symbol.dispose]();
   }
 
@@ -105,8 +103,7 @@ export class Slot {
       await this.#after;
       const worker = await taking;
       if (worker.ended) continue;
-      if (this.#ended) fleet.giveBack(worker);
-      else this.#begin(worker);
+      this.#begin(worker);
       return worker;
     }
   }

@@ -179,8 +179,6 @@ export class Supervisor implements VifServer {
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
         worker = await assigned.slot.start();
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
-        // Meanwhile the vif has got another slot, or the worker of this one has died already.
-        if (assigned.slot.worker !== worker) continue;
         const admission = await worker.remote.found(place, connectedOnly, descriptorsOf(place.id));
         if (admission === 'served') assigned.served = true;
         else this.#unassign(assigned);

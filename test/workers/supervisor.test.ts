@@ -164,6 +164,28 @@ describe('a supervisor', () => {
     look('served');
     await world.settle();
     expect(world.recorded.tookOvers).toMatchObject([{ pid: 101, gapMs: 20 }]);
+    // The guest has closed meanwhile, and the next worker attaches to nothing.
+    world.worker(101).exit('SIGKILL');
+    await world.settle();
+    await world.advance(7);
+    look('served');
+    await world.settle();
+    expect(world.recorded.tookOvers[1]).toMatchObject({ pid: 102, gapMs: 7 });
+  });
+
+  it('needs another worker if the standby dies while it waits for the end of the first one', async () => {
+    await world.serve(1);
+    world.fleet.begin();
+    await world.settle();
+    const dying = world.worker(100);
+    dying.killable = false;
+    dying.loseLink();
+    await world.settle();
+    world.worker(101).exit('SIGKILL');
+    dying.exit('SIGKILL');
+    await world.settle();
+    expect(world.supervisor.workerOf('vif1.0')?.pid).toBe(102);
+    expect(world.recorded.take()).toContain('101 died, SIGKILL: ');
   });
 
   it('starts a process for the vifs where there is no standby', async () => {
@@ -239,6 +261,8 @@ describe('a supervisor', () => {
     await world.serve(1, 2);
     world.fleet.begin();
     await world.settle();
+    world.worker(101).reports.onGone('vif1.0');
+    expect(world.supervisor.isServed('vif1.0')).toBe(true);
     world.worker(100).reports.onGone('vif1.0');
     await world.settle();
     expect(world.unserved).toEqual(['vif1.0']);
@@ -359,6 +383,59 @@ describe('a supervisor', () => {
     expect(world.recorded.lines.filter((line) => line.startsWith('parked'))).toEqual([]);
   });
 
+  it('gives no other vif to a worker on trial, and forgets a suspicion with its vif', async () => {
+    world = new Supervised(1);
+    await world.serve(1);
+    for (let i = 0; i < 3; i++) {
+      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGKILL');
+      await world.settle();
+    }
+    await world.advance(30_250);
+    await world.serve(1, 2);
+    const workerOf = (domid: number) => world.supervisor.workerOf(place(domid).id)!;
+    expect(workerOf(1)).not.toBe(workerOf(2));
+    world.worker(workerOf(1).pid).reports.onGone('vif1.0');
+    await world.serve(1);
+    expect(workerOf(1)).toBe(workerOf(2));
+  });
+
+  it('forgets a suspicion, too, if the vif is not there any more when it is tried again', async () => {
+    world = new Supervised(1);
+    await world.serve(1);
+    for (let i = 0; i < 3; i++) {
+      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGKILL');
+      await world.settle();
+    }
+    await world.advance(30_250);
+    world.onStart = (worker) => {
+      worker.admission = () => 'none';
+      worker.hello();
+    };
+    expect(await world.found(1)).toBe('none');
+    world.onStart = (worker) => worker.hello();
+    for (const worker of world.workers) worker.admission = undefined;
+    await world.serve(2, 1);
+    expect(world.supervisor.workerOf('vif1.0')).toBe(world.supervisor.workerOf('vif2.0'));
+  });
+
+  it('waits for the end of the process also where it divides its vifs', async () => {
+    world = new Supervised(1);
+    await world.serve(1, 2);
+    for (let i = 0; i < 2; i++) {
+      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGKILL');
+      await world.settle();
+    }
+    const dying = world.worker(world.supervisor.workerOf('vif1.0')!.pid);
+    dying.killable = false;
+    dying.loseLink();
+    await world.settle();
+    const heard = () => world.workers.flatMap((worker) => (worker.pid > dying.pid ? worker.heard : []));
+    expect(heard()).toEqual([]);
+    dying.exit('SIGKILL');
+    await world.settle();
+    expect(heard().sort()).toEqual(['found vif1.0', 'found vif2.0']);
+  });
+
   it('does not suspect vifs whose workers die seldom', async () => {
     await world.serve(1, 2);
     for (let i = 0; i < 5; i++) {
@@ -402,7 +479,7 @@ describe('a supervisor', () => {
     world.worker(101).killable = true;
     await world.advance(3250);
     await ended;
-    expect(world.worker(101).signals).toEqual(['SIGKILL']);
+    expect([world.worker(100).signals, world.worker(101).signals]).toEqual([[], ['SIGKILL']]);
     expect(world.recorded.take().filter((line) => line.includes('died'))).toEqual([]);
     expect(await world.found(3)).toBe('refused');
   });
@@ -459,14 +536,42 @@ describe('a fleet', () => {
     expect([...world.fleet.workers]).toEqual([]);
   });
 
+  it('does not start a process for each vif that waits while none can be started', async () => {
+    const world = new Supervised(1);
+    world.onStart = () => {
+      throw new VifdError('ERR_WORKER', 'A process cannot be started (EAGAIN).');
+    };
+    for (const domid of [1, 2, 3]) await expect(world.found(domid)).rejects.toThrow(/EAGAIN/);
+    expect(world.workers.length).toBe(1);
+    await world.advance(250);
+    await expect(world.found(1)).rejects.toThrow(/EAGAIN/);
+    expect(world.workers.length).toBe(2);
+  });
+
+  it('kills a process that closes its link at once', async () => {
+    const world = new Supervised(1);
+    world.onStart = (worker) => worker.loseLink();
+    await expect(world.found(1)).rejects.toThrow(/ended before it could serve \(SIGKILL\)/);
+    expect(world.worker(100).signals).toEqual(['SIGKILL']);
+  });
+
   it('ends also what is just starting', async () => {
     const world = new Supervised(1);
     world.onStart = () => undefined;
     world.fleet.begin();
     await world.settle();
     // It may wait for a xenstored that does not respond.
-    await world.fleet.end();
-    expect(world.worker(100).signals).toEqual(['SIGKILL']);
+    const starting = world.worker(100);
+    starting.killable = false;
+    let isOver = false;
+    void world.fleet.end().then(() => {
+      isOver = true;
+    });
+    await world.settle();
+    expect([starting.signals, isOver]).toEqual([['SIGKILL'], false]);
+    starting.exit('SIGKILL');
+    await world.settle();
+    expect(isOver).toBe(true);
     await world.advance(60_000);
     expect(world.workers.length).toBe(1);
   });
