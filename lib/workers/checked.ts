@@ -8,6 +8,7 @@ import {
   type LinkError,
   MESSAGE_BYTES_MAX,
   type Notice,
+  REASON_MAX,
   type Report,
   type Request,
   type Response,
@@ -29,7 +30,8 @@ import {
   whole,
 } from './shape.js';
 
-const anyText = text(MESSAGE_BYTES_MAX);
+/** The supervisor stores one of each vif. */
+const reason = text(REASON_MAX);
 /** `vif7.0` for the first queue of the vif's tap, `vif7.0.q1` for the second (daemon/taps.ts). */
 const descriptorName = text(40, /^vif(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,9})(\.q[1-9][0-9]?)?$/);
 const requestNumber = whole();
@@ -65,7 +67,7 @@ const REQUESTS: Shapes<Request, 'ask'> = {
 };
 
 const NOTICES: Shapes<Notice, 'tell'> = {
-  changed: object({ tell: oneOf('changed'), path: anyText, named }),
+  changed: object({ tell: oneOf('changed'), path: text(MESSAGE_BYTES_MAX), named }),
   'domain-gone': object({ tell: oneOf('domain-gone'), domid }),
   'store-returned': object({ tell: oneOf('store-returned') }),
 };
@@ -84,7 +86,7 @@ const REPORTS: Shapes<Report, 'report'> = {
     pid: whole(),
     vifs: listOf(vifId, WORKER_VIFS_MAX),
   }),
-  vif: object({ report: oneOf('vif'), vif: vifId, state: vifState, reason: maybe(anyText) }),
+  vif: object({ report: oneOf('vif'), vif: vifId, state: vifState, reason: maybe(reason) }),
   attached: object({ report: oneOf('attached'), vif: vifId, how }),
   detached: object({ report: oneOf('detached'), vif: vifId, why }),
   gone: object({ report: oneOf('gone'), vif: vifId }),
@@ -96,7 +98,7 @@ const REPORTS: Shapes<Report, 'report'> = {
 
 const linkError = object<LinkError>({
   code: errorCode,
-  message: anyText,
+  message: reason,
   errno: maybe(text(32)),
   vif: maybe(text(32)),
 });

@@ -10,6 +10,8 @@ export const LINK_PROTOCOL = 1;
 export const MESSAGE_BYTES_MAX = 64 << 10;
 /** The most descriptors of a message: one for each queue of a tap. */
 export const DESCRIPTORS_MAX = 16;
+/** The most characters of a reason or an error's message; the worker cuts longer ones. */
+export const REASON_MAX = 1000;
 /** The most vifs of a worker: their names fit into one message. */
 export const WORKER_VIFS_MAX = 2048;
 

@@ -17,15 +17,20 @@ import { toWorker } from './checked.js';
 import { Link } from './link.js';
 import type { LinkKeeper } from './link-keeper.js';
 import { LoadMeter } from './load-meter.js';
-import { LINK_PROTOCOL, linkErrorOf, type Report, type Request, WORKER_VIFS_MAX } from './messages.js';
+import {
+  LINK_PROTOCOL,
+  linkErrorOf,
+  REASON_MAX,
+  type Report,
+  type Request,
+  WORKER_VIFS_MAX,
+} from './messages.js';
 
 const ALIVE_MS = 250;
 /** How long a worker without vifs and without a supervisor waits for the next supervisor before it ends. */
 const ORPHANED_MS = 10_000;
 /** As of Netback: a stop must not wait for a store that is away. */
 const DETACH_MS = 500;
-/** A longer reason is cut. */
-const REASON_MAX = 1000;
 
 export interface WorkerParts {
   readonly options: ServeOptions;
@@ -125,6 +130,8 @@ export class Worker {
     this.#reported.clear();
     const vifs = [...new Set([...this.#served.vifs.keys(), ...this.#finding.keys()])];
     link.send({ report: 'hello', protocol: LINK_PROTOCOL, version: version(), pid: process.pid, vifs });
+    // The descriptor may be of no use.
+    if (link.ended) return;
     this.#parts.keeper.sendTo(link);
     this.#reportVifs();
     // What has changed while no supervisor watched the backend's nodes is unknown.
@@ -320,5 +327,5 @@ export class Worker {
 }
 
 function cut(text: string): string {
-  return text.length <= REASON_MAX ? text : `${text.slice(0, REASON_MAX)}…`;
+  return text.length <= REASON_MAX ? text : `${text.slice(0, REASON_MAX - 1)}…`;
 }

@@ -6,6 +6,7 @@ import { fromWorker, toWorker } from '../../lib/workers/checked.js';
 import {
   type FromWorker,
   LINK_PROTOCOL,
+  REASON_MAX,
   type ToWorker,
   WORKER_VIFS_MAX,
 } from '../../lib/workers/messages.js';
@@ -41,7 +42,13 @@ const details: VifDetails = {
 };
 
 const FROM: FromWorker[] = [
-  { report: 'hello', protocol: LINK_PROTOCOL, version: '0.1.0', pid: 12, vifs: ['vif7.0', 'vif12.3'] },
+  {
+    report: 'hello',
+    protocol: LINK_PROTOCOL,
+    version: '0.1.0',
+    pid: 12,
+    vifs: ['vif7.0', 'vif12.3'],
+  },
   { report: 'vif', vif: 'vif7.0', state: 'stopped', reason: 'a bad frame' },
   { report: 'attached', vif: 'vif7.0', how: { resumed: true, attachMs: 0.7 } },
   { report: 'detached', vif: 'vif7.0', why: 'protocol-error' },
@@ -185,6 +192,14 @@ describe('messages of a worker', () => {
     const vifs = Array.from({ length: WORKER_VIFS_MAX }, (_, i) => `vif${i}.0`);
     expect(fromWorker({ ...hello, vifs })).toEqual({ ...hello, vifs });
     refused({ ...hello, vifs: [...vifs, 'vif9999.0'] });
+  });
+
+  it('have reasons and errors that end', () => {
+    const reason = 'x'.repeat(REASON_MAX);
+    const vif = (text: string) => ({ report: 'vif', vif: 'vif7.0', state: 'stopped', reason: text });
+    expect(fromWorker(vif(reason))).toEqual(vif(reason));
+    refused(vif(`${reason}x`));
+    refused({ number: 1, error: { code: 'ERR_TAP', message: `${reason}x` } });
   });
 
   it('have no kind that an object of JavaScript has anyway', () => {

@@ -336,6 +336,26 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     expect(await moves(guest)).toBe(true);
   });
 
+  it('cuts reasons and errors that are longer than messages may have', async () => {
+    await connected();
+    await begin();
+    supervisor.take();
+    const long = 'x'.repeat(3000);
+    Object.defineProperty(worker.worker.vifs.get('vif7.0'), 'reason', { get: () => long });
+    await world.hypervisor.advance(250);
+    await world.calm();
+    expect(supervisor.take()).toEqual([expect.stringMatching(/^vif7.0 is connected: x+…$/)]);
+    const refusal = Promise.reject(new Error(long));
+    refusal.catch(() => {});
+    worker.accepts = refusal;
+    await world.during(supervisor.discovery.close());
+    await connected(8);
+    const asked = supervisor.found(place(8), false);
+    await expect(world.during(asked)).rejects.toMatchObject({ message: expect.stringMatching(/^x+…$/) });
+    expect(supervisor.ends).toEqual([]);
+    worker.accepts = true;
+  });
+
   it('returns the descriptors of a vif that it does not serve', async () => {
     await connected();
     worker = await world.worker();
