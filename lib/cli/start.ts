@@ -21,7 +21,7 @@ export function start(
 ): boolean {
   const options = verb === 'run' || verb === 'worker' ? parseRunOptions(args) : undefined;
   if (options === undefined) return false;
-  const running = verb === 'run' ? runWith(options, code) : runWorker(options, rehearsal);
+  const running = verb === 'run' ? runWith(options, code) : runWorker(options, rehearsal, code);
   running.catch((error: unknown) => {
     process.exitCode = fail(error);
     pauseIfManaged();

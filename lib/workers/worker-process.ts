@@ -1,4 +1,5 @@
 import { closeSync, fstatSync } from 'node:fs';
+import { storeCodeLater } from '../daemon/code-later.js';
 import type { RunOptions } from '../daemon/option-table.js';
 import { endProcess } from '../daemon/output.js';
 import { eventLog } from '../daemon/run-log.js';
@@ -6,6 +7,8 @@ import { openXenLogged, servingWith } from '../daemon/serving.js';
 import { watchStandstill } from '../daemon/standstill.js';
 import { stopSignal } from '../daemon/stop-signal.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
+import type { CodeCache } from '../host/code-cache.js';
+import { inlineMore } from '../host/inlining.js';
 import { holdLiveness } from '../host/liveness.js';
 import { VifLocks } from '../host/vif-locks.js';
 import { LinkKeeper } from './link-keeper.js';
@@ -25,9 +28,14 @@ const WARM_UP_AFTER_MS = 200;
  * detaches and ends the process, and does not return.
  * @param options those of the supervisor.
  * @param rehearsal loads the guest for the warm-up. Without it the first frames come some ms later.
+ * @param code of the file that this was started from, if it was one. A supervisor runs no code of the data path, so a worker stores it.
  * @throws VifdError ERR_ARGUMENT if the process was not started by a supervisor; or why it cannot start.
  */
-export async function runWorker(options: RunOptions, rehearsal?: () => Rehearsal | undefined): Promise<void> {
+export async function runWorker(
+  options: RunOptions,
+  rehearsal?: () => Rehearsal | undefined,
+  code?: CodeCache,
+): Promise<void> {
   const stop = stopSignal();
   if (!isSocket(LINK_DESCRIPTOR))
     throw new VifdError('ERR_ARGUMENT', '`vifd worker` is started by `vifd run --workers`: run that.');
@@ -60,6 +68,8 @@ export async function runWorker(options: RunOptions, rehearsal?: () => Rehearsal
   ownership.onChange = () => worker.lookAgain();
   worker.accept(LINK_DESCRIPTOR);
   started = true;
+  inlineMore();
+  using _code = code && storeCodeLater(code, xen.clock, () => worker.vifs.values());
   using _warming = xen.clock.after(WARM_UP_AFTER_MS, () => {
     const isNeeded = () => worker.vifs.size > 0;
     const loaded = isNeeded() ? undefined : rehearsal?.();
