@@ -147,7 +147,9 @@ export class RunningWorker {
     const onStop = () => worker.kill('vifd stops');
     stop.addEventListener('abort', onStop);
     if (stop.aborted) onStop();
-    const hello = await Promise.race([greeted, early]).finally(() => {
+    // Its link may have ended right behind its hello: then nobody would hear of its end later.
+    const living = greeted.then((hello) => (worker.ended ? early : hello));
+    const hello = await Promise.race([living, early]).finally(() => {
       late[Symbol.dispose]();
       stop.removeEventListener('abort', onStop);
     });

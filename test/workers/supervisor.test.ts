@@ -555,6 +555,30 @@ describe('a fleet', () => {
     expect(world.worker(100).signals).toEqual(['SIGKILL']);
   });
 
+  it.each(['started', 'adopted'])(
+    'does not use a worker that it has %s and that ends right behind its hello',
+    async (how) => {
+      const world = new Supervised(1);
+      world.onStart = (worker) => {
+        if (world.workers.length > 3) throw new VifdError('ERR_WORKER', 'This is an endless loop.');
+        worker.hello(['vif1.0']);
+        worker.loseLink();
+      };
+      const begun =
+        how === 'started'
+          ? world.found(1)
+          : world.fleet.adopt(async (reports) => {
+              const worker = new FakeWorker(4711, reports);
+              // Messages that come together are heard in one turn.
+              queueMicrotask(() => world.onStart(worker));
+              return worker.start;
+            });
+      await expect(begun).rejects.toThrow(/ended before it could serve \(SIGKILL\)/);
+      expect([...world.fleet.workers]).toEqual([]);
+      expect(world.workers.length).toBeLessThan(2);
+    },
+  );
+
   it('ends also what is just starting', async () => {
     const world = new Supervised(1);
     world.onStart = () => undefined;
