@@ -36,10 +36,10 @@ export async function adoptEarlier(parts: AdoptEarlierParts): Promise<void> {
 
 async function adopt(parts: AdoptEarlierParts, pid: number): Promise<void> {
   const { directory, domid, clock, fleet, supervisor, connect } = parts;
-  const process = adoptedProcess(pid, clock);
-  // The socket of a process that is gone is removed.
+  // The socket of a process that is gone is removed, and another program may have its number.
   const descriptor = linkTo(directory, pid);
   if (descriptor === undefined) return;
+  const process = adoptedProcess(pid, clock);
   if (process === undefined) {
     closeSync(descriptor);
     return;
@@ -58,11 +58,13 @@ async function adopt(parts: AdoptEarlierParts, pid: number): Promise<void> {
     await fleet.dismiss(worker).catch((error) => parts.onError(vifdErrorOf(error)));
     return;
   }
-  if (hello.vifs.length === 0) fleet.giveBack(worker);
+  // And not those of its hello: some may have ended right behind that.
+  const vifs = [...worker.remote.vifs.keys()];
+  if (vifs.length === 0) fleet.giveBack(worker);
   else
     supervisor.adopt(
       worker,
-      hello.vifs.map((id) => placeOf(id, domid)),
+      vifs.map((id) => placeOf(id, domid)),
     );
 }
 

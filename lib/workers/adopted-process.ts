@@ -42,7 +42,12 @@ export function adoptedProcess(pid: number, clock: Clock, proc = '/proc'): Worke
   }
   const signal = (name: NodeJS.Signals) => {
     if (isGone()) return;
-    process.kill(pid, name);
+    try {
+      process.kill(pid, name);
+    } catch (error) {
+      // Its parent has waited for it since the look.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
     killed ||= name === 'SIGKILL';
     timer[Symbol.dispose]();
     watch();

@@ -16,6 +16,7 @@ import type { RunningWorker } from '../../lib/workers/running-worker.js';
 import { startWorker } from '../../lib/workers/start-worker.js';
 import { WorkerSocket } from '../../lib/workers/worker-socket.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
+import type { Clock } from '../../lib/xen/seam.js';
 import { until } from '../../worlds/processes/until.js';
 import { RecordedLog } from './fake-workers.js';
 
@@ -142,6 +143,18 @@ describe('a process that another supervisor has started', () => {
     expect([how, child.exitCode, child.killed]).toEqual(['ended', null, false]);
     rmSync(proc, { recursive: true });
   });
+
+  it('may end between the look at it and a signal', async () => {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const proc = mkdtempSync(join(tmpdir(), 'vifd-proc-'));
+    mkdirSync(`${proc}/${child.pid}`);
+    writeFileSync(`${proc}/${child.pid}/stat`, `${child.pid} (a) S${' 1'.repeat(20)}\n`);
+    const one = adoptedProcess(child.pid!, systemClock, proc)!;
+    one.signal('SIGKILL');
+    rmSync(proc, { recursive: true });
+    expect(await one.gone).toBe('SIGKILL');
+  });
 });
 
 describe('the workers of an earlier supervisor', () => {
@@ -173,9 +186,9 @@ describe('the workers of an earlier supervisor', () => {
     rmSync(directory, { recursive: true });
   });
 
-  const adopt = () =>
+  const adopt = (clock: Clock = systemClock) =>
     adoptEarlier({
-      ...{ directory, domid: 0, clock: systemClock, fleet },
+      ...{ directory, domid: 0, clock, fleet },
       supervisor: {
         adopt: (worker: RunningWorker, places) =>
           void adopted.push(`${worker.pid} ${places.map(({ path }) => path).join(' ')}`),
@@ -192,7 +205,7 @@ describe('the workers of an earlier supervisor', () => {
     });
 
   /** The socket of a worker, at which this test responds. */
-  const socket = (vifs: readonly VifId[], protocol: number, pid = child.pid!) =>
+  const socket = (vifs: readonly VifId[], protocol: number, pid = child.pid!, ended: readonly VifId[] = []) =>
     new WorkerSocket(directory, child.pid!, {
       onLink: (descriptor) => {
         const link = new Link(descriptor, {
@@ -205,6 +218,7 @@ describe('the workers of an earlier supervisor', () => {
           onEnd: () => {},
         });
         link.send({ report: 'hello', protocol, version: '9.9.9', pid, vifs });
+        for (const vif of ended) link.send({ report: 'gone', vif });
       },
       onError: ({ message }) => errors.push(message),
     });
@@ -217,6 +231,12 @@ describe('the workers of an earlier supervisor', () => {
     using _other = socket([], LINK_PROTOCOL);
     await adopt();
     expect(fleet.standby?.pid).toBe(child.pid);
+  });
+
+  it('continue without a vif that ends right behind their hello', async () => {
+    using _socket = socket(['vif7.0', 'vif7.1'], LINK_PROTOCOL, child.pid, ['vif7.0']);
+    await adopt();
+    expect([adopted, errors]).toEqual([[`${child.pid} /local/domain/0/backend/vif/7/1`], []]);
   });
 
   it.each([
@@ -239,6 +259,21 @@ describe('the workers of an earlier supervisor', () => {
     await once(child, 'exit');
     await adopt();
     expect([adopted, errors]).toEqual([[], []]);
+  });
+
+  it('leave a socket, and then no process is watched that has their number', async () => {
+    let timers = 0;
+    const counting: Clock = {
+      now: () => systemClock.now(),
+      after: (ms, fire) => {
+        timers++;
+        return systemClock.after(ms, fire);
+      },
+    };
+    writeFileSync(join(directory, `worker-${child.pid}`), '');
+    await adopt(counting);
+    expect([adopted, errors, timers]).toEqual([[], [], 0]);
+    expect(existsSync(join(directory, `worker-${child.pid}`))).toBe(false);
   });
 
   it('are killed if they hang, so that others get their vifs', async () => {
