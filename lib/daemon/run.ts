@@ -1,14 +1,16 @@
+import { vifdErrorOf } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
 import { inlineMore } from '../host/inlining.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
 import { Netback } from '../netback/netback.js';
+import type { Clock } from '../xen/seam.js';
 import { storeCodeLater } from './code-later.js';
 import { findManager } from './manager-log.js';
 import type { RunOptions } from './option-table.js';
 import { endProcess } from './output.js';
 import { PatientLock } from './patient-lock.js';
 import { queryService } from './query-service.js';
-import { eventLog } from './run-log.js';
+import { type EventLog, eventLog } from './run-log.js';
 import { openXenLogged, servingWith } from './serving.js';
 import { watchStandstill } from './standstill.js';
 import { stopSignal } from './stop-signal.js';
@@ -17,11 +19,22 @@ import { sweeping } from './sweep.js';
 /** How long after SIGTERM a start may continue before the process ends. */
 const HANGING_START_MS = 500;
 
+/** What `EndWorkers` needs. */
+interface Left {
+  readonly directory: string;
+  readonly domid: number;
+  readonly clock: Clock;
+  readonly log: EventLog;
+}
+
+/** Ends the workers that a supervisor has left in the runtime directory, and resolves when they are gone. */
+type EndWorkers = (left: Left) => Promise<void>;
+
 /**
  * Runs `vifd run`. After an orderly stop it ends the process and does not return.
  * @param code of the file that this was started from, if it was one.
  */
-export async function run(options: RunOptions, code?: CodeCache): Promise<void> {
+export async function run(options: RunOptions, endWorkers: EndWorkers, code?: CodeCache): Promise<void> {
   const stop = stopSignal();
   using plain = eventLog({ json: options.json === true });
   let started = false;
@@ -32,6 +45,13 @@ export async function run(options: RunOptions, code?: CodeCache): Promise<void> 
   const keeper = new SystemdKeeper(socket, inheritedDescriptors());
   await using xen = await openXenLogged(options, log, ({ message }) => manager?.status(message));
   using lock = journal === false ? undefined : new PatientLock(journal, xen.clock, log);
+  // Before the first attach: they serve the same vifs.
+  if (journal !== false) {
+    const { clock, domid } = xen;
+    await endWorkers({ directory: journal, domid, clock, log }).catch((error) =>
+      log.error(vifdErrorOf(error), undefined),
+    );
+  }
   const { taps, ownership, options: serve } = servingWith(options, { xen, keeper, log });
   await using netback = await Netback.open(serve, ownership.listening(log));
   ownership.onChange = () => void netback.look().catch((error) => log.error(error, undefined));

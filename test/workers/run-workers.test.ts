@@ -86,6 +86,22 @@ function runTests(): void {
     expect(await until(() => world.workers.length === 0, 1000)).toBe(true);
   }, 120_000);
 
+  it('has no worker beside a vifd that serves all vifs itself', async () => {
+    const first = await world.run('2');
+    await world.plug(1);
+    await world.plug(2);
+    await first.until('worker-started', 3);
+    await first.end('SIGKILL');
+    await world.flows();
+    const second = await world.run('0');
+    await second.until('attached', 2);
+    expect([world.workers, sockets()]).toEqual([[], []]);
+    await second.until('ready');
+    await world.flows();
+    expect([await world.serverOf(1), await world.serverOf(2)]).toEqual([second.pid, second.pid]);
+    expect(world.violations).toEqual([]);
+  }, 120_000);
+
   it('kills a worker that hangs, and parks a vif whose workers die again and again', async () => {
     const vifd = await world.run('2');
     await world.plug(1);
