@@ -232,7 +232,11 @@ export class Worker {
     this.#finding.set(id, finding);
     try {
       this.#lock(place);
-      return await this.#served.found(place, connectedOnly, () => finding.changed);
+      const admission = await this.#served.found(place, connectedOnly, () => finding.changed);
+      // Not 'refused': the supervisor would not ask another worker.
+      if (this.#detached !== undefined)
+        throw new VifdError('ERR_STATE', `The worker that looked at ${id} ends.`, { vif: id });
+      return admission;
     } finally {
       this.#finding.delete(id);
       if (this.#served.isServed(id)) this.#reportVif(id);

@@ -200,9 +200,11 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     await world.during(supervisor.remote.end());
     expect(supervisor.take()).toEqual(['vif7.0 detached: shutdown']);
     expect([worker.ended, await world.state(7)]).toEqual([1, '4']);
-    // It serves none from then on.
+    // It serves none from then on, and does not refuse it: then the supervisor would leave it alone.
     supervisor.remote.vifs.clear();
-    expect(await world.during(supervisor.discovery.look().then(() => worker.worker.vifs.size))).toBe(0);
+    const asked = world.during(supervisor.found(place(7), false));
+    await expect(asked).rejects.toMatchObject({ code: 'ERR_STATE', vif: 'vif7.0' });
+    expect(worker.worker.vifs.size).toBe(0);
     await world.end(worker);
     // The next process resumes.
     await world.start('copy');
