@@ -13,7 +13,7 @@ import { Slot } from './slot.js';
 export interface SupervisorParts {
   readonly clock: Clock;
   readonly workers: WorkerCount;
-  readonly fleet: Pick<Fleet, 'take' | 'replenish' | 'giveBack' | 'workers'>;
+  readonly fleet: Pick<Fleet, 'take' | 'replenish' | 'giveBack' | 'dismiss' | 'workers'>;
   readonly log: Pick<EventLog, 'error' | 'mended' | 'tookOver' | 'parked'>;
   /** Returns the stored descriptors of a vif's tap by name. They stay the caller's. */
   readonly descriptorsOf: (vif: VifId) => ReadonlyMap<string, number>;
@@ -253,7 +253,7 @@ export class Supervisor implements VifServer {
     assigned.slot = slot;
   }
 
-  /** Forgets that a vif is served. A worker without vifs goes back to the fleet. */
+  /** Forgets that a vif is served. A worker without vifs goes back to the fleet, or ends. */
   #unassign(assigned: Assigned): void {
     const { place, slot } = assigned;
     if (this.#vifs.get(place.id) === assigned) this.#vifs.delete(place.id);
@@ -265,7 +265,11 @@ export class Supervisor implements VifServer {
   #remove(slot: Slot): void {
     this.#slots.delete(slot);
     slot.end();
-    if (slot.worker !== undefined && !this.#ended) this.#parts.fleet.giveBack(slot.worker);
+    const { worker, guest } = slot;
+    if (worker === undefined || this.#ended) return;
+    // With a process for each guest, none serves a guest after another one, which may have taken control of it.
+    if (guest === undefined) this.#parts.fleet.giveBack(worker);
+    else void this.#parts.fleet.dismiss(worker);
   }
 
   /** Returns the slot that is to serve a vif: a new one while there are too few, else the one with the fewest vifs, then the least load. */

@@ -453,6 +453,16 @@ describe('a supervisor', () => {
     expect(world.divided).toEqual({ 100: ['vif1.0', 'vif1.1'], 101: ['vif2.0'] });
   });
 
+  it('with per-guest, ends a worker with its guest, also where there is no standby', async () => {
+    world = new Supervised('per-guest');
+    await world.serve(1);
+    world.worker(100).vifs.delete('vif1.0');
+    world.worker(100).reports.onGone('vif1.0');
+    await world.serve(2);
+    expect(world.worker(100).heard).toEqual(['found vif1.0', 'end']);
+    expect(world.divided).toEqual({ 101: ['vif2.0'] });
+  });
+
   it('continues with the workers of an earlier supervisor', async () => {
     const earlier = new FakeWorker(4711, {} as never);
     const { worker, hello } = await world.fleet.adopt(async (reports) => {
