@@ -32,8 +32,8 @@ import {
 
 /** The supervisor stores one of each vif. */
 const reason = text(REASON_MAX);
-/** `vif7.0` for the first queue of the vif's tap, `vif7.0.q1` for the second (daemon/taps.ts). */
-const descriptorName = text(40, /^vif(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,9})(\.q[1-9][0-9]?)?$/);
+/** `vif7.0` for the first queue of the vif's tap, `vif7.0.q1` for the second (daemon/taps.ts). A vif has at most DESCRIPTORS_MAX of them. */
+const descriptorName = text(40, /^vif(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,9})(\.q([1-9]|1[0-5]))?$/);
 const requestNumber = whole();
 const domid = whole();
 

@@ -176,7 +176,7 @@ describe('messages of a worker', () => {
       refused({ report: 'gone', vif });
       refused({ report: 'keep', name: vif });
     }
-    for (const name of ['vif7.0.q0', 'vif7.0.q100', 'vif7.0.q', 'vif7.0:1', 'vif7.0.q1.q2'])
+    for (const name of ['vif7.0.q0', 'vif7.0.q16', 'vif7.0.q', 'vif7.0:1', 'vif7.0.q1.q2'])
       refused({ report: 'keep', name });
   });
 
