@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import { VifdError, vifdErrorOf } from '../errors.js';
+import type { VifLocks } from '../host/vif-locks.js';
 import type { VifPlace } from '../netback/vif/directory.js';
 import type { VifId } from '../netback/vif-info.js';
 import { backendVifPath } from '../protocol/xenbus.js';
@@ -14,6 +15,8 @@ import { linkTo, removeSocket, workersIn } from './worker-socket.js';
 export interface AdoptEarlierParts {
   /** The runtime directory, in which workers have their sockets. */
   readonly directory: string;
+  /** Tells which process serves a vif, whatever a worker says. */
+  readonly locks: Pick<VifLocks, 'holder'>;
   /** The domain of the backend. */
   readonly domid: number;
   readonly clock: Clock;
@@ -59,14 +62,36 @@ async function adopt(parts: AdoptEarlierParts, pid: number): Promise<void> {
     return;
   }
   // And not those of its hello: some may have ended right behind that.
-  const vifs = [...worker.remote.vifs.keys()];
-  if (vifs.length === 0) fleet.giveBack(worker);
-  else
-    supervisor.adopt(
-      worker,
-      vifs.map((id) => placeOf(id, domid)),
-    );
+  const named = [...worker.remote.vifs.keys()].map((id) => placeOf(id, domid));
+  const holders = named.map((place) => holderOf(parts, place, pid));
+  const other = named.find((_place, i) => holders[i] !== undefined && holders[i] !== pid);
+  if (other !== undefined) {
+    const message = `The worker ${pid} of an earlier vifd names ${other.id}, which it does not serve: it is killed, and its guests get another worker.`;
+    parts.onError(new VifdError('ERR_WORKER', message, { vif: other.id }));
+    worker.kill('it named a vif that it does not serve');
+    await worker.gone;
+    return;
+  }
+  // A vif without a lock has ended, and the worker is about to report that.
+  const places = named.filter((_place, i) => holders[i] === pid);
+  if (places.length === 0) fleet.giveBack(worker);
+  else supervisor.adopt(worker, places);
 }
+
+/** Returns the process that serves a vif, by its lock: that of the worker that names it, if the locks cannot be read. */
+function holderOf({ locks, onError }: AdoptEarlierParts, place: VifPlace, pid: number): number | undefined {
+  try {
+    return locks.holder(place);
+  } catch (thrown) {
+    const error = vifdErrorOf(thrown);
+    if (error.code === 'ERR_ARGUMENT') return NOBODY;
+    onError(error);
+    return pid;
+  }
+}
+
+/** Serves a vif that cannot be. No process has this id. */
+const NOBODY = 0;
 
 function placeOf(id: VifId, backend: number): VifPlace {
   const [, domid, handle] = (/^vif(\d+)\.(\d+)$/.exec(id) ?? []).map(Number);

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import type { EventLog } from '../daemon/run-log.js';
+import { VifLocks } from '../host/vif-locks.js';
 import type { Clock } from '../xen/seam.js';
 import { adoptEarlier } from './adopt-earlier.js';
 import { Fleet } from './fleet.js';
@@ -32,7 +33,7 @@ export async function endEarlier({ directory, domid, clock, log }: EndEarlierPar
     onDied: () => [],
   });
   await adoptEarlier({
-    ...{ directory, domid, clock, fleet },
+    ...{ directory, locks: new VifLocks(directory), domid, clock, fleet },
     supervisor: { adopt: nothing },
     connect: (descriptor, reports) =>
       new RemoteVifs(descriptor, {

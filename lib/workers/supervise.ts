@@ -10,6 +10,7 @@ import { stopSignal } from '../daemon/stop-signal.js';
 import { sweeping } from '../daemon/sweep.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
+import { VifLocks } from '../host/vif-locks.js';
 import { Discovery } from '../netback/vif/discovery.js';
 import { VifNode } from '../netback/vif/vif-node.js';
 import { adoptEarlier } from './adopt-earlier.js';
@@ -107,7 +108,17 @@ export async function supervise(options: RunOptions): Promise<void> {
 
   let queries: AsyncDisposable | undefined;
   const begin = async () => {
-    await adoptEarlier({ directory: journal, domid, clock, fleet, supervisor, connect, onError: report });
+    const locks = new VifLocks(journal);
+    await adoptEarlier({
+      directory: journal,
+      locks,
+      domid,
+      clock,
+      fleet,
+      supervisor,
+      connect,
+      onError: report,
+    });
     await discovery.open();
     fleet.begin();
     // After the start, since guests that wait for their network come first.

@@ -5,6 +5,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { VifdError } from '../../lib/errors.js';
 import type { VifId } from '../../lib/netback/vif-info.js';
 import { adoptEarlier } from '../../lib/workers/adopt-earlier.js';
 import { adoptedProcess } from '../../lib/workers/adopted-process.js';
@@ -186,9 +187,13 @@ describe('the workers of an earlier supervisor', () => {
     rmSync(directory, { recursive: true });
   });
 
+  const holder = ({ id }: { readonly id: string }): number | undefined => {
+    if (id === 'vif99999.0') throw new VifdError('ERR_ARGUMENT', 'No vif has that number.');
+    return id === 'vif8.0' ? 1 : id === 'vif8.1' ? undefined : child.pid;
+  };
   const adopt = (clock: Clock = systemClock) =>
     adoptEarlier({
-      ...{ directory, domid: 0, clock, fleet },
+      ...{ directory, locks: { holder }, domid: 0, clock, fleet },
       supervisor: {
         adopt: (worker: RunningWorker, places) =>
           void adopted.push(`${worker.pid} ${places.map(({ path }) => path).join(' ')}`),
@@ -231,6 +236,23 @@ describe('the workers of an earlier supervisor', () => {
     using _other = socket([], LINK_PROTOCOL);
     await adopt();
     expect(fleet.standby?.pid).toBe(child.pid);
+  });
+
+  it('continue with the vifs whose locks they have; one is killed that names a vif of another process, or none that can be', async () => {
+    using _socket = socket(['vif7.0', 'vif8.1'], LINK_PROTOCOL);
+    await adopt();
+    expect([adopted.splice(0), errors]).toEqual([[`${child.pid} /local/domain/0/backend/vif/7/0`], []]);
+    for (const named of ['vif8.0', 'vif99999.0'] as const) {
+      using _other = socket(['vif7.0', named], LINK_PROTOCOL);
+      const exited = once(child, 'exit');
+      await adopt();
+      await exited;
+      expect([adopted, errors.splice(0)]).toEqual([
+        [],
+        [expect.stringContaining(`names ${named}, which it does not serve`)],
+      ]);
+      child = spawn('sleep', ['100'], { stdio: 'ignore' });
+    }
   });
 
   it('continue without a vif that ends right behind their hello', async () => {
