@@ -19,7 +19,7 @@ export interface HandoverParts {
   readonly daemon: () => number | undefined;
   /** Returns the id of the process that serves this vif: a worker of that vifd, or the vifd itself. */
   readonly server: (vif: VifName) => number | undefined;
-  /** Without a daemon: attaches to a vif and detaches from it, as a daemon would. A daemon that has started meanwhile is not an error. */
+  /** Without a daemon, and without a worker that serves the vif: attaches to a vif and detaches from it, as a daemon would. A daemon that has started meanwhile is not an error. */
   readonly detachOnce: (vif: VifName) => Promise<void>;
   /** Resolves after some time, for polling of states that no watch reports. */
   readonly pause: () => Promise<void>;
@@ -144,7 +144,8 @@ async function isServed({ store }: HandoverParts, vif: VifName, node: string): P
 async function untilDetached(parts: HandoverParts, vif: VifName): Promise<void> {
   const gone = async () => {
     if (parts.links.nameOf(vif.id) === undefined) return true;
-    if (parts.daemon() === undefined) await parts.detachOnce(vif);
+    // A worker may serve it still whose supervisor has died.
+    if (parts.daemon() === undefined && parts.server(vif) === undefined) await parts.detachOnce(vif);
     return parts.links.nameOf(vif.id) === undefined;
   };
   if (await within(parts, vif, gone)) return;

@@ -164,6 +164,19 @@ describe('a vif between the kernel and vifd', () => {
     await expectKernels();
   });
 
+  it('is not attached to for its release while a worker serves it whose vifd has died', async () => {
+    await setUp();
+    await adopt(world.parts(), VIF);
+    await world.killDaemon();
+    let attaches = 0;
+    const detachOnce = async () => {
+      attaches++;
+    };
+    const released = release({ ...world.parts(), server: () => 4711, detachOnce }, VIF);
+    await expect(released).rejects.toThrow('Another process has not detached from vif7.0 within 10 s');
+    expect(attaches).toBe(0);
+  });
+
   it('hides its notes from the guest', async () => {
     await setUp();
     await adopt(world.parts(), VIF);
