@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { VifdError } from '../errors.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
 import type { FileLock } from '../host/file-lock.js';
 import type { VifLocks } from '../host/vif-locks.js';
 import { Faults } from '../netback/faults/present-faults.js';
@@ -58,7 +58,7 @@ export class Worker {
   readonly #load = new LoadMeter();
   /** The places that `found` looks at now. */
   readonly #finding = new Map<VifId, Finding>();
-  readonly #locks = new Map<VifId, FileLock>();
+  readonly #locks = new Map<VifId, { readonly place: VifPlace; lock: FileLock }>();
   /** What the supervisor knows of each vif: its state and reason. */
   readonly #reported = new Map<VifId, string>();
   readonly #connection: Disposable;
@@ -255,11 +255,26 @@ export class Worker {
       throw new VifdError('ERR_STATE', message, { vif: place.id });
     }
     const lock = this.#parts.locks?.take(place);
-    if (lock !== undefined) this.#locks.set(place.id, lock);
+    if (lock !== undefined) this.#locks.set(place.id, { place, lock });
+  }
+
+  /** Takes the locks again if their file was deleted or replaced: another process could serve the same vifs since then. */
+  #relock(): void {
+    const { locks } = this.#parts;
+    // All are in one file, and the first one was taken first. If taking them again fails half way, it stands by then.
+    const [first] = this.#locks.values();
+    if (first?.lock.stands !== false && !this.#faults.has('locks')) return;
+    const fallen = [...this.#locks.values()].filter(({ lock }) => !lock.stands);
+    try {
+      for (const held of fallen) if (locks !== undefined) held.lock = locks.take(held.place);
+      this.#faults.end('locks');
+    } catch (error) {
+      this.#faults.begin('locks', vifdErrorOf(error));
+    }
   }
 
   #unlock(id: VifId): void {
-    this.#locks.get(id)?.[Symbol.dispose]();
+    this.#locks.get(id)?.lock[Symbol.dispose]();
     this.#locks.delete(id);
   }
 
@@ -321,6 +336,7 @@ export class Worker {
   }
 
   #beat(): void {
+    this.#relock();
     // Some changes of a state cause no event.
     this.#reportVifs();
     this.#report({ report: 'alive', ...this.#load.take() });

@@ -1,5 +1,5 @@
 /** A worker and a supervisor's end of its link, on the model, over real sockets. */
-import { closeSync, mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -489,5 +489,35 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
     await world.calm();
     expect(other.supervisor.take().at(-1)).toBe('vif7.0 gone');
     locks.take(place)[Symbol.dispose]();
+  });
+
+  it('is taken again when its file was deleted', async () => {
+    const locks = new VifLocks(directory);
+    const [near, far] = socketPair();
+    const worker = await world.worker(locks);
+    worker.worker.accept(far);
+    const supervisor = await world.supervisor(near);
+    const places = [7, 8].map(
+      (domid) => ({ id: `vif${domid}.0`, domid, handle: 0, path: world.node(domid) }) as const,
+    );
+    for (const place of places) {
+      await world.settled((await world.guest(place.domid)).connect(world.toolstack));
+      expect(await world.during(supervisor.found(place, false))).toBe('served');
+    }
+    rmSync(join(directory, 'vifs.lock'));
+    for (const place of places) expect(locks.holder(place)).toBeUndefined();
+    await world.hypervisor.advance(250);
+    for (const place of places) expect(locks.holder(place)).toBe(process.pid);
+    // While it cannot be taken, that is a fault.
+    rmSync(join(directory, 'vifs.lock'));
+    mkdirSync(join(directory, 'vifs.lock'));
+    await world.hypervisor.advance(500);
+    rmdirSync(join(directory, 'vifs.lock'));
+    await world.hypervisor.advance(250);
+    expect(worker.events.filter((event) => event.startsWith('worker'))).toEqual([
+      'worker ERR_JOURNAL',
+      'worker mended ERR_JOURNAL',
+    ]);
+    for (const place of places) expect(locks.holder(place)).toBe(process.pid);
   });
 });
