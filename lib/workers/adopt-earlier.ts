@@ -8,7 +8,7 @@ import type { Clock } from '../xen/seam.js';
 import { adoptedProcess } from './adopted-process.js';
 import type { Fleet } from './fleet.js';
 import { LINK_PROTOCOL } from './messages.js';
-import type { RemoteWorker, WorkerReports } from './running-worker.js';
+import type { RemoteWorker, WorkerProcess, WorkerReports } from './running-worker.js';
 import type { Supervisor } from './supervisor.js';
 import { linkTo, removeSocket, workersIn } from './worker-socket.js';
 
@@ -33,7 +33,9 @@ export interface AdoptEarlierParts {
  */
 export async function adoptEarlier(parts: AdoptEarlierParts): Promise<void> {
   await Promise.all(
-    workersIn(parts.directory).map((pid) => adopt(parts, pid).catch((error) => parts.onError(error))),
+    workersIn(parts.directory).map((pid) =>
+      adopt(parts, pid).catch((error) => parts.onError(vifdErrorOf(error))),
+    ),
   );
 }
 
@@ -42,11 +44,13 @@ async function adopt(parts: AdoptEarlierParts, pid: number): Promise<void> {
   // The socket of a process that is gone is removed, and another program may have its number.
   const descriptor = linkTo(directory, pid);
   if (descriptor === undefined) return;
-  const process = adoptedProcess(pid, clock);
-  if (process === undefined) {
-    closeSync(descriptor);
-    return;
+  let process: WorkerProcess | undefined;
+  try {
+    process = adoptedProcess(pid, clock);
+  } finally {
+    if (process === undefined) closeSync(descriptor);
   }
+  if (process === undefined) return;
   void process.gone.then(() => removeSocket(directory, pid));
   const { worker, hello } = await fleet.adopt(async (reports) => {
     return { process, remote: connect(descriptor, reports) };

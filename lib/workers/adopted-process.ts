@@ -22,13 +22,19 @@ interface Seen {
 /**
  * Returns a process that an earlier supervisor has started, and that is no child of this one; undefined if it is gone.
  * @param proc the mount point of procfs.
+ * @throws Error if the process cannot be looked at.
  */
 export function adoptedProcess(pid: number, clock: Clock, proc = '/proc'): WorkerProcess | undefined {
   const first = look(pid, proc);
   if (first === undefined || first.isOver) return undefined;
   const isGone = () => {
-    const seen = look(pid, proc);
-    return seen === undefined || seen.isOver || seen.startTime !== first.startTime;
+    try {
+      const seen = look(pid, proc);
+      return seen === undefined || seen.isOver || seen.startTime !== first.startTime;
+    } catch {
+      // Nothing is known for lack of descriptors, say: another process must not serve its vifs yet. The next look tells.
+      return false;
+    }
   };
   let end: (how: string) => void = () => {};
   const gone = new Promise<string>((resolve) => {
@@ -55,13 +61,16 @@ export function adoptedProcess(pid: number, clock: Clock, proc = '/proc'): Worke
   return { pid, gone, signal };
 }
 
+/** @returns undefined if there is no such process. @throws Error if that cannot be found out. */
 function look(pid: number, proc: string): Seen | undefined {
   let stat: string;
   try {
     stat = readFileSync(`${proc}/${pid}/stat`, 'latin1');
-  } catch {
-    // ENOENT, or ESRCH for a process that ends during the call.
-    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // ESRCH for a process that ends during the call.
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
   }
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const isOver = fields[STATE] === 'X' || (fields[STATE] === 'Z' && Number(fields[THREADS]) <= 1);

@@ -145,6 +145,27 @@ describe('a process that another supervisor has started', () => {
     rmSync(proc, { recursive: true });
   });
 
+  it('counts as running, and is killed, while it cannot be looked at', async () => {
+    const proc = mkdtempSync(join(tmpdir(), 'vifd-proc-'));
+    const stat = `${proc}/${child.pid}/stat`;
+    mkdirSync(`${proc}/${child.pid}`);
+    writeFileSync(stat, `${child.pid} (a) S${' 1'.repeat(20)}\n`);
+    const one = adoptedProcess(child.pid!, systemClock, proc)!;
+    let how: string | undefined;
+    void one.gone.then((end) => {
+      how = end;
+    });
+    // EISDIR, as EMFILE is for a process that has opened too many files.
+    rmSync(stat);
+    mkdirSync(stat);
+    const exited = once(child, 'exit');
+    one.signal('SIGKILL');
+    await exited;
+    expect(how).toBeUndefined();
+    rmSync(proc, { recursive: true });
+    expect(await one.gone).toBe('SIGKILL');
+  });
+
   it('may end between the look at it and a signal', async () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
