@@ -28,6 +28,8 @@ const ADOPT_MS = 2000;
 /** Pauses after a start that failed. */
 const FIRST_PAUSE_MS = 100;
 const MOST_PAUSE_MS = 30_000;
+/** A standby that was taken is replaced after this time, although its guests may not be served yet: another worker may die. */
+const REPLACE_MS = 1000;
 /** A standby that lived this long did not end because it cannot start. */
 const SOUND_MS = 60_000;
 /** How often to look for silent workers. */
@@ -96,6 +98,7 @@ export class Fleet {
     const standby = this.#standby;
     this.#standby = undefined;
     this.#idle = undefined;
+    this.#parts.clock.after(REPLACE_MS, () => this.replenish());
     if (standby !== undefined) {
       const worker = await standby.catch(() => undefined);
       if (worker !== undefined) return worker;

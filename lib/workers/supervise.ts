@@ -126,7 +126,7 @@ export async function supervise(options: RunOptions): Promise<void> {
     const vifs = new SupervisedVifs({
       supervisor,
       store,
-      faults: () => [...discovery.faults, ...fleet.faults],
+      faults: () => [...discovery.faults, ...fleet.faults, ...supervisor.faults],
     });
     lock.whenTaken((directory, taken) => {
       queries = queryService(directory, vifs, taken, log);

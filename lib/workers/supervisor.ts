@@ -1,6 +1,7 @@
 import type { WorkerCount } from '../daemon/option-table.js';
 import type { EventLog } from '../daemon/run-log.js';
-import { vifdErrorOf } from '../errors.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
+import { Faults } from '../netback/faults/present-faults.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { VifServer } from '../netback/vif/discovery.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
@@ -46,6 +47,8 @@ const BETWEEN = {
   reason: 'its worker died, and the next one does not serve it yet',
 } as const;
 
+/** A worker that needs longer to look at a vif is reported. */
+const SILENT_MS = 5000;
 /** How long to wait, in steps, for the lock of a vif that the previous process still has. */
 const LOCKED_STEP_MS = 1;
 const LOCKED_MS = 1000;
@@ -59,11 +62,17 @@ export class Supervisor implements VifServer {
   readonly #vifs = new Map<VifId, Assigned>();
   readonly #slots = new Set<Slot>();
   readonly #parking: Parking;
+  /** Vifs whose worker does not respond. */
+  readonly #faults: Faults;
   #ended = false;
 
   constructor(parts: SupervisorParts) {
     const { clock, log } = parts;
     this.#parts = parts;
+    this.#faults = new Faults({
+      onBegin: (error) => log.error(error, undefined),
+      onEnd: (error) => log.mended(error, undefined),
+    });
     this.#parking = new Parking({ clock, log, onAgain: (place) => parts.onUnserved(place, false) });
   }
 
@@ -76,6 +85,10 @@ export class Supervisor implements VifServer {
     }
     for (const [id, { reason }] of this.#parking.parked) all.set(id, { id, state: 'stopped', reason });
     return all;
+  }
+
+  get faults(): readonly VifdError[] {
+    return this.#faults.all;
   }
 
   /** Returns the worker that serves a vif; undefined while none does. */
@@ -171,7 +184,7 @@ export class Supervisor implements VifServer {
    */
   async #serve(assigned: Assigned, connectedOnly: boolean): Promise<Admission> {
     const { place } = assigned;
-    const { clock, descriptorsOf } = this.#parts;
+    const { clock } = this.#parts;
     let lockedMs: number | undefined;
     for (;;) {
       let worker: RunningWorker | undefined;
@@ -179,7 +192,7 @@ export class Supervisor implements VifServer {
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
         worker = await assigned.slot.start();
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
-        const admission = await worker.remote.found(place, connectedOnly, descriptorsOf(place.id));
+        const admission = await this.#look(worker, place, connectedOnly);
         if (admission === 'served') assigned.served = true;
         else this.#unassign(assigned);
         if (admission === 'none') this.#parking.forget(place.id);
@@ -196,6 +209,23 @@ export class Supervisor implements VifServer {
         this.#unassign(assigned);
         throw error;
       }
+    }
+  }
+
+  /** Has a worker look at a vif. One that takes long is reported: no other worker may serve the vif meanwhile. */
+  async #look(worker: RunningWorker, place: VifPlace, connectedOnly: boolean): Promise<Admission> {
+    const { clock, descriptorsOf } = this.#parts;
+    const { id } = place;
+    using _silent = clock.after(SILENT_MS, () => {
+      const message =
+        `${id} is not served yet: its worker (process ${worker.pid}) has not responded for ${SILENT_MS / 1000} s. If xenstored is away, ` +
+        `it waits for that. Otherwise end it by \`kill -9 ${worker.pid}\`: another one takes over all its vifs.`;
+      this.#faults.begin(id, new VifdError('ERR_WORKER', message, { vif: id }));
+    });
+    try {
+      return await worker.remote.found(place, connectedOnly, descriptorsOf(id));
+    } finally {
+      this.#faults.end(id);
     }
   }
 

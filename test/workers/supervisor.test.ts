@@ -272,6 +272,40 @@ describe('a supervisor', () => {
     expect(world.divided).toEqual({ 101: ['vif2.0'], 102: ['vif3.0'], 103: [] });
   });
 
+  it('reports a vif whose worker takes long to look at it, and the end of that', async () => {
+    let respond = (_: Admission) => {};
+    const slow = new Promise<Admission>((resolve) => {
+      respond = resolve;
+    });
+    world.onStart = (worker) => {
+      worker.admission = () => slow;
+      worker.hello();
+    };
+    const found = world.supervisor.found(place(1), false);
+    await world.advance(4750);
+    expect(world.supervisor.faults).toEqual([]);
+    await world.advance(500);
+    expect(world.supervisor.faults).toMatchObject([{ code: 'ERR_WORKER', vif: 'vif1.0' }]);
+    expect(world.recorded.take().join()).toContain('(process 100) has not responded for 5 s');
+    respond('served');
+    expect(await found).toBe('served');
+    expect(world.supervisor.faults).toEqual([]);
+    expect(world.recorded.take().join()).toContain('mended');
+  });
+
+  it('has another standby for the next death, although a vif of the first one is not served yet', async () => {
+    await world.serve(1, 2);
+    world.fleet.begin();
+    await world.settle();
+    world.worker(102).admission = () => new Promise(() => {});
+    world.worker(100).exit('SIGKILL');
+    await world.advance(1500);
+    expect(world.fleet.standby?.pid).toBe(103);
+    world.worker(101).exit('SIGKILL');
+    await world.settle();
+    expect(world.supervisor.workerOf('vif2.0')?.pid).toBe(103);
+  });
+
   it('leaves a vif to the discovery that the next worker does not serve', async () => {
     await world.serve(1, 2);
     world.onStart = (worker) => {
