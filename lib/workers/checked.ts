@@ -93,7 +93,7 @@ const REPORTS: Shapes<Report, 'report'> = {
   'look-again': object({ report: oneOf('look-again') }),
   keep: object({ report: oneOf('keep'), name: descriptorName }),
   'forget-descriptor': object({ report: oneOf('forget-descriptor'), name: descriptorName }),
-  alive: object({ report: oneOf('alive'), load: amount(1), residentBytes: whole() }),
+  alive: object({ report: oneOf('alive'), load: amount(1) }),
 };
 
 const linkError = object<LinkError>({

@@ -27,6 +27,8 @@ export async function endEarlier({ directory, domid, clock, log }: EndEarlierPar
   const fleet = new Fleet({
     clock,
     log,
+    // All of them end anyway.
+    memoryOf: () => undefined,
     start: () => Promise.reject(new Error('This fleet starts no worker.')),
     onAttached: nothing,
     onGone: nothing,

@@ -13,6 +13,8 @@ export interface FleetParts {
   readonly log: Pick<EventLog, 'error' | 'mended' | 'workerStarted' | 'workerDied'>;
   /** Starts a process. @throws VifdError ERR_WORKER. */
   readonly start: (reports: WorkerReports) => Promise<WorkerStart>;
+  /** Returns the anonymous memory of a process in bytes; undefined if it is gone. The kernel's word, since a worker's is not to be trusted. */
+  readonly memoryOf: (pid: number) => number | undefined;
   readonly onAttached: (vif: VifId) => void;
   readonly onGone: (worker: RunningWorker, vif: VifId) => void;
   /** Called when a worker serves no more. @returns the vifs that it had. */
@@ -34,6 +36,8 @@ const REPLACE_MS = 1000;
 const SOUND_MS = 60_000;
 /** How often to look for silent workers. */
 const LOOK_MS = 250;
+/** Every how many of these looks to look at the workers' memory. */
+const LOOKS_FOR_MEMORY = 4;
 /** How long an orderly end may take, since guests wait for the next process. After that the worker is killed, which guests survive. */
 const END_MS = 3000;
 
@@ -55,6 +59,7 @@ export class Fleet {
   #pause: { readonly untilMs: number; readonly ms: number; readonly error: VifdError } | undefined;
   #looking: Disposable;
   #lookedMs: number;
+  #looks = 0;
   /** Since when this process has run without a pause. */
   #awakeMs: number;
   readonly #stop = new AbortController();
@@ -198,11 +203,12 @@ export class Fleet {
 
   async #greeted(start: FleetParts['start'], helloMs: number): Promise<GreetedWorker> {
     if (this.#ended) throw stopped();
-    const { clock, log, onAttached, onGone } = this.#parts;
+    const { clock, log, memoryOf, onAttached, onGone } = this.#parts;
     const begun = await RunningWorker.start({
       clock,
       start,
       helloMs,
+      memoryOf,
       stop: this.#stop.signal,
       onAttached,
       onGone,
@@ -237,7 +243,21 @@ export class Fleet {
     if (nowMs - this.#lookedMs > 2 * LOOK_MS) this.#awakeMs = nowMs;
     this.#lookedMs = nowMs;
     for (const worker of this.#workers) worker.check(this.#awakeMs);
+    if (++this.#looks % LOOKS_FOR_MEMORY === 0) this.#replaceOversized();
     this.#looking = clock.after(LOOK_MS, () => this.#look());
+  }
+
+  /** Replaces a worker that has too much memory, one at a time and when the next one is there: its guests wait only while it detaches. */
+  #replaceOversized(): void {
+    const isStarting = this.#standby !== undefined && this.#idle === undefined;
+    const workers = [...this.#workers];
+    if (isStarting || workers.some(({ ending }) => ending)) return;
+    for (const worker of workers) {
+      const { excess } = worker;
+      if (excess === undefined) continue;
+      void worker.replace(excess, END_MS);
+      return;
+    }
   }
 }
 

@@ -5,14 +5,14 @@ export class LoadMeter {
   #usedMs = usedMs();
   #atMs = systemClock.now();
 
-  /** Returns the part of a core (0 to 1) that was used since the last call, and the resident memory now. */
-  take(): { readonly load: number; readonly residentBytes: number } {
+  /** Returns the part of a core (0 to 1) that was used since the last call. */
+  take(): number {
     const [before, beforeMs] = [this.#usedMs, this.#atMs];
     this.#usedMs = usedMs();
     this.#atMs = systemClock.now();
     const load = (this.#usedMs - before) / (this.#atMs - beforeMs);
     // Threads of Node and of the kernel add to that of the event loop.
-    return { load: Math.min(Math.max(load, 0), 1) || 0, residentBytes: process.memoryUsage.rss() };
+    return Math.min(Math.max(load, 0), 1) || 0;
   }
 }
 

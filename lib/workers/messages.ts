@@ -81,7 +81,7 @@ export type Report =
   | { readonly report: 'keep'; readonly name: string }
   | { readonly report: 'forget-descriptor'; readonly name: string }
   /** The event loop is alive, and how much of a core the worker used since the last report (0 to 1). */
-  | { readonly report: 'alive'; readonly load: number; readonly residentBytes: number };
+  | { readonly report: 'alive'; readonly load: number };
 
 export type FromWorker = Response | Report;
 

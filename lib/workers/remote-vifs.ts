@@ -31,7 +31,7 @@ export interface RemoteVifsParts {
   /** Called with a descriptor of a tap to store, which is the callee's from then on. */
   readonly onKeep: (name: string, descriptor: number) => void;
   readonly onForget: (name: string) => void;
-  readonly onAlive: (load: number, residentBytes: number) => void;
+  readonly onAlive: (load: number) => void;
   /** Called once, after all requests were rejected. @param error undefined if the worker ended, or closed its end. */
   readonly onEnd: (error: VifdError | undefined) => void;
 }
@@ -207,7 +207,7 @@ export class RemoteVifs implements Disposable {
         this.#parts.onHello(report);
         return;
       case 'alive':
-        this.#parts.onAlive(report.load, report.residentBytes);
+        this.#parts.onAlive(report.load);
         return;
       case 'look-again':
         this.#parts.onLookAgain();

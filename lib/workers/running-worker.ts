@@ -34,7 +34,7 @@ export interface RemoteWorker extends Disposable {
 /** What a worker reports that concerns its supervisor. */
 export interface WorkerReports {
   onHello(hello: Hello): void;
-  onAlive(load: number, residentBytes: number): void;
+  onAlive(load: number): void;
   onAttached(vif: VifId): void;
   /** The vif has ended, and there may be a new one at its place. */
   onGone(vif: VifId): void;
@@ -52,6 +52,8 @@ export interface RunningWorkerParts {
   readonly start: (reports: WorkerReports) => Promise<WorkerStart>;
   /** How long it may take until it says hello. */
   readonly helloMs: number;
+  /** See `FleetParts`. */
+  readonly memoryOf: (pid: number) => number | undefined;
   /** Its abort kills a worker that has not said hello yet: it serves no guest, or guests survive it. */
   readonly stop: AbortSignal;
   readonly onAttached: (vif: VifId) => void;
@@ -71,6 +73,12 @@ export interface GreetedWorker {
 const SILENT_MS = 1000;
 /** The same for a worker without vifs: no guest waits for it, and it may be warming up on a busy host. */
 const IDLE_SILENT_MS = 10_000;
+/**
+ * What a worker may have of anonymous memory: six times what was measured, and four times for each vif (docs/processes.md, "Memory"). With a
+ * bound that a sound worker exceeds its guests would have a gap again and again.
+ */
+const MEMORY_BYTES_MAX = 128 << 20;
+const VIF_MEMORY_BYTES_MAX = 4 << 20;
 /** How long a killed process may stay before that is reported. */
 const UNKILLABLE_MS = 1000;
 
@@ -85,7 +93,6 @@ export class RunningWorker {
   #heardMs: number;
   #greeted = false;
   #load = 0;
-  #residentBytes = 0;
   #ended = false;
   /** Whether the supervisor has asked it to end. */
   #ending = false;
@@ -121,8 +128,8 @@ export class RunningWorker {
     let lost: { readonly error: VifdError | undefined } | undefined;
     const started = await parts.start({
       onHello: greet,
-      onAlive: (load, residentBytes) => {
-        if (worker !== undefined) worker.#alive(load, residentBytes);
+      onAlive: (load) => {
+        if (worker !== undefined) worker.#alive(load);
       },
       onAttached: parts.onAttached,
       onGone: (vif) => {
@@ -170,8 +177,14 @@ export class RunningWorker {
     return this.#load;
   }
 
-  get residentBytes(): number {
-    return this.#residentBytes;
+  /** Whether it was asked to end: it serves no further vif. */
+  get ending(): boolean {
+    return this.#ending;
+  }
+
+  /** The anonymous memory of its process; undefined if that is gone. */
+  get memoryBytes(): number | undefined {
+    return this.#parts.memoryOf(this.pid);
   }
 
   /**
@@ -183,6 +196,21 @@ export class RunningWorker {
     const silentMs = this.#parts.clock.now() - Math.max(this.#heardMs, awakeMs);
     if (silentMs > (this.remote.vifs.size > 0 ? SILENT_MS : IDLE_SILENT_MS))
       this.kill(`its event loop has not run for ${(silentMs / 1000).toFixed(1)} s`);
+  }
+
+  /** Returns why the worker should be replaced: it has more memory than its vifs explain. Undefined if it should not. */
+  get excess(): string | undefined {
+    if (this.#ended || this.#ending) return undefined;
+    const bytes = this.memoryBytes ?? 0;
+    const mostBytes = MEMORY_BYTES_MAX + this.remote.vifs.size * VIF_MEMORY_BYTES_MAX;
+    if (bytes <= mostBytes) return undefined;
+    return `it had ${bytes >> 20} MB of memory, beyond its bound of ${mostBytes >> 20} MB`;
+  }
+
+  /** As `end`, for a worker whose guests are to get the next one. @param why what the log says about it. */
+  async replace(why: string, withinMs: number): Promise<void> {
+    this.#why ??= why;
+    await this.end(withinMs);
   }
 
   /** @param why what the log says about it. */
@@ -203,10 +231,9 @@ export class RunningWorker {
     late[Symbol.dispose]();
   }
 
-  #alive(load: number, residentBytes: number): void {
+  #alive(load: number): void {
     this.#heardMs = this.#parts.clock.now();
     this.#load = load;
-    this.#residentBytes = residentBytes;
   }
 
   /** Called when the link has ended, or the process shows that it dies. A worker that continues has to go, since another one gets its vifs. */

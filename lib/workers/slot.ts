@@ -102,7 +102,7 @@ export class Slot {
       taking.catch(() => undefined);
       await this.#after;
       const worker = await taking;
-      if (worker.ended) continue;
+      if (worker.ending || worker.ended) continue;
       this.#begin(worker);
       return worker;
     }

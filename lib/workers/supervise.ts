@@ -9,6 +9,7 @@ import { watchStandstill } from '../daemon/standstill.js';
 import { stopSignal } from '../daemon/stop-signal.js';
 import { sweeping } from '../daemon/sweep.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
+import { anonymousBytes } from '../host/process-memory.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
 import { VifLocks } from '../host/vif-locks.js';
 import { Discovery } from '../netback/vif/discovery.js';
@@ -69,6 +70,7 @@ export async function supervise(options: RunOptions): Promise<void> {
   const fleet: Fleet = new Fleet({
     clock,
     log,
+    memoryOf: anonymousBytes,
     start: async (reports): Promise<WorkerStart> => {
       const process = await startWorker(workerCommand());
       void process.gone.then(() => removeSocket(journal, process.pid));

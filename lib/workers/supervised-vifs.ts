@@ -50,8 +50,8 @@ export class SupervisedVifs implements Queried, Served {
     try {
       return { ...(await worker.remote.show(vif.id)), worker: { pid: worker.pid } };
     } catch (error) {
-      // The worker has died, or the vif has ended, since the question came.
-      if (worker.ended || !worker.remote.vifs.has(vif.id)) return this.#showUnserved(vif);
+      // The worker has died or detached, or the vif has ended, since the question came.
+      if (worker.ending || worker.ended || !worker.remote.vifs.has(vif.id)) return this.#showUnserved(vif);
       throw error;
     }
   }

@@ -193,12 +193,18 @@ export class Supervisor implements VifServer {
         worker = await assigned.slot.start();
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
         const admission = await this.#look(worker, place, connectedOnly);
+        // A worker that detaches refuses what it is asked then.
+        if (admission !== 'served' && worker.ending) {
+          await worker.gone;
+          continue;
+        }
         if (admission === 'served') assigned.served = true;
         else this.#unassign(assigned);
         if (admission === 'none') this.#parking.forget(place.id);
         return admission;
       } catch (thrown) {
         // `died` has decided who serves the vif next, or parked it.
+        if (worker?.ending === true) await worker.gone;
         if (worker?.ended === true) continue;
         const error = vifdErrorOf(thrown);
         lockedMs ??= clock.now();

@@ -10,6 +10,7 @@ import { VifdError, vifdErrorOf } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
 import { inlineMore } from '../host/inlining.js';
 import { holdLiveness } from '../host/liveness.js';
+import { raiseOomScore } from '../host/process-memory.js';
 import { VifLocks } from '../host/vif-locks.js';
 import { LinkKeeper } from './link-keeper.js';
 import { type Rehearsal, warmUp } from './warm-up.js';
@@ -20,6 +21,11 @@ import { WorkerSocket } from './worker-socket.js';
 export const LINK_DESCRIPTOR = 3;
 /** The same of the page through which the supervisor sees it die. */
 export const LIVENESS_DESCRIPTOR = 4;
+/**
+ * How much sooner the kernel kills a worker than its supervisor when memory runs out (thousandths of it): a worker's death costs some guests
+ * tens of ms. In the unit the score is then -800, so that other programs go before both.
+ */
+const OOM_SCORE_MORE = 100;
 /** A worker that was started because another one died gets its vifs sooner. */
 const WARM_UP_AFTER_MS = 200;
 
@@ -48,6 +54,11 @@ export async function runWorker(
     closeSync(LIVENESS_DESCRIPTOR);
   } catch (error) {
     // The supervisor sees its end all the same, some ms later.
+    log.error(vifdErrorOf(error), undefined);
+  }
+  try {
+    raiseOomScore(OOM_SCORE_MORE);
+  } catch (error) {
     log.error(vifdErrorOf(error), undefined);
   }
   const { journal, payload } = options;

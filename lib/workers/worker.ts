@@ -339,7 +339,7 @@ export class Worker {
     this.#relock();
     // Some changes of a state cause no event.
     this.#reportVifs();
-    this.#report({ report: 'alive', ...this.#load.take() });
+    this.#report({ report: 'alive', load: this.#load.take() });
     const isOrphaned = this.#link === undefined && this.#served.vifs.size === 0;
     this.#orphanedMs = isOrphaned ? this.#orphanedMs + ALIVE_MS : 0;
     if (this.#orphanedMs >= ORPHANED_MS) this.#parts.onEnd();

@@ -86,7 +86,7 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
     send({ report: 'vif', vif: 'vif3.0', state: 'connected' });
     withOpen(['/dev/null'], (one) => send({ report: 'keep', name: 'vif3.0.q1' }, one));
     send({ report: 'forget-descriptor', name: 'vif3.0.q1' });
-    send({ report: 'alive', load: 0.5, residentBytes: 7 });
+    send({ report: 'alive', load: 0.5 });
     await calm();
     expect(remote.vifs).toEqual(new Map([['vif3.0', { state: 'connected', reason: undefined }]]));
     expect(heard).toEqual([
@@ -94,7 +94,7 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
       ['changed', 'vif3.0'],
       ['keep', 'vif3.0.q1'],
       ['forget', 'vif3.0.q1'],
-      ['alive', 0.5, 7],
+      ['alive', 0.5],
     ]);
     expect(remote.hello?.pid).toBe(1);
     // It is not asked for what it has.
@@ -103,7 +103,7 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
   });
 
   it.each([
-    ['before its hello', [{ report: 'alive', load: 0, residentBytes: 0 }]],
+    ['before its hello', [{ report: 'alive', load: 0 }]],
     ['a second hello', [HELLO, HELLO]],
     ['about another’s vif', [HELLO, { report: 'vif', vif: 'vif4.0', state: 'connected' }]],
     [
@@ -134,7 +134,7 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
 
   it('leaves none open that come with a message of another kind, or that are too many', async () => {
     for (const [message, count] of [
-      [{ report: 'alive', load: 0, residentBytes: 0 }, 1],
+      [{ report: 'alive', load: 0 }, 1],
       [{ report: 'keep', name: 'vif3.0' }, 2],
     ] as const) {
       send(HELLO);

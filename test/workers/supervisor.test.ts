@@ -14,6 +14,7 @@ class Supervised {
   readonly workers: FakeWorker[] = [];
   readonly recorded = new RecordedLog();
   readonly unserved: string[] = [];
+  readonly memoryBytes = new Map<number, number>();
   readonly fleet: Fleet;
   readonly supervisor: Supervisor;
   /** How long this process has not run, as after SIGSTOP: time passed, and no timer fired. */
@@ -31,6 +32,7 @@ class Supervised {
     this.fleet = new Fleet({
       clock,
       log,
+      memoryOf: (pid) => this.memoryBytes.get(pid),
       start: async (reports) => {
         const worker = new FakeWorker(100 + this.workers.length, reports);
         this.workers.push(worker);
@@ -63,7 +65,7 @@ class Supervised {
   /** Lets time pass in small steps, while the workers that live report that. */
   async advance(ms: number): Promise<void> {
     for (let passed = 0; passed < ms; passed += 250) {
-      for (const worker of this.workers) worker.reports.onAlive(0, 0);
+      for (const worker of this.workers) worker.reports.onAlive(0);
       await this.hypervisor.advance(Math.min(250, ms - passed));
       await this.settle();
     }
@@ -100,8 +102,8 @@ describe('a supervisor', () => {
   it('divides vifs evenly among its workers, and prefers the one with the least load', async () => {
     await world.serve(1, 2);
     expect(world.divided).toEqual({ 100: ['vif1.0'], 101: ['vif2.0'] });
-    world.worker(100).reports.onAlive(0.9, 0);
-    world.worker(101).reports.onAlive(0.1, 0);
+    world.worker(100).reports.onAlive(0.9);
+    world.worker(101).reports.onAlive(0.1);
     await world.serve(3, 4);
     expect(world.divided).toEqual({ 100: ['vif1.0', 'vif4.0'], 101: ['vif2.0', 'vif3.0'] });
   });
@@ -332,7 +334,7 @@ describe('a supervisor', () => {
     world.fleet.begin();
     await world.settle();
     for (let i = 0; i < 5; i++) {
-      world.worker(101).reports.onAlive(0, 0);
+      world.worker(101).reports.onAlive(0);
       await world.hypervisor.advance(250);
       await world.settle();
     }
@@ -344,6 +346,60 @@ describe('a supervisor', () => {
       '100 died, SIGKILL: its event loop has not run for 1.3 s: vif1.0',
     );
     expect(world.divided).toMatchObject({ 101: ['vif2.0'], 102: ['vif1.0'] });
+  });
+
+  it('replaces a worker with more memory than its vifs explain, in order and only when the standby is there', async () => {
+    const MB = 1 << 20;
+    await world.serve(1, 2);
+    world.memoryBytes.set(100, 132 * MB).set(101, 132 * MB);
+    await world.advance(2000);
+    expect(world.divided).toEqual({ 100: ['vif1.0'], 101: ['vif2.0'] });
+
+    world.onStart = () => {};
+    world.fleet.begin();
+    world.memoryBytes.set(100, 133 * MB).set(101, 134 * MB);
+    await world.advance(2000);
+    expect(world.divided).toEqual({ 100: ['vif1.0'], 101: ['vif2.0'] });
+    world.recorded.take();
+    world.onStart = (worker) => worker.hello();
+    world.worker(102).hello();
+    await world.advance(1000);
+    expect(world.worker(100).heard.at(-1)).toBe('end');
+    expect(world.worker(100).signals).toEqual([]);
+    const why = (mb: number) => `code 0: it had ${mb} MB of memory, beyond its bound of 132 MB`;
+    expect(world.recorded.take()).toEqual([
+      '102 started as standby',
+      `100 died, ${why(133)}: vif1.0`,
+      '102 took over from 100: vif1.0',
+      '103 started as standby',
+    ]);
+    await world.advance(1000);
+    expect(world.recorded.take()).toContain(`101 died, ${why(134)}: vif2.0`);
+    expect(world.divided).toEqual({ 102: ['vif1.0'], 103: ['vif2.0'], 104: [] });
+    expect(world.unserved).toEqual([]);
+  });
+
+  it('kills a worker with too much memory that does not detach, and suspects a vif that makes each worker too large', async () => {
+    await world.serve(1);
+    world.fleet.begin();
+    await world.settle();
+    const large = world.worker(100);
+    large.killable = false;
+    world.memoryBytes.set(100, 1 << 30);
+    await world.advance(1000);
+    // What is found meanwhile waits for the next worker.
+    large.admission = () => 'refused';
+    const found = world.supervisor.found(place(1, 1), false);
+    await world.advance(2000);
+    expect([large.heard.filter((one) => one === 'end').length, large.signals]).toEqual([1, []]);
+    large.killable = true;
+    await world.advance(1250);
+    expect(large.signals).toEqual(['SIGKILL']);
+    expect(await found).toBe('served');
+    expect([...world.supervisor.vifs.keys()].sort()).toEqual(['vif1.0', 'vif1.1']);
+    for (let pid = 101; pid < 110; pid++) world.memoryBytes.set(pid, 1 << 30);
+    await world.advance(10_000);
+    expect(world.recorded.take()).toContain('parked vif1.0 for 30 s');
   });
 
   it('reports a killed worker that does not end, and takes its vifs over when it has', async () => {

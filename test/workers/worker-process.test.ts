@@ -104,6 +104,9 @@ function runTests(): void {
     // By this page a supervisor sees it die; and it writes no core dump before that.
     expect(readFileSync(`/proc/${pid}/maps`, 'utf8')).toContain('/memfd:vifd-liveness');
     expect(readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/^Max core file size +1 /m);
+    // The kernel kills it before its supervisor.
+    const [own, its] = ['self', pid].map((one) => Number(readFileSync(`/proc/${one}/oom_score_adj`, 'utf8')));
+    expect(its).toBe(Math.min(own + 100, 1000));
     expect(await remote.found(PLACE, true)).toBe('waiting');
     expect(await remote.found(PLACE, false)).toBe('served');
     expect(await world.toolstack.read(`${PLACE.path}/state`)).toBe('2');

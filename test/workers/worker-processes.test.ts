@@ -197,6 +197,7 @@ describe('the workers of an earlier supervisor', () => {
       clock: systemClock,
       log: recorded.log,
       start: none,
+      memoryOf: () => 0,
       onAttached: () => {},
       onGone: () => {},
       onDied: () => [],
