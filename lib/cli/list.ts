@@ -1,12 +1,16 @@
 import { Command } from 'commander';
+import type { VifWorker } from '../daemon/details-json.js';
 import { readForeign } from '../daemon/foreign.js';
 import { saysWhenLost } from '../daemon/open-xen.js';
+import { ask } from '../daemon/query.js';
+import { VifdError } from '../errors.js';
 import { backendVifRoot, parseXenbusState, XenbusState } from '../protocol/xenbus.js';
-import { jsonLine, shown } from '../text.js';
+import { jsonLine, printable, shown } from '../text.js';
 import type { Store } from '../xen/seam.js';
 import { openStore } from '../xen/store/client.js';
 import { ownDomid } from '../xen/store/own-domid.js';
 import { jsonOption, sharedOption } from './options.js';
+import { duration } from './show-text.js';
 import { table } from './table.js';
 
 /** A vif as `vifd list --json` prints it; docs/schemas/list.json describes it. */
@@ -17,24 +21,69 @@ interface VifRow {
   readonly frontend: string;
   readonly mac: string;
   readonly bridge: string;
+  readonly worker?: { readonly pid: number };
+  readonly parked?: { readonly retryMs: number; readonly reason: string };
 }
 
 export function listCommand(): Command {
   return new Command('list')
     .alias('ls')
-    .description('show the vifs of this domain, as the store has them')
+    .description(
+      'show the vifs of this domain, as the store has them, and which worker of the running vifd serves each',
+    )
     .addOption(jsonOption())
+    .addOption(sharedOption('journal'))
     .addOption(sharedOption('store'))
     .action(list);
 }
 
-async function list(options: { json?: boolean; store?: string }): Promise<void> {
+async function list(options: { json?: boolean; journal: string; store?: string }): Promise<void> {
   await using store = await openStore(options.store === undefined ? {} : { path: options.store });
   using _says = saysWhenLost(store);
-  const rows = await readVifs(store, await ownDomid(store));
+  const workers = await readWorkers(options.journal);
+  const rows = (await readVifs(store, await ownDomid(store))).map((row) => {
+    const { worker, reason, parked } = workers.find(({ id }) => id === row.vif) ?? {};
+    return {
+      ...row,
+      ...(worker && { worker }),
+      ...(parked && { parked: { ...parked, reason: reason ?? '' } }),
+    };
+  });
   if (options.json === true) process.stdout.write(`${jsonLine({ schemaVersion: 1, vifs: rows })}\n`);
-  else
-    process.stdout.write(table(['vif', 'domain', 'backend', 'frontend', 'mac', 'bridge'], rows.map(legible)));
+  else process.stdout.write(asText(rows, workers.length > 0));
+}
+
+/** Returns which worker serves each vif; empty if no vifd runs, or if one process serves all. */
+async function readWorkers(directory: string): Promise<readonly VifWorker[]> {
+  try {
+    return await ask<readonly VifWorker[]>(directory, { ask: 'workers' });
+  } catch (error) {
+    const code = error instanceof VifdError ? error.code : undefined;
+    // ERR_ARGUMENT: a vifd of an older version, which has no workers to name.
+    if (code === 'ERR_NOT_RUNNING' || code === 'ERR_ARGUMENT') return [];
+    // What the store has is of use without this.
+    process.stderr.write(`vifd: ${printable(String((error as Error).message))}\n`);
+    return [];
+  }
+}
+
+/** @param hasWorkers without them the table has no column for them. */
+function asText(rows: readonly VifRow[], hasWorkers: boolean): string {
+  const columns = ['vif', 'domain', 'backend', 'frontend', 'mac', 'bridge'] as const;
+  if (!hasWorkers) return table(columns, rows.map(legible));
+  const parked = rows.flatMap((row) =>
+    row.parked === undefined ? [] : [`${printable(row.parked.reason)}\n`],
+  );
+  const text = table(
+    [...columns, 'worker'],
+    rows.map((row) => ({ ...legible(row), worker: workerText(row) })),
+  );
+  return `${text}${parked.join('')}`;
+}
+
+function workerText({ worker, parked }: VifRow): string {
+  if (parked !== undefined) return `parked, tried again in ${duration(parked.retryMs)}`;
+  return worker === undefined ? '-' : `${worker.pid}`;
 }
 
 /** Returns the toolstack's texts for a table: names unchanged, all others quoted and shortened. */

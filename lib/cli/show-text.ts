@@ -1,4 +1,4 @@
-import type { DaemonDetails, ServedDetails } from '../daemon/details-json.js';
+import type { DaemonDetails, ProcessDetails, ServedDetails } from '../daemon/details-json.js';
 import { DROP_REASONS, type Flow } from '../netback/frames/counters.js';
 import type { ConnectionDetails, Negotiated, QueueDetails, VifDetails } from '../netback/show.js';
 import { printable, shown } from '../text.js';
@@ -8,15 +8,26 @@ const INDENT = '  ';
 const LABEL_WIDTH = 12;
 const MESSAGE_MAX = 1000;
 
-/** Returns the faults that belong to no vif, and then each vif, as text. */
-export function showAllText({ faults, vifs }: DaemonDetails): string {
+/** Returns the faults that belong to no vif, the processes where there are several, and then each vif, as text. */
+export function showAllText({ faults, processes, vifs }: DaemonDetails): string {
   const wrong = faults.map(({ message }) => `${textOf(message)}\n`).join('');
-  return `${wrong}${vifs.length === 0 ? 'no vifs\n' : vifs.map(showText).join('\n')}`;
+  const parts = vifs.length === 0 ? ['no vifs\n'] : vifs.map(showText);
+  return `${wrong}${[...(processes === undefined ? [] : [processesText(processes)]), ...parts].join('\n')}`;
+}
+
+function processesText(processes: readonly ProcessDetails[]): string {
+  const rows = processes.map(({ role, pid, memoryBytes, load, vifs }) => ({
+    ...{ process: pid, role },
+    memory: memoryBytes === undefined ? '-' : `${(memoryBytes / (1 << 20)).toFixed(1)} MiB`,
+    cpu: `${(load * 100).toFixed(0)} %`,
+    vifs: vifs.length === 0 ? '-' : vifs.join(' '),
+  }));
+  return table(['process', 'role', 'memory', 'cpu', 'vifs'], rows);
 }
 
 /** Returns a vif as text for people: a line with its state, lines with its details, and a table of its queues. */
 export function showText(vif: ServedDetails): string {
-  const { connection, worker } = vif;
+  const { connection, worker, parked } = vif;
   const lines = [
     `${vif.id}  ${vif.state}${vif.reason === undefined ? '' : `: ${textOf(vif.reason)}`}`,
     line('mac', vif.mac === '' ? '-' : shown(vif.mac)),
@@ -24,6 +35,7 @@ export function showText(vif: ServedDetails): string {
     line('MTU', vif.mtu === undefined ? 'default' : `${vif.mtu}`),
     line('port', portText(vif)),
     ...(worker === undefined ? [] : [line('worker', `process ${worker.pid}`)]),
+    ...(parked === undefined ? [] : [line('parked', `tried again in ${duration(parked.retryMs)}`)]),
     ...dropLines(vif),
     ...faultLines(vif),
     ...(connection === undefined ? [] : connectionLines(connection)),
@@ -115,7 +127,7 @@ function textOf(message: string): string {
   return text.length <= MESSAGE_MAX ? text : `${text.slice(0, MESSAGE_MAX)}…`;
 }
 
-function duration(ms: number): string {
+export function duration(ms: number): string {
   const seconds = Math.floor(ms / 1000);
   if (seconds < 120) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);

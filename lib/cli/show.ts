@@ -25,8 +25,8 @@ export function showCommand(): Command {
 async function show(name: string | undefined, { journal, json }: ShowOptions): Promise<void> {
   const vif = name === undefined ? undefined : parseVif(name).id;
   const details = await askPatiently<DaemonDetails>(journal, { ask: 'show', ...(vif && { vif }) });
-  const { faults, vifs } = details;
+  const { faults, processes, vifs } = details;
   process.stdout.write(
-    json === true ? `${jsonLine({ schemaVersion: 1, faults, vifs })}\n` : showAllText(details),
+    json === true ? `${jsonLine({ schemaVersion: 1, faults, processes, vifs })}\n` : showAllText(details),
   );
 }

@@ -12,10 +12,28 @@ import type {
 /** A vif's details, with the process that serves it where that is a worker. */
 export interface ServedDetails extends VifDetails {
   readonly worker?: { readonly pid: number };
+  /** A vif that is not served for a while, for the reason in `reason`: in how many ms vifd tries again. */
+  readonly parked?: { readonly retryMs: number };
 }
+
+/** A process of a `vifd run --workers`. */
+export interface ProcessDetails {
+  readonly role: 'supervisor' | 'worker' | 'standby';
+  readonly pid: number;
+  readonly vifs: readonly string[];
+  /** Its anonymous memory. Undefined: it has just ended. */
+  readonly memoryBytes: number | undefined;
+  /** How much of a core it used lately (0 to 1). */
+  readonly load: number;
+}
+
+/** What `vifd list` has from a running vifd about a vif, beside what the store has. */
+export interface VifWorker extends Pick<ServedDetails, 'id' | 'worker' | 'reason' | 'parked'> {}
 
 /** The response of a running vifd to `vifd show`. */
 export interface DaemonDetails extends NetbackDetails {
+  /** With workers, if all vifs are shown. */
+  readonly processes?: readonly ProcessDetails[];
   readonly vifs: readonly ServedDetails[];
 }
 
@@ -23,8 +41,16 @@ export interface DaemonDetails extends NetbackDetails {
  * Returns the object that `vifd show --json` prints, field by field. docs/schemas/show.json describes it; other fields of the netback's objects
  * are left out, as are (by JSON) undefined fields.
  */
-export function detailsJson({ faults, vifs }: DaemonDetails): DaemonDetails {
-  return { faults: faults.map(faultJson), vifs: vifs.map(vifJson) };
+export function detailsJson({ faults, processes, vifs }: DaemonDetails): DaemonDetails {
+  return {
+    faults: faults.map(faultJson),
+    ...(processes && { processes: processes.map(processJson) }),
+    vifs: vifs.map(vifJson),
+  };
+}
+
+function processJson({ role, pid, vifs, memoryBytes, load }: ProcessDetails): ProcessDetails {
+  return { role, pid, vifs, memoryBytes, load };
 }
 
 /** Returns the counters of a vif or queue, as `vifd show` and the event `detached` have them. */
@@ -47,6 +73,7 @@ function vifJson(vif: ServedDetails): ServedDetails {
     ...(vif.worker && { worker: { pid: vif.worker.pid } }),
     state: vif.state,
     reason: vif.reason,
+    ...(vif.parked && { parked: { retryMs: vif.parked.retryMs } }),
     faults: vif.faults.map(faultJson),
     port: vif.port,
     link: vif.link,

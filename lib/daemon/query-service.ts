@@ -3,7 +3,13 @@ import { VifdError } from '../errors.js';
 import type { Netback } from '../netback/netback.js';
 import type { VifId } from '../netback/vif-info.js';
 import { systemClock } from '../xen/native/clock.js';
-import { type DaemonDetails, detailsJson, type ServedDetails } from './details-json.js';
+import {
+  type DaemonDetails,
+  detailsJson,
+  type ProcessDetails,
+  type ServedDetails,
+  type VifWorker,
+} from './details-json.js';
 import { Insist } from './insist.js';
 import { LOOK_MS, type PatientLock } from './patient-lock.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
@@ -12,6 +18,10 @@ import type { EventLog } from './run-log.js';
 /** What other programs ask about: a netback, or the vifs of all workers. */
 export interface Queried extends Pick<Netback, 'faults' | 'forget'> {
   readonly vifs: ReadonlyMap<VifId, { show(): ServedDetails | Promise<ServedDetails> }>;
+  /** Undefined where one process serves all vifs. */
+  readonly processes?: readonly ProcessDetails[];
+  /** The same. */
+  readonly workers?: readonly VifWorker[];
 }
 
 /** vifd responds to no question in its first second, while its guests wait for their network. */
@@ -70,16 +80,24 @@ function socketGone(path: string): VifdError {
   return new VifdError('ERR_QUERY', message);
 }
 
-async function respond(served: Queried, question: Question): Promise<DaemonDetails | undefined> {
+async function respond(
+  served: Queried,
+  question: Question,
+): Promise<DaemonDetails | readonly VifWorker[] | undefined> {
+  if (question.ask === 'workers') return served.workers ?? [];
   if (question.ask === 'show') return show(served, question.vif);
   await served.forget(question.vif as VifId);
   return undefined;
 }
 
 /** @throws VifdError ERR_NO_VIF. */
-async function show({ vifs, faults }: Queried, vif: string | undefined): Promise<DaemonDetails> {
-  if (vif === undefined)
-    return detailsJson({ faults, vifs: await Promise.all([...vifs.values()].map((one) => one.show())) });
+async function show(served: Queried, vif: string | undefined): Promise<DaemonDetails> {
+  const { vifs, faults } = served;
+  if (vif === undefined) {
+    const { processes } = served;
+    const shown = await Promise.all([...vifs.values()].map((one) => one.show()));
+    return detailsJson({ faults, ...(processes && { processes }), vifs: shown });
+  }
   const found = vifs.get(vif as VifId);
   if (found === undefined) {
     const message = `${vif} is not served by this vifd: \`vifd list\` shows which vifs there are.`;

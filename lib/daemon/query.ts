@@ -21,6 +21,8 @@ export type Question =
       /** A name such as vif1.0; default: all vifs. */
       readonly vif?: string;
     }
+  /** Which process serves each vif, without a question to that process. A vifd without workers has no vifs to name. */
+  | { readonly ask: 'workers' }
   | { readonly ask: 'detach'; readonly vif: string };
 
 /** Returns the response to a question. Throws, or rejects with, an error for the program that asks. */
@@ -155,8 +157,9 @@ function questionIn(text: string): Question {
     throw wrong('is not JSON');
   }
   const { ask, vif } = value ?? {};
-  if (ask !== 'show' && ask !== 'detach') throw wrong(`asks for ${JSON.stringify(ask)}`);
+  if (ask !== 'show' && ask !== 'detach' && ask !== 'workers') throw wrong(`asks for ${JSON.stringify(ask)}`);
   if (vif !== undefined && typeof vif !== 'string') throw wrong(`names the vif ${JSON.stringify(vif)}`);
+  if (ask === 'workers') return { ask };
   if (ask === 'detach') {
     if (vif === undefined) throw wrong('names no vif');
     return { ask, vif };

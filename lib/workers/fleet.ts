@@ -5,6 +5,7 @@ import { VifdError, vifdErrorOf } from '../errors.js';
 import { Faults } from '../netback/faults/present-faults.js';
 import type { VifId } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
+import { LoadMeter } from './load-meter.js';
 import { LINK_PROTOCOL } from './messages.js';
 import { type GreetedWorker, RunningWorker, type WorkerReports, type WorkerStart } from './running-worker.js';
 
@@ -36,8 +37,8 @@ const REPLACE_MS = 1000;
 const SOUND_MS = 60_000;
 /** How often to look for silent workers. */
 const LOOK_MS = 250;
-/** Every how many of these looks to look at the workers' memory. */
-const LOOKS_FOR_MEMORY = 4;
+/** Every how many of these looks to look at memory and load. */
+const LOOKS_FOR_USE = 4;
 /** How long an orderly end may take, since guests wait for the next process. After that the worker is killed, which guests survive. */
 const END_MS = 3000;
 
@@ -60,6 +61,8 @@ export class Fleet {
   #looking: Disposable;
   #lookedMs: number;
   #looks = 0;
+  readonly #meter = new LoadMeter();
+  #ownLoad = 0;
   /** Since when this process has run without a pause. */
   #awakeMs: number;
   readonly #stop = new AbortController();
@@ -89,6 +92,11 @@ export class Fleet {
 
   get standby(): RunningWorker | undefined {
     return this.#idle;
+  }
+
+  /** How much of a core this process used in the last second (0 to 1). */
+  get ownLoad(): number {
+    return this.#ownLoad;
   }
 
   get faults(): readonly VifdError[] {
@@ -243,7 +251,10 @@ export class Fleet {
     if (nowMs - this.#lookedMs > 2 * LOOK_MS) this.#awakeMs = nowMs;
     this.#lookedMs = nowMs;
     for (const worker of this.#workers) worker.check(this.#awakeMs);
-    if (++this.#looks % LOOKS_FOR_MEMORY === 0) this.#replaceOversized();
+    if (++this.#looks % LOOKS_FOR_USE === 0) {
+      this.#ownLoad = this.#meter.take();
+      this.#replaceOversized();
+    }
     this.#looking = clock.after(LOOK_MS, () => this.#look());
   }
 

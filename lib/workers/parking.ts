@@ -14,6 +14,8 @@ export interface ParkingParts {
 export interface Parked {
   readonly place: VifPlace;
   readonly reason: string;
+  /** When vifd tries again (monotonic ms). */
+  readonly untilMs: number;
 }
 
 interface Suspected extends Parked {
@@ -59,7 +61,8 @@ export class Parking {
     const reason =
       `${id} is parked: each worker that served it died, so it has no network, and other guests are served. vifd tries again in ` +
       `${pauseMs / 1000} s. The log has how the workers ended (worker-died): report that, and restart the guest.`;
-    const suspected: Suspected = { place, reason, pauseMs, timer: undefined };
+    const untilMs = clock.now() + pauseMs;
+    const suspected: Suspected = { place, reason, pauseMs, untilMs, timer: undefined };
     suspected.timer = clock.after(pauseMs, () => {
       suspected.timer = undefined;
       onAgain(place);

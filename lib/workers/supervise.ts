@@ -128,6 +128,9 @@ export async function supervise(options: RunOptions): Promise<void> {
     const vifs = new SupervisedVifs({
       supervisor,
       store,
+      clock,
+      fleet,
+      memoryOf: anonymousBytes,
       faults: () => [...discovery.faults, ...fleet.faults, ...supervisor.faults],
     });
     lock.whenTaken((directory, taken) => {

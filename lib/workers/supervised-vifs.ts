@@ -1,4 +1,4 @@
-import type { ServedDetails } from '../daemon/details-json.js';
+import type { ProcessDetails, ServedDetails, VifWorker } from '../daemon/details-json.js';
 import type { Queried } from '../daemon/query-service.js';
 import type { Looked, Served } from '../daemon/served.js';
 import { VifdError } from '../errors.js';
@@ -6,12 +6,16 @@ import { VifCounters } from '../netback/frames/counters.js';
 import { faultOf } from '../netback/show.js';
 import { VifNode } from '../netback/vif/vif-node.js';
 import type { VifId } from '../netback/vif-info.js';
-import type { Store } from '../xen/seam.js';
+import type { Clock, Store } from '../xen/seam.js';
+import type { Fleet } from './fleet.js';
 import type { SupervisedVif, Supervisor } from './supervisor.js';
 
 export interface SupervisedVifsParts {
   readonly supervisor: Supervisor;
   readonly store: Store;
+  readonly clock: Clock;
+  readonly fleet: Pick<Fleet, 'workers' | 'standby' | 'ownLoad'>;
+  readonly memoryOf: (pid: number) => number | undefined;
   /** The present faults that belong to no served vif. */
   readonly faults: () => readonly VifdError[];
 }
@@ -32,6 +36,32 @@ export class SupervisedVifs implements Queried, Served {
     const { supervisor } = this.#parts;
     const shown = [...supervisor.vifs.values()].map((vif) => ({ ...vif, show: () => this.#show(vif) }));
     return new Map(shown.map((vif) => [vif.id, vif]));
+  }
+
+  get processes(): readonly ProcessDetails[] {
+    const { fleet, memoryOf } = this.#parts;
+    const { pid } = process;
+    const own = {
+      role: 'supervisor',
+      pid,
+      vifs: [],
+      memoryBytes: memoryOf(pid),
+      load: fleet.ownLoad,
+    } as const;
+    const others = [...fleet.workers].map((worker): ProcessDetails => {
+      const { load, memoryBytes, remote } = worker;
+      const role = worker === fleet.standby ? 'standby' : 'worker';
+      return { role, pid: worker.pid, vifs: [...remote.vifs.keys()], memoryBytes, load };
+    });
+    return [own, ...others];
+  }
+
+  get workers(): readonly VifWorker[] {
+    const { supervisor } = this.#parts;
+    return [...supervisor.vifs.values()].map((vif) => {
+      const pid = supervisor.workerOf(vif.id)?.pid;
+      return { id: vif.id, ...(pid && { worker: { pid } }), reason: vif.reason, ...this.#parkedOf(vif) };
+    });
   }
 
   /** As `Netback.forget`. */
@@ -56,7 +86,8 @@ export class SupervisedVifs implements Queried, Served {
     }
   }
 
-  async #showUnserved({ id, state, reason }: SupervisedVif): Promise<ServedDetails> {
+  async #showUnserved(vif: SupervisedVif): Promise<ServedDetails> {
+    const { id, state, reason } = vif;
     const { supervisor, store } = this.#parts;
     const place = supervisor.placeOf(id);
     const node = place && (await VifNode.find(store, place.path, place).catch(() => undefined));
@@ -67,6 +98,12 @@ export class SupervisedVifs implements Queried, Served {
       ...{ id, domid: Number(domid), handle: Number(handle), mac, bridge, mtu, state, reason, faults },
       ...{ port: undefined, link: undefined, portDropped: 0, stats: new VifCounters(() => 0).sum },
       connection: undefined,
+      ...this.#parkedOf(vif),
     };
+  }
+
+  #parkedOf({ parkedUntilMs }: SupervisedVif): Pick<ServedDetails, 'parked'> {
+    if (parkedUntilMs === undefined) return {};
+    return { parked: { retryMs: Math.max(0, Math.round(parkedUntilMs - this.#parts.clock.now())) } };
   }
 }

@@ -39,6 +39,8 @@ export interface SupervisedVif {
   readonly id: VifId;
   readonly state: VifState;
   readonly reason: string | undefined;
+  /** When a parked vif is tried again (monotonic ms). */
+  readonly parkedUntilMs?: number;
 }
 
 /** A vif whose worker died. */
@@ -83,7 +85,8 @@ export class Supervisor implements VifServer {
       const { state, reason } = slot.worker?.remote.vifs.get(id) ?? BETWEEN;
       if (served) all.set(id, { id, state, reason });
     }
-    for (const [id, { reason }] of this.#parking.parked) all.set(id, { id, state: 'stopped', reason });
+    for (const [id, { reason, untilMs }] of this.#parking.parked)
+      all.set(id, { id, state: 'stopped', reason, parkedUntilMs: untilMs });
     return all;
   }
 

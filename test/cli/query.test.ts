@@ -12,8 +12,9 @@ describe('asking a running vifd', () => {
   const questions: Question[] = [];
   const answer = (question: Question): unknown => {
     questions.push(question);
-    if (question.vif === 'vif9.9') throw new VifdError('ERR_NO_VIF', 'no such vif');
-    return ['x'.repeat(question.vif === 'vif8.0' ? 1_000_000 : 1)];
+    const vif = question.ask === 'workers' ? undefined : question.vif;
+    if (vif === 'vif9.9') throw new VifdError('ERR_NO_VIF', 'no such vif');
+    return ['x'.repeat(vif === 'vif8.0' ? 1_000_000 : 1)];
   };
   beforeEach(async () => {
     directory = mkdtempSync(join(tmpdir(), 'vifd-query-'));

@@ -95,8 +95,14 @@ describe('vifd show --json', () => {
     expect(stopped).toMatchObject({ state: 'stopped', reason: expect.stringMatching(/page/) });
     const faults = [{ code: 'ERR_STORE_GONE', message: 'The connection to xenstored is lost.' }] as const;
     const faulty = { ...stopped, faults };
-    const vifs = [{ ...connected, worker: { pid: 1 } }, stopped, faulty, await withHash()];
-    expectDescribed('show', [line({ faults: [], vifs: [] }), line({ faults, vifs })]);
+    const parked = { ...stopped, parked: { retryMs: 3 } };
+    const vifs = [{ ...connected, worker: { pid: 1 } }, parked, faulty, await withHash()];
+    const of = { role: 'worker', pid: 1, load: 0.5 } as const;
+    const processes = [
+      { ...of, vifs: ['vif7.0'], memoryBytes: 1 },
+      { ...of, vifs: [], memoryBytes: undefined },
+    ];
+    expectDescribed('show', [line({ faults: [], vifs: [] }), line({ faults, processes, vifs })]);
   });
 
   it('has the fields in their order, and none that the netback has besides', () => {

@@ -148,6 +148,18 @@ describe('what is shown of a vif', () => {
       /^The connection to xenstore was lost\.\nvif7\.0 {2}stopped/,
     );
     expect(showAllText({ faults: [], vifs: [] })).toBe('no vifs\n');
+    const processes = [
+      { role: 'supervisor', pid: 7, vifs: [], memoryBytes: 12 << 20, load: 0.004 },
+      { role: 'worker', pid: 10, vifs: ['vif1.0', 'vif2.0'], memoryBytes: undefined, load: 0.25 },
+    ] as const;
+    expect(showAllText({ faults: [], processes, vifs: [] })).toBe(
+      `PROCESS  ROLE        MEMORY    CPU   VIFS
+7        supervisor  12.0 MiB  0 %   -
+10       worker      -         25 %  vif1.0 vif2.0
+
+no vifs
+`,
+    );
     expect(show().connection).toBeUndefined();
   });
 });

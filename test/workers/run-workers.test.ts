@@ -46,6 +46,24 @@ function runTests(): void {
       { id: 'vif1.0', state: 'connected', worker: { pid: tookOver.pid }, connection: { resumes: 1 } },
       { id: 'vif2.0', state: 'connected', worker: { pid: two }, connection: { resumes: 0 } },
     ]);
+    const { processes } = JSON.parse(shown);
+    const use = { memoryBytes: expect.any(Number), load: expect.any(Number) };
+    expect(processes).toHaveLength(4);
+    expect(processes).toEqual(
+      expect.arrayContaining([
+        { role: 'supervisor', pid: vifd.pid, vifs: [], ...use },
+        { role: 'worker', pid: tookOver.pid, vifs: ['vif1.0'], ...use },
+        { role: 'worker', pid: two, vifs: ['vif2.0'], ...use },
+        { role: 'standby', pid: vifd.of('worker-started').at(-1)?.pid, vifs: [], ...use },
+      ]),
+    );
+    for (const { memoryBytes } of processes) expect(memoryBytes / 1e6).toBeGreaterThan(5);
+    expect(await world.verb('show')).toMatch(
+      new RegExp(`^PROCESS +ROLE +MEMORY +CPU +VIFS\n${vifd.pid} +supervisor `),
+    );
+    expect(await world.verb('list')).toMatch(
+      new RegExp(`^VIF .* WORKER\nvif1\\.0 .* ${tookOver.pid}\nvif2\\.0 .* ${two}\n$`),
+    );
     expect(await world.verb('show', 'vif2.0')).toContain(`process ${two}`);
     expect(await world.verb('show', 'vif9.0')).toContain('vif9.0 is not served');
     expect(await world.verb('detach', 'vif1.0')).toContain('vif1.0 has its node in xenstore');
@@ -133,6 +151,13 @@ function runTests(): void {
     expect(vifs).toMatchObject([
       { id: 'vif1.0', state: 'stopped', reason: expect.stringContaining('is parked') },
     ]);
+    expect(vifs[0].parked.retryMs).toBeGreaterThan(15_000);
+    expect(vifs[0].parked.retryMs).toBeLessThan(30_000);
+    expect(await world.verb('show', 'vif1.0')).toMatch(/parked +tried again in [12]\d s/);
+    expect(await world.verb('list')).toMatch(/parked, tried again in [12]\d s\n[^]*\nvif1\.0 is parked: /);
+    const list = new OutputSchema('list');
+    expect(list.faultsOf(await world.verb('list', '--json'))).toEqual([]);
+    expect(list.unseen).toEqual([]);
     await vifd.until('attached', 5, 60_000);
     await world.flows();
   }, 180_000);

@@ -106,7 +106,7 @@ export class WorkersWorld implements AsyncDisposable {
     const child = await Child.start({
       name: `vifd ${args[0]}`,
       command: [...GUARD, process.execPath, BACKEND_PROGRAM, ...args, '--journal', this.runtime],
-      env: this.#world.environment(0),
+      env: { ...this.#world.environment(0), XENSTORED_PATH: this.#world.socket(0) },
       onLine: (line) => {
         text += `${line}\n`;
       },
