@@ -1,5 +1,6 @@
 /** `vifd run --workers` with real processes on xensim: guests keep their TCP connections, whatever is killed. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { jsonLine } from '../../lib/text.js';
 import { until } from '../../worlds/processes/until.js';
@@ -46,6 +47,15 @@ function runTests(): void {
       { id: 'vif1.0', state: 'connected', worker: { pid: tookOver.pid }, connection: { resumes: 1 } },
       { id: 'vif2.0', state: 'connected', worker: { pid: two }, connection: { resumes: 0 } },
     ]);
+    // The sockets of three workers, and that of `vifd show`: for vifd's user alone, as the directory.
+    expect(sockets().length).toBe(3);
+    for (const [name, mode] of [
+      ...[...sockets(), 'socket'].map((one) => [one, 0o600] as const),
+      ['.', 0o700] as const,
+    ]) {
+      const stats = statSync(join(world.runtime, name));
+      expect([name, stats.mode & 0o777, stats.uid]).toEqual([name, mode, process.getuid!()]);
+    }
     const { processes } = JSON.parse(shown);
     const use = { memoryBytes: expect.any(Number), load: expect.any(Number) };
     expect(processes).toHaveLength(4);
@@ -154,7 +164,7 @@ function runTests(): void {
     expect(vifs[0].parked.retryMs).toBeGreaterThan(15_000);
     expect(vifs[0].parked.retryMs).toBeLessThan(30_000);
     expect(await world.verb('show', 'vif1.0')).toMatch(/parked +tried again in [12]\d s/);
-    expect(await world.verb('list')).toMatch(/parked, tried again in [12]\d s\n[^]*\nvif1\.0 is parked: /);
+    expect(await world.verb('list')).toMatch(/parked, tried again in [12]\d s\n(?:.*\n)*vif1\.0 is parked: /);
     const list = new OutputSchema('list');
     expect(list.faultsOf(await world.verb('list', '--json'))).toEqual([]);
     expect(list.unseen).toEqual([]);
