@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { jsonLine } from '../../lib/text.js';
-import { CLI, type LinksWorld, NODE, SOON, withLinks } from './links-world.js';
+import { CLI, type LinksWorld, NODE, SOON, START_MS, withLinks } from './links-world.js';
 import { OutputSchema, type SchemaName } from './schemas.js';
 
 /** Output of the programs themselves, for a vif that is served. schemas.test.ts has each property; these tests run the whole path. */
@@ -13,7 +13,11 @@ function tests(world: LinksWorld): void {
   /** Returns the line that a verb prints. */
   function printed(...args: string[]): string {
     const env = { ...process.env, ...world.env };
-    const { stdout } = spawnSync(process.execPath, [CLI, ...args, '--json'], { env, encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync(process.execPath, [CLI, ...args, '--json'], {
+      env,
+      encoding: 'utf8',
+    });
+    if (stdout === '') throw new Error(`vifd ${args.join(' ')} printed nothing: ${stderr}`);
     return stdout.trimEnd();
   }
 
@@ -36,6 +40,11 @@ function tests(world: LinksWorld): void {
     expect(list.unseen.filter((pointer) => !/\/(worker|parked)/.test(pointer))).toEqual([]);
     expect(expectDescribed('check', [printed('check', ...journal)]).unseen).toEqual([]);
 
+    // vifd listens from a second after it is ready on, and later on a busy machine.
+    await daemon.until('ready');
+    await expect
+      .poll(() => existsSync(join(world.directory, 'j', 'socket')), { timeout: START_MS })
+      .toBe(true);
     ip('link', 'set', 'vif7.0', 'down');
     await daemon.until('error');
     const show = expectDescribed('show', [
