@@ -39,6 +39,7 @@ class NamespacesWorld implements World {
       machine,
       payload: options.payload,
       standby: options.standby,
+      workers: options.workers,
       vifs: this.#guests.map((_, i) => `vif${FIRST_DOMID + i}.0`),
       signal,
       fail,

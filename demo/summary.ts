@@ -10,6 +10,8 @@ export interface Summary {
   readonly because?: string;
   readonly guests: number;
   readonly payload: 'map' | 'copy';
+  /** With `--workers`: how many. A restart is the end of one of these. */
+  readonly workers?: number;
   readonly seconds: number;
   readonly interrupted: boolean;
   readonly restarts: { readonly total: number; readonly SIGTERM: number; readonly SIGKILL: number };
@@ -52,6 +54,7 @@ export function summarize(recorder: Recorder, facts: SummaryFacts): Summary {
     ...(because === undefined ? {} : { because }),
     guests: options.guests,
     payload: options.payload,
+    ...(options.workers === undefined ? {} : { workers: options.workers }),
     seconds: options.seconds,
     interrupted: facts.interrupted,
     restarts: { total: recorder.restarts.length, SIGTERM: count('SIGTERM'), SIGKILL: count('SIGKILL') },
@@ -84,7 +87,11 @@ export function summaryText(summary: Summary): string {
   const { restarts, gapMs, attachMs } = summary;
   const model = summary.world === 'model';
   const rows: [string, string, string][] = [
-    ['backend restarts', `${restarts.total}`, `SIGTERM ${restarts.SIGTERM}, SIGKILL ${restarts.SIGKILL}`],
+    [
+      summary.workers === undefined ? 'backend restarts' : 'workers ended',
+      `${restarts.total}`,
+      `SIGTERM ${restarts.SIGTERM}, SIGKILL ${restarts.SIGKILL}`,
+    ],
     [model ? 'guests disconnected' : 'TCP connections reset', `${summary.resets}`, ''],
     [model ? 'frames damaged' : 'bytes that differ', `${summary.differingBytes}`, ''],
     ['frontend violations', `${summary.violations}`, 'what a Linux guest would not forgive'],

@@ -73,6 +73,15 @@ describe('the demo', () => {
     90_000,
   );
 
+  test.skipIf(!verdict.ok)(
+    `in ${namespaces}: TCP does not notice that workers end, and none is parked`,
+    async () => {
+      const summary = expectClean(await demo('--workers', '2', '--seconds', '10'), 4);
+      expect(summary).toMatchObject({ workers: 2, restarts: { total: 4, SIGTERM: 2, SIGKILL: 2 } });
+    },
+    90_000,
+  );
+
   test('reports bad options in one line', async () => {
     const { code, stderr, lines } = await demo('--guests', '0');
     expect([code, lines]).toEqual([2, []]);
