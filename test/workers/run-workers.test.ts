@@ -1,5 +1,5 @@
 /** `vifd run --workers` with real processes on xensim: guests keep their TCP connections, whatever is killed. */
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { jsonLine } from '../../lib/text.js';
@@ -93,9 +93,11 @@ function runTests(): void {
     await first.end('SIGKILL');
     await world.flows();
     expect(world.workers).toEqual(expect.arrayContaining(before));
+    expect(await world.verb('check')).toMatch(/warn +workers +3 processes without a vifd run: /);
 
     const second = await world.run('2');
     await second.until('ready');
+    expect(await world.verb('check')).toMatch(new RegExp(`ok +workers +3 processes of ${second.pid}\n`));
     // In the order in which their workers respond.
     expect(second.of('ready')).toMatchObject([
       { vifs: expect.arrayContaining(['vif1.0', 'vif2.0']), notServed: [] },
@@ -114,6 +116,36 @@ function runTests(): void {
     expect(world.violations).toEqual([]);
     await second.end('SIGTERM');
     expect(await until(() => world.workers.length === 0, 1000)).toBe(true);
+  }, 120_000);
+
+  it('cleans up under the next supervisor what was removed while there was none', async () => {
+    const first = await world.run('2');
+    await world.plug(1);
+    await world.plug(2);
+    await first.until('worker-started', 3);
+    const two = await world.serverOf(2);
+    await first.end('SIGKILL');
+    await world.unplug(2);
+    // The worker has seen its guest go, and nobody watches the backend's nodes.
+    expect(existsSync('/sys/class/net/vif2.0')).toBe(true);
+    await world.flows();
+
+    const second = await world.run('2');
+    await second.until('ready');
+    expect(await until(() => !existsSync('/sys/class/net/vif2.0'), 5000)).toBe(true);
+    // The worker without vifs stands by, or ends if there is a standby already.
+    const { processes, vifs } = JSON.parse(await world.verb('show', '--json'));
+    expect(vifs).toMatchObject([{ id: 'vif1.0', state: 'connected' }]);
+    const left = processes.filter(({ pid }: { pid: number }) => pid === two);
+    expect(left.map(({ role, vifs: its }: { role: string; vifs: string[] }) => [role, its])).toEqual(
+      left.length === 0 ? [] : [['standby', []]],
+    );
+    await world.flows();
+    await world.plug(3);
+    await world.flows();
+    expect(world.violations).toEqual([]);
+    await second.end('SIGTERM');
+    expect(world.workers).toEqual([]);
   }, 120_000);
 
   it('has no worker beside a vifd that serves all vifs itself', async () => {
