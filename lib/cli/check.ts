@@ -10,6 +10,7 @@ import { deviceCheck, xenChecks } from './checks/xen.js';
 import { EXIT_NOT_READY } from './exit.js';
 import { jsonOption, sharedOption } from './options.js';
 import { table } from './table.js';
+import { workersCheck } from './workers-check.js';
 
 /** @param codeOfRun returns the code cache of what `vifd run` starts from; undefined if that is no bundle. */
 export function checkCommand(codeOfRun: () => CodeCache | undefined): Command {
@@ -48,6 +49,7 @@ export async function runChecks(options: CheckOptions): Promise<Check[]> {
     rightsCheck(root),
     kernelDriverCheck(root),
     runtimeCheck(root, options.journal),
+    ...workersCheck(root, options.journal),
     hotplugCheck(root),
     bridgesCheck(root),
     codeCacheCheck(options.code),

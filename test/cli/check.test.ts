@@ -9,6 +9,7 @@ import { driverDomainChecks } from '../../lib/cli/checks/driver-domain.js';
 import { bridgesCheck, hotplugCheck, rightsCheck } from '../../lib/cli/checks/network.js';
 import { runtimeCheck } from '../../lib/cli/checks/runtime.js';
 import { deviceCheck, hypervisorCheck, libraryChecks } from '../../lib/cli/checks/xen.js';
+import { workersCheck } from '../../lib/cli/workers-check.js';
 
 let root: string;
 const put = (path: string, text = '') => {
@@ -19,6 +20,34 @@ beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'vifd-root-'));
 });
 afterEach(() => rmSync(root, { recursive: true }));
+
+describe('vifd check: workers', () => {
+  it('have no line where there are none, or where only a dead one has left its socket', () => {
+    expect(workersCheck(root, '/run/vifd')).toEqual([]);
+    put('/run/vifd/worker-7');
+    expect(workersCheck(root, '/run/vifd')).toEqual([]);
+  });
+
+  it('that serve without a supervisor are reported, with the remedy', () => {
+    put('/run/vifd/worker-7');
+    put('/run/vifd/worker-8');
+    put('/run/vifd/worker-9');
+    for (const pid of [7, 9]) put(`/proc/${pid}/status`);
+    expect(workersCheck(root, '/run/vifd')).toEqual([
+      {
+        ...{ name: 'workers', state: 'warn', found: '2 processes without a vifd run: 7, 9' },
+        remedy: expect.stringContaining('vifd run --workers'),
+      },
+    ]);
+  });
+
+  it('cannot be looked for in what is no directory', () => {
+    put('/run/vifd');
+    expect(workersCheck(root, '/run/vifd')).toMatchObject([
+      { state: 'warn', found: expect.stringContaining('ENOTDIR') },
+    ]);
+  });
+});
 
 describe('vifd check: the hypervisor', () => {
   it('is missing on a kernel that runs on none', () => {
