@@ -1,6 +1,7 @@
 import type { Named } from '../netback/vif/directory.js';
 import type { VifId } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
+import { Deaths } from './deaths.js';
 import type { Fleet } from './fleet.js';
 import type { RunningWorker } from './running-worker.js';
 
@@ -11,13 +12,14 @@ export interface SlotParts {
   readonly guest: number | undefined;
   /** Resolves when the process that served its vifs before is gone. */
   readonly after: Promise<unknown>;
+  /** See `Deaths`. */
+  readonly oomKills: () => number;
   /** Called when it was on trial and its worker has lived. */
   readonly onSound: (slot: Slot) => void;
 }
 
-/** So many deaths within a minute raise the suspicion that one of the vifs kills its workers. */
-const DEATHS_MAX = 3;
-const MINUTE_MS = 60_000;
+/** A worker on trial that has lived so long clears its vifs. */
+const TRIAL_MS = 60_000;
 
 /** The vifs that one worker serves; when it dies, the next worker gets all of them. */
 export class Slot {
@@ -26,8 +28,7 @@ export class Slot {
   #after: Promise<unknown>;
   #worker: RunningWorker | undefined;
   #starting: Promise<RunningWorker> | undefined;
-  /** When its workers died within the last minute (monotonic ms). */
-  #deathsMs: number[] = [];
+  readonly #deaths: Deaths;
   #onTrial = false;
   #trial: Disposable | undefined;
 
@@ -35,6 +36,7 @@ export class Slot {
   constructor(parts: SlotParts, worker?: RunningWorker) {
     this.#parts = parts;
     this.#after = parts.after;
+    this.#deaths = new Deaths(parts.oomKills);
     this.#worker = worker;
     if (worker !== undefined) this.#starting = Promise.resolve(worker);
   }
@@ -72,16 +74,18 @@ export class Slot {
     const worker = this.#worker;
     this.#worker = undefined;
     this.#starting = undefined;
-    if (worker !== undefined) this.#after = worker.gone;
     this.#trial?.[Symbol.dispose]();
-    this.#deathsMs = [...this.#deathsMs.filter((atMs) => nowMs - atMs < MINUTE_MS), nowMs];
-    return this.vifs.size > 0 && (this.#onTrial || this.#deathsMs.length >= DEATHS_MAX);
+    if (worker !== undefined) {
+      this.#after = worker.gone;
+      this.#deaths.add(nowMs, worker.gone);
+    }
+    return this.vifs.size > 0 && (this.#onTrial || this.#deaths.areTooMany);
   }
 
   /** Puts it on trial, until a worker has lived for a minute. */
   tryOut(): void {
     this.#onTrial = true;
-    this.#deathsMs = [];
+    this.#deaths.clear();
   }
 
   isConcerned(named: Named): boolean {
@@ -111,7 +115,7 @@ export class Slot {
   #begin(worker: RunningWorker): void {
     this.#worker = worker;
     if (!this.#onTrial) return;
-    this.#trial = this.#parts.clock.after(MINUTE_MS, () => {
+    this.#trial = this.#parts.clock.after(TRIAL_MS, () => {
       this.#onTrial = false;
       this.#parts.onSound(this);
     });

@@ -6,6 +6,7 @@ import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { VifServer } from '../netback/vif/discovery.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
+import { oomKills } from './deaths.js';
 import type { Fleet } from './fleet.js';
 import { Parking } from './parking.js';
 import type { RunningWorker } from './running-worker.js';
@@ -16,6 +17,8 @@ export interface SupervisorParts {
   readonly workers: WorkerCount;
   readonly fleet: Pick<Fleet, 'take' | 'replenish' | 'giveBack' | 'dismiss' | 'workers'>;
   readonly log: Pick<EventLog, 'error' | 'mended' | 'tookOver' | 'parked'>;
+  /** How many processes of this host the kernel has killed for want of memory. Default: `deaths.ts` reads that. */
+  readonly oomKills?: () => number;
   /** Returns the stored descriptors of a vif's tap by name. They stay the caller's. */
   readonly descriptorsOf: (vif: VifId) => ReadonlyMap<string, number>;
   /** With a process for each guest: decides, before one is started, whether to serve a vif. Undefined: serve it. */
@@ -334,7 +337,8 @@ export class Supervisor implements VifServer {
     const onSound = (slot: Slot) => {
       for (const id of slot.vifs) this.#parking.clear(id);
     };
-    const slot = new Slot({ clock, fleet, guest, after, onSound }, worker);
+    const counted = this.#parts.oomKills ?? oomKills;
+    const slot = new Slot({ clock, fleet, guest, after, oomKills: counted, onSound }, worker);
     this.#slots.add(slot);
     return slot;
   }

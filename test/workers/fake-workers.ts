@@ -69,8 +69,9 @@ export class FakeWorker implements RemoteWorker {
 
   /** Its process is gone. */
   exit(how: string): void {
-    this.loseLink();
+    // First: a SIGKILL, which the supervisor sends as it sees the link's end, changes nothing any more.
     this.#end(how);
+    this.loseLink();
   }
 
   async found(at: VifPlace, connectedOnly: boolean): Promise<Admission> {

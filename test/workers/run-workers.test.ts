@@ -178,7 +178,7 @@ function runTests(): void {
     await world.flows();
 
     for (let deaths = 2; deaths <= 3; deaths++) {
-      process.kill(await world.serverOf(1), 'SIGKILL');
+      process.kill(await world.serverOf(1), 'SIGSEGV');
       await vifd.until('worker-died', deaths);
       if (deaths < 3) await vifd.until('took-over', deaths);
     }

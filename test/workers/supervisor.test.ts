@@ -19,6 +19,7 @@ class Supervised {
   readonly supervisor: Supervisor;
   /** How long this process has not run, as after SIGSTOP: time passed, and no timer fired. */
   sleptMs = 0;
+  oomKills = 0;
   /** Called with each worker that is started. Default: it says hello. @throws to refuse the start. */
   onStart = (worker: FakeWorker) => worker.hello();
 
@@ -48,6 +49,7 @@ class Supervised {
       log,
       workers: count,
       fleet: this.fleet,
+      oomKills: () => this.oomKills,
       descriptorsOf: () => new Map(),
       onUnserved: ({ id }, left) => this.unserved.push(`${id}${left ? ' and what is left of it' : ''}`),
       ...(admits === undefined ? {} : { admits }),
@@ -451,7 +453,7 @@ describe('a supervisor', () => {
     await world.serve(1, 2);
     const kill = async () => {
       const pid = world.supervisor.workerOf('vif1.0')?.pid;
-      world.worker(pid ?? 0).exit('SIGKILL');
+      world.worker(pid ?? 0).exit('SIGSEGV');
       await world.settle();
     };
     for (let i = 0; i < 3; i++) await kill();
@@ -477,7 +479,7 @@ describe('a supervisor', () => {
     world = new Supervised(1);
     await world.serve(1);
     for (let i = 0; i < 3; i++) {
-      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGKILL');
+      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGSEGV');
       await world.settle();
     }
     await world.advance(30_250);
@@ -493,7 +495,7 @@ describe('a supervisor', () => {
     world = new Supervised(1);
     await world.serve(1);
     for (let i = 0; i < 3; i++) {
-      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGKILL');
+      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGSEGV');
       await world.settle();
     }
     await world.advance(30_250);
@@ -512,7 +514,7 @@ describe('a supervisor', () => {
     world = new Supervised(1);
     await world.serve(1, 2);
     for (let i = 0; i < 2; i++) {
-      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGKILL');
+      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGSEGV');
       await world.settle();
     }
     const dying = world.worker(world.supervisor.workerOf('vif1.0')!.pid);
@@ -521,7 +523,7 @@ describe('a supervisor', () => {
     await world.settle();
     const heard = () => world.workers.flatMap((worker) => (worker.pid > dying.pid ? worker.heard : []));
     expect(heard()).toEqual([]);
-    dying.exit('SIGKILL');
+    dying.exit('SIGSEGV');
     await world.settle();
     expect(heard().sort()).toEqual(['found vif1.0', 'found vif2.0']);
   });
@@ -529,10 +531,48 @@ describe('a supervisor', () => {
   it('does not suspect vifs whose workers die seldom', async () => {
     await world.serve(1, 2);
     for (let i = 0; i < 5; i++) {
-      world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit('SIGKILL');
+      world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit('SIGSEGV');
       await world.advance(31_000);
     }
     expect(world.supervisor.vifs.get('vif1.0')).toMatchObject({ state: 'connected' });
+  });
+
+  it('does not suspect vifs whose workers somebody else kills', async () => {
+    await world.serve(1, 2);
+    for (const how of ['SIGKILL', 'SIGKILL', 'SIGKILL', 'SIGTERM', 'code 0', 'SIGKILL', 'SIGKILL']) {
+      world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit(how);
+      await world.advance(500);
+    }
+    expect(world.supervisor.vifs.get('vif1.0')).toMatchObject({ state: 'connected' });
+    // Of deaths that a guest may cause, those among them are still counted.
+    for (const how of ['code 1', 'SIGKILL', 'SIGABRT', 'SIGSEGV']) {
+      expect(world.recorded.take().filter((line) => line.startsWith('parked'))).toEqual([]);
+      world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit(how);
+      await world.advance(500);
+    }
+    expect(world.recorded.take()).toContain('parked vif1.0 for 30 s');
+  });
+
+  it('suspects a vif whose workers the kernel kills because memory runs out', async () => {
+    await world.serve(1);
+    for (let i = 0; i < 3; i++) {
+      world.oomKills += 1;
+      world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit('SIGKILL');
+      await world.advance(500);
+    }
+    expect(world.recorded.take()).toContain('parked vif1.0 for 30 s');
+  });
+
+  it('suspects a vif whose workers it has to kill itself', async () => {
+    await world.serve(1);
+    for (let i = 0; i < 3; i++) {
+      const { pid } = world.supervisor.workerOf('vif1.0')!;
+      for (let passed = 0; passed < 1500 && world.supervisor.workerOf('vif1.0')?.pid === pid; passed += 250) {
+        await world.hypervisor.advance(250);
+        await world.settle();
+      }
+    }
+    expect(world.recorded.take()).toContain('parked vif1.0 for 30 s');
   });
 
   it('gives each guest a worker of its own with per-guest, and starts none for a vif that it does not serve', async () => {
