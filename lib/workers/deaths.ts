@@ -31,13 +31,16 @@ export class Deaths {
 
   /**
    * Adds a death. It counts until it is known that somebody else killed the process, as an operator, a test or a service manager does.
-   * @param how resolves with `RunningWorker.gone`, which names the reason if the supervisor itself killed it.
+   * @param how is `RunningWorker.gone`, which names the reason if the supervisor itself killed it.
+   * @returns whether it counts, once that is known.
    */
-  add(nowMs: number, how: Promise<string>): void {
+  add(nowMs: number, how: Promise<string>): Promise<boolean> {
     const death = { atMs: nowMs };
     this.#recent = [...this.#recent.filter(({ atMs }) => nowMs - atMs < MINUTE_MS), death];
-    void how.then((text) => {
-      if (this.#isFromOutside(text)) this.#recent = this.#recent.filter((one) => one !== death);
+    return how.then((text) => {
+      if (!this.#isFromOutside(text)) return true;
+      this.#recent = this.#recent.filter((one) => one !== death);
+      return false;
     });
   }
 

@@ -24,6 +24,8 @@ const TRIAL_MS = 60_000;
 /** The vifs that one worker serves; when it dies, the next worker gets all of them. */
 export class Slot {
   readonly vifs = new Set<VifId>();
+  /** Resolves when it is decided which slot has its vifs, after a death that made one of them suspect. Until then no worker may serve them. */
+  judged: Promise<void> | undefined;
   readonly #parts: SlotParts;
   #after: Promise<unknown>;
   #worker: RunningWorker | undefined;
@@ -69,17 +71,19 @@ export class Slot {
     return this.#starting;
   }
 
-  /** Call it when its worker has died. @returns whether one of its vifs is to be suspected. */
-  lost(nowMs: number): boolean {
-    const worker = this.#worker;
+  /**
+   * Call it when its worker has died. @returns whether one of its vifs is to be suspected, once that is known; undefined if that would need
+   * more deaths.
+   */
+  lost(nowMs: number): Promise<boolean> | undefined {
+    this.#trial?.[Symbol.dispose]();
+    const { gone } = this.#worker as RunningWorker;
     this.#worker = undefined;
     this.#starting = undefined;
-    this.#trial?.[Symbol.dispose]();
-    if (worker !== undefined) {
-      this.#after = worker.gone;
-      this.#deaths.add(nowMs, worker.gone);
-    }
-    return this.vifs.size > 0 && (this.#onTrial || this.#deaths.areTooMany);
+    this.#after = gone;
+    const counts = this.#deaths.add(nowMs, gone);
+    if (this.vifs.size === 0 || !(this.#onTrial || this.#deaths.areTooMany)) return undefined;
+    return counts;
   }
 
   /** Puts it on trial, until a worker has lived for a minute. */

@@ -169,7 +169,9 @@ export class Supervisor implements VifServer {
     if (slot === undefined || this.#ended) return [];
     const vifs = [...slot.vifs];
     const nowMs = this.#parts.clock.now();
-    if (slot.lost(nowMs)) this.#suspect(slot);
+    slot.judged = slot.lost(nowMs)?.then((suspected) => {
+      if (suspected && !this.#ended) this.#suspect(slot);
+    });
     const served = vifs.map((id) => this.#vifs.get(id)).filter((one) => one?.served === true) as Assigned[];
     for (const assigned of served) assigned.attachedMs = undefined;
     if (slot.vifs.size === 0) this.#remove(slot);
@@ -195,6 +197,7 @@ export class Supervisor implements VifServer {
     for (;;) {
       let worker: RunningWorker | undefined;
       try {
+        await assigned.slot.judged;
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
         worker = await assigned.slot.start();
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';

@@ -545,12 +545,39 @@ describe('a supervisor', () => {
     }
     expect(world.supervisor.vifs.get('vif1.0')).toMatchObject({ state: 'connected' });
     // Of deaths that a guest may cause, those among them are still counted.
-    for (const how of ['code 1', 'SIGKILL', 'SIGABRT', 'SIGSEGV']) {
+    for (const how of ['code 1', 'SIGKILL', 'SIGABRT', 'SIGKILL', 'SIGSEGV']) {
       expect(world.recorded.take().filter((line) => line.startsWith('parked'))).toEqual([]);
       world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit(how);
       await world.advance(500);
     }
     expect(world.recorded.take()).toContain('parked vif1.0 for 30 s');
+    // Nor does it condemn a vif on trial.
+    await world.advance(30_250);
+    await world.serve(1);
+    world.worker(world.supervisor.workerOf('vif1.0')?.pid ?? 0).exit('SIGKILL');
+    await world.settle();
+    expect(world.supervisor.vifs.get('vif1.0')).toMatchObject({ state: 'connected' });
+  });
+
+  it('gives a vif that comes while it judges a death to no worker that is not to have it', async () => {
+    world = new Supervised(1);
+    await world.serve(1, 2);
+    for (let i = 0; i < 2; i++) {
+      world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGSEGV');
+      await world.settle();
+    }
+    const dying = world.worker(world.supervisor.workerOf('vif1.0')!.pid);
+    dying.killable = false;
+    dying.loseLink();
+    await world.settle();
+    const found = world.supervisor.found(place(3), false);
+    await world.settle();
+    dying.exit('SIGSEGV');
+    await world.settle();
+    expect(await found).toBe('served');
+    const served = Object.values(world.divided).flat().sort();
+    expect(served).toEqual(['vif1.0', 'vif2.0', 'vif3.0']);
+    expect(Object.values(world.divided).length).toBe(2);
   });
 
   it('suspects a vif whose workers the kernel kills because memory runs out', async () => {
