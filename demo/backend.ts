@@ -11,8 +11,6 @@ export interface BackendParts {
   readonly machine: BridgedWorld;
   readonly payload: Payload;
   readonly standby: boolean;
-  /** So many workers serve the vifs; undefined: the process itself does. */
-  readonly workers: number | undefined;
   /** Vifs that each process has to attach to. */
   readonly vifs: readonly string[];
   readonly signal: AbortSignal;
@@ -30,10 +28,6 @@ export class Backend implements AsyncDisposable {
   /** The process that is loaded and waits to be started. */
   #spare: Child | undefined;
   #ending = false;
-  /** The worker that has attached to each vif last. */
-  readonly #workers = new Map<string, number>();
-  /** How many workers the demo has ended. */
-  #ends = 0;
   #onAttached: (vif: string) => void = () => undefined;
   /** The last error that this process reported, for a message. */
   #lastError = '';
@@ -69,49 +63,22 @@ export class Backend implements AsyncDisposable {
     if (this.#parts.standby) this.#spare = await this.#load();
   }
 
-  /** Ends the process and starts the next one; with workers: ends the next of these. Resolves when every vif is served again. */
   async restart(ending: Ending, payload = this.#payload): Promise<void> {
-    if (this.#parts.workers !== undefined) return this.#endWorker(ending);
     this.#payload = payload;
     this.#ending = true;
     await this.#running?.end(ending);
     await this.start();
   }
 
-  async #endWorker(ending: Ending): Promise<void> {
-    const { vifs, signal } = this.#parts;
-    // In turns, by vifs: the workers are others after each end. The first vifs have a worker each, the others share these.
-    const workers = Math.min(this.#parts.workers ?? 1, vifs.length);
-    const pid = this.#workers.get(vifs[this.#ends++ % workers] ?? '');
-    if (pid === undefined) throw new WorldError('a vif has no worker');
-    const attached = promised();
-    const waiting = new Set(vifs.filter((vif) => this.#workers.get(vif) === pid));
-    this.#onAttached = (vif) => {
-      waiting.delete(vif);
-      if (waiting.size === 0) attached.keep();
-    };
-    process.kill(pid, ending);
-    await within(attached.done, { what: () => `the next worker's attaching${this.#lastError}`, signal });
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending = true;
-    // Workers outlive a kill of the process that started them.
-    await this.#running?.end(this.#parts.workers === undefined ? 'SIGKILL' : 'SIGTERM');
+    await this.#running?.end('SIGKILL');
     await this.#spare?.end('SIGKILL');
   }
 
   #load(): Promise<Child> {
-    const { machine, standby, workers = 0 } = this.#parts;
-    const options = [
-      '--json',
-      '--bridge',
-      BRIDGE.name,
-      '--payload',
-      this.#payload,
-      '--workers',
-      `${workers}`,
-    ];
+    const { machine, standby } = this.#parts;
+    const options = ['--json', '--bridge', BRIDGE.name, '--payload', this.#payload];
     const program = standby ? STANDBY_PROGRAM : BACKEND_PROGRAM;
     return Child.start({
       name: 'the backend',
@@ -132,8 +99,6 @@ export class Backend implements AsyncDisposable {
       this.#lastError = ` (${event.message})`;
       this.#parts.onComplaint(String(event.message), String(event.code));
     }
-    if (event?.event !== 'attached') return undefined;
-    if (typeof event.worker === 'number') this.#workers.set(String(event.vif), event.worker);
-    return String(event.vif);
+    return event?.event === 'attached' ? String(event.vif) : undefined;
   }
 }

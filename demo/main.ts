@@ -29,8 +29,8 @@ async function main(args: readonly string[]): Promise<number> {
   if (verdict.ok)
     return enterNamespaces({ name: NAME, url: import.meta.url, args, unshare: verdict.unshare });
   // On the model there is no process that SIGKILL could end.
-  const needsProcesses = options.kills !== undefined || options.workers !== undefined;
-  if (options.world === 'namespaces' || needsProcesses) throw new WorldError(verdict.because);
+  if (options.world === 'namespaces' || options.kills !== undefined || options.workers !== undefined)
+    throw new WorldError(verdict.because);
   return run(options, 'model', verdict.because);
 }
 

@@ -6,6 +6,7 @@ import { Guest } from './demo-guest.js';
 import type { Payload } from './options.js';
 import type { Ending } from './recorder.js';
 import { Streams } from './streams.js';
+import { SupervisedBackend } from './supervised-backend.js';
 import { FIRST_DOMID, type World, type WorldParts } from './world.js';
 
 export async function openNamespacesWorld(parts: WorldParts): Promise<World> {
@@ -27,7 +28,7 @@ class NamespacesWorld implements World {
   readonly #parts: WorldParts;
   readonly #machine: BridgedWorld;
   readonly #guests: readonly Guest[];
-  readonly #backend: Backend;
+  readonly #backend: Backend | SupervisedBackend;
   #streams: Streams | undefined;
 
   constructor(parts: WorldParts, machine: BridgedWorld) {
@@ -35,16 +36,18 @@ class NamespacesWorld implements World {
     this.#parts = parts;
     this.#machine = machine;
     this.#guests = Array.from({ length: options.guests }, (_, i) => makeGuest(parts, machine, i));
-    this.#backend = new Backend({
+    const backend = {
       machine,
       payload: options.payload,
-      standby: options.standby,
-      workers: options.workers,
       vifs: this.#guests.map((_, i) => `vif${FIRST_DOMID + i}.0`),
       signal,
       fail,
-      onComplaint: (message, code) => recorder.complaint(message, code),
-    });
+      onComplaint: (message: string, code: string) => recorder.complaint(message, code),
+    };
+    this.#backend =
+      options.workers === undefined
+        ? new Backend({ ...backend, standby: options.standby })
+        : new SupervisedBackend({ ...backend, workers: options.workers });
   }
 
   async start(): Promise<void> {

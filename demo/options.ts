@@ -10,7 +10,7 @@ export interface DemoOptions {
   readonly kills?: number;
   /** The next backend process is loaded while the previous one serves. */
   readonly standby: boolean;
-  /** The backend divides the vifs among so many workers; one of them is ended at a time, and never the backend as a whole. */
+  /** Divides the guests among so many workers, and ends these instead of the backend. */
   readonly workers?: number;
   /** Whether to use the model, without trying namespaces first. */
   readonly world?: 'namespaces' | 'model';
@@ -22,7 +22,7 @@ const SECONDS_MIN = 3;
 const SECONDS_MAX = 86_400;
 const GUESTS_MAX = 32;
 const KILLS_MAX = 100_000;
-const WORKERS_MAX = 8;
+const WORKERS_MAX = 32;
 
 /** @throws CommanderError, after commander has printed what is wrong; also for --help. */
 export function parseOptions(args: readonly string[]): DemoOptions {
@@ -47,9 +47,12 @@ export function parseOptions(args: readonly string[]): DemoOptions {
     )
     .option('--standby', 'load the next backend while the last one serves', false)
     .addOption(
-      new Option('--workers <n>', 'divide the vifs among so many workers, and end one of those at a time')
+      new Option(
+        '--workers <n>',
+        'divide the guests among so many workers, and kill these, or the supervisor',
+      )
         .argParser(wholeNumber(1, WORKERS_MAX))
-        .conflicts(['kills', 'standby', 'world']),
+        .conflicts(['standby', 'world']),
     )
     .option('--json', 'one JSON object a line; the last is the summary', false)
     .addOption(new Option('--world <kind>', 'for tests').choices(['namespaces', 'model']).hideHelp())

@@ -24,7 +24,7 @@ interface ModeReport {
   readonly endRatio: number;
 }
 
-interface Spread {
+export interface Spread {
   readonly min: number;
   readonly p50: number;
   readonly p99: number;
@@ -47,7 +47,7 @@ export function report(all: readonly Gaps[]): GapReport {
   return { schemaVersion: 1, where: where(), modes };
 }
 
-function spread(values: readonly number[]): Spread {
+export function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.ceil(share * sorted.length) - 1] ?? sorted[0];
   return { min: sorted[0], p50: at(0.5), p99: at(0.99), max: at(1) };

@@ -1,6 +1,6 @@
 /**
- * `npm run soak [-- --kills N] [--guests N] [--json] [--write-docs]`: the demo's guests and streams, and so many SIGKILLs
- * at random instants in one run. Fails when a connection is reset, a byte differs, or a frontend finds a violation.
+ * `npm run soak [-- --kills N] [--guests N] [--workers N] [--json] [--write-docs]`: the demo's guests and streams, and so many SIGKILLs
+ * at random instants in one run: of `vifd run`, or of the workers of one and, every eleventh, of their supervisor. Fails when a connection is reset, a byte differs, or a frontend finds a violation.
  */
 import { parseArgs } from 'node:util';
 import { DEMO_PROGRAM } from '../../demo/programs.js';
@@ -15,6 +15,7 @@ const { values: flags } = parseArgs({
   options: {
     kills: { type: 'string', default: '2000' },
     guests: { type: 'string', default: '2' },
+    workers: { type: 'string' },
     json: { type: 'boolean', default: false },
     'write-docs': { type: 'boolean', default: false },
   },
@@ -32,9 +33,11 @@ function hear(line: string): void {
 }
 
 const beganMs = performance.now();
+const workers = flags.workers === undefined ? [] : ['--workers', flags.workers];
+const options = ['--json', '--kills', flags.kills, '--guests', flags.guests, ...workers];
 const demo = await Child.start({
   name: 'the demo',
-  command: [process.execPath, DEMO_PROGRAM, '--json', '--kills', flags.kills, '--guests', flags.guests],
+  command: [process.execPath, DEMO_PROGRAM, ...options],
   onLine: hear,
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void demo.end('SIGTERM'));
@@ -46,6 +49,7 @@ if (summary?.kills === undefined) {
   const result = report(summary, summary.kills, {
     where: where(),
     minutes: (performance.now() - beganMs) / 60_000,
+    ...(flags.workers === undefined ? {} : { workers: Number(flags.workers) }),
   });
   process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${soakText(result)}\n`);
   if (flags['write-docs']) writeDocs(result);

@@ -37,6 +37,12 @@ export const MODES = [
   ...['txgso', 'txerr', 'ctlkey', 'ctlmap', 'ctlgref', 'ctlfrag', 'shares'],
 ];
 
+/** How a worker dies in `gap --workers`. */
+export const DEATHS = [
+  ...['SIGKILL', 'SIGSEGV', 'SIGABRT', 'exception', 'SIGSTOP', 'busy loop', 'out of memory'],
+  'SIGKILL twice',
+];
+
 export const SCHEMA_VERSION = 2;
 
 export const BENCH = {
@@ -110,8 +116,33 @@ export const OTHERS = {
     about:
       'Kills vifd by SIGKILL, and measures how long after it the next process carries its first frame, in each direction.',
     options: [
-      { name: 'kills', value: 'N', about: 'how often (default: 100)', check: wholeNumber(1, 100_000) },
-      { ...PAYLOAD, about: `${PAYLOAD.about} (default: one after the other)` },
+      {
+        name: 'workers',
+        about: 'has a worker of `vifd run --workers` die instead, in each way in which it may',
+      },
+      {
+        name: 'kills',
+        value: 'N',
+        about: 'how often (default: 100; with --workers 25 in each way)',
+        check: wholeNumber(1, 100_000),
+      },
+      { ...PAYLOAD, about: `${PAYLOAD.about} (default: one after the other; with --workers copy)` },
+      {
+        name: 'death',
+        value: 'TEXT',
+        about: `with --workers: only ways whose name has it: ${DEATHS.join(', ')}`,
+        check: (text) =>
+          DEATHS.some((death) => death.includes(text)) ? undefined : `a part of ${DEATHS.join(', ')}`,
+      },
+      {
+        name: 'vifs',
+        value: 'N,N',
+        about: 'with --workers: how many vifs the worker has, in turn (default: 1,32)',
+        check: (text) =>
+          text.split(',').every((count) => wholeNumber(1, 200)(count) === undefined)
+            ? undefined
+            : 'whole numbers from 1 to 200',
+      },
       JSON_OPTION,
       WRITE_DOCS,
     ],
@@ -138,6 +169,13 @@ export const OTHERS = {
     options: [
       { name: 'kills', value: 'N', about: 'how often (default: 2000)', check: wholeNumber(1, 100_000) },
       { name: 'guests', value: 'N', about: 'how many guests (default: 2)', check: wholeNumber(1, 32) },
+      {
+        name: 'workers',
+        value: 'N',
+        about:
+          'divides the guests among so many workers; kills these, and every eleventh time the supervisor',
+        check: wholeNumber(1, 32),
+      },
       JSON_OPTION,
       WRITE_DOCS,
     ],

@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WORKER_FAULTS } from '../../bench/gap/worker-faults.js';
 import { cellsOf } from '../../bench/measure.js';
 import { ATTACKS } from '../../bench/neighbours/attacks/index.js';
 
@@ -11,11 +12,12 @@ interface Program {
   readonly options: readonly { readonly name: string }[];
 }
 
-const { BENCH, BENCH_XEN, MODES, OTHERS, ROWS } = (await import(
+const { BENCH, BENCH_XEN, DEATHS, MODES, OTHERS, ROWS } = (await import(
   `${process.cwd()}/scripts/bench/programs.mjs`
 )) as {
   BENCH: Program;
   BENCH_XEN: Program;
+  DEATHS: readonly string[];
   MODES: readonly string[];
   OTHERS: Readonly<Record<string, Program>>;
   ROWS: readonly string[];
@@ -59,6 +61,8 @@ describe('the options of the benches', () => {
     [['bench.mjs', '--write-docs', '--only', '60 B'], '--write-docs needs all rows: leave --only out.'],
     [['bench.mjs', '--write-docs', '--quick'], '--write-docs needs the whole run: leave --quick out.'],
     [['bench.mjs', 'gap', '--kills', '1e3'], "--kills is '1e3': give a whole number from 1 to 100000."],
+    [['bench.mjs', 'gap', '--death', 'SIGHUP'], "--death is 'SIGHUP': give a part of SIGKILL,"],
+    [['bench.mjs', 'gap', '--vifs', '1,0'], "--vifs is '1,0': give whole numbers from 1 to 200."],
     [['bench.mjs', 'soak', '--guests', '0'], "--guests is '0': give a whole number from 1 to 32."],
     [['bench.mjs', 'neighbours', '--mode', 'tx,teh'], "--mode is 'tx,teh': give some of none,"],
     [['bench.mjs', 'store', '--only', 'x'], 'There is no option --only.'],
@@ -92,6 +96,7 @@ describe('the options of the benches', () => {
     const cells = [...cellsOf('from-guest'), ...cellsOf('to-guest')];
     expect(ROWS).toEqual(cells.map(({ direction, frame, batch }) => `${direction} ${frame.name} ${batch}`));
     expect(MODES).toEqual([...ATTACKS.map(({ name }) => name), 'shares']);
+    expect(DEATHS).toEqual(WORKER_FAULTS.map(({ name }) => name));
     expect(BENCH.options.map(({ name }) => name)).toContain('compare');
   });
 

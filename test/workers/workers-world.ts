@@ -1,11 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
 import { BACKEND_PROGRAM, XENSIM_LIBRARIES } from '../../worlds/places.js';
 import { ip, knowNeighbour, links } from '../../worlds/processes/bridge.js';
 import { BRIDGE, BridgedWorld } from '../../worlds/processes/bridged-world.js';
-import { Child, GUARD, parseEvent } from '../../worlds/processes/children.js';
+import { Child, GUARD } from '../../worlds/processes/children.js';
 import { GUEST_DEVICE, ipInside, startGuest } from '../../worlds/processes/guest-process.js';
+import { isWorker, Supervised } from '../../worlds/processes/supervised.js';
 import { until } from '../../worlds/processes/until.js';
 import { Echo } from './echo.js';
 
@@ -14,59 +15,6 @@ export const missing: string | undefined = [BACKEND_PROGRAM, `${XENSIM_LIBRARIES
 );
 
 const PATIENT_MS = 20_000;
-
-export type Line = Record<string, unknown> & { readonly event?: string };
-
-/** A `vifd run --workers`, and the lines of it and of its workers. */
-export class Supervised {
-  readonly lines: Line[];
-  readonly #child: Child;
-
-  static async start(program: readonly string[], env: NodeJS.ProcessEnv): Promise<Supervised> {
-    const lines: Line[] = [];
-    const child = await Child.start({
-      name: 'vifd',
-      command: [...GUARD, process.execPath, ...program],
-      env,
-      onLine: (line) => lines.push((parseEvent(line) ?? { line }) as Line),
-    });
-    return new Supervised(child, lines);
-  }
-
-  private constructor(child: Child, lines: Line[]) {
-    this.#child = child;
-    this.lines = lines;
-  }
-
-  get pid(): number {
-    return this.#child.pid;
-  }
-
-  get running(): boolean {
-    return this.#child.running;
-  }
-
-  get lastWords(): string {
-    return this.#child.lastWords;
-  }
-
-  of(event: string): Line[] {
-    return this.lines.filter((line) => line.event === event);
-  }
-
-  /** Resolves with the events of this name when there are so many. */
-  async until(event: string, count = 1, withinMs = PATIENT_MS): Promise<Line[]> {
-    if (!(await until(() => this.of(event).length >= count, withinMs)))
-      throw new Error(
-        `no ${count} ${event} within ${withinMs} ms: ${JSON.stringify(this.lines)} ${this.lastWords}`,
-      );
-    return this.of(event);
-  }
-
-  async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-    await this.#child.end(signal);
-  }
-}
 
 interface Guest {
   readonly domid: number;
@@ -95,7 +43,8 @@ export class WorkersWorld implements AsyncDisposable {
 
   async run(workers: string): Promise<Supervised> {
     const options = ['--workers', workers, '--json', '--bridge', BRIDGE.name];
-    const supervisor = await Supervised.start(this.#world.vifdRun(options), this.#world.environment(0));
+    const program = this.#world.vifdRun(options);
+    const supervisor = await Supervised.start({ program, env: this.#world.environment(0) });
     this.#supervisors.push(supervisor);
     return supervisor;
   }
@@ -177,14 +126,5 @@ export class WorkersWorld implements AsyncDisposable {
     for (const { name } of await links())
       if (name === BRIDGE.name || name.startsWith('vif')) await ip('link', 'delete', name);
     await this.#world[Symbol.asyncDispose]();
-  }
-}
-
-function isWorker(pid: number): boolean {
-  try {
-    // Empty for a zombie.
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('\0worker\0');
-  } catch {
-    return false;
   }
 }
