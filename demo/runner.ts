@@ -12,8 +12,6 @@ const RESTART_EVERY_MS = 1000;
  * backend could be away each time.
  */
 const OFFBEAT_MS = [0, 130, -90, 60, -140, 100, -40];
-/** Of one worker. A third one within a minute would raise the suspicion that its guests kill it (docs/processes.md), and pauses them. */
-const WORKER_ENDS_MAX = 2;
 /** The first seconds are undisturbed, to compare the gaps with. */
 const QUIET_MS = 1000;
 /** The last seconds are undisturbed, so that the last restart's gap is over. */
@@ -65,11 +63,8 @@ export async function runDemo(parts: RunParts): Promise<Summary> {
 
 async function restartEverySecond({ options, world, recorder, signal }: RunParts): Promise<void> {
   const endMs = machineMs() + options.seconds * 1000;
-  const { workers } = options;
-  const turns = workers === undefined ? Number.POSITIVE_INFINITY : workers * WORKER_ENDS_MAX;
-  const everyMs = workers === undefined ? RESTART_EVERY_MS : (options.seconds * 1000) / (turns + 1);
-  let nextMs = machineMs() + (workers === undefined ? QUIET_MS : everyMs);
-  for (let turn = 0; turn < turns && nextMs <= endMs - TAIL_MS && !signal.aborted; turn++) {
+  let nextMs = machineMs() + QUIET_MS;
+  for (let turn = 0; nextMs <= endMs - TAIL_MS && !signal.aborted; turn++) {
     await sleepUntil(nextMs + (OFFBEAT_MS[turn % OFFBEAT_MS.length] ?? 0), signal);
     if (signal.aborted) return;
     const ending: Ending = turn % 2 === 0 ? 'SIGTERM' : 'SIGKILL';
@@ -77,7 +72,7 @@ async function restartEverySecond({ options, world, recorder, signal }: RunParts
     await world.restart(ending);
     restart.attachMs = machineMs() - restart.atMs;
     // A restart that took longer than a second does not make the next ones come in a burst.
-    nextMs = Math.max(nextMs + everyMs, machineMs());
+    nextMs = Math.max(nextMs + RESTART_EVERY_MS, machineMs());
   }
   await sleepUntil(endMs, signal);
 }

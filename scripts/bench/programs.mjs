@@ -205,6 +205,7 @@ export const OTHERS = {
         check: wholeNumber(1, 60_000),
       },
       { ...PAYLOAD, about: `${PAYLOAD.about} (default: copy)` },
+      { name: 'workers', about: 'attacker and victim have a worker each' },
       {
         name: 'vifd',
         value: 'FILE',

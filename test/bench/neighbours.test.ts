@@ -65,7 +65,7 @@ describe('the figures of the neighbours bench', () => {
     const effort = { rounds: 1, pings: 100, everyMs: 5 };
     const modes = [of([flat(5)], [flat(2)]), of([flat(2)], [flat(2)]), of([flat(2, 5)], [flat(2)])];
     const text = neighboursText(
-      report({ effort, modes, shares: [{ queues: [1, 4], kpps: [100, 400], ratio: 4 }] }),
+      report({ effort, workers: false, modes, shares: [{ queues: [1, 4], kpps: [100, 400], ratio: 4 }] }),
     );
     const verdicts = text.split('\n').filter((line) => line.startsWith('flood'));
     expect(verdicts.map((line) => /(ok|TOO MUCH)$/.exec(line)?.[0])).toEqual(['TOO MUCH', 'ok', 'TOO MUCH']);
