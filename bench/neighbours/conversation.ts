@@ -28,6 +28,10 @@ export class Conversation implements AsyncDisposable {
 
   private constructor() {}
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   get running(): boolean {
     return this.#child.running;
   }

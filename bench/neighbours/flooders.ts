@@ -1,5 +1,5 @@
 /**
- * Guests that send as fast as they are served: `flooders.js LIBRARIES DOMID=QUEUES=STORE...`, all of dom0's vifd. They are one process,
+ * Guests that send as fast as they are served: `flooders.js LIBRARIES DOMID=QUEUES=STORE=BACKEND...`. They are one process,
  * so that the scheduler favours none. Sends a message to its parent when all are connected; replies to any message of its
  * parent with a Counted.
  */
@@ -9,21 +9,20 @@ import { fill, layOut, PLAIN_FRAME } from './attacks/frames.js';
 import { HostileGuest, type HostileQueue } from './hostile-guest.js';
 import { SINK_MAC } from './plan.js';
 
-const BACKEND = 0;
 /** A flooder asks for an event after so many responses, as a driver that is short of slots. */
 const EVENT_EVERY = 64;
 
 const [libraries = '', ...guests] = process.argv.slice(2);
 const flooders: HostileGuest[] = [];
 for (const guest of guests) {
-  const [domidText, queuesText, storePath = ''] = guest.split('=');
+  const [domidText, queuesText, storePath = '', backend] = guest.split('=');
   const domid = Number(domidText);
   // The simulated Xen takes from the environment who opens it.
   process.env.XENSIM_DOMID = `${domid}`;
   const xen = await openXen({ domid, storePath, libraries });
   const flooder: HostileGuest = new HostileGuest({
     xen,
-    backendDomid: BACKEND,
+    backendDomid: Number(backend),
     queues: Number(queuesText),
     onEvent: (queue) => pump(flooder, queue),
   });

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { backendVifRoot, frontendVifPath, XenbusState } from '../../lib/protocol/xenbus.js';
 import { createVif, removeVif } from '../../lib/testing/netfront/index.js';
 import { systemClock } from '../../lib/xen/native/clock.js';
+import type { Store } from '../../lib/xen/seam.js';
 import { XENSIM_LIBRARIES } from '../../worlds/places.js';
 import { ip, knowNeighbour, makeBridge } from '../../worlds/processes/bridge.js';
 import { command } from '../../worlds/processes/children.js';
@@ -87,7 +88,9 @@ export class NeighbourWorld extends ProcessWorld {
   async flood(queues: readonly number[]): Promise<Conversation> {
     const flooders = queues.map((count, i) => ({ ...FLOODERS[i], count }));
     for (const plan of flooders) await this.#createVif(plan);
-    const guests = flooders.map(({ domid, count }) => `${domid}=${count}=${this.socket(domid)}`);
+    const guests = flooders.map(
+      ({ domid, backendDomid, count }) => `${domid}=${count}=${this.socket(domid)}=${backendDomid}`,
+    );
     return this.#program('the flooders', ['flooders.js', XENSIM_LIBRARIES, ...guests], this.environment(0));
   }
 
@@ -120,15 +123,7 @@ export class NeighbourWorld extends ProcessWorld {
   }
 
   async #startDaemon(domid: number): Promise<void> {
-    // A driver domain may write below its own node, as `xl devd` needs it.
-    const root = backendVifRoot(domid);
-    for (const path of [`/local/domain/${domid}`, root.replace(/\/vif$/, ''), root]) {
-      await this.toolstack.mkdir(path);
-      await this.toolstack.setPermissions(path, [
-        { domid, access: 'none' },
-        { domid: 0, access: 'read' },
-      ]);
-    }
+    await letServe(this.toolstack, domid);
     const { vifd, options = [] } = this.#options;
     const all = ['--bridge', BRIDGE.name, '--queues', `${QUEUES}`, ...options];
     const daemon = await Daemon.start({
@@ -165,5 +160,18 @@ export class NeighbourWorld extends ProcessWorld {
     const conversation = await Conversation.start({ name, args: [path, ...args], env });
     this.onEnd(() => conversation[Symbol.asyncDispose]());
     return conversation;
+  }
+}
+
+/** Gives a domain the rights in the store that a backend needs. */
+export async function letServe(toolstack: Store, domid: number): Promise<void> {
+  // A driver domain may write below its own node, as `xl devd` needs it.
+  const root = backendVifRoot(domid);
+  for (const path of [`/local/domain/${domid}`, root.replace(/\/vif$/, ''), root]) {
+    await toolstack.mkdir(path);
+    await toolstack.setPermissions(path, [
+      { domid, access: 'none' },
+      { domid: 0, access: 'read' },
+    ]);
   }
 }

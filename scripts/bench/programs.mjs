@@ -74,6 +74,7 @@ and then takes 7 to 15 minutes, or about one with --quick.`,
   npm run bench -- death       how soon after a SIGKILL the death of a process is seen
   npm run bench -- store       how many requests xenstored gets
   npm run bench -- neighbours  what a guest that attacks costs another
+  npm run bench -- workers     what two busy guests get from two workers, and from one
   npm run bench -- soak        thousands of SIGKILLs under TCP
   npm run bench -- steps       what each step brought that made the data path faster
   npm run bench:xen            beside the kernel's driver and QEMU's, on an emulated Xen`,
@@ -212,6 +213,21 @@ export const OTHERS = {
         about: 'vifd.cjs of another checkout, in place of this one',
         check: file,
       },
+      JSON_OPTION,
+      WRITE_DOCS,
+    ],
+  },
+  workers: {
+    command: 'npm run bench -- workers',
+    about: 'Measures what two busy guests get from two workers, and from one, in turns.',
+    options: [
+      {
+        name: 'rounds',
+        value: 'N',
+        about: 'how often each (default: 7); one takes 10 s',
+        check: wholeNumber(1, 1000),
+      },
+      { ...PAYLOAD, about: `${PAYLOAD.about} (default: copy)` },
       JSON_OPTION,
       WRITE_DOCS,
     ],

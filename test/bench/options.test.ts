@@ -41,6 +41,7 @@ describe('the options of the benches', () => {
     ['bench.mjs', 'soak'],
     ['bench.mjs', 'neighbours'],
     ['bench.mjs', 'store'],
+    ['bench.mjs', 'workers'],
     ['bench-xen.mjs'],
     ['test-xen.mjs'],
   ])('print help before anything is built: %s %s', (script, ...words) => {
