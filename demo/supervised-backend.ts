@@ -63,7 +63,7 @@ export class SupervisedBackend implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending = true;
     await this.#supervisor?.end('SIGKILL');
-    for (const pid of this.#workers.filter(isWorker)) process.kill(pid, 'SIGKILL');
+    for (const pid of this.#workers.filter((pid) => isWorker(pid))) process.kill(pid, 'SIGKILL');
   }
 
   /** By SIGKILL: after a SIGTERM its workers would end as well. */
@@ -95,7 +95,8 @@ export class SupervisedBackend implements AsyncDisposable {
   /** Workers of an earlier supervisor write into the same pipe as before, and are heard as well. */
   #hear(line: Line): void {
     const { event, pid, vif, worker } = line;
-    if (event === 'worker-started') this.#workers = [...this.#workers.filter(isWorker), Number(pid)];
+    if (event === 'worker-started')
+      this.#workers = [...this.#workers.filter((pid) => isWorker(pid)), Number(pid)];
     if (event === 'attached') this.#servers.set(String(vif), Number(worker));
     if (event === 'took-over') for (const one of line.vifs as string[]) this.#servers.set(one, Number(pid));
     if (event === 'error' || event === 'parked') {

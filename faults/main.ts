@@ -14,7 +14,7 @@ import { runWithout } from './without.js';
 const NAME = 'faults';
 
 async function main(args: readonly string[]): Promise<number> {
-  const { only, short, long, list, json, without } = parseOptions(args);
+  const { only, short, long, list, json, without, workers } = parseOptions(args);
   // With --without the text chooses which calls are removed, and the rows follow from that.
   const rows = ROWS.filter(
     ({ name, kind, setting, short: isShort, long: isLong }) =>
@@ -51,6 +51,7 @@ async function main(args: readonly string[]): Promise<number> {
   const verdicts = await runRows({
     rows,
     signal: stop.signal,
+    ...(workers === undefined ? {} : { workers }),
     onBegin: ({ name }) => table.begin(name),
     onVerdict: (verdict) => {
       table.row(verdict);

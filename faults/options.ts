@@ -1,4 +1,7 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { wholeNumber } from '../programs/whole-number.js';
+
+const WORKERS_MAX = 32;
 
 export interface FaultOptions {
   /** Rows whose name, kind or setting contains it. */
@@ -10,6 +13,8 @@ export interface FaultOptions {
   readonly json: boolean;
   /** Whether to remove each report and each retry in turn. */
   readonly without: boolean;
+  /** Divides the guests among so many workers, except where a setting excludes that. */
+  readonly workers: number | undefined;
 }
 
 /** @throws CommanderError, after commander has printed what is wrong; also for --help. */
@@ -29,11 +34,17 @@ export function parseOptions(args: readonly string[]): FaultOptions {
         'file or source',
       false,
     )
+    .addOption(
+      new Option('--workers <n>', 'by `vifd run --workers`: victim and neighbour are served by two processes')
+        .argParser(wholeNumber(1, WORKERS_MAX))
+        .conflicts(['without']),
+    )
     .option('--json', 'one JSON object a row, then a summary', false)
     .allowExcessArguments(false)
     .exitOverride();
   return {
     only: undefined,
-    ...program.parse([...args], { from: 'user' }).opts<Omit<FaultOptions, 'only'>>(),
+    workers: undefined,
+    ...program.parse([...args], { from: 'user' }).opts<Omit<FaultOptions, 'only' | 'workers'>>(),
   };
 }

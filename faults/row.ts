@@ -48,6 +48,7 @@ export const KINDS = [
   'links',
   'signals',
   'process',
+  'workers',
   'hooks',
   'guests',
 ] as const;
@@ -56,6 +57,8 @@ export type Kind = (typeof KINDS)[number];
 /** vifd as users run it. */
 export const COPY: Setting = { name: 'copy' };
 export const MAP: Setting = { name: 'map', options: ['--payload', 'map'] };
+/** A supervisor, a worker for each of the two guests, and a standby. */
+export const WORKERS: Setting = { name: 'workers', options: ['--workers', '2'] };
 /** vifd without journals, so that their memory is the process's own. */
 export const NO_JOURNAL: Setting = { name: 'no journal', options: ['--no-journal'] };
 /** vifd that writes frames into a tap one by one: the kernel executes io_uring's writes, and the library that fails calls has no part in them. */

@@ -1,11 +1,13 @@
 import { judge, type Verdict } from './judge.js';
 import type { Row } from './row.js';
-import { FaultWorld } from './world/fault-world.js';
+import { FaultWorld, type Setting } from './world/fault-world.js';
 import type { Tree } from './world/tree.js';
 
 export interface RunParts {
   readonly rows: readonly Row[];
   readonly signal: AbortSignal;
+  /** Default: all guests in one process, where a setting does not have workers itself. */
+  readonly workers?: number;
   /** Default: that of dist. */
   readonly tree?: Tree;
   readonly onBegin?: (row: Row) => void;
@@ -14,10 +16,17 @@ export interface RunParts {
 }
 
 /** Runs rows one after the other. Rows with the same setting share a world, which is built anew after a row that broke it. */
-export async function runRows({ rows, signal, tree, onBegin, onVerdict }: RunParts): Promise<Verdict[]> {
+export async function runRows({
+  rows,
+  signal,
+  workers,
+  tree,
+  onBegin,
+  onVerdict,
+}: RunParts): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   for (const setting of new Set(rows.map((row) => row.setting))) {
-    await using world = await FaultWorld.open(setting, tree);
+    await using world = await FaultWorld.open(withWorkers(setting, workers), tree);
     for (const row of rows.filter((one) => one.setting === setting)) {
       if (signal.aborted) return verdicts;
       onBegin?.(row);
@@ -28,4 +37,11 @@ export async function runRows({ rows, signal, tree, onBegin, onVerdict }: RunPar
     }
   }
   return verdicts;
+}
+
+/** A program that embeds vifd has no workers. */
+function withWorkers(setting: Setting, workers: number | undefined): Setting {
+  const { embedded, options = [] } = setting;
+  if (workers === undefined || embedded !== undefined || options.includes('--workers')) return setting;
+  return { ...setting, options: [...options, '--workers', `${workers}`] };
 }

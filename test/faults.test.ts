@@ -34,7 +34,7 @@ describe.skipIf(missing !== undefined)('the table of faults', () => {
     });
     expect(wrong, stderr).toEqual([]);
     expect(events.at(-1)).toMatchObject({ event: 'summary', silent: 0, stuck: 0, leaked: 0, harmed: 0 });
-    expect(new Set(events.flatMap(({ kind }) => kind ?? [])).size).toBe(9);
+    expect(new Set(events.flatMap(({ kind }) => kind ?? [])).size).toBe(10);
     expect(status).toBe(0);
   });
 

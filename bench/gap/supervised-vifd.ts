@@ -98,7 +98,7 @@ export class SupervisedVifd implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    for (const pid of this.#workers.filter(isWorker)) process.kill(pid, 'SIGKILL');
+    for (const pid of this.#workers.filter((pid) => isWorker(pid))) process.kill(pid, 'SIGKILL');
   }
 
   readonly #heard: Heard[] = [];
@@ -110,7 +110,7 @@ export class SupervisedVifd implements AsyncDisposable {
   #hear(line: Line): void {
     if (line.event === 'took-over') this.#heard.push({ line, atMs: performance.now() });
     if (line.event !== 'worker-started') return;
-    this.#workers = [...this.#workers.filter(isWorker), Number(line.pid)];
+    this.#workers = [...this.#workers.filter((pid) => isWorker(pid)), Number(line.pid)];
     if (line.standby === true) this.#standbys += 1;
     else if (this.#standbys === 0) this.#pid = Number(line.pid);
   }

@@ -23,7 +23,7 @@ export type Arm = (typeof ARMS)[number];
 export interface Turn {
   /** Thousands of frames a second, of both guests. */
   readonly kpps: number;
-  /** Processors that the guests kept busy, and the workers. */
+  /** How many processors the guests used, and the workers. */
   readonly guestCores: number;
   readonly workerCores: number;
 }

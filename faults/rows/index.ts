@@ -8,6 +8,7 @@ import { memoryRows } from './memory.js';
 import { processRows } from './process.js';
 import { signalRows } from './signals.js';
 import { storeRows } from './store.js';
+import { workerRows } from './workers.js';
 
 export const ROWS: readonly Row[] = [
   ...memoryRows,
@@ -17,6 +18,7 @@ export const ROWS: readonly Row[] = [
   ...linkRows,
   ...signalRows,
   ...processRows,
+  ...workerRows,
   ...guestRows,
   ...hookRows,
 ];

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { Child, command, GUARD } from '../../worlds/processes/children.js';
 import { Daemon, type LogLine } from '../../worlds/processes/daemon.js';
 import { Datagrams } from '../../worlds/processes/datagrams.js';
 import { ProcessWorld } from '../../worlds/processes/process-world.js';
+import { isWorker } from '../../worlds/processes/supervised.js';
 import { until } from '../../worlds/processes/until.js';
 import { promised } from '../../worlds/processes/wait.js';
 import { FaultGuest } from './fault-guest.js';
@@ -116,6 +117,27 @@ export class FaultWorld extends ProcessWorld {
     return this.#daemon;
   }
 
+  /** The processes of its workers, also those that an earlier vifd has started. */
+  get workers(): number[] {
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+      .filter((pid) => isWorker(pid, this.journals));
+  }
+
+  /** The worker that serves a guest. */
+  async workerOf({ backendPath }: FaultGuest): Promise<number> {
+    return Number(await this.toolstack.read(`${backendPath}/vifd/attached`));
+  }
+
+  /** The worker that waits for the death of another one. */
+  async standby(): Promise<number> {
+    const serving = new Set(await Promise.all(this.guests.map((guest) => this.workerOf(guest))));
+    const standby = this.workers.find((pid) => !serving.has(pid));
+    if (standby === undefined) throw new Error('there is no standby');
+    return standby;
+  }
+
   get guests(): readonly FaultGuest[] {
     return [this.victim, this.neighbour];
   }
@@ -210,7 +232,7 @@ export class FaultWorld extends ProcessWorld {
   }
 
   async holdings(): Promise<Holdings> {
-    return holdings(this.daemon.pid, this.journals, await this.xenstored.state());
+    return holdings([this.daemon.pid, ...this.workers], this.journals, await this.xenstored.state());
   }
 
   /** @returns the differences from `before` once everything has settled. */
@@ -269,6 +291,8 @@ export class FaultWorld extends ProcessWorld {
     this.inject.none();
     await this.#daemon?.kill();
     this.#daemon = undefined;
+    for (const pid of this.workers) process.kill(pid, 'SIGKILL');
+    await until(() => this.workers.length === 0, SETTLE_MS);
     for (const guest of this.guests) await guest[Symbol.asyncDispose]();
     await this.disconnectToolstack();
     await this.xenstored[Symbol.asyncDispose]();

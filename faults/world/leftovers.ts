@@ -18,13 +18,19 @@ export interface Holdings {
 /** KiB. V8 maps and unmaps memory for its heap at any time; a greater growth over a fault does not come from the heap. */
 const ANONYMOUS_SLACK_KIB = 24 * 1024;
 
-export async function holdings(pid: number, runtimeDirectory: string, store: StoreState): Promise<Holdings> {
-  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
+/** @param pids of vifd: its process, and its workers. */
+export async function holdings(
+  pids: readonly number[],
+  runtimeDirectory: string,
+  store: StoreState,
+): Promise<Holdings> {
+  const maps = pids.flatMap((pid) => readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n'));
   return {
-    descriptors: descriptorsOf(pid),
+    descriptors: pids.flatMap(descriptorsOf).sort(),
     mappings: maps.flatMap(mappedFile).sort(),
     anonymousKiB: maps.reduce((sum, line) => sum + anonymousKiB(line), 0),
-    files: filesBelow(runtimeDirectory),
+    // The socket of each worker has the name of the process.
+    files: filesBelow(runtimeDirectory).map((name) => name.replace(/\bworker-\d+$/, 'worker-N')),
     links: (await links()).map(({ name, master, up }) => [name, master ?? '', up ? 'up' : 'down'].join(' ')),
     nodes: store.nodes.map(({ path }) => path).sort(),
     watches: Array.from({ length: store.watches }, () => 'watch of domain 0'),

@@ -76,12 +76,14 @@ export class Supervised {
   }
 }
 
-/** Whether a process is a worker that runs. */
-export function isWorker(pid: number): boolean {
+/** Whether a process is a worker that runs. @param runtime Default: in any runtime directory. */
+export function isWorker(pid: number, runtime = ''): boolean {
   try {
     // Empty for a zombie.
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('\0worker\0');
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+    return words.includes('\0worker\0') && words.includes(runtime);
   } catch {
+    // It is gone.
     return false;
   }
 }
