@@ -39,9 +39,10 @@ export async function runRows({
   return verdicts;
 }
 
-/** A program that embeds vifd has no workers. */
+/** A program that embeds vifd has no workers, and workers need a journal's directory. */
 function withWorkers(setting: Setting, workers: number | undefined): Setting {
   const { embedded, options = [] } = setting;
-  if (workers === undefined || embedded !== undefined || options.includes('--workers')) return setting;
+  const excludes = ['--workers', '--no-journal'].some((option) => options.includes(option));
+  if (workers === undefined || embedded !== undefined || excludes) return setting;
   return { ...setting, options: [...options, '--workers', `${workers}`] };
 }
