@@ -16,6 +16,11 @@ export interface Taken {
   readonly atMs: number;
 }
 
+interface Heard {
+  readonly line: Line;
+  readonly atMs: number;
+}
+
 /** A `vifd run --workers 1`, whose worker dies again and again: it has a standby each time. */
 export class SupervisedVifd implements AsyncDisposable {
   readonly #world: ProcessWorld;
@@ -24,6 +29,8 @@ export class SupervisedVifd implements AsyncDisposable {
   #workers: number[] = [];
   #pid = 0;
   #standbys = 0;
+  /** The take-overs. */
+  readonly #heard: Heard[] = [];
   /** Suspicious deaths since the supervisor has started. */
   suspicious = 0;
 
@@ -82,29 +89,23 @@ export class SupervisedVifd implements AsyncDisposable {
   async takeOver(from: number, vifs: number): Promise<Taken> {
     let served = 0;
     await this.#until(() => {
-      const lines = this.#tookOver().slice(from);
+      const lines = this.#heard.slice(from);
       served = lines.reduce((sum, { line }) => sum + (line.vifs as unknown[]).length, 0);
       return served >= vifs;
     }, `a take-over of ${vifs} vifs`);
-    const { line, atMs } = this.#tookOver().at(-1) as Heard;
+    const { line, atMs } = this.#heard.at(-1) as Heard;
     this.#pid = Number(line.pid);
     return { pid: this.#pid, gapMs: Number(line.gapMs), atMs };
   }
 
   /** How many take-overs there were. */
   get takeOvers(): number {
-    return this.#tookOver().length;
+    return this.#heard.length;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     for (const pid of this.#workers.filter((pid) => isWorker(pid))) process.kill(pid, 'SIGKILL');
-  }
-
-  readonly #heard: Heard[] = [];
-
-  #tookOver(): Heard[] {
-    return this.#heard.filter(({ line }) => line.event === 'took-over');
   }
 
   #hear(line: Line): void {
@@ -122,9 +123,4 @@ export class SupervisedVifd implements AsyncDisposable {
       `vifd did not have ${what} within ${PATIENT_MS / 1000} s: ${lines?.join('\n')} ${this.#vifd?.lastWords}`,
     );
   }
-}
-
-interface Heard {
-  readonly line: Line;
-  readonly atMs: number;
 }
