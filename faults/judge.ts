@@ -34,9 +34,9 @@ const LASTS_MS = 300;
 const LOADS_MS = 1200;
 /**
  * xensim has these open in a process from the first time on at which it needs them. A vif may come to a worker that had none of its guest before, and
- * each process asks for a domain when it needs to.
+ * each process asks for a domain when it needs to. A worker that ends takes them along.
  */
-const OPENED_ONCE = /^(descriptors|mappings): \+1 \S+\/(domain-\d+|state)$/;
+const OPENED_ONCE = /^(descriptors|mappings): [+-]1 \S+\/(domain-\d+|state)$/;
 /** The longest time for an injection, which boots a guest at most. */
 const STEP_MS = 20_000;
 const LONG_STEP_MS = 120_000;
