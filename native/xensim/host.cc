@@ -128,7 +128,10 @@ Host::~Host() {
   int error = errno;
   if (joined_ && !inherited()) {
     Lock lock(*this);
-    reap(slot_);
+    close(fd_);
+    fd_ = -1;
+    // Another process may have the same open file; as with the kernel, the last one to close it ends the session.
+    if (!alive(slot_)) reap(slot_);
   }
   if (fd_ >= 0) close(fd_);
   for (uint32_t slot = 0; pipes_ && slot < max_sessions; slot++)
