@@ -125,12 +125,15 @@ export interface MissingLibrary {
 export interface XenLibraries {
   /** False before libxengnttab 1.1: a copy is then a map and a copy, with the same results. */
   readonly grantCopy: boolean;
+  /** False before libxenevtchn 1.2. */
+  readonly canAdoptEvents: boolean;
   openGrants(): NativeGrants | number;
   /**
    * @param block block[0] ports are pending and stand in block[1..]; a negative block[0] is an errno that ended delivery.
    * @param onEvents runs once for all of them.
+   * @param descriptor of another process's handle; it stays the caller's. -ENOSYS unless `canAdoptEvents`.
    */
-  openEvents(block: Int32Array, onEvents: () => void): NativeEvents | number;
+  openEvents(block: Int32Array, onEvents: () => void, descriptor?: number): NativeEvents | number;
   /**
    * Asks by libxenctrl, which is opened beside libxengnttab at the first call. @returns 1; 0 for a domain that does not exist or is dying; or
    * -errno: ENOENT without the library, EPERM outside of dom0.
@@ -181,6 +184,9 @@ export interface NativeBatch {
 export interface NativeEvents {
   bind(domid: number, remotePort: number): number;
   bindUnbound(domid: number): number;
+  /** Takes a port over that is bound by this handle already, and notifies its other end. @returns the port, or -ENOTCONN if it is not. */
+  adopt(port: number): number;
+  descriptor(): number;
   notify(port: number): number;
   unmask(port: number): number;
   unbind(port: number): number;

@@ -37,6 +37,13 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
 
   int Bind(uint32_t domid, uint32_t port) { return Bound(lib_->evtchn_bind_interdomain(handle_, domid, port)); }
   int BindUnbound(uint32_t domid) { return Bound(lib_->evtchn_bind_unbound_port(handle_, domid)); }
+
+  // Counts a port as bound that another process has bound by this handle. The notification tells whether it is.
+  int Adopt(uint32_t port) {
+    const int error = Notify(port);
+    return error < 0 ? error : Bound(static_cast<int>(port));
+  }
+
   int Notify(uint32_t port) { return Errno(lib_->evtchn_notify(handle_, port)); }
   int Unmask(uint32_t port) { return Errno(lib_->evtchn_unmask(handle_, port)); }
 
@@ -51,6 +58,8 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
     if (lib_->evtchn_restrict == nullptr) return -ENOSYS;
     return Errno(lib_->evtchn_restrict(handle_, static_cast<uint16_t>(domid)));
   }
+
+  int Descriptor() { return lib_->evtchn_fd(handle_); }
 
   bool open() const { return handle_ != nullptr; }
 
@@ -159,11 +168,29 @@ void Method(Napi::Object out, const char* name, const std::shared_ptr<EventPorts
       name);
 }
 
+// Opens a handle on a duplicate of another process's descriptor. Returns nullptr with errno.
+EvtchnHandle* OpenDuplicate(const XenLib& lib, int descriptor) {
+  if (lib.evtchn_fdopen == nullptr) {
+    errno = ENOSYS;
+    return nullptr;
+  }
+  const int duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  if (duplicate < 0) return nullptr;
+  EvtchnHandle* handle = lib.evtchn_fdopen(SilentLogger(), duplicate, 0);
+  if (handle == nullptr) {
+    const int error = errno;
+    close(duplicate);
+    errno = error;
+  }
+  return handle;
+}
+
 }  // namespace
 
 Napi::Value OpenEvents(const Napi::CallbackInfo& info, const std::shared_ptr<XenLib>& lib) {
   const Napi::Env env = info.Env();
-  EvtchnHandle* handle = lib->evtchn_open(SilentLogger(), 0);
+  EvtchnHandle* handle = info[2].IsNumber() ? OpenDuplicate(*lib, info[2].As<Napi::Number>().Int32Value())
+                                            : lib->evtchn_open(SilentLogger(), 0);
   if (handle == nullptr) return Napi::Number::New(env, -errno);
   const auto ports = std::make_shared<EventPorts>(env, lib, handle, info[0].As<Napi::Int32Array>(),
                                                   info[1].As<Napi::Function>());
@@ -176,6 +203,8 @@ Napi::Value OpenEvents(const Napi::CallbackInfo& info, const std::shared_ptr<Xen
   Method(out, "notify", ports, [](EventPorts& self, Info call) { return self.Notify(Number(call, 0)); });
   Method(out, "unmask", ports, [](EventPorts& self, Info call) { return self.Unmask(Number(call, 0)); });
   Method(out, "unbind", ports, [](EventPorts& self, Info call) { return self.Unbind(Number(call, 0)); });
+  Method(out, "adopt", ports, [](EventPorts& self, Info call) { return self.Adopt(Number(call, 0)); });
+  Method(out, "descriptor", ports, [](EventPorts& self, Info) { return self.Descriptor(); });
   Method(out, "restrict", ports, [](EventPorts& self, Info call) { return self.Restrict(Number(call, 0)); });
   Method(out, "resume", ports, [](EventPorts& self, Info) { return self.Resume(); });
   Method(out, "close", ports, [](EventPorts& self, Info) {

@@ -72,6 +72,7 @@ const char* ResolveEvtchn(XenLib* lib, void* library) {
   symbols.Required(lib->evtchn_pending, "xenevtchn_pending");
   symbols.Required(lib->evtchn_unmask, "xenevtchn_unmask");
   symbols.Optional(lib->evtchn_restrict, "xenevtchn_restrict");
+  symbols.Optional(lib->evtchn_fdopen, "xenevtchn_fdopen");
   return symbols.missing();
 }
 
@@ -132,6 +133,7 @@ Napi::Value LoadXen(const Napi::CallbackInfo& info) {
     return out;
   }
   out["grantCopy"] = lib->gnttab_grant_copy != nullptr;
+  out["canAdoptEvents"] = lib->evtchn_fdopen != nullptr;
   out["openGrants"] =
       Napi::Function::New(env, [lib](const Napi::CallbackInfo& call) { return OpenGrants(call.Env(), lib); });
   out["openEvents"] = Napi::Function::New(env, [lib](const Napi::CallbackInfo& call) { return OpenEvents(call, lib); });

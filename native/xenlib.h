@@ -56,6 +56,8 @@ struct XenLib {
   int (*gntshr_close)(GnttabHandle*);
   // libxenevtchn
   EvtchnHandle* (*evtchn_open)(xentoollog_logger*, unsigned);
+  // Since .so.1.2 (Xen 4.15); nullptr in older ones.
+  EvtchnHandle* (*evtchn_fdopen)(xentoollog_logger*, int, unsigned);
   int (*evtchn_close)(EvtchnHandle*);
   int (*evtchn_fd)(EvtchnHandle*);
   int (*evtchn_notify)(EvtchnHandle*, uint32_t);

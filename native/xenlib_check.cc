@@ -32,6 +32,7 @@ VIFD_SAME(evtchn_unbind, xenevtchn_unbind);
 VIFD_SAME(evtchn_pending, xenevtchn_pending);
 VIFD_SAME(evtchn_unmask, xenevtchn_unmask);
 VIFD_SAME(evtchn_restrict, xenevtchn_restrict);
+VIFD_SAME(evtchn_fdopen, xenevtchn_fdopen);
 
 // The segment is a struct of ours, so grant_copy's type differs by name; its layout must not.
 using Theirs = xengnttab_grant_copy_segment_t;

@@ -103,7 +103,7 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'function openXen': '',
   'interface OpenXenOptions': 'domid libraries onStoreSilent signal store storePath',
   'interface Xen extends AsyncDisposable':
-    'clock domainExists domid events grants shares step store whenEnded',
+    'clock domainExists domid events grants openLastingEvents shares step store whenEnded',
   'interface Arena': 'bytes u32',
   'interface OwnArena extends Arena, Disposable': '',
   'interface Grants': 'arena batch map staged',
@@ -116,6 +116,9 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface Shares': 'allocate',
   'interface SharedPages extends Arena, Disposable': 'end grant pages',
   'interface Events': 'bind bindUnbound',
+  'interface LastingEvents extends Events, Disposable': 'stored',
+  'interface StoredEvents': 'descriptor ports',
+  'interface StoredPort': 'domid port remotePort',
   'type ChannelFaultListener': '',
   'interface EventChannel extends Disposable': 'close notify port unmask',
   'interface Store extends StoreView, AsyncDisposable': 'onConnection transaction watch',

@@ -13,6 +13,12 @@ export interface Xen extends AsyncDisposable {
   readonly domid: number;
   readonly grants: Grants;
   readonly events: Events;
+  /**
+   * Opens event channels that another process can take over when this one is gone. Absent where that is impossible.
+   * @param stored what another process has stored. Only when that process has ended its work may this be called.
+   * @throws VifdError ERR_HOST if this host cannot open them, or if `stored` is of no use; then the caller opens others.
+   */
+  openLastingEvents?(stored?: StoredEvents): LastingEvents;
   readonly store: Store;
   readonly clock: Clock;
   /** Memory to grant to other domains, which only frontends need; undefined where this host has none. */
@@ -185,6 +191,29 @@ export interface Events {
   bind(domid: number, remotePort: number, onEvent: () => void, onFault?: ChannelFaultListener): EventChannel;
   /** Opens a port that `domid` may bind to. */
   bindUnbound(domid: number, onEvent: () => void): EventChannel;
+}
+
+/** What the next process needs to take event channels over. */
+export interface StoredEvents {
+  /** Of the handle. While any process has it open, its ports stay bound. */
+  readonly descriptor: number;
+  readonly ports: readonly StoredPort[];
+}
+
+export interface StoredPort {
+  readonly domid: number;
+  readonly remotePort: number;
+  /** The port of this domain. */
+  readonly port: number;
+}
+
+/**
+ * Event channels with a handle of their own. `bind` takes a stored port over, if there is one for that end, and an event is pending on it at once as on any that is bound.
+ * Disposal unbinds all of them, and the stored ones that were not taken over.
+ */
+export interface LastingEvents extends Events, Disposable {
+  /** The ports that are bound now. The descriptor stays this object's. */
+  readonly stored: StoredEvents;
 }
 
 export type ChannelFaultListener = (fault: VifdError | undefined) => void;

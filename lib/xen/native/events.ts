@@ -1,7 +1,7 @@
 import { errnoName, type NativeEvents, type XenLibraries } from '../../addon.js';
 import { Backoff } from '../../backoff.js';
 import { hostFault, VifdError } from '../../errors.js';
-import type { ChannelFaultListener, EventChannel, Events } from '../seam.js';
+import type { ChannelFaultListener, EventChannel, LastingEvents, StoredEvents, StoredPort } from '../seam.js';
 import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
 import { isGuestFault } from './errno.js';
@@ -11,38 +11,55 @@ import type { LateEnds } from './late-ends.js';
 const PORTS_PER_TURN_MAX = 256;
 
 /** Events over libxenevtchn: one handle, whose descriptor this thread's event loop watches. */
-export class XenEvents implements Events, Disposable {
+export class XenEvents implements LastingEvents {
   readonly #native: NativeEvents;
   readonly #block: Int32Array;
   readonly #channels = new Map<number, XenChannel>();
   readonly #late: LateEnds;
   /** Ports of other domains, `domid:port`, whose channel the host has failed to close so far. */
   readonly #closing = new Set<string>();
+  /** Ports that another process has bound by this handle, by their other end, and that nothing has taken over yet. */
+  readonly #left: Map<string, number>;
   readonly #resume = new Backoff(systemClock, () => this.#receive(this.#native.resume()));
   /** Whether the host fails to receive events. */
   #deaf = false;
   #disposed = false;
 
-  private constructor(native: NativeEvents, block: Int32Array, late: LateEnds) {
+  private constructor(native: NativeEvents, block: Int32Array, late: LateEnds, left: readonly StoredPort[]) {
     this.#native = native;
     this.#late = late;
     this.#block = block;
+    this.#left = new Map(left.map(({ domid, remotePort, port }) => [`${domid}:${remotePort}`, port]));
   }
 
-  /** @returns -errno when the device cannot be opened. */
-  static open(libraries: XenLibraries, late: LateEnds): XenEvents | number {
+  /**
+   * @param stored of another process, whose descriptor stays the caller's.
+   * @returns -errno when the device cannot be opened, or the stored handle is of no use.
+   */
+  static open(libraries: XenLibraries, late: LateEnds, stored?: StoredEvents): XenEvents | number {
     // The event loop runs no handler before this function returns, so `events` is assigned by then.
     let events!: XenEvents;
     const block = new Int32Array(1 + PORTS_PER_TURN_MAX);
-    const native = libraries.openEvents(block, () => events.#deliver());
+    const native = libraries.openEvents(block, () => events.#deliver(), stored?.descriptor);
     if (typeof native === 'number') return native;
-    events = new XenEvents(native, block, late);
+    events = new XenEvents(native, block, late, stored?.ports ?? []);
     return events;
+  }
+
+  get stored(): StoredEvents {
+    const ports = [...this.#channels.values()].flatMap(({ port, remote }): StoredPort[] => {
+      if (remote === undefined) return [];
+      const [domid, remotePort] = remote.split(':').map(Number);
+      return [{ domid, remotePort, port }];
+    });
+    return { descriptor: this.#native.descriptor(), ports };
   }
 
   bind(domid: number, remotePort: number, onEvent: () => void, onFault?: ChannelFaultListener): EventChannel {
     this.#check();
     requireDomid(domid);
+    const taken = this.#takeOver(`${domid}:${remotePort}`, onEvent, onFault);
+    if (taken !== undefined) return taken;
     const port = this.#native.bind(domid, remotePort);
     if (port < 0) {
       const errno = errnoName(port);
@@ -68,10 +85,32 @@ export class XenEvents implements Events, Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#disposed = true;
+    if (this.#disposed) return;
     this.#resume.cancel();
+    // Each port by itself, because another process may have the handle open.
     for (const channel of [...this.#channels.values()]) channel.close();
+    for (const port of this.#left.values()) this.#native.unbind(port);
+    this.#disposed = true;
     this.#native.close();
+  }
+
+  /** @returns undefined if no port is stored for this end, or if the stored one is not bound any more. */
+  #takeOver(
+    remote: string,
+    onEvent: () => void,
+    onFault: ChannelFaultListener | undefined,
+  ): EventChannel | undefined {
+    const stored = this.#left.get(remote);
+    this.#left.delete(remote);
+    if (stored === undefined) return undefined;
+    const port = this.#native.adopt(stored);
+    if (port < 0) return undefined;
+    const channel = this.#add({ port, remote, onEvent, onFault });
+    // The process that had it may have read an event without acting on it. The kernel has masked the port then, until `unmask`.
+    setImmediate(() => {
+      if (this.#channels.get(port) === channel) run(onEvent);
+    });
+    return channel;
   }
 
   #check(): void {
@@ -158,6 +197,7 @@ const HARMLESS = ['EBADF', 'ENOTCONN'];
 
 class XenChannel implements EventChannel {
   readonly port: number;
+  readonly remote: string | undefined;
   readonly onEvent: () => void;
   readonly onFault: ChannelFaultListener | undefined;
   readonly #native: NativeEvents;
@@ -170,6 +210,7 @@ class XenChannel implements EventChannel {
 
   constructor(native: NativeEvents, parts: ChannelParts, unbind: () => void) {
     this.port = parts.port;
+    this.remote = parts.remote;
     this.onEvent = parts.onEvent;
     this.onFault = parts.onFault;
     this.#native = native;

@@ -1,12 +1,14 @@
-import type { XenLibraries } from '../../addon.js';
-import type { VifdError } from '../../errors.js';
+import { constants as files, fstatSync } from 'node:fs';
+import { constants } from 'node:os';
+import { errnoName, type XenLibraries } from '../../addon.js';
+import { hostFault, type VifdError } from '../../errors.js';
 import { AsyncUndoStack } from '../../undo.js';
-import type { Store, Xen } from '../seam.js';
+import type { LastingEvents, Store, StoredEvents, Xen } from '../seam.js';
 import { openStore } from '../store/client.js';
 import { ownDomid } from '../store/own-domid.js';
 import { requireDomid } from './check.js';
 import { systemClock } from './clock.js';
-import type { XenEvents } from './events.js';
+import { XenEvents } from './events.js';
 import { XenGrants } from './grants.js';
 import { LateEnds } from './late-ends.js';
 import {
@@ -95,6 +97,7 @@ class NativeXen implements Xen {
   readonly grants: XenGrants;
   readonly events: XenEvents;
   readonly shares: XenShares | undefined;
+  readonly openLastingEvents?: (stored?: StoredEvents) => LastingEvents;
   readonly store: Store;
   readonly clock = systemClock;
   readonly #libraries: XenLibraries;
@@ -111,6 +114,7 @@ class NativeXen implements Xen {
     this.events = parts.events;
     this.shares = parts.shares;
     this.store = parts.store;
+    if (parts.libraries.canAdoptEvents) this.openLastingEvents = (stored) => this.#openEvents(stored);
   }
 
   domainExists(domid: number): boolean | undefined {
@@ -118,6 +122,14 @@ class NativeXen implements Xen {
     if (this.#disposed !== undefined) return undefined;
     const exists = this.#libraries.domainExists(domid);
     return exists < 0 ? undefined : exists === 1;
+  }
+
+  #openEvents(stored: StoredEvents | undefined): LastingEvents {
+    // Another process may pass any descriptor.
+    const fits = stored === undefined || isLike(stored.descriptor, this.events.stored.descriptor);
+    const opened = fits ? XenEvents.open(this.#libraries, this.#late, stored) : -constants.errno.EINVAL;
+    if (typeof opened !== 'number') return opened;
+    throw hostFault('Opening event channels', errnoName(opened));
   }
 
   whenEnded(then: () => void): void {
@@ -138,4 +150,10 @@ class NativeXen implements Xen {
     undo.use(this.grants);
     undo.use(this.events);
   }
+}
+
+/** Whether two descriptors are of files of one kind: of the same device, if they are of a device. */
+function isLike(one: number, other: number): boolean {
+  const [first, second] = [fstatSync(one), fstatSync(other)];
+  return (first.mode & files.S_IFMT) === (second.mode & files.S_IFMT) && first.rdev === second.rdev;
 }
