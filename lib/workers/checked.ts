@@ -1,8 +1,10 @@
 import type { VifDetails } from '../netback/show.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { AttachedHow, DetachReason } from '../netback/vif/vif-parts.js';
+import type { StoredPort } from '../xen/seam.js';
 import { errorCode, vifDetails, vifId, vifState } from './checked-details.js';
 import {
+  CHANNELS_MAX,
   DESCRIPTORS_MAX,
   type FromWorker,
   type LinkError,
@@ -37,6 +39,8 @@ const descriptorName = text(40, /^vif(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,9})(\.
 const requestNumber = whole();
 const domid = whole();
 
+const ports = listOf(object<StoredPort>({ domid, remotePort: whole(), port: whole() }), CHANNELS_MAX);
+
 const place = object<VifPlace>({ id: vifId, domid, handle: whole(), path: text(256) });
 
 const named: Shape<Named> = (value, name) => {
@@ -59,7 +63,9 @@ const REQUESTS: Shapes<Request, 'ask'> = {
     number: requestNumber,
     place,
     connectedOnly: flag,
-    descriptors: listOf(descriptorName, DESCRIPTORS_MAX),
+    descriptors: listOf(descriptorName, DESCRIPTORS_MAX - 1),
+    ports,
+    from: maybe(whole()),
   }),
   show: object({ ask: oneOf('show'), number: requestNumber, vif: vifId }),
   forget: object({ ask: oneOf('forget'), number: requestNumber, vif: vifId }),
@@ -93,6 +99,8 @@ const REPORTS: Shapes<Report, 'report'> = {
   'look-again': object({ report: oneOf('look-again') }),
   keep: object({ report: oneOf('keep'), name: descriptorName }),
   'forget-descriptor': object({ report: oneOf('forget-descriptor'), name: descriptorName }),
+  'keep-channels': object({ report: oneOf('keep-channels'), vif: vifId, ports }),
+  'forget-channels': object({ report: oneOf('forget-channels'), vif: vifId }),
   alive: object({ report: oneOf('alive'), load: amount(1) }),
 };
 

@@ -43,6 +43,9 @@ export async function endEarlier({ directory, domid, clock, log }: EndEarlierPar
         ...{ onDetached: nothing, onChanged: nothing, onLookAgain: nothing, onForget: nothing },
         // The service manager has duplicates.
         onKeep: (_name, kept) => closeSync(kept),
+        // The worker unbinds the ports as it detaches.
+        onKeepChannels: (_vif, { descriptor }) => closeSync(descriptor),
+        onForgetChannels: nothing,
       }),
     onError: (error) => log.error(error, undefined),
   });

@@ -3,13 +3,16 @@ import type { VifDetails } from '../netback/show.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { AttachedHow, DetachReason } from '../netback/vif/vif-parts.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
+import type { StoredPort } from '../xen/seam.js';
 
 /** Increased when a supervisor and a worker of different versions would misunderstand each other. */
-export const LINK_PROTOCOL = 1;
+export const LINK_PROTOCOL = 2;
 /** The most bytes of a message. The details of a vif have about 3 KB. */
 export const MESSAGE_BYTES_MAX = 64 << 10;
-/** The most descriptors of a message: one for each queue of a tap. */
-export const DESCRIPTORS_MAX = 16;
+/** The most descriptors of a message: one for each queue of a tap, and one of the event channels. */
+export const DESCRIPTORS_MAX = 17;
+/** The most event channels of a connection: two for each of 16 queues, and one of the control ring. */
+export const CHANNELS_MAX = 33;
 /** The most characters of a reason or an error's message; the worker cuts longer ones. */
 export const REASON_MAX = 1000;
 /** The most vifs of a worker: their names fit into one message. */
@@ -25,7 +28,10 @@ export interface LinkError {
 
 /** What a supervisor asks a worker to do. A request with a number gets one response with the same number. */
 export type Request =
-  /** Serve the vif at a place (`VifServer.found`). Beside it: the descriptors of its tap, in the order of `descriptors`. */
+  /**
+   * Serve the vif at a place (`VifServer.found`). Beside it: the descriptors of its tap, in the order of `descriptors`, and the one of its event
+   * channels if `ports` names any.
+   */
   | {
       readonly ask: 'found';
       readonly number: number;
@@ -33,6 +39,9 @@ export type Request =
       readonly connectedOnly: boolean;
       /** Names of the descriptors (`vif7.0`, `vif7.0.q1`). */
       readonly descriptors: readonly string[];
+      readonly ports: readonly StoredPort[];
+      /** The process that served the vif before, and that serves no more: it may not be gone yet, and may still have the vif's lock. */
+      readonly from: number | undefined;
     }
   | { readonly ask: 'show'; readonly number: number; readonly vif: VifId }
   | { readonly ask: 'forget'; readonly number: number; readonly vif: VifId }
@@ -80,6 +89,9 @@ export type Report =
   /** Store a descriptor, which is beside the message, or close a stored one (`DescriptorKeeper`). */
   | { readonly report: 'keep'; readonly name: string }
   | { readonly report: 'forget-descriptor'; readonly name: string }
+  /** Store the descriptor of the vif's event channels, which is beside the message, in place of an earlier one; or close it. */
+  | { readonly report: 'keep-channels'; readonly vif: VifId; readonly ports: readonly StoredPort[] }
+  | { readonly report: 'forget-channels'; readonly vif: VifId }
   /** The event loop is alive, and how much of a core the worker used since the last report (0 to 1). */
   | { readonly report: 'alive'; readonly load: number };
 

@@ -4,6 +4,7 @@ import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { AttachedHow, DetachReason } from '../netback/vif/vif-parts.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
 import { quoted } from '../text.js';
+import type { StoredEvents } from '../xen/seam.js';
 import { fromWorker } from './checked.js';
 import { Link } from './link.js';
 import { errorOf, type Report, type Request, type Response } from './messages.js';
@@ -31,9 +32,20 @@ export interface RemoteVifsParts {
   /** Called with a descriptor of a tap to store, which is the callee's from then on. */
   readonly onKeep: (name: string, descriptor: number) => void;
   readonly onForget: (name: string) => void;
+  /** As `onKeep`, for the event channels of a vif's connection. */
+  readonly onKeepChannels: (vif: VifId, stored: StoredEvents) => void;
+  readonly onForgetChannels: (vif: VifId) => void;
   readonly onAlive: (load: number) => void;
   /** Called once, after all requests were rejected. @param error undefined if the worker ended, or closed its end. */
   readonly onEnd: (error: VifdError | undefined) => void;
+}
+
+/** What a vif's next worker needs to serve it before the process that served it is gone. */
+export interface Predecessor {
+  /** That process, if it serves no more and may not be gone. */
+  readonly from?: number | undefined;
+  /** The event channels of its connection; they stay the caller's. */
+  readonly channels?: StoredEvents | undefined;
 }
 
 type Result = Admission | VifDetails | null;
@@ -89,19 +101,24 @@ export class RemoteVifs implements Disposable {
   /**
    * Gives the vif at a place to the worker, as `VifServer.found`. The worker hears from `changed` whether the node changed meanwhile.
    * @param descriptors of its tap, by name, of which the worker gets duplicates.
+   * @param after what is known of the process that served the vif before.
    * @throws VifdError the worker's: ERR_RUNNING while another process has the vif's lock; ERR_STATE if the link ends.
    */
   async found(
     place: VifPlace,
     connectedOnly: boolean,
     descriptors: ReadonlyMap<string, number> = new Map(),
+    after: Predecessor = {},
   ): Promise<Admission> {
     if (this.vifs.has(place.id)) return 'served';
     const names = [...descriptors.keys()];
     this.#finding.set(place.id, place);
     try {
-      const request = { ask: 'found', place, connectedOnly, descriptors: names } as const;
-      return (await this.#ask(request, [...descriptors.values()])) as Admission;
+      const { from, channels } = after;
+      const ports = channels?.ports ?? [];
+      const request = { ask: 'found', place, connectedOnly, descriptors: names, ports, from } as const;
+      const more = channels === undefined || ports.length === 0 ? [] : [channels.descriptor];
+      return (await this.#ask(request, [...descriptors.values(), ...more])) as Admission;
     } finally {
       this.#finding.delete(place.id);
     }
@@ -168,7 +185,7 @@ export class RemoteVifs implements Disposable {
   /** @throws VifdError ERR_WORKER for what does not fit; then the link ends. */
   #take(value: unknown, descriptors: readonly number[]): void {
     const message = fromWorker(value);
-    const isKeep = 'report' in message && message.report === 'keep';
+    const isKeep = 'report' in message && (message.report === 'keep' || message.report === 'keep-channels');
     if (descriptors.length !== (isKeep ? 1 : 0)) throw unfitting(`${descriptors.length} descriptors`, value);
     if (!('report' in message)) this.#settle(message);
     else if ((message.report === 'hello') === (this.#hello === undefined)) this.#hear(message, descriptors);
@@ -219,6 +236,14 @@ export class RemoteVifs implements Disposable {
       case 'forget-descriptor':
         this.#requireOwn(vifOfDescriptor(report.name), report);
         this.#parts.onForget(report.name);
+        return;
+      case 'keep-channels':
+        this.#requireOwn(report.vif, report);
+        this.#parts.onKeepChannels(report.vif, { descriptor: descriptors[0], ports: report.ports });
+        return;
+      case 'forget-channels':
+        this.#requireOwn(report.vif, report);
+        this.#parts.onForgetChannels(report.vif);
         return;
       default:
         this.#requireOwn(report.vif, report);

@@ -1,9 +1,10 @@
+import { Backoff } from '../backoff.js';
 import { VifdError } from '../errors.js';
 import type { VifDetails } from '../netback/show.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
-import type { Hello } from './remote-vifs.js';
+import type { Hello, Predecessor } from './remote-vifs.js';
 
 /** What a supervisor uses of a worker's process; see `StartedWorker`. */
 export interface WorkerProcess {
@@ -11,6 +12,8 @@ export interface WorkerProcess {
   readonly gone: Promise<string>;
   /** Resolves when it is known to serve no more, before it is gone. Absent: the end of its link is the first sign. */
   readonly dying?: Promise<void>;
+  /** Whether the kernel ends its main thread, which writes to the rings: it has run its last instruction. */
+  isExiting(): boolean;
   signal(signal: NodeJS.Signals): void;
 }
 
@@ -21,6 +24,7 @@ export interface RemoteWorker extends Disposable {
     place: VifPlace,
     connectedOnly: boolean,
     descriptors: ReadonlyMap<string, number>,
+    after: Predecessor,
   ): Promise<Admission>;
   show(vif: VifId): Promise<VifDetails>;
   forget(vif: VifId): Promise<void>;
@@ -81,6 +85,9 @@ const MEMORY_BYTES_MAX = 128 << 20;
 const VIF_MEMORY_BYTES_MAX = 4 << 20;
 /** How long a killed process may stay before that is reported. */
 const UNKILLABLE_MS = 1000;
+/** Pauses between looks whether a killed process has begun to end. */
+const FIRST_LOOK_MS = 1;
+const MOST_LOOK_MS = 16;
 
 /** A worker as its supervisor sees it: a process, and the link to it. */
 export class RunningWorker {
@@ -88,12 +95,17 @@ export class RunningWorker {
   readonly remote: RemoteWorker;
   /** Resolves with how the process ended, when the kernel has released all that it had. */
   readonly gone: Promise<string>;
+  /** Resolves when the killed process stores nothing any more, as the kernel has it. Its memory and descriptors may not be freed yet. */
+  readonly silenced: Promise<void>;
   readonly #parts: RunningWorkerParts;
   readonly #process: WorkerProcess;
   #heardMs: number;
   #greeted = false;
   #load = 0;
   #ended = false;
+  #isGone = false;
+  #silence: () => void = () => {};
+  readonly #looking: Backoff;
   /** Whether the supervisor has asked it to end. */
   #ending = false;
   #killed = false;
@@ -107,7 +119,14 @@ export class RunningWorker {
     this.#process = process;
     this.#heardMs = parts.clock.now();
     void process.dying?.then(() => this.#lost(undefined));
+    this.silenced = new Promise((resolve) => {
+      this.#silence = resolve;
+    });
+    this.#looking = new Backoff(parts.clock, () => this.#look(), FIRST_LOOK_MS, MOST_LOOK_MS);
     this.gone = process.gone.then((how) => {
+      this.#isGone = true;
+      this.#looking.cancel();
+      this.#silence();
       // Usually the link's end was seen before.
       this.#over();
       return this.#why === undefined ? how : `${how}: ${this.#why}`;
@@ -170,6 +189,11 @@ export class RunningWorker {
   /** Whether it serves no more; its process may not be gone yet. */
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** Whether the kernel has released all that its process had. */
+  get isGone(): boolean {
+    return this.#isGone;
   }
 
   /** How much of a core it used lately (0 to 1). */
@@ -249,8 +273,16 @@ export class RunningWorker {
     if (this.#killed) return;
     this.#killed = true;
     this.#process.signal('SIGKILL');
+    this.#look();
     this.#over();
     this.#reportUnkillable();
+  }
+
+  /** The page alone does not say it: the process may only claim its death there. */
+  #look(): void {
+    if (this.#isGone) return;
+    if (this.#process.isExiting()) this.#silence();
+    else this.#looking.again();
   }
 
   #over(): void {

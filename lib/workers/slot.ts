@@ -10,7 +10,7 @@ export interface SlotParts {
   readonly fleet: Pick<Fleet, 'take'>;
   /** The domain whose vifs it has, where each guest has a worker of its own. */
   readonly guest: number | undefined;
-  /** Resolves when the process that served its vifs before is gone. */
+  /** Resolves when the process that served its vifs before stores nothing any more. */
   readonly after: Promise<unknown>;
   /** See `Deaths`. */
   readonly oomKills: () => number;
@@ -52,7 +52,7 @@ export class Slot {
     return this.#parts.guest;
   }
 
-  /** Resolves when the process that served its vifs before is gone. */
+  /** Resolves when the process that served its vifs before stores nothing any more. */
   get after(): Promise<unknown> {
     return this.#after;
   }
@@ -77,10 +77,10 @@ export class Slot {
    */
   lost(nowMs: number): Promise<boolean> | undefined {
     this.#trial?.[Symbol.dispose]();
-    const { gone } = this.#worker as RunningWorker;
+    const { gone, silenced } = this.#worker as RunningWorker;
     this.#worker = undefined;
     this.#starting = undefined;
-    this.#after = gone;
+    this.#after = silenced;
     const counts = this.#deaths.add(nowMs, gone);
     if (this.vifs.size === 0 || !(this.#onTrial || this.#deaths.areTooMany)) return undefined;
     return counts;
@@ -106,7 +106,7 @@ export class Slot {
     const { fleet } = this.#parts;
     for (;;) {
       const taking = fleet.take();
-      // Its failure counts only once the previous process is gone, since the caller then lets another slot serve the vifs.
+      // Its failure counts only once the previous process is silent, since the caller then lets another slot serve the vifs.
       taking.catch(() => undefined);
       await this.#after;
       const worker = await taking;

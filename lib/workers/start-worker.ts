@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { addon, errnoName } from '../addon.js';
 import { hostRemedy, VifdError } from '../errors.js';
 import { makeLiveness, watchDeath } from '../host/liveness.js';
+import { processStat } from './process-stat.js';
 
 /** A process that was started as a worker. */
 export interface StartedWorker {
@@ -15,6 +16,8 @@ export interface StartedWorker {
   readonly gone: Promise<string>;
   /** Resolves when the process writes to no ring any more, mostly some ms before it is gone. It may still have its locks, or only claim its death. */
   readonly dying: Promise<void>;
+  /** Whether the kernel ends its main thread: no store to a ring follows. */
+  isExiting(): boolean;
   /** Sends a signal; does nothing once the process is gone. */
   signal(signal: NodeJS.Signals): void;
 }
@@ -74,7 +77,15 @@ export async function startWorker(args: readonly string[]): Promise<StartedWorke
       child.kill('SIGKILL');
       throw error;
     }
-    return { pid, descriptor, gone, dying, signal: (signal) => void child.kill(signal) };
+    const isExiting = () => {
+      try {
+        return processStat(pid)?.isExiting === true;
+      } catch {
+        // Nothing is known for lack of descriptors, say. Whoever asks waits until the process is gone.
+        return false;
+      }
+    };
+    return { pid, descriptor, gone, dying, isExiting, signal: (signal) => void child.kill(signal) };
   } catch (error) {
     closeSync(descriptor);
     const errno = error instanceof VifdError ? error.errno : (error as NodeJS.ErrnoException).code;

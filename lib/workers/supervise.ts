@@ -15,6 +15,7 @@ import { VifLocks } from '../host/vif-locks.js';
 import { Discovery } from '../netback/vif/discovery.js';
 import { VifNode } from '../netback/vif/vif-node.js';
 import { adoptEarlier } from './adopt-earlier.js';
+import { ChannelStore } from './channel-store.js';
 import { Fleet } from './fleet.js';
 import { RemoteVifs } from './remote-vifs.js';
 import type { WorkerReports, WorkerStart } from './running-worker.js';
@@ -50,6 +51,7 @@ export async function supervise(options: RunOptions): Promise<void> {
   const { clock, domid, store } = xen;
   using lock = new PatientLock(journal, clock, log);
   using tapStore = new TapStore(new SystemdKeeper(socket, new Map()), inheritedDescriptors(), report);
+  using channels = new ChannelStore();
   const { taps, ownership } = servingWith(options, { xen, keeper: tapStore, log });
   const sweeps = sweeping({ xen, directory: journal, taps, log });
 
@@ -65,6 +67,8 @@ export async function supervise(options: RunOptions): Promise<void> {
       onLookAgain: () => look(),
       onKeep: (name, kept) => tapStore.own(name, kept),
       onForget: (name) => tapStore.forget(name),
+      onKeepChannels: (vif, stored) => channels.own(vif, stored),
+      onForgetChannels: (vif) => channels.forget(vif),
     });
   };
   const fleet: Fleet = new Fleet({
@@ -85,6 +89,7 @@ export async function supervise(options: RunOptions): Promise<void> {
     log,
     workers,
     fleet,
+    channels,
     descriptorsOf: (vif) => tapStore.of(vif),
     onUnserved: (place, left) => {
       discovery.lookAt(place);

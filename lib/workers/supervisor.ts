@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import type { WorkerCount } from '../daemon/option-table.js';
 import type { EventLog } from '../daemon/run-log.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
@@ -6,6 +7,7 @@ import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { VifServer } from '../netback/vif/discovery.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
+import type { ChannelStore } from './channel-store.js';
 import { oomKills } from './deaths.js';
 import type { Fleet } from './fleet.js';
 import { Parking } from './parking.js';
@@ -21,6 +23,8 @@ export interface SupervisorParts {
   readonly oomKills?: () => number;
   /** Returns the stored descriptors of a vif's tap by name. They stay the caller's. */
   readonly descriptorsOf: (vif: VifId) => ReadonlyMap<string, number>;
+  /** The event channels of the vifs' connections. */
+  readonly channels: Pick<ChannelStore, 'has' | 'take' | 'forget'>;
   /** With a process for each guest: decides, before one is started, whether to serve a vif. Undefined: serve it. */
   readonly admits?: (place: VifPlace, connectedOnly: boolean) => Promise<Admission | undefined>;
   /** Called when a vif is not served any more; there may be a vif at its place. @param left whether its tap and journals may be left. */
@@ -35,6 +39,8 @@ interface Assigned {
   served: boolean;
   /** When the present worker attached to its guest (monotonic ms); undefined if it has not. */
   attachedMs: number | undefined;
+  /** The worker that died with the vif, until the next one serves it. */
+  from: RunningWorker | undefined;
 }
 
 /** A vif as the log and `vifd show` name it. */
@@ -132,7 +138,7 @@ export class Supervisor implements VifServer {
   adopt(worker: RunningWorker, places: readonly VifPlace[]): void {
     const slot = this.#newSlot(places[0]?.domid, undefined, worker);
     for (const place of places)
-      this.#vifs.set(place.id, { place, slot, served: true, attachedMs: undefined });
+      this.#vifs.set(place.id, { place, slot, served: true, attachedMs: undefined, from: undefined });
     for (const { id } of places) slot.vifs.add(id);
   }
 
@@ -169,6 +175,7 @@ export class Supervisor implements VifServer {
     if (slot === undefined || this.#ended) return [];
     const vifs = [...slot.vifs];
     const nowMs = this.#parts.clock.now();
+    for (const id of vifs) (this.#vifs.get(id) as Assigned).from = worker;
     slot.judged = slot.lost(nowMs)?.then((suspected) => {
       if (suspected && !this.#ended) this.#suspect(slot);
     });
@@ -201,14 +208,21 @@ export class Supervisor implements VifServer {
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
         worker = await assigned.slot.start();
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
-        const admission = await this.#look(worker, place, connectedOnly);
+        // Without its channels they can be bound only once that process is gone.
+        if (assigned.from?.isGone === false && !this.#parts.channels.has(place.id)) {
+          await assigned.from.gone;
+          if (worker.ended || this.#vifs.get(place.id) !== assigned) continue;
+        }
+        const admission = await this.#look(worker, assigned, connectedOnly);
         // A worker that detaches refuses what it is asked then.
         if (admission !== 'served' && worker.ending) {
           await worker.gone;
           continue;
         }
-        if (admission === 'served') assigned.served = true;
-        else this.#unassign(assigned);
+        if (admission === 'served') {
+          assigned.served = true;
+          assigned.from = undefined;
+        } else this.#unassign(assigned);
         if (admission === 'none') this.#parking.forget(place.id);
         return admission;
       } catch (thrown) {
@@ -228,9 +242,9 @@ export class Supervisor implements VifServer {
   }
 
   /** Has a worker look at a vif. One that takes long is reported: no other worker may serve the vif meanwhile. */
-  async #look(worker: RunningWorker, place: VifPlace, connectedOnly: boolean): Promise<Admission> {
-    const { clock, descriptorsOf } = this.#parts;
-    const { id } = place;
+  async #look(worker: RunningWorker, assigned: Assigned, connectedOnly: boolean): Promise<Admission> {
+    const { clock } = this.#parts;
+    const { id } = assigned.place;
     using _silent = clock.after(SILENT_MS, () => {
       const message =
         `${id} is not served yet: its worker (process ${worker.pid}) has not responded for ${SILENT_MS / 1000} s. If xenstored is away, ` +
@@ -238,10 +252,25 @@ export class Supervisor implements VifServer {
       this.#faults.begin(id, new VifdError('ERR_WORKER', message, { vif: id }));
     });
     try {
-      return await worker.remote.found(place, connectedOnly, descriptorsOf(id));
+      return await this.#ask(worker, assigned, connectedOnly);
     } finally {
       this.#faults.end(id);
     }
+  }
+
+  /** Gives the vif to a worker, with what is left of the one that died. */
+  #ask(worker: RunningWorker, { place, from }: Assigned, connectedOnly: boolean): Promise<Admission> {
+    const { channels, descriptorsOf } = this.#parts;
+    const { id } = place;
+    const serves = worker.remote.vifs.has(id);
+    // Channels of a worker that has ended in order, or that nothing uses.
+    if (from === undefined && !serves) channels.forget(id);
+    const stored = from === undefined ? undefined : channels.take(id);
+    const after = { from: from?.isGone === false ? from.pid : undefined, channels: stored };
+    const asked = worker.remote.found(place, connectedOnly, descriptorsOf(id), after);
+    // The message has a duplicate.
+    if (stored !== undefined) closeSync(stored.descriptor);
+    return asked;
   }
 
   /** Has the vifs of a worker that died served again. */
@@ -286,7 +315,7 @@ export class Supervisor implements VifServer {
     const suspected = this.#parking.isSuspected(place.id);
     const slot = suspected ? this.#newSlot(place.domid) : this.#slotFor(place);
     if (suspected) slot.tryOut();
-    const assigned: Assigned = { place, slot, served: false, attachedMs: undefined };
+    const assigned: Assigned = { place, slot, served: false, attachedMs: undefined, from: undefined };
     slot.vifs.add(place.id);
     this.#vifs.set(place.id, assigned);
     return assigned;
@@ -301,7 +330,10 @@ export class Supervisor implements VifServer {
   /** Forgets that a vif is served. A worker without vifs goes back to the fleet, or ends. */
   #unassign(assigned: Assigned): void {
     const { place, slot } = assigned;
-    if (this.#vifs.get(place.id) === assigned) this.#vifs.delete(place.id);
+    if (this.#vifs.get(place.id) === assigned) {
+      this.#vifs.delete(place.id);
+      this.#parts.channels.forget(place.id);
+    }
     slot.vifs.delete(place.id);
     if (slot.vifs.size > 0) return;
     this.#remove(slot);

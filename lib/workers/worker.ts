@@ -1,6 +1,5 @@
 import { closeSync } from 'node:fs';
 import { VifdError, vifdErrorOf } from '../errors.js';
-import type { FileLock } from '../host/file-lock.js';
 import type { VifLocks } from '../host/vif-locks.js';
 import { Faults } from '../netback/faults/present-faults.js';
 import type { NetbackListeners } from '../netback/netback.js';
@@ -25,6 +24,8 @@ import {
   type Request,
   WORKER_VIFS_MAX,
 } from './messages.js';
+import { VifChannels } from './vif-channels.js';
+import { WorkerLocks } from './worker-locks.js';
 
 const ALIVE_MS = 250;
 /** How long a worker without vifs and without a supervisor waits for the next supervisor before it ends. */
@@ -58,7 +59,10 @@ export class Worker {
   readonly #load = new LoadMeter();
   /** The places that `found` looks at now. */
   readonly #finding = new Map<VifId, Finding>();
-  readonly #locks = new Map<VifId, { readonly place: VifPlace; lock: FileLock }>();
+  readonly #locks: WorkerLocks;
+  readonly #channels: VifChannels;
+  /** The vifs whose lock another process has got while this one served them already. */
+  readonly #lost = new Set<VifId>();
   /** What the supervisor knows of each vif: its state and reason. */
   readonly #reported = new Map<VifId, string>();
   readonly #connection: Disposable;
@@ -75,8 +79,24 @@ export class Worker {
       onBegin: (error) => listeners.error(error, undefined),
       onEnd: (error) => listeners.mended(error, undefined),
     });
+    const { xen, accept } = options;
+    this.#locks = new WorkerLocks({
+      clock: xen.clock,
+      locks: parts.locks,
+      onLost: (place, error) => {
+        this.#lost.add(place.id);
+        listeners.error(error, this.#served.vifs.get(place.id));
+        // The vif is not accepted any more, so this detaches from its guest.
+        this.#served.changed(place.path, place);
+      },
+    });
+    this.#channels = new VifChannels({ xen, mayBeBound: (vif) => this.#locks.isAwaited(vif) });
     this.#served = new ServedVifs({
-      options,
+      options: {
+        ...options,
+        openChannels: (vif) => this.#channels.open(vif),
+        accept: (vif, serving) => !this.#lost.has(vif.id) && (accept?.(vif, serving) ?? true),
+      },
       onAttached: (vif, how) => {
         listeners.attached(vif, how);
         const { resumed, attachMs } = how;
@@ -133,6 +153,7 @@ export class Worker {
     // The descriptor may be of no use.
     if (link.ended) return;
     this.#parts.keeper.sendTo(link);
+    this.#channels.sendTo(link);
     this.#reportVifs();
     // What has changed while no supervisor watched the backend's nodes is unknown.
     this.#served.changed(backendVifRoot(this.#parts.options.xen.domid), undefined);
@@ -152,7 +173,7 @@ export class Worker {
   async #detach(): Promise<void> {
     await waitAtMost(this.#parts.options.xen.clock, DETACH_MS, this.#served.detach());
     this.#reporting?.[Symbol.dispose]();
-    for (const id of [...this.#locks.keys()]) this.#unlock(id);
+    this.#locks[Symbol.dispose]();
   }
 
   /** Ends the link and all timers. The caller detaches first, and ends the process after it. */
@@ -167,14 +188,15 @@ export class Worker {
   #unlink(): void {
     this.#link = undefined;
     this.#parts.keeper.sendTo(undefined);
+    this.#channels.sendTo(undefined);
   }
 
   /** @throws VifdError ERR_WORKER for what no supervisor sends. */
   #take(link: Link, value: unknown, descriptors: readonly number[]): void {
     const message = toWorker(value);
-    const names = 'ask' in message && message.ask === 'found' ? message.descriptors : [];
-    if (names.length !== descriptors.length) {
-      const what = `${descriptors.length} descriptors came with ${names.length} names`;
+    const expected = 'ask' in message && message.ask === 'found' ? descriptorsOf(message) : 0;
+    if (expected !== descriptors.length) {
+      const what = `${descriptors.length} descriptors came instead of ${expected}`;
       throw new VifdError('ERR_WORKER', `The supervisor sent a message that does not fit: ${what}.`);
     }
     if ('ask' in message) void this.#respond(link, message, descriptors);
@@ -216,7 +238,7 @@ export class Worker {
 
   async #found(
     link: Link,
-    { place, connectedOnly, descriptors: names }: Found,
+    { place, connectedOnly, descriptors: names, ports, from }: Found,
     descriptors: readonly number[],
   ): Promise<Admission> {
     const { id } = place;
@@ -227,11 +249,12 @@ export class Worker {
       const message = `${id} is being looked at for an earlier supervisor: ask again.`;
       throw new VifdError('ERR_STATE', message, { vif: id });
     }
-    this.#parts.keeper.own(names, descriptors);
+    this.#parts.keeper.own(names, descriptors.slice(0, names.length));
+    if (ports.length > 0) this.#channels.own(id, { descriptor: descriptors[names.length], ports });
     const finding: Finding = { place, changed: false };
     this.#finding.set(id, finding);
     try {
-      this.#lock(place);
+      this.#lock(place, from);
       const admission = await this.#served.found(place, connectedOnly, () => finding.changed);
       // Not 'refused': the supervisor would not ask another worker.
       if (this.#detached !== undefined)
@@ -241,41 +264,33 @@ export class Worker {
       this.#finding.delete(id);
       if (this.#served.isServed(id)) this.#reportVif(id);
       else {
-        this.#unlock(id);
+        this.#locks.release(id);
         this.#parts.keeper.drop(names);
+        this.#channels.drop(id);
         // The present supervisor has not asked for the vif, and knows it from 'hello'.
         if (link !== this.#link) this.#report({ report: 'gone', vif: id });
       }
     }
   }
 
-  #lock(place: VifPlace): void {
+  #lock(place: VifPlace, from: number | undefined): void {
     if (this.#served.vifs.size + this.#finding.size > WORKER_VIFS_MAX) {
       const message = `${place.id}: this worker has ${WORKER_VIFS_MAX} vifs already, and serves no more.`;
       throw new VifdError('ERR_STATE', message, { vif: place.id });
     }
-    const lock = this.#parts.locks?.take(place);
-    if (lock !== undefined) this.#locks.set(place.id, { place, lock });
+    this.#lost.delete(place.id);
+    this.#locks.take(place, from);
   }
 
   /** Takes the locks again if their file was deleted or replaced: another process could serve the same vifs since then. */
   #relock(): void {
-    const { locks } = this.#parts;
-    // All are in one file, and the first one was taken first. If taking them again fails half way, it stands by then.
-    const [first] = this.#locks.values();
-    if (first?.lock.stands !== false && !this.#faults.has('locks')) return;
-    const fallen = [...this.#locks.values()].filter(({ lock }) => !lock.stands);
+    if (this.#locks.stand && !this.#faults.has('locks')) return;
     try {
-      for (const held of fallen) if (locks !== undefined) held.lock = locks.take(held.place);
+      this.#locks.takeAgain();
       this.#faults.end('locks');
     } catch (error) {
       this.#faults.begin('locks', vifdErrorOf(error));
     }
-  }
-
-  #unlock(id: VifId): void {
-    this.#locks.get(id)?.lock[Symbol.dispose]();
-    this.#locks.delete(id);
   }
 
   #changed(path: string, named: Named): void {
@@ -296,7 +311,8 @@ export class Worker {
   #gone(vif: Vif): void {
     this.#parts.listeners.gone(vif);
     this.#reported.delete(vif.id);
-    this.#unlock(vif.id);
+    this.#locks.release(vif.id);
+    this.#channels.drop(vif.id);
     this.#report({ report: 'gone', vif: vif.id });
   }
 
@@ -344,6 +360,11 @@ export class Worker {
     this.#orphanedMs = isOrphaned ? this.#orphanedMs + ALIVE_MS : 0;
     if (this.#orphanedMs >= ORPHANED_MS) this.#parts.onEnd();
   }
+}
+
+/** How many descriptors belong to a message. */
+function descriptorsOf({ descriptors, ports }: Found): number {
+  return descriptors.length + (ports.length > 0 ? 1 : 0);
 }
 
 function cut(text: string): string {

@@ -108,7 +108,8 @@ describe('the service of rings', () => {
 
   function serve(...pumps: Pump[]): RingService {
     return new RingService({
-      xen: host.xen,
+      clock: host.xen.clock,
+      events: host.xen.events,
       domid: DOMID,
       pumps,
       share: new LoopShares(host.clock).share(),

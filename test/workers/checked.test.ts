@@ -12,6 +12,7 @@ import {
 } from '../../lib/workers/messages.js';
 
 const place = { id: 'vif7.0', domid: 7, handle: 0, path: '/local/domain/0/backend/vif/7/0' } as const;
+const PORT = { domid: 7, remotePort: 9, port: 33 };
 const drops = {
   ...{ port: 1, refused: 0, offload: 0, unsupported: 0, buffers: 0 },
   ...{ queue: 0, stale: 0, detached: 0, damaged: 0 },
@@ -56,6 +57,8 @@ const FROM: FromWorker[] = [
   { report: 'look-again' },
   { report: 'keep', name: 'vif7.0.q15' },
   { report: 'forget-descriptor', name: 'vif7.0' },
+  { report: 'keep-channels', vif: 'vif7.0', ports: [PORT] },
+  { report: 'forget-channels', vif: 'vif7.0' },
   { report: 'alive', load: 0.25 },
   { number: 1, result: 'served' },
   { number: 2, result: null },
@@ -64,7 +67,10 @@ const FROM: FromWorker[] = [
 ];
 
 const TO: ToWorker[] = [
-  { ask: 'found', number: 1, place, connectedOnly: true, descriptors: ['vif7.0', 'vif7.0.q1'] },
+  {
+    ...{ ask: 'found', number: 1, place, connectedOnly: true },
+    ...{ descriptors: ['vif7.0', 'vif7.0.q1'], ports: [PORT], from: 4711 },
+  },
   { ask: 'show', number: 2, vif: 'vif7.0' },
   { ask: 'forget', number: 3, vif: 'vif7.0' },
   { ask: 'end', number: 4 },
@@ -147,7 +153,7 @@ describe.each(DIRECTIONS)('messages of %s', (_who, check, samples) => {
   it('are refused if a part is missing that they need', () => {
     // All of a sample's parts but these are needed. Without `id` the vif that changed is a domain.
     const optional =
-      /(^|\.)(named|reason|bridge|mtu|port|link|connection|rate|hash|errno|error\.vif|named\.id)$/;
+      /(^|\.)(named|reason|bridge|mtu|port|link|connection|rate|hash|errno|error\.vif|from|named\.id)$/;
     for (const sample of samples)
       for (const path of pathsIn(crossed(sample))) {
         if (path.length === 0 || optional.test(path.join('.')) || /^\d+$/.test(path.at(-1)!)) continue;

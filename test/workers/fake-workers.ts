@@ -4,6 +4,7 @@ import type { VifDetails } from '../../lib/netback/show.js';
 import type { Admission, Named, VifPlace } from '../../lib/netback/vif/directory.js';
 import type { VifId, VifState } from '../../lib/netback/vif-info.js';
 import { LINK_PROTOCOL } from '../../lib/workers/messages.js';
+import type { Predecessor } from '../../lib/workers/remote-vifs.js';
 import type { RemoteWorker, WorkerReports, WorkerStart } from '../../lib/workers/running-worker.js';
 
 const ROOT = '/local/domain/0/backend/vif';
@@ -27,6 +28,10 @@ export class FakeWorker implements RemoteWorker {
   admission: ((place: VifPlace) => Admission | Promise<Admission>) | undefined;
   /** Whether SIGKILL ends it at once, and completely. */
   killable = true;
+  /** Whether the kernel says that it ends; it still has its locks and channels. */
+  exiting = false;
+  /** What came with each `found`. */
+  readonly after: Predecessor[] = [];
   #end: (how: string) => void = () => {};
   #cut: ((error: VifdError) => void)[] = [];
   #lost = false;
@@ -47,7 +52,9 @@ export class FakeWorker implements RemoteWorker {
       this.signals.push(name);
       if (name === 'SIGKILL' && this.killable) this.exit(name);
     };
-    return { process: { pid: this.pid, gone: this.gone, dying: this.dying, signal }, remote: this };
+    const isExiting = () => this.exiting;
+    const process = { pid: this.pid, gone: this.gone, dying: this.dying, isExiting, signal };
+    return { process, remote: this };
   }
 
   get served(): VifId[] {
@@ -74,7 +81,13 @@ export class FakeWorker implements RemoteWorker {
     this.loseLink();
   }
 
-  async found(at: VifPlace, connectedOnly: boolean): Promise<Admission> {
+  async found(
+    at: VifPlace,
+    connectedOnly: boolean,
+    _descriptors: ReadonlyMap<string, number>,
+    after: Predecessor,
+  ): Promise<Admission> {
+    this.after.push(after);
     this.heard.push(`found ${at.id}${connectedOnly ? ' if connected' : ''}`);
     const cut = new Promise<never>((_, reject) => this.#cut.push(reject));
     const admission = await Promise.race([

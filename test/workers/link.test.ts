@@ -217,7 +217,7 @@ describe.skipIf(whyNoAddon())('a link', () => {
     expect(read()!.value).toEqual(longest);
     expect(() => near.link.send({ ...longest, path: `${longest.path}x` })).toThrow(/65537 bytes/);
     const many = Array<number>(DESCRIPTORS_MAX + 1).fill(0);
-    expect(() => near.link.send(gone(1), many)).toThrow(/17 descriptors/);
+    expect(() => near.link.send(gone(1), many)).toThrow(/18 descriptors/);
     near.link.send(gone(2));
     expect(read()!.value).toEqual(gone(2));
   });

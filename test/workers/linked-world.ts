@@ -7,6 +7,7 @@ import type { Admission, Named, VifPlace } from '../../lib/netback/vif/directory
 import { Discovery, type VifServer } from '../../lib/netback/vif/discovery.js';
 import type { VifId } from '../../lib/netback/vif-info.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { ChannelStore } from '../../lib/workers/channel-store.js';
 import { LinkKeeper } from '../../lib/workers/link-keeper.js';
 import { RemoteVifs } from '../../lib/workers/remote-vifs.js';
 import { Worker } from '../../lib/workers/worker.js';
@@ -102,6 +103,7 @@ export class TestSupervisor implements VifServer {
   readonly ends: (VifdError | undefined)[] = [];
   readonly loads: number[] = [];
   readonly kept = new LocalKeeper(rethrow);
+  readonly channels = new ChannelStore();
   readonly discovery: Discovery;
   readonly #xen: Xen;
 
@@ -128,6 +130,14 @@ export class TestSupervisor implements VifServer {
       onForget: (name) => {
         this.events.push(`forget ${name}`);
         this.kept.forget(name);
+      },
+      onKeepChannels: (vif, kept) => {
+        this.events.push(`keep channels ${vif}`);
+        this.channels.own(vif, kept);
+      },
+      onForgetChannels: (vif) => {
+        this.events.push(`forget channels ${vif}`);
+        this.channels.forget(vif);
       },
       onAlive: (load) => this.loads.push(load),
       onEnd: (error) => this.ends.push(error),
@@ -171,6 +181,7 @@ export class TestSupervisor implements VifServer {
     await this.discovery.close();
     await this.#xen[Symbol.asyncDispose]();
     this.kept[Symbol.dispose]();
+    this.channels[Symbol.dispose]();
   }
 }
 

@@ -42,6 +42,11 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
         closeSync(one);
       },
       onForget: hear('forget'),
+      onKeepChannels: (vif, { descriptor, ports }) => {
+        heard.push(['keep channels', vif, ports]);
+        closeSync(descriptor);
+      },
+      onForgetChannels: hear('forget channels'),
       onAlive: hear('alive'),
       onEnd: (error) => ends.push(error),
     });
@@ -86,6 +91,9 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
     send({ report: 'vif', vif: 'vif3.0', state: 'connected' });
     withOpen(['/dev/null'], (one) => send({ report: 'keep', name: 'vif3.0.q1' }, one));
     send({ report: 'forget-descriptor', name: 'vif3.0.q1' });
+    const ports = [{ domid: 3, remotePort: 5, port: 9 }];
+    withOpen(['/dev/null'], (one) => send({ report: 'keep-channels', vif: 'vif3.0', ports }, one));
+    send({ report: 'forget-channels', vif: 'vif3.0' });
     send({ report: 'alive', load: 0.5 });
     await calm();
     expect(remote.vifs).toEqual(new Map([['vif3.0', { state: 'connected', reason: undefined }]]));
@@ -94,6 +102,8 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
       ['changed', 'vif3.0'],
       ['keep', 'vif3.0.q1'],
       ['forget', 'vif3.0.q1'],
+      ['keep channels', 'vif3.0', ports],
+      ['forget channels', 'vif3.0'],
       ['alive', 0.5],
     ]);
     expect(remote.hello?.pid).toBe(1);
@@ -115,9 +125,14 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
       [HELLO, { report: 'attached', vif: 'vif4.0', how: { resumed: true, attachMs: 1 } }],
     ],
     ['about another’s tap', [HELLO, { report: 'forget-descriptor', name: 'vif4.0' }]],
+    ['about another’s channels', [HELLO, { report: 'forget-channels', vif: 'vif4.0' }]],
     ['to no request', [HELLO, { number: 0, result: 'served' }]],
     ['of no kind', [HELLO, { report: 'party' }]],
     ['without the descriptor that it announces', [HELLO, { report: 'keep', name: 'vif3.0' }]],
+    [
+      'without the channels that it announces',
+      [HELLO, { report: 'keep-channels', vif: 'vif3.0', ports: [] }],
+    ],
   ])('is not heard any more after a message %s', async (_what, messages) => {
     for (const message of messages) send(message);
     send({ report: 'look-again' });
@@ -125,11 +140,18 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
     expect(heard).not.toContainEqual(['look again']);
   });
 
-  it('replaces no descriptor of another’s tap, and leaves none open', async () => {
-    send(HELLO);
-    withOpen(['/dev/null'], (one) => send({ report: 'keep', name: 'vif4.0' }, one));
-    await refused();
-    expect(heard).toEqual([['hello', HELLO]]);
+  it('replaces no descriptor of another’s tap or channels, and leaves none open', async () => {
+    for (const message of [
+      { report: 'keep', name: 'vif4.0' },
+      { report: 'keep-channels', vif: 'vif4.0', ports: [] },
+    ]) {
+      send(HELLO);
+      withOpen(['/dev/null'], (one) => send(message, one));
+      await refused();
+      expect(heard).toEqual([['hello', HELLO]]);
+      close();
+      open();
+    }
   });
 
   it('leaves none open that come with a message of another kind, or that are too many', async () => {
@@ -218,6 +240,11 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
       fc.record({ report: fc.constant('attached'), vif, how: fc.constant({ resumed: true, attachMs: 1 }) }),
       fc.record({ report: fc.constant('detached'), vif, why: fc.constant('failed') }),
       fc.record({ report: fc.constantFrom('keep', 'forget-descriptor'), name }),
+      fc.record({
+        report: fc.constantFrom('keep-channels', 'forget-channels'),
+        vif,
+        ports: fc.constant([{ domid: 3, remotePort: 5, port: 9 }]),
+      }),
       fc.record({ number: fc.nat(3), result: fc.constantFrom('served', 'refused', null, {}) }),
       fc.record({ number: fc.nat(3), error: fc.constant({ code: 'ERR_RUNNING', message: 'x' }) }),
       fc.jsonValue({ maxDepth: 2 }),

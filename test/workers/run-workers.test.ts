@@ -1,5 +1,5 @@
 /** `vifd run --workers` with real processes on xensim: guests keep their TCP connections, whatever is killed. */
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { jsonLine } from '../../lib/text.js';
@@ -7,6 +7,12 @@ import { until } from '../../worlds/processes/until.js';
 import { OutputSchema } from '../cli/schemas.js';
 import { inOwnNetwork } from '../own-network.js';
 import { missing, WorkersWorld } from './workers-world.js';
+
+/** The handles of the simulated Xen that a process has, by their files. */
+function handlesOf(pid: number): string[] {
+  const files = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+  return [...new Set(files)].filter((file) => /\/session-\d+$/.test(file));
+}
 
 function runTests(): void {
   let world: WorkersWorld;
@@ -29,9 +35,14 @@ function runTests(): void {
     await vifd.until('worker-started', 3);
     expect(world.workers.length).toBe(3);
     await world.flows();
+    // So the guests' event channels stay bound when a worker dies.
+    const shared = (pid: number) => handlesOf(pid).filter((handle) => handlesOf(vifd.pid).includes(handle));
+    expect([shared(one).length, shared(two).length]).toEqual([1, 1]);
+    const [channel] = shared(one);
 
     process.kill(one, 'SIGKILL');
     const [tookOver] = await vifd.until('took-over');
+    expect(handlesOf(Number(tookOver.pid))).toContain(channel);
     expect(vifd.of('worker-died')).toMatchObject([{ pid: one, how: 'SIGKILL', vifs: ['vif1.0'] }]);
     expect(tookOver).toMatchObject({ from: one, vifs: ['vif1.0'] });
     await world.flows();

@@ -1,10 +1,13 @@
 /** A supervisor and its fleet, with workers that are no processes, on the model's clock. */
+import { fstatSync, openSync } from 'node:fs';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { WorkerCount } from '../../lib/daemon/option-table.js';
 import { VifdError } from '../../lib/errors.js';
 import type { Admission, VifPlace } from '../../lib/netback/vif/directory.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
+import { ChannelStore } from '../../lib/workers/channel-store.js';
 import { Fleet } from '../../lib/workers/fleet.js';
+import { LINK_PROTOCOL } from '../../lib/workers/messages.js';
 import { Supervisor } from '../../lib/workers/supervisor.js';
 import type { Clock } from '../../lib/xen/seam.js';
 import { FakeWorker, place, RecordedLog } from './fake-workers.js';
@@ -15,6 +18,7 @@ class Supervised {
   readonly recorded = new RecordedLog();
   readonly unserved: string[] = [];
   readonly memoryBytes = new Map<number, number>();
+  readonly channels = new ChannelStore();
   readonly fleet: Fleet;
   readonly supervisor: Supervisor;
   /** How long this process has not run, as after SIGSTOP: time passed, and no timer fired. */
@@ -50,6 +54,7 @@ class Supervised {
       workers: count,
       fleet: this.fleet,
       oomKills: () => this.oomKills,
+      channels: this.channels,
       descriptorsOf: () => new Map(),
       onUnserved: ({ id }, left) => this.unserved.push(`${id}${left ? ' and what is left of it' : ''}`),
       ...(admits === undefined ? {} : { admits }),
@@ -134,6 +139,49 @@ describe('a supervisor', () => {
     expect(world.recorded.tookOvers[0].gapMs).toBe(10);
     expect(world.divided).toEqual({ 101: ['vif2.0'], 102: ['vif1.0'], 103: [] });
     expect(world.unserved).toEqual([]);
+  });
+
+  it('gives a vif to the next worker while the process is still there, if it stores nothing more and its channels are kept', async () => {
+    await world.serve(1, 3, 2, 4);
+    world.fleet.begin();
+    await world.settle();
+    expect(world.divided[100]).toEqual(['vif1.0', 'vif2.0']);
+    const ports = [{ domid: 1, remotePort: 5, port: 9 }];
+    const kept = { descriptor: openSync('/dev/null', 'r'), ports };
+    world.channels.own('vif1.0', kept);
+    const dying = world.worker(100);
+    dying.killable = false;
+    dying.die();
+    await world.settle();
+    // The page says that it dies, and the kernel does not yet.
+    expect(dying.signals).toEqual(['SIGKILL']);
+    expect(world.worker(102).heard).toEqual([]);
+    dying.exiting = true;
+    await world.advance(1);
+    expect(world.worker(102).heard).toEqual(['found vif1.0']);
+    expect(world.worker(102).after).toEqual([{ from: 100, channels: kept }]);
+    // The worker has a duplicate, and keeps its own from then on.
+    expect(world.channels.has('vif1.0')).toBe(false);
+    expect(() => fstatSync(kept.descriptor)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+    dying.exit('SIGKILL');
+    await world.settle();
+    expect(world.worker(102).heard).toEqual(['found vif1.0', 'found vif2.0']);
+    expect(world.worker(102).after[1]).toEqual({ from: undefined, channels: undefined });
+  });
+
+  it('closes channels of a vif that ends, or that is served anew', async () => {
+    const own = () => {
+      const descriptor = openSync('/dev/null', 'r');
+      world.channels.own('vif1.0', { descriptor, ports: [] });
+    };
+    own();
+    await world.serve(1);
+    expect(world.channels.has('vif1.0')).toBe(false);
+    expect(world.worker(100).after).toEqual([{ from: undefined, channels: undefined }]);
+    own();
+    world.worker(100).vifs.delete('vif1.0');
+    world.worker(100).reports.onGone('vif1.0');
+    expect(world.channels.has('vif1.0')).toBe(false);
   });
 
   it('kills a worker that shows that it dies, since that may not be true, and gives its vifs to the standby once it is gone', async () => {
@@ -696,7 +744,7 @@ describe('a fleet', () => {
 
   it('does not use a process of another vifd that has replaced this one on the disk', async () => {
     const world = new Supervised(1);
-    world.onStart = (worker) => worker.hello([], 2);
+    world.onStart = (worker) => worker.hello([], LINK_PROTOCOL + 1);
     await expect(world.supervisor.found(place(1), false)).rejects.toThrow(/vifd was replaced by 0/);
     await world.settle();
     expect(world.worker(100).heard).toEqual(['end']);

@@ -84,6 +84,8 @@ function runTests(): void {
       onLookAgain: () => {},
       onKeep: (name, one) => kept.own(name, one),
       onForget: (name) => kept.forget(name),
+      onKeepChannels: (vif, { descriptor }) => kept.own(`${vif}.channels`, descriptor),
+      onForgetChannels: (vif) => kept.forget(`${vif}.channels`),
       onAlive: () => beats++,
       onEnd: (error) => ends.push(error),
     });

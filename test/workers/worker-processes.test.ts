@@ -65,9 +65,13 @@ describe('a started worker', () => {
       let heard = 0;
       using _link = new Link(worker.descriptor, { onMessage: () => heard++, onEnd: () => {} });
       await soon(() => heard);
+      expect(worker.isExiting()).toBe(false);
       worker.signal('SIGKILL');
       await worker.dying;
+      // The kernel has the same to say, and the process is mostly not gone yet.
+      expect(worker.isExiting()).toBe(true);
       expect(await worker.gone).toBe('SIGKILL');
+      expect(worker.isExiting()).toBe(false);
     },
   );
 
@@ -225,7 +229,7 @@ describe('the workers of an earlier supervisor', () => {
         return new RemoteVifs(descriptor, {
           ...reports,
           ...{ onDetached: nothing, onChanged: nothing, onLookAgain: nothing },
-          ...{ onKeep: nothing, onForget: nothing },
+          ...{ onKeep: nothing, onForget: nothing, onKeepChannels: nothing, onForgetChannels: nothing },
         });
       },
       onError: ({ message }) => errors.push(message),

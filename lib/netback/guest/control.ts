@@ -26,6 +26,7 @@ const LAST_INDEX = 0xffffffff;
 
 export interface ControlParts {
   readonly xen: Xen;
+  readonly events: RingServiceParts['events'];
   readonly domid: number;
   readonly settings: ControlSettings;
   /** For a RedoLog of one response, since vifd responds to requests one by one: it makes each response safe against a kill. */
@@ -61,7 +62,7 @@ export class Control {
    * @throws VifdError ERR_XEN_GRANT, ERR_XEN_EVENT, ERR_PROTOCOL; ERR_HOST: try again later. After a throw nothing is mapped or bound.
    */
   constructor(parts: ControlParts) {
-    const { xen, domid, settings, budget, onStop, onFailure, hostFaultsOf } = parts;
+    const { xen, domid, settings, budget, hostFaultsOf } = parts;
     this.#budget = budget;
     this.#wrapped = parts.wrapped;
     this.#undo = new UndoStack(hostFaultsOf('ending the control ring'));
@@ -78,7 +79,7 @@ export class Control {
         run: (notify: () => void) => this.#pump(notify),
       };
       this.#service = this.#undo.use(
-        new RingService({ xen, domid, pumps: [pump], share: budget.loop, onStop, onFailure, hostFaultsOf }),
+        new RingService({ ...parts, clock: xen.clock, pumps: [pump], share: budget.loop }),
       );
     } catch (error) {
       throw this.#undo.after(error);

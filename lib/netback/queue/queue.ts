@@ -26,6 +26,7 @@ import { type StallListener, ToGuest } from './to-guest.js';
 
 export interface QueueParts {
   readonly xen: Xen;
+  readonly events: RingServiceParts['events'];
   readonly domid: number;
   readonly settings: FrontendSettings;
   readonly rings: QueueRings;
@@ -102,6 +103,7 @@ export class Queue {
     const toGuest = (notify: () => void) => pumps.toGuest.pump(notify);
     return new RingService({
       ...parts,
+      clock: parts.xen.clock,
       pumps: [
         { name: 'from-guest', port: txPort, run: fromGuest },
         { name: 'to-guest', port: rxPort, run: toGuest, eventsEndWaits: true },

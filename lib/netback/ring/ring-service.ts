@@ -1,6 +1,6 @@
 import type { VifdError } from '../../errors.js';
 import { UndoStack } from '../../undo.js';
-import type { EventChannel, Xen } from '../../xen/seam.js';
+import type { Clock, EventChannel, Events } from '../../xen/seam.js';
 import type { HostFaultListener } from '../faults/host-faults.js';
 import type { LoopShare } from './loop-shares.js';
 import { type PumpResult, Turns } from './turns.js';
@@ -18,7 +18,8 @@ export interface Pump {
 }
 
 export interface RingServiceParts {
-  readonly xen: Xen;
+  readonly clock: Clock;
+  readonly events: Events;
   readonly domid: number;
   readonly pumps: readonly Pump[];
   /** Bounds the turns of the guest. */
@@ -74,7 +75,7 @@ export class RingService implements Disposable {
     const notify = (): void => this.#channels[channel]?.notify();
     const turns = new Turns({
       pump: () => run(notify),
-      clock: parts.xen.clock,
+      clock: parts.clock,
       share: parts.share,
       onIdle: () => this.#unmaskIfIdle(),
       onStop: parts.onStop,
@@ -85,7 +86,7 @@ export class RingService implements Disposable {
     return turns;
   }
 
-  #bind({ xen, domid, pumps, hostFaultsOf }: RingServiceParts, port: number): void {
+  #bind({ events, domid, pumps, hostFaultsOf }: RingServiceParts, port: number): void {
     const bit = 1 << this.#channels.length;
     const wakes: Array<() => void> = [];
     let name = '';
@@ -99,7 +100,7 @@ export class RingService implements Disposable {
       this.#masked |= bit;
       for (const wake of wakes) wake();
     };
-    const channel = xen.events.bind(domid, port, onEvent, hostFaultsOf(`${name}channel`));
+    const channel = events.bind(domid, port, onEvent, hostFaultsOf(`${name}channel`));
     this.#channels.push(channel);
     this.#undo.defer(() => channel.close());
   }

@@ -18,12 +18,13 @@ import { ConnectionPacing } from './connection-pacing.js';
 import type { Handshake } from './handshake.js';
 import { JournalUpkeep } from './journal-upkeep.js';
 import type { VifFaults } from './vif-faults.js';
-import type { AttachedHow, DetachReason } from './vif-parts.js';
+import type { AttachedHow, DetachReason, OpenChannels } from './vif-parts.js';
 import type { VifPort } from './vif-port.js';
 
 export interface AttachmentParts {
   readonly vif: VifAddress;
   readonly xen: Xen;
+  readonly openChannels: OpenChannels | undefined;
   readonly journals: Journals | undefined;
   readonly journalVersion: JournalVersion;
   readonly payload: PayloadMode;
@@ -224,7 +225,7 @@ export class Attachment {
   }
 
   #connect(settings: FrontendSettings, port: Port): Connection {
-    const { vif, xen, payload, hooks, budget, counters, onRecovered } = this.#parts;
+    const { vif, xen, openChannels, payload, hooks, budget, counters, onRecovered } = this.#parts;
     return new Connection({
       xen,
       domid: vif.domid,
@@ -235,6 +236,7 @@ export class Attachment {
       isKnown: this.#begun === this.#rings,
       foundConnected: this.#served,
       journals: this.#journals.open(settings),
+      channels: openChannels?.(vif.id),
       payload,
       hooks,
       budget,

@@ -23,9 +23,12 @@ import { recordNegotiated } from '../state/negotiated.js';
 import { FRESH_AFTER_ANOTHER } from '../state/vif-journal.js';
 import { type Resumption, resumptionOf } from './resumption.js';
 import { Stalls } from './stalls.js';
+import type { ConnectionChannels } from './vif-parts.js';
 
 export interface ConnectionParts {
   readonly xen: Xen;
+  /** The connection owns them from then on. Undefined: those of `xen`. */
+  readonly channels: ConnectionChannels | undefined;
   readonly domid: number;
   readonly settings: FrontendSettings;
   readonly rate: Rate | undefined;
@@ -117,6 +120,7 @@ export class Connection {
     if (this.#resumption.multicast === 'anew') this.multicast.begin();
     const { resumes } = journals.vif;
     resumes.store(0, this.resumed ? resumes.view[0] + 1 : 0);
+    parts.channels?.keep();
   }
 
   /** Whether an earlier process or this one has served this connection before. */
@@ -205,10 +209,11 @@ export class Connection {
 
   /** @returns the steps that release all mappings, event channels and memory of the connection. */
   #releaseAll(): UndoStack {
-    const { journals } = this.#parts;
+    const { channels, journals } = this.#parts;
     this.#hostFaults.clear();
     // The step that is deferred last runs first.
     const undo = new UndoStack(this.#hostFaults.of('detaching'));
+    undo.defer(() => channels?.[Symbol.dispose]());
     undo.defer(() => journals.close());
     for (const rings of this.#rings) undo.use(rings);
     for (const queue of this.queues) undo.defer(() => queue.detach());
@@ -231,6 +236,7 @@ export class Connection {
 
   #attachControl({
     xen,
+    channels,
     domid,
     settings,
     journals,
@@ -244,6 +250,7 @@ export class Connection {
     const { control: log, controlWrapped: wrapped } = journals.vif;
     return new Control({
       xen,
+      events: channels?.events ?? xen.events,
       domid,
       settings: control,
       log,
@@ -268,9 +275,10 @@ export class Connection {
   }
 
   #attach(parts: ConnectionParts, index: number): Queue {
-    const { settings, journals } = parts;
+    const { xen, channels, settings, journals } = parts;
     return new Queue({
       ...parts,
+      events: channels?.events ?? xen.events,
       ...parts.counters(index),
       share: parts.budget.loop,
       rings: this.#rings[index],

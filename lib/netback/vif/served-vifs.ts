@@ -12,7 +12,7 @@ import type { VifServer } from './discovery.js';
 import { type Feature, Offer } from './offer.js';
 import { Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
-import type { AttachedHow, DetachReason } from './vif-parts.js';
+import type { AttachedHow, DetachReason, OpenChannels } from './vif-parts.js';
 
 /** The options of Netback that concern vifs; see `NetbackOptions`. */
 export interface ServeOptions {
@@ -27,6 +27,8 @@ export interface ServeOptions {
   readonly without?: readonly Feature[];
   readonly journals?: Journals;
   readonly journalVersion?: JournalVersion;
+  /** Default: all connections use the event channels of `xen`. */
+  readonly openChannels?: OpenChannels;
 }
 
 export interface ServedVifsParts {
@@ -142,6 +144,7 @@ export class ServedVifs implements VifServer {
     const { xen, payload = 'copy', queues = 1, journals, journalVersion = JOURNAL_VERSION } = options;
     const vif: Vif = new Vif({
       xen,
+      openChannels: options.openChannels,
       node,
       payload,
       queues,

@@ -2,7 +2,7 @@ import type { Journals } from '../../durable/journal.js';
 import type { JournalVersion } from '../../durable/layout.js';
 import type { VifdError } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
-import type { Xen } from '../../xen/seam.js';
+import type { Events, Xen } from '../../xen/seam.js';
 import type { VifFilter, VifHook } from '../frames/frame.js';
 import type { GuestBudget } from '../guest/guest-budget.js';
 import type { PayloadMode } from '../settings.js';
@@ -32,8 +32,19 @@ export interface AttachedHow {
   readonly attachMs: number;
 }
 
+/** The event channels of one connection, which the next process can take over. Disposal unbinds all of them. */
+export interface ConnectionChannels extends Disposable {
+  readonly events: Events;
+  /** Call it when all channels of the connection are bound. */
+  keep(): void;
+}
+
+/** Never throws. Returns undefined where no process can take channels over: then a connection uses those of `Xen.events`. */
+export type OpenChannels = (vif: VifId) => ConnectionChannels | undefined;
+
 export interface VifParts {
   readonly xen: Xen;
+  readonly openChannels: OpenChannels | undefined;
   readonly node: VifNode;
   readonly payload: PayloadMode;
   /** How many queues a guest may have. */

@@ -66,6 +66,7 @@ export class Vif implements PublicVif {
     this.#attachment = new Attachment({
       vif: info,
       xen: parts.xen,
+      openChannels: parts.openChannels,
       journals: parts.journals,
       journalVersion: parts.journalVersion,
       payload: parts.payload,
