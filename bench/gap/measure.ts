@@ -9,6 +9,7 @@ import { command } from '../../worlds/processes/children.js';
 import { datagramFrame, isDatagramTo } from './datagram.js';
 import { bareEndMs, bareStartMs, Processes } from './processes.js';
 import { TickerPort } from './ticker-port.js';
+import { type Arrivals, measureWorkerGaps, type WorkerGaps } from './workers.js';
 
 export interface Gaps {
   readonly payload: string;
@@ -34,13 +35,18 @@ const STALE_MS = 5;
 const RUN_MS_MIN = 60;
 const RUN_MS_SPREAD = 60;
 
+export interface AllGaps {
+  readonly modes: readonly Gaps[];
+  readonly workers: WorkerGaps & { readonly violations: number };
+}
+
 export interface GapOptions {
   readonly kills: number;
   readonly payloads: readonly string[];
 }
 
-/** A guest in this process sends a datagram a millisecond to the host, and gets one. @returns the gaps by payload mode. */
-export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps[]> {
+/** A guest in this process sends a datagram a millisecond to the host, and gets one. */
+export async function measureGaps({ kills, payloads }: GapOptions): Promise<AllGaps> {
   await using machine = await BridgedWorld.open('gap');
   await machine.addDomain(DOMID);
   await createVif(machine.toolstack, { domid: DOMID, handle: 0, mac: GUEST_MAC });
@@ -48,12 +54,16 @@ export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps
   const storePath = machine.socket(DOMID);
   await using xen = await openXen({ domid: DOMID, libraries: XENSIM_LIBRARIES, storePath });
   const came: Came = { hostMs: 0, guestMs: 0 };
+  const arrivals: Arrivals = { host: [], guest: [] };
   const ends = { sourceMac: GUEST_MAC, targetMac: BRIDGE.mac, source: GUEST_ADDRESS, target: BRIDGE.address };
   const port = new TickerPort(datagramFrame({ ...ends, port: PORT }, 'from guest'), (bytes) => {
-    if (isDatagramTo(PORT, bytes)) came.guestMs ||= performance.now();
+    if (!isDatagramTo(PORT, bytes)) return;
+    came.guestMs ||= performance.now();
+    arrivals.guest.push(performance.now());
   });
   const socket = await listen(() => {
     came.hostMs ||= performance.now();
+    arrivals.host.push(performance.now());
   });
   const timer = setInterval(() => {
     port.tick();
@@ -88,9 +98,11 @@ export async function measureGaps({ kills, payloads }: GapOptions): Promise<Gaps
     all.push({ ...gaps, violations: front.violations.total - before });
   }
   await processes.kill();
+  const before = front.violations.total;
+  const workers = await measureWorkerGaps(machine, kills, arrivals);
   clearInterval(timer);
   socket.close();
-  return all;
+  return { modes: all, workers: { ...workers, violations: front.violations.total - before } };
 }
 
 /** When the first frame of the running process came; 0 before. */

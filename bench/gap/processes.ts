@@ -81,7 +81,7 @@ export async function bareEndMs(): Promise<number> {
 }
 
 /** Without the variable that makes each start of Node read certificates: 40 to 250 ms that a service does not spend. */
-function plain(more: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function plain(more: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const { NODE_EXTRA_CA_CERTS: _, ...environment } = process.env;
   return { ...environment, ...more };
 }
