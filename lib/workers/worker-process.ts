@@ -2,7 +2,7 @@ import { closeSync, fstatSync } from 'node:fs';
 import { storeCodeLater } from '../daemon/code-later.js';
 import type { RunOptions } from '../daemon/option-table.js';
 import { endProcess } from '../daemon/output.js';
-import { eventLog } from '../daemon/run-log.js';
+import { type EventLog, eventLog } from '../daemon/run-log.js';
 import { openXenLogged, servingWith } from '../daemon/serving.js';
 import { watchStandstill } from '../daemon/standstill.js';
 import { stopSignal } from '../daemon/stop-signal.js';
@@ -12,6 +12,8 @@ import { inlineMore } from '../host/inlining.js';
 import { holdLiveness } from '../host/liveness.js';
 import { raiseOomScore } from '../host/process-memory.js';
 import { VifLocks } from '../host/vif-locks.js';
+import type { Clock } from '../xen/seam.js';
+import { LastingSocket } from './lasting-socket.js';
 import { LinkKeeper } from './link-keeper.js';
 import { type Rehearsal, warmUp } from './warm-up.js';
 import { Worker } from './worker.js';
@@ -89,8 +91,7 @@ export async function runWorker(
       log.error(vifdErrorOf(error), undefined),
     );
   });
-  using socket =
-    journal === false ? undefined : socketIn(journal, worker, (error) => log.error(error, undefined));
+  using socket = journal === false ? undefined : socketIn(journal, worker, xen.clock, log);
   using _standstill = watchStandstill(xen.clock, (lateMs) => log.late(lateMs));
   await Promise.race([stop, ended]);
   await worker.detach();
@@ -100,12 +101,8 @@ export async function runWorker(
   endProcess(0);
 }
 
-/** Without this socket the worker serves all the same, and ends when it has no vifs; a next supervisor does not find it. */
-function socketIn(
-  directory: string,
-  worker: Worker,
-  onError: (error: VifdError) => void,
-): WorkerSocket | undefined {
+function socketIn(directory: string, worker: Worker, clock: Clock, log: EventLog): LastingSocket {
+  const onError = (error: VifdError) => log.error(error, undefined);
   const onLink = (descriptor: number) => {
     try {
       worker.accept(descriptor);
@@ -113,12 +110,11 @@ function socketIn(
       onError(vifdErrorOf(error));
     }
   };
-  try {
-    return new WorkerSocket(directory, process.pid, { onLink, onError });
-  } catch (error) {
-    onError(vifdErrorOf(error));
-    return undefined;
-  }
+  return new LastingSocket({
+    clock,
+    log,
+    open: () => new WorkerSocket(directory, process.pid, { onLink, onError }),
+  });
 }
 
 function isSocket(descriptor: number): boolean {

@@ -1,4 +1,4 @@
-import { closeSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, lstatSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon, errnoName } from '../addon.js';
 import { hostRemedy, VifdError } from '../errors.js';
@@ -22,6 +22,7 @@ export class WorkerSocket implements Disposable {
   readonly #path: string;
   readonly #parts: WorkerSocketParts;
   readonly #fd: number;
+  readonly #inode: number | undefined;
   readonly #stop: () => void;
   readonly #bytes = new Uint8Array(LINK.length);
 
@@ -44,7 +45,13 @@ export class WorkerSocket implements Disposable {
       throw unusable(path, 'cannot be polled', stop);
     }
     this.#fd = fd;
+    this.#inode = inodeOf(path);
     this.#stop = stop;
+  }
+
+  /** False once the socket was deleted or replaced, so that no supervisor finds this worker by it. */
+  get stands(): boolean {
+    return this.#inode !== undefined && inodeOf(this.#path) === this.#inode;
   }
 
   [Symbol.dispose](): void {
@@ -115,6 +122,10 @@ function filesIn(directory: string): string[] {
     const message = `Workers cannot be looked for in ${directory} (${errno}): ${hostRemedy(errno)}.`;
     throw new VifdError('ERR_WORKER', message, { errno, cause });
   }
+}
+
+function inodeOf(path: string): number | undefined {
+  return lstatSync(path, { throwIfNoEntry: false })?.ino;
 }
 
 function pathOf(directory: string, pid: number): string {
