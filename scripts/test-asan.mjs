@@ -10,7 +10,10 @@ const built = run('npm', ['run', '--silent', 'build:asan']);
 if (built !== 0) process.exit(built);
 process.exitCode = run(
   'node_modules/.bin/vitest',
-  ['run', 'test/native', 'test/xen/native.test.ts', 'test/netback'],
+  [
+    ...['run', 'test/native', 'test/xen/native.test.ts', 'test/xen/lasting-events.test.ts', 'test/netback'],
+    ...['test/workers/link.test.ts', 'test/workers/worker-socket.test.ts'],
+  ],
   {
     LD_PRELOAD: `${runtime('libasan.so')}:${runtime('libubsan.so')}`,
     // Node itself does not free all memory before it ends.
