@@ -71,7 +71,7 @@ export interface Addon {
   /** Returns the descriptor of a new page of liveness (lib/host/liveness.ts), which children do not inherit; or -errno. */
   makeLiveness(): number;
   /** @returns -EBUSY if the page was taken before, -EPERM in another than the main thread, or for a file that could be cut off; or -errno. */
-  holdLiveness(fd: number): { beat(): void } | number;
+  holdLiveness(fd: number): number;
   /** @returns -EPERM for a file that could be cut off; or another -errno. */
   watchLiveness(fd: number): NativeLivenessWatch | number;
   /** Returns a descriptor that can be read once the process has ended (a pidfd), which children do not inherit; or -errno. */
@@ -93,8 +93,6 @@ export interface ReceivedMessage {
 export interface NativeLivenessWatch {
   /** For `watch`: can be read once the thread that holds the page has ended, or its process claims so. */
   readonly descriptor: number;
-  /** CLOCK_MONOTONIC in ms, as the worker has written it; 0 before its first beat, and after `close`. */
-  lastBeatMs(): number;
   /** Ends the watch's thread, and closes the descriptor. Idempotent. */
   close(): void;
 }

@@ -35,8 +35,6 @@ namespace {
 // there stay where they are, since a worker may be older than its supervisor.
 struct Page {
   pthread_mutex_t mutex;
-  // CLOCK_MONOTONIC in ms; 0 before the first. In a cache line of its own.
-  alignas(64) uint64_t beat_ms;
 };
 static_assert(sizeof(Page) <= layout::PAGE_SIZE);
 
@@ -92,12 +90,6 @@ int FindWord() {
 int WordOffset() {
   static const int offset = FindWord();
   return offset;
-}
-
-uint64_t MonotonicMs() {
-  timespec now = {};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
 // Maps the page. Returns nullptr and sets errno: EPERM for a file that another process could cut off.
@@ -165,7 +157,6 @@ class LivenessWatch {
   }
 
   int descriptor() const { return event_; }
-  uint64_t last_beat_ms() const { return page_ == nullptr ? 0 : __atomic_load_n(&page_->beat_ms, __ATOMIC_RELAXED); }
 
  private:
   static void* Run(void* self) {
@@ -258,14 +249,8 @@ Napi::Value MakeLiveness(const Napi::CallbackInfo& info) {
 Napi::Value HoldLiveness(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   // Stays mapped until the process ends: the thread's robust list points into it.
-  Page* page = Hold(DescriptorIn(info));
-  if (page == nullptr) return Napi::Number::New(env, -errno);
-  Napi::Object out = Napi::Object::New(env);
-  out["beat"] = Napi::Function::New(env, [page](const Napi::CallbackInfo& call) {
-    __atomic_store_n(&page->beat_ms, MonotonicMs(), __ATOMIC_RELAXED);
-    return call.Env().Undefined();
-  });
-  return out;
+  if (Hold(DescriptorIn(info)) == nullptr) return Napi::Number::New(env, -errno);
+  return Napi::Number::New(env, 0);
 }
 
 Napi::Value WatchLiveness(const Napi::CallbackInfo& info) {
@@ -275,9 +260,6 @@ Napi::Value WatchLiveness(const Napi::CallbackInfo& info) {
   if (const int error = watch->Open(DescriptorIn(info)); error < 0) return Napi::Number::New(env, error);
   Napi::Object out = Napi::Object::New(env);
   out["descriptor"] = watch->descriptor();
-  out["lastBeatMs"] = Napi::Function::New(env, [watch](const Napi::CallbackInfo& call) {
-    return Napi::Number::New(call.Env(), static_cast<double>(watch->last_beat_ms()));
-  });
   out["close"] = Napi::Function::New(env, [watch](const Napi::CallbackInfo& call) {
     watch->Close();
     return call.Env().Undefined();

@@ -16,16 +16,14 @@ export function makeLiveness(): number {
 
 /**
  * Shows by a page that this process runs. The kernel marks the page when the main thread begins to end, which is before it frees the process's
- * memory: whoever watches the page knows of a death milliseconds before the process is gone. Call it in the main thread. It also switches this
+ * memory: `watchDeath` sees the death some milliseconds before the process is gone. Call it in the main thread. It also switches this
  * process's core dumps off: the kernel would write one first.
  * @param descriptor of `makeLiveness`; may be closed afterwards.
- * @returns a function that records that the event loop runs. It costs as much as a call of the addon.
  * @throws VifdError ERR_STATE with the errno: EBUSY if a process has taken the page before.
  */
-export function holdLiveness(descriptor: number): () => void {
+export function holdLiveness(descriptor: number): void {
   const taken = addon().holdLiveness(descriptor);
-  if (typeof taken === 'number') throw failed('The page of liveness cannot be taken', taken);
-  return taken.beat;
+  if (taken < 0) throw failed('The page of liveness cannot be taken', taken);
 }
 
 const { ENOSYS, EPERM, ESRCH } = constants.errno;
@@ -41,22 +39,14 @@ export interface Watched {
   readonly onDeath: (seenBy: 'page' | 'process') => void;
 }
 
-/** Disposal ends the watch; it waits up to 1 ms for the watch's thread. */
-export interface DeathWatch extends Disposable {
-  /**
-   * When the process's event loop last recorded that it runs (CLOCK_MONOTONIC, ms); 0 before. The process may write anything here. Compare it
-   * with the value of an earlier look, and conclude nothing from the time in which this process itself did not run.
-   */
-  readonly lastBeatMs: number;
-}
-
 /**
  * Watches for the death of a process, and does not keep this one alive. Whatever the process has written into the page, its end is a second
  * sign (by a pidfd; before Linux 5.3, and where a filter of system calls refuses it, the page is the only one). `onDeath` alone is no reason to serve the process's vifs: send SIGKILL,
  * since the process may only claim to be dead, and wait for their locks.
+ * @returns what ends the watch when it is disposed of, which takes up to 1 ms.
  * @throws VifdError ERR_STATE with the errno.
  */
-export function watchDeath({ pid, liveness, onDeath }: Watched): DeathWatch {
+export function watchDeath({ pid, liveness, onDeath }: Watched): Disposable {
   const page = addon().watchLiveness(liveness);
   if (typeof page === 'number')
     throw failed(`The page of liveness of process ${pid} cannot be watched`, page);
@@ -82,12 +72,7 @@ export function watchDeath({ pid, liveness, onDeath }: Watched): DeathWatch {
     close();
     throw error;
   }
-  return {
-    get lastBeatMs() {
-      return page.lastBeatMs();
-    },
-    [Symbol.dispose]: close,
-  };
+  return { [Symbol.dispose]: close };
 }
 
 /** Calls once `descriptor` can be read, without keeping the process alive. @returns a function that ends that. */
