@@ -30,7 +30,7 @@ export class Deaths {
   }
 
   /**
-   * Adds a death. It counts until it is known that somebody else killed the process, as an operator, a test or a service manager does.
+   * Adds a death. It counts until it is known that the process was killed from outside: by an operator, a test or a service manager.
    * @param how is `RunningWorker.gone`, which names the reason if the supervisor itself killed it.
    * @returns whether it counts, once that is known.
    */

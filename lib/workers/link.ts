@@ -35,7 +35,7 @@ let room: Uint8Array | undefined;
 
 /**
  * One end of the connection between a supervisor and a worker (docs/processes.md). Sends and receives messages in order, and never waits.
- * Whoever uses a link checks what comes (`fromWorker`, `toWorker`).
+ * The user of a link checks the messages that arrive (`fromWorker`, `toWorker`).
  */
 export class Link implements Disposable {
   readonly #fd: number;

@@ -173,7 +173,7 @@ export class RunningWorker {
     const onStop = () => worker.kill('vifd stops');
     stop.addEventListener('abort', onStop);
     if (stop.aborted) onStop();
-    // Its link may have ended right behind its hello: then nobody would hear of its end later.
+    // Its link may have ended right behind its hello: its end would then never be reported.
     const living = greeted.then((hello) => (worker.ended ? early : hello));
     const hello = await Promise.race([living, early]).finally(() => {
       late[Symbol.dispose]();

@@ -105,7 +105,7 @@ export class WorkerLocks {
   }
 }
 
-/** Whether the process, or nobody any more, has the lock. @param error of an attempt to take it. */
+/** Whether the process still has the lock, or no process has it. @param error of an attempt to take it. */
 function isHeldBy(locks: VifLocks, place: VifPlace, pid: number, error: unknown): boolean {
   if (!(error instanceof VifdError)) return false;
   // It was released between two calls.

@@ -93,7 +93,7 @@ export class Discovery {
     // The store client merges events, so that one look handles any number of changes (XSA-349).
     this.#watch = watchFrom(store, this.#directory.root, (path) => this.#changed(path));
     await this.#watch;
-    // Workers of an earlier supervisor may serve vifs already, and nobody has watched these nodes for them until now.
+    // Workers of an earlier supervisor may serve vifs already, and no process has watched these nodes for them until now.
     this.#parts.server.changed(this.#directory.root, undefined);
     await this.look();
   }
