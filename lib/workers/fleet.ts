@@ -35,10 +35,12 @@ const MOST_PAUSE_MS = 30_000;
 const REPLACE_MS = 1000;
 /** A standby that lived this long did not end because it cannot start. */
 const SOUND_MS = 60_000;
-/** How often to look for silent workers. */
-const LOOK_MS = 250;
+/** How often to look for silent workers: a hang is noticed so much later than the silence has become too long (`SILENT_MS`). */
+const LOOK_MS = 100;
 /** Every how many of these looks to look at memory and load. */
-const LOOKS_FOR_USE = 4;
+const LOOKS_FOR_USE = 10;
+/** If this process did not run for so long, its workers may not have run either: the host was suspended, say. */
+const STANDSTILL_MS = 500;
 /** How long an orderly end may take, since guests wait for the next process. After that the worker is killed, which guests survive. */
 const END_MS = 3000;
 
@@ -248,8 +250,14 @@ export class Fleet {
   #look(): void {
     const { clock } = this.#parts;
     const nowMs = clock.now();
-    if (nowMs - this.#lookedMs > 2 * LOOK_MS) this.#awakeMs = nowMs;
+    if (nowMs - this.#lookedMs > STANDSTILL_MS) this.#awakeMs = nowMs;
     this.#lookedMs = nowMs;
+    // This look may be late: what workers have sent meanwhile is received first.
+    this.#looking = clock.after(0, () => this.#judge());
+  }
+
+  #judge(): void {
+    const { clock } = this.#parts;
     for (const worker of this.#workers) worker.check(this.#awakeMs);
     if (++this.#looks % LOOKS_FOR_USE === 0) {
       this.#ownLoad = this.#meter.take();

@@ -73,8 +73,11 @@ export interface GreetedWorker {
   readonly hello: Hello;
 }
 
-/** How long a worker may be silent: it reports four times a second that its event loop runs. */
-const SILENT_MS = 1000;
+/**
+ * How long a worker may be silent. It reports ten times a second that its event loop runs, and the supervisor looks as often: so a hang is
+ * noticed within 1 s, and an event loop that stands still for 0.7 s is none.
+ */
+const SILENT_MS = 850;
 /** The same for a worker without vifs: no guest waits for it, and it may be warming up on a busy host. */
 const IDLE_SILENT_MS = 10_000;
 /**

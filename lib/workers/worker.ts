@@ -27,7 +27,10 @@ import {
 import { VifChannels } from './vif-channels.js';
 import { WorkerLocks } from './worker-locks.js';
 
-const ALIVE_MS = 250;
+/** How often to report that the event loop runs (`SILENT_MS` of a running worker). */
+const ALIVE_MS = 100;
+/** Every how many of these reports to look at locks, vifs and load. */
+const BEATS_FOR_LOOK = 3;
 /** How long a worker without vifs and without a supervisor waits for the next supervisor before it ends. */
 const ORPHANED_MS = 10_000;
 /** As of Netback: a stop must not wait for a store that is away. */
@@ -56,7 +59,9 @@ export class Worker {
   readonly #parts: WorkerParts;
   readonly #served: ServedVifs;
   readonly #faults: Faults;
-  readonly #load = new LoadMeter();
+  readonly #meter = new LoadMeter();
+  #load = 0;
+  #beats = 0;
   /** The places that `found` looks at now. */
   readonly #finding = new Map<VifId, Finding>();
   readonly #locks: WorkerLocks;
@@ -352,10 +357,13 @@ export class Worker {
   }
 
   #beat(): void {
-    this.#relock();
-    // Some changes of a state cause no event.
-    this.#reportVifs();
-    this.#report({ report: 'alive', load: this.#load.take() });
+    if (++this.#beats % BEATS_FOR_LOOK === 0) {
+      this.#relock();
+      // Some changes of a state cause no event.
+      this.#reportVifs();
+      this.#load = this.#meter.take();
+    }
+    this.#report({ report: 'alive', load: this.#load });
     const isOrphaned = this.#link === undefined && this.#served.vifs.size === 0;
     this.#orphanedMs = isOrphaned ? this.#orphanedMs + ALIVE_MS : 0;
     if (this.#orphanedMs >= ORPHANED_MS) this.#parts.onEnd();

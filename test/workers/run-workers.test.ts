@@ -184,7 +184,7 @@ function runTests(): void {
     process.kill(one, 'SIGSTOP');
     await vifd.until('took-over');
     expect(vifd.of('worker-died')).toMatchObject([
-      { pid: one, how: expect.stringMatching(/^SIGKILL: its event loop has not run for 1\.\d s$/) },
+      { pid: one, how: expect.stringMatching(/^SIGKILL: its event loop has not run for \d\.\d s$/) },
     ]);
     await world.flows();
 

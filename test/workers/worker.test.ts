@@ -160,11 +160,11 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     expect(supervisor.take()).toContain('vif7.0 gone');
   });
 
-  it('reports that it is alive, four times a second, and how busy it is', async () => {
+  it('reports that it is alive, ten times a second, and how busy it is', async () => {
     await begin();
     await world.hypervisor.advance(1000);
     await world.calm();
-    expect(supervisor.loads).toHaveLength(4);
+    expect(supervisor.loads).toHaveLength(10);
     for (const load of supervisor.loads) expect(load).toBeLessThanOrEqual(1);
   });
 
@@ -175,7 +175,7 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     supervisor.take();
     await world.write(`${world.frontend(7)}/state`, '5');
     await world.calm();
-    await world.hypervisor.advance(250);
+    await world.hypervisor.advance(300);
     await world.calm();
     expect(supervisor.take()).toEqual(['vif7.0 is closed']);
   });
@@ -344,7 +344,7 @@ describe.skipIf(whyNoAddon())('a worker', () => {
     supervisor.take();
     const long = 'x'.repeat(3000);
     Object.defineProperty(worker.worker.vifs.get('vif7.0'), 'reason', { get: () => long });
-    await world.hypervisor.advance(250);
+    await world.hypervisor.advance(300);
     await world.calm();
     expect(supervisor.take()).toEqual([expect.stringMatching(/^vif7.0 is connected: x+…$/)]);
     const refusal = Promise.reject(new Error(long));
@@ -506,14 +506,14 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
     }
     rmSync(join(directory, 'vifs.lock'));
     for (const place of places) expect(locks.holder(place)).toBeUndefined();
-    await world.hypervisor.advance(250);
+    await world.hypervisor.advance(300);
     for (const place of places) expect(locks.holder(place)).toBe(process.pid);
     // While it cannot be taken, that is a fault.
     rmSync(join(directory, 'vifs.lock'));
     mkdirSync(join(directory, 'vifs.lock'));
     await world.hypervisor.advance(500);
     rmdirSync(join(directory, 'vifs.lock'));
-    await world.hypervisor.advance(250);
+    await world.hypervisor.advance(300);
     expect(worker.events.filter((event) => event.startsWith('worker'))).toEqual([
       'worker ERR_JOURNAL',
       'worker mended ERR_JOURNAL',
