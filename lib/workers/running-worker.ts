@@ -87,7 +87,7 @@ const IDLE_SILENT_MS = 10_000;
 const MEMORY_BYTES_MAX = 128 << 20;
 const VIF_MEMORY_BYTES_MAX = 4 << 20;
 /** How long a killed process may stay before that is reported. */
-const UNKILLABLE_MS = 1000;
+const UNKILLABLE_MS = 750;
 /** Pauses between looks whether a killed process has begun to end. */
 const FIRST_LOOK_MS = 1;
 const MOST_LOOK_MS = 16;

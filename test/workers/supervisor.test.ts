@@ -472,12 +472,12 @@ describe('a supervisor', () => {
     expect(world.recorded.take()).toContain('parked vif1.0 for 30 s');
   });
 
-  it('reports a killed worker that does not end, and takes its vifs over when it has', async () => {
+  it('reports within a second a killed worker that does not end, and takes its vifs over when it has', async () => {
     await world.serve(1);
     const stuck = world.worker(100);
     stuck.killable = false;
     stuck.loseLink();
-    await world.advance(1500);
+    await world.advance(900);
     expect(world.recorded.take().at(-1)).toMatch(/^ERR_WORKER The worker 100 was killed and does not end/);
     expect(world.supervisor.workerOf('vif1.0')).toBeUndefined();
     stuck.exit('SIGKILL');
