@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { GUARD } from '../worlds/processes/children.js';
 
@@ -15,6 +16,11 @@ export function unshareOptions(): string[] {
   const privileges = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
   return ['--net', '--mount', ...privileges];
 }
+
+/** In all processes of a program in namespaces: which process has started the program. */
+const STARTED_BY = 'VIFD_NAMESPACES_STARTED_BY';
+/** How long processes may take to end that are killed. */
+const LEFT_MS = 5000;
 
 /** @returns the variable that is set in a program's process inside its namespaces. */
 function insideVariable(name: string): string {
@@ -39,27 +45,68 @@ export interface NamespacesPlan {
 }
 
 /**
- * Runs a program again in network and mount namespaces of its own, with which its bridges, taps and mounts vanish in any case.
+ * Runs a program again in network and mount namespaces of its own, with which its bridges, taps and mounts vanish in any case. However it
+ * ends, all its processes end with it.
  * @returns its exit code.
  */
-export function enterNamespaces(plan: NamespacesPlan): Promise<number> {
+export async function enterNamespaces(plan: NamespacesPlan): Promise<number> {
   const { name, url, args, unshare = unshareOptions(), setUp } = plan;
   const shell = setUp === undefined ? [] : ['sh', '-c', setUp, 'sh'];
   const command = [...unshare, ...shell, ...GUARD, process.execPath, fileURLToPath(url), ...args];
   // Root finds ip(8) and similar tools here; the PATH of other users often lacks these folders.
   const path = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
-  const env = { ...process.env, [insideVariable(name)]: '1', PATH: path };
+  const mark = `${process.pid}-${Date.now()}`;
+  const env = { ...process.env, [insideVariable(name)]: '1', [STARTED_BY]: mark, PATH: path };
   const child = spawn('unshare', command, { stdio: 'inherit', env });
   // A terminal's Ctrl-C reaches the child by itself, a signal to this process alone does not. A second signal does no harm.
   const forward = () => child.kill('SIGTERM');
   process.on('SIGINT', forward).on('SIGTERM', forward);
-  return new Promise((resolve, reject) => {
-    child.once('error', (error) => reject(new Error(`unshare cannot be started: ${error.message}`)));
-    child.once('exit', (code) => {
-      process.off('SIGINT', forward).off('SIGTERM', forward);
-      resolve(code ?? 1);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      child.once('error', (error) => reject(new Error(`unshare cannot be started: ${error.message}`)));
+      child.once('exit', (code) => resolve(code ?? 1));
     });
-  });
+  } finally {
+    await endLeft(mark);
+    process.off('SIGINT', forward).off('SIGTERM', forward);
+  }
+}
+
+/**
+ * Kills what a program has left. A program that a signal has ended takes its children along, and not their children: workers of vifd outlive
+ * their supervisor.
+ */
+async function endLeft(mark: string): Promise<void> {
+  const deadlineMs = Date.now() + LEFT_MS;
+  for (let left = processesOf(mark); left.length > 0; left = processesOf(mark)) {
+    if (Date.now() > deadlineMs)
+      throw new Error(`processes are left that cannot be killed: ${left.join(', ')}: see \`dmesg\``);
+    for (const pid of left) killed(pid);
+    await sleep(10);
+  }
+}
+
+function processesOf(mark: string): number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => environmentOf(pid).includes(`${STARTED_BY}=${mark}`));
+}
+
+/** @returns nothing for a process that is gone, for a zombie, and for one of another user. */
+function environmentOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
+
+function killed(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    // It has ended since it was found.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** Tools that a program in namespaces needs, and Debian's package of each. */
