@@ -13,7 +13,8 @@ const PROGRESS_MS = 10_000;
 
 const { values: flags } = parseArgs({
   options: {
-    kills: { type: 'string', default: '2000' },
+    /** 2000 unless given; with --workers so many of workers, and those of the supervisor. */
+    kills: { type: 'string' },
     guests: { type: 'string', default: '2' },
     workers: { type: 'string' },
     json: { type: 'boolean', default: false },
@@ -21,6 +22,8 @@ const { values: flags } = parseArgs({
   },
 });
 
+/** Every eleventh is of the supervisor. */
+const { kills = flags.workers === undefined ? '2000' : '2200' } = flags;
 let summary: Summary | undefined;
 let shownMs = 0;
 
@@ -29,12 +32,12 @@ function hear(line: string): void {
   if (event?.event === 'summary') summary = event as unknown as Summary;
   if (event?.event !== 'sample' || performance.now() - shownMs < PROGRESS_MS) return;
   shownMs = performance.now();
-  process.stderr.write(`${progressLine(event, Number(flags.kills))}\n`);
+  process.stderr.write(`${progressLine(event, Number(kills))}\n`);
 }
 
 const beganMs = performance.now();
 const workers = flags.workers === undefined ? [] : ['--workers', flags.workers];
-const options = ['--json', '--kills', flags.kills, '--guests', flags.guests, ...workers];
+const options = ['--json', '--kills', kills, '--guests', flags.guests, ...workers];
 const demo = await Child.start({
   name: 'the demo',
   command: [process.execPath, DEMO_PROGRAM, ...options],

@@ -110,7 +110,7 @@ takes 3 minutes to build them once, and then half a minute a round.`,
   ],
 };
 
-/** By the word that selects the program. */
+/** By the word that selects the program. `runs` has the folders whose programs it starts: they are built as well. */
 export const OTHERS = {
   gap: {
     command: 'npm run bench -- gap',
@@ -167,8 +167,14 @@ export const OTHERS = {
     command: 'npm run bench -- soak',
     about:
       'Kills vifd at random instants under TCP. Fails when a connection is reset, a byte differs, or a frontend finds a violation.',
+    runs: ['demo'],
     options: [
-      { name: 'kills', value: 'N', about: 'how often (default: 2000)', check: wholeNumber(1, 100_000) },
+      {
+        name: 'kills',
+        value: 'N',
+        about: 'how often (default: 2000; with --workers 2200, 200 of them of the supervisor)',
+        check: wholeNumber(1, 100_000),
+      },
       { name: 'guests', value: 'N', about: 'how many guests (default: 2)', check: wholeNumber(1, 32) },
       {
         name: 'workers',

@@ -10,6 +10,7 @@ import { ATTACKS } from '../../bench/neighbours/attacks/index.js';
 interface Program {
   readonly command: string;
   readonly options: readonly { readonly name: string }[];
+  readonly runs?: readonly string[];
 }
 
 const { BENCH, BENCH_XEN, DEATHS, MODES, OTHERS, ROWS } = (await import(
@@ -91,6 +92,14 @@ describe('the options of the benches', () => {
   ])('are those that %s reads', (file, { options }) => {
     const read = [...readFileSync(file, 'utf8').matchAll(/(?:'([\w-]+)'|\b(\w+)): \{ type: '/g)];
     expect(options.map(({ name }) => name).sort()).toEqual(read.map(([, a, b]) => a ?? b).sort());
+  });
+
+  it('build the demo for those that run it', () => {
+    const runsDemo = (name: string) =>
+      readFileSync(`bench/${name}/main.ts`, 'utf8').includes('/demo/programs.js');
+    const running = Object.keys(OTHERS).filter(runsDemo);
+    expect(running).toContain('soak');
+    for (const name of running) expect(OTHERS[name].runs).toEqual(['demo']);
   });
 
   it('name the rows and the attacks that there are', () => {
