@@ -88,7 +88,8 @@ export async function judge(row: Row, world: FaultWorld): Promise<Verdict> {
   const line = found();
   await sleep(Math.max(0, (row.lastsMs ?? LASTS_MS) - (Date.now() - injectedMs)));
 
-  const mendedFrom = row.mendsItself ? linesBefore : world.lines.length;
+  const mendsItself = row.mendsItself === true || (row.mendsItself !== undefined && world.workers.length > 0);
+  const mendedFrom = mendsItself ? linesBefore : world.lines.length;
   await attempt('the remedy', () => row.mend(world));
   const causeGoneMs = Date.now();
   // The cause may be gone before `mend` returns; the time counts from the later of the two.

@@ -18,8 +18,8 @@ export interface Row {
   readonly line: Wanted | 'nothing to report';
   /** The pattern of the line that reports the fault's end. Default: `mended: `, and the same cause. */
   readonly mended?: RegExp | 'not logged';
-  /** Whether vifd ends the fault by itself, so that `mend` has nothing to do. */
-  readonly mendsItself?: true;
+  /** Whether vifd ends the fault by itself, so that `mend` has nothing to do: always, or where workers serve the vifs. */
+  readonly mendsItself?: true | 'with workers';
   /** Injects the fault. @returns when it happened, if that was before the call ended: vifd has a second to log it from then on. */
   inject(world: FaultWorld): unknown;
   /** Removes the cause. The guest has two seconds from then on. */

@@ -61,7 +61,10 @@ export const memoryRows: readonly Row[] = [
     },
     mend: ({ inject }) => inject.xen('gnttab_unmap', undefined),
   },
-  whileAttaching('unbinding an event channel when its guest is gone: EIO', 'evtchn_unbind', 'EIO'),
+  whileAttaching('unbinding an event channel when its guest is gone: EIO', 'evtchn_unbind', 'EIO', {
+    // The channels of a worker's connection have a handle of their own, whose end unbinds them.
+    mendsItself: 'with workers',
+  }),
   {
     name: 'receiving events: EIO',
     kind: 'memory',
