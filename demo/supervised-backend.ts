@@ -22,6 +22,8 @@ export class SupervisedBackend implements AsyncDisposable {
   #payload: Payload;
   #supervisor: Supervised | undefined;
   #workers: number[] = [];
+  /** The workers that it has ended. */
+  readonly #ended = new Set<number>();
   #deaths = 0;
   #ending = false;
   /** Who waits for a line. */
@@ -56,6 +58,7 @@ export class SupervisedBackend implements AsyncDisposable {
         for (const vif of line.vifs as string[]) waiting.delete(vif);
       return waiting.size === 0;
     });
+    this.#ended.add(victim);
     process.kill(victim, ending);
     await taken;
   }
@@ -99,8 +102,9 @@ export class SupervisedBackend implements AsyncDisposable {
       this.#workers = [...this.#workers.filter((pid) => isWorker(pid)), Number(pid)];
     if (event === 'attached') this.#servers.set(String(vif), Number(worker));
     if (event === 'took-over') for (const one of line.vifs as string[]) this.#servers.set(one, Number(pid));
-    if (event === 'error' || event === 'parked') {
-      const message = String(line.message ?? line.reason);
+    const diedByItself = event === 'worker-died' && !this.#ended.has(Number(pid));
+    if (event === 'error' || event === 'parked' || diedByItself) {
+      const message = diedByItself ? `worker ${pid} died: ${line.how}` : String(line.message ?? line.reason);
       this.#lastError = ` (${message})`;
       this.#parts.onComplaint(message, String(line.code));
     }
