@@ -27,6 +27,8 @@ export class TapStore implements DescriptorKeeper, Disposable {
 
   /** Stores a descriptor that a worker has sent, and owns it from then on. */
   own(name: string, descriptor: number): void {
+    // The service manager stores several under one name, so that a worker could fill its store.
+    if (this.#kept.get(name) !== undefined) this.#manager.forget(name);
     this.#kept.own(name, descriptor);
     this.#manager.keep(name, descriptor);
   }

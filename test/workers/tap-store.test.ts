@@ -40,6 +40,11 @@ describe('the descriptors of all workers', () => {
     expect(manager.at(-1)).toBe('forget vif7.0');
   });
 
+  it('are stored once for each name, however often a worker sends one', () => {
+    for (let i = 0; i < 3; i++) store.own('vif8.0', open());
+    expect(manager).toEqual(['keep vif8.0', 'forget vif8.0', 'keep vif8.0', 'forget vif8.0', 'keep vif8.0']);
+  });
+
   it('are lent as duplicates to the sweep of this process', () => {
     const taken = store.take('vif7.0')!;
     expect(taken).not.toBe(store.of('vif7.0').get('vif7.0'));
