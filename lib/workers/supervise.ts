@@ -17,6 +17,7 @@ import { VifNode } from '../netback/vif/vif-node.js';
 import { adoptEarlier } from './adopt-earlier.js';
 import { ChannelStore } from './channel-store.js';
 import { Fleet } from './fleet.js';
+import { LookAgain } from './look-again.js';
 import { RemoteVifs } from './remote-vifs.js';
 import type { WorkerReports, WorkerStart } from './running-worker.js';
 import { startWorker } from './start-worker.js';
@@ -64,7 +65,7 @@ export async function supervise(options: RunOptions): Promise<void> {
         onChanged();
       },
       ...{ onDetached: onChanged, onChanged },
-      onLookAgain: () => look(),
+      onLookAgain: () => lookAgain.ask(),
       onKeep: (name, kept) => tapStore.own(name, kept),
       onForget: (name) => tapStore.forget(name),
       onKeepChannels: (vif, stored) => channels.own(vif, stored),
@@ -112,6 +113,7 @@ export async function supervise(options: RunOptions): Promise<void> {
   });
   const look = () => void discovery.look().catch((error) => report(vifdErrorOf(error)));
   ownership.onChange = look;
+  using lookAgain = new LookAgain(clock, look);
 
   let queries: AsyncDisposable | undefined;
   const begin = async () => {
