@@ -93,9 +93,7 @@ export class Slot {
   }
 
   isConcerned(named: Named): boolean {
-    if (named === undefined) return true;
-    if ('id' in named) return this.vifs.has(named.id);
-    return [...this.vifs].some((id) => id.startsWith(`vif${named.domid}.`));
+    return named === undefined || [...this.vifs].some((id) => isNamed(id, named));
   }
 
   end(): void {
@@ -124,4 +122,10 @@ export class Slot {
       this.#parts.onSound(this);
     });
   }
+}
+
+/** Whether a change concerns a vif. */
+export function isNamed(id: VifId, named: Named): boolean {
+  if (named === undefined) return true;
+  return 'id' in named ? named.id === id : id.startsWith(`vif${named.domid}.`);
 }

@@ -96,6 +96,7 @@ export async function supervise(options: RunOptions): Promise<void> {
       discovery.lookAt(place);
       if (left) void sweeps.run();
     },
+    isThere: async (place) => (await VifNode.find(store, place.path, place)) !== undefined,
     ...(workers === 'per-guest' && {
       admits: async (place, connectedOnly) => {
         const node = await VifNode.find(store, place.path, place);
@@ -112,8 +113,8 @@ export async function supervise(options: RunOptions): Promise<void> {
     onMended: (error) => log.mended(error, undefined),
   });
   const look = () => void discovery.look().catch((error) => report(vifdErrorOf(error)));
-  ownership.onChange = look;
   using lookAgain = new LookAgain(clock, look);
+  ownership.onChange = look;
 
   let queries: AsyncDisposable | undefined;
   const begin = async () => {

@@ -12,7 +12,7 @@ import { oomKills } from './deaths.js';
 import type { Fleet } from './fleet.js';
 import { Parking } from './parking.js';
 import type { RunningWorker } from './running-worker.js';
-import { Slot } from './slot.js';
+import { isNamed, Slot } from './slot.js';
 
 export interface SupervisorParts {
   readonly clock: Clock;
@@ -25,6 +25,8 @@ export interface SupervisorParts {
   readonly descriptorsOf: (vif: VifId) => ReadonlyMap<string, number>;
   /** The event channels of the vifs' connections. */
   readonly channels: Pick<ChannelStore, 'has' | 'take' | 'forget'>;
+  /** Whether there is a vif at a place. */
+  readonly isThere: (place: VifPlace) => Promise<boolean>;
   /** With a process for each guest: decides, before one is started, whether to serve a vif. Undefined: serve it. */
   readonly admits?: (place: VifPlace, connectedOnly: boolean) => Promise<Admission | undefined>;
   /** Called when a vif is not served any more; there may be a vif at its place. @param left whether its tap and journals may be left. */
@@ -123,9 +125,14 @@ export class Supervisor implements VifServer {
   async found(place: VifPlace, connectedOnly: boolean): Promise<Admission> {
     const { id } = place;
     if (this.isServed(id)) return 'served';
-    if (this.#ended || this.#parking.isParked(id)) return 'refused';
+    if (this.#ended) return 'refused';
+    if (this.#parking.isParked(id)) {
+      if (await this.#parts.isThere(place)) return 'refused';
+      this.#forgetSuspected(place);
+      return 'none';
+    }
     const admission = await this.#parts.admits?.(place, connectedOnly);
-    if (admission === 'none') this.#parking.forget(id);
+    if (admission === 'none') this.#forgetSuspected(place);
     if (admission !== undefined) return admission;
     try {
       return await this.#serve(this.#assign(place), connectedOnly);
@@ -144,6 +151,9 @@ export class Supervisor implements VifServer {
 
   changed(path: string, named: Named): void {
     for (const slot of this.#slots) if (slot.isConcerned(named)) slot.worker?.remote.changed(path, named);
+    // The discovery lists what is there, and so does not find out that a parked vif has ended.
+    for (const { place } of this.#parking.parked.values())
+      if (isNamed(place.id, named)) this.#parts.onUnserved(place, false);
   }
 
   domainGone(domid: number): void {
@@ -223,7 +233,7 @@ export class Supervisor implements VifServer {
           assigned.served = true;
           assigned.from = undefined;
         } else this.#unassign(assigned);
-        if (admission === 'none') this.#parking.forget(place.id);
+        if (admission === 'none') this.#forgetSuspected(place);
         return admission;
       } catch (thrown) {
         // `died` has decided who serves the vif next, or parked it.
@@ -309,6 +319,13 @@ export class Supervisor implements VifServer {
     half.tryOut();
     slot.tryOut();
     for (const assigned of others.slice(Math.floor(others.length / 2))) this.#move(assigned, half);
+  }
+
+  /** Call it when a suspected vif has ended while no worker served it: then none has removed its tap and its journals. */
+  #forgetSuspected(place: VifPlace): void {
+    if (!this.#parking.isSuspected(place.id)) return;
+    this.#parking.forget(place.id);
+    this.#parts.onUnserved(place, true);
   }
 
   #assign(place: VifPlace): Assigned {

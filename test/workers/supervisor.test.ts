@@ -17,6 +17,8 @@ class Supervised {
   readonly workers: FakeWorker[] = [];
   readonly recorded = new RecordedLog();
   readonly unserved: string[] = [];
+  /** Parked vifs whose nodes were removed. */
+  readonly removed = new Set<string>();
   readonly memoryBytes = new Map<number, number>();
   readonly channels = new ChannelStore();
   readonly fleet: Fleet;
@@ -55,6 +57,7 @@ class Supervised {
       fleet: this.fleet,
       oomKills: () => this.oomKills,
       channels: this.channels,
+      isThere: async ({ id }) => !this.removed.has(id),
       descriptorsOf: () => new Map(),
       onUnserved: ({ id }, left) => this.unserved.push(`${id}${left ? ' and what is left of it' : ''}`),
       ...(admits === undefined ? {} : { admits }),
@@ -576,6 +579,29 @@ describe('a supervisor', () => {
     for (const worker of world.workers) worker.admission = undefined;
     await world.serve(2, 1);
     expect(world.supervisor.workerOf('vif1.0')).toBe(world.supervisor.workerOf('vif2.0'));
+  });
+
+  it('notices that a parked vif has ended, also where only its guest’s node was named, and cleans up', async () => {
+    for (const named of [place(1), { domid: 1 }, undefined]) {
+      world = new Supervised(1);
+      await world.serve(1);
+      for (let i = 0; i < 3; i++) {
+        world.worker(world.supervisor.workerOf('vif1.0')!.pid).exit('SIGSEGV');
+        await world.settle();
+      }
+      expect(await world.found(1)).toBe('refused');
+      world.supervisor.changed('path', { domid: 2 });
+      expect(world.unserved).toEqual([]);
+      world.removed.add('vif1.0');
+      world.supervisor.changed('path', named);
+      expect(world.unserved.splice(0)).toEqual(['vif1.0']);
+      expect(await world.found(1)).toBe('none');
+      expect(world.unserved).toEqual(['vif1.0 and what is left of it']);
+      expect([...world.supervisor.vifs]).toEqual([]);
+      // Another vif at its place is not suspected.
+      world.removed.clear();
+      await world.serve(1);
+    }
   });
 
   it('waits for the end of the process also where it divides its vifs', async () => {
