@@ -53,7 +53,16 @@ export class VifLocks {
    * @throws VifdError ERR_JOURNAL, with the errno, if the file cannot be read.
    */
   holder(vif: LockedVif): number | undefined {
-    const holder = addon().lockHolder(this.#path, byteOf(vif));
+    return this.#holder(byteOf(vif));
+  }
+
+  /** Returns the id of a process that serves any vif; undefined if there is none. @throws VifdError as `holder`. */
+  anyHolder(): number | undefined {
+    return this.#holder();
+  }
+
+  #holder(byte?: number): number | undefined {
+    const holder = addon().lockHolder(this.#path, byte);
     if (holder < 0) throw unusable(this.#directory, errnoName(holder));
     return holder > 0 ? holder : undefined;
   }

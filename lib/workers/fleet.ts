@@ -42,7 +42,7 @@ const LOOKS_FOR_USE = 10;
 /** If this process did not run for so long, its workers may not have run either: the host was suspended, say. */
 const STANDSTILL_MS = 500;
 /** How long an orderly end may take, since guests wait for the next process. After that the worker is killed, which guests survive. */
-const END_MS = 3000;
+export const END_MS = 3000;
 
 /** The workers' processes: starts them, keeps one more as the standby, and notices those that are silent. */
 export class Fleet {
