@@ -220,6 +220,7 @@ export class Fleet {
       helloMs,
       memoryOf,
       stop: this.#stop.signal,
+      endMs: END_MS,
       onAttached,
       onGone,
       onEnd: (worker) => this.#over(worker),

@@ -58,8 +58,10 @@ export interface RunningWorkerParts {
   readonly helloMs: number;
   /** See `FleetParts`. */
   readonly memoryOf: (pid: number) => number | undefined;
-  /** Its abort kills a worker that has not said hello yet: it serves no guest, or guests survive it. */
+  /** Its abort ends a worker that has not said hello yet. One of an earlier supervisor serves guests, and detaches from them at SIGTERM. */
   readonly stop: AbortSignal;
+  /** How long that may take. */
+  readonly endMs: number;
   readonly onAttached: (vif: VifId) => void;
   readonly onGone: (worker: RunningWorker, vif: VifId) => void;
   /** Called once, as soon as the worker serves no more, which is before its process is gone. */
@@ -171,9 +173,14 @@ export class RunningWorker {
         `The worker ${pid} ended before it could serve (${how}): its log has the reason.`,
       );
     });
-    const { clock, helloMs, stop } = parts;
-    const late = clock.after(helloMs, () => worker.kill(`it did not respond within ${helloMs / 1000} s`));
-    const onStop = () => worker.kill('vifd stops');
+    const { clock, helloMs, endMs, stop } = parts;
+    let late = clock.after(helloMs, () => worker.kill(`it did not respond within ${helloMs / 1000} s`));
+    const onStop = () => {
+      late[Symbol.dispose]();
+      late = clock.after(endMs, () => worker.kill('vifd stops'));
+      worker.#ending = true;
+      started.process.signal('SIGTERM');
+    };
     stop.addEventListener('abort', onStop);
     if (stop.aborted) onStop();
     // Its link may have ended right behind its hello: its end would then never be reported.

@@ -853,11 +853,33 @@ describe('a fleet', () => {
       isOver = true;
     });
     await world.settle();
-    expect([starting.signals, isOver]).toEqual([['SIGKILL'], false]);
+    expect([starting.signals, isOver]).toEqual([['SIGTERM'], false]);
+    await world.advance(3250);
+    expect([starting.signals, isOver]).toEqual([['SIGTERM', 'SIGKILL'], false]);
     starting.exit('SIGKILL');
     await world.settle();
     expect(isOver).toBe(true);
     await world.advance(60_000);
     expect(world.workers.length).toBe(1);
+  });
+
+  it('lets a worker of an earlier supervisor detach that has not said hello when vifd ends', async () => {
+    const world = new Supervised(1);
+    let earlier: FakeWorker | undefined;
+    const adopted = world.fleet.adopt(async (reports) => {
+      earlier = new FakeWorker(4711, reports);
+      return earlier.start;
+    });
+    adopted.catch(() => undefined);
+    await world.settle();
+    const ended = world.fleet.end();
+    await world.advance(2000);
+    // It closes its link when it has detached, and then ends.
+    earlier?.loseLink();
+    await world.settle();
+    expect(earlier?.signals).toEqual(['SIGTERM']);
+    earlier?.exit('code 0');
+    await ended;
+    await expect(adopted).rejects.toThrow(/ended before it could serve \(code 0\)/);
   });
 });
