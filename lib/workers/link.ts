@@ -10,6 +10,8 @@ const WAITING_MAX = 8192;
 const WAITING_BYTES_MAX = 2 << 20;
 /** Messages that one turn of the event loop reads; the others wait for the next turn, behind the guests' frames. */
 const BATCH = 16;
+/** Messages that are received of a process that has died: more than a socket holds. */
+const REST_MAX = 1024;
 /** Pauses between attempts to send to a process that does not read. */
 const FIRST_PAUSE_MS = 1;
 const MOST_PAUSE_MS = 16;
@@ -87,6 +89,11 @@ export class Link implements Disposable {
     if (this.#waiting.length > 0 || !this.#sent(bytes, descriptors)) this.#sendLater(bytes, descriptors);
   }
 
+  /** Receives what the other process has sent by now, which may end the link. Call it before disposal if that process has died. */
+  receiveRest(): void {
+    this.#receive(REST_MAX);
+  }
+
   /** Closes this end. What the other process has not received by then, it still receives; what waits here is lost. */
   [Symbol.dispose](): void {
     if (this.#ended) return;
@@ -144,9 +151,9 @@ export class Link implements Disposable {
     }
   }
 
-  #receive(): void {
+  #receive(most = BATCH): void {
     room ??= new Uint8Array(MESSAGE_BYTES_MAX);
-    for (let i = 0; i < BATCH && !this.#ended; i++) {
+    for (let i = 0; i < most && !this.#ended; i++) {
       const message = addon().receiveMessage(this.#fd, room, DESCRIPTORS_MAX);
       if (typeof message === 'number') {
         const errno = errnoName(message);

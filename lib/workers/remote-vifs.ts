@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { VifdError } from '../errors.js';
 import type { VifDetails } from '../netback/show.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
@@ -52,6 +53,13 @@ type Result = Admission | VifDetails | null;
 type WithoutNumber<T> = T extends unknown ? Omit<T, 'number'> : never;
 type Unnumbered = WithoutNumber<Request>;
 type ReportOfVif = Extract<Report, { readonly vif: VifId }>;
+/** A report about descriptors that the supervisor stores for a vif. */
+type StoreReport = Extract<Report, { readonly report: `${'keep' | 'forget'}-${string}` | 'keep' }>;
+
+interface Held {
+  readonly report: StoreReport;
+  readonly descriptors: readonly number[];
+}
 
 interface Pending {
   readonly request: Unnumbered;
@@ -68,6 +76,10 @@ export class RemoteVifs implements Disposable {
   readonly #pending = new Map<number, Pending>();
   /** The places of vifs whose 'found' is under way, by vif. */
   readonly #finding = new Map<VifId, VifPlace>();
+  /** The vifs of its hello, until `confirm`. */
+  readonly #claimed = new Set<VifId>();
+  /** The last reports about the descriptors of these vifs, by what they replace; undefined once they are not waited for any more. */
+  #held: Map<string, Held> | undefined = new Map();
   #hello: Hello | undefined;
   #number = 0;
 
@@ -113,6 +125,7 @@ export class RemoteVifs implements Disposable {
     if (this.vifs.has(place.id)) return 'served';
     const names = [...descriptors.keys()];
     this.#finding.set(place.id, place);
+    this.#claimed.delete(place.id);
     try {
       const { from, channels } = after;
       const ports = channels?.ports ?? [];
@@ -152,10 +165,30 @@ export class RemoteVifs implements Disposable {
     this.#link.send({ tell: 'store-returned' });
   }
 
+  /**
+   * Call it with those vifs of the hello that the worker serves indeed. Only then it has descriptors of them stored: by those of another
+   * guest's tap it could get that guest's frames.
+   */
+  confirm(vifs: readonly VifId[]): void {
+    const confirmed = new Set(vifs);
+    for (const vif of confirmed) this.#claimed.delete(vif);
+    const held = [...(this.#held?.values() ?? [])];
+    this.#held = undefined;
+    for (const { report, descriptors } of held) {
+      if (confirmed.has(vifOf(report))) this.#hearOfStored(report, descriptors);
+      else closeAll(descriptors);
+    }
+  }
+
+  /** Hears what a worker that has died has sent before. */
+  receiveRest(): void {
+    this.#link.receiveRest();
+  }
+
   /** Closes the link. The worker continues to serve. Requests that are under way are rejected; `onEnd` is not called. */
   [Symbol.dispose](): void {
     this.#link[Symbol.dispose]();
-    this.#rejectAll();
+    this.#over();
   }
 
   #concerns(named: Named): boolean {
@@ -220,7 +253,10 @@ export class RemoteVifs implements Disposable {
     switch (report.report) {
       case 'hello':
         this.#hello = report;
-        for (const vif of report.vifs) this.vifs.set(vif, { state: 'waiting', reason: undefined });
+        for (const vif of report.vifs) {
+          this.vifs.set(vif, { state: 'waiting', reason: undefined });
+          this.#claimed.add(vif);
+        }
         this.#parts.onHello(report);
         return;
       case 'alive':
@@ -230,20 +266,11 @@ export class RemoteVifs implements Disposable {
         this.#parts.onLookAgain();
         return;
       case 'keep':
-        this.#requireOwn(vifOfDescriptor(report.name), report);
-        this.#parts.onKeep(report.name, descriptors[0]);
-        return;
       case 'forget-descriptor':
-        this.#requireOwn(vifOfDescriptor(report.name), report);
-        this.#parts.onForget(report.name);
-        return;
       case 'keep-channels':
-        this.#requireOwn(report.vif, report);
-        this.#parts.onKeepChannels(report.vif, { descriptor: descriptors[0], ports: report.ports });
-        return;
       case 'forget-channels':
-        this.#requireOwn(report.vif, report);
-        this.#parts.onForgetChannels(report.vif);
+        this.#requireOwn(vifOf(report), report);
+        this.#hearOfStored(report, descriptors);
         return;
       default:
         this.#requireOwn(report.vif, report);
@@ -251,7 +278,34 @@ export class RemoteVifs implements Disposable {
     }
   }
 
-  #hearOf(vif: VifId, report: ReportOfVif): void {
+  #hearOfStored(report: StoreReport, descriptors: readonly number[]): void {
+    if (this.#claimed.has(vifOf(report))) {
+      this.#hold(report, descriptors);
+      return;
+    }
+    switch (report.report) {
+      case 'keep':
+        this.#parts.onKeep(report.name, descriptors[0]);
+        return;
+      case 'forget-descriptor':
+        this.#parts.onForget(report.name);
+        return;
+      case 'keep-channels':
+        this.#parts.onKeepChannels(report.vif, { descriptor: descriptors[0], ports: report.ports });
+        return;
+      case 'forget-channels':
+        this.#parts.onForgetChannels(report.vif);
+    }
+  }
+
+  /** Until it is known whether the worker serves the vif, its last report counts; after that, none does. */
+  #hold(report: StoreReport, descriptors: readonly number[]): void {
+    const name = 'name' in report ? report.name : `channels ${report.vif}`;
+    closeAll(this.#held === undefined ? descriptors : (this.#held.get(name)?.descriptors ?? []));
+    this.#held?.set(name, { report, descriptors });
+  }
+
+  #hearOf(vif: VifId, report: Exclude<ReportOfVif, StoreReport>): void {
     switch (report.report) {
       case 'vif':
         this.vifs.set(vif, { state: report.state, reason: report.reason });
@@ -265,6 +319,7 @@ export class RemoteVifs implements Disposable {
         return;
       case 'gone':
         this.vifs.delete(vif);
+        this.#claimed.delete(vif);
         this.#parts.onGone(vif);
     }
   }
@@ -275,11 +330,13 @@ export class RemoteVifs implements Disposable {
   }
 
   #end(error: VifdError | undefined): void {
-    this.#rejectAll();
+    this.#over();
     this.#parts.onEnd(error);
   }
 
-  #rejectAll(): void {
+  #over(): void {
+    for (const { descriptors } of this.#held?.values() ?? []) closeAll(descriptors);
+    this.#held = undefined;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of pending) reject(linkEnded());
@@ -290,6 +347,14 @@ export class RemoteVifs implements Disposable {
 export function vifOfDescriptor(name: string): VifId {
   const [domain, handle] = name.split('.');
   return `${domain}.${handle}` as VifId;
+}
+
+function vifOf(report: StoreReport): VifId {
+  return 'name' in report ? vifOfDescriptor(report.name) : report.vif;
+}
+
+function closeAll(descriptors: readonly number[]): void {
+  for (const descriptor of descriptors) closeSync(descriptor);
 }
 
 function linkEnded(): VifdError {

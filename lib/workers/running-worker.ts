@@ -33,6 +33,10 @@ export interface RemoteWorker extends Disposable {
   changed(path: string, named: Named): void;
   domainGone(domid: number): void;
   storeReturned(): void;
+  /** Of the vifs that its hello named, it serves these; see `RemoteVifs`. */
+  confirm(vifs: readonly VifId[]): void;
+  /** Hears what it has sent before it died. */
+  receiveRest(): void;
 }
 
 /** What a worker reports that concerns its supervisor. */
@@ -298,6 +302,8 @@ export class RunningWorker {
   #over(): void {
     if (this.#ended) return;
     this.#ended = true;
+    // The descriptor of a tap that it had just made, for example.
+    this.remote.receiveRest();
     this.remote[Symbol.dispose]();
     this.#parts.onEnd(this);
   }

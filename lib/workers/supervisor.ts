@@ -224,6 +224,8 @@ export class Supervisor implements VifServer {
           if (worker.ended || this.#vifs.get(place.id) !== assigned) continue;
         }
         const admission = await this.#look(worker, assigned, connectedOnly);
+        // It has died right behind its response.
+        if (worker.ended) continue;
         // A worker that detaches refuses what it is asked then.
         if (admission !== 'served' && worker.ending) {
           await worker.gone;

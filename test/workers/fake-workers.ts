@@ -32,6 +32,8 @@ export class FakeWorker implements RemoteWorker {
   exiting = false;
   /** What came with each `found`. */
   readonly after: Predecessor[] = [];
+  /** What its supervisor hears when it reads the rest of the link. */
+  rest: () => void = () => {};
   #end: (how: string) => void = () => {};
   #cut: ((error: VifdError) => void)[] = [];
   #lost = false;
@@ -121,6 +123,14 @@ export class FakeWorker implements RemoteWorker {
 
   storeReturned(): void {
     this.heard.push('store returned');
+  }
+
+  confirm(vifs: readonly VifId[]): void {
+    this.heard.push(`confirm ${vifs.join(' ')}`.trimEnd());
+  }
+
+  receiveRest(): void {
+    this.rest();
   }
 
   [Symbol.dispose](): void {}

@@ -110,7 +110,10 @@ export class TestSupervisor implements VifServer {
   constructor(xen: Xen, descriptor: number) {
     this.#xen = xen;
     this.remote = new RemoteVifs(descriptor, {
-      onHello: ({ vifs }) => this.events.push(`hello ${vifs.join(' ')}`.trimEnd()),
+      onHello: ({ vifs }) => {
+        this.events.push(`hello ${vifs.join(' ')}`.trimEnd());
+        this.remote.confirm(vifs);
+      },
       onAttached: (vif, { resumed }) => this.events.push(`${vif} ${resumed ? 'resumed' : 'attached'}`),
       onDetached: (vif, why) => this.events.push(`${vif} detached: ${why}`),
       onChanged: (vif) => {

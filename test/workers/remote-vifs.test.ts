@@ -88,6 +88,8 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
 
   it('is heard about the vifs that it has', async () => {
     send(HELLO);
+    await calm();
+    remote.confirm(['vif3.0']);
     send({ report: 'vif', vif: 'vif3.0', state: 'connected' });
     withOpen(['/dev/null'], (one) => send({ report: 'keep', name: 'vif3.0.q1' }, one));
     send({ report: 'forget-descriptor', name: 'vif3.0.q1' });
@@ -152,6 +154,47 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
       close();
       open();
     }
+  });
+
+  it('has no descriptors stored of a vif that it names, until it is known that it serves that', async () => {
+    send({ ...HELLO, vifs: ['vif3.0', 'vif4.0', 'vif5.0'] });
+    withOpen(['/dev/null'], (one) => {
+      // The second one replaces the first.
+      for (const name of ['vif3.0', 'vif3.0', 'vif4.0', 'vif5.0', 'vif5.0.q1'])
+        send({ report: 'keep', name }, one);
+      for (const vif of ['vif3.0', 'vif4.0']) send({ report: 'keep-channels', vif, ports: [] }, one);
+    });
+    send({ report: 'forget-channels', vif: 'vif3.0' });
+    send({ report: 'forget-descriptor', name: 'vif4.0' });
+    send({ report: 'gone', vif: 'vif5.0' });
+    await calm();
+    expect(heard.splice(0)).toEqual([
+      ['hello', expect.anything()],
+      ['gone', 'vif5.0'],
+    ]);
+    remote.confirm(['vif3.0']);
+    expect(heard.splice(0)).toEqual([
+      ['keep', 'vif3.0'],
+      ['forget channels', 'vif3.0'],
+    ]);
+    withOpen(['/dev/null'], (one) => {
+      for (const name of ['vif3.0.q1', 'vif4.0']) send({ report: 'keep', name }, one);
+    });
+    await calm();
+    expect([heard, ends]).toEqual([[['keep', 'vif3.0.q1']], []]);
+  });
+
+  it('is heard to the end when it has died, without another turn of the event loop', async () => {
+    send(HELLO);
+    await calm();
+    remote.confirm(['vif3.0']);
+    heard.length = 0;
+    // More than one turn receives.
+    withOpen(['/dev/null'], (one) => {
+      for (let i = 0; i < 40; i++) send({ report: 'keep', name: 'vif3.0' }, one);
+    });
+    remote.receiveRest();
+    expect(heard).toEqual(Array(40).fill(['keep', 'vif3.0']));
   });
 
   it('leaves none open that come with a message of another kind, or that are too many', async () => {

@@ -228,6 +228,32 @@ describe('a supervisor', () => {
     expect(world.recorded.tookOvers[1]).toMatchObject({ pid: 102, gapMs: 7 });
   });
 
+  it('hears what a worker has sent before it died', async () => {
+    await world.serve(1, 3, 2);
+    const dying = world.worker(100);
+    expect(dying.served).toEqual(['vif1.0', 'vif2.0']);
+    dying.rest = () => dying.reports.onGone('vif2.0');
+    dying.die();
+    await world.settle();
+    expect(world.recorded.tookOvers.map(({ vifs }) => vifs)).toEqual([['vif1.0']]);
+    expect(world.unserved).toEqual(['vif2.0']);
+  });
+
+  it('has a vif served by the next worker if the first one dies right behind its response', async () => {
+    world.onStart = (worker) => {
+      if (worker.pid === 100)
+        worker.found = () => {
+          const served = Promise.resolve('served' as const);
+          worker.exit('SIGSEGV');
+          return served;
+        };
+      worker.hello();
+    };
+    await world.serve(1);
+    expect(world.divided).toMatchObject({ 101: ['vif1.0'] });
+    expect(world.supervisor.workerOf('vif1.0')?.pid).toBe(101);
+  });
+
   it('needs another worker if the standby dies while it waits for the end of the first one', async () => {
     await world.serve(1);
     world.fleet.begin();

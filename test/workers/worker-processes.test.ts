@@ -213,7 +213,10 @@ describe('the workers of an earlier supervisor', () => {
     rmSync(directory, { recursive: true });
   });
 
+  /** Who has the lock of vif9.0 at each look; after that, the worker. */
+  const looks: (number | undefined)[] = [];
   const holder = ({ id }: { readonly id: string }): number | undefined => {
+    if (id === 'vif9.0' && looks.length > 0) return looks.shift();
     if (id === 'vif99999.0') throw new VifdError('ERR_ARGUMENT', 'No vif has that number.');
     return id === 'vif8.0' ? 1 : id === 'vif8.1' ? undefined : child.pid;
   };
@@ -228,8 +231,12 @@ describe('the workers of an earlier supervisor', () => {
         const nothing = () => {};
         return new RemoteVifs(descriptor, {
           ...reports,
-          ...{ onDetached: nothing, onChanged: nothing, onLookAgain: nothing },
-          ...{ onKeep: nothing, onForget: nothing, onKeepChannels: nothing, onForgetChannels: nothing },
+          ...{ onDetached: nothing, onChanged: nothing, onLookAgain: nothing, onKeepChannels: nothing },
+          ...{
+            onKeep: nothing,
+            onForget: (name) => void adopted.push(`forget ${name}`),
+            onForgetChannels: nothing,
+          },
         });
       },
       onError: ({ message }) => errors.push(message),
@@ -246,10 +253,13 @@ describe('the workers of an earlier supervisor', () => {
             link.send({ number: request.number, result: null });
             if (request.ask === 'end') child.kill('SIGTERM');
           },
-          onEnd: () => {},
+          onEnd: () => clearInterval(beating),
         });
+        const beating = setInterval(() => link.send({ report: 'alive', load: 0 }), 100);
         link.send({ report: 'hello', protocol, version: '9.9.9', pid, vifs });
         for (const vif of ended) link.send({ report: 'gone', vif });
+        for (const name of vifs.filter((vif) => !ended.includes(vif)))
+          link.send({ report: 'forget-descriptor', name });
       },
       onError: ({ message }) => errors.push(message),
     });
@@ -257,7 +267,10 @@ describe('the workers of an earlier supervisor', () => {
   it('continue with their vifs; one without vifs becomes the standby', async () => {
     using _socket = socket(['vif7.0', 'vif7.1'], LINK_PROTOCOL);
     await adopt();
-    expect(adopted).toEqual([`${child.pid} /local/domain/0/backend/vif/7/0 /local/domain/0/backend/vif/7/1`]);
+    expect(adopted).toEqual([
+      ...['forget vif7.0', 'forget vif7.1'],
+      `${child.pid} /local/domain/0/backend/vif/7/0 /local/domain/0/backend/vif/7/1`,
+    ]);
     expect([fleet.standby, errors]).toEqual([undefined, []]);
     using _other = socket([], LINK_PROTOCOL);
     await adopt();
@@ -267,7 +280,11 @@ describe('the workers of an earlier supervisor', () => {
   it('continue with the vifs whose locks they have; one is killed that names a vif of another process, or none that can be', async () => {
     using _socket = socket(['vif7.0', 'vif8.1'], LINK_PROTOCOL);
     await adopt();
-    expect([adopted.splice(0), errors]).toEqual([[`${child.pid} /local/domain/0/backend/vif/7/0`], []]);
+    // The descriptors of the other vif are not its own to change.
+    expect([adopted.splice(0), errors]).toEqual([
+      ['forget vif7.0', `${child.pid} /local/domain/0/backend/vif/7/0`],
+      [],
+    ]);
     for (const named of ['vif8.0', 'vif99999.0'] as const) {
       using _other = socket(['vif7.0', named], LINK_PROTOCOL);
       const exited = once(child, 'exit');
@@ -284,7 +301,34 @@ describe('the workers of an earlier supervisor', () => {
   it('continue without a vif that ends right behind their hello', async () => {
     using _socket = socket(['vif7.0', 'vif7.1'], LINK_PROTOCOL, child.pid, ['vif7.0']);
     await adopt();
-    expect([adopted, errors]).toEqual([[`${child.pid} /local/domain/0/backend/vif/7/1`], []]);
+    expect([adopted, errors]).toEqual([
+      ['forget vif7.1', `${child.pid} /local/domain/0/backend/vif/7/1`],
+      [],
+    ]);
+  });
+
+  it('continue with a vif whose lock a dead process still has, or that they have not got yet', async () => {
+    const dead = spawn('true', { stdio: 'ignore' });
+    await once(dead, 'exit');
+    looks.push(...Array(5).fill(dead.pid), ...Array(3).fill(undefined));
+    using _socket = socket(['vif9.0'], LINK_PROTOCOL);
+    await adopt();
+    expect([adopted, errors, looks]).toEqual([
+      ['forget vif9.0', `${child.pid} /local/domain/0/backend/vif/9/0`],
+      [],
+      [],
+    ]);
+    expect(child.exitCode ?? child.signalCode).toBeNull();
+  });
+
+  it('continue without a vif whose lock they do not take when a dead process has it no more', async () => {
+    const dead = spawn('true', { stdio: 'ignore' });
+    await once(dead, 'exit');
+    looks.push(dead.pid, ...Array(1000).fill(undefined));
+    using _socket = socket(['vif9.0'], LINK_PROTOCOL);
+    await adopt();
+    expect([adopted, errors, fleet.standby?.pid]).toEqual([[], [], child.pid]);
+    looks.length = 0;
   });
 
   it.each([
