@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { addon, errnoName } from '../addon.js';
-import { VifdError } from '../errors.js';
+import { VifdError, vifdErrorOf } from '../errors.js';
 import { type FileLock, takeFileLock } from './file-lock.js';
 import { makeRuntimeDirectory, unusable } from './runtime-directory.js';
 
@@ -27,10 +27,14 @@ export class VifLocks {
 
   /**
    * @param directory the runtime directory; a missing one is created.
-   * @throws VifdError ERR_ARGUMENT if other users can write to it; ERR_JOURNAL if it cannot be used.
+   * @throws VifdError ERR_ARGUMENT if other users can write to it. Where it cannot be used, the methods throw that.
    */
   constructor(directory: string) {
-    makeRuntimeDirectory(directory);
+    try {
+      makeRuntimeDirectory(directory);
+    } catch (error) {
+      if (vifdErrorOf(error).code !== 'ERR_JOURNAL') throw error;
+    }
     this.#directory = directory;
     this.#path = join(directory, 'vifs.lock');
   }

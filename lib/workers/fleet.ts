@@ -154,7 +154,7 @@ export class Fleet {
 
   /** Connects to a worker that an earlier supervisor has started. @throws VifdError ERR_WORKER. */
   adopt(start: FleetParts['start']): Promise<GreetedWorker> {
-    return this.#begin(start, ADOPT_MS);
+    return this.#begin(start, ADOPT_MS, END_MS);
   }
 
   /** Takes a worker back that has no vif any more: it becomes the standby if there is none, and else it ends. */
@@ -189,7 +189,7 @@ export class Fleet {
     const { clock, log } = this.#parts;
     if (this.#pause !== undefined && clock.now() < this.#pause.untilMs) throw this.#pause.error;
     try {
-      const { worker, hello } = await this.#starts.run(() => this.#begin(this.#parts.start, START_MS));
+      const { worker, hello } = await this.#starts.run(() => this.#begin(this.#parts.start, START_MS, 0));
       if (hello.protocol !== LINK_PROTOCOL) {
         void this.dismiss(worker);
         throw replaced(hello.version);
@@ -205,13 +205,17 @@ export class Fleet {
     }
   }
 
-  #begin(start: FleetParts['start'], helloMs: number): Promise<GreetedWorker> {
-    const beginning = this.#greeted(start, helloMs).finally(() => this.#pending.delete(beginning));
+  #begin(start: FleetParts['start'], helloMs: number, detachMs: number): Promise<GreetedWorker> {
+    const beginning = this.#greeted(start, helloMs, detachMs).finally(() => this.#pending.delete(beginning));
     this.#pending.add(beginning);
     return beginning;
   }
 
-  async #greeted(start: FleetParts['start'], helloMs: number): Promise<GreetedWorker> {
+  async #greeted(
+    start: FleetParts['start'],
+    helloMs: number,
+    detachMs: number,
+  ): Promise<GreetedWorker> {
     if (this.#ended) throw stopped();
     const { clock, log, memoryOf, onAttached, onGone } = this.#parts;
     const begun = await RunningWorker.start({
@@ -220,7 +224,7 @@ export class Fleet {
       helloMs,
       memoryOf,
       stop: this.#stop.signal,
-      endMs: END_MS,
+      detachMs,
       onAttached,
       onGone,
       onEnd: (worker) => this.#over(worker),

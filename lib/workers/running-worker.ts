@@ -62,10 +62,10 @@ export interface RunningWorkerParts {
   readonly helloMs: number;
   /** See `FleetParts`. */
   readonly memoryOf: (pid: number) => number | undefined;
-  /** Its abort ends a worker that has not said hello yet. One of an earlier supervisor serves guests, and detaches from them at SIGTERM. */
+  /** Its abort ends a worker that has not said hello yet. */
   readonly stop: AbortSignal;
-  /** How long that may take. */
-  readonly endMs: number;
+  /** How long it may take then to detach: one of an earlier supervisor serves guests. A new one is killed, which is faster. */
+  readonly detachMs: number;
   readonly onAttached: (vif: VifId) => void;
   readonly onGone: (worker: RunningWorker, vif: VifId) => void;
   /** Called once, as soon as the worker serves no more, which is before its process is gone. */
@@ -177,11 +177,15 @@ export class RunningWorker {
         `The worker ${pid} ended before it could serve (${how}): its log has the reason.`,
       );
     });
-    const { clock, helloMs, endMs, stop } = parts;
+    const { clock, helloMs, detachMs, stop } = parts;
     let late = clock.after(helloMs, () => worker.kill(`it did not respond within ${helloMs / 1000} s`));
     const onStop = () => {
       late[Symbol.dispose]();
-      late = clock.after(endMs, () => worker.kill('vifd stops'));
+      if (detachMs === 0) {
+        worker.kill('vifd stops');
+        return;
+      }
+      late = clock.after(detachMs, () => worker.kill('vifd stops'));
       worker.#ending = true;
       started.process.signal('SIGTERM');
     };

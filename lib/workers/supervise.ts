@@ -128,7 +128,7 @@ export async function supervise(options: RunOptions): Promise<void> {
       supervisor,
       connect,
       onError: report,
-    });
+    }).catch((error) => report(vifdErrorOf(error)));
     await discovery.open();
     fleet.begin();
     // After the start, since guests that wait for their network come first.

@@ -17,6 +17,8 @@ export interface WorkerLocksParts {
 /** Pauses between attempts to take the lock of a process that ends. */
 const FIRST_PAUSE_MS = 1;
 const MOST_PAUSE_MS = 64;
+/** In the place of a lock where the file cannot be used, and so by no other process either. */
+const NONE: FileLock = { stands: false, [Symbol.dispose]: () => {} };
 /** The kernel closes the descriptors of a process one by one, so others may still be open when its lock is free. */
 const CLOSING_MS = 100;
 
@@ -34,8 +36,9 @@ export class WorkerLocks {
   }
 
   /**
+   * If the file of the locks cannot be used, the worker serves without, as `vifd run` does without its run lock: `stand` is false then.
    * @param from a process that serves no more, and whose lock this worker waits for.
-   * @throws VifdError as `VifLocks.take`, unless that process has the lock.
+   * @throws VifdError ERR_RUNNING or ERR_ARGUMENT as `VifLocks.take`, unless that process has the lock.
    */
   take(place: VifPlace, from: number | undefined): void {
     const { locks } = this.#parts;
@@ -43,6 +46,10 @@ export class WorkerLocks {
     try {
       this.#taken.set(place.id, { place, lock: locks.take(place) });
     } catch (error) {
+      if (isUnusable(error)) {
+        this.#taken.set(place.id, { place, lock: NONE });
+        return;
+      }
       if (from === undefined || !isHeldBy(locks, place, from, error)) throw error;
       this.#await(locks, place, from);
     }
@@ -53,10 +60,10 @@ export class WorkerLocks {
     return this.#awaited.has(id);
   }
 
-  /** False once the file of the locks was deleted or replaced: all are in one file, and the first one was taken first. */
+  /** False while a lock is missing. All are in one file, which may be deleted or replaced, and the first one was taken first. */
   get stand(): boolean {
-    const [first] = this.#taken.values();
-    return first?.lock.stands !== false;
+    const all = [...this.#taken.values()];
+    return all[0]?.lock.stands !== false && all.every(({ lock }) => lock !== NONE);
   }
 
   /** Takes those again that do not stand. @throws VifdError as `VifLocks.take`; then it may be called again. */
@@ -91,7 +98,8 @@ export class WorkerLocks {
           return;
         }
         this.#stopAwaiting(place.id);
-        onLost(place, vifdErrorOf(error));
+        if (isUnusable(error)) this.#taken.set(place.id, { place, lock: NONE });
+        else onLost(place, vifdErrorOf(error));
       }
     };
     const backoff = new Backoff(clock, again, FIRST_PAUSE_MS, MOST_PAUSE_MS);
@@ -103,6 +111,10 @@ export class WorkerLocks {
     this.#awaited.get(id)?.[Symbol.dispose]();
     this.#awaited.delete(id);
   }
+}
+
+function isUnusable(error: unknown): boolean {
+  return error instanceof VifdError && error.code === 'ERR_JOURNAL' && error.errno !== 'EAGAIN';
 }
 
 /** Whether the process still has the lock, or no process has it. @param error of an attempt to take it. */

@@ -148,6 +148,8 @@ export class Worker {
         if (error !== undefined) this.#parts.listeners.error(error, undefined);
         // Not called for a link that a later one has replaced.
         this.#unlink();
+        // The next supervisor could not know that this process serves these vifs, and would have them served twice.
+        if (!this.#locks.stand) this.#parts.onEnd();
       },
     });
     this.#link?.[Symbol.dispose]();

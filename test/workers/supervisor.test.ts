@@ -879,9 +879,7 @@ describe('a fleet', () => {
       isOver = true;
     });
     await world.settle();
-    expect([starting.signals, isOver]).toEqual([['SIGTERM'], false]);
-    await world.advance(3250);
-    expect([starting.signals, isOver]).toEqual([['SIGTERM', 'SIGKILL'], false]);
+    expect([starting.signals, isOver]).toEqual([['SIGKILL'], false]);
     starting.exit('SIGKILL');
     await world.settle();
     expect(isOver).toBe(true);
@@ -899,7 +897,7 @@ describe('a fleet', () => {
     adopted.catch(() => undefined);
     await world.settle();
     const ended = world.fleet.end();
-    await world.advance(2000);
+    await world.advance(1000);
     // It closes its link when it has detached, and then ends.
     earlier?.loseLink();
     await world.settle();
@@ -907,5 +905,20 @@ describe('a fleet', () => {
     earlier?.exit('code 0');
     await ended;
     await expect(adopted).rejects.toThrow(/ended before it could serve \(code 0\)/);
+  });
+
+  it('kills a worker of an earlier supervisor that hangs when vifd ends', async () => {
+    const world = new Supervised(1);
+    let earlier: FakeWorker | undefined;
+    const adopted = world.fleet.adopt(async (reports) => {
+      earlier = new FakeWorker(4711, reports);
+      return earlier.start;
+    });
+    adopted.catch(() => undefined);
+    await world.settle();
+    const ended = world.fleet.end();
+    await world.advance(3250);
+    await ended;
+    expect(earlier?.signals).toEqual(['SIGTERM', 'SIGKILL']);
   });
 });

@@ -10,8 +10,12 @@ const OWN = 1;
 /** The locks of a host by vif: which process has them. */
 class FakeLocks {
   readonly held = new Map<string, number>();
+  /** Why the file cannot be used. */
+  errno: string | undefined;
 
   take({ id }: { readonly id: string }) {
+    const { errno } = this;
+    if (errno !== undefined) throw new VifdError('ERR_JOURNAL', 'There is no room.', { errno });
     if (this.held.has(id)) throw new VifdError('ERR_RUNNING', `Another vifd serves ${id}.`);
     this.held.set(id, OWN);
     return { stands: true, [Symbol.dispose]: () => void this.held.delete(id) };
@@ -67,6 +71,26 @@ describe("a worker's locks", () => {
     await hypervisor.advance(100);
     expect(locks.isAwaited(vif.id)).toBe(false);
     expect(lost).toEqual([]);
+  });
+
+  it('are missing while their file cannot be used, and are taken once it can', async () => {
+    expect(locks.stand).toBe(true);
+    locks.take(vif, undefined);
+    host.errno = 'ENOSPC';
+    locks.take(place(2), undefined);
+    // Of a process that serves no more, and that had its lock when the file could be used.
+    host.errno = undefined;
+    host.held.set('vif3.0', 66);
+    locks.take(place(3), 66);
+    expect(locks.isAwaited('vif3.0')).toBe(true);
+    host.errno = 'ENOSPC';
+    await hypervisor.advance(64);
+    expect([locks.isAwaited('vif3.0'), locks.stand, lost]).toEqual([false, false, []]);
+    expect(() => locks.takeAgain()).toThrow(expect.objectContaining({ code: 'ERR_JOURNAL' }));
+    host.errno = undefined;
+    host.held.delete('vif3.0');
+    locks.takeAgain();
+    expect([locks.stand, [...host.held.keys()].sort()]).toEqual([true, ['vif1.0', 'vif2.0', 'vif3.0']]);
   });
 
   it('are lost if a third process gets them', async () => {

@@ -520,4 +520,20 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
     ]);
     for (const place of places) expect(locks.holder(place)).toBe(process.pid);
   });
+
+  it('is done without while its file cannot be used; then the worker ends with its supervisor', async () => {
+    mkdirSync(join(directory, 'vifs.lock'));
+    const [near, far] = socketPair();
+    const worker = await world.worker(new VifLocks(directory));
+    worker.worker.accept(far);
+    const supervisor = await world.supervisor(near);
+    await world.settled((await world.guest(7)).connect(world.toolstack));
+    await world.during(supervisor.discovery.open());
+    expect(worker.events).toEqual(['vif7.0 attached']);
+    await world.hypervisor.advance(250);
+    expect(worker.events.at(-1)).toBe('worker ERR_JOURNAL');
+    await world.end(supervisor);
+    await world.calm();
+    expect(worker.ended).toBe(1);
+  });
 });
