@@ -76,6 +76,10 @@ export interface Addon {
   watchLiveness(fd: number): NativeLivenessWatch | number;
   /** Returns a descriptor that can be read once the process has ended (a pidfd), which children do not inherit; or -errno. */
   openProcess(pid: number): number;
+  /** Calls `start`. A process that it starts has no capabilities but those that `capabilities` names, a bit each. */
+  startConfined<T>(start: () => T, capabilities: number): T;
+  /** Refuses to this process the system calls that a worker does not need, for good. @returns 0 or -errno. */
+  confine(): number;
   /**
    * Calls `onReadable` while `fd` can be read, until the returned function is called.
    * @param background whether the event loop may end meanwhile.
@@ -374,8 +378,7 @@ function load(path: string | undefined): Addon {
 }
 
 /**
- * Throws unless native code can store the memory's address: memory that can shrink, grow or be shared with other threads has no fixed
- * address.
+ * Throws unless native code can store the memory's address: memory that can shrink, grow or be shared with threads has none that stays.
  * @throws VifdError ERR_ARGUMENT.
  */
 export function requirePinnable(what: string, array: Uint8Array | Uint32Array): void {

@@ -2,6 +2,7 @@
 // each worker thread loads the addon once, and every object stores what it needs itself.
 #include <napi.h>
 
+#include "confine.h"
 #include "descriptors.h"
 #include "file_pages.h"
 #include "layout.h"
@@ -52,6 +53,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["holdLiveness"] = Napi::Function::New(env, vifd::HoldLiveness, "holdLiveness");
   exports["watchLiveness"] = Napi::Function::New(env, vifd::WatchLiveness, "watchLiveness");
   exports["openProcess"] = Napi::Function::New(env, vifd::OpenProcess, "openProcess");
+  exports["startConfined"] = Napi::Function::New(env, vifd::StartConfined, "startConfined");
+  exports["confine"] = Napi::Function::New(env, vifd::Confine, "confine");
   exports["watch"] = Napi::Function::New(env, vifd::Watch, "watch");
   return exports;
 }

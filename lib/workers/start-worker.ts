@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs';
 import { addon, errnoName } from '../addon.js';
 import { hostRemedy, VifdError } from '../errors.js';
+import { startAsWorker } from '../host/confine.js';
 import { makeLiveness, watchDeath } from '../host/liveness.js';
 import { processStat } from './process-stat.js';
 
@@ -48,13 +49,15 @@ export async function startWorker(args: readonly string[]): Promise<StartedWorke
     page = makeLiveness();
     // Loaded only here, because `--workers 0` starts no process, and node:child_process costs a start some ms.
     const { spawn } = process.getBuiltinModule('node:child_process');
-    const child = spawn(process.execPath, [...process.execArgv, ...args], {
-      env: environment,
-      // The last two are LINK_DESCRIPTOR and LIVENESS_DESCRIPTOR.
-      stdio: ['ignore', 'inherit', 'inherit', theirs, page],
-      // In a session of its own: Ctrl-C reaches the supervisor alone, which ends its workers in order.
-      detached: true,
-    });
+    const start = () =>
+      spawn(process.execPath, [...process.execArgv, ...args], {
+        env: environment,
+        // The last two are LINK_DESCRIPTOR and LIVENESS_DESCRIPTOR.
+        stdio: ['ignore', 'inherit', 'inherit', theirs, page],
+        // In a session of its own: Ctrl-C reaches the supervisor alone, which ends its workers in order.
+        detached: true,
+      });
+    const child = startAsWorker(start);
     const gone = new Promise<string>((resolve) => {
       child.once('exit', (code, signal) => resolve(signal ?? `code ${code}`));
     });

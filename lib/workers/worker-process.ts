@@ -8,6 +8,7 @@ import { watchStandstill } from '../daemon/standstill.js';
 import { stopSignal } from '../daemon/stop-signal.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
+import { confineWorker } from '../host/confine.js';
 import { inlineMore } from '../host/inlining.js';
 import { holdLiveness } from '../host/liveness.js';
 import { raiseOomScore } from '../host/process-memory.js';
@@ -61,6 +62,12 @@ export async function runWorker(
   try {
     raiseOomScore(OOM_SCORE_MORE);
   } catch (error) {
+    log.error(vifdErrorOf(error), undefined);
+  }
+  try {
+    confineWorker();
+  } catch (error) {
+    // Its guests need it all the same.
     log.error(vifdErrorOf(error), undefined);
   }
   const { journal, payload } = options;
