@@ -14,8 +14,10 @@ export interface Xen extends AsyncDisposable {
   readonly grants: Grants;
   readonly events: Events;
   /**
-   * Opens event channels that another process can take over when this one is gone. Absent where that is impossible.
-   * @param stored what another process has stored. Only when that process has ended its work may this be called.
+   * Opens event channels that another process of this domain can take over when this one serves no more. Absent where that is impossible: with
+   * a libxenevtchn older than Xen 4.15, or a model without descriptors.
+   * @param stored what another process has stored; the descriptor stays the caller's. Call it only once that process runs no code any more:
+   *   each event is read by one of the processes that have the handle open, and the other never learns of it.
    * @throws VifdError ERR_HOST if this host cannot open them, or if `stored` is of no use; then the caller opens others.
    */
   openLastingEvents?(stored?: StoredEvents): LastingEvents;
@@ -208,12 +210,23 @@ export interface StoredPort {
 }
 
 /**
- * Event channels with a handle of their own. `bind` takes a stored port over, if there is one for that end, and an event is pending on it at once as on any that is bound.
- * Disposal unbinds all of them, and the stored ones that were not taken over.
+ * Event channels with a handle of their own: a port stays bound while any process has a descriptor of the handle open, and no other handle can
+ * bind it meanwhile (ERR_XEN_EVENT, EINVAL). The last close unbinds all of them.
  */
 export interface LastingEvents extends Events, Disposable {
-  /** The ports that are bound now. The descriptor stays this object's. */
+  /**
+   * Takes a stored port over if there is one for that end and if it is still bound; otherwise binds as `Events.bind`. An event is pending at
+   * once in either case: the process that had the port may have read one without acting on it. It has left the port masked then, so call
+   * `unmask` even if there was nothing to do.
+   */
+  bind: Events['bind'];
+  /**
+   * The ports that `bind` has bound and that are bound now, for the next process. Send it a duplicate of the descriptor, which stays this
+   * object's.
+   */
   readonly stored: StoredEvents;
+  /** Unbinds all ports, also the stored ones that were not taken over, whether or not other processes have the handle open. */
+  [Symbol.dispose](): void;
 }
 
 export type ChannelFaultListener = (fault: VifdError | undefined) => void;

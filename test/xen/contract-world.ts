@@ -13,6 +13,7 @@ import {
   OPS_HEADER_WORDS,
   PAGE_SIZE,
   type SharedPages,
+  type StoredEvents,
   type Xen,
 } from '../../lib/xen/seam.js';
 
@@ -25,6 +26,7 @@ export interface World {
   fail(call: HostCall, errno: string): void;
   heal(): void;
   eventually(condition: () => boolean): Promise<void>;
+  killedAfterBinding(remotePorts: readonly number[]): Promise<StoredEvents>;
 }
 
 export const GNTST_bad_copy_arg = -10;

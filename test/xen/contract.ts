@@ -5,11 +5,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import type { HostCall } from '../../lib/testing/model/faults.js';
-import type { Xen } from '../../lib/xen/seam.js';
+import type { StoredEvents, Xen } from '../../lib/xen/seam.js';
 import { copyTests, mapBatchTests } from './contract-batches.js';
 import { domainTests } from './contract-domains.js';
 import { bindTests, deliveryTests } from './contract-events.js';
 import { hostFaultTests } from './contract-host-faults.js';
+import { lastingTests } from './contract-lasting.js';
 import { arenaTests, mappingTests, shareTests } from './contract-memory.js';
 import { stagedTests } from './contract-staged.js';
 import type { World } from './contract-world.js';
@@ -24,14 +25,25 @@ export interface XenPair {
   /** Makes a call of the backend's host fail until `heal`. */
   fail(call: HostCall, errno: string): void;
   heal(): void;
+  /**
+   * Runs another process of the backend's domain: it binds to these ports of the frontend by lasting event channels, reads the first event of
+   * each without acting on it, and is killed. @returns what it has stored; the descriptor is the caller's.
+   */
+  killedAfterBinding(remotePorts: readonly number[]): Promise<StoredEvents>;
   close(): Promise<void>;
 }
 
 /**
  * Registers the contract's tests.
  * @param skip why this implementation cannot run here; its tests are then skipped under that reason.
+ * @param skipLasting the same for the tests of lasting event channels.
  */
-export function xenContract(name: string, open: () => Promise<XenPair>, skip?: string): void {
+export function xenContract(
+  name: string,
+  open: () => Promise<XenPair>,
+  skip?: string,
+  skipLasting?: string,
+): void {
   describe.skipIf(skip !== undefined)(skip === undefined ? name : `${name} (skipped: ${skip})`, () => {
     let pair: XenPair;
     const world: World = {
@@ -49,6 +61,7 @@ export function xenContract(name: string, open: () => Promise<XenPair>, skip?: s
       settle: () => pair.settle?.() ?? sleep(20),
       fail: (call, errno) => pair.fail(call, errno),
       heal: () => pair.heal(),
+      killedAfterBinding: (remotePorts) => pair.killedAfterBinding(remotePorts),
       eventually: async (condition) => {
         for (let round = 0; round < 100 && !condition(); round++) await world.settle();
         expect(condition()).toBe(true);
@@ -70,5 +83,8 @@ export function xenContract(name: string, open: () => Promise<XenPair>, skip?: s
     describe('binding events', () => bindTests(world));
     describe('domains', () => domainTests(world));
     describe('delivering events', () => deliveryTests(world));
+    const lasting = 'lasting event channels';
+    const lastingName = skipLasting === undefined ? lasting : `${lasting} (skipped: ${skipLasting})`;
+    describe.skipIf(skipLasting !== undefined)(lastingName, () => lastingTests(world));
   });
 }

@@ -77,7 +77,8 @@ export class VirtualTime {
 
   #nextDueMs(): number {
     let next = Number.POSITIVE_INFINITY;
-    for (const timer of this.#timers) next = Math.min(next, timer.dueMs);
+    // A process that was stopped has its timers until its end, and they never fire.
+    for (const { dueMs, instance } of this.#timers) if (instance.alive) next = Math.min(next, dueMs);
     return next;
   }
 }

@@ -1,129 +1,25 @@
 import { VifdError } from '../../errors.js';
 import type { ChannelFaultListener, EventChannel, Events } from '../../xen/seam.js';
-import { everyNth, type HostOf } from './faults.js';
+import type { EventHandles } from './event-handles.js';
+import type { EventPorts, Port } from './event-ports.js';
+import type { HostOf } from './faults.js';
 import type { Instance } from './instance.js';
-import type { RunQueue } from './queue.js';
-import { NumberPool, type Random } from './random.js';
 
-/** log2 of the ports of a domain (2-level event channels, xen/event_channel.h). */
-const PORT_BITS = 12;
-
-/** One end of a channel, in the table of its domain. */
-interface Port {
-  readonly number: number;
+/** What the event channels of one instance need. */
+export interface EventParts {
   readonly instance: Instance;
-  readonly onEvent: () => void;
-  /** The only domain that may be at the other end. */
-  readonly remoteDomid: number;
-  remote: Port | undefined;
-  pending: boolean;
-  masked: boolean;
-  open: boolean;
-  /** Whether a delivery waits in the run queue. */
-  queued: boolean;
-}
-
-interface Domain {
-  readonly pool: NumberPool;
-  readonly ports: Map<number, Port>;
-}
-
-/** The event channels of all domains. */
-export class EventPorts {
-  readonly #queue: RunQueue;
-  readonly #random: Random;
-  readonly #strays: () => boolean;
-  readonly #domains = new Map<number, Domain>();
-
-  constructor(queue: RunQueue, random: Random, strayEvery: number | undefined) {
-    if (strayEvery !== undefined && strayEvery < 2) {
-      throw new VifdError('ERR_ARGUMENT', `strayEventEvery is ${strayEvery}: below 2 events would never end`);
-    }
-    this.#queue = queue;
-    this.#random = random;
-    this.#strays = everyNth(strayEvery);
-  }
-
-  addDomain(domid: number): void {
-    if (this.#domains.has(domid)) return;
-    this.#domains.set(domid, { pool: new NumberPool(this.#random, PORT_BITS, 1), ports: new Map() });
-  }
-
-  /** @returns the port that `remoteDomid` has left unbound for `domid`; undefined if there is none of that number. */
-  unbound(remoteDomid: number, number: number, domid: number): Port | undefined {
-    const port = this.#domains.get(remoteDomid)?.ports.get(number);
-    return port?.remoteDomid === domid && port.remote === undefined ? port : undefined;
-  }
-
-  open(instance: Instance, remoteDomid: number, onEvent: () => void, remote: Port | undefined): Port {
-    const domain = this.#domain(instance.domid);
-    const number = domain.pool.take();
-    if (number === undefined) throw new VifdError('ERR_XEN_EVENT', 'no event channel is left: close some');
-    const flags = { pending: false, masked: false, open: true, queued: false };
-    const port: Port = { number, instance, onEvent, remoteDomid, remote, ...flags };
-    domain.ports.set(number, port);
-    if (remote !== undefined) {
-      remote.remote = port;
-      this.raise(port);
-    }
-    return port;
-  }
-
-  raise(port: Port): void {
-    port.pending = true;
-    this.#deliverLater(port);
-  }
-
-  unmask(port: Port): void {
-    port.masked = false;
-    this.#deliverLater(port);
-  }
-
-  close(port: Port): void {
-    if (!port.open) return;
-    port.open = false;
-    if (port.remote !== undefined) port.remote.remote = undefined;
-    port.remote = undefined;
-    const domain = this.#domain(port.instance.domid);
-    domain.ports.delete(port.number);
-    domain.pool.give(port.number);
-  }
-
-  #deliverLater(port: Port): void {
-    if (!port.open || !port.pending || port.masked || port.queued) return;
-    port.queued = true;
-    this.#queue.push({
-      instance: port.instance,
-      lane: port,
-      what: `event on port ${port.number}`,
-      run: () => this.#deliver(port),
-    });
-  }
-
-  #deliver(port: Port): void {
-    port.queued = false;
-    if (!port.open || !port.pending || port.masked) return;
-    port.pending = this.#strays();
-    port.masked = true;
-    port.onEvent();
-  }
-
-  #domain(domid: number): Domain {
-    return this.#domains.get(domid) as Domain;
-  }
+  readonly ports: EventPorts;
+  readonly host: HostOf;
+  /** Undefined where event channels end with the process that has bound them. */
+  readonly handles: EventHandles | undefined;
 }
 
 /** The event channels of one instance. */
 export class ModelEvents implements Events {
-  readonly #instance: Instance;
-  readonly #ports: EventPorts;
+  readonly #parts: EventParts;
 
-  readonly #host: HostOf;
-
-  constructor(instance: Instance, ports: EventPorts, host: HostOf) {
-    this.#instance = instance;
-    this.#ports = ports;
-    this.#host = host;
+  constructor(parts: EventParts) {
+    this.#parts = parts;
   }
 
   /** @param _onFault is never called, since no call of a channel fails in the model. */
@@ -133,55 +29,68 @@ export class ModelEvents implements Events {
     onEvent: () => void,
     _onFault?: ChannelFaultListener,
   ): EventChannel {
-    this.#instance.step('events.bind');
-    this.#host.check('bind', `Binding event channel ${remotePort} of domain ${domid}`);
-    const remote = this.#ports.unbound(domid, remotePort, this.#instance.domid);
-    if (remote === undefined) {
-      throw new VifdError(
-        'ERR_XEN_EVENT',
-        `domain ${domid} has no port ${remotePort} that waits for domain ${this.#instance.domid}: ` +
-          'it is closed, bound already or meant for another domain',
-      );
-    }
-    return new ModelChannel(this.#ports.open(this.#instance, domid, onEvent, remote), this.#ports);
+    const { instance, ports } = this.#parts;
+    return new ModelChannel(instance, boundPort(this.#parts, domid, remotePort, onEvent), ports);
   }
 
   bindUnbound(domid: number, onEvent: () => void): EventChannel {
-    this.#instance.step('events.bindUnbound');
-    return new ModelChannel(this.#ports.open(this.#instance, domid, onEvent, undefined), this.#ports);
+    const { instance, ports } = this.#parts;
+    instance.step('events.bindUnbound');
+    return new ModelChannel(instance, ports.open(instance, domid, onEvent, undefined), ports);
   }
 }
 
-class ModelChannel implements EventChannel {
+/** Binds to a port of another domain. @throws VifdError as `Events.bind`. */
+export function boundPort(
+  { instance, ports, host, handles }: EventParts,
+  domid: number,
+  remotePort: number,
+  onEvent: () => void,
+): Port {
+  instance.step('events.bind');
+  host.check('bind', `Binding event channel ${remotePort} of domain ${domid}`);
+  // The last descriptor of the handle that has bound the port may have been closed since.
+  handles?.sweep();
+  const remote = ports.unbound(domid, remotePort, instance.domid);
+  if (remote !== undefined) return ports.open(instance, domid, onEvent, remote);
+  throw new VifdError(
+    'ERR_XEN_EVENT',
+    `domain ${domid} has no port ${remotePort} that waits for domain ${instance.domid}: ` +
+      'it is closed, bound already or meant for another domain',
+    { errno: 'EINVAL' },
+  );
+}
+
+export class ModelChannel implements EventChannel {
   readonly port: number;
+  readonly #instance: Instance;
   readonly #state: Port;
   readonly #ports: EventPorts;
   readonly #withdraw: () => void;
 
-  constructor(state: Port, ports: EventPorts) {
+  /** @param atEnd what becomes of the port at the end of the process. Default: it is closed. */
+  constructor(instance: Instance, state: Port, ports: EventPorts, atEnd = () => ports.close(state)) {
     this.port = state.number;
+    this.#instance = instance;
     this.#state = state;
     this.#ports = ports;
-    this.#withdraw = state.instance.hold({
-      release: () => ports.close(state),
-      leak: () => `open port ${state.number}`,
-    });
+    this.#withdraw = instance.hold({ release: atEnd, leak: () => `open port ${state.number}` });
   }
 
   notify(): void {
-    this.#state.instance.step('events.notify');
+    this.#instance.step('events.notify');
     const { remote } = this.#state;
     if (remote !== undefined) this.#ports.raise(remote);
   }
 
   unmask(): void {
-    this.#state.instance.check('events.unmask');
+    this.#instance.check('events.unmask');
     this.#ports.unmask(this.#state);
   }
 
   close(): void {
     if (!this.#state.open) return;
-    this.#state.instance.step('events.close');
+    this.#instance.step('events.close');
     this.#withdraw();
     this.#ports.close(this.#state);
   }

@@ -3,7 +3,8 @@ import { modelStoreClient } from '../xenstored/client.js';
 import type { Quota } from '../xenstored/quota.js';
 import { ModelStore } from '../xenstored/store.js';
 import { realClockOf, VirtualTime } from './clock.js';
-import { EventPorts } from './events.js';
+import { EventHandles, type HandleDescriptors } from './event-handles.js';
+import { EventPorts } from './event-ports.js';
 import { everyNth, type ModelFaults } from './faults.js';
 import { GrantTables } from './memory.js';
 import { RunQueue } from './queue.js';
@@ -22,6 +23,8 @@ export interface ModelOptions {
   readonly faults?: ModelFaults;
   /** The quotas of the store for domains other than dom0. Default: xenstored's. */
   readonly quota?: Partial<Quota>;
+  /** With these, instances have `openLastingEvents`: event channels that another instance can take over. */
+  readonly descriptors?: HandleDescriptors;
 }
 
 /**
@@ -35,17 +38,20 @@ export class ModelHypervisor {
   readonly #time: VirtualTime | undefined;
 
   constructor(options: ModelOptions = {}) {
-    const { seed, autorun = false, stepsMax = 100_000, faults = {}, quota = {} } = options;
+    const { seed, autorun = false, stepsMax = 100_000, faults = {}, quota = {}, descriptors } = options;
     this.store = new ModelStore({ quota });
     const order = seed === undefined ? undefined : new Random(seed);
     const numbers = new Random(~(seed ?? 0));
     const queue = new RunQueue({ random: order, autorun, stepsMax });
     const time = autorun ? undefined : new VirtualTime(queue);
     this.#time = time;
+    const ports = new EventPorts(queue, numbers, faults.strayEventEvery);
+    const handles = descriptors && new EventHandles(descriptors, ports);
     this.#machine = {
       queue,
       tables: new GrantTables(numbers, (domid) => this.store.isIntroduced(domid)),
-      ports: new EventPorts(queue, numbers, faults.strayEventEvery),
+      ports,
+      handles,
       watchesLate: faults.watchesLate ?? false,
       grantFails: everyNth(faults.grantFailsEvery),
       hostFails: faults.host,
@@ -78,6 +84,7 @@ export class ModelHypervisor {
    * @throws ERR_STATE if `stepsMax` callbacks were not enough; and any error that a callback throws.
    */
   settle(): Promise<void> {
+    this.#machine.handles?.sweep();
     return this.#machine.queue.settle();
   }
 

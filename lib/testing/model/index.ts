@@ -2,6 +2,7 @@
 
 export type { ModelStore } from '../xenstored/store.js';
 export { ModelGrantBatch } from './batch.js';
+export type { HandleDescriptors, OpenHandle } from './event-handles.js';
 export type { ModelFaults } from './faults.js';
 export { ModelHypervisor, type ModelOptions } from './hypervisor.js';
 export { ModelKilled, type OnStep } from './instance.js';

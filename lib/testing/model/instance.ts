@@ -74,10 +74,14 @@ export class Instance {
     return [...this.#holdings].map((holding) => holding.leak?.()).filter((leak) => leak !== undefined);
   }
 
+  /** Runs no code any more from now on, and still has its resources until `end`, as a process that the kernel is about to end. */
+  stop(): void {
+    this.#alive = false;
+  }
+
   /** Idempotent. */
   end(): void {
-    if (!this.#alive) return;
-    this.#alive = false;
+    this.stop();
     for (const holding of this.#holdings) holding.release();
     this.#holdings.clear();
   }

@@ -1,10 +1,13 @@
 import { VifdError } from '../../errors.js';
-import type { Clock, Store, Xen } from '../../xen/seam.js';
-import { type EventPorts, ModelEvents } from './events.js';
+import type { Clock, LastingEvents, Store, StoredEvents, Xen } from '../../xen/seam.js';
+import type { EventHandles } from './event-handles.js';
+import type { EventPorts } from './event-ports.js';
+import { ModelEvents } from './events.js';
 import { type HostFails, HostOf } from './faults.js';
 import { GatedStore } from './gated-store.js';
 import { ModelGrants } from './grants.js';
 import { Instance, type OnStep } from './instance.js';
+import { ModelLastingEvents } from './lasting-events.js';
 import type { GrantTables } from './memory.js';
 import type { RunQueue } from './queue.js';
 import { ModelShares } from './shares.js';
@@ -14,6 +17,8 @@ export interface Machine {
   readonly queue: RunQueue;
   readonly tables: GrantTables;
   readonly ports: EventPorts;
+  /** Undefined: event channels end with the process that has bound them. */
+  readonly handles: EventHandles | undefined;
   readonly watchesLate: boolean;
   /** Whether the next operation of a grant batch must fail. */
   readonly grantFails: () => boolean;
@@ -33,6 +38,7 @@ export class ModelXen implements Xen {
   readonly domid: number;
   readonly grants: ModelGrants;
   readonly events: ModelEvents;
+  readonly openLastingEvents?: (stored?: StoredEvents) => LastingEvents;
   readonly store: Store;
   readonly clock: Clock;
   readonly shares: ModelShares;
@@ -46,7 +52,12 @@ export class ModelXen implements Xen {
     this.domid = domid;
     const host = new HostOf(machine.hostFails, domid);
     this.grants = new ModelGrants(instance, machine.tables, machine.grantFails, host);
-    this.events = new ModelEvents(instance, machine.ports, host);
+    const { handles, ports, queue } = machine;
+    this.events = new ModelEvents({ instance, ports, host, handles });
+    if (handles !== undefined) {
+      const parts = { instance, ports, host, handles, queue };
+      this.openLastingEvents = (stored) => new ModelLastingEvents(parts, stored);
+    }
     this.clock = machine.clockOf(instance);
     this.shares = new ModelShares(instance, machine.tables);
     this.store = new GatedStore({
@@ -76,6 +87,14 @@ export class ModelXen implements Xen {
   /** Returns the resources that the instance has not released: mapped grants, open ports, watches. Empty at an orderly end. */
   leaks(): string[] {
     return this.#instance.leaks();
+  }
+
+  /**
+   * Begins the end of a killed process: it runs no code any more. It has its mappings and ports until `kill`, as a process whose memory the
+   * kernel frees.
+   */
+  beginExit(): void {
+    this.#instance.stop();
   }
 
   /** Ends the instance as SIGKILL does: all its resources are released at once, and none of its callbacks runs again. */
