@@ -24,7 +24,7 @@ export async function countFrames(vif: Vif, signal: AbortSignal): Promise<Counts
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
-  const xen = await openXen();
+  await using xen = await openXen();
   const port = ({ id }: { id: string }) => tap({ name: id, persist: true, up: true });
   await using netback = await Netback.open({ xen, port });
   const all = await Promise.all([...netback.vifs.values()].map((vif) => countFrames(vif, stop.signal)));

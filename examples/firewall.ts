@@ -1,4 +1,5 @@
 // A firewall: guests cannot speak TCP to port 23. Run: node --import tsx examples/firewall.ts, or build it first.
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { type FrameHeaders, Netback, type NetbackOptions, openXen, tap } from 'vifd';
 
@@ -26,8 +27,11 @@ export async function firewall(options: NetbackOptions): Promise<Netback> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const stop = new AbortController();
-  process.once('SIGTERM', () => stop.abort());
-  const xen = await openXen();
-  await firewall({ xen, port: (vif) => tap({ name: vif.id, persist: true, up: true }), signal: stop.signal });
+  await using xen = await openXen();
+  await using netback = await firewall({
+    xen,
+    port: (vif) => tap({ name: vif.id, persist: true, up: true }),
+  });
+  console.log(`${netback.vifs.size} vifs at the start`);
+  await once(process, 'SIGTERM');
 }

@@ -1,4 +1,5 @@
 // Joins two guests by a port in JavaScript: no tap, no bridge. What one sends, the other receives.
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Netback, type NetbackOptions, openXen, pair, type VifAddress } from 'vifd';
 
@@ -18,8 +19,8 @@ export async function joinGuests(
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [first, second] = process.argv.slice(2).map(Number);
-  const stop = new AbortController();
-  process.once('SIGTERM', () => stop.abort());
-  const netback = await joinGuests(first, second, { xen: await openXen(), signal: stop.signal });
+  await using xen = await openXen();
+  await using netback = await joinGuests(first, second, { xen });
   netback.on('attached', (vif) => console.log(`${vif.id} is joined`));
+  await once(process, 'SIGTERM');
 }

@@ -9,8 +9,8 @@ const DECLARATIONS = 'dist/index.d.ts';
 /** The names that users may rely on, written by hand: a change here is a change of the API, which the changelog reports. */
 const PUBLIC: Readonly<Record<string, string>> = {
   // A netback and its vifs.
-  'class Netback implements AsyncDisposable':
-    '[Symbol.asyncDispose] faults forget look off on static open vifs',
+  'class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposable':
+    '[Symbol.asyncDispose] faults forget look static open vifs',
   'interface NetbackOptions':
     'accept filter hook journalVersion journals payload port queues removeLeftPort signal without xen',
   'interface NetbackEvents': 'attached detached error gone mended recovered',

@@ -67,7 +67,7 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback/settings', 'netback/show', 'netback/state', 'netback/vif-info'],
   ],
   netback: [
-    ...['durable', 'errors', 'ports', 'wait-at-most', 'xen'],
+    ...['durable', 'errors', 'ports', 'text', 'wait-at-most', 'xen'],
     ...['netback/frames', 'netback/public-vif', 'netback/settings', 'netback/vif', 'netback/vif-info'],
   ],
   daemon: [

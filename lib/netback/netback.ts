@@ -3,6 +3,7 @@ import type { Journals } from '../durable/journal.js';
 import { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, type JournalVersion } from '../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
+import { quoted } from '../text.js';
 import { waitAtMost } from '../wait-at-most.js';
 import type { Xen } from '../xen/seam.js';
 import type { VifFilter, VifHook } from './frames/frame.js';
@@ -54,7 +55,7 @@ export interface NetbackOptions {
 export interface NetbackEvents {
   attached: [vif: Vif, how: AttachedHow];
   detached: [vif: Vif, why: DetachReason];
-  /** The vif has ended, because its node is gone or another backend serves it. Drop your data about it. */
+  /** The vif has ended, because its node is gone or another backend serves it. It is no longer in `Netback.vifs`: drop your data about it. */
   gone: [vif: Vif];
   /** A guest that was reported as stalled (ERR_STALLED) takes frames again by this queue. */
   recovered: [vif: Vif, queue: number];
@@ -67,24 +68,46 @@ export interface NetbackEvents {
 /** How long a detach waits for an unresponsive store, so that a stop by SIGTERM takes a second at most. */
 const DETACH_MS = 500;
 
+/** The names of all events; the compiler refuses a list that lacks one. */
+const EVENT_NAMES = Object.keys({
+  attached: true,
+  detached: true,
+  gone: true,
+  recovered: true,
+  error: true,
+  mended: true,
+} satisfies Record<keyof NetbackEvents, true>);
+
 /**
  * Serves the vifs of this domain: connects a discovery, which finds the vifs, to a `ServedVifs`, which serves them. Disposal detaches: guests
- * stay connected, and the next Netback, in this process or another, attaches to them again.
+ * stay connected, and the next Netback, in this process or another, attaches to them again. A process whose netbacks and `xen` are disposed
+ * of has nothing of vifd left that keeps it from ending.
+ *
+ * It is an EventEmitter with the events of `NetbackEvents`. Adding a listener for another event throws VifdError ERR_ARGUMENT. A listener
+ * that throws is reported as a process warning, and frames continue to move. `events.once(netback, 'attached')` rejects if `error` comes
+ * first, as for each emitter of Node.
  */
-export class Netback implements AsyncDisposable {
+export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposable {
   readonly #options: NetbackOptions;
-  readonly #emitter = new EventEmitter();
   readonly #served: ServedVifs;
   readonly #discovery: Discovery;
   #closing: Promise<void> | undefined;
+  /** While `open` runs: the vifs that attached with no listener for it; `open` reports them when a program can have added one. */
+  #unheard: Map<Vif, AttachedHow> | undefined = new Map();
 
   private constructor(options: NetbackOptions) {
+    super();
+    // An emitter calls this before it adds a listener, by whichever method.
+    super.on('newListener' as keyof NetbackEvents, requireEvent);
     this.#options = options;
     const { xen } = options;
     this.#served = new ServedVifs({
       options,
-      onAttached: (vif, how) => this.#emit('attached', vif, how),
-      onDetached: (vif, why) => this.#emit('detached', vif, why),
+      onAttached: (vif, how) => this.#attached(vif, how),
+      onDetached: (vif, why) => {
+        this.#unheard?.delete(vif);
+        this.#emit('detached', vif, why);
+      },
       onRecovered: (vif, queue) => this.#emit('recovered', vif, queue),
       onError: (error, vif) => this.#report(error, vif),
       onMended: (error, vif) => this.#emit('mended', error, vif),
@@ -104,7 +127,9 @@ export class Netback implements AsyncDisposable {
 
   /**
    * Opens a netback. Resolves when it has attached to every guest that waits.
-   * @throws VifdError ERR_ARGUMENT; ERR_STORE if the store cannot be read.
+   * @param listeners of the netback's events, from the first event on. `attached` of a guest that is there already also reaches listeners that
+   *   are added as soon as `open` has resolved (before the next turn of the event loop), unless there is one here.
+   * @throws VifdError ERR_ARGUMENT, also for a listener of an event that does not exist; ERR_STORE if the store cannot be read.
    */
   static async open(options: NetbackOptions, listeners: Partial<NetbackListeners> = {}): Promise<Netback> {
     options.signal?.throwIfAborted();
@@ -118,12 +143,14 @@ export class Netback implements AsyncDisposable {
         `${journalVersion} is no version of journals that this vifd writes: give ${JOURNAL_VERSION}, or ${JOURNAL_VERSION_BEFORE} before a ` +
           `change to an older vifd, which does not read ${JOURNAL_VERSION}.`,
       );
+    for (const event of Object.keys(listeners)) requireEvent(event);
     const netback = new Netback(options);
-    for (const [event, listener] of Object.entries(listeners)) {
-      netback.#emitter.on(event, listener as (...args: unknown[]) => void);
-    }
+    for (const [event, listener] of Object.entries(listeners))
+      if (listener !== undefined) netback.on(event as keyof NetbackEvents, listener);
     try {
       await netback.#discovery.open();
+      // Runs after all microtasks, among them what the program does as soon as `open` has resolved.
+      process.nextTick(() => netback.#reportUnheard());
     } catch (error) {
       await netback[Symbol.asyncDispose]();
       throw error;
@@ -131,6 +158,7 @@ export class Netback implements AsyncDisposable {
     return netback;
   }
 
+  /** The served vifs by their ids, such as `vif7.0`; it changes as vifs come and go. `Vif.close` removes one until its guest connects again. */
   get vifs(): ReadonlyMap<VifId, Vif> {
     return this.#served.vifs;
   }
@@ -148,16 +176,6 @@ export class Netback implements AsyncDisposable {
   async forget(id: VifId): Promise<void> {
     const away = this.faults.find(({ code }) => code === 'ERR_STORE_GONE');
     await this.#served.forget(id, away);
-  }
-
-  on<E extends keyof NetbackEvents>(event: E, listener: (...args: NetbackEvents[E]) => void): this {
-    this.#emitter.on(event, listener as (...args: unknown[]) => void);
-    return this;
-  }
-
-  off<E extends keyof NetbackEvents>(event: E, listener: (...args: NetbackEvents[E]) => void): this {
-    this.#emitter.off(event, listener as (...args: unknown[]) => void);
-    return this;
   }
 
   /** Detaches from every guest. Idempotent. */
@@ -185,15 +203,27 @@ export class Netback implements AsyncDisposable {
     return this.#discovery.look();
   }
 
+  #attached(vif: Vif, how: AttachedHow): void {
+    if (this.#unheard !== undefined && this.listenerCount('attached') === 0) this.#unheard.set(vif, how);
+    else this.#emit('attached', vif, how);
+  }
+
+  #reportUnheard(): void {
+    const unheard = this.#unheard;
+    this.#unheard = undefined;
+    if (this.#closing !== undefined) return;
+    for (const [vif, how] of unheard ?? []) this.#emit('attached', vif, how);
+  }
+
   #report(error: VifdError, vif: Vif | undefined): void {
-    if (this.#emitter.listenerCount('error') > 0) this.#emit('error', error, vif);
+    if (this.listenerCount('error') > 0) this.#emit('error', error, vif);
     else process.emitWarning(error.message, { code: error.code });
   }
 
   /** Calls the listeners of an event. If one throws, this reports the error, and frames continue to move. */
   #emit<E extends keyof NetbackEvents>(event: E, ...args: NetbackEvents[E]): void {
     try {
-      this.#emitter.emit(event, ...args);
+      (this as EventEmitter).emit(event, ...args);
     } catch (thrown) {
       const { message } = vifdErrorOf(thrown);
       process.emitWarning(`A listener of '${event}' threw: ${message}`, { code: 'ERR_STATE' });
@@ -201,4 +231,12 @@ export class Netback implements AsyncDisposable {
   }
 }
 
+/** @throws VifdError ERR_ARGUMENT unless a netback has this event. */
+function requireEvent(event: unknown): void {
+  if (EVENT_NAMES.includes(event as string)) return;
+  const message = `A netback has no event ${quoted(String(event), 32)}: its events are ${EVENT_NAMES.join(', ')}.`;
+  throw new VifdError('ERR_ARGUMENT', message);
+}
+
+/** A listener for each event of a netback; see `NetbackEvents`. */
 export type NetbackListeners = { [E in keyof NetbackEvents]: (...args: NetbackEvents[E]) => void };

@@ -34,6 +34,10 @@ export interface Vif extends VifInfo {
    * (`FrameStream.missed`).
    */
   frames(options?: { direction?: Direction; signal?: AbortSignal; limit?: number }): FrameStream;
-  /** Closes the device for the guest; no other call does. @throws VifdError ERR_STATE once the vif is detached. */
+  /**
+   * Closes the device for the guest; no other call does. Afterwards the vif is not in `Netback.vifs`, unless its guest connects again: refuse
+   * that by `NetbackOptions.accept`. The event `gone` comes once the toolstack has removed the device.
+   * @throws VifdError ERR_STATE once the vif is detached; ERR_STORE if the store cannot be written.
+   */
   close(): Promise<void>;
 }

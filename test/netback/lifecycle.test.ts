@@ -253,4 +253,38 @@ describe('the life of a vif', () => {
     await write(`${FRONT}/state`, '6');
     expect(await state()).toBe('6');
   });
+
+  it('leaves the netback when it is closed, follows its node until that is gone, and returns with its guest', async () => {
+    world = await World.open();
+    await world.start('copy');
+    await create();
+    await join();
+    const closed = vif()!;
+    await world.settled(closed.close());
+    expect([vif(), closed.state, world.detached]).toEqual([undefined, 'closed', ['guest-closed']]);
+    // A look at all vifs does not serve it anew.
+    await world.settled(world.netback.look());
+    await write(`${FRONT}/state`, '6');
+    expect([vif(), await state()]).toEqual([undefined, '6']);
+    await write(`${FRONT}/state`, '1');
+    expect([vif(), await state()]).toEqual([closed, '2']);
+    await join();
+    expect(closed.state).toBe('connected');
+    await world.settled(closed.close());
+    await world.rm(BACK);
+    expect([vif(), world.gone, world.port('vif7.0').removed]).toEqual([undefined, ['vif7.0'], true]);
+  });
+
+  it('stays closed though the store changes while it is closed', async () => {
+    world = await World.open();
+    await world.start('copy');
+    await create();
+    await join();
+    const closed = vif()!;
+    const closing = closed.close();
+    const changing = world.toolstack.store.write(`${FRONT}/state`, '4');
+    await world.settled(Promise.all([closing, changing]));
+    await world.settle();
+    expect([vif(), closed.state, await state()]).toEqual([undefined, 'closed', '5']);
+  });
 });

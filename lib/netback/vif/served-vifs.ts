@@ -48,6 +48,8 @@ export class ServedVifs implements VifServer {
   readonly #offer: Offer;
   readonly #budgets: GuestBudgets;
   readonly #vifs = new Map<VifId, Vif>();
+  /** Those of `#vifs` that the program has not closed. */
+  readonly #listed = new Map<VifId, Vif>();
   #detached = false;
 
   constructor(parts: ServedVifsParts) {
@@ -56,8 +58,9 @@ export class ServedVifs implements VifServer {
     this.#budgets = new GuestBudgets(parts.options.xen.clock);
   }
 
+  /** The vifs without those that the program has closed and whose guests have not connected again. */
   get vifs(): ReadonlyMap<VifId, Vif> {
-    return this.#vifs;
+    return this.#listed;
   }
 
   isServed(id: VifId): boolean {
@@ -79,6 +82,7 @@ export class ServedVifs implements VifServer {
     if (!(await this.#accepts(node.info, false)) || this.#detached) return 'refused';
     const vif = this.#create(node);
     this.#vifs.set(id, vif);
+    this.#listed.set(id, vif);
     vif.openCounters();
     // If the node changed since it was read, vifd looks again and calls `accept` again.
     await (changed() ? vif.poke() : vif.begin());
@@ -131,6 +135,7 @@ export class ServedVifs implements VifServer {
     this.#detached = true;
     const detached = [...this.#vifs.values()].map((vif) => vif.detach());
     this.#vifs.clear();
+    this.#listed.clear();
     await Promise.all(detached);
   }
 
@@ -162,6 +167,8 @@ export class ServedVifs implements VifServer {
       onRecovered: (queue) => onRecovered(vif, queue),
       onError: (error) => onError(error, vif),
       onMended: (error) => onMended(error, vif),
+      onClosed: () => this.#listed.delete(vif.id),
+      onReopened: () => this.#listed.set(vif.id, vif),
       onGone: () => this.#gone(vif),
     });
     return vif;
@@ -169,7 +176,7 @@ export class ServedVifs implements VifServer {
 
   /** Forgets a vif that has ended. A new vif of the same name may be there already. */
   #gone(vif: Vif): void {
-    if (this.#vifs.get(vif.id) === vif) this.#vifs.delete(vif.id);
+    for (const vifs of [this.#vifs, this.#listed]) if (vifs.get(vif.id) === vif) vifs.delete(vif.id);
     if (!this.domids().has(vif.domid)) this.#budgets.forget(vif.domid);
     this.#parts.onGone(vif);
   }

@@ -65,6 +65,10 @@ export interface VifParts {
   readonly onError: (error: VifdError) => void;
   /** Called when the fault that this error reported is over. */
   readonly onMended: (error: VifdError) => void;
+  /** Called when the program has closed the device. The vif still follows its node until that is gone. */
+  readonly onClosed: () => void;
+  /** Called when the guest connects again after that. */
+  readonly onReopened: () => void;
   /** Called when the vif has ended in this process, because its node is gone or it was released. The caller may forget it. */
   readonly onGone: () => void;
 }

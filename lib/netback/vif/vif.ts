@@ -42,6 +42,8 @@ export class Vif implements PublicVif {
   /** Whether the next look calls `accept`. The first look does too, for a vif that vifd attaches to once and then releases. */
   #doubted = true;
   #ended = false;
+  /** Whether the program has closed the device, and the guest has not connected again since. */
+  #closed = false;
   #rateText: string | undefined;
 
   constructor(parts: VifParts) {
@@ -214,6 +216,9 @@ export class Vif implements PublicVif {
     await this.#looks.settled();
     if (this.#ended) return;
     await this.#steps.close(XenbusState.Closing);
+    if (this.#ended) return;
+    this.#closed = true;
+    this.#parts.onClosed();
   }
 
   async #follow(): Promise<void> {
@@ -262,6 +267,9 @@ export class Vif implements PublicVif {
     this.#faults.heedSnapshot(present);
     this.#limit(present.rate);
     await this.#steps.run(step, present);
+    if (!this.#closed || this.#ended || this.state === 'closed') return;
+    this.#closed = false;
+    this.#parts.onReopened();
   }
 
   #awaitNode(): void {
