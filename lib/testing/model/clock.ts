@@ -107,7 +107,8 @@ export function realClockOf(instance: Instance): Clock {
 /** @returns the object that cancels it. Without a delay it fires in the event loop's next turn: a timer takes a millisecond at least. */
 function later(delayMs: number, fire: () => void): () => void {
   if (delayMs <= 0) {
-    const immediate = setImmediate(fire).unref();
+    // With a reference, as the native clock's: without one the loop may sleep until something else happens.
+    const immediate = setImmediate(fire);
     return () => clearImmediate(immediate);
   }
   const timeout = setTimeout(fire, delayMs).unref();
