@@ -99,7 +99,7 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback', 'netback/frames', 'netback/show', 'netback/vif', 'netback/vif-info'],
   ],
   'testing/xenstored': ['errors', 'xen', 'xen/store'],
-  'testing/model': ['errors', 'testing/xenstored', 'xen'],
+  'testing/model': ['errors', 'testing/netfront', 'testing/xenstored', 'xen'],
   'testing/netfront': ['errors', 'ports', 'protocol', 'xen', 'xen/native', 'xen/store'],
   'testing/rehearsal': ['ports', 'testing/model', 'testing/netfront', 'xen'],
   index: [

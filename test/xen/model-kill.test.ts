@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { ModelGrantBatch } from '../../lib/testing/model/batch.js';
 import {
   type InstanceOptions,
   ModelHypervisor,
@@ -38,7 +39,7 @@ function batchOn({ back, front }: World, count = 1) {
   shared.bytes[0] = 42;
   const ref = shared.grant(0, back.domid, 'write');
   const arena = back.grants.arena(PAGE_SIZE);
-  const batch = back.grants.batch({ domid: front.domid, capacity: count, arena });
+  const batch = back.grants.batch({ domid: front.domid, capacity: count, arena }) as ModelGrantBatch;
   batch.ops[OPS_COUNT] = count;
   for (let op = 0; op < count; op++) {
     const at = OPS_HEADER_WORDS + op * OP_WORDS;

@@ -6,6 +6,7 @@ import type { Instance } from './instance.js';
 import { type Allocation, type Grant, type GrantTables, ModelArena } from './memory.js';
 import { ModelStagedGrants } from './staged.js';
 
+/** `Grants` of the model. */
 export class ModelGrants implements Grants {
   readonly #instance: Instance;
   readonly #tables: GrantTables;

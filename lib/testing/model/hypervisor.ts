@@ -11,6 +11,7 @@ import { RunQueue } from './queue.js';
 import { Random } from './random.js';
 import { type InstanceOptions, type Machine, ModelXen } from './xen.js';
 
+/** Options of `createModel` and of `ModelHypervisor`. */
 export interface ModelOptions {
   /** Decides grant references, ports, and the order in which events arrive. Default: events arrive in the order of sending. */
   readonly seed?: number;
@@ -20,6 +21,7 @@ export interface ModelOptions {
   readonly autorun?: boolean;
   /** How many callbacks `settle` runs before it gives up. Default 100 000. */
   readonly stepsMax?: number;
+  /** Rare faults that Xen may cause. Default: none. */
   readonly faults?: ModelFaults;
   /** The quotas of the store for domains other than dom0. Default: xenstored's. */
   readonly quota?: Partial<Quota>;
@@ -37,6 +39,7 @@ export class ModelHypervisor {
   readonly #machine: Machine;
   readonly #time: VirtualTime | undefined;
 
+  /** @param options the order of events, the clock, faults and quotas. */
   constructor(options: ModelOptions = {}) {
     const { seed, autorun = false, stepsMax = 100_000, faults = {}, quota = {}, descriptors } = options;
     this.store = new ModelStore({ quota });

@@ -3,6 +3,7 @@
  * its code have no effect.
  */
 export class ModelKilled extends Error {
+  /** @param what the operation before which the instance ends. */
   constructor(what = 'here') {
     super(`this instance ended before: ${what}`);
     this.name = 'ModelKilled';

@@ -3,6 +3,7 @@ import type { Access, SharedPages, Shares } from '../../xen/seam.js';
 import type { Instance } from './instance.js';
 import { Allocation, type Grant, type GrantTables } from './memory.js';
 
+/** `Shares` of the model. */
 export class ModelShares implements Shares {
   readonly #instance: Instance;
   readonly #tables: GrantTables;

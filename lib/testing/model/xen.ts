@@ -1,5 +1,14 @@
 import { VifdError } from '../../errors.js';
-import type { Clock, LastingEvents, Store, StoredEvents, Xen } from '../../xen/seam.js';
+import type {
+  Clock,
+  Events,
+  Grants,
+  LastingEvents,
+  Shares,
+  Store,
+  StoredEvents,
+  Xen,
+} from '../../xen/seam.js';
 import type { EventHandles } from './event-handles.js';
 import type { EventPorts } from './event-ports.js';
 import { ModelEvents } from './events.js';
@@ -28,6 +37,7 @@ export interface Machine {
   hasDomain(domid: number): boolean;
 }
 
+/** Options of `ModelHypervisor.open`. */
 export interface InstanceOptions {
   /** Called before each operation that others can observe. Throw ModelKilled in it to end the instance at that place. */
   readonly onStep?: OnStep;
@@ -36,15 +46,17 @@ export interface InstanceOptions {
 /** The hypervisor for one instance in a domain of the model. */
 export class ModelXen implements Xen {
   readonly domid: number;
-  readonly grants: ModelGrants;
-  readonly events: ModelEvents;
+  readonly grants: Grants;
+  readonly events: Events;
   readonly openLastingEvents?: (stored?: StoredEvents) => LastingEvents;
   readonly store: Store;
   readonly clock: Clock;
-  readonly shares: ModelShares;
+  /** Memory to grant to other domains. */
+  readonly shares: Shares;
   readonly #instance: Instance;
   readonly #machine: Machine;
 
+  /** @internal `ModelHypervisor.open` makes it. */
   constructor(machine: Machine, domid: number, options: InstanceOptions) {
     const instance = new Instance(domid, options.onStep);
     this.#instance = instance;
@@ -68,6 +80,7 @@ export class ModelXen implements Xen {
     });
   }
 
+  /** False once the instance was killed or disposed of. */
   get alive(): boolean {
     return this.#instance.alive;
   }

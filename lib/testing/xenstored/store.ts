@@ -9,20 +9,23 @@ import { WatchTable } from './watches.js';
  * `modelStoreClient` makes the seam's `Store` from it in the same process; `StoreServer` serves it to others.
  */
 export class ModelStore {
+  /** The limits of each domain other than dom0. */
   readonly quota: Quota;
-  /** For sessions. */
+  /** @internal For sessions. */
   table = new LiveTable();
+  /** @internal For sessions. */
   readonly watches = new WatchTable();
   readonly #sessions = new Set<StoreSession>();
   readonly #introduced = new Set<number>([0]);
   readonly #waiting = new Set<() => void>();
   #running = true;
 
+  /** @param options `quota`: the limits of each domain. Default: xenstored's. */
   constructor(options: { quota?: Partial<Quota> } = {}) {
     this.quota = { ...DEFAULT_QUOTA, ...options.quota };
   }
 
-  /** Returns a connection for a domain. The store need not know the domain, so that a socket can exist before it. */
+  /** @internal Returns a connection for a domain. The store need not know the domain, so that a socket can exist before it. */
   connect(domid: number, events: SessionEvents): StoreSession {
     if (!this.#running) throw new VifdError('ERR_STATE', "The model's xenstored is stopped: start it first.");
     const session = new StoreSession(this, domid, events);
@@ -30,7 +33,7 @@ export class ModelStore {
     return session;
   }
 
-  /** For sessions: forgets one. */
+  /** @internal For sessions: forgets one. */
   disconnect(session: StoreSession): void {
     this.#sessions.delete(session);
   }
@@ -65,6 +68,7 @@ export class ModelStore {
     return () => this.#waiting.delete(connect);
   }
 
+  /** Returns whether the store knows the domain. */
   isIntroduced(domid: number): boolean {
     return this.#introduced.has(domid);
   }
