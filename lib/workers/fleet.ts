@@ -211,11 +211,7 @@ export class Fleet {
     return beginning;
   }
 
-  async #greeted(
-    start: FleetParts['start'],
-    helloMs: number,
-    detachMs: number,
-  ): Promise<GreetedWorker> {
+  async #greeted(start: FleetParts['start'], helloMs: number, detachMs: number): Promise<GreetedWorker> {
     if (this.#ended) throw stopped();
     const { clock, log, memoryOf, onAttached, onGone } = this.#parts;
     const begun = await RunningWorker.start({
