@@ -3,20 +3,26 @@ import type { ERROR_ROWS } from './error-table.js';
 /** Every code that vifd throws. Stable: programs may compare them. lib/error-table.ts has a row for each, and docs/errors.md shows it. */
 export type VifdErrorCode = keyof typeof ERROR_ROWS;
 
+/** What a VifdError has besides code and message. */
 export interface VifdErrorDetails {
   /** Symbolic errno, e.g. 'ENOENT', where the system gave one. */
   readonly errno?: string;
   /** The vif concerned, as xl prints it: `vif7.0`. */
   readonly vif?: string;
+  /** The error that led to this one. */
   readonly cause?: unknown;
 }
 
 /** The one error class of vifd. The message names the thing, the value and the remedy. */
 export class VifdError extends Error {
+  /** What kind of error this is. Programs compare it, and never the message, which may change. */
   readonly code: VifdErrorCode;
+  /** Symbolic errno, as 'ENOENT', where the system gave one. */
   readonly errno: string | undefined;
+  /** The vif concerned, as xl prints it: `vif7.0`. */
   readonly vif: string | undefined;
 
+  /** @param code one of docs/errors.md. @param message what happened, to which vif, why, and what to do. */
   constructor(code: VifdErrorCode, message: string, details: VifdErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = 'VifdError';

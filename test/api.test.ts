@@ -133,7 +133,9 @@ const joined = ({ names }: PublicNames) =>
 
 // Built by `npm run build`; `npm test` builds first.
 describe.skipIf(!existsSync(DECLARATIONS))('what a program finds that imports vifd', () => {
-  const found = existsSync(DECLARATIONS) ? publicNames(DECLARATIONS) : { names: {}, leaks: [] };
+  const found = existsSync(DECLARATIONS)
+    ? publicNames(DECLARATIONS)
+    : { names: {}, leaks: [], undocumented: [] };
 
   it('is what users may rely on, and nothing else', () => {
     expect(joined(found)).toEqual(PUBLIC);
@@ -172,5 +174,15 @@ describe('the reader of declarations', () => {
       'function take': [],
       'class Held': ['held', 'show'],
     });
+  });
+
+  it('finds names and members without a doc comment, unless an exported base has one', () => {
+    const { undocumented } = read({
+      'index.d.ts':
+        '/** A base. */\nexport interface Base {\n  /** Its x. */\n  x: number;\n  y: number;\n}\n' +
+        '// No doc comment.\nexport declare class Made implements Base, Disposable {\n  x: number;\n  y: number;\n  /** The z. */\n  z(): void;\n' +
+        '  [Symbol.dispose](): void;\n}\n/** A constant. */\nexport declare const ONE = 1;\nexport declare const TWO = 2;\n',
+    });
+    expect(undocumented).toEqual(['Base.y', 'Made', 'Made.y', 'TWO']);
   });
 });

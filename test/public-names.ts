@@ -12,11 +12,21 @@ export interface PublicNames {
   readonly names: Readonly<Record<string, readonly string[]>>;
   /** Names of the same package that stand in declarations of exported names and are not exported themselves. */
   readonly leaks: readonly string[];
+  /**
+   * Exported names, and members as `Vif.close`, that have no doc comment. A member that implements one of an exported base has the comment of
+   * that one, as editors show it.
+   */
+  readonly undocumented: readonly string[];
 }
 
-/** @param file the declarations of a module, as dist/index.d.ts. What lies in its folder is the same package. */
-export function publicNames(file: string): PublicNames {
+/**
+ * @param file the declarations of a module, as dist/index.d.ts. What lies in the folder of the first module is the same package.
+ * @param others the other modules of the package, whose exports programs can import, too.
+ */
+export function publicNames(file: string, others: readonly string[] = []): PublicNames {
   const entry = resolve(file);
+  const entries = [entry, ...others.map((other) => resolve(other))];
+  const packageFolder = entries.map((path) => dirname(path)).reduce((a, b) => (a.length < b.length ? a : b));
   const folder = mkdtempSync(join(tmpdir(), 'vifd-names-'));
   // As a user's project has it: the declarations alone, and strict.
   const types = { types: ['node'], typeRoots: [resolve('node_modules/@types')] };
@@ -29,37 +39,48 @@ export function publicNames(file: string): PublicNames {
   const config = join(folder, 'tsconfig.json');
   writeFileSync(
     config,
-    JSON.stringify({ compilerOptions: { ...compilerOptions, strict: true }, files: [entry] }),
+    JSON.stringify({ compilerOptions: { ...compilerOptions, strict: true }, files: entries }),
   );
   const api = new API();
   try {
     const project = api.updateSnapshot({ openProjects: [config] }).getProject(config);
-    const source = project?.program.getSourceFile(entry);
-    if (project === undefined || source === undefined) throw new Error(`${file} cannot be read`);
+    if (project === undefined) throw new Error(`${file} cannot be read`);
     const { checker } = project;
-    const module = checker.getSymbolAtLocation(source);
-    if (module === undefined) throw new Error(`${file} is no module`);
     const resolved = (symbol: TypeSymbol) =>
       (symbol.flags & SymbolFlags.Alias) === 0 ? symbol : checker.getAliasedSymbol(symbol);
-    const symbols = checker.getExportsOfModule(module).map(resolved);
-    const exported = new Set(symbols.map((symbol) => symbol.id));
+    const exportsOf = (path: string): TypeSymbol[] => {
+      const source = project.program.getSourceFile(path);
+      const module = source === undefined ? undefined : checker.getSymbolAtLocation(source);
+      if (module === undefined) throw new Error(`${path} is no module`);
+      return checker.getExportsOfModule(module).map(resolved);
+    };
+    const symbols = exportsOf(entry);
+    const exported = new Set(entries.flatMap(exportsOf).map((symbol) => symbol.id));
     const names: Record<string, string[]> = {};
     const leaks = new Set<string>();
+    const comments = new Comments();
+    const ofEntry = new Set(symbols.map(({ name }) => name));
+    const bases = entries.slice(1).flatMap(exportsOf);
+    for (const symbol of bases.filter(({ name }) => !ofEntry.has(name)))
+      for (const declaration of declarationsOf(symbol, project)) comments.read(symbol.name, declaration);
     for (const symbol of symbols) {
       for (const declaration of declarationsOf(symbol, project)) {
-        names[`${kindOf(declaration)} ${symbol.name}${heritageOf(declaration)}`] = membersOf(declaration);
+        names[`${kindOf(declaration)} ${symbol.name}${heritageOf(declaration)}`] = [
+          ...new Set(membersOf(declaration).map(([member]) => member)),
+        ].sort();
+        comments.read(symbol.name, declaration);
         for (const name of identifiersIn(declaration)) {
           const used = checker.getSymbolAtLocation(name);
           if (used === undefined) continue;
           const meant = resolved(used);
           // A value is the list of literals that a type is made from.
           const isType = (meant.flags & SymbolFlags.Type) !== 0;
-          if (isType && !exported.has(meant.id) && isTopLevel(meant, project, dirname(entry)))
+          if (isType && !exported.has(meant.id) && isTopLevel(meant, project, packageFolder))
             leaks.add(`${meant.name} in ${symbol.name}`);
         }
       }
     }
-    return { names, leaks: [...leaks].sort() };
+    return { names, leaks: [...leaks].sort(), undocumented: comments.missing(ofEntry) };
   } finally {
     api.close();
     rmSync(folder, { recursive: true });
@@ -91,19 +112,64 @@ function heritageOf(node: Node): string {
   return (node.heritageClauses ?? []).map((clause) => ` ${clause.getText()}`).join('');
 }
 
-/** Returns the members that a program can reach. */
-function membersOf(node: Node): string[] {
+/** Whose comment is TypeScript's own; what a disposal does stands in the comment of the class. */
+const DISPOSED_BY: Readonly<Record<string, string>> = {
+  AsyncDisposable: '[Symbol.asyncDispose]',
+  Disposable: '[Symbol.dispose]',
+};
+
+/** Which names and members have a doc comment. */
+class Comments {
+  readonly #has = new Map<string, boolean>();
+  readonly #bases = new Map<string, string[]>();
+
+  read(name: string, declaration: Node): void {
+    // The comment of a constant stands before its statement.
+    const isVariable = declaration.kind === SyntaxKind.VariableDeclaration;
+    this.#note(name, isVariable ? declaration.parent.parent : declaration);
+    this.#bases.set(
+      name,
+      [...heritageOf(declaration).matchAll(/\w+/g)].map(([base]) => base),
+    );
+    for (const [member, node] of membersOf(declaration)) this.#note(`${name}.${member}`, node);
+  }
+
+  /** @param wanted the exported names that matter. */
+  missing(wanted: ReadonlySet<string>): string[] {
+    const inherits = (name: string, member: string): boolean =>
+      (this.#bases.get(name) ?? []).some(
+        (base) =>
+          DISPOSED_BY[base] === member ||
+          this.#has.get(`${base}.${member}`) === true ||
+          inherits(base, member),
+      );
+    return [...this.#has]
+      .filter(([name, has]) => {
+        const [type = '', member] = name.split(/\.(.*)/s);
+        return !has && wanted.has(type) && (member === undefined || !inherits(type, member));
+      })
+      .map(([name]) => name)
+      .sort();
+  }
+
+  #note(name: string, node: Node): void {
+    // An overloaded function or a getter with its setter needs one comment.
+    const has = node.getFullText().trimStart().startsWith('/**');
+    this.#has.set(name, has || this.#has.get(name) === true);
+  }
+}
+
+/** Returns the members that a program can reach; one that is overloaded, or a getter with a setter, several times. */
+function membersOf(node: Node): [name: string, member: Node][] {
   if (!isContainer(node)) return [];
-  const texts = node.members.flatMap((member) => {
+  return node.members.flatMap((member): [string, Node][] => {
     const { modifiers: written = [], name: given } = member as { modifiers?: Iterable<Node>; name?: Node };
     const modifiers = [...written].map(({ kind }) => kind);
     if (modifiers.includes(SyntaxKind.PrivateKeyword)) return [];
     const name = member.kind === SyntaxKind.Constructor ? 'constructor' : (given?.getText() ?? '');
     if (name.startsWith('#')) return [];
-    return [`${modifiers.includes(SyntaxKind.StaticKeyword) ? 'static ' : ''}${name}`];
+    return [[`${modifiers.includes(SyntaxKind.StaticKeyword) ? 'static ' : ''}${name}`, member]];
   });
-  // A getter with its setter, and each signature of an overloaded method, is one member.
-  return [...new Set(texts)].sort();
 }
 
 function identifiersIn(node: Node): Node[] {

@@ -199,6 +199,7 @@ export const LAYOUTS = {
   },
 } as const;
 
+/** A version in which vifd writes journals. */
 export type JournalVersion = keyof typeof LAYOUTS;
 
 /** The version that vifd writes by default. */

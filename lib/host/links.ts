@@ -11,8 +11,11 @@ export interface LinkSettings {
   readonly bridge?: string;
   /** The name of the interface, if it differs from that of its vif (`vifname`). */
   readonly name?: string;
+  /** The MAC address of the interface, as fe:ff:ff:ff:ff:ff. */
   readonly mac: string;
+  /** The MTU, in bytes. */
   readonly mtu: number;
+  /** Whether the interface is up. */
   readonly up: boolean;
   /** Flags of the bridge's port, by their names in sysfs; '0' or '1'. */
   readonly port: Readonly<Record<string, string>>;

@@ -16,7 +16,9 @@ import { ServedVifs } from './vif/served-vifs.js';
 import type { AttachedHow, DetachReason } from './vif/vif-parts.js';
 import type { VifAddress, VifId, VifInfo } from './vif-info.js';
 
+/** Options of `Netback.open`. */
 export interface NetbackOptions {
+  /** The hypervisor, from `openXen` or the model. It stays yours: dispose of it after the netback. */
   readonly xen: Xen;
   /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
@@ -52,8 +54,11 @@ export interface NetbackOptions {
   readonly signal?: AbortSignal;
 }
 
+/** The events of a netback, with the arguments of their listeners. */
 export interface NetbackEvents {
+  /** vifd serves the guest: frames move. */
   attached: [vif: Vif, how: AttachedHow];
+  /** vifd serves the guest no longer. */
   detached: [vif: Vif, why: DetachReason];
   /** The vif has ended, because its node is gone or another backend serves it. It is no longer in `Netback.vifs`: drop your data about it. */
   gone: [vif: Vif];

@@ -7,6 +7,7 @@ import type { VifInfo, VifState } from './vif-info.js';
 
 /** One guest's network interface, for programs that embed vifd: `Netback.vifs` and the events of a netback have it. */
 export interface Vif extends VifInfo {
+  /** Whether frames move, and if not, why. */
   readonly state: VifState;
   /** Why the vif is stopped, or else its present fault. */
   readonly reason: string | undefined;

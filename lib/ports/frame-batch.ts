@@ -10,9 +10,11 @@ export const FRAME_BYTES_MAX = 65535 + 18;
 export const FRAMES_COUNT = 0;
 /** Reading: where in the arena frames may be put, bytes, [start, end). */
 export const FRAMES_START = 1;
+/** Word of a batch for reading: the end of the arena's part for frames, in bytes, exclusive. */
 export const FRAMES_END = 2;
 /** Reading: a frame is put at a multiple of `align`, plus `phase`; its header lies in front. align is a power of two. */
 export const FRAMES_ALIGN = 3;
+/** Word of a batch for reading: frames begin at this many bytes behind a multiple of FRAMES_ALIGN. */
 export const FRAMES_PHASE = 4;
 /** Out, reading: 1 when frames may still wait (space or capacity ended the batch). */
 export const FRAMES_MORE = 5;
@@ -23,6 +25,7 @@ export const FRAMES_HEADER_WORDS = 8;
 export const FRAME_WORDS = 5;
 /** Offset in the arena of the frame's first byte; its vnet header lies in the VNET_HEADER_BYTES before. At a multiple of 2. */
 export const FRAME_OFFSET = 0;
+/** Word of a frame: its length in bytes, without the vnet header. */
 export const FRAME_LENGTH = 1;
 /** Writing out of a mapped GrantBatch: first operation that holds the frame's bytes. */
 export const FRAME_FIRST_OP = 2;
@@ -40,8 +43,11 @@ const COUNT = FRAMES_COUNT;
 
 /** A batch of frames as structure of arrays; shared with native code, so that a batch crosses in one call. */
 export class FrameBatch {
+  /** The most frames of the batch. */
   readonly capacity: number;
+  /** The memory with the bytes of the frames. */
   readonly arena: Arena;
+  /** Header words, then the words of each frame: FRAMES_ and FRAME_ constants name them. */
   readonly block: Uint32Array;
 
   /** @param block `FrameBatch.words(capacity)` of them; default: memory of its own. */
@@ -57,10 +63,12 @@ export class FrameBatch {
     this.block[FRAMES_PHASE] = 16;
   }
 
+  /** Returns how many words the block of a batch of `capacity` frames has. */
   static words(capacity: number): number {
     return FRAMES_HEADER_WORDS + capacity * FRAME_WORDS;
   }
 
+  /** How many frames the batch has now. */
   get count(): number {
     return this.block[COUNT];
   }

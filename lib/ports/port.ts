@@ -7,6 +7,7 @@ import type { FrameBatch } from './frame-batch.js';
  * Frames lie in the batch's arena, each behind a virtio_net_hdr of VNET_HEADER_BYTES.
  */
 export interface Port extends AsyncDisposable {
+  /** A name for messages and `vifd show`, as the name of a tap. */
   readonly name: string;
   /** True when `write` can send bytes straight from a mapped GrantBatch (FRAME_OP_COUNT > 0). */
   readonly writesMapped: boolean;
@@ -41,11 +42,13 @@ export interface Port extends AsyncDisposable {
 
 /** Why a port passes no frames, for an administrator. */
 export interface PortTrouble {
+  /** What an administrator can do about it. */
   readonly error: VifdError;
   /** Whether the port is unusable, so that a new one must be opened. */
   readonly lost: boolean;
 }
 
+/** The two batches that a user of a port shares with it. */
 export interface PortBatches {
   /** Frames that `PortIo.write` sends into the port. */
   readonly writes: FrameBatch;
@@ -60,9 +63,13 @@ export interface PortBatches {
  * read.
  */
 export interface PortOptions {
+  /** Whether the reader takes IPv4 frames whose checksum is not complete. */
   readonly checksumV4: boolean;
+  /** Whether the reader takes IPv6 frames whose checksum is not complete. */
   readonly checksumV6: boolean;
+  /** Whether the reader takes TCP segments of up to 64 KiB over IPv4; only with `checksumV4`. */
   readonly gsoV4: boolean;
+  /** Whether the reader takes TCP segments of up to 64 KiB over IPv6; only with `checksumV6`. */
   readonly gsoV6: boolean;
   /** Whether the reader continues the work of an earlier process, so that the host's offloads stay unchanged. */
   readonly resumed?: boolean;
@@ -74,10 +81,13 @@ export interface PortOptions {
 
 /** One of the queues that a port is used with, opened in order of `index`. The port has no others from then on. */
 export interface QueuePlace {
+  /** Which queue this is; 0 to `count` - 1. */
   readonly index: number;
+  /** How many queues are used; at least 1. */
   readonly count: number;
 }
 
+/** An open port, or one queue of it, as its user calls it. */
 export interface PortIo {
   /**
    * Sends `writes.count` frames; a frame of length 0 is passed over. A frame without a receiver (a pair's other end has no
@@ -93,5 +103,6 @@ export interface PortIo {
   read(): number;
   /** One call of `onReadable` when frames wait. Not calling it again stops the port: back-pressure. */
   wantReadable(): void;
+  /** Ends the use of the port. Frames that wait stay in it. Idempotent. */
   close(): void;
 }

@@ -12,6 +12,7 @@ export type TapExpectation = 'bridged' | 'up' | 'script' | 'nothing';
 
 /** The last settings of a tap's interface. They outlive the port: a device that was deleted is created anew with them. */
 export interface TapMemory {
+  /** The name, the alias and the link of the interface. */
   settings?: { readonly name: string; readonly alias: string; readonly link: LinkSettings };
   /** The features that `ethtool -K` had switched on, for NativeTap.setFeatures. */
   features?: Uint32Array;

@@ -2,6 +2,7 @@ import { VifdError } from '../errors.js';
 import type { LinkSettings } from '../host/links.js';
 import type { TapExpectation, TapMemory } from './tap-link.js';
 
+/** Options of `tap`. */
 export interface TapOptions {
   /** At most 15 bytes, e.g. `vif7.0`. A persistent tap of that name is taken over. */
   readonly name: string;
@@ -11,6 +12,7 @@ export interface TapOptions {
   readonly bridge?: string;
   /** A Linux bridge to join if the tap is in none. */
   readonly bridgeIfNone?: string;
+  /** The MTU of the interface, 68 to 65521 bytes. Default: unchanged. */
   readonly mtu?: number;
   /** `fe:ff:ff:ff:ff:ff` is what Linux's netback uses. */
   readonly mac?: string;

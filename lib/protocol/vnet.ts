@@ -7,10 +7,15 @@
 export const VNET_HEADER_BYTES = 12;
 // A module's own constants are part of the compiled code; what it exports is loaded and checked at each use.
 const HEADER_BYTES = VNET_HEADER_BYTES;
+/** Flag of a virtio_net_hdr: the reader has to complete the checksum, from csum_start on. */
 export const VNET_FLAG_NEEDS_CSUM = 1;
+/** Flag of a virtio_net_hdr: the checksum was verified, so that the reader need not. */
 export const VNET_FLAG_DATA_VALID = 2;
+/** gso_type of a virtio_net_hdr: the frame is no segment to be cut. */
 export const VNET_GSO_NONE = 0;
+/** gso_type of a virtio_net_hdr: TCP over IPv4, to be cut into segments of gso_size bytes of payload. */
 export const VNET_GSO_TCPV4 = 1;
+/** gso_type of a virtio_net_hdr: TCP over IPv6, to be cut into segments of gso_size bytes of payload. */
 export const VNET_GSO_TCPV6 = 4;
 /**
  * UDP in datagrams of gso_size bytes of payload. netif has no such kind, and vifd's own ports do not offer it; the backend segments such

@@ -8,10 +8,13 @@ import type { VifdError } from '../errors.js';
 /** Size of a granted page. Grants are in units of 4 KiB whatever the machine's page size is (xen/grant_table.h). */
 export const PAGE_SIZE = 4096;
 
+/** A hypervisor as this domain sees it: memory, event channels, the store and the clock. Disposal ends all uses of it. */
 export interface Xen extends AsyncDisposable {
   /** The domain that this process runs in; 0 for dom0. */
   readonly domid: number;
+  /** The use of other domains' memory. */
   readonly grants: Grants;
+  /** Event channels of this domain. */
   readonly events: Events;
   /**
    * Opens event channels that another process of this domain can take over when this one serves no more. Absent where that is impossible: with
@@ -21,7 +24,9 @@ export interface Xen extends AsyncDisposable {
    * @throws VifdError ERR_HOST if this host cannot open them, or if `stored` is of no use; then the caller opens others.
    */
   openLastingEvents?(stored?: StoredEvents): LastingEvents;
+  /** A connection to xenstore. */
   readonly store: Store;
+  /** The clock of this process; virtual in the model. */
   readonly clock: Clock;
   /** Memory to grant to other domains, which only frontends need; undefined where this host has none. */
   readonly shares: Shares | undefined;
@@ -49,7 +54,9 @@ export interface Xen extends AsyncDisposable {
  * Both are getters to be read again after each await: in the model, memory that a peer unmaps moves.
  */
 export interface Arena {
+  /** The memory as bytes. */
   readonly bytes: Uint8Array;
+  /** The memory as words of 32 bits, in the machine's byte order. */
   readonly u32: Uint32Array;
 }
 
@@ -75,9 +82,13 @@ export interface Grants {
   staged(domid: number): StagedGrants;
 }
 
+/** Options of `Grants.batch`. */
 export interface BatchOptions {
+  /** The domain whose grants the batch uses. */
   readonly domid: number;
+  /** The most operations of a batch; at least 1. */
   readonly capacity: number;
+  /** Where the bytes of frames lie in this process. */
   readonly arena: Arena;
   /** Grants of `domid` that are mapped already, so that the batch needs no hypercall for them. */
   readonly staged?: StagedGrants | undefined;
@@ -88,6 +99,7 @@ export interface BatchOptions {
  * for one that is mapped for reading where the batch writes, the batch uses the hypervisor.
  */
 export interface StagedGrants extends Disposable {
+  /** How many grants are in the set. */
   readonly size: number;
   /**
    * Maps grants that are not in the set yet: all or none.
@@ -101,6 +113,7 @@ export interface StagedGrants extends Disposable {
   remove(refs: readonly number[]): void;
 }
 
+/** What a grant allows: reading the page, or writing it as well. */
 export type Access = 'read' | 'write';
 
 /**
@@ -110,6 +123,7 @@ export type Access = 'read' | 'write';
 export interface Mapping extends Disposable {
   /** One view a page, `PAGE_SIZE` bytes each. Throws ERR_STATE after unmap. */
   page(index: number): Uint8Array;
+  /** Whether the pages are mapped still. */
   readonly mapped: boolean;
   /**
    * Unmaps the pages. Idempotent. @throws VifdError ERR_HOST if the host cannot unmap them now: the views are empty all the same, and the
@@ -150,6 +164,7 @@ export const OP_STATUS = 4;
  * ignores its reference, maps nothing, and sets its status to 0 (as in Linux's gntdev.c, gntdev_grant_copy_seg).
  */
 export interface GrantBatch extends Disposable {
+  /** The most operations of the batch. */
   readonly capacity: number;
   /** OPS_HEADER_WORDS + capacity * OP_WORDS words. */
   readonly ops: Uint32Array;
@@ -171,7 +186,9 @@ export interface Shares {
   allocate(pages: number): SharedPages;
 }
 
+/** Pages of this domain that others may use. Disposal ends the grants. */
 export interface SharedPages extends Arena, Disposable {
+  /** How many pages there are. */
   readonly pages: number;
   /** Lets `domid` use one page. @returns the grant reference. */
   grant(page: number, domid: number, access: Access): number;
@@ -181,6 +198,7 @@ export interface SharedPages extends Arena, Disposable {
 
 // ---- events -----------------------------------------------------------------------------------
 
+/** Event channels of this domain. */
 export interface Events {
   /**
    * Binds to a port that `domid` has reserved for this domain. An event is pending at once: Xen marks a newly
@@ -199,11 +217,15 @@ export interface Events {
 export interface StoredEvents {
   /** Of the handle. While any process has it open, its ports stay bound. */
   readonly descriptor: number;
+  /** The ports that are bound in it. */
   readonly ports: readonly StoredPort[];
 }
 
+/** A bound event channel. */
 export interface StoredPort {
+  /** The domain of the other end. */
   readonly domid: number;
+  /** The port of the other end. */
   readonly remotePort: number;
   /** The port of this domain. */
   readonly port: number;
@@ -229,6 +251,7 @@ export interface LastingEvents extends Events, Disposable {
   [Symbol.dispose](): void;
 }
 
+/** Called with a fault of an event channel, and with undefined when the fault is over. */
 export type ChannelFaultListener = (fault: VifdError | undefined) => void;
 
 /**
@@ -236,9 +259,11 @@ export type ChannelFaultListener = (fault: VifdError | undefined) => void;
  * masked when `onEvent` runs and stays masked until `unmask`, so that a guest cannot cause a storm of events (XSA-332).
  */
 export interface EventChannel extends Disposable {
+  /** The number of the port in this domain. */
   readonly port: number;
   /** Never throws: notifying a peer that is gone does nothing, as under Xen. */
   notify(): void;
+  /** Allows events again after `onEvent`. If one was sent meanwhile, `onEvent` runs again. */
   unmask(): void;
   /** Idempotent. The peer's port goes back to unbound and may be bound again. */
   close(): void;
@@ -267,6 +292,7 @@ export interface Store extends StoreView, AsyncDisposable {
   onConnection(listener: (lost: VifdError | undefined) => void): Disposable;
 }
 
+/** Reads and writes xenstore: directly, or in a transaction. Each method rejects with VifdError ERR_STORE and the `errno` of xenstored. */
 export interface StoreView {
   /** @returns undefined when there is no such node. */
   read(path: string): Promise<string | undefined>;
@@ -276,13 +302,17 @@ export interface StoreView {
   write(path: string, value: string): Promise<void>;
   /** Names of the children; empty when there is no such node. */
   list(path: string): Promise<string[]>;
+  /** Creates an empty node and missing parents. An existing node stays as it is. */
   mkdir(path: string): Promise<void>;
   /** Removes the node and all below it. No error when it is not there. */
   rm(path: string): Promise<void>;
+  /** Returns the permissions of a node, the owner's entry first. */
   getPermissions(path: string): Promise<Permission[]>;
+  /** Replaces the permissions of a node; the first entry names its owner. */
   setPermissions(path: string, permissions: readonly Permission[]): Promise<void>;
 }
 
+/** A watch of the store. Disposal is `close`. */
 export interface StoreWatch extends AsyncDisposable {
   /** Idempotent; after it resolves `onChange` is not called again. */
   close(): Promise<void>;
@@ -292,12 +322,15 @@ export interface StoreWatch extends AsyncDisposable {
  * An entry of a node's permissions. The first entry names the owner and the access of all other domains; the others name single domains.
  */
 export interface Permission {
+  /** The domain; in the first entry the owner. */
   readonly domid: number;
+  /** What the domain may do with the node. */
   readonly access: 'none' | 'read' | 'write' | 'both';
 }
 
 // ---- clock ------------------------------------------------------------------------------------
 
+/** The time, as a hypervisor or the model has it. */
 export interface Clock {
   /** Monotonic milliseconds. */
   now(): number;

@@ -26,12 +26,15 @@ export const DROP_REASONS = Object.keys(AT_DROPS) as DropReason[];
 
 /** The counts of one direction. None of them ever decreases. */
 export interface Flow {
+  /** Frames that passed. */
   readonly frames: number;
+  /** The bytes of these frames, from the Ethernet header on. */
   readonly bytes: number;
   /** Frames that a hook or the guest's multicast list filtered out. */
   readonly filtered: number;
   /** The sum of `drops`. */
   readonly dropped: number;
+  /** Dropped frames, by reason. */
   readonly drops: Drops;
   /** Frames that could not be read or written: bad grants, bad sizes. */
   readonly errors: number;
@@ -41,8 +44,11 @@ export interface Flow {
   readonly batches: number;
 }
 
+/** The counters of a vif or of one queue, both directions. */
 export interface VifStats {
+  /** Frames that the guest sent. */
   readonly fromGuest: Flow;
+  /** Frames for the guest. */
   readonly toGuest: Flow;
   /** How often vifd reported that the guest takes no frames (ERR_STALLED). */
   readonly stalls: number;

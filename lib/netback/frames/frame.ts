@@ -3,21 +3,26 @@ import type { VifInfo } from '../vif-info.js';
 /** The direction of a frame. It is not called rx or tx, because the two ends of a vif use these words for opposite directions. */
 export type Direction = 'from-guest' | 'to-guest';
 
+/** What the sender of a frame left to its receiver. */
 export interface Offload {
-  /** Offsets in the frame of where a partial checksum begins and where its result goes; 0, 0 for none. */
+  /** Where a partial checksum begins, in bytes from the Ethernet header; 0, with a `csumOffset` of 0, for none. */
   readonly csumStart: number;
+  /** Where in the checksummed part the result goes, in bytes from `csumStart`; 0 for none. */
   readonly csumOffset: number;
   /** `udp` occurs only for frames with VNET_GSO_UDP_L4, which come from a port of your own. */
   readonly gsoType: 'none' | 'tcp4' | 'tcp6' | 'udp';
+  /** Bytes of payload of each segment; 0 if the frame is not to be cut. */
   readonly gsoSize: number;
 }
 
+/** The fields of which a FlowHash was made. */
 export type HashedOver = 'ipv4' | 'ipv4-tcp' | 'ipv6' | 'ipv6-tcp';
 
 /** A Toeplitz hash with the guest's own key. */
 export interface FlowHash {
   /** The hashed fields: the addresses, and with TCP also the ports. */
   readonly over: HashedOver;
+  /** The hash, an unsigned number of 32 bits. */
   readonly value: number;
 }
 
@@ -25,6 +30,7 @@ export interface FlowHash {
 export interface Frame {
   /** The bytes from the Ethernet header on; up to 64 KiB with segmentation offload. A write changes the frame. */
   readonly bytes: Uint8Array;
+  /** What the sender left to the receiver: a checksum, or segments. */
   readonly offload: Offload;
   /** The hash that the guest claims for the frame, unchecked; undefined for frames to the guest. */
   readonly hash: FlowHash | undefined;

@@ -13,11 +13,17 @@ const BROKEN = RING_BROKEN;
 
 /** A ring's indices, as ring.h names them. `reqCons` is private to the backend; the others are in the shared page. */
 export interface RingIndices {
+  /** Requests that the guest has made. */
   readonly reqProd: number;
+  /** Requests that the backend has read. */
   readonly reqCons: number;
+  /** Responses that the backend has made. */
   readonly rspProd: number;
+  /** The backend wants an event when `reqProd` reaches this index. */
   readonly reqEvent: number;
+  /** The guest wants an event when `rspProd` reaches this index. */
   readonly rspEvent: number;
+  /** How many slots the ring has; a power of two. */
   readonly size: number;
 }
 

@@ -16,6 +16,7 @@ const FEATURES = [
   'feature-ctrl-ring',
   'feature-xdp-headroom',
 ] as const;
+/** A feature that vifd offers to guests, by its key in netif.h. */
 export type Feature = (typeof FEATURES)[number];
 
 /** Whether only backends write this key of the backend's node, so that its change needs no look. */

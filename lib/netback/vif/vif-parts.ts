@@ -25,6 +25,7 @@ export type DetachReason =
   | 'released'
   | 'shutdown';
 
+/** How a backend has attached to a guest; the event `attached` has it. */
 export interface AttachedHow {
   /** Whether a backend has served this connection of the guest before. */
   readonly resumed: boolean;

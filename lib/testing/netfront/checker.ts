@@ -12,18 +12,23 @@ import type { Direction, Violations } from './violations.js';
 /** The checker remembers for this many numbers whether they came. */
 const WINDOW = 1 << 16;
 
+/** Options of a Checker. */
 export interface CheckerOptions {
+  /** The seed of the Generator that made the frames. */
   readonly seed: number;
   /** Number of the first frame. Default 0. */
   readonly first?: number;
   /** Records frames whose content differs from what was sent, with their direction. */
   readonly violations?: Violations;
+  /** The direction of the frames, for the list of violations. */
   readonly direction?: Direction;
 }
 
 /** The results for numbered frames. */
 export interface CheckerCounts {
+  /** Frames of the seed. */
   readonly frames: number;
+  /** The bytes of these frames. */
   readonly bytes: number;
   /** Numbers that were passed over and have not come since. */
   readonly lost: number;
@@ -57,12 +62,14 @@ export class Checker {
     next: 0,
   };
 
+  /** @param options whose frames to check, and where to record violations. */
   constructor(options: CheckerOptions) {
     this.#options = options;
     this.#frames = new TrafficFrames(options.seed);
     this.#counts.next = options.first ?? 0;
   }
 
+  /** The counts so far. */
   get counts(): CheckerCounts {
     return { ...this.#counts };
   }

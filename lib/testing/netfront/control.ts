@@ -7,11 +7,17 @@ import type { ViolationKind, Violations } from './violations.js';
 /** How long Windows waits for a response before it gives up (xenvif, controller.c). */
 export const CONTROL_TIMEOUT_MS = 5000;
 
+/** Options of a ControlFront. */
 export interface ControlFrontOptions {
+  /** Memory of the guest, for the ring. */
   readonly shares: Shares;
+  /** Event channels of the guest. */
   readonly events: Events;
+  /** The domain to which the ring is granted. */
   readonly backendDomid: number;
+  /** Measures the time without a response. */
   readonly clock: Clock;
+  /** Where to record what the backend does wrong. */
   readonly violations: Violations;
   /** Where the ring's indices start. */
   readonly ringStart: number;
@@ -19,9 +25,11 @@ export interface ControlFrontOptions {
   readonly timeoutMs?: number | undefined;
 }
 
+/** A response of the backend (xen_netif_ctrl_response of netif.h). */
 export interface ControlResponse {
   /** CTRL_*. */
   readonly status: number;
+  /** A value that depends on the type of the request. */
   readonly data: number;
 }
 
@@ -47,6 +55,7 @@ export class ControlFront {
   #pageFree: Promise<unknown> = Promise.resolve();
   #ended = false;
 
+  /** @param options the Xen, the backend's domain and how long to wait. */
   constructor(options: ControlFrontOptions) {
     const { shares, backendDomid, ringStart } = options;
     this.#options = options;
@@ -120,6 +129,7 @@ export class ControlFront {
     }
   }
 
+  /** Ends the ring. Requests without a response get neither a response nor an error. Idempotent. */
   dispose(): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -4,10 +4,13 @@ import type { StoreView } from '../../xen/seam.js';
 export interface FrontFeatures {
   /** Frames over several slots. */
   readonly sg: boolean;
+  /** Whether it takes TCP segments of up to 64 KiB over IPv4. */
   readonly gsoV4: boolean;
+  /** Whether it takes TCP segments of up to 64 KiB over IPv6. */
   readonly gsoV6: boolean;
   /** Frames whose checksum the frontend completes. Over IPv4 it is on unless the frontend refuses it, over IPv6 off unless it offers it. */
   readonly checksumV4: boolean;
+  /** Whether it takes IPv6 frames whose checksum is not complete. */
   readonly checksumV6: boolean;
 }
 
@@ -20,18 +23,27 @@ export const ALL_FEATURES: FrontFeatures = {
   checksumV6: true,
 };
 
+/** What a backend offers in its node, as netif.h names it. */
 export interface BackendFeatures {
+  /** Whether it copies into the guest's buffers; all backends do. */
   readonly copy: boolean;
+  /** Whether it takes frames in several slots. */
   readonly sg: boolean;
+  /** Whether it takes TCP segments of up to 64 KiB over IPv4. */
   readonly gsoV4: boolean;
+  /** Whether it takes TCP segments of up to 64 KiB over IPv6. */
   readonly gsoV6: boolean;
+  /** Whether it takes IPv6 frames whose checksum is not complete. */
   readonly checksumV6: boolean;
+  /** Whether it takes an event channel for each ring. */
   readonly splitChannels: boolean;
+  /** Whether it takes a control ring. */
   readonly control: boolean;
   /** Undefined if the backend does not offer several queues. */
   readonly queuesMax: number | undefined;
 }
 
+/** Reads what a backend offers in its node. @throws VifdError ERR_STORE. */
 export async function readBackendFeatures(store: StoreView, backendPath: string): Promise<BackendFeatures> {
   const number = async (key: string) => Number((await store.read(`${backendPath}/${key}`)) ?? '0');
   const queues = await store.read(`${backendPath}/multi-queue-max-queues`);

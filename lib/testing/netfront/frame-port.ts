@@ -2,7 +2,9 @@ import { FRAME_BYTES_MAX, FRAMES_ERRNO, FRAMES_MORE, type FrameBatch } from '../
 import type { Port, PortBatches, PortIo, PortOptions } from '../../ports/port.js';
 import { addFrame, frameIn, headerIn, setFrameStatus } from './batch-frames.js';
 
+/** Options of a FramePort. */
 export interface FramePortOptions {
+  /** Default: `frames`. */
   readonly name?: string;
   /** Called with each frame that is written into the port, and its virtio_net_hdr. The bytes change when it has returned. */
   readonly onFrame?: (frame: Uint8Array, header: Uint8Array) => void;
@@ -30,13 +32,16 @@ const QUEUED_MAX = 65_536;
  * that wait stay.
  */
 export class FramePort implements Port {
+  /** The name of the port. */
   readonly name: string;
+  /** False: frames are whole in the arena. */
   readonly writesMapped: boolean = false;
   readonly #options: FramePortOptions;
   readonly #queue: QueuedFrame[] = [];
   /** Set while the reader wants to be called when frames wait. */
   #onReadable: (() => void) | undefined;
 
+  /** @param options what to do with frames, and how many may wait. */
   constructor(options: FramePortOptions = {}) {
     this.name = options.name ?? 'frames';
     this.#options = options;

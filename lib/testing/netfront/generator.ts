@@ -15,7 +15,9 @@ import {
 import type { PortOptions } from '../../ports/port.js';
 import { TRAFFIC_BYTES_MAX, TRAFFIC_BYTES_MIN, TRAFFIC_MTU_BYTES, TrafficFrames } from './traffic-frames.js';
 
+/** Options of a Generator. */
 export interface GeneratorOptions {
+  /** Decides the content of the frames; a Checker of the same seed knows them. */
   readonly seed: number;
   /** Lengths of the frames in turn, 54 to 65535 bytes; longer than `mtuBytes` is GSO. */
   readonly sizes: readonly number[];
@@ -38,6 +40,7 @@ export class Generator {
   #end: number;
   #bytes = 0;
 
+  /** @param options seed, sizes and number of the frames. */
   constructor(options: GeneratorOptions) {
     this.#options = options;
     this.#mtuBytes = options.mtuBytes ?? TRAFFIC_MTU_BYTES;
@@ -51,14 +54,17 @@ export class Generator {
     return this.#next - (this.#options.first ?? 0);
   }
 
+  /** The bytes of the frames so far. */
   get bytes(): number {
     return this.#bytes;
   }
 
+  /** Whether there are frames to make. */
   get ready(): boolean {
     return this.#next < this.#end;
   }
 
+  /** Adds `frames` to those that are to be made. */
   more(frames: number): void {
     this.#end += frames;
   }

@@ -12,6 +12,7 @@ import { type ControlFront, type ControlResponse, succeeded } from './control.js
 export interface HashSetUp {
   /** HASH_TYPE_* as bits. */
   readonly types: number;
+  /** The key, 40 bytes. */
   readonly key: Uint8Array;
   /** Queues by hash, modulo its length; none: by the remainder. */
   readonly mapping?: readonly number[];
@@ -32,6 +33,10 @@ export async function setUpHash(control: ControlFront, { types, key, mapping }: 
   return responses.every(succeeded);
 }
 
+/**
+ * Asks the backend to use a key for the hash. @returns its response: status 0 if it does.
+ * @throws VifdError ERR_STATE if it does not respond in time.
+ */
 export function setHashKey(control: ControlFront, key: Uint8Array): Promise<ControlResponse> {
   const padded = new Uint8Array(Math.ceil(key.length / 4) * 4);
   padded.set(key);
@@ -39,6 +44,10 @@ export function setHashKey(control: ControlFront, key: Uint8Array): Promise<Cont
   return control.requestWithPage(CTRL_SET_HASH_KEY, words, (ref) => [ref, key.length]);
 }
 
+/**
+ * Asks the backend to send hashes to these queues, from entry `offset` of its mapping on. @returns its response: status 0 if it does.
+ * @throws VifdError ERR_STATE if it does not respond in time.
+ */
 export function setHashMapping(
   control: ControlFront,
   queues: readonly number[],

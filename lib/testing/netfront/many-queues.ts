@@ -3,15 +3,18 @@ import type { Port, PortBatches, PortIo, PortOptions } from '../../ports/port.js
 
 /** A port with several queues, each a port of its own. */
 export class ManyQueues implements Port {
+  /** The name of the first port. */
   readonly name: string;
   readonly writesMapped = false;
   readonly #ports: readonly Port[];
 
+  /** @param ports one for each queue. */
   constructor(ports: readonly Port[]) {
     this.#ports = ports;
     this.name = ports.map(({ name }) => name).join('+');
   }
 
+  /** How many ports there are. */
   get queuesMax(): number {
     return this.#ports.length;
   }

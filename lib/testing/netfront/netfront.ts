@@ -18,11 +18,15 @@ import { type Violation, Violations } from './violations.js';
 
 const CLOSE_TIMEOUT_MS = 5000;
 
+/** Options of `Netfront.connect`. */
 export interface NetfrontOptions {
+  /** The hypervisor, as the guest's domain sees it. */
   readonly xen: Xen;
   /** The guest's domain. Default: xen.domid. */
   readonly domid?: number;
+  /** The backend's domain. Default 0. */
   readonly backendDomid?: number;
+  /** The number of the vif among those of the guest. */
   readonly handle: number;
   /** Frames read out of it go to the backend; frames from the backend are written into it. */
   readonly port: Port;
@@ -56,13 +60,19 @@ export interface NetfrontOptions {
   readonly buffersMax?: number;
   /** Called with the status of each frame to the backend, counted from 0 in each queue, when its response comes. Only with `inOrder`. */
   readonly onResponse?: (frame: number, status: number, queue: number) => void;
+  /** How long `close` waits for the backend. Default 5000. */
   readonly closeTimeoutMs?: number;
+  /** Called with each violation. */
   readonly onViolation?: (violation: Violation) => void;
 }
 
+/** The counts of a Netfront. */
 export interface NetfrontStats {
+  /** Frames that this end sent. */
   readonly fromGuest: StatsOf<DirectionStats>;
+  /** Frames that this end received. */
   readonly toGuest: StatsOf<DirectionStats>;
+  /** How many violations there were. */
   readonly violations: number;
 }
 
@@ -74,6 +84,7 @@ export type CloseReason = 'closed by us' | 'closed by the backend' | 'the backen
  * backend dies, so that a new process of the backend can resume the connection.
  */
 export class Netfront implements AsyncDisposable {
+  /** What the backend did wrong. */
   readonly violations: Violations;
   /** The features that the backend offered when the frontend connected. */
   readonly backendFeatures: BackendFeatures;
@@ -176,6 +187,7 @@ export class Netfront implements AsyncDisposable {
     return { ...ALL_FEATURES, ...this.#options.features };
   }
 
+  /** The state in the backend's node, a number of xenbus.h. */
   get backendState(): XenbusState {
     return this.#backend.state;
   }
@@ -185,6 +197,7 @@ export class Netfront implements AsyncDisposable {
     return this.#queues.reduce((sum, { transmit }) => sum + transmit.outstanding, 0);
   }
 
+  /** The counts of all queues. */
   get stats(): NetfrontStats {
     return {
       fromGuest: sumOfStats(this.#queues.map(({ transmit }) => transmit.stats)),

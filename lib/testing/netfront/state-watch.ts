@@ -2,9 +2,13 @@ import { VifdError } from '../../errors.js';
 import { parseXenbusState, type XenbusState } from '../../protocol/xenbus.js';
 import type { Clock, Store, StoreView, StoreWatch } from '../../xen/seam.js';
 
+/** How long `StateWatch.until` waits. */
 export interface UntilOptions {
+  /** Measures the time. */
   readonly clock: Clock;
+  /** Its abort ends the wait. */
   readonly signal?: AbortSignal | undefined;
+  /** Default: without end. */
   readonly timeoutMs?: number;
 }
 
@@ -23,6 +27,7 @@ export async function readIfThere(store: StoreView, path: string): Promise<strin
 
 /** Follows one `state` node of the store. */
 export class StateWatch implements AsyncDisposable {
+  /** The node. */
   readonly path: string;
   readonly #store: Store;
   readonly #listeners = new Set<() => void>();
@@ -84,6 +89,7 @@ export class StateWatch implements AsyncDisposable {
     });
   }
 
+  /** Ends the watch. Waits of `until` have no end then, unless they have a signal or a time. */
   async close(): Promise<void> {
     this.#listeners.clear();
     await this.#watch?.close();

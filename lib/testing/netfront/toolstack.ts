@@ -5,21 +5,29 @@ import { StateWatch } from './state-watch.js';
 /** LIBXL_DESTROY_TIMEOUT of libxl_internal.h. */
 const REMOVE_TIMEOUT_MS = 10_000;
 
+/** What `createVif` writes for a vif. */
 export interface VifOptions {
+  /** The guest's domain. */
   readonly domid: number;
+  /** The number of the vif among those of the guest; 0 for the first one. */
   readonly handle: number;
   /** Default 0. */
   readonly backendDomid?: number;
+  /** The MAC address, as 00:16:3e:00:00:01. */
   readonly mac: string;
   /** For the guest; libxl's default is 1500. */
   readonly mtu?: number;
+  /** Default: none. */
   readonly bridge?: string;
   /** Hotplug script. If it is set, `hotplug-status` is written empty, and the backend waits until a script writes a value. */
   readonly script?: string;
 }
 
+/** Where the nodes of a vif are. */
 export interface VifPaths {
+  /** The frontend's node. */
   readonly frontendPath: string;
+  /** The backend's node. */
   readonly backendPath: string;
 }
 
@@ -50,12 +58,17 @@ export async function createVif(store: Store, options: VifOptions): Promise<VifP
   return { frontendPath, backendPath };
 }
 
-interface VifAddress {
+/** Which vif `removeVif` removes. */
+export interface VifToRemove {
+  /** The guest's domain. */
   readonly domid: number;
+  /** The number of the vif among those of the guest. */
   readonly handle: number;
+  /** Default 0. */
   readonly backendDomid?: number;
 }
 
+/** Options of `removeVif`. */
 export interface RemoveOptions {
   /** How long to wait for the backend each time, in ms; default 10 s, as libxl. */
   readonly timeoutMs?: number;
@@ -76,7 +89,7 @@ export interface RemoveOptions {
 export async function removeVif(
   store: Store,
   clock: Clock,
-  vif: VifAddress,
+  vif: VifToRemove,
   { timeoutMs = REMOVE_TIMEOUT_MS, force = false }: RemoveOptions = {},
 ): Promise<boolean> {
   const { domid, handle, backendDomid = 0 } = vif;

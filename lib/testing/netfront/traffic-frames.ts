@@ -45,7 +45,9 @@ const LOOP_BYTES_MAX = 96;
 
 /** The seed and number in a frame. */
 export interface TrafficTag {
+  /** The seed of the Generator that made the frame. */
   seed: number;
+  /** The number of the frame among those of its seed. */
   sequence: number;
 }
 
@@ -75,6 +77,7 @@ function patternOf(seed: number): Uint8Array {
 
 /** Writes and recognizes the frames of one seed. */
 export class TrafficFrames {
+  /** The seed, an unsigned number of 32 bits. */
   readonly seed: number;
   readonly #mtuBytes: number;
   readonly #pattern: Uint8Array;

@@ -3,7 +3,9 @@ import type { Port, PortBatches, PortIo, PortOptions } from '../../ports/port.js
 import { Checker, type CheckerCounts, type CheckerOptions } from './checker.js';
 import { Generator, type GeneratorOptions } from './generator.js';
 
+/** Options of a TrafficPort. */
 export interface TrafficOptions {
+  /** The name of the port. Default: `traffic`. */
   readonly name?: string;
   /** Frames that are read out of the port. */
   readonly generate?: GeneratorOptions;
@@ -19,14 +21,18 @@ export interface TrafficOptions {
  * continue.
  */
 export class TrafficPort implements Port {
+  /** The name of the port. */
   readonly name: string;
   readonly writesMapped = false;
+  /** Makes what is read from the port, if there is a `generate`. */
   readonly generator: Generator | undefined;
+  /** Checks what is written into the port, if there is a `check`. */
   readonly checker: Checker | undefined;
   readonly #defer: (run: () => void) => void;
   #current: TrafficIo | undefined;
   #framesWritten = 0;
 
+  /** @param options what to generate, and what to check. */
   constructor(options: TrafficOptions) {
     this.name = options.name ?? 'traffic';
     this.generator = options.generate === undefined ? undefined : new Generator(options.generate);
@@ -119,6 +125,7 @@ class TrafficIo implements PortIo {
 export class GeneratorPort extends TrafficPort {
   override readonly generator: Generator;
 
+  /** @param options of its Generator. */
   constructor(options: GeneratorOptions & { readonly name?: string }) {
     super({ name: options.name ?? 'generator' });
     this.generator = new Generator(options);
@@ -129,11 +136,13 @@ export class GeneratorPort extends TrafficPort {
 export class CheckerPort extends TrafficPort {
   override readonly checker: Checker;
 
+  /** @param options of its Checker. */
   constructor(options: CheckerOptions & { readonly name?: string }) {
     super({ name: options.name ?? 'checker' });
     this.checker = new Checker(options);
   }
 
+  /** The counts of its checker. */
   get counts(): CheckerCounts {
     return this.checker.counts;
   }

@@ -23,15 +23,21 @@ export const VIOLATION_KINDS = [
   'frame-too-short', // no Ethernet header
   'content-mismatch', // bytes that were not sent (only traffic with known content)
 ] as const;
+/** One of VIOLATION_KINDS. */
 export type ViolationKind = (typeof VIOLATION_KINDS)[number];
 
+/** The direction of a frame, as `vifd` names it. */
 export type Direction = 'from-guest' | 'to-guest';
 
+/** A violation of the protocol by a backend. */
 export interface Violation {
+  /** Which rule was broken. */
   readonly kind: ViolationKind;
+  /** The ring on which it was found. */
   readonly ring: Direction | 'control';
   /** Slot of the ring, or the frame's number if there is no slot. */
   readonly slot: number;
+  /** What was wrong, with the values. */
   readonly detail: string;
 }
 
@@ -45,6 +51,7 @@ export class Violations {
   readonly #onViolation: ((violation: Violation) => void) | undefined;
   #total = 0;
 
+  /** @param onViolation called with each violation. */
   constructor(onViolation?: (violation: Violation) => void) {
     this.#onViolation = onViolation;
   }
@@ -54,10 +61,12 @@ export class Violations {
     return this.#list;
   }
 
+  /** How many there were. */
   get total(): number {
     return this.#total;
   }
 
+  /** How many there were of one kind. */
   count(kind: ViolationKind): number {
     return this.#counts.get(kind) ?? 0;
   }
@@ -67,6 +76,7 @@ export class Violations {
     return Object.fromEntries(this.#counts);
   }
 
+  /** Records a violation, and calls `onViolation`. */
   add(kind: ViolationKind, ring: Violation['ring'], slot: number, detail: string): void {
     const violation = { kind, ring, slot, detail };
     this.#total += 1;

@@ -21,6 +21,7 @@ import {
 import { storeIo } from './readiness.js';
 import { XenShares } from './shares.js';
 
+/** Options of `openXen`. */
 export interface OpenXenOptions {
   /**
    * Directory of libxengnttab.so.1 and libxenevtchn.so.1: another build of them, or the simulated Xen. Default: the
@@ -37,6 +38,7 @@ export interface OpenXenOptions {
   readonly storePath?: string;
   /** Called when `openXen` waits for a xenstored that does not respond. */
   readonly onStoreSilent?: (silent: VifdError) => void;
+  /** Aborts the wait for xenstored. Once Xen is open it has no effect. */
   readonly signal?: AbortSignal;
 }
 
