@@ -121,7 +121,9 @@ function runTests(): void {
     kept.forget('vif7.0');
     expect(workersIn(options.journal as string)).toEqual([pid]);
     const next = follow(linkTo(options.journal as string, pid)!);
-    await soon(() => next.remote.hello && kept.names.length === 1);
+    await soon(() => next.remote.hello);
+    next.remote.confirm(['vif7.0']);
+    await soon(() => kept.names.length === 1);
     expect(next.remote.hello).toMatchObject({ pid, vifs: ['vif7.0'] });
     expect(child.exitCode).toBeNull();
     await next.remote.end();

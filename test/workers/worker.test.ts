@@ -530,7 +530,7 @@ describe.skipIf(whyNoAddon())('the lock of a vif', () => {
     await world.settled((await world.guest(7)).connect(world.toolstack));
     await world.during(supervisor.discovery.open());
     expect(worker.events).toEqual(['vif7.0 attached']);
-    await world.hypervisor.advance(250);
+    await world.hypervisor.advance(300);
     expect(worker.events.at(-1)).toBe('worker ERR_JOURNAL');
     await world.end(supervisor);
     await world.calm();
