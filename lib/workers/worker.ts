@@ -95,7 +95,11 @@ export class Worker {
         this.#served.changed(place.path, place);
       },
     });
-    this.#channels = new VifChannels({ xen, mayBeBound: (vif) => this.#locks.isAwaited(vif) });
+    this.#channels = new VifChannels({
+      xen,
+      mapsFrames: options.payload === 'map',
+      mayBeBound: (vif) => this.#locks.isAwaited(vif),
+    });
     this.#served = new ServedVifs({
       options: {
         ...options,
