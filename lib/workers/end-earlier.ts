@@ -42,6 +42,7 @@ async function endBySocket(
     log,
     // All of them end anyway.
     memoryOf: () => undefined,
+    schedulingOf: () => undefined,
     start: () => Promise.reject(new Error('This fleet starts no worker.')),
     onAttached: nothing,
     onGone: nothing,

@@ -7,6 +7,7 @@ import type { VifId } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
 import { LoadMeter } from './load-meter.js';
 import { LINK_PROTOCOL } from './messages.js';
+import type { Scheduling } from './process-stat.js';
 import { type GreetedWorker, RunningWorker, type WorkerReports, type WorkerStart } from './running-worker.js';
 
 export interface FleetParts {
@@ -16,6 +17,8 @@ export interface FleetParts {
   readonly start: (reports: WorkerReports) => Promise<WorkerStart>;
   /** Returns the anonymous memory of a process in bytes; undefined if it is gone. The kernel's word, since a worker's is not to be trusted. */
   readonly memoryOf: (pid: number) => number | undefined;
+  /** Returns how the kernel schedules a process; undefined if that is not known. */
+  readonly schedulingOf: (pid: number) => Scheduling | undefined;
   readonly onAttached: (vif: VifId) => void;
   readonly onGone: (worker: RunningWorker, vif: VifId) => void;
   /** Called when a worker serves no more. @returns the vifs that it had. */
@@ -213,12 +216,13 @@ export class Fleet {
 
   async #greeted(start: FleetParts['start'], helloMs: number, detachMs: number): Promise<GreetedWorker> {
     if (this.#ended) throw stopped();
-    const { clock, log, memoryOf, onAttached, onGone } = this.#parts;
+    const { clock, log, memoryOf, schedulingOf, onAttached, onGone } = this.#parts;
     const begun = await RunningWorker.start({
       clock,
       start,
       helloMs,
       memoryOf,
+      schedulingOf,
       stop: this.#stop.signal,
       detachMs,
       onAttached,

@@ -17,6 +17,14 @@ export interface ProcessStat {
   readonly isExiting: boolean;
 }
 
+/** How the kernel schedules the first thread of a process. */
+export interface Scheduling {
+  /** Whether it runs, or waits for a processor. */
+  readonly isRunnable: boolean;
+  /** How long it has run so far. */
+  readonly ranMs: number;
+}
+
 /**
  * Returns what the kernel says about a process; undefined if there is none.
  * @param proc the mount point of procfs. @throws Error if that cannot be found out.
@@ -31,8 +39,23 @@ export function processStat(pid: number, proc = '/proc'): ProcessStat | undefine
     if (code === 'ENOENT' || code === 'ESRCH') return undefined;
     throw error;
   }
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = fieldsOf(stat);
   const isOver = fields[STATE] === 'X' || (fields[STATE] === 'Z' && Number(fields[THREADS]) <= 1);
   const isExiting = (Number(fields[FLAGS]) & EXITING) !== 0;
   return { startTime: fields[START_TIME], isOver, isExiting };
+}
+
+/** @returns undefined where that cannot be found out: the process is gone, or the kernel was built without CONFIG_SCHED_INFO. */
+export function scheduling(pid: number, proc = '/proc'): Scheduling | undefined {
+  try {
+    const state = fieldsOf(readFileSync(`${proc}/${pid}/stat`, 'latin1'))[STATE];
+    const ranNs = Number(readFileSync(`${proc}/${pid}/schedstat`, 'latin1').split(' ')[0]);
+    return { isRunnable: state === 'R', ranMs: ranNs / 1e6 };
+  } catch {
+    return undefined;
+  }
+}
+
+function fieldsOf(stat: string): string[] {
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

@@ -4,6 +4,7 @@ import type { VifDetails } from '../netback/show.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
+import type { Scheduling } from './process-stat.js';
 import type { Hello, Predecessor } from './remote-vifs.js';
 
 /** What a supervisor uses of a worker's process; see `StartedWorker`. */
@@ -62,6 +63,7 @@ export interface RunningWorkerParts {
   readonly helloMs: number;
   /** See `FleetParts`. */
   readonly memoryOf: (pid: number) => number | undefined;
+  readonly schedulingOf: (pid: number) => Scheduling | undefined;
   /** Its abort ends a worker that has not said hello yet. */
   readonly stop: AbortSignal;
   /** How long it may take then to detach: one of an earlier supervisor serves guests. A new one is killed, which is faster. */
@@ -84,6 +86,15 @@ export interface GreetedWorker {
  * noticed within 1 s, and an event loop that stands still for 0.7 s is none.
  */
 const SILENT_MS = 850;
+/**
+ * A worker that waits for a processor, and has run for less than this since it is silent, is not hung: a sound event loop needs less for a turn.
+ * Its successor would wait as well.
+ */
+const TURN_MS = 50;
+/** How long a worker may wait for a processor all the same. */
+const STARVED_MS = 3000;
+/** From this silence on the supervisor observes how long the worker runs. */
+const OBSERVED_MS = 200;
 /** The same for a worker without vifs: no guest waits for it, and it may be warming up on a busy host. */
 const IDLE_SILENT_MS = 10_000;
 /**
@@ -109,6 +120,8 @@ export class RunningWorker {
   readonly #parts: RunningWorkerParts;
   readonly #process: WorkerProcess;
   #heardMs: number;
+  /** How long it had run when its silence was first observed. */
+  #ranMs: number | undefined;
   #greeted = false;
   #load = 0;
   #ended = false;
@@ -236,7 +249,12 @@ export class RunningWorker {
   check(awakeMs: number): void {
     if (!this.#greeted || this.#ended || this.#ending) return;
     const silentMs = this.#parts.clock.now() - Math.max(this.#heardMs, awakeMs);
-    if (silentMs > (this.remote.vifs.size > 0 ? SILENT_MS : IDLE_SILENT_MS))
+    if (silentMs <= OBSERVED_MS) return;
+    const seen = this.#parts.schedulingOf(this.pid);
+    this.#ranMs ??= seen?.ranMs;
+    if (silentMs <= (this.remote.vifs.size > 0 ? SILENT_MS : IDLE_SILENT_MS)) return;
+    const isStarved = seen?.isRunnable === true && seen.ranMs - (this.#ranMs as number) < TURN_MS;
+    if (!isStarved || silentMs > STARVED_MS)
       this.kill(`its event loop has not run for ${(silentMs / 1000).toFixed(1)} s`);
   }
 
@@ -275,6 +293,7 @@ export class RunningWorker {
 
   #alive(load: number): void {
     this.#heardMs = this.#parts.clock.now();
+    this.#ranMs = undefined;
     this.#load = load;
   }
 

@@ -18,6 +18,7 @@ import { adoptEarlier } from './adopt-earlier.js';
 import { ChannelStore } from './channel-store.js';
 import { Fleet } from './fleet.js';
 import { LookAgain } from './look-again.js';
+import { scheduling } from './process-stat.js';
 import { RemoteVifs } from './remote-vifs.js';
 import type { WorkerReports, WorkerStart } from './running-worker.js';
 import { startWorker } from './start-worker.js';
@@ -76,6 +77,7 @@ export async function supervise(options: RunOptions): Promise<void> {
     clock,
     log,
     memoryOf: anonymousBytes,
+    schedulingOf: scheduling,
     start: async (reports): Promise<WorkerStart> => {
       const process = await startWorker(workerCommand());
       void process.gone.then(() => removeSocket(journal, process.pid));

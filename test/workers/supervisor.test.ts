@@ -8,6 +8,7 @@ import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { ChannelStore } from '../../lib/workers/channel-store.js';
 import { Fleet } from '../../lib/workers/fleet.js';
 import { LINK_PROTOCOL } from '../../lib/workers/messages.js';
+import type { Scheduling } from '../../lib/workers/process-stat.js';
 import { Supervisor } from '../../lib/workers/supervisor.js';
 import type { Clock } from '../../lib/xen/seam.js';
 import { FakeWorker, place, RecordedLog } from './fake-workers.js';
@@ -21,6 +22,8 @@ class Supervised {
   readonly removed = new Set<string>();
   readonly memoryBytes = new Map<number, number>();
   readonly channels = new ChannelStore();
+  /** Of all workers. */
+  scheduling: Scheduling | undefined;
   readonly fleet: Fleet;
   readonly supervisor: Supervisor;
   /** How long this process has not run, as after SIGSTOP: time passed, and no timer fired. */
@@ -40,6 +43,7 @@ class Supervised {
       clock,
       log,
       memoryOf: (pid) => this.memoryBytes.get(pid),
+      schedulingOf: () => this.scheduling,
       start: async (reports) => {
         const worker = new FakeWorker(100 + this.workers.length, reports);
         this.workers.push(worker);
@@ -430,6 +434,37 @@ describe('a supervisor', () => {
       '100 died, SIGKILL: its event loop has not run for 0.9 s: vif1.0',
     );
     expect(world.divided).toMatchObject({ 101: ['vif2.0'], 102: ['vif1.0'] });
+  });
+
+  it('does not kill a worker that waits for a processor, for a while', async () => {
+    world = new Supervised(1);
+    await world.serve(1);
+    const starved = world.worker(100);
+    world.scheduling = { isRunnable: true, ranMs: 1000 };
+    await world.hypervisor.advance(500);
+    world.scheduling = { isRunnable: true, ranMs: 1040 };
+    await world.hypervisor.advance(2400);
+    expect(starved.signals).toEqual([]);
+    starved.reports.onAlive(0);
+    // A loop without an end uses what it gets.
+    await world.hypervisor.advance(500);
+    world.scheduling = { isRunnable: true, ranMs: 1100 };
+    await world.hypervisor.advance(500);
+    expect(starved.signals).toEqual(['SIGKILL']);
+    await world.settle();
+
+    const next = world.worker(101);
+    next.reports.onAlive(0);
+    await world.hypervisor.advance(3200);
+    expect(next.signals).toEqual(['SIGKILL']);
+  });
+
+  it('kills a worker that is stopped, although it has not run', async () => {
+    world = new Supervised(1);
+    await world.serve(1);
+    world.scheduling = { isRunnable: false, ranMs: 1000 };
+    await world.hypervisor.advance(1000);
+    expect(world.worker(100).signals).toEqual(['SIGKILL']);
   });
 
   it('hears what workers have sent while it was busy before it kills one', async () => {

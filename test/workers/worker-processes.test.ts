@@ -202,6 +202,7 @@ describe('the workers of an earlier supervisor', () => {
       log: recorded.log,
       start: none,
       memoryOf: () => 0,
+      schedulingOf: () => undefined,
       onAttached: () => {},
       onGone: () => {},
       onDied: () => [],
