@@ -13,6 +13,7 @@ export interface SupervisedParts extends Omit<BackendParts, 'standby' | 'machine
 
 /** So many deaths are one of the supervisor and else of workers. */
 export const SUPERVISOR_EVERY = 11;
+const LINES_SHOWN = 20;
 
 /** Runs `vifd run --workers`, ends its workers one after the other, and now and then the supervisor. */
 export class SupervisedBackend implements AsyncDisposable {
@@ -111,6 +112,14 @@ export class SupervisedBackend implements AsyncDisposable {
     for (const see of this.#waiting) see(line);
   }
 
+  /** What vifd did before something took too long. */
+  get #lastLines(): string {
+    return (this.#supervisor?.lines ?? [])
+      .slice(-LINES_SHOWN)
+      .map((line) => `\n${JSON.stringify(line)}`)
+      .join('');
+  }
+
   /** Resolves when a condition holds, which is looked at with each line. */
   async #until(what: string, holds: (line: Line) => boolean): Promise<void> {
     const held = promised();
@@ -120,7 +129,7 @@ export class SupervisedBackend implements AsyncDisposable {
     this.#waiting.add(see);
     try {
       await within(held.done, {
-        what: () => `the workers' ${what}${this.#lastError}`,
+        what: () => `the workers' ${what}${this.#lastError}: ${this.#lastLines}`,
         signal: this.#parts.signal,
       });
     } finally {
