@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -184,6 +185,24 @@ EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
 EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   REAL(sendmsg);
   return FailsAt("sendmsg", fd) ? -1 : real(fd, message, flags);
+}
+
+EXPORT pid_t fork() noexcept {
+  REAL(fork);
+  return Fails("fork", "") ? -1 : real();
+}
+
+EXPORT int execvp(const char* file, char* const args[]) noexcept {
+  REAL(execvp);
+  return Fails("execvp", file) ? -1 : real(file, args);
+}
+
+// A signal that is not delivered: the caller hears of no error, as with a process that does not end for the kernel's own reasons.
+EXPORT int kill(pid_t pid, int number) noexcept {
+  REAL(kill);
+  char what[16];
+  snprintf(what, sizeof what, "signal-%d-", number);
+  return Fails("kill", what) ? 0 : real(pid, number);
 }
 
 EXPORT ssize_t read(int fd, void* bytes, size_t length) {
