@@ -75,6 +75,7 @@ and then takes 7 to 15 minutes, or about one with --quick.`,
   npm run bench -- store       how many requests xenstored gets
   npm run bench -- neighbours  what a guest that attacks costs another
   npm run bench -- workers     what two busy guests get from two workers, and from one
+  npm run bench -- stream      how long TCP streams are silent when a worker dies
   npm run bench -- soak        thousands of SIGKILLs under TCP
   npm run bench -- steps       what each step brought that made the data path faster
   npm run bench:xen            beside the kernel's driver and QEMU's, on an emulated Xen`,
@@ -234,6 +235,23 @@ export const OTHERS = {
         check: wholeNumber(1, 1000),
       },
       { ...PAYLOAD, about: `${PAYLOAD.about} (default: copy)` },
+      JSON_OPTION,
+      WRITE_DOCS,
+    ],
+  },
+  stream: {
+    command: 'npm run bench -- stream',
+    about:
+      'Measures the longest silence of TCP streams while workers are killed, and as long without a death, in turns.',
+    runs: ['demo'],
+    options: [
+      {
+        name: 'rounds',
+        value: 'N',
+        about: 'how often each (default: 40); one takes 5 s',
+        check: wholeNumber(1, 10_000),
+      },
+      { name: 'guests', value: 'N', about: 'how many guests (default: 2)', check: wholeNumber(1, 32) },
       JSON_OPTION,
       WRITE_DOCS,
     ],

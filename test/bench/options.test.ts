@@ -42,6 +42,7 @@ describe('the options of the benches', () => {
     ['bench.mjs', 'soak'],
     ['bench.mjs', 'neighbours'],
     ['bench.mjs', 'store'],
+    ['bench.mjs', 'stream'],
     ['bench.mjs', 'workers'],
     ['bench-xen.mjs'],
     ['test-xen.mjs'],
@@ -96,9 +97,9 @@ describe('the options of the benches', () => {
 
   it('build the demo for those that run it', () => {
     const runsDemo = (name: string) =>
-      readFileSync(`bench/${name}/main.ts`, 'utf8').includes('/demo/programs.js');
+      /demo\/(programs|namespaces-world)\.js/.test(readFileSync(`bench/${name}/main.ts`, 'utf8'));
     const running = Object.keys(OTHERS).filter(runsDemo);
-    expect(running).toContain('soak');
+    expect(running).toEqual(['soak', 'stream']);
     for (const name of running) expect(OTHERS[name].runs).toEqual(['demo']);
   });
 
