@@ -63,7 +63,7 @@ turns, while the standby is loaded and warmed up. A guest on the simulated Xen s
 one; with 32 vifs, each has a probe every 3.2 ms. **from guest**, **to guest**: the longest time without a probe, from the last one before the
 death to the first one after it, of the vif that waited longest. **noticed**: from the supervisor's notice of the death until all vifs were served, as it logs it
 (\`took-over\`). **node**: \`node -e 0\`, started before each death. **ratio**: of the longer gap to that; of a hang and of a death by memory, which are noticed
-late, from the notice on. A hang is noticed after 1 s. **SIGKILL twice**: the next worker dies 0.2 s after it has taken over, mostly before there is another standby.`;
+late, from the notice on. A hang is noticed within 1 s. **SIGKILL twice**: the next worker dies 0.2 s after it has taken over, mostly before there is another standby.`;
 
 export function writeWorkerDocs(result: WorkerGapReport): void {
   const text = [EXPLANATION, factsTable(result.where), `\`\`\`\n${workerTable(result)}\n\`\`\``].join('\n\n');
