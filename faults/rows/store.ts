@@ -196,8 +196,9 @@ export const storeRows: readonly Row[] = [
     name: "the vif's node removed, and made again",
     kind,
     setting,
-    // The toolstack removes a vif at once in this way, so there is nothing to remedy.
-    line: { cause: /detached: guest-gone/, remedy: /./ },
+    // The toolstack removes a vif at once in this way, so there is nothing to remedy. The guest sees the change too, and may end its grants before
+    // vifd reads the store; then vifd gives that reason for the detach.
+    line: { cause: /detached: guest-gone|stopped until its guest connects/, remedy: /./ },
     mended: /vif7\.0 attached/,
     inject: ({ toolstack, victim }) => toolstack.rm(victim.backendPath),
     mend: async ({ victim }) => {
@@ -209,7 +210,7 @@ export const storeRows: readonly Row[] = [
     name: "the node above the vif's removed, and made again",
     kind,
     setting,
-    // The guest sees the change too, and may end its grants before vifd reads the store; then vifd gives that reason for the detach.
+    // As above.
     line: { cause: /detached: guest-gone|stopped until its guest connects/, remedy: /./ },
     mended: /vif7\.0 attached/,
     inject: ({ toolstack }) => toolstack.rm('/local/domain/0/backend/vif/7'),
