@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -58,33 +58,10 @@ describe('the systemd unit', () => {
     // A mode that lets others write would have each start ignore it.
     expect(values('CacheDirectoryMode')).toEqual([]);
   });
-});
-
-describe('the drop-in for workers', () => {
-  const text = readFileSync('systemd/vifd-workers.conf', 'utf8');
-
-  it.skipIf(absent)(`is valid${absent ? ' (skipped: systemd-analyze is not here)' : ''}`, () => {
-    const directory = mkdtempSync(join(tmpdir(), 'vifd-unit-'));
-    const file = join(directory, 'vifd.service');
-    const unit = readFileSync(UNIT, 'utf8').replace(/^ExecStart=\S+ /m, `ExecStart=${process.execPath} `);
-    writeFileSync(file, unit);
-    mkdirSync(`${file}.d`);
-    writeFileSync(`${file}.d/workers.conf`, text);
-    const { status, stderr } = spawnSync('systemd-analyze', ['verify', file], {
-      env: { ...process.env, SYSTEMD_UNIT_PATH: `${directory}:` },
-      encoding: 'utf8',
-    });
-    rmSync(directory, { recursive: true });
-    expect({ status, mine: stderr.split('\n').filter((line) => line.includes('vifd')) }).toEqual({
-      status: 0,
-      mine: [],
-    });
-  });
 
   it('leaves workers to the next main process after a crash, and ends them after a stop', async () => {
-    expect(text).toMatch(/^KillMode=process$/m);
-    expect(text).toMatch(/^OOMPolicy=continue$/m);
-    const [, written = ''] = /^ExecStopPost=-\/bin\/sh -c '(.*)'$/ms.exec(text) ?? [];
+    expect([values('KillMode'), values('OOMPolicy')]).toEqual([['process'], ['continue']]);
+    const [, written = ''] = /^ExecStopPost=-\/bin\/sh -c '(.*?)'$/ms.exec(unit) ?? [];
     // As systemd reads it (systemd.service(5), "Command lines").
     const script = written.split('\\\n').join(' ').split('$$').join('$');
     const directory = mkdtempSync(join(tmpdir(), 'vifd-unit-'));
@@ -93,22 +70,37 @@ describe('the drop-in for workers', () => {
       writeFileSync(join(directory, `worker-${child.pid}`), '');
       return child;
     };
-    const worker = start('worker');
+    let worker = start('worker');
     // Has the number that a worker had which left its socket.
     const other = start('workers');
     const stateOf = (pid: number | undefined) =>
       spawnSync('ps', ['-o', 'stat=', '-p', `${pid}`], { encoding: 'utf8' }).stdout;
-    const run = (SERVICE_RESULT: string) => {
-      const env = { ...process.env, SERVICE_RESULT, RUNTIME_DIRECTORY: directory };
+    const run = (SERVICE_RESULT: string, EXIT_STATUS: string) => {
+      const env = { ...process.env, SERVICE_RESULT, EXIT_STATUS, RUNTIME_DIRECTORY: directory };
       const { status, stderr } = spawnSync('/bin/sh', ['-c', script], { env, encoding: 'utf8' });
       expect([status, stderr]).toEqual([0, '']);
       return stateOf(worker.pid);
     };
-    expect(run('signal')).toMatch(/^[SR]/);
-    expect(run('watchdog')).toMatch(/^[SR]/);
-    run('success');
-    await once(worker, 'exit');
-    expect(stateOf(other.pid)).toMatch(/^[SR]/);
+    // A crash, a hang, an error that restarts it, and a start that took too long.
+    for (const [result, status] of [
+      ['signal', 'SEGV'],
+      ['watchdog', 'KILL'],
+      ['exit-code', '1'],
+      ['timeout', '0'],
+    ] as const)
+      expect([result, run(result, status)]).toEqual([result, expect.stringMatching(/^[SR]/)]);
+    // A stop, one that took too long, and a wrong option.
+    for (const [result, status] of [
+      ['success', '0'],
+      ['timeout', 'KILL'],
+      ['exit-code', '2'],
+    ] as const) {
+      run(result, status);
+      await once(worker, 'exit');
+      expect([result, stateOf(other.pid)]).toEqual([result, expect.stringMatching(/^[SR]/)]);
+      worker = start('worker');
+    }
+    worker.kill('SIGKILL');
     other.kill('SIGKILL');
     rmSync(directory, { recursive: true });
   });
