@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -62,6 +63,7 @@ function runTests(): void {
       program.kill('SIGKILL');
       if (program.exitCode === null && program.signalCode === null) await once(program, 'exit');
     }
+    await killWorkers(directory);
     await store[Symbol.asyncDispose]();
     rmSync(directory, { recursive: true });
   });

@@ -12,6 +12,7 @@ import { openXen } from '../../lib/xen/native/open.js';
 import type { Store, Xen } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import { TestPort } from '../../worlds/model/test-port.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -154,6 +155,7 @@ class DriverDomain {
     for (const xen of this.#guests.values()) await xen[Symbol.asyncDispose]();
     await this.store[Symbol.asyncDispose]();
     await Promise.all(this.#programs.map((program) => program.end('SIGKILL')));
+    await killWorkers(this.directory);
     rmSync(this.directory, { recursive: true });
   }
 
@@ -209,6 +211,7 @@ function tests(): void {
       expect(errorsOf(first)).toBe('');
 
       await first.end('SIGKILL');
+      await killWorkers(world.directory);
       const next = world.run();
       await until(() => next.of('attached').length === count, 'all are attached again');
       expect(new Set(await world.states())).toEqual(new Set(['4']));

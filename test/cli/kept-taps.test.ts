@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 import { isLimited } from '../tap-network.js';
 
@@ -114,6 +115,11 @@ function runTests(): void {
   let manager: Program;
   let sender: ReturnType<typeof createSocket>;
 
+  /** Kills vifd with its workers. */
+  const kill = async (): Promise<void> => {
+    await manager.tell('kill', 'dead');
+    await killWorkers(directory);
+  };
   /** Frames that the guest's end has passed to its network. */
   const came = () => Number(readFileSync('/sys/class/net/eth0/statistics/rx_packets', 'utf8'));
   const send = async (frames: number): Promise<void> => {
@@ -189,7 +195,7 @@ function runTests(): void {
 
   afterAll(async () => {
     sender.close();
-    await manager.tell('kill', 'dead');
+    await kill();
     await store[Symbol.asyncDispose]();
     await Promise.all(programs.map((program) => program.end()));
     rmSync(directory, { recursive: true });
@@ -198,7 +204,7 @@ function runTests(): void {
   it('keep their carrier while no backend runs, and the next process delivers what was sent to the guest meanwhile', async () => {
     // The changes that a bridge, a routing daemon or NetworkManager would notice.
     const changes = readFileSync('/sys/class/net/vif7.0/carrier_changes', 'utf8');
-    await manager.tell('kill', 'dead');
+    await kill();
     expect(isUp('vif7.0')).toBe(true);
     const before = came();
     await send(20);
@@ -226,7 +232,7 @@ function runTests(): void {
       const lostBefore = count('tx_dropped');
       expect(await dropped()).toBe(lostBefore);
       expect(waiting(5000)).toBeLessThanOrEqual(FRAMES_MAX);
-      await manager.tell('kill', 'dead');
+      await kill();
       await send(2000);
       expect(waiting(7000)).toBeLessThanOrEqual(FRAMES_MAX);
       const lostWhileAway = count('tx_dropped');
@@ -246,7 +252,7 @@ function runTests(): void {
   );
 
   it('are found by their descriptors, also when they were renamed meanwhile', async () => {
-    await manager.tell('kill', 'dead');
+    await kill();
     ip('link', 'set', 'vif7.0', 'down');
     ip('link', 'set', 'vif7.0', 'name', 'web0', 'alias', 'of an administrator');
     ip('link', 'set', 'web0', 'up');
@@ -276,7 +282,7 @@ function runTests(): void {
   });
 
   it('are ignored when their device was deleted while no backend ran', async () => {
-    await manager.tell('kill', 'dead');
+    await kill();
     ip('link', 'delete', 'vif7.0');
     await manager.tell('start', 'kept vif7.0', '"ready"');
     expect(existsSync('/sys/class/net/vif7.0')).toBe(true);

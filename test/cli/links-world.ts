@@ -12,6 +12,7 @@ import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { GUEST_PROGRAM, XENSIM_LIBRARIES } from '../../worlds/places.js';
 import { ProcessWorld } from '../../worlds/processes/process-world.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 
 export const CLI = 'dist/vifd.cjs';
@@ -63,6 +64,21 @@ export class Program {
     await this.exited;
   }
 }
+/** A `vifd run`: a SIGKILL of it ends its workers, too. */
+class Vifd extends Program {
+  readonly #folder: string;
+
+  constructor(command: readonly string[], env: NodeJS.ProcessEnv, folder: string) {
+    super(command, env);
+    this.#folder = folder;
+  }
+
+  override async end(signal: NodeJS.Signals): Promise<void> {
+    await super.end(signal);
+    if (signal === 'SIGKILL') await killWorkers(this.#folder);
+  }
+}
+
 export type LinksWorld = ReturnType<typeof linksWorld>;
 
 /** A bridge, a store, and in each test a `vifd run` and a guest with Linux's TCP/IP, all in this network namespace. */
@@ -110,8 +126,9 @@ function linksWorld() {
   });
 
   function vifd(args: readonly string[] = [], folder = 'j', prefix: readonly string[] = []): Program {
-    const run = [process.execPath, CLI, 'run', '--json', '--journal', join(world.directory, folder), ...args];
-    const daemon = new Program([...prefix, ...run], env);
+    const runtime = join(world.directory, folder);
+    const run = [process.execPath, CLI, 'run', '--json', '--journal', runtime, ...args];
+    const daemon = new Vifd([...prefix, ...run], env, runtime);
     daemons.push(daemon);
     return daemon;
   }

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -74,6 +75,7 @@ function runTests(): void {
   });
   afterEach(async () => {
     if (daemon.process.exitCode === null) await daemon.end('SIGKILL');
+    await killWorkers(directory);
   });
   afterAll(async () => {
     await guest[Symbol.asyncDispose]();

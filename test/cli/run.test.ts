@@ -7,6 +7,7 @@ import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import { Datagrams, whyNoDatagrams } from '../../worlds/processes/datagrams.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -20,9 +21,11 @@ class Program {
   readonly process: ChildProcess;
   readonly events: Array<Record<string, unknown>> = [];
   readonly exited: Promise<number | string>;
+  readonly #env: NodeJS.ProcessEnv;
   #wake = () => {};
 
   constructor(args: readonly string[], env: NodeJS.ProcessEnv) {
+    this.#env = env;
     this.process = spawn(process.execPath, args, {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -46,9 +49,12 @@ class Program {
     }
   }
 
+  /** A SIGKILL of `vifd run` ends its workers, too. */
   async end(signal: NodeJS.Signals): Promise<number | string> {
     this.process.kill(signal);
-    return this.exited;
+    const how = await this.exited;
+    if (signal === 'SIGKILL') await killWorkers(this.#env.XENSIM ?? '');
+    return how;
   }
 }
 
@@ -101,7 +107,7 @@ function runTests(): void {
     await vifd.until('attached');
     const { vifs } = JSON.parse(show('vif7.0', '--json').stdout);
     expect(vifs).toMatchObject([{ id: 'vif7.0', state: 'connected', connection: { journal: true } }]);
-    expect(show().stdout).toMatch(/^vif7\.0 {2}connected: vif7\.0 is in no bridge.*--bridge/);
+    expect(show().stdout).toMatch(/^vif7\.0 {2}connected: vif7\.0 is in no bridge.*--bridge/m);
     const none = show('vif9.0');
     expect([none.status, none.stderr]).toEqual([1, expect.stringContaining('vifd: vif9.0 is not served')]);
     expect(await vifd.end('SIGTERM')).toBe(0);

@@ -8,6 +8,7 @@ import { createVif } from '../../lib/testing/netfront/index.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
 import { formatPermission } from '../../lib/xen/store/wire.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -173,6 +174,7 @@ function tests(): void {
   afterEach(async () => {
     await store[Symbol.asyncDispose]();
     await Promise.all(programs.map((program) => program.end('SIGKILL')));
+    await killWorkers(directory);
     spawnSync('ip', ['link', 'del', 'vif7.0'], { stdio: 'ignore' });
     spawnSync('ip', ['link', 'del', 'vif8.0'], { stdio: 'ignore' });
     rmSync(directory, { recursive: true });
@@ -306,6 +308,7 @@ function tests(): void {
 
   it('reports within a second that the xenstored hangs that it needs to start, and starts when it responds', async () => {
     await vifd.end('SIGKILL');
+    await killWorkers(directory);
     daemon.process.kill('SIGSTOP');
     const startedMs = performance.now();
     vifd = run();

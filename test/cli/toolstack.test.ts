@@ -16,6 +16,7 @@ import {
 import { systemClock } from '../../lib/xen/native/clock.js';
 import type { Permission, Store } from '../../lib/xen/seam.js';
 import { openStore } from '../../lib/xen/store/client.js';
+import { killWorkers } from '../../worlds/processes/supervised.js';
 import { inOwnNetwork } from '../own-network.js';
 
 const CLI = 'dist/vifd.cjs';
@@ -131,6 +132,7 @@ class Host {
     await this.store[Symbol.asyncDispose]();
     for (const program of this.#processes)
       if (program.exitCode === null && program.signalCode === null) await this.end(program);
+    await killWorkers(this.directory);
     rmSync(this.directory, { recursive: true });
   }
 
@@ -205,7 +207,10 @@ function tests(): void {
         const guest = host.guest();
         await host.expectState('4');
         await host.end(guest);
-        if (killed) await host.end(vifd);
+        if (killed) {
+          await host.end(vifd);
+          await killWorkers(host.directory);
+        }
         const closed = await host.remove({ force: true, timeoutMs: 1000 });
         // In a driver domain its own `xl devd` removes the node in time, and there is none here.
         expect(closed).toBe(!killed && domid === 0);

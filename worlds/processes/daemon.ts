@@ -12,7 +12,9 @@ export interface DaemonPlan {
   readonly program: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   /** Called with each line of stderr. */
-  readonly onLine: (line: LogLine) => void;
+  readonly onLine?: (line: LogLine) => void;
+  /** Called with each line of stdout, which `--json` writes to. */
+  readonly onOutput?: (text: string) => void;
   /** A command before the program, e.g. a wrapper in sh. */
   readonly wrapper?: readonly string[];
 }
@@ -25,7 +27,7 @@ export class Daemon {
   readonly lines: LogLine[] = [];
   readonly #child: Child;
 
-  static async start({ program, env, onLine, wrapper = [] }: DaemonPlan): Promise<Daemon> {
+  static async start({ program, env, onLine, onOutput, wrapper = [] }: DaemonPlan): Promise<Daemon> {
     const lines: LogLine[] = [];
     const child = await Child.start({
       name: 'vifd',
@@ -34,8 +36,9 @@ export class Daemon {
       onErrorLine: (text) => {
         const line = { atMs: Date.now(), text };
         lines.push(line);
-        onLine(line);
+        onLine?.(line);
       },
+      ...(onOutput && { onLine: onOutput }),
     });
     return new Daemon(child, lines);
   }
@@ -57,11 +60,16 @@ export class Daemon {
     return this.#child.ended;
   }
 
+  /** The last lines of its stderr, as a sentence. */
+  get lastWords(): string {
+    return this.#child.lastWords;
+  }
+
   /** Resolves when vifd has read all vifs once. */
   async ready(): Promise<void> {
     const reported = () => this.lines.some(({ text }) => /serving \d+ vifs?/.test(text));
     if (!(await until(() => reported() || !this.running, READY_MS)) || !reported())
-      throw new Error(`vifd did not start: ${this.#child.lastWords}`);
+      throw new Error(`vifd did not start: ${this.lastWords}`);
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -76,6 +84,11 @@ export class Daemon {
   }
 
   async kill(): Promise<void> {
-    if (this.running) await this.#child.end('SIGKILL');
+    await this.end('SIGKILL');
+  }
+
+  /** Resolves when its process is gone. */
+  async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    await this.#child.end(signal);
   }
 }

@@ -1,61 +1,55 @@
-import { readFileSync } from 'node:fs';
-import { Child, GUARD, parseEvent } from './children.js';
+import { readdirSync, readFileSync } from 'node:fs';
+import { parseEvent } from './children.js';
+import { Daemon, type DaemonPlan } from './daemon.js';
 import { until } from './until.js';
 
 const PATIENT_MS = 20_000;
 
 export type Line = Record<string, unknown> & { readonly event?: string };
 
-export interface SupervisedPlan {
-  /** Arguments of node. */
-  readonly program: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
-  /** A command before the program. */
-  readonly wrapper?: readonly string[];
+export interface SupervisedPlan extends Omit<DaemonPlan, 'onLine' | 'onOutput'> {
+  /** Called with each line of stdout. */
   readonly onLine?: (line: Line) => void;
 }
 
 /** A `vifd run --workers`, and the lines of it and of its workers. */
 export class Supervised {
   readonly lines: Line[];
-  readonly #child: Child;
+  readonly #daemon: Daemon;
 
-  /** @param plan `onLine` is called with each line. */
-  static async start({ program, env, wrapper = [], onLine }: SupervisedPlan): Promise<Supervised> {
+  static async start({ onLine, ...plan }: SupervisedPlan): Promise<Supervised> {
     const lines: Line[] = [];
-    const child = await Child.start({
-      name: 'vifd',
-      command: [...GUARD, ...wrapper, process.execPath, ...program],
-      env,
-      onLine: (text) => {
+    const daemon = await Daemon.start({
+      ...plan,
+      onOutput: (text) => {
         const line = (parseEvent(text) ?? { line: text }) as Line;
         lines.push(line);
         onLine?.(line);
       },
     });
-    return new Supervised(child, lines);
+    return new Supervised(daemon, lines);
   }
 
-  private constructor(child: Child, lines: Line[]) {
-    this.#child = child;
+  private constructor(daemon: Daemon, lines: Line[]) {
+    this.#daemon = daemon;
     this.lines = lines;
   }
 
   get pid(): number {
-    return this.#child.pid;
+    return this.#daemon.pid;
   }
 
   get running(): boolean {
-    return this.#child.running;
+    return this.#daemon.running;
   }
 
   /** Resolves when it and all its workers have closed stdout and stderr. */
   get ended(): Promise<string> {
-    return this.#child.ended;
+    return this.#daemon.ended;
   }
 
   get lastWords(): string {
-    return this.#child.lastWords;
+    return this.#daemon.lastWords;
   }
 
   of(event: string): Line[] {
@@ -72,7 +66,7 @@ export class Supervised {
   }
 
   async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-    await this.#child.end(signal);
+    await this.#daemon.end(signal);
   }
 }
 
@@ -86,4 +80,17 @@ export function isWorker(pid: number, runtime = ''): boolean {
     // It is gone.
     return false;
   }
+}
+
+/**
+ * Kills the workers that a supervisor has left. After a SIGKILL of the supervisor and this, no process serves, as after a SIGKILL of a
+ * `vifd run --workers 0`.
+ * @param folder in which their runtime directory is.
+ */
+export async function killWorkers(folder: string): Promise<void> {
+  const pids = readdirSync('/proc').map(Number);
+  const workers = pids.filter((pid) => pid > 0 && isWorker(pid, folder));
+  for (const pid of workers) process.kill(pid, 'SIGKILL');
+  if (!(await until(() => workers.every((pid) => !isWorker(pid, folder)), PATIENT_MS)))
+    throw new Error(`workers do not end: ${workers}`);
 }
