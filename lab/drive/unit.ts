@@ -115,6 +115,8 @@ export class UnitVifd extends Vifd {
     await until('the unit is frozen', isFrozen);
     await must('systemctl', 'stop', '--no-block', UNIT);
     process.kill(pid, 'SIGKILL');
+    // ExecStopPost= runs in the same cgroup.
+    await writeFile(`${CGROUP}/cgroup.freeze`, '0');
     await until('the unit has ended', async () =>
       ['failed', 'inactive'].includes(await unitProperty('ActiveState')),
     );
