@@ -77,7 +77,7 @@ class DriverDomain {
   }
 
   get journals(): string[] {
-    return readdirSync(join(this.directory, 'journal')).filter((name) => name.startsWith('vif'));
+    return readdirSync(join(this.directory, 'journal')).filter((name) => /^vif\d/.test(name));
   }
 
   get domids(): number[] {

@@ -110,7 +110,8 @@ function runTests(): void {
     const idleMs: number[] = [];
     const vifdMs: number[] = [];
     for (let round = 0; round < 7; round++) {
-      await start();
+      // With workers this takes the end of each of them as well.
+      await start(['--workers', '0']);
       const program =
         "process.on('SIGTERM', () => process.exit(0)); setInterval(() => {}, 1e3); console.log('.')";
       const idle = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -145,14 +146,14 @@ function runTests(): void {
     );
     await guest.write(`${FRONTEND}/state`, '4');
     await daemon.says(/vif7\.0 stopped/);
-    expect(daemon.lines.filter((line) => !/^(serving|vif7\.0 )/.test(line))).toEqual([]);
+    expect(daemon.lines.filter((line) => !/^(serving|vif7\.0 |worker \d+ started)/.test(line))).toEqual([]);
     expect(daemon.text.replaceAll('\n', '')).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
     const show = spawnSync(process.execPath, [CLI, 'show', '--journal', runtime()], {
       env: { ...process.env, ...env },
       encoding: 'utf8',
     });
     expect(show.stdout.replaceAll('\n', '')).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
-    expect(show.stdout.split('\n')[0]).toMatch(/^vif7\.0 {2}stopped: tx-ring-ref is '1\\'\\n<0>vifd\[1\]/);
+    expect(show.stdout).toMatch(/^vif7\.0 {2}stopped: tx-ring-ref is '1\\'\\n<0>vifd\[1\]/m);
 
     const before = daemon.text.length;
     // On a busy machine vifd sees few of the writes: it must have seen enough for a flood.
@@ -186,32 +187,48 @@ function runTests(): void {
     expect(daemon.lines).toEqual([expect.stringContaining(`chmod 700 ${open}`)]);
   });
 
-  it('serves with a runtime directory that has no room for a lock, reports it once, and takes the lock later', async () => {
-    const full = join(directory, 'full');
-    mkdirSync(full);
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m,nr_inodes=1,mode=0700', 'tmpfs', full]);
-    try {
-      daemon = new Daemon(['--journal', full], env);
-      await daemon.says(/^serving 1 vif/m);
-      await sleep(1500);
-      expect(daemon.lines.filter((line) => line.includes('ENOSPC'))).toEqual([
-        expect.stringMatching(/^The runtime directory .* cannot be used \(ENOSPC\)/),
-        expect.stringMatching(
-          /^vif7\.0: Journal .*counters\.journal cannot be used \(ENOSPC\): its counters end with this process/,
-        ),
-      ]);
-      execFileSync('mount', ['-o', 'remount,nr_inodes=100', full]);
-      await daemon.says(/^mended: The runtime directory .* cannot be used/m);
-      const second = spawnSync(process.execPath, [CLI, 'run', '--journal', full], {
-        env: { ...process.env, ...env },
-        encoding: 'utf8',
-      });
-      expect(second.stderr).toContain(`Another vifd (process ${daemon.process.pid}) serves from`);
-      expect(await daemon.end('SIGTERM')).toMatchObject({ code: 0 });
-    } finally {
-      execFileSync('umount', ['--lazy', full]);
-    }
-  });
+  it.each(['0', '1'])(
+    'serves with a runtime directory that has no room for a lock, reports it once, and takes the lock later, workers: %s',
+    async (workers) => {
+      const full = join(directory, `full-${workers}`);
+      mkdirSync(full);
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m,nr_inodes=1,mode=0700', 'tmpfs', full]);
+      try {
+        daemon = new Daemon(['--journal', full, '--workers', workers], env);
+        await daemon.says(/^serving 1 vif/m);
+        const count = workers === '0' ? 2 : 5;
+        const reports = () => daemon.lines.filter((line) => line.includes('ENOSPC'));
+        await expect.poll(() => reports().length, { timeout: 10_000 }).toBe(count);
+        await sleep(1000);
+        // Each process reports what it has of its own.
+        const lines = reports();
+        expect(lines).toEqual(
+          expect.arrayContaining([
+            expect.stringMatching(/^The runtime directory .* cannot be used \(ENOSPC\)/),
+            expect.stringMatching(
+              /^vif7\.0: Journal .*counters\.journal cannot be used \(ENOSPC\): its counters end with this process/,
+            ),
+          ]),
+        );
+        const others = lines.filter(
+          (line) => !/^(The runtime directory|vif7\.0: Journal|The socket) /.test(line),
+        );
+        expect(others).toEqual([]);
+        expect(lines.length).toBe(count);
+        execFileSync('mount', ['-o', 'remount,nr_inodes=100', full]);
+        const mended = 'mended: The runtime directory .* cannot be used';
+        await daemon.says(new RegExp(workers === '0' ? mended : `${mended}[^]*${mended}`));
+        const second = spawnSync(process.execPath, [CLI, 'run', '--journal', full], {
+          env: { ...process.env, ...env },
+          encoding: 'utf8',
+        });
+        expect(second.stderr).toContain(`Another vifd (process ${daemon.process.pid}) serves from`);
+        expect(await daemon.end('SIGTERM')).toMatchObject({ code: 0 });
+      } finally {
+        execFileSync('umount', ['--lazy', full]);
+      }
+    },
+  );
 
   it('whose start fails ends a second later under a service manager, which starts the next one at once', async () => {
     const took = async (more: NodeJS.ProcessEnv) => {

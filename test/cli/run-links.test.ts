@@ -203,7 +203,7 @@ function tests(world: LinksWorld): void {
   });
 
   it('waits for a free descriptor', async () => {
-    const daemon = vifd();
+    const daemon = vifd(['--workers', '0']);
     await daemon.until('ready');
     const { pid } = daemon.process;
     const open = readdirSync(`/proc/${pid}/fd`).map(Number);

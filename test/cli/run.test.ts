@@ -144,7 +144,7 @@ function runTests(): void {
 
   it('serves without the parts of Node that cost a start', async () => {
     const vifd = new Program(
-      ['--require', './test/cli/print-modules.cjs', CLI, 'run', '--json', ...journal()],
+      ['--require', './test/cli/print-modules.cjs', CLI, 'run', '--json', '--workers', '0', ...journal()],
       env,
     );
     expect(await vifd.until('attached')).toMatchObject({ resumed: true });

@@ -119,7 +119,7 @@ class Host {
   get left(): string[] {
     const taps =
       execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }).match(/(?<=: )vif\d+\.\d+(?=:)/g) ?? [];
-    const journals = readdirSync(join(this.directory, 'journal')).filter((name) => name.startsWith('vif'));
+    const journals = readdirSync(join(this.directory, 'journal')).filter((name) => /^vif\d/.test(name));
     return [...taps, ...journals];
   }
 
