@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { inlineMore } from '../lib/host/inlining.js';
+import { inlineMore } from '../lib/host/v8-flags.js';
 import { Progress } from '../programs/progress.js';
 import { runProgram } from '../programs/run-program.js';
 import { compare } from './compare.js';

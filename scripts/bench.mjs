@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [gap | death | soak | steps | stream | neighbours | workers | store] [options]`: reads the options (scripts/bench/programs.mjs), builds what is needed, then
+ * `npm run bench -- [gap | death | soak | steps | stream | neighbours | workers | memory | store] [options]`: reads the options (scripts/bench/programs.mjs), builds what is needed, then
  * compares lib/netback with the same work in C++ (bench/native, bench/main.ts), or runs the named program of bench/.
  */
 import { spawn } from 'node:child_process';

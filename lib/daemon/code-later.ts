@@ -1,5 +1,5 @@
 import { type CodeCache, isToBeStored, storeCode } from '../host/code-cache.js';
-import { withDefaultInlining } from '../host/inlining.js';
+import { withDefaultFlags } from '../host/v8-flags.js';
 import type { VifState } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
 
@@ -18,7 +18,7 @@ export function storeCodeLater(
   vifs: () => Iterable<{ readonly state: VifState }>,
 ): Disposable {
   let timer: Disposable | undefined;
-  const content = () => withDefaultInlining(() => code.content());
+  const content = () => withDefaultFlags(() => code.content());
   const look = () => {
     if ([...vifs()].some(({ state }) => state === 'connected')) void storeCode({ ...code, content });
     else wait();

@@ -1,7 +1,7 @@
 import { vifdErrorOf } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
-import { inlineMore } from '../host/inlining.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
+import { inlineMore } from '../host/v8-flags.js';
 import { Netback } from '../netback/netback.js';
 import type { Clock } from '../xen/seam.js';
 import { storeCodeLater } from './code-later.js';

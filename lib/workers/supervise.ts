@@ -11,6 +11,7 @@ import { sweeping } from '../daemon/sweep.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import { anonymousBytes } from '../host/process-memory.js';
 import { inheritedDescriptors, SystemdKeeper } from '../host/systemd-keeper.js';
+import { stopNewSpaceGrowth } from '../host/v8-flags.js';
 import { VifLocks } from '../host/vif-locks.js';
 import { Discovery } from '../netback/vif/discovery.js';
 import { VifNode } from '../netback/vif/vif-node.js';
@@ -149,8 +150,11 @@ export async function supervise(options: RunOptions): Promise<void> {
     log.ready(vifs);
   };
   using _standstill = watchStandstill(clock, (lateMs) => log.late(lateMs));
+  const began = begin();
+  // While it waits for workers.
+  stopNewSpaceGrowth();
   // A start that hangs must not delay a stop.
-  await Promise.race([begin(), stop]);
+  await Promise.race([began, stop]);
   await stop;
   log.stopping();
   supervisor.end();

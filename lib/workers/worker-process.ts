@@ -9,9 +9,9 @@ import { stopSignal } from '../daemon/stop-signal.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { CodeCache } from '../host/code-cache.js';
 import { confineWorker } from '../host/confine.js';
-import { inlineMore } from '../host/inlining.js';
 import { holdLiveness } from '../host/liveness.js';
 import { raiseOomScore } from '../host/process-memory.js';
+import { inlineMore, stopNewSpaceGrowth } from '../host/v8-flags.js';
 import { VifLocks } from '../host/vif-locks.js';
 import type { Clock } from '../xen/seam.js';
 import { LastingSocket } from './lasting-socket.js';
@@ -89,6 +89,7 @@ export async function runWorker(
   worker.accept(LINK_DESCRIPTOR);
   started = true;
   inlineMore();
+  stopNewSpaceGrowth();
   using _code = code && storeCodeLater(code, xen.clock, () => worker.vifs.values());
   using _warming = xen.clock.after(WARM_UP_AFTER_MS, () => {
     const isNeeded = () => worker.vifs.size > 0;

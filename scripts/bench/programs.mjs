@@ -76,6 +76,7 @@ and then takes 7 to 15 minutes, or about one with --quick.`,
   npm run bench -- neighbours  what a guest that attacks costs another
   npm run bench -- workers     what two busy guests get from two workers, and from one
   npm run bench -- stream      how long TCP streams are silent when a worker dies
+  npm run bench -- memory      what supervisor, workers and standby need of memory
   npm run bench -- soak        thousands of SIGKILLs under TCP
   npm run bench -- steps       what each step brought that made the data path faster
   npm run bench:xen            beside the kernel's driver and QEMU's, on an emulated Xen`,
@@ -252,6 +253,27 @@ export const OTHERS = {
         check: wholeNumber(1, 10_000),
       },
       { name: 'guests', value: 'N', about: 'how many guests (default: 2)', check: wholeNumber(1, 32) },
+      JSON_OPTION,
+      WRITE_DOCS,
+    ],
+  },
+  memory: {
+    command: 'npm run bench -- memory',
+    about:
+      'Measures the memory of a supervisor, a worker and a standby, and what they use of a processor while idle. Takes 5 minutes.',
+    options: [
+      {
+        name: 'vifs',
+        value: 'N',
+        about: 'how many vifs the worker has in the end (default: 128)',
+        check: wholeNumber(2, 1024),
+      },
+      {
+        name: 'guests',
+        value: 'N',
+        about: 'how many guests have a worker each (default: 100); 0: leaves that out',
+        check: wholeNumber(0, 1000),
+      },
       JSON_OPTION,
       WRITE_DOCS,
     ],

@@ -44,6 +44,7 @@ describe('the options of the benches', () => {
     ['bench.mjs', 'store'],
     ['bench.mjs', 'stream'],
     ['bench.mjs', 'workers'],
+    ['bench.mjs', 'memory'],
     ['bench-xen.mjs'],
     ['test-xen.mjs'],
   ])('print help before anything is built: %s %s', (script, ...words) => {

@@ -98,7 +98,7 @@ describe.skipIf(missing !== undefined)(`the code cache${missing ? ` (skipped: no
       expect(open()).toMatchObject({ file: first.file, state: 'used', exported: ['start'] });
     });
 
-    it('is used by the next start, although `vifd run` serializes it with another limit of inlining', () => {
+    it('is used by the next start, although `vifd run` serializes it with other options of V8', () => {
       expect(open('store-later')).toMatchObject({ state: 'absent' });
       expect(open()).toMatchObject({ state: 'used' });
     });

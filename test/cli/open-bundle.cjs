@@ -19,9 +19,10 @@ async function main() {
 
 async function storeLater(code) {
   const imported = (file) => import(pathToFileURL(`${__dirname}/../../dist/${file}`).href);
-  const { inlineMore } = await imported('host/inlining.js');
+  const { inlineMore, stopNewSpaceGrowth } = await imported('host/v8-flags.js');
   const { storeCodeLater } = await imported('daemon/code-later.js');
   inlineMore();
+  stopNewSpaceGrowth();
   const clock = { now: () => 0, after: (_, then) => setImmediate(then) };
   storeCodeLater(code, clock, () => [{ state: 'connected' }]);
 }

@@ -35,8 +35,8 @@ describe('a started worker', () => {
     vi.stubEnv('VIFD_CODE_CACHE', '/nowhere');
     // Writes into its end of the link which of these it has, and which session it is in.
     const program = `
-      const { NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC, VIFD_CODE_CACHE } = process.env;
-      const own = [NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC, VIFD_CODE_CACHE];
+      const { NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC, VIFD_CODE_CACHE, MALLOC_ARENA_MAX } = process.env;
+      const own = [NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC, VIFD_CODE_CACHE, MALLOC_ARENA_MAX];
       const session = require('node:fs').readFileSync('/proc/self/stat', 'latin1').split(' ')[5];
       require('node:fs').writeSync(3, JSON.stringify({ own, isLeader: Number(session) === process.pid }));
       setInterval(() => {}, 1000);`;
@@ -45,7 +45,7 @@ describe('a started worker', () => {
     let ends = 0;
     using _link = new Link(worker.descriptor, { onMessage: (text) => heard.push(text), onEnd: () => ends++ });
     await soon(() => heard.length);
-    expect(heard).toEqual([{ own: [null, null, null, '/nowhere'], isLeader: true }]);
+    expect(heard).toEqual([{ own: [null, null, null, '/nowhere', '1'], isLeader: true }]);
     worker.signal('SIGKILL');
     expect(await worker.gone).toBe('SIGKILL');
     await soon(() => ends);

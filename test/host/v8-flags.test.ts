@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
-const BUILT = 'dist/host/inlining.js';
+const BUILT = 'dist/host/v8-flags.js';
 const missing = !existsSync(BUILT);
 const PARTS = 12;
 
@@ -12,7 +12,7 @@ const PARTS = 12;
  * `whole` calls each `partN`, a function of about 150 bytes of bytecode, until V8 has compiled it. V8's own limit admits about half of them.
  */
 const program = (statement: string) => `
-import { inlineMore, withDefaultInlining } from ${JSON.stringify(pathToFileURL(resolve(BUILT)).href)};
+import { inlineMore, withDefaultFlags } from ${JSON.stringify(pathToFileURL(resolve(BUILT)).href)};
 ${statement}
 const names = Array.from({ length: ${PARTS} }, (_, at) => 'part' + at);
 const parts = names.map((name) => 'function ' + name + '(words) {' + 'words[2] = words[1];'.repeat(${PARTS}) + '}');
@@ -48,7 +48,31 @@ describe.skipIf(missing)(`V8's limit of inlining${missing ? ` (skipped: no ${BUI
     expect(inlined('inlineMore();')).toBe(PARTS);
   });
 
-  it('is larger again behind `withDefaultInlining`', () => {
-    expect(inlined('inlineMore(); withDefaultInlining(() => 0);')).toBe(PARTS);
+  it('is larger again behind `withDefaultFlags`', () => {
+    expect(inlined('inlineMore(); withDefaultFlags(() => 0);')).toBe(PARTS);
+  });
+});
+
+/** @returns how many bytes V8's space of new objects has after 30 MB of objects that stay. */
+function newSpaceBytes(statement: string): number {
+  const program = `
+    import { stopNewSpaceGrowth, withDefaultFlags } from ${JSON.stringify(pathToFileURL(resolve(BUILT)).href)};
+    import { getHeapSpaceStatistics } from 'node:v8';
+    ${statement}
+    const kept = Array.from({ length: 1_000_000 }, (_, at) => ({ at }));
+    const space = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');
+    console.log(kept.length && space.space_size);`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+    encoding: 'utf8',
+  });
+  expect(stderr).toBe('');
+  return Number(stdout);
+}
+
+describe.skipIf(missing)("V8's space of new objects", () => {
+  it('stays small once its growth is stopped, also behind `withDefaultFlags`', () => {
+    expect(newSpaceBytes('')).toBeGreaterThan(8 << 20);
+    expect(newSpaceBytes('stopNewSpaceGrowth();')).toBeLessThan(3 << 20);
+    expect(newSpaceBytes('stopNewSpaceGrowth(); withDefaultFlags(() => 0);')).toBeLessThan(3 << 20);
   });
 });
