@@ -265,7 +265,7 @@ export interface NativeLinks {
   /** Sets flags of its bridge's port. */
   setPort(index: number, flags: Readonly<Record<string, number>>): number;
   /** Frames that were sent to the interface and dropped (`tx_dropped`) since it was made. */
-  dropped(name: string): number;
+  dropped(index: number): number;
   /** Deletes the interface, even while processes have descriptors of it. */
   remove(index: number): number;
   /** Returns the kernel's reason for the last request that it refused; mostly ''. */

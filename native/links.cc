@@ -150,9 +150,8 @@ Napi::Value Get(const Socket& socket, Napi::Env env, const Napi::Value& which) {
 }
 
 // Returns -errno on failure, also if the interface does not exist.
-double Dropped(const Socket& socket, const std::string& name) {
-  LinkMessage request(RTM_GETLINK, 0, 0);
-  request.Put(IFLA_IFNAME, name);
+double Dropped(const Socket& socket, int index) {
+  LinkMessage request(RTM_GETLINK, 0, index);
   double dropped = 0;
   const int error = socket->Ask(&request, [&](const nlmsghdr* header) {
     if (header->nlmsg_type != RTM_NEWLINK || header->nlmsg_len < NLMSG_LENGTH(sizeof(ifinfomsg))) return;
@@ -246,7 +245,7 @@ Napi::Value OpenLinks(const Napi::CallbackInfo& info) {
     return Napi::Number::New(call.Env(), SetPort(socket, IndexIn(call), call[1].As<Napi::Object>()));
   });
   Method(out, "dropped", [socket](const Napi::CallbackInfo& call) {
-    return Napi::Number::New(call.Env(), Dropped(socket, call[0].As<Napi::String>().Utf8Value()));
+    return Napi::Number::New(call.Env(), Dropped(socket, IndexIn(call)));
   });
   Method(out, "remove", [socket](const Napi::CallbackInfo& call) {
     return Napi::Number::New(call.Env(), Remove(socket, IndexIn(call)));

@@ -44,7 +44,7 @@ export interface Interfaces {
    * @returns how many frames for the interface were dropped since it was created; undefined if it does not exist or the kernel cannot be
    *   asked.
    */
-  dropped(name: string): number | undefined;
+  dropped(index: number): number | undefined;
   /** Deletes the interface, even if processes have descriptors of it open. */
   remove(index: number): Refusal | undefined;
   /**

@@ -49,8 +49,8 @@ export class NetlinkInterfaces implements Interfaces {
     return this.#refusal(this.#socket().setPort(index, flags));
   }
 
-  dropped(name: string): number | undefined {
-    const frames = this.#socket().dropped(name);
+  dropped(index: number): number | undefined {
+    const frames = this.#socket().dropped(index);
     return frames < 0 ? undefined : frames;
   }
 

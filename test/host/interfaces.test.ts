@@ -40,8 +40,8 @@ function runTests(): void {
     expect(network.list()).toEqual(own.list());
     expect(network.find('web0')).toEqual(own.find('web0'));
     expect(network.find('web9')).toBeUndefined();
-    expect(network.dropped('web0')).toBe(0);
-    expect(network.dropped('web9')).toBeUndefined();
+    expect(network.dropped(network.find('web0')!.index)).toBe(0);
+    expect(network.dropped(1 << 20)).toBeUndefined();
     expect(findTap(network, 'vif7.0')?.name).toBe('web0');
     expect(network.remove(network.find('web0')!.index)).toBeUndefined();
     expect(own.find('web0')).toBeUndefined();

@@ -55,7 +55,7 @@ export class ServedInterfaces implements Interfaces, AsyncDisposable {
     this.#call<Refusal | undefined>('change', index, change);
   changePort = (index: number, flags: Readonly<Record<string, number>>) =>
     this.#call<Refusal | undefined>('changePort', index, flags);
-  dropped = (name: string) => this.#call<number | undefined>('dropped', name);
+  dropped = (index: number) => this.#call<number | undefined>('dropped', index);
   remove = (index: number) => this.#call<Refusal | undefined>('remove', index);
 
   known(which: number | string): KnownInterface | undefined {
