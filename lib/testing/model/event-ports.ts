@@ -17,16 +17,19 @@ interface Taker {
 export interface Port {
   readonly number: number;
   readonly domid: number;
-  /** Undefined while no process handles its events: the one that has bound it is gone, and none has taken it over. */
-  taker: Taker | undefined;
+  /**
+   * The processes that have the handle open by which it was bound, and handle its events. One of them reads each event: here it is the oldest
+   * that runs.
+   */
+  takers: readonly Taker[];
   /** The only domain that may be at the other end. */
   readonly remoteDomid: number;
   remote: Port | undefined;
   pending: boolean;
   masked: boolean;
   open: boolean;
-  /** Whether a delivery waits in the run queue. */
-  queued: boolean;
+  /** The process for which a delivery waits in the run queue. */
+  queuedFor: Taker | undefined;
 }
 
 interface Domain {
@@ -66,8 +69,8 @@ export class EventPorts {
     const domain = this.#domain(domid);
     const number = domain.pool.take();
     if (number === undefined) throw new VifdError('ERR_XEN_EVENT', 'no event channel is left: close some');
-    const flags = { pending: false, masked: false, open: true, queued: false };
-    const port: Port = { number, domid, taker: { instance, onEvent }, remoteDomid, remote, ...flags };
+    const flags = { pending: false, masked: false, open: true, queuedFor: undefined };
+    const port: Port = { number, domid, takers: [{ instance, onEvent }], remoteDomid, remote, ...flags };
     domain.ports.set(number, port);
     if (remote !== undefined) {
       remote.remote = port;
@@ -76,19 +79,16 @@ export class EventPorts {
     return port;
   }
 
-  /** Gives the events of a port to another process. An event that the earlier one has not read yet is the later one's. */
+  /** Has another process handle the events of a port. An event that an earlier one, which is gone, has not read yet is its. */
   take(port: Port, instance: Instance, onEvent: () => void): void {
-    port.taker = { instance, onEvent };
-    port.queued = false;
+    port.takers = [...port.takers, { instance, onEvent }];
     this.#deliverLater(port);
   }
 
   /** A process that handles the events of a port is gone; the port stays bound. */
   leave(port: Port, instance: Instance): void {
-    // Another one may have taken it over before this one was quite gone.
-    if (port.taker?.instance !== instance) return;
-    port.taker = undefined;
-    port.queued = false;
+    port.takers = port.takers.filter((taker) => taker.instance !== instance);
+    this.#deliverLater(port);
   }
 
   raise(port: Port): void {
@@ -112,9 +112,10 @@ export class EventPorts {
   }
 
   #deliverLater(port: Port): void {
-    const { taker } = port;
-    if (taker === undefined || !port.open || !port.pending || port.masked || port.queued) return;
-    port.queued = true;
+    const taker = port.takers.find(({ instance }) => instance.alive);
+    const isQueued = port.queuedFor?.instance.alive === true;
+    if (taker === undefined || !port.open || !port.pending || port.masked || isQueued) return;
+    port.queuedFor = taker;
     this.#queue.push({
       instance: taker.instance,
       lane: port,
@@ -124,8 +125,8 @@ export class EventPorts {
   }
 
   #deliver(port: Port, taker: Taker): void {
-    if (port.taker !== taker) return;
-    port.queued = false;
+    if (port.queuedFor !== taker) return;
+    port.queuedFor = undefined;
     if (!port.open || !port.pending || port.masked) return;
     port.pending = this.#strays();
     port.masked = true;

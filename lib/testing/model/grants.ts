@@ -127,13 +127,19 @@ class ModelMapping implements Mapping {
     this.unmap();
   }
 
+  /** The kernel may unmap the pages of a process that was killed when the next process has mapped them already, whose views stay. */
+  #isToMove(allocation: Allocation): boolean {
+    const isMapped = this.#grants.some((grant) => grant.allocation === allocation && grant.mapped > 0);
+    return this.#instance.alive || !isMapped;
+  }
+
   #refs(): string {
     return this.#grants.map((grant) => grant.ref).join(', ');
   }
 
   #release(): void {
-    for (const allocation of this.#viewed) allocation.move();
     for (const grant of this.#grants) this.#tables.release(this.#granter, grant);
+    for (const allocation of this.#viewed) if (this.#isToMove(allocation)) allocation.move();
     this.#viewed.clear();
     this.#grants = [];
   }
