@@ -20,7 +20,7 @@ export interface VifChannelsParts {
  * The event channels of a worker's connections, each connection with a handle of its own. The supervisor has duplicates of the handles, so that
  * the channels stay bound when the worker dies, and the next worker takes them over.
  */
-export class VifChannels {
+export class VifChannels implements Disposable {
   readonly #parts: VifChannelsParts;
   /** What came with a vif and that no connection has used yet. */
   readonly #given = new Map<VifId, StoredEvents>();
@@ -48,6 +48,11 @@ export class VifChannels {
     const given = this.#given.get(vif);
     this.#given.delete(vif);
     if (given !== undefined) closeSync(given.descriptor);
+  }
+
+  /** Closes all that no connection has used. */
+  [Symbol.dispose](): void {
+    for (const vif of [...this.#given.keys()]) this.drop(vif);
   }
 
   /** See `OpenChannels`. */

@@ -6,10 +6,12 @@ import type { VifPlace } from '../netback/vif/directory.js';
 import type { VifId } from '../netback/vif-info.js';
 import type { Clock } from '../xen/seam.js';
 
+type Locks = Pick<VifLocks, 'take' | 'holder'>;
+
 export interface WorkerLocksParts {
   readonly clock: Clock;
   /** Undefined without a runtime directory: then nothing prevents that two processes serve a vif. */
-  readonly locks: VifLocks | undefined;
+  readonly locks: Locks | undefined;
   /** Called when another process than the expected one has got the lock of a vif that this worker serves already. */
   readonly onLost: (place: VifPlace, error: VifdError) => void;
 }
@@ -83,7 +85,7 @@ export class WorkerLocks {
     for (const id of [...this.#awaited.keys(), ...this.#taken.keys()]) this.release(id);
   }
 
-  #await(locks: VifLocks, place: VifPlace, from: number): void {
+  #await(locks: Locks, place: VifPlace, from: number): void {
     const { clock, onLost } = this.#parts;
     const again = () => {
       try {
@@ -118,7 +120,7 @@ function isUnusable(error: unknown): boolean {
 }
 
 /** Whether the process still has the lock, or no process has it. @param error of an attempt to take it. */
-function isHeldBy(locks: VifLocks, place: VifPlace, pid: number, error: unknown): boolean {
+function isHeldBy(locks: Locks, place: VifPlace, pid: number, error: unknown): boolean {
   if (!(error instanceof VifdError)) return false;
   // It was released between two calls.
   if (error.errno === 'EAGAIN') return true;

@@ -42,7 +42,7 @@ export interface WorkerParts {
   readonly listeners: NetbackListeners;
   readonly keeper: LinkKeeper;
   /** Undefined without a runtime directory: then nothing prevents that two processes serve a vif. */
-  readonly locks: VifLocks | undefined;
+  readonly locks: Pick<VifLocks, 'take' | 'holder'> | undefined;
   /** Called when the process should end: a supervisor asked for that, and all guests are detached; or no supervisor needs it. */
   readonly onEnd: () => void;
 }
@@ -194,6 +194,7 @@ export class Worker {
     this.#connection[Symbol.dispose]();
     this.#link?.[Symbol.dispose]();
     this.#unlink();
+    this.#channels[Symbol.dispose]();
   }
 
   #unlink(): void {

@@ -112,6 +112,14 @@ describe("the channels of a worker's vifs", () => {
     expect(isOpen(other)).toBe(false);
   });
 
+  it('of the previous process are closed with the worker that has not used them', () => {
+    const channels = make();
+    const one = given();
+    channels.own(VIF, one);
+    channels[Symbol.dispose]();
+    expect(isOpen(one)).toBe(false);
+  });
+
   it('are new ones if those of the previous process are of no use', () => {
     fake.broken = (stored) => stored !== undefined;
     const channels = make();
