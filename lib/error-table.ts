@@ -22,8 +22,9 @@ export const ERROR_ROWS = {
       'The message names what is missing, and the package or module that has it. `vifd check` lists everything.',
   },
   ERR_RUNNING: {
-    when: 'Another `vifd run` serves from the same runtime directory. This one ends, and serves no guest.',
-    remedy: 'End the process that the message names, or name another directory by `--journal`.',
+    when: 'Another `vifd run`, or a program that embeds vifd, serves from the same runtime directory. This one ends, and serves no guest.',
+    remedy:
+      'End the process that the message names, or name another directory by `--journal` (a program: `runtimeDirectory`).',
   },
   ERR_STORE: {
     when: 'xenstored refused a request, or its response broke the protocol. `errno` has its error. A running vifd tries again.',

@@ -1,5 +1,6 @@
 /** The public API of vifd. It exports each name by itself, so that a new name of an inner file does not become public by accident. */
 
+export { asService } from './daemon/as-service.js';
 export type { JournalPages, Journals } from './durable/journal.js';
 export type { JournalVersion } from './durable/layout.js';
 export { VifdError, type VifdErrorCode, type VifdErrorDetails } from './errors.js';

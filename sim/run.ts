@@ -186,7 +186,7 @@ export class Run {
           port: ({ id }) => this.guests.find(({ vif }) => vif === id)!.hostPort(xen),
           payload,
           queues: SIM_QUEUES_MAX,
-          ...(journal ? { journals: this.#journals.of((what) => xen.step(what)) } : {}),
+          journals: journal && this.#journals.of((what) => xen.step(what)),
           ...(frameHook === undefined ? {} : { hook: frameHook }),
         },
         {

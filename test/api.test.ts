@@ -12,7 +12,8 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposable':
     '[Symbol.asyncDispose] faults forget look static open vifs',
   'interface NetbackOptions':
-    'accept filter hook journalVersion journals payload port queues removeLeftPort signal without xen',
+    'accept filter hook journalVersion journals payload port queues removeLeftPort runtimeDirectory signal without xen',
+  'function asService': '',
   'interface NetbackEvents': 'attached detached error gone mended recovered',
   'type NetbackListeners': '',
   'interface Vif extends VifInfo':
@@ -103,7 +104,7 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'function openXen': '',
   'interface OpenXenOptions': 'domid libraries onStoreSilent signal store storePath',
   'interface Xen extends AsyncDisposable':
-    'clock domainExists domid events grants openLastingEvents shares step store whenEnded',
+    'clock domainExists domid events grants journals openLastingEvents shares step store whenEnded',
   'interface Arena': 'bytes u32',
   'interface OwnArena extends Arena, Disposable': '',
   'interface Grants': 'arena batch map staged',

@@ -78,7 +78,7 @@ async function measure(): Promise<Row[]> {
       error: (error) => console.error(error.message),
     });
     const accept = (...args: Parameters<Ownership['accept']>) => ownership.accept(...args);
-    await done(Netback.open({ xen, accept, port: () => pair()[0] }, listeners));
+    await done(Netback.open({ xen, accept, port: () => pair()[0], journals: false }, listeners));
     return xen;
   };
   const add = (domid: number) =>

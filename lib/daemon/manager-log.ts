@@ -1,5 +1,6 @@
 import { NotifySocket } from '../host/notify-socket.js';
 import { ServiceManager } from '../host/service-manager.js';
+import type { FaultLog } from '../runtime/insist.js';
 import { systemClock } from '../xen/native/clock.js';
 import type { EventLog } from './run-log.js';
 import { type Served, statusText } from './served.js';
@@ -16,13 +17,55 @@ export interface ManagedLog {
 
 /** Finds the service manager of this process, and has the log report to it as well. */
 export function findManager(plain: EventLog): ManagedLog {
-  const socket = NotifySocket.find({
-    clock: systemClock,
-    onError: (error) => plain.error(error, undefined),
-    onMended: (error) => plain.mended(error, undefined),
-  });
+  const socket = findSocket(plain);
   const manager = socket && new ServiceManager(socket);
   return { socket, manager, log: manager === undefined ? plain : withManager(plain, manager) };
+}
+
+/** Returns the socket of this process's service manager, if it has one. */
+export function findSocket(log: FaultLog): NotifySocket | undefined {
+  return NotifySocket.find({
+    clock: systemClock,
+    onError: (error) => log.error(error, undefined),
+    onMended: (error) => log.mended(error, undefined),
+  });
+}
+
+/** Reports to a service manager how many vifs are attached, and the present faults, from `ready` to `stopping`. */
+export class StatusReports {
+  readonly #manager: ServiceManager;
+  #serving: Served | undefined;
+  #reported = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(manager: ServiceManager) {
+    this.#manager = manager;
+  }
+
+  ready(serving: Served): void {
+    this.#serving = serving;
+    this.#reported = statusText(serving);
+    this.#manager.ready(this.#reported);
+  }
+
+  /** Call it when the status may have changed. The report is delayed, because listeners run in the middle of the change. */
+  changed(): void {
+    this.#timer ??= setTimeout(() => this.#report(), STATUS_MS).unref();
+  }
+
+  stopping(): void {
+    this.#serving = undefined;
+    clearTimeout(this.#timer);
+    this.#manager.stopping('detaching; guests stay connected');
+  }
+
+  #report(): void {
+    this.#timer = undefined;
+    if (this.#serving === undefined) return;
+    const status = statusText(this.#serving);
+    if (status !== this.#reported) this.#manager.status(status);
+    this.#reported = status;
+  }
 }
 
 /**
@@ -30,33 +73,18 @@ export function findManager(plain: EventLog): ManagedLog {
  * vifd ends.
  */
 export function withManager(log: EventLog, manager: ServiceManager): EventLog {
-  let serving: Served | undefined;
-  let reported = '';
-  let timer: NodeJS.Timeout | undefined;
-  const report = () => {
-    timer = undefined;
-    if (serving === undefined) return;
-    const status = statusText(serving);
-    if (status !== reported) manager.status(status);
-    reported = status;
-  };
-  // Delayed, because listeners run in the middle of the change that they report.
-  const changed = () => {
-    timer ??= setTimeout(report, STATUS_MS).unref();
-  };
+  const reports = new StatusReports(manager);
   const following = <Args extends unknown[]>(listener: (...args: Args) => void) => {
     return (...args: Args) => {
       listener(...args);
-      changed();
+      reports.changed();
     };
   };
   return {
     ...log,
     ready: (served) => {
       log.ready(served);
-      serving = served;
-      reported = statusText(served);
-      manager.ready(reported);
+      reports.ready(served);
     },
     attached: following(log.attached),
     detached: following(log.detached),
@@ -69,9 +97,7 @@ export function withManager(log: EventLog, manager: ServiceManager): EventLog {
     parked: following(log.parked),
     stopping: () => {
       log.stopping();
-      serving = undefined;
-      clearTimeout(timer);
-      manager.stopping('detaching; guests stay connected');
+      reports.stopping();
     },
   };
 }

@@ -2,6 +2,8 @@ import { rmSync } from 'node:fs';
 import { VifdError } from '../errors.js';
 import type { Netback } from '../netback/netback.js';
 import type { VifId } from '../netback/vif-info.js';
+import { type FaultLog, Insist } from '../runtime/insist.js';
+import { LOOK_MS, type PatientLock } from '../runtime/patient-lock.js';
 import { systemClock } from '../xen/native/clock.js';
 import {
   type DaemonDetails,
@@ -10,10 +12,7 @@ import {
   type ServedDetails,
   type VifWorker,
 } from './details-json.js';
-import { Insist } from './insist.js';
-import { LOOK_MS, type PatientLock } from './patient-lock.js';
 import { type QueryServer, type Question, serveQueries } from './query.js';
-import type { EventLog } from './run-log.js';
 
 /** What other programs ask about: a netback, or the vifs of all workers. */
 export interface Queried extends Pick<Netback, 'faults' | 'forget'> {
@@ -36,7 +35,7 @@ export function queryService(
   directory: string,
   served: Queried,
   lock: Pick<PatientLock, 'stands'>,
-  log: Pick<EventLog, 'error' | 'mended'>,
+  log: FaultLog,
 ): AsyncDisposable {
   let server: QueryServer | undefined;
   let serving: Promise<void> | undefined;

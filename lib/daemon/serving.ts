@@ -45,7 +45,7 @@ export function servingWith(run: RunOptions, { xen, keeper, log }: ServingParts)
     payload,
     queues,
     journalVersion,
-    ...(journal !== false && { journals: journalFiles(journal) }),
+    journals: journal !== false && journalFiles(journal),
   };
   return { taps, ownership, options };
 }

@@ -2,8 +2,8 @@ import type { Journals } from '../durable/journal.js';
 import { VifdError } from '../errors.js';
 import { journalFiles, namesIn } from '../host/journal-files.js';
 import { backendVifPath } from '../protocol/xenbus.js';
+import { Insist } from '../runtime/insist.js';
 import type { Store, Xen } from '../xen/seam.js';
-import { Insist } from './insist.js';
 import type { EventLog } from './run-log.js';
 import type { Taps } from './taps.js';
 

@@ -1,13 +1,16 @@
-import { EventEmitter } from 'node:events';
+import { EventEmitter, errorMonitor } from 'node:events';
 import type { Journals } from '../durable/journal.js';
 import { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, type JournalVersion } from '../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
 import type { Port } from '../ports/port.js';
+import type { FaultLog } from '../runtime/insist.js';
+import type { PatientLock } from '../runtime/patient-lock.js';
 import { quoted } from '../text.js';
 import { waitAtMost } from '../wait-at-most.js';
 import type { Xen } from '../xen/seam.js';
 import type { VifFilter, VifHook } from './frames/frame.js';
 import type { Vif } from './public-vif.js';
+import { safekeepingFor } from './safekeeping.js';
 import type { PayloadMode } from './settings.js';
 import { QUEUES_MAX } from './settings.js';
 import { Discovery } from './vif/discovery.js';
@@ -43,8 +46,17 @@ export interface NetbackOptions {
    * reconnects.
    */
   readonly without?: readonly Feature[];
-  /** Journals, which make a kill at any instant harmless: see `journalFiles`. Default: none. */
-  readonly journals?: Journals;
+  /**
+   * Journals, which make a kill at any instant harmless. Default: those of `xen` if it has some, as the model has; else files in
+   * `runtimeDirectory`. `false`: none, so that a kill may cost a guest frames or its device. See `journalFiles` for files in another folder.
+   */
+  readonly journals?: Journals | false;
+  /**
+   * The directory of the journals, and of the lock by which one process at a time serves from it; on a tmpfs. vifd creates it if it is missing.
+   * Default: `/run/vifd`, as for `vifd run`; none if `journals` or those of `xen` make it unnecessary. A directory that cannot be used is
+   * reported (ERR_JOURNAL), and tried again.
+   */
+  readonly runtimeDirectory?: string;
   /**
    * The version in which vifd writes journals; default: the newest, 8. After version 7 an older vifd can resume the connections. vifd reads
    * both versions.
@@ -83,31 +95,57 @@ const EVENT_NAMES = Object.keys({
   mended: true,
 } satisfies Record<keyof NetbackEvents, true>);
 
+/** What vifd's own modules use of a netback, beside what is public. */
+export interface NetbackInside {
+  /** Of the runtime directory; undefined for a netback without one. */
+  readonly lock: PatientLock | undefined;
+  /** Reports faults that belong to no vif, as the netback does. */
+  readonly log: FaultLog;
+}
+
+/** Returns what no program sees of a netback. Assigned within the class. */
+export let insideOf: (netback: Netback) => NetbackInside;
+
 /**
  * Serves the vifs of this domain: connects a discovery, which finds the vifs, to a `ServedVifs`, which serves them. Disposal detaches: guests
  * stay connected, and the next Netback, in this process or another, attaches to them again. A process whose netbacks and `xen` are disposed
  * of has nothing of vifd left that keeps it from ending.
  *
  * It is an EventEmitter with the events of `NetbackEvents`. Adding a listener for another event throws VifdError ERR_ARGUMENT. A listener
- * that throws is reported as a process warning, and frames continue to move. `events.once(netback, 'attached')` rejects if `error` comes
+ * that throws is reported as a process warning, and frames continue to move. `events.errorMonitor` works as for each emitter. `events.once(netback, 'attached')` rejects if `error` comes
  * first, as for each emitter of Node.
  */
 export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposable {
+  static {
+    insideOf = (netback) => ({ lock: netback.#lock, log: netback.#log });
+  }
+
   readonly #options: NetbackOptions;
   readonly #served: ServedVifs;
   readonly #discovery: Discovery;
+  readonly #lock: PatientLock | undefined;
   #closing: Promise<void> | undefined;
   /** While `open` runs: the vifs that attached with no listener for it; `open` reports them when a program can have added one. */
   #unheard: Map<Vif, AttachedHow> | undefined = new Map();
 
-  private constructor(options: NetbackOptions) {
+  /** Where faults are reported that belong to no vif. */
+  readonly #log = {
+    error: (error: VifdError): void => this.#report(error, undefined),
+    mended: (error: VifdError): void => void this.#emit('mended', error, undefined),
+  } satisfies FaultLog;
+
+  private constructor(options: NetbackOptions, listeners: Partial<NetbackListeners>) {
     super();
     // An emitter calls this before it adds a listener, by whichever method.
     super.on('newListener' as keyof NetbackEvents, requireEvent);
+    for (const [event, listener] of Object.entries(listeners))
+      if (listener !== undefined) this.on(event as keyof NetbackEvents, listener);
     this.#options = options;
     const { xen } = options;
+    const { journals, lock } = safekeepingFor(options, this.#log);
+    this.#lock = lock;
     this.#served = new ServedVifs({
-      options,
+      options: { ...options, journals },
       onAttached: (vif, how) => this.#attached(vif, how),
       onDetached: (vif, why) => {
         this.#unheard?.delete(vif);
@@ -124,8 +162,8 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
     this.#discovery = new Discovery({
       xen,
       server: this.#served,
-      onError: (error) => this.#report(error, undefined),
-      onMended: (error) => this.#emit('mended', error, undefined),
+      onError: this.#log.error,
+      onMended: this.#log.mended,
     });
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
@@ -134,7 +172,8 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
    * Opens a netback. Resolves when it has attached to every guest that waits.
    * @param listeners of the netback's events, from the first event on. `attached` of a guest that is there already also reaches listeners that
    *   are added as soon as `open` has resolved (before the next turn of the event loop), unless there is one here.
-   * @throws VifdError ERR_ARGUMENT, also for a listener of an event that does not exist; ERR_STORE if the store cannot be read.
+   * @throws VifdError ERR_ARGUMENT for a bad option, for a listener of an event that does not exist, and for a runtime directory that other
+   *   users can write; ERR_RUNNING if another process serves from that directory; ERR_STORE if the store cannot be read.
    */
   static async open(options: NetbackOptions, listeners: Partial<NetbackListeners> = {}): Promise<Netback> {
     options.signal?.throwIfAborted();
@@ -148,10 +187,7 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
         `${journalVersion} is no version of journals that this vifd writes: give ${JOURNAL_VERSION}, or ${JOURNAL_VERSION_BEFORE} before a ` +
           `change to an older vifd, which does not read ${JOURNAL_VERSION}.`,
       );
-    for (const event of Object.keys(listeners)) requireEvent(event);
-    const netback = new Netback(options);
-    for (const [event, listener] of Object.entries(listeners))
-      if (listener !== undefined) netback.on(event as keyof NetbackEvents, listener);
+    const netback = new Netback(options, listeners);
     try {
       await netback.#discovery.open();
       // Runs after all microtasks, among them what the program does as soon as `open` has resolved.
@@ -198,6 +234,8 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
     // vifd detaches from all guests before it waits for the store, which may be away.
     const orderly = Promise.all([this.#discovery.close(), this.#served.detach()]);
     await waitAtMost(this.#options.xen.clock, DETACH_MS, orderly);
+    // Only now may another process serve these guests.
+    this.#lock?.[Symbol.dispose]();
   }
 
   /**
@@ -221,8 +259,13 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
   }
 
   #report(error: VifdError, vif: Vif | undefined): void {
-    if (this.listenerCount('error') > 0) this.#emit('error', error, vif);
-    else process.emitWarning(error.message, { code: error.code });
+    if (this.listenerCount('error') > 0) {
+      this.#emit('error', error, vif);
+      return;
+    }
+    process.emitWarning(error.message, { code: error.code });
+    // An emitter calls these by itself where there is another listener.
+    (this as EventEmitter).emit(errorMonitor, error, vif);
   }
 
   /** Calls the listeners of an event. If one throws, this reports the error, and frames continue to move. */
@@ -238,7 +281,7 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
 
 /** @throws VifdError ERR_ARGUMENT unless a netback has this event. */
 function requireEvent(event: unknown): void {
-  if (EVENT_NAMES.includes(event as string)) return;
+  if (event === errorMonitor || EVENT_NAMES.includes(event as string)) return;
   const message = `A netback has no event ${quoted(String(event), 32)}: its events are ${EVENT_NAMES.join(', ')}.`;
   throw new VifdError('ERR_ARGUMENT', message);
 }

@@ -1,6 +1,6 @@
-import { Insist } from '../daemon/insist.js';
 import type { EventLog } from '../daemon/run-log.js';
 import { VifdError } from '../errors.js';
+import { Insist } from '../runtime/insist.js';
 import type { Clock } from '../xen/seam.js';
 import type { WorkerSocket } from './worker-socket.js';
 

@@ -1,7 +1,6 @@
 import { findManager } from '../daemon/manager-log.js';
 import type { RunOptions } from '../daemon/option-table.js';
 import { endProcess } from '../daemon/output.js';
-import { PatientLock } from '../daemon/patient-lock.js';
 import { queryService } from '../daemon/query-service.js';
 import { eventLog } from '../daemon/run-log.js';
 import { openXenLogged, servingWith } from '../daemon/serving.js';
@@ -15,6 +14,7 @@ import { stopNewSpaceGrowth } from '../host/v8-flags.js';
 import { VifLocks } from '../host/vif-locks.js';
 import { Discovery } from '../netback/vif/discovery.js';
 import { VifNode } from '../netback/vif/vif-node.js';
+import { PatientLock } from '../runtime/patient-lock.js';
 import { adoptEarlier } from './adopt-earlier.js';
 import { ChannelStore } from './channel-store.js';
 import { Fleet } from './fleet.js';

@@ -3,6 +3,7 @@
  * `xen/native` (libxengnttab, libxenevtchn, a xenstore connection) and `testing/model` (pure TypeScript).
  */
 
+import type { Journals } from '../durable/journal.js';
 import type { VifdError } from '../errors.js';
 
 /** Size of a granted page. Grants are in units of 4 KiB whatever the machine's page size is (xen/grant_table.h). */
@@ -28,6 +29,11 @@ export interface Xen extends AsyncDisposable {
   readonly store: Store;
   /** The clock of this process; virtual in the model. */
   readonly clock: Clock;
+  /**
+   * Journals that last as long as the guests of this Xen, which are a netback's default. Absent where that is a file system's: then the
+   * default is files of a runtime directory.
+   */
+  readonly journals?: Journals;
   /** Memory to grant to other domains, which only frontends need; undefined where this host has none. */
   readonly shares: Shares | undefined;
   /**

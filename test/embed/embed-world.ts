@@ -22,6 +22,8 @@ export interface Ended {
 
 /** A program that runs. */
 export interface Program {
+  /** Resolves once the program has printed this, or has ended. */
+  printed(line: string): Promise<unknown>;
   readonly ended: Promise<Ended>;
   /** Sends a signal, after which the program must end by itself. */
   stop(signal: NodeJS.Signals): Promise<Ended>;
@@ -59,9 +61,9 @@ export class EmbedWorld extends ProcessWorld {
    * Runs a program in dom0: a module that may import vifd, and that prints 'done' as its last statement.
    * @param text of the module. It has `xenOptions` for `openXen`.
    */
-  run(text: string): Promise<Ended> {
+  program(text: string, env: NodeJS.ProcessEnv = {}): Program {
     const head = `const xenOptions = ${JSON.stringify({ libraries: XENSIM_LIBRARIES, storePath: this.socket(0) })};\n`;
-    return this.#start(['--input-type=module', '--eval', head + text]).ended;
+    return this.#start(['--input-type=module', '--eval', head + text], env);
   }
 
   /** Begins a file of JavaScript in dom0, which finds xensim by its environment. */
@@ -69,11 +71,11 @@ export class EmbedWorld extends ProcessWorld {
     return this.#start([file, ...args]);
   }
 
-  #start(args: readonly string[]): Program {
+  #start(args: readonly string[], more: NodeJS.ProcessEnv = {}): Program {
     const env = { VIFD_XEN_LIBRARIES: XENSIM_LIBRARIES, XENSTORED_PATH: this.socket(0) };
     const child = spawn(process.execPath, args, {
       cwd: ROOT,
-      env: { ...process.env, ...env, ...this.environment(0) },
+      env: { ...process.env, ...env, ...this.environment(0), ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const [output, errors]: [string[], string[]] = [[], []];
@@ -102,7 +104,9 @@ export class EmbedWorld extends ProcessWorld {
       mustEnd();
       return ended;
     };
-    return { ended, stop };
+    const printed = (line: string) =>
+      until(() => killed || child.exitCode !== null || output.join('').includes(line), LASTS_MS);
+    return { ended, stop, printed };
   }
 
   async #domain(domid: number): Promise<Xen> {

@@ -5,7 +5,7 @@ import { EmbedWorld } from './embed-world.js';
 const SERVE = `
   import { Netback, openXen, pair } from 'vifd';
   const xen = await openXen(xenOptions);
-  const netback = await Netback.open({ xen, port: () => pair()[0] });
+  const netback = await Netback.open({ xen, port: () => pair()[0], journals: false });
   console.log([...netback.vifs.values()].map(({ id, state }) => id + ' ' + state).join());
 `;
 
@@ -20,7 +20,7 @@ describe.skipIf(xensimMissing !== undefined)('a program that embeds vifd, over x
     await world.guest(7);
     const dispose =
       'await netback[Symbol.asyncDispose](); await xen[Symbol.asyncDispose](); console.log("done");';
-    expect(await world.run(SERVE + dispose)).toEqual({
+    expect(await world.program(SERVE + dispose).ended).toEqual({
       code: 0,
       output: 'vif7.0 connected\ndone\n',
       errors: '',
@@ -32,11 +32,11 @@ describe.skipIf(xensimMissing !== undefined)('a program that embeds vifd, over x
       import { Netback, openXen, pair } from 'vifd';
       const xen = await openXen(xenOptions);
       const stop = new AbortController();
-      await Netback.open({ xen, port: () => pair()[0], signal: stop.signal });
+      await Netback.open({ xen, port: () => pair()[0], journals: false, signal: stop.signal });
       stop.abort();
       await xen[Symbol.asyncDispose]();
       console.log('done');
     `;
-    expect(await world.run(text)).toEqual({ code: 0, output: 'done\n', errors: '' });
+    expect(await world.program(text).ended).toEqual({ code: 0, output: 'done\n', errors: '' });
   });
 });

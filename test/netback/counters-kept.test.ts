@@ -153,7 +153,7 @@ describe('the counters of a vif', () => {
     await world.settled(guest.connect(world.toolstack));
     const begin = async () => {
       const xen = hypervisor.open(0);
-      const netback = await world.settled(Netback.open({ xen, port: () => new TestPort() }));
+      const netback = await world.settled(Netback.open({ xen, port: () => new TestPort(), journals: false }));
       await world.settle();
       return { xen, netback };
     };

@@ -86,7 +86,7 @@ class Reconnecting {
         port: ({ id }) => tap({ name: id, up: true, multiQueue: true }),
         payload,
         queues,
-        ...(journals === undefined ? {} : { journals }),
+        journals: journals ?? false,
       },
       {
         attached: () => this.#came(),

@@ -4,7 +4,7 @@ import { backendVifPath, frontendVifPath } from '../../lib/protocol/xenbus.js';
 import type { Xen } from '../../lib/xen/seam.js';
 import type { Machine } from './machine.js';
 
-export type BackendOptions = Omit<NetbackOptions, 'xen' | 'journals'> & { readonly journals?: Journals };
+export type BackendOptions = Omit<NetbackOptions, 'xen'>;
 
 /** A machine with a toolstack, and one process of a backend after the other, which passes its journals to the next. */
 export class ModelWorld {

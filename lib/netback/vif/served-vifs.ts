@@ -25,7 +25,7 @@ export interface ServeOptions {
   readonly payload?: PayloadMode;
   readonly queues?: number;
   readonly without?: readonly Feature[];
-  readonly journals?: Journals;
+  readonly journals?: Journals | false;
   readonly journalVersion?: JournalVersion;
   /** Default: all connections use the event channels of `xen`. */
   readonly openChannels?: OpenChannels;
@@ -155,7 +155,7 @@ export class ServedVifs implements VifServer {
       queues,
       offer: this.#offer,
       budget: this.#budgets.of(node.info.domid),
-      journals,
+      journals: journals === false ? undefined : journals,
       journalVersion,
       filter: options.filter,
       hook: options.hook,

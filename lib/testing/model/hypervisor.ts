@@ -1,3 +1,4 @@
+import { type Journals, memoryJournals } from '../../durable/journal.js';
 import { VifdError } from '../../errors.js';
 import { modelStoreClient } from '../xenstored/client.js';
 import type { Quota } from '../xenstored/quota.js';
@@ -38,6 +39,7 @@ export class ModelHypervisor {
   readonly store: ModelStore;
   readonly #machine: Machine;
   readonly #time: VirtualTime | undefined;
+  readonly #journals = new Map<number, Journals>();
 
   /** @param options the order of events, the clock, faults and quotas. */
   constructor(options: ModelOptions = {}) {
@@ -62,6 +64,11 @@ export class ModelHypervisor {
       // A domain exists from its first process until the toolstack releases it.
       hasDomain: (domid) => this.store.isIntroduced(domid),
       storeOf: (domid) => modelStoreClient(this.store, domid),
+      journalsOf: (domid) => {
+        const journals = this.#journals.get(domid) ?? memoryJournals();
+        this.#journals.set(domid, journals);
+        return journals;
+      },
     };
   }
 

@@ -1,3 +1,4 @@
+import type { Journals } from '../../durable/journal.js';
 import { VifdError } from '../../errors.js';
 import type {
   Clock,
@@ -35,6 +36,8 @@ export interface Machine {
   clockOf(instance: Instance): Clock;
   storeOf(domid: number): Store;
   hasDomain(domid: number): boolean;
+  /** Those of the backend in a domain, which outlive its processes as the guests' rings do. */
+  journalsOf(domid: number): Journals;
 }
 
 /** Options of `ModelHypervisor.open`. */
@@ -53,6 +56,7 @@ export class ModelXen implements Xen {
   readonly clock: Clock;
   /** Memory to grant to other domains. */
   readonly shares: Shares;
+  readonly journals: Journals;
   readonly #instance: Instance;
   readonly #machine: Machine;
 
@@ -71,6 +75,7 @@ export class ModelXen implements Xen {
       this.openLastingEvents = (stored) => new ModelLastingEvents(parts, stored);
     }
     this.clock = machine.clockOf(instance);
+    this.journals = machine.journalsOf(domid);
     this.shares = new ModelShares(instance, machine.tables);
     this.store = new GatedStore({
       instance,

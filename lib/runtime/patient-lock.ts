@@ -2,8 +2,7 @@ import { VifdError } from '../errors.js';
 import type { FileLock } from '../host/file-lock.js';
 import { lockGone, takeRunLock } from '../host/run-lock.js';
 import type { Clock } from '../xen/seam.js';
-import { Insist } from './insist.js';
-import type { EventLog } from './run-log.js';
+import { type FaultLog, Insist } from './insist.js';
 
 /** How often a running vifd checks that its files in the runtime directory still exist. */
 export const LOOK_MS = 500;
@@ -22,7 +21,7 @@ export class PatientLock implements Disposable {
   #onTaken: ((directory: string, lock: this) => void) | undefined;
 
   /** @throws VifdError ERR_RUNNING; ERR_ARGUMENT for a directory that others can write. */
-  constructor(directory: string, clock: Clock, log: Pick<EventLog, 'error' | 'mended'>) {
+  constructor(directory: string, clock: Clock, log: FaultLog) {
     this.#directory = directory;
     this.#clock = clock;
     this.#insist = new Insist(clock, log, () => this.#take());

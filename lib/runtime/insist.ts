@@ -1,8 +1,14 @@
 import { Backoff } from '../backoff.js';
-import { vifdErrorOf } from '../errors.js';
+import { type VifdError, vifdErrorOf } from '../errors.js';
 import { Faults } from '../netback/faults/present-faults.js';
 import type { Clock } from '../xen/seam.js';
-import type { EventLog } from './run-log.js';
+
+/** Where faults of the runtime directory are reported, which concern no single vif. */
+export interface FaultLog {
+  error(error: VifdError, vif: undefined): void;
+  /** The fault that this error reported is over. */
+  mended(error: VifdError, vif: undefined): void;
+}
 
 /**
  * Repeats a task that guests do not wait for until it succeeds. Reports a failure once, and once more when the task has succeeded.
@@ -12,7 +18,7 @@ export class Insist implements Disposable {
   readonly #faults: Faults;
   readonly #retry: Backoff;
 
-  constructor(clock: Clock, log: Pick<EventLog, 'error' | 'mended'>, work: () => void | Promise<void>) {
+  constructor(clock: Clock, log: FaultLog, work: () => void | Promise<void>) {
     this.#work = work;
     this.#faults = new Faults({
       onBegin: (error) => log.error(error, undefined),
