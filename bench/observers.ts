@@ -1,4 +1,4 @@
-import { frameStream } from '../lib/netback/frames/frame-stream.js';
+import { CopiedFrames } from '../lib/netback/frames/frame-stream.js';
 import type { Observe } from './loop.js';
 
 /** A program that looks at each frame. Measured with frames of 60 bytes, 64 at a time. */
@@ -44,7 +44,18 @@ const hook: Observer = {
 const frames: Observer = {
   name: 'frames()',
   observe: (hooks) => {
-    const stream = frameStream(hooks, {});
+    const stream = new CopiedFrames(
+      {},
+      {
+        follow: (see) =>
+          hooks.add((frame, direction) => {
+            see(frame, direction);
+            return 'pass';
+          }),
+        now: () => performance.now(),
+        onEnd: () => {},
+      },
+    );
     return (passed) => {
       for (let i = 0; i < passed; i++) void stream.next();
       if (stream.missed > 0) throw new Error(`frames() missed ${stream.missed} frames`);

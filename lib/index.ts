@@ -8,6 +8,7 @@ export { journalFiles } from './host/journal-files.js';
 export type { LinkSettings } from './host/links.js';
 export type { DropReason, Drops, Flow, VifStats } from './netback/frames/counters.js';
 export type {
+  CapturedFrame,
   Direction,
   FlowHash,
   Frame,
@@ -15,6 +16,7 @@ export type {
   FrameHeaders,
   FrameHook,
   FrameStream,
+  FramesOptions,
   HashedOver,
   Offload,
   VifFilter,

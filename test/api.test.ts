@@ -54,7 +54,9 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'type FrameHook': '',
   'type VifFilter': '',
   'type VifHook': '',
-  'interface FrameStream extends AsyncIterableIterator<Frame>': 'missed',
+  'interface FrameStream extends AsyncIterableIterator<CapturedFrame>, AsyncDisposable': 'missed',
+  'interface CapturedFrame extends Frame': 'direction timeMs',
+  'interface FramesOptions': 'direction limit signal',
   // Errors and journals.
   'class VifdError extends Error': 'code constructor errno vif',
   'interface VifdErrorDetails': 'cause errno vif',

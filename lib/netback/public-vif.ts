@@ -1,7 +1,7 @@
 import type { VifdError } from '../errors.js';
 import type { Port } from '../ports/port.js';
 import type { VifStats } from './frames/counters.js';
-import type { Direction, FrameFilter, FrameHook, FrameStream } from './frames/frame.js';
+import type { FrameFilter, FrameHook, FrameStream, FramesOptions } from './frames/frame.js';
 import type { VifDetails } from './show.js';
 import type { VifInfo, VifState } from './vif-info.js';
 
@@ -31,10 +31,11 @@ export interface Vif extends VifInfo {
   /** Runs `hook` inline on every frame until the result is disposed of. See FrameHook. */
   hook(hook: FrameHook): Disposable;
   /**
-   * Returns copies of the frames that pass. At most `limit` wait to be read (default 1024); later ones are not copied, but counted
-   * (`FrameStream.missed`).
+   * Returns copies of the frames that pass, from now on. At most `limit` wait to be read; later ones are not copied, but counted
+   * (`FrameStream.missed`). The stream of a vif that has ended is at its end.
+   * @throws VifdError ERR_ARGUMENT for a bad `limit`.
    */
-  frames(options?: { direction?: Direction; signal?: AbortSignal; limit?: number }): FrameStream;
+  frames(options?: FramesOptions): FrameStream;
   /**
    * Closes the device for the guest; no other call does. Afterwards the vif is not in `Netback.vifs`, unless its guest connects again: refuse
    * that by `NetbackOptions.accept`. The event `gone` comes once the toolstack has removed the device.

@@ -208,19 +208,3 @@ describe('a hook', () => {
     expect(vif.stats.fromGuest.frames).toBe(6);
   });
 });
-
-describe('a stream of frames', () => {
-  it('counts the frames of which it made no copy', async () => {
-    const world = await World.open();
-    const guest = await world.guest(7);
-    await world.start('copy', [guest]);
-    const vif = world.netback.vifs.get('vif7.0')!;
-    const frames = vif.frames({ limit: 2 });
-    guest.send([{ size: 60 }, { size: 61 }, { size: 62 }, { size: 63 }, { size: 64 }]);
-    await world.settle();
-    expect(frames.missed).toBe(3);
-    expect((await frames.next()).value.bytes).toHaveLength(60);
-    await frames.return?.();
-    await world.close();
-  });
-});

@@ -81,8 +81,28 @@ export type FrameFilter = (frame: FrameHeaders, direction: Direction) => 'pass' 
 /** A FrameFilter for all vifs. */
 export type VifFilter = (frame: FrameHeaders, direction: Direction, vif: VifInfo) => ReturnType<FrameFilter>;
 
-/** The result of `Vif.frames()`. */
-export interface FrameStream extends AsyncIterableIterator<Frame> {
+/** Which frames `Vif.frames()` copies, and for how long. */
+export interface FramesOptions {
+  /** Default: both directions. */
+  readonly direction?: Direction;
+  /** A signal whose abort ends the stream, after the copies that wait. */
+  readonly signal?: AbortSignal;
+  /** How many copies may wait to be read: 1 to 65536, default 1024. Each takes as many bytes as its frame, up to 64 KiB. */
+  readonly limit?: number;
+}
+
+/** A copy of a frame that has passed all filters and the hooks that were added before the stream. */
+export interface CapturedFrame extends Frame {
+  readonly direction: Direction;
+  /** When it was copied: monotonic ms, by the clock of the netback's `xen`. */
+  readonly timeMs: number;
+}
+
+/**
+ * The result of `Vif.frames()`. It ends with the vif (when the vif detaches, or is gone), with its signal, and with `for await`; calls of
+ * `next` may overlap, and get frames in their order. Disposal ends it as `return` does, and drops the copies that wait.
+ */
+export interface FrameStream extends AsyncIterableIterator<CapturedFrame>, AsyncDisposable {
   /** How many frames were not copied because `limit` copies waited already. */
   readonly missed: number;
 }

@@ -4,8 +4,8 @@ import type { Port, PortTrouble } from '../../ports/port.js';
 import { XenbusState } from '../../protocol/xenbus.js';
 import type { VifStats } from '../frames/counters.js';
 import { VifCounters } from '../frames/counters.js';
-import type { Direction, FrameFilter, FrameHook, FrameStream } from '../frames/frame.js';
-import { frameStream } from '../frames/frame-stream.js';
+import type { FrameFilter, FrameHook, FrameStream, FramesOptions } from '../frames/frame.js';
+import { CopiedFrames } from '../frames/frame-stream.js';
 import { Hooks } from '../frames/hooks.js';
 import type { Vif as PublicVif } from '../public-vif.js';
 import { faultOf, type VifDetails } from '../show.js';
@@ -32,6 +32,7 @@ export class Vif implements PublicVif {
   readonly #hooks: Hooks;
   readonly #port: VifPort;
   readonly #faults: VifFaults;
+  readonly #streams = new Set<CopiedFrames>();
   /** Looks again after a fault that the guest has not caused. */
   readonly #retry: Backoff;
   readonly #looks: Looks;
@@ -160,8 +161,19 @@ export class Vif implements PublicVif {
     return this.#hooks.add(hook);
   }
 
-  frames(options: { direction?: Direction; signal?: AbortSignal; limit?: number } = {}): FrameStream {
-    return frameStream(this.#hooks, options);
+  frames(options: FramesOptions = {}): FrameStream {
+    const stream = new CopiedFrames(options, {
+      follow: (see) =>
+        this.#hooks.add((frame, direction) => {
+          see(frame, direction);
+          return 'pass';
+        }),
+      now: () => this.#parts.xen.clock.now(),
+      onEnd: (ended) => this.#streams.delete(ended),
+    });
+    this.#streams.add(stream);
+    if (this.#ended) stream.end();
+    return stream;
   }
 
   /** Call it when the store is back: its content may be lost, so a missing node is no removal. */
@@ -236,6 +248,7 @@ export class Vif implements PublicVif {
     this.#ended = true;
     this.#retry.cancel();
     this.#looks.end();
+    for (const stream of this.#streams) stream.end();
   }
 
   /** Runs `work`. An error becomes the vif's fault of this kind until `work` succeeds; vifd tries again. */
