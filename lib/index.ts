@@ -18,7 +18,6 @@ export type {
   FrameStream,
   FramesOptions,
   HashedOver,
-  Offload,
   VifFilter,
   VifHook,
 } from './netback/frames/frame.js';
@@ -59,6 +58,8 @@ export {
   FrameBatch,
   frameAt,
 } from './ports/frame-batch.js';
+export { type FramePort, type FramePortOptions, type FrameReceiver, framePort } from './ports/frame-port.js';
+export type { FrameOffload, Offload } from './ports/offload.js';
 export { pair } from './ports/pair.js';
 export type { Port, PortBatches, PortIo, PortOptions, PortTrouble, QueuePlace } from './ports/port.js';
 export { tap } from './ports/public-tap.js';

@@ -24,7 +24,7 @@ const LIB: Record<string, readonly string[]> = {
   'xen/native': ['addon', 'backoff', 'errors', 'undo', 'xen', 'xen/store'],
   host: ['addon', 'backoff', 'durable', 'errors', 'text', 'xen'],
   runtime: ['backoff', 'errors', 'host', 'netback/faults', 'xen'],
-  ports: ['addon', 'errors', 'host', 'protocol', 'xen'],
+  ports: ['addon', 'errors', 'host', 'protocol', 'text', 'xen'],
   'netback/vif-info': [],
   'netback/settings': [],
   'netback/faults': ['errors'],

@@ -1,19 +1,8 @@
+import type { Offload } from '../../ports/offload.js';
 import type { VifInfo } from '../vif-info.js';
 
 /** The direction of a frame. It is not called rx or tx, because the two ends of a vif use these words for opposite directions. */
 export type Direction = 'from-guest' | 'to-guest';
-
-/** What the sender of a frame left to its receiver. */
-export interface Offload {
-  /** Where a partial checksum begins, in bytes from the Ethernet header; 0, with a `csumOffset` of 0, for none. */
-  readonly csumStart: number;
-  /** Where in the checksummed part the result goes, in bytes from `csumStart`; 0 for none. */
-  readonly csumOffset: number;
-  /** `udp` occurs only for frames with VNET_GSO_UDP_L4, which come from a port of your own. */
-  readonly gsoType: 'none' | 'tcp4' | 'tcp6' | 'udp';
-  /** Bytes of payload of each segment; 0 if the frame is not to be cut. */
-  readonly gsoSize: number;
-}
 
 /** The fields of which a FlowHash was made. */
 export type HashedOver = 'ipv4' | 'ipv4-tcp' | 'ipv6' | 'ipv6-tcp';

@@ -1,6 +1,7 @@
+import type { Offload } from '../../ports/offload.js';
 import * as headers from '../../protocol/headers.js';
 import type { Arena } from '../../xen/seam.js';
-import type { FrameHeaders, Offload } from './frame.js';
+import type { FrameHeaders } from './frame.js';
 import { csumOffsetOf, csumStartOf, gsoSizeOf, gsoTypeOf } from './offload-words.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.

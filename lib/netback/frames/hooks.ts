@@ -6,11 +6,12 @@ import {
   type FrameBatch,
   frameAt,
 } from '../../ports/frame-batch.js';
+import type { Offload } from '../../ports/offload.js';
 import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
 import type { Clock } from '../../xen/seam.js';
 import type { FlowCounters } from './counters.js';
 import { Filters } from './filters.js';
-import type { Direction, FlowHash, Frame, FrameFilter, FrameHook, HashedOver, Offload } from './frame.js';
+import type { Direction, FlowHash, Frame, FrameFilter, FrameHook, HashedOver } from './frame.js';
 import { moveOffload } from './moved-offload.js';
 import { csumOffsetOf, csumStartOf, gsoSizeOf, gsoTypeOf } from './offload-words.js';
 import { CheckedHook, frameLength, longFault } from './verdicts.js';

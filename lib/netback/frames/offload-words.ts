@@ -1,5 +1,5 @@
+import type { Offload } from '../../ports/offload.js';
 import * as vnet from '../../protocol/vnet.js';
-import type { Offload } from './frame.js';
 
 // A module's own constants are part of the compiled code; what it imports is loaded and checked at each use.
 const { VNET_FLAG_NEEDS_CSUM, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4 } = vnet;
