@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "loop_call.h"
 #include "memory.h"
 #include "uvpoll.h"
 
@@ -102,7 +103,7 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
     if (status >= 0) status = Take();
     if (status < 0) poll_->Stop();
     reinterpret_cast<int32_t*>(block_.words())[0] = status;
-    if (status != 0) Call();
+    if (status != 0) CallFromLoop(on_events_, context_);
   }
 
   // Returns how many ports have an event, written behind the block's first word, or -errno. Ports that do not fit stay readable, so the poll
@@ -136,16 +137,6 @@ class EventPorts : public std::enable_shared_from_this<EventPorts> {
       }
     }
     return count;
-  }
-
-  void Call() {
-    const Napi::Env env = on_events_.Env();
-    const Napi::HandleScope scope(env);
-    try {
-      on_events_.MakeCallback(env.Global(), {}, context_);
-    } catch (const Napi::Error& error) {
-      napi_fatal_exception(env, error.Value());
-    }
   }
 
   std::shared_ptr<XenLib> lib_;

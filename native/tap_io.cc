@@ -11,6 +11,7 @@
 #include "checksum.h"
 #include "frames.h"
 #include "grant_batch.h"
+#include "loop_call.h"
 #include "method.h"
 #include "uring.h"
 #include "uvpoll.h"
@@ -244,13 +245,7 @@ class TapIo : public std::enable_shared_from_this<TapIo> {
   void Readable(int status) {
     failed_ = failed_ || status < 0;
     wanted_ = false;
-    const Napi::Env env = on_readable_.Env();
-    const Napi::HandleScope scope(env);
-    try {
-      on_readable_.MakeCallback(env.Global(), {}, context_);
-    } catch (const Napi::Error& error) {
-      napi_fatal_exception(env, error.Value());
-    }
+    CallFromLoop(on_readable_, context_);
     // The handler may have closed the tap.
     if (!wanted_ && poll_ != nullptr) poll_->Stop();
   }

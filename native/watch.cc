@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "loop_call.h"
 #include "uvpoll.h"
 
 namespace vifd {
@@ -27,13 +28,7 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
     // libuv stops a poll after it has reported an error. The error may only mean that data was lost (a netlink socket), so the poll starts
     // again; the reader closes it if the descriptor is of no use.
     if (status < 0) (*own)->Start();
-    const Napi::Env here = watched->on_readable.Env();
-    const Napi::HandleScope scope(here);
-    try {
-      watched->on_readable.MakeCallback(here.Global(), {}, watched->context);
-    } catch (const Napi::Error& error) {
-      napi_fatal_exception(here, error.Value());
-    }
+    CallFromLoop(watched->on_readable, watched->context);
   });
   if (poll == nullptr) return Napi::Number::New(env, -errno);
   *own = poll;
