@@ -1,0 +1,33 @@
+import { readFileSync } from 'node:fs';
+
+/** A program that a document shows. */
+export interface DocExample {
+  /** The heading above it. */
+  readonly heading: string;
+  readonly code: string;
+  /** What the comments behind its calls of `console.log` have it print, in their order. */
+  readonly prints: readonly string[];
+}
+
+/** Returns the TypeScript programs of a document. */
+export function examplesIn(document: string): DocExample[] {
+  let heading = '';
+  const found: DocExample[] = [];
+  for (const [, title, code] of readFileSync(document, 'utf8').matchAll(
+    /^#+ (.*)$|^```ts\n([\s\S]*?)^```$/gm,
+  )) {
+    if (title !== undefined) heading = title;
+    else if (code !== undefined) found.push({ heading, code, prints: printsOf(code) });
+  }
+  return found;
+}
+
+function printsOf(code: string): string[] {
+  return [...code.matchAll(/console\.log\(.*\/\/ (.*)$/gm)].map(([, text = '']) => text);
+}
+
+/** Returns the sections of a document: each heading of level 2 or 3 with the text up to the next one. */
+export function sectionsOf(document: string): Map<string, string> {
+  const parts = readFileSync(document, 'utf8').split(/^#{2,3} (.*)$/m);
+  return new Map(parts.flatMap((part, i) => (i % 2 === 1 ? [[part, parts[i + 1] ?? '']] : [])));
+}
