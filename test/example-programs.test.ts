@@ -1,0 +1,128 @@
+import { Writable } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { capture } from '../examples/capture.js';
+import { FlowTable } from '../examples/flow-table.js';
+import { shape } from '../examples/shape.js';
+import { statefulFilter } from '../examples/stateful-firewall.js';
+import { FramePort } from '../lib/testing/netfront/index.js';
+import { MACHINES } from '../worlds/model/machine.js';
+import { ExampleWorld, udpFrame } from './examples-worlds.js';
+
+describe.each(MACHINES)('on %s', (_name, makeMachine) => {
+  let world: ExampleWorld;
+  let host: FramePort;
+  let sentOut: Uint8Array[];
+
+  beforeEach(async () => {
+    world = await ExampleWorld.open(makeMachine());
+    sentOut = [];
+    host = new FramePort({ onFrame: (frame) => sentOut.push(frame.slice()) });
+  });
+  afterEach(async () => {
+    await world.close();
+    expect(world.errors).toEqual([]);
+  });
+
+  it('stateful-firewall.ts lets in only what belongs to a flow that the guest began, for five minutes', async () => {
+    let nowMs = 0;
+    await world.serve({ port: () => host, filter: statefulFilter(() => nowMs) });
+    const guest = await world.guest(7);
+    host.send(udpFrame({ from: 9, to: 7 }, { from: 53, to: 4000 }));
+    guest.send(udpFrame({ from: 7, to: 9 }, { from: 4000, to: 53 }));
+    await world.until(() => sentOut.length === 1);
+    host.send(udpFrame({ from: 9, to: 7 }, { from: 54, to: 4000 }));
+    host.send(udpFrame({ from: 8, to: 7 }, { from: 53, to: 4000 }));
+    host.send(udpFrame({ from: 9, to: 7 }, { from: 53, to: 4000 }, [1]));
+    await world.until(() => guest.received.length === 1);
+    expect(guest.received[0]?.[42]).toBe(1);
+    nowMs = 300_000;
+    host.send(udpFrame({ from: 9, to: 7 }, { from: 53, to: 4000 }));
+    const filtered = () => world.netback.vifs.get('vif7.0')?.stats.toGuest.filtered;
+    await world.until(() => filtered() === 4);
+    expect(guest.received).toHaveLength(1);
+  });
+
+  it('flow-table.ts counts each flow, and the largest come first', async () => {
+    await world.serve({ port: () => host });
+    const guest = await world.guest(7);
+    using table = new FlowTable(world.netback.vifs.get('vif7.0')!);
+    for (const length of [30, 500, 600])
+      guest.send(
+        udpFrame({ from: 7, to: 9 }, { from: 4000, to: length === 30 ? 53 : 80 }, Array(length).fill(0)),
+      );
+    host.send(new Uint8Array(60));
+    await world.until(() => sentOut.length === 3 && guest.received.length === 1);
+    expect(table.largest(2)).toEqual([
+      ['17 10.0.0.7:4000 > 10.0.0.9:80', { frames: 2, bytes: 1184 }],
+      ['17 10.0.0.7:4000 > 10.0.0.9:53', { frames: 1, bytes: 72 }],
+    ]);
+    expect(table.flows.get('other')).toEqual({ frames: 1, bytes: 60 });
+  });
+
+  it('capture.ts writes a file of pcapng: both directions, cut to 256 bytes', async () => {
+    await world.serve({ port: () => host });
+    const guest = await world.guest(7);
+    const chunks: Buffer[] = [];
+    const file = new Writable({
+      write(chunk, _encoding, done) {
+        chunks.push(chunk);
+        done();
+      },
+    });
+    const stop = new AbortController();
+    const missed = capture(world.netback.vifs.get('vif7.0')!, file, stop.signal);
+    guest.send(udpFrame({ from: 7, to: 9 }, { from: 1, to: 2 }, Array(1000).fill(7)));
+    await world.until(() => chunks.length === 2);
+    host.send(udpFrame({ from: 9, to: 7 }, { from: 2, to: 1 }));
+    await world.until(() => chunks.length === 3);
+    stop.abort();
+    expect(await missed).toBe(0);
+    expect(blocksOf(Buffer.concat(chunks))).toEqual([
+      { type: 0x0a0d0d0a, body: 16 },
+      { type: 1, body: 8 },
+      { type: 6, body: 288, captured: 256, length: 1042, flags: 1 },
+      { type: 6, body: 92, captured: 60, length: 60, flags: 2 },
+    ]);
+  });
+
+  it('shape.ts drops what exceeds the rate, each way on its own', async () => {
+    let nowMs = 0;
+    await world.serve({ port: () => host });
+    const guest = await world.guest(7);
+    const vif = world.netback.vifs.get('vif7.0')!;
+    using _shaped = shape(vif, { bytesPerSecond: 1000, burstBytes: 1000, now: () => nowMs });
+    const frame = udpFrame({ from: 7, to: 9 }, { from: 1, to: 2 }, Array(358).fill(0)); // 400 bytes
+    for (let i = 0; i < 3; i++) guest.send(frame);
+    await world.until(() => vif.stats.fromGuest.filtered === 1 && sentOut.length === 2);
+    host.send(frame);
+    await world.until(() => guest.received.length === 1);
+    nowMs = 200;
+    for (let i = 0; i < 2; i++) guest.send(frame);
+    await world.until(() => vif.stats.fromGuest.filtered === 2);
+    expect(sentOut).toHaveLength(3);
+  });
+});
+
+interface Block {
+  readonly type: number;
+  readonly body: number;
+  readonly captured?: number;
+  readonly length?: number;
+  readonly flags?: number;
+}
+
+/** Reads the blocks of a file of pcapng, as its draft describes them. */
+function blocksOf(file: Buffer): Block[] {
+  const blocks: Block[] = [];
+  for (let at = 0; at < file.length; at += file.readUInt32LE(at + 4)) {
+    const [type, bytes] = [file.readUInt32LE(at), file.readUInt32LE(at + 4)];
+    expect(file.readUInt32LE(at + bytes - 4)).toBe(bytes);
+    const packet = {
+      captured: file.readUInt32LE(at + 20),
+      length: file.readUInt32LE(at + 24),
+      flags: file.readUInt32LE(at + bytes - 12),
+    };
+    blocks.push({ type, body: bytes - 12, ...(type === 6 ? packet : {}) });
+  }
+  return blocks;
+}
