@@ -185,12 +185,14 @@ export class Supervisor implements VifServer {
     if (slot === undefined || this.#ended) return [];
     const vifs = [...slot.vifs];
     const nowMs = this.#parts.clock.now();
-    for (const id of vifs) (this.#vifs.get(id) as Assigned).from = worker;
+    const assigned = vifs.map((id) => this.#vifs.get(id) as Assigned);
+    // One with a predecessor is still being taken over, which continues with the next worker.
+    const served = assigned.filter((one) => one.served && one.from === undefined);
+    for (const one of assigned) one.from = worker;
     slot.judged = slot.lost(nowMs)?.then((suspected) => {
       if (suspected && !this.#ended) this.#suspect(slot);
     });
-    const served = vifs.map((id) => this.#vifs.get(id)).filter((one) => one?.served === true) as Assigned[];
-    for (const assigned of served) assigned.attachedMs = undefined;
+    for (const one of assigned) one.attachedMs = undefined;
     if (slot.vifs.size === 0) this.#remove(slot);
     void this.#takeOver(served, worker, nowMs);
     return vifs;

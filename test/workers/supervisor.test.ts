@@ -273,6 +273,51 @@ describe('a supervisor', () => {
     expect(world.recorded.take()).toContain('101 died, SIGKILL: ');
   });
 
+  it('asks the next worker once if the standby dies while it takes over', async () => {
+    await world.serve(1);
+    world.onStart = (worker) => {
+      let looks = 0;
+      // As a worker does that looks at the vif already.
+      worker.admission = () => {
+        if (looks++ > 0) throw new VifdError('ERR_STATE', 'vif1.0 is being looked at');
+        return worker.pid === 101
+          ? new Promise(() => undefined)
+          : new Promise((resolve) => setImmediate(() => resolve('served')));
+      };
+      worker.hello();
+    };
+    world.fleet.begin();
+    await world.settle();
+    world.worker(100).exit('SIGKILL');
+    await world.settle();
+    world.worker(101).exit('SIGKILL');
+    await world.settle();
+    await world.settle();
+    expect(world.worker(102).heard).toEqual(['found vif1.0']);
+    expect(world.unserved).toEqual([]);
+    expect(world.supervisor.workerOf('vif1.0')?.pid).toBe(102);
+    expect(world.recorded.tookOvers).toMatchObject([{ pid: 102, from: 100, vifs: ['vif1.0'] }]);
+  });
+
+  it('needs another worker if the next one dies right behind its response', async () => {
+    await world.serve(1);
+    world.onStart = (worker) => {
+      worker.hello();
+      if (worker.pid !== 101) return;
+      worker.admission = () => {
+        // Its end is seen before the supervisor continues with the response.
+        queueMicrotask(() => queueMicrotask(() => worker.die()));
+        return 'served';
+      };
+    };
+    world.fleet.begin();
+    await world.settle();
+    world.worker(100).exit('SIGKILL');
+    await world.settle();
+    expect(world.divided).toMatchObject({ 102: ['vif1.0'] });
+    expect(world.supervisor.workerOf('vif1.0')?.pid).toBe(102);
+  });
+
   it('starts a process for the vifs where there is no standby', async () => {
     await world.serve(1, 2, 3);
     world.worker(100).exit('SIGKILL');
