@@ -3,8 +3,8 @@
  * (lab/README.md). Ends with a line of counts. On a machine that cannot run the lab every test is skipped, with the reason, and so are tests
  * that would not end within N minutes. --rotate: runs a fixed core, and of the others those that were not green for the longest, as many as N
  * minutes have room for; the rest is listed and not counted. --record: writes into lab/tests/last-green.json, to be committed, which tests
- * passed. --long: 100 random kills, not 8. --again: runs failed tests once more, in a boot of their own, and counts those as passed that pass
- * then.
+ * passed. --long: 100 random kills, not 8, and 50 of workers. --again: runs failed tests once more, in a boot of their own, and counts those as
+ * passed that pass then.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -42,7 +42,7 @@ const options = {
           about: 'a fixed core of tests, and as many of the others as --minutes has room for',
         },
         { name: 'record', about: 'writes into lab/tests/last-green.json which tests passed' },
-        { name: 'long', about: '100 random kills, not 8' },
+        { name: 'long', about: '100 random kills, not 8, and 50 of workers' },
         { name: 'again', about: 'runs what failed once more, in a boot of its own' },
       ],
     },
@@ -106,7 +106,7 @@ const endMs = Date.now() + (Number(options.minutes) + SLACK_MINUTES) * 60_000;
 const BOOT_SECONDS = 120;
 /** More failures than this are no accident. */
 const AGAIN_MAX = 3;
-/** How much longer 100 kills take than the 8 of an ordinary run. */
+/** How much longer 100 kills take than the 8 of an ordinary run; those of workers take less. */
 const LONG_SECONDS = 1800;
 
 async function fetchPeer() {

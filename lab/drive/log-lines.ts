@@ -20,6 +20,19 @@ const LINES: readonly (readonly [RegExp, (match: RegExpExecArray) => Omit<VifdEv
     ([, vif, again]) => ({ event: 'attached', vif: vif ?? '', resumed: again !== undefined }),
   ],
   [/^(vif\S+) detached: /, ([, vif]) => ({ event: 'detached', vif: vif ?? '' })],
+  [
+    /^worker (\d+) started(, as the standby)?$/,
+    ([, pid, standby]) => ({ event: 'worker-started', pid: Number(pid), standby: standby !== undefined }),
+  ],
+  [
+    /^worker (\d+) has taken .* over from (\d+) in ([\d.]+) ms$/,
+    ([, pid, from, gapMs]) => ({
+      event: 'took-over',
+      pid: Number(pid),
+      from: Number(from),
+      gapMs: Number(gapMs),
+    }),
+  ],
 ];
 
 /** Returns the event of a line of the unit's log. A line with level warning or worse is an error, whatever its text. */

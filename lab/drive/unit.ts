@@ -8,11 +8,15 @@ import { Vifd } from './vifd.js';
 const UNIT = 'vifd.service';
 const UNIT_FILE = `/etc/systemd/system/${UNIT}`;
 const DROP_IN = `/run/systemd/system/${UNIT}.d`;
+/** dom0 loads xen-netback for the first vif of a boot unless this forbids it. `modprobe xen-netback` works all the same. */
+const BLACKLIST = '/etc/modprobe.d/vifd.conf';
 const CGROUP = `/sys/fs/cgroup/system.slice/${UNIT}`;
 const SIGKILL = 9;
 /** Where `npm install -g` puts packages, and the program. */
 const MODULES = '/usr/local/lib/node_modules';
 const PROGRAM = '/usr/local/bin/vifd';
+/** In the package: the drop-in with which the unit has workers. */
+const WITH_WORKERS = `${MODULES}/vifd/systemd/vifd-workers.conf`;
 /** The installed package, and a copy of it to update to. */
 const PACKAGES = ['vifd', 'vifd-b'] as const;
 
@@ -33,6 +37,7 @@ export async function installUnit(tarball = '/mnt/vifd/build/lab/vifd.tgz'): Pro
     await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
   }
   await must('cp', '-a', folder, copy);
+  await writeFile(BLACKLIST, 'blacklist xen-netback\n');
   await must('cp', `${folder}/systemd/${UNIT}`, UNIT_FILE);
   await must('systemctl', 'daemon-reload');
 }
@@ -47,6 +52,8 @@ export class UnitVifd extends Vifd {
   #package = 0;
   #follower: ChildProcess | undefined;
   readonly #program: string;
+  /** Whether processes from now on have workers, as the package sets that up. */
+  workers = false;
 
   /** @param program another build than the installed one: a path to its `vifd.cjs`. */
   constructor(program?: string) {
@@ -71,8 +78,14 @@ export class UnitVifd extends Vifd {
     const all = [...mode, ...options];
     const isShipped = all.length === 0 && this.#program === 'vifd';
     const command = `ExecStart=\nExecStart=${[this.#program, 'run', ...all].join(' ')}\n`;
-    await this.#set(isShipped ? '' : command);
-    await must('systemctl', 'start', UNIT);
+    await this.#link();
+    const changed = [
+      await this.#set('lab.conf', isShipped ? '' : `[Service]\n${command}`),
+      await this.#set('workers.conf', await this.#workerSettings()),
+    ];
+    if (changed.includes(true)) await must('systemctl', 'daemon-reload');
+    // A test may have started the unit by other ways, with other settings.
+    await must('systemctl', 'restart', UNIT);
     await this.#follow();
   }
 
@@ -126,24 +139,33 @@ export class UnitVifd extends Vifd {
     await must('systemctl', 'reset-failed', `${UNIT}*`);
   }
 
-  async #set(settings: string): Promise<void> {
-    if (this.#package > 0) {
-      const folder = `${MODULES}/${PACKAGES[this.#package % PACKAGES.length]}`;
-      await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
-    }
-    const file = `${DROP_IN}/lab.conf`;
-    const text = settings === '' ? '' : `[Service]\n${settings}`;
-    // Another object of this class may have left its drop-in.
-    if ((existsSync(file) ? await readFile(file, 'utf8') : '') === text) return;
+  async #link(): Promise<void> {
+    if (this.#package === 0) return;
+    const folder = `${MODULES}/${PACKAGES[this.#package % PACKAGES.length]}`;
+    await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
+  }
+
+  /** Returns the text of the drop-in with which the unit has workers, or has none; '' if the unit does by itself. */
+  async #workerSettings(): Promise<string> {
+    const file = this.workers ? WITH_WORKERS : UNIT_FILE;
+    const text = existsSync(file) ? await readFile(file, 'utf8') : '';
+    if (this.workers) return text;
+    return text.includes('VIFD_WORKERS') ? '[Service]\nEnvironment=VIFD_WORKERS=0\n' : '';
+  }
+
+  /** @returns whether the drop-in was another one: another object of this class may have left its own. */
+  async #set(name: string, text: string): Promise<boolean> {
+    const file = `${DROP_IN}/${name}`;
+    if ((existsSync(file) ? await readFile(file, 'utf8') : '') === text) return false;
     if (text === '') await rm(file);
     else {
       await mkdir(DROP_IN, { recursive: true });
       await writeFile(file, text);
     }
-    await must('systemctl', 'daemon-reload');
+    return true;
   }
 
-  /** Reads the lines of the process that runs now, from its first on. */
+  /** Reads the lines of the process that runs now and of its workers, from its first on. */
   async #follow(): Promise<void> {
     this.#follower?.kill();
     const from = this.events.length;
@@ -151,8 +173,8 @@ export class UnitVifd extends Vifd {
     this.#running = true;
     this.#pid = Number(await unitProperty('MainPID'));
     const invocation = await unitProperty('InvocationID');
-    const match = [`_SYSTEMD_INVOCATION_ID=${invocation}`, `_PID=${this.#pid}`];
-    const follower = spawn('journalctl', ['-f', '-n', 'all', '-o', 'json', ...match], {
+    const match = `_SYSTEMD_INVOCATION_ID=${invocation}`;
+    const follower = spawn('journalctl', ['-f', '-n', 'all', '-o', 'json', match], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.#follower = follower;

@@ -8,7 +8,15 @@ export interface VifdEvent {
   readonly vif?: string;
   readonly resumed?: boolean;
   readonly message?: string;
+  /** Of a worker, with `from`, the one that died, and `gapMs` if it took vifs over; `standby` if it has started. */
+  readonly pid?: number;
+  readonly from?: number;
+  readonly gapMs?: number;
+  readonly standby?: boolean;
 }
+
+/** The directory that `vifd run` uses. */
+export const RUNTIME = '/run/vifd';
 
 /** The vifd of dom0, which tests start, stop, kill and update. `events` has those of all its processes. */
 export abstract class Vifd {
@@ -51,9 +59,9 @@ export abstract class Vifd {
     return run(program, ...first, ...args);
   }
 
-  /** All errors that vifd has reported, except those about lack of processor time: on a busy host dom0 as a whole gets none. */
-  errors(): string[] {
-    const errors = this.events.filter(({ event }) => event === 'error');
+  /** All errors that vifd has reported since an event, except those about lack of processor time: on a busy host dom0 as a whole gets none. */
+  errors(first = 0): string[] {
+    const errors = this.events.slice(first).filter(({ event }) => event === 'error');
     return errors.map(({ message }) => message ?? '?').filter((message) => !NO_PROCESSOR.test(message));
   }
 }

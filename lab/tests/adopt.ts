@@ -8,6 +8,7 @@ import { must, run, sleep, until } from '../drive/process.js';
 import { ping, Session, serve } from '../drive/traffic.js';
 import { Trunk } from '../drive/trunk.js';
 import { healthOf } from '../drive/witness.js';
+import { isExpected, killWorker } from '../drive/workers.js';
 import type { Dom0, Test } from './harness.js';
 import { trial } from './trial.js';
 import { exchangeOverTrunk } from './trunk.js';
@@ -28,6 +29,13 @@ export const adoptTests: Test[] = [
     name: 'a VLAN trunk is adopted and released under TCP: no reset, each byte as it was sent',
     boot: 'beside',
     run: trunkToAndFro,
+  },
+  {
+    name: 'workers: adopted, a kill of the worker, and released under load: no reset',
+    boot: 'beside',
+    workers: true,
+    seconds: 250,
+    run: withWorkers,
   },
 ];
 
@@ -168,6 +176,29 @@ async function trunkToAndFro(dom0: Dom0): Promise<void> {
   assert.deepEqual(await healthOf(guest), before, 'the guest noticed');
   assert.deepEqual(dom0.vifd.errors(), []);
   await trunk.close();
+}
+
+async function withWorkers(dom0: Dom0): Promise<void> {
+  const guest = await kernels(dom0, 'g1');
+  const before = await setUp(guest);
+  const handOver = async (name: string): Promise<void> => {
+    await verb(dom0, name, guest.vif);
+    await assertKept(guest, before);
+  };
+  const kill = async (): Promise<void> => {
+    const pid = await killWorker(dom0.store, guest);
+    assert.notEqual(pid, dom0.vifd.pid, 'the supervisor served the guest');
+    await assertKept(guest, before);
+  };
+  const endings = [
+    { name: 'adopted', run: () => handOver('adopt') },
+    { name: 'a worker killed', run: kill },
+    { name: 'released', run: () => handOver('release') },
+  ];
+  const plan = { count: 2 * endings.length, runMs: () => RUN_MS };
+  await trial(dom0, guest, plan, endings, ['backend 4', 'backend 2', 'frontend 4']);
+  const errors = dom0.vifd.errors().filter((message) => !isExpected(message));
+  assert.deepEqual(errors, []);
 }
 
 /** A guest that xen-netback serves, while a vifd runs too. */

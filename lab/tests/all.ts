@@ -14,6 +14,7 @@ import { speedTests } from './speed.js';
 import { systemdTests } from './systemd.js';
 import { toolstackTests } from './toolstack.js';
 import { trunkTests } from './trunk.js';
+import { workerTests } from './workers.js';
 
 /** In the order in which they run: guests continue to run from test to test of a boot. */
 export const TESTS: readonly Test[] = [
@@ -30,6 +31,7 @@ export const TESTS: readonly Test[] = [
   ...kernelTests,
   ...adoptTests,
   ...systemdTests,
+  ...workerTests,
   ...driverDomainTests,
   ...speedTests,
 ];

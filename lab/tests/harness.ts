@@ -1,6 +1,7 @@
 import type { PayloadMode } from '../../lib/netback/settings.js';
 import type { Store } from '../../lib/xen/seam.js';
 import { Guest } from '../drive/guest.js';
+import { UnitVifd } from '../drive/unit.js';
 import type { Vifd } from '../drive/vifd.js';
 
 /**
@@ -16,6 +17,8 @@ export interface Test {
   readonly boot: Boot;
   /** The payload mode of vifd. Guests continue to run when it changes. */
   readonly payload?: PayloadMode;
+  /** Whether the unit has workers, as it is shipped with them. Guests continue to run when that changes. */
+  readonly workers?: boolean;
   /** How long it takes when the emulator is slow (s), if that is more than SECONDS. A test for which the run has no time left is skipped. */
   readonly seconds?: number;
   /** Of the fixed part that every gate runs; the others take turns (choose.ts). */
@@ -56,12 +59,22 @@ export class Dom0 {
     this.long = long;
   }
 
-  async setPayload(payload: PayloadMode): Promise<void> {
-    if (this.vifd.payload === payload) return;
-    this.vifd.payload = payload;
-    if (!this.vifd.running) return;
-    await this.vifd.stop('SIGTERM');
-    await this.vifd.start();
+  /** The vifd of boots in which dom0 runs systemd. */
+  get unit(): UnitVifd {
+    if (this.vifd instanceof UnitVifd) return this.vifd;
+    throw new Error('vifd is no unit in this boot');
+  }
+
+  /** Restarts a vifd that runs, if it is to run in another way. */
+  async setUp({ payload = 'copy', workers = false }: Pick<Test, 'payload' | 'workers'>): Promise<void> {
+    const { vifd } = this;
+    const had = vifd instanceof UnitVifd && vifd.workers;
+    if (vifd.payload === payload && had === workers) return;
+    vifd.payload = payload;
+    if (had !== workers) this.unit.workers = workers;
+    if (!vifd.running) return;
+    await vifd.stop('SIGTERM');
+    await vifd.start();
   }
 
   /** A guest that vifd serves. */
@@ -98,7 +111,7 @@ export async function runTests(
     let failure: unknown;
     try {
       requireTime(test, endMs - began);
-      await dom0.setPayload(test.payload ?? 'copy');
+      await dom0.setUp(test);
       await test.run(dom0);
     } catch (error) {
       failure = error ?? new Error('an empty error');

@@ -2,16 +2,14 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Store } from '../../lib/xen/seam.js';
 import { must, run, until } from '../drive/process.js';
-import type { Vifd } from '../drive/vifd.js';
+import { RUNTIME, type Vifd } from '../drive/vifd.js';
+import { workersRunning } from '../drive/workers.js';
 import type { Dom0 } from './harness.js';
-
-/** The directories that `vifd run` uses. */
-const JOURNALS = '/run/vifd';
 
 /** Checks that dom0 has no resource of a destroyed domain: interface, journal, store nodes, ports, watches, mappings. */
 export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): Promise<void> {
   assert.deepEqual(filesOf('/sys/class/net', domid), [], 'interfaces are left');
-  assert.deepEqual(filesOf(JOURNALS, domid), [], 'journals are left');
+  assert.deepEqual(filesOf(RUNTIME, domid), [], 'journals are left');
   assert.deepEqual(await nodesOf(store, domid), [], 'store nodes are left');
   // vifd releases these after it has written state Closed for libxl.
   await untilEmpty('event channels', () => portsOf(domid));
@@ -25,7 +23,7 @@ export async function assertNothingLeft({ store, vifd }: Dom0, domid: number): P
 export async function heldBy({ store, vifd }: Dom0, domid: number): Promise<Record<string, number>> {
   return {
     interfaces: filesOf('/sys/class/net', domid).length,
-    journals: filesOf(JOURNALS, domid).length,
+    journals: filesOf(RUNTIME, domid).length,
     nodes: (await nodesOf(store, domid)).length,
     ports: (await portsOf(domid)).length,
     watches: (await watchesOf(domid)).length,
@@ -58,8 +56,18 @@ async function watchesOf(domid: number): Promise<string[]> {
 
 function mappingsOf(vifd: Vifd): string[] {
   if (vifd.pid === undefined) return [];
-  const lines = readFileSync(`/proc/${vifd.pid}/maps`, 'utf8').split('\n');
+  const lines = [vifd.pid, ...workersRunning()].flatMap((pid) => mapsOf(pid).split('\n'));
   return lines.filter((line) => line.endsWith('/dev/xen/gntdev'));
+}
+
+/** @returns '' for a process that is gone: its mappings went with it. */
+function mapsOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/maps`, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
+    throw error;
+  }
 }
 
 async function untilEmpty(what: string, look: () => string[] | Promise<string[]>): Promise<void> {

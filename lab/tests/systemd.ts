@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { Guest } from '../drive/guest.js';
 import { must, run, sleep, until } from '../drive/process.js';
 import { blocksOf } from '../drive/readme.js';
@@ -127,8 +128,9 @@ function warnings(): Promise<string> {
 
 async function hangs(): Promise<void> {
   const guest = await servedGuest();
-  await mkdir('/run/systemd/system/vifd.service.d', { recursive: true });
-  await writeFile('/run/systemd/system/vifd.service.d/test.conf', '[Service]\nWatchdogSec=10s\n');
+  const settings = '/run/systemd/system/vifd.service.d/test.conf';
+  await mkdir(dirname(settings), { recursive: true });
+  await writeFile(settings, '[Service]\nWatchdogSec=10s\n');
   await must('systemctl', 'daemon-reload');
   await must('systemctl', 'restart', 'vifd');
   const [before, restarts] = [await unitProperty('MainPID'), Number(await unitProperty('NRestarts'))];
@@ -140,6 +142,8 @@ async function hangs(): Promise<void> {
   );
   await ping(guest);
   assert.equal(Number(await unitProperty('NRestarts')), restarts + 1);
+  await rm(settings);
+  await must('systemctl', 'daemon-reload');
 }
 
 /** If it runs alone (--only, or a gate without the test of the README), a test installs the unit without that test's checks. */

@@ -8,6 +8,8 @@ import type { Dom0 } from './harness.js';
 /** One way to end a backend process; resolves when the next process serves. */
 export interface Ending {
   readonly name: string;
+  /** Resolves when it may begin; what this takes is no part of the gap. */
+  ready?(): Promise<void>;
   run(): Promise<void>;
 }
 
@@ -76,6 +78,7 @@ async function endProcesses(endings: readonly Ending[], howLong: number | Plan):
   while (processes.length < plan.count || processes.length < endings.length) {
     const ending = endings[processes.length % endings.length] as Ending;
     await sleep(plan.runMs());
+    await ending.ready?.();
     const from = performance.now();
     await ending.run();
     processes.push({ name: ending.name, from, to: performance.now() });
@@ -95,7 +98,7 @@ function untilThen(minutes: number): Plan {
 }
 
 /** `1.2, 3.4, 3.9`. */
-function spread(values: readonly number[]): string {
+export function spread(values: readonly number[]): string {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
   return [0.5, 0.99, 1].map((share) => (at(share) / 1000).toFixed(1)).join(', ');

@@ -47,6 +47,21 @@ describe("the lab reads the unit's log as users do", () => {
     ]);
   });
 
+  it('and knows what a supervisor writes about its workers', () => {
+    const entries = entriesOf((say) => {
+      say.workerStarted(3341, true);
+      say.workerStarted(3356, false);
+      say.tookOver({ pid: 3341, from: 3356, vifs: ['vif7.0', 'vif8.0'], gapMs: 12.34 });
+      say.workerDied(3356, 'SIGKILL', ['vif7.0']);
+    });
+    expect(entries.map(eventIn)).toMatchObject([
+      { event: 'worker-started', pid: 3341, standby: true },
+      { event: 'worker-started', pid: 3356, standby: false },
+      { event: 'took-over', pid: 3341, from: 3356, gapMs: 12.3 },
+      { event: 'error', message: 'worker 3356 died (SIGKILL); it served vif7.0' },
+    ]);
+  });
+
   it('and takes lines that it does not know for what they are', () => {
     expect(eventIn({ MESSAGE: 'vif7.0 takes frames again', PRIORITY: '6' })).toMatchObject({
       event: 'other',
