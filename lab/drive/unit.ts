@@ -145,12 +145,10 @@ export class UnitVifd extends Vifd {
     await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
   }
 
-  /** Returns the text of the drop-in with which the unit has workers, or has none; '' if the unit does by itself. */
+  /** Returns the text of the drop-in with which the unit has workers, or has none. A package without the first has workers by itself. */
   async #workerSettings(): Promise<string> {
-    const file = this.workers ? WITH_WORKERS : UNIT_FILE;
-    const text = existsSync(file) ? await readFile(file, 'utf8') : '';
-    if (this.workers) return text;
-    return text.includes('VIFD_WORKERS') ? '[Service]\nEnvironment=VIFD_WORKERS=0\n' : '';
+    if (!this.workers) return '[Service]\nEnvironment=VIFD_WORKERS=0\n';
+    return existsSync(WITH_WORKERS) ? readFile(WITH_WORKERS, 'utf8') : '';
   }
 
   /** @returns whether the drop-in was another one: another object of this class may have left its own. */

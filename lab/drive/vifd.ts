@@ -74,7 +74,7 @@ type Child = ReturnType<typeof spawn>;
 /** The builds that processes alternate between. */
 const BUILDS = ['/run/vifd-a', '/run/vifd-b'] as const;
 
-/** A `vifd run` that the tests start themselves, without a sandbox: for a dom0 without systemd. */
+/** A `vifd run` that the tests start themselves, in one process and without a sandbox: for a dom0 without systemd. */
 export class PlainVifd extends Vifd {
   #child: Child | undefined;
   #build = 0;
@@ -95,7 +95,7 @@ export class PlainVifd extends Vifd {
     const from = this.events.length;
     this.from = from;
     const [program, ...first] = this.command;
-    const args = [...first, 'run', '--json', '--payload', this.payload, ...options];
+    const args = [...first, 'run', '--json', '--workers', '0', '--payload', this.payload, ...options];
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#child = child;
     child.on('exit', () => {

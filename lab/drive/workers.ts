@@ -42,9 +42,18 @@ export async function freeWorkers(store: Store): Promise<number[]> {
 /** Kills the worker of a guest. Resolves when another one serves it. @returns the one that was killed. */
 export async function killWorker(store: Store, guest: Guest): Promise<number> {
   const before = await workerOf(store, guest);
-  process.kill(before, 'SIGKILL');
+  endWorker(before);
   await until(`another worker serves ${guest.vif}`, async () => (await workerOf(store, guest)) !== before);
   return before;
+}
+
+/** Kills a worker. One that is gone already was ended by its supervisor, because the busy host gave it no processor. */
+export function endWorker(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** Returns how many handles for event channels a process has: a supervisor one for itself, and one for each vif that a worker serves. */

@@ -9,6 +9,7 @@ import { installUnit, unitProperty } from '../drive/unit.js';
 import { RUNTIME } from '../drive/vifd.js';
 import { healthOf } from '../drive/witness.js';
 import {
+  endWorker,
   eventHandlesOf,
   freeWorkers,
   isExpected,
@@ -137,7 +138,7 @@ async function killBoth(dom0: Dom0, guest: Guest): Promise<void> {
   const [worker, supervisor] = [await workerOf(dom0.store, guest), dom0.unit.pid];
   const next = dom0.unit.kill();
   await until('the supervisor has ended', () => !existsSync(`/proc/${supervisor}/exe`));
-  process.kill(worker, 'SIGKILL');
+  endWorker(worker);
   await next;
   await until('another worker serves', async () => (await workerOf(dom0.store, guest)) !== worker);
 }
@@ -205,7 +206,7 @@ async function underKill(dom0: Dom0, delayMs: number): Promise<Guest> {
   await standbyIsThere(dom0);
   // It ends by itself, and without a reply from a guest that is gone by then.
   void run('ping', '-q', '-i', '0.02', '-w', '5', '-s', '1400', guest.address);
-  process.kill(await workerOf(dom0.store, guest), 'SIGKILL');
+  endWorker(await workerOf(dom0.store, guest));
   await sleep(delayMs);
   return guest;
 }
@@ -214,9 +215,9 @@ async function underKill(dom0: Dom0, delayMs: number): Promise<Guest> {
 async function servedByWorkers(dom0: Dom0, name: string): Promise<Guest> {
   await installUnit();
   const guest = await dom0.guest(name);
-  const isServed = async () => (await dom0.store.read(`${guest.backendPath}/vifd/attached`)) !== undefined;
-  await until(`${guest.vif} is served`, isServed);
-  assert.ok(workersRunning().includes(await workerOf(dom0.store, guest)), `no worker serves ${guest.vif}`);
+  await until(`a worker serves ${guest.vif}`, async () =>
+    workersRunning().includes(await workerOf(dom0.store, guest)),
+  );
   return guest;
 }
 
