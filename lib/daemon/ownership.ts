@@ -1,3 +1,4 @@
+import { AtMost } from '../at-most.js';
 import type { Interface, Interfaces } from '../host/interfaces.js';
 import { type KernelDriver, XenNetback } from '../host/kernel-driver.js';
 import { findTap } from '../host/vif-taps.js';
@@ -50,6 +51,8 @@ export class Ownership {
   readonly #attached = new Set<string>();
   /** The writes of `vifd/attached` that are under way. */
   readonly #noting = new Map<string, Promise<boolean>>();
+  /** One at a time: a process that takes over many vifs has to move their frames meanwhile. */
+  readonly #notes = new AtMost(1);
   /** The owners' records as `accept` read them. A port is opened after that, and another read would cost the start a round trip. */
   readonly #marks = new Map<string, Mark>();
   /** The keys about each vif's interface as last read; only for vifs whose tap this process has opened. */
@@ -108,7 +111,10 @@ export class Ownership {
       attached: (vif, how) => {
         this.#attached.add(vif.id);
         listeners.attached(vif, how);
-        const noting = this.#markOf(vif).attached(process.pid);
+        const noting = this.#notes.run(async () => {
+          await new Promise(setImmediate);
+          return this.#markOf(vif).attached(process.pid);
+        });
         this.#noting.set(vif.id, noting);
         noting.catch((error) => listeners.error(error, vif)).finally(() => this.#noting.delete(vif.id));
       },

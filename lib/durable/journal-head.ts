@@ -39,7 +39,8 @@ export function claimJournal(
   return why;
 }
 
-function isOurs(view: ReadonlyWords, { magic, version, names }: JournalHead): boolean {
+/** Whether a journal has this head: it is of the same connection, in the same version. */
+export function isOurs(view: ReadonlyWords, { magic, version, names }: JournalHead): boolean {
   if (view[AT_MAGIC] !== magic || view[AT_VERSION] !== version) return false;
   return names.every((name, i) => view[AT_NAMES + i] === name);
 }

@@ -44,7 +44,16 @@ export interface ControlSettings {
   readonly port: number;
 }
 
+type Rings = Pick<FrontendSettings, 'queues' | 'control'>;
+
+/** Whether two settings name the same rings and event channels, those of the control ring among them. */
+export function isSameConnection(one: Rings, other: Rings): boolean {
+  const isSameControl =
+    one.control?.ringRef === other.control?.ringRef && one.control?.port === other.control?.port;
+  return isSameControl && ringsOf(one) === ringsOf(other);
+}
+
 /** Returns a text that identifies a connection by its rings and event channels, which no two connections share. */
-export function ringsOf({ queues }: FrontendSettings): string {
+export function ringsOf({ queues }: Pick<FrontendSettings, 'queues'>): string {
   return queues.map((rings) => Object.values(rings).join(' ')).join(', ');
 }

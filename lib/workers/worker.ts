@@ -267,7 +267,8 @@ export class Worker {
     this.#finding.set(id, finding);
     try {
       this.#lock(place, from);
-      const admission = await this.#served.found(place, connectedOnly, () => finding.changed);
+      const inherited = from !== undefined || ports.length > 0;
+      const admission = await this.#served.found(place, connectedOnly, () => finding.changed, inherited);
       // Not 'refused': the supervisor would not ask another worker.
       if (this.#detached !== undefined)
         throw new VifdError('ERR_STATE', `The worker that looked at ${id} ends.`, { vif: id });

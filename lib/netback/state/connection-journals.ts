@@ -6,7 +6,7 @@ import { VifdError, type VifdErrorCode, vifdErrorOf } from '../../errors.js';
 import type { FrontendSettings } from '../settings.js';
 import type { VifAddress } from '../vif-info.js';
 import { type QueueJournal, readQueueJournal } from './queue-journal.js';
-import { readVifJournal, type VifJournal } from './vif-journal.js';
+import { connectionIn, readVifJournal, type VifJournal } from './vif-journal.js';
 
 export interface ConnectionJournals {
   readonly vif: VifJournal;
@@ -174,6 +174,26 @@ export class VifJournals {
 
   #queueName(queue: number): string {
     return `${this.#vif.id}.q${queue}`;
+  }
+}
+
+/**
+ * Returns what a vif's journal records of its connection. Undefined if there is no such record, or if it cannot be read: then the attach, which
+ * opens the journal again, reports why.
+ */
+export function recordedConnection(
+  journals: Journals,
+  vif: VifAddress,
+  version: JournalVersion,
+): FrontendSettings | undefined {
+  try {
+    const { pages, version: found } = openJournal(journals, { name: vif.id, kind: 'vif', version });
+    const settings = connectionIn(pages.bytes, vif, found);
+    pages.close();
+    return settings;
+  } catch (error) {
+    if (error instanceof VifdError) return undefined;
+    throw error;
   }
 }
 

@@ -59,6 +59,14 @@ export function recordedNegotiated({ view }: DurableWords): FrontendSettings | u
   };
 }
 
+/** Whether two settings differ at most in what a guest may change while it is connected. */
+export function isSameNegotiated(one: FrontendSettings, other: FrontendSettings): boolean {
+  const fixed = (settings: FrontendSettings) =>
+    wordsOf({ ...settings, multicastControl: false, xdpHeadroom: 0 });
+  const others = fixed(other);
+  return fixed(one).every((word, at) => word === others[at]);
+}
+
 function ringsIn(view: ReadonlyWords, queue: number): QueueSettings {
   const at = RINGS + queue * RING_WORDS;
   return { txRingRef: view[at], rxRingRef: view[at + 1], txPort: view[at + 2], rxPort: view[at + 3] };

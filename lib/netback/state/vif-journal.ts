@@ -1,9 +1,15 @@
 import { DurableWords } from '../../durable/durable-words.js';
-import { beginJournal, claimJournal, type Ignored, type JournalHead } from '../../durable/journal-head.js';
+import {
+  beginJournal,
+  claimJournal,
+  type Ignored,
+  isOurs,
+  type JournalHead,
+} from '../../durable/journal-head.js';
 import { type JournalVersion, LAYOUTS, MAGICS } from '../../durable/layout.js';
 import { isSoundHash } from '../guest/hash.js';
 import type { FrontendSettings } from '../settings.js';
-import { recordNegotiated } from './negotiated.js';
+import { recordedNegotiated, recordNegotiated } from './negotiated.js';
 
 /** A connection that has not begun to move frames. */
 export const FRESH = 1;
@@ -34,6 +40,11 @@ export interface VifJournal {
   readonly ignored: Ignored | undefined;
 }
 
+interface VifNumbers {
+  readonly domid: number;
+  readonly handle: number;
+}
+
 /**
  * Returns a vif's journal from the bytes of a file. If the bytes belong to another connection, it starts an empty one.
  * @param version of the journal, or of the one that it starts.
@@ -41,30 +52,54 @@ export interface VifJournal {
  */
 export function readVifJournal(
   bytes: Uint8Array,
-  { domid, handle }: { readonly domid: number; readonly handle: number },
+  vif: VifNumbers,
   settings: FrontendSettings,
   version: JournalVersion,
   afterStore?: () => void,
 ): VifJournal {
-  const { queues, control } = settings;
   const layout = LAYOUTS[version].vif;
   const words = new DurableWords(
     new Uint32Array(bytes.buffer, bytes.byteOffset, layout.words.words),
     afterStore,
   );
-  // No other connection has the rings and ports of the first queue.
-  const { txRingRef, rxRingRef, txPort, rxPort } = queues[0];
-  const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
-  const head: JournalHead = { magic: MAGICS.vif, version, names: [domid, handle, queues.length, ...rings] };
+  const head = headOf(vif, settings, version);
   const found = partsOf(words, version);
   const fill = (why?: Ignored) => found.fresh.store(0, why === 'foreign' ? FRESH_AFTER_ANOTHER : FRESH);
   let ignored = claimJournal(words, head, fill);
-  if (!isSoundHash(found.hash, queues.length)) {
+  if (!isSoundHash(found.hash, settings.queues.length)) {
     beginJournal(words, head, fill);
     ignored = 'damaged';
   }
   if (found.negotiated !== undefined) recordNegotiated(found.negotiated, settings);
   return { ...found, ignored };
+}
+
+/**
+ * Returns what a journal records of the vif's connection, and changes nothing.
+ * @returns undefined if it is the journal of another vif, or of a version without that, or if it is damaged.
+ */
+export function connectionIn(
+  bytes: Uint8Array,
+  vif: VifNumbers,
+  version: JournalVersion,
+): FrontendSettings | undefined {
+  const { words: count } = LAYOUTS[version].vif.words;
+  const words = new DurableWords(new Uint32Array(bytes.buffer, bytes.byteOffset, count));
+  const { negotiated } = partsOf(words, version);
+  const settings = negotiated && recordedNegotiated(negotiated);
+  if (settings === undefined) return undefined;
+  return isOurs(words.view, headOf(vif, settings, version)) ? settings : undefined;
+}
+
+function headOf(
+  { domid, handle }: VifNumbers,
+  { queues, control }: FrontendSettings,
+  version: JournalVersion,
+): JournalHead {
+  // No other connection has the rings and ports of the first queue.
+  const { txRingRef, rxRingRef, txPort, rxPort } = queues[0];
+  const rings = [txRingRef, rxRingRef, txPort, rxPort, control?.ringRef ?? 0, control?.port ?? 0];
+  return { magic: MAGICS.vif, version, names: [domid, handle, queues.length, ...rings] };
 }
 
 function partsOf(words: DurableWords, version: JournalVersion): Omit<VifJournal, 'ignored'> {

@@ -11,6 +11,7 @@ import type { Rate } from '../guest/credit.js';
 import type { GuestBudget } from '../guest/guest-budget.js';
 import type { PayloadMode } from '../settings.js';
 import { type FrontendSettings, ringsOf } from '../settings.js';
+import { isSameNegotiated } from '../state/negotiated.js';
 import type { VifAddress } from '../vif-info.js';
 import { Connection } from './connection.js';
 import { ConnectionFaults } from './connection-faults.js';
@@ -80,6 +81,8 @@ export class Attachment {
    * way.
    */
   #settings: FrontendSettings | undefined;
+  /** Whether the settings are those of a journal, and the guest's keys were not read yet. */
+  #isRecorded = false;
   /** Attaches again without the store, which may be away. */
   readonly #again: Backoff;
 
@@ -136,12 +139,25 @@ export class Attachment {
     }
     const { settings } = handshake;
     const rings = ringsOf(settings);
+    const isOther = rings !== this.#rings || (this.#isRecorded && !this.#negotiated(settings));
+    this.#isRecorded = false;
     // The guest has made another connection since the last look.
-    if (this.#connection !== undefined && rings !== this.#rings) this.end('guest-closed');
+    if (this.#connection !== undefined && isOther) this.end('guest-closed');
     if (this.#connection !== undefined) this.#connection.multicastControl = settings.multicastControl;
     else if (this.#resting && rings === this.#rings) this.#settings = settings;
     else if ((this.#reason === undefined || rings !== this.#rings) && this.#pacing.admit())
       await this.#attach(settings);
+  }
+
+  /**
+   * Attaches to a connection that another process served. `serve`, with the guest's keys, has to follow.
+   * @throws VifdError for a fault that the guest has not caused.
+   */
+  async serveRecorded(settings: FrontendSettings): Promise<void> {
+    // The first look was quicker: a change of the store has caused it.
+    if (this.#settings !== undefined || this.#reason !== undefined) return;
+    this.#isRecorded = true;
+    await this.#attach(settings, () => this.#parts.port.openUnfollowed());
   }
 
   /** Attaches to the connection that was served until its port was lost. This works without the store. */
@@ -194,12 +210,16 @@ export class Attachment {
     if (connection !== undefined) this.#parts.onDetached(why);
   }
 
-  async #attach(settings: FrontendSettings): Promise<void> {
+  #negotiated(settings: FrontendSettings): boolean {
+    return this.#settings !== undefined && isSameNegotiated(settings, this.#settings);
+  }
+
+  async #attach(settings: FrontendSettings, openPort = () => this.#parts.port.open()): Promise<void> {
     const { faults, xen } = this.#parts;
     const { clock } = xen;
     const began = clock.now();
     this.#settings = settings;
-    const port = await this.#parts.port.open();
+    const port = await openPort();
     // The connection ended, or another attempt began, while the port was opened.
     if (this.#released || this.#settings !== settings) return;
     this.#rings = ringsOf(settings);

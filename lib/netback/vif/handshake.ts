@@ -86,6 +86,24 @@ export const FRONTEND_KEYS = [
   'event-channel-ctrl',
 ] as const;
 
+/**
+ * Reads only a connection's rings and event channels, in one round trip.
+ * @param count how many queues the connection has. @returns undefined if it has another number by now, or rings that cannot be served.
+ */
+export async function readRings(
+  store: StoreReader,
+  path: string,
+  count: number,
+): Promise<Pick<FrontendSettings, 'queues' | 'control'> | undefined> {
+  const folders = count === 1 ? [''] : foldersOf(count);
+  const names = folders.flatMap((folder) => QUEUE_KEYS.map((key) => `${folder}${key}`));
+  const keys = await readKeys(store, path, [QUEUES_KEY, 'ctrl-ring-ref', 'event-channel-ctrl', ...names]);
+  if (unsigned(keys.get(QUEUES_KEY) ?? '1') !== count) return undefined;
+  const queues = folders.map((folder) => queueIn(keys, folder)).filter((queue) => typeof queue !== 'string');
+  const control = controlIn(keys);
+  return queues.length < count || typeof control === 'string' ? undefined : { queues, control };
+}
+
 type Keys = ReadonlyMap<string, string | undefined>;
 
 /** Reads all keys in one round trip to the store. `others` are whole paths. */
@@ -105,10 +123,14 @@ async function readQueues(
   path: string,
   count: number,
 ): Promise<(QueueSettings | string)[]> {
-  const folders = Array.from({ length: count }, (_, queue) => `queue-${queue}/`);
+  const folders = foldersOf(count);
   const names = folders.flatMap((folder) => QUEUE_KEYS.map((key) => `${folder}${key}`));
   const keys = await readKeys(store, path, names);
   return folders.map((folder) => queueIn(keys, folder));
+}
+
+function foldersOf(count: number): string[] {
+  return Array.from({ length: count }, (_, queue) => `queue-${queue}/`);
 }
 
 /** @returns the queue's settings, or why it cannot be served. */

@@ -1,15 +1,19 @@
+import { AtMost } from '../../at-most.js';
 import type { Journals } from '../../durable/journal.js';
 import { JOURNAL_VERSION, type JournalVersion } from '../../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
+import { frontendVifPath } from '../../protocol/xenbus.js';
 import type { Xen } from '../../xen/seam.js';
 import type { VifFilter, VifHook } from '../frames/frame.js';
 import { GuestBudgets } from '../guest/guest-budget.js';
 import type { PayloadMode } from '../settings.js';
+import { recordedConnection } from '../state/connection-journals.js';
 import type { VifAddress, VifId, VifInfo } from '../vif-info.js';
 import type { Admission, Named, VifPlace } from './directory.js';
 import type { VifServer } from './discovery.js';
 import { type Feature, Offer } from './offer.js';
+import { type RecordedConnection, readRecorded } from './recorded-connection.js';
 import { Vif } from './vif.js';
 import { VifNode } from './vif-node.js';
 import type { AttachedHow, DetachReason, OpenChannels } from './vif-parts.js';
@@ -42,6 +46,11 @@ export interface ServedVifsParts {
   readonly onGone: (vif: Vif) => void;
 }
 
+/** After an attach to a recorded connection, frames move for so long before the rest of its keys are read. */
+const FRAMES_FIRST_MS = 1;
+/** A look takes some ms of the processor, and asks the store several times. */
+const LOOKS_AT_ONCE = 4;
+
 /** The vifs that this process serves. A discovery passes their places; this class does not search for vifs. */
 export class ServedVifs implements VifServer {
   readonly #parts: ServedVifsParts;
@@ -50,6 +59,10 @@ export class ServedVifs implements VifServer {
   readonly #vifs = new Map<VifId, Vif>();
   /** Those of `#vifs` that the program has not closed. */
   readonly #listed = new Map<VifId, Vif>();
+  /** The attaches to recorded connections that are under way. */
+  readonly #attaching = new Set<Promise<void>>();
+  /** The first looks at their vifs, a few at a time: frames of all of them move meanwhile. */
+  readonly #looks = new AtMost(LOOKS_AT_ONCE);
   #detached = false;
 
   constructor(parts: ServedVifsParts) {
@@ -71,22 +84,59 @@ export class ServedVifs implements VifServer {
     return new Set([...this.#vifs.values()].map(({ domid }) => domid));
   }
 
-  async found(place: VifPlace, connectedOnly: boolean, changed: () => boolean): Promise<Admission> {
+  /** @param inherited whether a process that is dead was attached to the vif's guest: then the guest waits. */
+  async found(
+    place: VifPlace,
+    connectedOnly: boolean,
+    changed: () => boolean,
+    inherited = false,
+  ): Promise<Admission> {
     const { id, path } = place;
     if (this.#vifs.has(id)) return 'served';
-    const node = await VifNode.find(this.#parts.options.xen.store, path, place);
+    const recorded = inherited ? this.#recorded(place) : undefined;
+    // All requests are sent before the first response.
+    const [node, connection, isAccepted] = await Promise.all([
+      VifNode.find(this.#parts.options.xen.store, path, place),
+      recorded,
+      recorded && this.#accepts(place, false),
+    ]);
     if (node === undefined) return 'none';
     // A toolstack is still writing the node, and the directory calls this function again.
     if (changed()) return 'waiting';
     if (connectedOnly && !node.wasConnected) return 'waiting';
-    if (!(await this.#accepts(node.info, false)) || this.#detached) return 'refused';
+    if (!(isAccepted ?? (await this.#accepts(node.info, false))) || this.#detached) return 'refused';
     const vif = this.#create(node);
     this.#vifs.set(id, vif);
     this.#listed.set(id, vif);
+    const isThere = node.wasConnected && node.frontendPath === frontendVifPath(place.domid, place.handle);
+    if (connection !== undefined && isThere) await this.#attach(vif, connection);
     vif.openCounters();
     // If the node changed since it was read, vifd looks again and calls `accept` again.
-    await (changed() ? vif.poke() : vif.begin());
+    const look = () => (changed() ? vif.poke() : vif.begin());
+    await (connection === undefined ? look() : this.#looks.run(look));
     return 'served';
+  }
+
+  /** @returns undefined if no connection is recorded; else what `readRecorded` has of it. */
+  #recorded(place: VifPlace): Promise<RecordedConnection | undefined> | undefined {
+    const { xen, journals, journalVersion = JOURNAL_VERSION } = this.#parts.options;
+    const settings = journals && recordedConnection(journals, place, journalVersion);
+    if (settings === undefined) return undefined;
+    const frontend = frontendVifPath(place.domid, place.handle);
+    return readRecorded(xen.store, { frontend, backend: place.path }, settings, this.#offer);
+  }
+
+  /** Resolves when frames move, those of the other vifs that attach now among them. */
+  async #attach(vif: Vif, connection: RecordedConnection): Promise<void> {
+    const attached = vif.serveRecorded(connection);
+    this.#attaching.add(attached);
+    try {
+      await Promise.all(this.#attaching);
+    } finally {
+      this.#attaching.delete(attached);
+    }
+    const { clock } = this.#parts.options.xen;
+    await new Promise<void>((resolve) => clock.after(FRAMES_FIRST_MS, resolve));
   }
 
   changed(path: string, named: Named): void {

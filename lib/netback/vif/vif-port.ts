@@ -18,6 +18,8 @@ export class VifPort {
   /** The bridge that the toolstack named when the port was opened. */
   #bridge: string | undefined;
   #opening: Promise<Port> | undefined;
+  /** The port that is watched, and how that ends. */
+  #followed: Port | undefined;
   #following: Disposable | undefined;
   /** The link's state that vifd set last; undefined if it set none yet, or if the port has no link. */
   #link: 'up' | 'down' | undefined;
@@ -61,8 +63,15 @@ export class VifPort {
     if (this.#link !== 'down') this.setLink(false);
   }
 
-  /** Returns the open port, or opens one. Calls that overlap get the same port. */
-  open(): Promise<Port> {
+  /** Returns the open port, or opens one, and follows it. Calls that overlap get the same port. */
+  async open(): Promise<Port> {
+    const port = await this.openUnfollowed();
+    this.follow();
+    return port;
+  }
+
+  /** As `open`, for a guest that waits: the first look of a port at its interface takes a millisecond. `follow` has to be called later. */
+  openUnfollowed(): Promise<Port> {
     if (this.#port !== undefined) return Promise.resolve(this.#port);
     this.#opening ??= this.#openNew().finally(() => {
       this.#opening = undefined;
@@ -70,17 +79,24 @@ export class VifPort {
     return this.#opening;
   }
 
-  async #openNew(): Promise<Port> {
-    this.#bridge = this.#parts.bridge();
-    const port = await this.#parts.open();
-    this.#removed = false;
-    this.#port = port;
+  /** Watches the open port, if it is not watched yet. */
+  follow(): void {
+    const port = this.#port;
+    if (port === undefined || port === this.#followed) return;
+    this.#followed = port;
     let reported = false;
     this.#following = port.follow?.((trouble) => {
       reported = true;
       if (this.#port === port) this.#parts.onTrouble(trouble);
     });
     if (!reported) this.#parts.onTrouble(undefined);
+  }
+
+  async #openNew(): Promise<Port> {
+    this.#bridge = this.#parts.bridge();
+    const port = await this.#parts.open();
+    this.#removed = false;
+    this.#port = port;
     return port;
   }
 
@@ -111,6 +127,7 @@ export class VifPort {
     this.#link = undefined;
     this.#following?.[Symbol.dispose]();
     this.#following = undefined;
+    this.#followed = undefined;
     return port;
   }
 }

@@ -14,6 +14,7 @@ import { Attachment } from './attachment.js';
 import { CounterUpkeep } from './counter-upkeep.js';
 import { Looks } from './looks.js';
 import { CARRIER_KEY } from './offer.js';
+import type { RecordedConnection } from './recorded-connection.js';
 import { StepRunner } from './step-runner.js';
 import { presentIn, stepOf } from './steps.js';
 import { ended } from './vif-errors.js';
@@ -183,9 +184,15 @@ export class Vif implements PublicVif {
     this.poke();
   }
 
-  /** Opens the vif's counters, which earlier processes may have used. Call it first. */
+  /** Opens the vif's counters, which earlier processes may have used. What was counted before that is added to them. */
   openCounters(): void {
-    this.#counterUpkeep.begin();
+    if (!this.#ended) this.#counterUpkeep.begin();
+  }
+
+  /** Attaches to a connection that another process served, before the first look. Resolves when that is done, or has failed. */
+  async serveRecorded({ settings, rate }: RecordedConnection): Promise<void> {
+    this.#limit(rate);
+    await this.#reported('serve', () => this.#attachment.serveRecorded(settings));
   }
 
   /** Makes the first look, with the keys that were read when the node was found. Resolves when its step is done, or must wait. */
@@ -235,6 +242,7 @@ export class Vif implements PublicVif {
 
   async #follow(): Promise<void> {
     const onChange = (changed: string) => void this.poke(changed);
+    this.#port.follow();
     const watching = await this.#reported('watch', () => this.#parts.node.watch(onChange));
     const done = await this.#reported('serve', () => this.#act());
     // Released after the step, because attaching completes what a killed process left undone, and only then may another backend serve the
