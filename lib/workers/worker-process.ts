@@ -95,7 +95,7 @@ export async function runWorker(
     const isNeeded = () => worker.vifs.size > 0;
     const loaded = isNeeded() ? undefined : rehearsal?.();
     if (loaded === undefined) return;
-    warmUp({ rehearsal: loaded, payload, isNeeded }).catch((error) =>
+    warmUp({ rehearsal: loaded, payload, xen, isNeeded }).catch((error) =>
       log.error(vifdErrorOf(error), undefined),
     );
   });

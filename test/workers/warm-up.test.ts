@@ -1,13 +1,19 @@
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
-import { describe, expect, it } from 'vitest';
-import type { ModelXen } from '../../lib/testing/model/index.js';
+import { describe, expect, it, vi } from 'vitest';
+import { ModelHypervisor, type ModelXen } from '../../lib/testing/model/index.js';
 import { rehearse } from '../../lib/testing/rehearsal.js';
 import { type Rehearsal, warmUp } from '../../lib/workers/warm-up.js';
+import type { LastingEvents, StoredEvents } from '../../lib/xen/seam.js';
+import { openCount } from '../host/descriptors.js';
+import { whyNoAddon } from '../native/reason.js';
 
 const PAYLOADS = ['copy', 'map'] as const;
-const always = { isNeeded: () => false };
+/** This process's own hypervisor. */
+const own = new ModelHypervisor({ autorun: true });
+const xen = own.open(0);
+const always = { xen, isNeeded: () => false };
 const isBuilt = ['vifd.cjs', 'rehearsal.bundle'].every((file) => existsSync(`dist/${file}`));
 
 const cpuMs = () => {
@@ -27,7 +33,7 @@ const costing = (ms: number): Rehearsal => ({
   },
 });
 
-describe('the warm-up of a worker', () => {
+describe.skipIf(whyNoAddon())('the warm-up of a worker', () => {
   it.each(PAYLOADS)('serves a modelled guest ten times, with payload %s', async (payload) => {
     const { turns, cpuMs: used } = await warmUp({ rehearsal: { rehearse }, payload, ...always });
     expect(turns).toBe(10);
@@ -51,16 +57,19 @@ describe('the warm-up of a worker', () => {
         }),
     };
     const before = process.getActiveResourcesInfo().length;
+    const open = openCount();
     await warmUp({ rehearsal: seen, payload: 'copy', ...always });
     expect(states).toEqual(['1', ...Array(9).fill('4')]);
     expect(left).toEqual([]);
     await expect.poll(() => process.getActiveResourcesInfo().length).toBeLessThanOrEqual(before);
+    expect(xen.leaks()).toEqual([]);
+    expect(openCount()).toBe(open);
   });
 
   it.each([0, 3])('ends when guests need the process: after %i turns', async (needed) => {
     let asked = 0;
     const isNeeded = () => asked++ >= needed;
-    const { turns } = await warmUp({ rehearsal: { rehearse }, payload: 'copy', isNeeded });
+    const { turns } = await warmUp({ rehearsal: { rehearse }, payload: 'copy', xen, isNeeded });
     expect(turns).toBe(needed);
   });
 
@@ -93,6 +102,45 @@ describe('the warm-up of a worker', () => {
     await expect(warmUp({ rehearsal: unserved, payload: 'copy', ...always })).rejects.toThrow(
       /no grants today/,
     );
+  });
+
+  it('takes the vif over as from a process that died, with the real store and handles of event channels', async () => {
+    const asked = vi.spyOn(xen.store, 'readAll');
+    const [attached, handles]: [string[], (number | undefined)[]] = [[], []];
+    const openLastingEvents = (stored?: StoredEvents): LastingEvents => {
+      handles.push(stored?.ports.length);
+      const descriptor = openSync('/dev/zero', 'r');
+      const bind = () => {
+        throw new Error('nothing is bound there');
+      };
+      return {
+        ...{ bind, bindUnbound: bind, stored: { descriptor, ports: [] } },
+        [Symbol.dispose]: () => closeSync(descriptor),
+      };
+    };
+    const seen: Rehearsal = {
+      rehearse: (parts) =>
+        rehearse({
+          ...parts,
+          serve: async (vif, model, port) => {
+            const detach = await parts.serve(vif, model, port);
+            attached.push(`${await model.store.read(`${vif.path}/state`)}`);
+            return detach;
+          },
+        }),
+    };
+    const open = openCount();
+    await warmUp({
+      rehearsal: seen,
+      payload: 'copy',
+      xen: { store: xen.store, openLastingEvents },
+      isNeeded: () => attached.length === 3,
+    });
+    expect(attached).toEqual(['2', '4', '4']);
+    // From the second turn on, the handle of the turn before is passed on, without its ports.
+    expect(handles).toEqual([undefined, 0, 0]);
+    expect(asked.mock.calls.flat(2)).toContain('/local/domain/7/device/vif/0/tx-ring-ref');
+    expect(openCount()).toBe(open);
   });
 
   it.skipIf(!isBuilt)('works with the bundle, in which the model has classes of its own', async () => {
