@@ -87,7 +87,7 @@ export const ERROR_ROWS = {
     remedy: "`Vif.reason` and `vifd show` have the reason. Look into the guest's driver.",
   },
   ERR_PACED: {
-    when: 'The guest has used up its connections: 16, and one more every 2 s, for all its vifs together. Its next connection waits. Other guests are served as before.',
+    when: 'The guest has used up its connections: 16 and the first one of each vif, and one more every 2 s, for all its vifs together. Its next connection waits. Other guests are served as before.',
     remedy:
       'Look into the guest: it reloads its driver, or reboots, in a loop. The message has the time until it is served.',
   },

@@ -2,9 +2,7 @@ import type { Clock } from '../../xen/seam.js';
 import { type LoopShare, LoopShares } from '../ring/loop-shares.js';
 import { Allowance } from './allowance.js';
 
-/**
- * How many looks (reads of a vif's nodes) may follow at once. A starting guest causes about ten for each vif, and its toolstack a few more.
- */
+/** How many looks (reads of a vif's nodes) may follow at once, besides the first ones of each vif (`Looks`). */
 const LOOKS_AT_ONCE = 128;
 /**
  * The time for one more look. A look at a guest with 8 queues takes 1 to 2 ms, so a guest that writes without end uses 1 % of the event loop:
@@ -12,7 +10,7 @@ const LOOKS_AT_ONCE = 128;
  */
 const LOOK_EVERY_MS = 200;
 /**
- * How many connections may follow at once. Each blocks the event loop, and so other guests, for some milliseconds. Firmware, loader and
+ * How many connections may follow at once, besides the first one of each vif (`ConnectionPacing`). Each blocks the event loop, and so other guests, for some milliseconds. Firmware, loader and
  * kernel of a guest connect one after the other, the kernel with all of the guest's vifs.
  */
 const CONNECTIONS_AT_ONCE = 16;

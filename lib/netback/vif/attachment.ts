@@ -33,9 +33,7 @@ export interface AttachmentParts {
   readonly faults: VifFaults;
   readonly hooks: Hooks;
   readonly budget: GuestBudget;
-  /**
-   * Whether an earlier process served the guest. Then the attach does not use the guest's budget, which might not suffice for all its vifs.
-   */
+  /** Whether an earlier process served the guest. */
   readonly wasConnected: boolean;
   readonly counters: VifCounters;
   readonly onAttached: (how: AttachedHow) => void;
@@ -96,8 +94,7 @@ export class Attachment {
       this.#resting = false;
       void this.attachAgain();
     });
-    const isAdmitted = parts.wasConnected;
-    this.#pacing = new ConnectionPacing({ clock, budget, faults, isAdmitted, onAdmission });
+    this.#pacing = new ConnectionPacing({ clock, budget, faults, onAdmission });
     this.#faults = new ConnectionFaults(faults, xen);
     this.#journals = new JournalUpkeep({
       vif,

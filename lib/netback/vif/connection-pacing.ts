@@ -6,8 +6,6 @@ export interface ConnectionPacingParts {
   readonly clock: Clock;
   readonly budget: GuestBudget;
   readonly faults: VifFaults;
-  /** Whether the guest has a connection that does not use its budget. */
-  readonly isAdmitted: boolean;
   /** Called when a connection that had to wait may be served. */
   readonly onAdmission: () => void;
 }
@@ -16,17 +14,23 @@ export interface ConnectionPacingParts {
 export class ConnectionPacing {
   readonly #parts: ConnectionPacingParts;
   /** Whether the guest's present connection was admitted. */
-  #admitted: boolean;
+  #admitted = false;
+  /**
+   * Whether the vif has had no connection yet. The first one of each vif costs nothing: the toolstack decides how many vifs a guest has, and a
+   * guest with many connects all of them when it starts.
+   */
+  #isFirst = true;
   /** The timer, while the guest's connection waits. */
   #waiting: Disposable | undefined;
 
   constructor(parts: ConnectionPacingParts) {
     this.#parts = parts;
-    this.#admitted = parts.isAdmitted;
   }
 
   /** @returns whether the guest may connect now. If not, this reports the wait, and `onAdmission` ends it. */
   admit(): boolean {
+    this.#admitted ||= this.#isFirst;
+    this.#isFirst = false;
     if (this.#admitted) return true;
     if (this.#waiting !== undefined) return false;
     const { faults, budget } = this.#parts;
