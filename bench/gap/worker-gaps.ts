@@ -38,8 +38,8 @@ const SPREAD_MS = 100;
 const AGAIN_MS = 200;
 /** When the take-over is logged, frames flow; the last probes of a silence come a little later. */
 const FLOW_MS = 20;
-/** At the start vifd paces a guest that has many vifs: those after the first 16 connect 2 s apart. */
-const PATIENT_MS = 90_000;
+/** 32 vifs connect one after the other, on a host that may be busy. */
+const PATIENT_MS = 30_000;
 /** After a third one within a minute the supervisor would serve the vifs in other ways. */
 const SUSPICIOUS_MAX = 2;
 
