@@ -31,7 +31,7 @@ export interface WorkerGapOptions {
 }
 
 const DOMID = 7;
-/** A standby warms up from 200 ms after its start on, which takes 40 ms of a processor. */
+/** A standby warms up from 200 ms after its start on, which takes 100 ms of a processor. */
 const WARM_MS = 600;
 const SPREAD_MS = 100;
 /** The second of two deaths within a second comes so long after the first take-over. */

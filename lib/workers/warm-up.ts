@@ -44,12 +44,12 @@ export interface WarmUp {
 }
 
 /**
- * Processor time that a take-over takes up to the attach after 0, 3, 6, 10, 15, 30 and 100 turns: 8.5, 8.7, 7.9, 6.1, 5.8, 6.1 and 7.0 ms (medians of 15, on
+ * While the warm-up used the model alone: processor time that a take-over takes up to the attach after 0, 3, 6, 10, 15, 30 and 100 turns: 8.5, 8.7, 7.9, 6.1, 5.8, 6.1 and 7.0 ms (medians of 15, on
  * xensim). Private memory that the turns leave: 0, 7, 9, 11, 11, 16 and 26 MB.
  */
 const TURNS = 10;
 const CPU_MS_MAX = 700;
-/** Neighbours on the same processor run between two turns, each of which takes 4 ms. A process without privileges could not take nice(2) back. */
+/** Neighbours on the same processor run between two turns, each of which takes 10 ms. A process without privileges could not take nice(2) back. */
 const PAUSE_MS = 10;
 
 /**
