@@ -120,7 +120,7 @@ export class ServedVifs implements VifServer {
   /** @returns undefined if no connection is recorded; else what `readRecorded` has of it. */
   #recorded(place: VifPlace): Promise<RecordedConnection | undefined> | undefined {
     const { xen, journals, journalVersion = JOURNAL_VERSION } = this.#parts.options;
-    const settings = journals && recordedConnection(journals, place, journalVersion);
+    const settings = journals ? recordedConnection(journals, place, journalVersion) : undefined;
     if (settings === undefined) return undefined;
     const frontend = frontendVifPath(place.domid, place.handle);
     return readRecorded(xen.store, { frontend, backend: place.path }, settings, this.#offer);
