@@ -72,7 +72,7 @@ const LIB: Record<string, readonly string[]> = {
     ...['netback/frames', 'netback/public-vif', 'netback/settings', 'netback/vif', 'netback/vif-info'],
   ],
   daemon: [
-    ...['addon', 'at-most', 'backoff', 'durable', 'errors', 'host', 'ports', 'protocol', 'runtime', 'text'],
+    ...['addon', 'at-most', 'durable', 'errors', 'host', 'ports', 'protocol', 'runtime', 'text'],
     ...['xen', 'xen/native'],
     ...['netback', 'netback/frames', 'netback/public-vif', 'netback/ring'],
     ...['netback/settings', 'netback/show', 'netback/vif', 'netback/vif-info'],

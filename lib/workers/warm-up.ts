@@ -44,8 +44,8 @@ export interface WarmUp {
 }
 
 /**
- * While the warm-up used the model alone: processor time that a take-over takes up to the attach after 0, 3, 6, 10, 15, 30 and 100 turns: 8.5, 8.7, 7.9, 6.1, 5.8, 6.1 and 7.0 ms (medians of 15, on
- * xensim). Private memory that the turns leave: 0, 7, 9, 11, 11, 16 and 26 MB.
+ * Processor time that a take-over took up to the attach after 0, 3, 6, 10, 15, 30 and 100 turns: 8.5, 8.7, 7.9, 6.1, 5.8, 6.1 and 7.0 ms (medians of
+ * 15, on xensim, when the store, the link and event channels were the model's). Private memory that the turns leave: 0, 7, 9, 11, 11, 16 and 26 MB.
  */
 const TURNS = 10;
 const CPU_MS_MAX = 700;

@@ -60,7 +60,7 @@ export class ServedVifs implements VifServer {
   /** Those of `#vifs` that the program has not closed. */
   readonly #listed = new Map<VifId, Vif>();
   /** The attaches to recorded connections that are under way. */
-  readonly #attaching = new Set<Promise<void>>();
+  readonly #attaching = new Set<Promise<unknown>>();
   /** The first looks at their vifs, a few at a time: frames of all of them move meanwhile. */
   readonly #looks = new AtMost(LOOKS_AT_ONCE);
   #detached = false;
@@ -91,9 +91,27 @@ export class ServedVifs implements VifServer {
     changed: () => boolean,
     inherited = false,
   ): Promise<Admission> {
-    const { id, path } = place;
-    if (this.#vifs.has(id)) return 'served';
+    if (this.#vifs.has(place.id)) return 'served';
     const recorded = inherited ? this.#recorded(place) : undefined;
+    const found = this.#find(place, connectedOnly, changed, recorded);
+    if (recorded !== undefined) await this.#othersToo(found);
+    const vif = await found;
+    if (!(vif instanceof Vif)) return vif;
+    vif.openCounters();
+    // If the node changed since it was read, vifd looks again and calls `accept` again.
+    const look = () => (changed() ? vif.poke() : vif.begin());
+    await (recorded === undefined ? look() : this.#looks.run(look));
+    return 'served';
+  }
+
+  /** Returns the vif, which is attached already if its connection is the recorded one. */
+  async #find(
+    place: VifPlace,
+    connectedOnly: boolean,
+    changed: () => boolean,
+    recorded: Promise<RecordedConnection | undefined> | undefined,
+  ): Promise<Vif | Exclude<Admission, 'served'>> {
+    const { id, domid, handle, path } = place;
     // All requests are sent before the first response.
     const [node, connection, isAccepted] = await Promise.all([
       VifNode.find(this.#parts.options.xen.store, path, place),
@@ -108,13 +126,9 @@ export class ServedVifs implements VifServer {
     const vif = this.#create(node);
     this.#vifs.set(id, vif);
     this.#listed.set(id, vif);
-    const isThere = node.wasConnected && node.frontendPath === frontendVifPath(place.domid, place.handle);
-    if (connection !== undefined && isThere) await this.#attach(vif, connection);
-    vif.openCounters();
-    // If the node changed since it was read, vifd looks again and calls `accept` again.
-    const look = () => (changed() ? vif.poke() : vif.begin());
-    await (connection === undefined ? look() : this.#looks.run(look));
-    return 'served';
+    const isThere = node.wasConnected && node.frontendPath === frontendVifPath(domid, handle);
+    if (connection !== undefined && isThere) await vif.serveRecorded(connection);
+    return vif;
   }
 
   /** @returns undefined if no connection is recorded; else what `readRecorded` has of it. */
@@ -126,15 +140,11 @@ export class ServedVifs implements VifServer {
     return readRecorded(xen.store, { frontend, backend: place.path }, settings, this.#offer);
   }
 
-  /** Resolves when frames move, those of the other vifs that attach now among them. */
-  async #attach(vif: Vif, connection: RecordedConnection): Promise<void> {
-    const attached = vif.serveRecorded(connection);
+  /** Resolves when this and all other recorded connections that are being looked at have been attached to, and frames move. */
+  async #othersToo(attached: Promise<unknown>): Promise<void> {
     this.#attaching.add(attached);
-    try {
-      await Promise.all(this.#attaching);
-    } finally {
-      this.#attaching.delete(attached);
-    }
+    await Promise.allSettled(this.#attaching);
+    this.#attaching.delete(attached);
     const { clock } = this.#parts.options.xen;
     await new Promise<void>((resolve) => clock.after(FRAMES_FIRST_MS, resolve));
   }
