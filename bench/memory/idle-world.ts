@@ -11,10 +11,10 @@ import { until } from '../../worlds/processes/until.js';
 import { datagramFrame } from '../gap/datagram.js';
 import { TickerPort } from '../gap/ticker-port.js';
 
-/** vifd paces a guest that connects more vifs than these at once. */
+/** vifd paces a guest that connects more vifs than these at its start. */
 const VIFS_OF_A_GUEST = 16;
-const CONNECT_MS = 120_000;
-const PATIENT_MS = 180_000;
+const CONNECT_MS = 600_000;
+const PATIENT_MS = 600_000;
 const MS_PER_TICK = 10;
 
 /** Guests in this process, and a `vifd run --workers`. */
@@ -24,7 +24,7 @@ export class IdleWorld extends ProcessWorld {
   readonly #ports: TickerPort[] = [];
   readonly #vifsOfGuest: number;
 
-  /** @param guests how many may connect. */
+  /** @param vifs how many may connect. */
   static async open(workers: string, vifs: number, vifsOfGuest = VIFS_OF_A_GUEST): Promise<IdleWorld> {
     await ownMounts();
     const world = new IdleWorld(vifsOfGuest);
@@ -63,15 +63,12 @@ export class IdleWorld extends ProcessWorld {
     return all.findLast((pid) => isWorker(pid) && !workers.includes(pid));
   }
 
-  /** Connects further guests, until there are so many vifs and a standby. */
+  /** Connects further guests, one after the other, until there are so many vifs and a standby. @throws Error if a worker has died. */
   async grow(vifs: number): Promise<void> {
-    while (this.#ports.length < vifs) {
-      const first = this.#ports.length;
-      const count = Math.min(this.#vifsOfGuest - (first % this.#vifsOfGuest), vifs - first);
-      await Promise.all(Array.from({ length: count }, (_, i) => this.#connect(first + i)));
-    }
+    while (this.#ports.length < vifs) await this.#connect(this.#ports.length);
     const isComplete = () => this.#vifd.of('attached').length >= vifs && this.standby !== undefined;
     if (!(await until(isComplete, PATIENT_MS))) throw new Error(`not all of ${vifs} vifs were attached`);
+    this.requireSound();
   }
 
   /** @throws Error if a worker has died: on a busy machine its event loop may not run for a second. */
