@@ -322,7 +322,11 @@ export class Supervisor implements VifServer {
     const half = this.#newSlot(slot.guest, slot.after);
     half.tryOut();
     slot.tryOut();
-    for (const assigned of others.slice(Math.floor(others.length / 2))) this.#move(assigned, half);
+    for (const assigned of others.slice(Math.floor(others.length / 2))) {
+      slot.vifs.delete(assigned.place.id);
+      half.vifs.add(assigned.place.id);
+      assigned.slot = half;
+    }
   }
 
   /** Call it when a suspected vif has ended while no worker served it: then none has removed its tap and its journals. */
@@ -340,12 +344,6 @@ export class Supervisor implements VifServer {
     slot.vifs.add(place.id);
     this.#vifs.set(place.id, assigned);
     return assigned;
-  }
-
-  #move(assigned: Assigned, slot: Slot): void {
-    assigned.slot.vifs.delete(assigned.place.id);
-    slot.vifs.add(assigned.place.id);
-    assigned.slot = slot;
   }
 
   /** Forgets that a vif is served. A worker without vifs goes back to the fleet, or ends. */
