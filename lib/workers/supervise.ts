@@ -36,7 +36,7 @@ const HANGING_START_MS = 500;
  * and does not return.
  */
 export async function supervise(options: RunOptions): Promise<void> {
-  const { journal, workers } = options;
+  const { journal, payload, workers } = options;
   if (journal === false) {
     const message =
       'Workers lock their vifs in the runtime directory, so --workers cannot be used with --no-journal.';
@@ -94,6 +94,7 @@ export async function supervise(options: RunOptions): Promise<void> {
     workers,
     fleet,
     channels,
+    mapsFrames: payload === 'map',
     descriptorsOf: (vif) => tapStore.of(vif),
     onUnserved: (place, left) => {
       discovery.lookAt(place);

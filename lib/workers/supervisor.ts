@@ -27,6 +27,11 @@ export interface SupervisorParts {
   readonly channels: Pick<ChannelStore, 'has' | 'take' | 'forget'>;
   /** Whether there is a vif at a place. */
   readonly isThere: (place: VifPlace) => Promise<boolean>;
+  /**
+   * Whether workers map the pages of guests' frames. A worker that died has them mapped until the kernel has freed its memory, and Linux's
+   * netfront gives its device up if it gets a response for a page that is mapped ("Grant still in use by backend domain").
+   */
+  readonly mapsFrames: boolean;
   /** With a process for each guest: decides, before one is started, whether to serve a vif. Undefined: serve it. */
   readonly admits?: (place: VifPlace, connectedOnly: boolean) => Promise<Admission | undefined>;
   /** Called when a vif is not served any more; there may be a vif at its place. @param left whether its tap and journals may be left. */
@@ -221,7 +226,8 @@ export class Supervisor implements VifServer {
         worker = await assigned.slot.start();
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
         // Without its channels they can be bound only once that process is gone.
-        if (assigned.from?.isGone === false && !this.#parts.channels.has(place.id)) {
+        const waits = this.#parts.mapsFrames || !this.#parts.channels.has(place.id);
+        if (assigned.from?.isGone === false && waits) {
           await assigned.from.gone;
           if (worker.ended || this.#vifs.get(place.id) !== assigned) continue;
         }

@@ -29,6 +29,7 @@ class Supervised {
   /** How long this process has not run, as after SIGSTOP: time passed, and no timer fired. */
   sleptMs = 0;
   oomKills = 0;
+  mapsFrames = false;
   /** Called with each worker that is started. Default: it says hello. @throws to refuse the start. */
   onStart = (worker: FakeWorker) => worker.hello();
 
@@ -54,7 +55,11 @@ class Supervised {
       onGone: (worker, vif) => this.supervisor.gone(worker, vif),
       onDied: (worker) => this.supervisor.died(worker),
     });
+    const isMapping = () => this.mapsFrames;
     this.supervisor = new Supervisor({
+      get mapsFrames() {
+        return isMapping();
+      },
       clock,
       log,
       workers: count,
@@ -174,6 +179,26 @@ describe('a supervisor', () => {
     await world.settle();
     expect(world.worker(102).heard).toEqual(['found vif1.0', 'found vif2.0']);
     expect(world.worker(102).after[1]).toEqual({ from: undefined, channels: undefined });
+  });
+
+  it('gives a vif whose frames are mapped to the next worker once the process is gone, with its channels', async () => {
+    world.mapsFrames = true;
+    await world.serve(1);
+    world.fleet.begin();
+    await world.settle();
+    const kept = { descriptor: openSync('/dev/null', 'r'), ports: [{ domid: 1, remotePort: 5, port: 9 }] };
+    world.channels.own('vif1.0', kept);
+    const dying = world.worker(100);
+    dying.killable = false;
+    dying.exiting = true;
+    dying.die();
+    await world.advance(1);
+    expect(dying.signals).toEqual(['SIGKILL']);
+    expect(world.worker(101).heard).toEqual([]);
+    dying.exit('SIGKILL');
+    await world.settle();
+    expect(world.worker(101).heard).toEqual(['found vif1.0']);
+    expect(world.worker(101).after).toEqual([{ from: undefined, channels: kept }]);
   });
 
   it('closes channels of a vif that ends, or that is served anew', async () => {
