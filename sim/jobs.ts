@@ -3,14 +3,27 @@ import { EXHAUSTIVE, exhaust, type Share } from './exhaustive.js';
 import { tryMutation } from './mutate.js';
 import { MUTATIONS } from './mutations.js';
 import { runSwarm, type Swarm } from './swarm.js';
+import {
+  exhaustTakeOvers,
+  TAKE_OVERS,
+  tryWrongTakeOver,
+  VICTIMS,
+  type Victim,
+  WRONG_TAKE_OVERS,
+} from './take-over/take-overs.js';
 import { Tally } from './tally.js';
 
 const PAYLOAD_MODES: readonly PayloadMode[] = ['copy', 'map'];
 
-/** Work for one worker, as plain data. `shape` is an index in EXHAUSTIVE, `mutation` one in MUTATIONS. */
+/**
+ * Work for one thread, as plain data. `shape` is an index in EXHAUSTIVE or TAKE_OVERS, `mutation` one in MUTATIONS, `wrong` one in
+ * WRONG_TAKE_OVERS.
+ */
 export type Job =
   | { readonly kind: 'steps'; readonly shape: number; readonly share: Share }
   | { readonly kind: 'mutation'; readonly mutation: number; readonly payload: PayloadMode }
+  | { readonly kind: 'take-overs'; readonly shape: number; readonly victim: Victim }
+  | { readonly kind: 'wrong take-over'; readonly wrong: number; readonly shape: number }
   | { readonly kind: 'seeds'; readonly swarm: Swarm };
 
 /** The long job is divided, so that no worker still has all of it when the others have ended. */
@@ -42,12 +55,29 @@ export function jobsOfMutations(): Job[] {
   );
 }
 
+/** The long ones come first. */
+export function jobsOfTakeOvers(): Job[] {
+  const shapes = [...TAKE_OVERS.entries()].sort(([, a], [, b]) => Number(b.long) - Number(a.long));
+  return shapes.flatMap(([shape]) => VICTIMS.map((victim): Job => ({ kind: 'take-overs', shape, victim })));
+}
+
+/** With the first shape: the order is the same in all. */
+export function jobsOfWrongTakeOvers(): Job[] {
+  return WRONG_TAKE_OVERS.map((_, wrong): Job => ({ kind: 'wrong take-over', wrong, shape: 0 }));
+}
+
 /** @param onRun called after each run. */
 export async function doJob(job: Job, onRun: () => void): Promise<Tally> {
   if (job.kind === 'seeds') return runSwarm(job.swarm, onRun);
   if (job.kind === 'mutation') {
     const tally = new Tally();
     tally.mutations.push(await tryMutation(MUTATIONS[job.mutation], job.payload, onRun));
+    return tally;
+  }
+  if (job.kind === 'take-overs') return exhaustTakeOvers(TAKE_OVERS[job.shape], job.victim, onRun);
+  if (job.kind === 'wrong take-over') {
+    const tally = new Tally();
+    tally.mutations.push(await tryWrongTakeOver(WRONG_TAKE_OVERS[job.wrong], TAKE_OVERS[job.shape], onRun));
     return tally;
   }
   const one = EXHAUSTIVE[job.shape];

@@ -1,5 +1,5 @@
 import { BATCH_SLOTS, TO_GUEST_FRAMES } from '../lib/netback/frames/batch-memory.js';
-import type { ProcessRecord, Run } from './run.js';
+import type { Complaint, ProcessRecord, Run } from './run.js';
 import type { Scenario } from './scenario.js';
 import type { SimGuest } from './sim-guest.js';
 import type { Stream } from './stream.js';
@@ -29,8 +29,16 @@ export interface Outcome {
 /** Steps of a process from a read of its port until the frames are recorded in the journal (lib/netback/queue/pending-frames.ts). */
 const RECORD_STEPS = 5;
 
+/** What happened in a run. */
+export interface Happened extends Pick<Run, 'scenario' | 'trace'> {
+  readonly guests: readonly SimGuest[];
+  readonly processes: readonly ProcessRecord[];
+  readonly complaints: readonly Complaint[];
+  readonly faults: readonly string[];
+}
+
 /** Compares the events of a run with the promises of vifd. */
-export function judge(run: Run): Outcome {
+export function judge(run: Happened): Outcome {
   const { processes, guests, scenario } = run;
   const faults = [...run.faults, ...judgeComplaints(run)];
   for (const guest of guests) faults.push(...judgeGuest(guest, processes, scenario));
@@ -176,7 +184,7 @@ function killedBefore(processes: readonly ProcessRecord[], process: number): boo
  * A process reports a journal that was spoilt, or whose guest rebooted while no process ran, and a port that refuses frames; nothing
  * else.
  */
-function judgeComplaints({ complaints, guests, processes, scenario }: Run): string[] {
+function judgeComplaints({ complaints, guests, processes, scenario }: Happened): string[] {
   const faults: string[] = [];
   const refuses = (scenario.faults.portRefusesEvery ?? 0) > 0;
   for (const { process, code, vif, message } of complaints) {

@@ -11,6 +11,8 @@ export interface SimOptions {
   readonly exhaustive: boolean;
   /** Whether wrong orders of stores are tried. */
   readonly mutations: boolean;
+  /** Whether workers and their supervisor are killed. */
+  readonly takeOvers: boolean;
   readonly json: boolean;
 }
 
@@ -19,7 +21,7 @@ const SEED_MAX = 0xffffffff;
 /** More than a scenario has processes: no limit. */
 const KILLS = 9;
 
-const NO_SCENARIOS = { seeds: 0, seed: 1, kills: 0, exhaustive: false };
+const NO_SCENARIOS = { seeds: 0, seed: 1, kills: 0, exhaustive: false, mutations: false, takeOvers: false };
 
 interface Flags {
   readonly seeds?: number;
@@ -27,6 +29,7 @@ interface Flags {
   readonly kills: number;
   readonly exhaustive: boolean;
   readonly mutations: boolean;
+  readonly takeOvers: boolean;
   readonly json: boolean;
 }
 
@@ -53,18 +56,21 @@ export function parseOptions(args: readonly string[]): SimOptions {
     )
     .option('--no-exhaustive', 'drawn scenarios only')
     .option('--mutations', 'only see that wrong orders of stores to the journals are found', false)
+    .option('--take-overs', 'only kill workers and their supervisor at every step of a take-over', false)
     .option('--json', 'one JSON object', false)
     .exitOverride();
   const flags = program.parse([...args], { from: 'user' }).opts<Flags>();
   const one = flags.seed !== undefined && flags.seeds === undefined;
-  if (flags.mutations) return { ...NO_SCENARIOS, mutations: true, json: flags.json };
+  const { json, mutations, takeOvers } = flags;
+  if (mutations || takeOvers) return { ...NO_SCENARIOS, mutations, takeOvers, json };
   return {
     seeds: flags.seeds ?? (one ? 1 : SEEDS),
     seed: flags.seed ?? 1,
     kills: flags.kills,
     exhaustive: flags.exhaustive && !one,
     mutations: flags.exhaustive && !one,
-    json: flags.json,
+    takeOvers: flags.exhaustive && !one,
+    json,
   };
 }
 

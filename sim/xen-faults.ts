@@ -33,9 +33,10 @@ export function guestXen(xen: ModelXen, arenas: ArenaPool, lateMs: number): Xen 
 }
 
 function partsOf(xen: ModelXen, arenas: ArenaPool): Xen {
-  const { domid, events, store, clock, shares } = xen;
+  const { domid, events, openLastingEvents, store, clock, shares } = xen;
   return {
     ...{ domid, events, store, clock, shares },
+    ...(openLastingEvents && { openLastingEvents }),
     grants: {
       map: (...args) => xen.grants.map(...args),
       // The pool takes back all arenas at once, at the end of the run.
