@@ -36,7 +36,8 @@ export async function inCrew(
 }
 
 function begin(): Worker {
-  return new Worker(new URL('./worker.js', import.meta.url));
+  // The links of a take-over come from the addon, and Node warns of each descriptor that it has not opened itself.
+  return new Worker(new URL('./worker.js', import.meta.url), { trackUnmanagedFds: false });
 }
 
 function done(worker: Worker, job: Job, onRun: () => void): Promise<Tally> {
