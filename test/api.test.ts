@@ -124,7 +124,7 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface Shares': 'allocate',
   'interface SharedPages extends Arena, Disposable': 'end grant pages',
   'interface Events': 'bind bindUnbound',
-  'interface LastingEvents extends Events, Disposable': 'stored',
+  'interface LastingEvents extends Events, Disposable': '[Symbol.dispose] bind stored',
   'interface StoredEvents': 'descriptor ports',
   'interface StoredPort': 'domid port remotePort',
   'type ChannelFaultListener': '',
