@@ -14,6 +14,8 @@ export interface SupervisedParts extends Omit<BackendParts, 'standby' | 'machine
 /** So many deaths are one of the supervisor and else of workers. */
 export const SUPERVISOR_EVERY = 11;
 const LINES_SHOWN = 20;
+/** On a host with far too much to do a take-over has taken more than 15 s. The figures show that; it is no reason to end the run. */
+const PATIENT_MS = 60_000;
 
 /** Runs `vifd run --workers`, ends its workers one after the other, and now and then the supervisor. */
 export class SupervisedBackend implements AsyncDisposable {
@@ -131,6 +133,7 @@ export class SupervisedBackend implements AsyncDisposable {
       await within(held.done, {
         what: () => `the workers' ${what}${this.#lastError}: ${this.#lastLines}`,
         signal: this.#parts.signal,
+        timeoutMs: PATIENT_MS,
       });
     } finally {
       this.#waiting.delete(see);

@@ -42,6 +42,8 @@ const demo = await Child.start({
   name: 'the demo',
   command: [process.execPath, DEMO_PROGRAM, ...options],
   onLine: hear,
+  // Why it fails may have several lines.
+  onErrorLine: (line) => process.stderr.write(`${line}\n`),
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void demo.end('SIGTERM'));
 const how = await demo.ended;
