@@ -21,6 +21,7 @@ export type {
   VifFilter,
   VifHook,
 } from './netback/frames/frame.js';
+export { type Redirect, redirect } from './netback/frames/redirect.js';
 export {
   Netback,
   type NetbackEvents,

@@ -16,8 +16,8 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'function asService': '',
   'interface NetbackEvents': 'attached detached error gone mended recovered',
   'type NetbackListeners': '',
-  'interface Vif extends VifInfo':
-    'close faults filter frames hook port queueStats reason setCarrier show state stats',
+  'interface Vif extends VifInfo, FrameReceiver':
+    'close faults filter frames hook port queueStats reason send setCarrier show state stats',
   'interface VifInfo extends VifAddress': 'bridge mac mtu',
   'interface VifAddress': 'domid handle id',
   'type VifId': '',
@@ -49,6 +49,8 @@ const PUBLIC: Readonly<Record<string, string>> = {
   'interface Offload': 'csumOffset csumStart gsoSize gsoType',
   'interface FrameOffload extends Offload': 'validated',
   'function framePort': '',
+  'function redirect': '',
+  'class Redirect': 'constructor send static is',
   'interface FramePort extends Port, FrameReceiver': 'dropped',
   'interface FramePortOptions': 'name offloads onFrame',
   'interface FrameReceiver': 'send',

@@ -1,4 +1,6 @@
 import type { VifdError } from '../errors.js';
+import type { FrameReceiver } from '../ports/frame-port.js';
+import type { FrameOffload } from '../ports/offload.js';
 import type { Port } from '../ports/port.js';
 import type { VifStats } from './frames/counters.js';
 import type { FrameFilter, FrameHook, FrameStream, FramesOptions } from './frames/frame.js';
@@ -6,7 +8,7 @@ import type { VifDetails } from './show.js';
 import type { VifInfo, VifState } from './vif-info.js';
 
 /** One guest's network interface, for programs that embed vifd: `Netback.vifs` and the events of a netback have it. */
-export interface Vif extends VifInfo {
+export interface Vif extends VifInfo, FrameReceiver {
   /** Whether frames move, and if not, why. */
   readonly state: VifState;
   /** Why the vif is stopped, or else its present fault. */
@@ -36,6 +38,14 @@ export interface Vif extends VifInfo {
    * @throws VifdError ERR_ARGUMENT for a bad `limit`.
    */
   frames(options?: FramesOptions): FrameStream;
+  /**
+   * Sends a frame to the guest, whatever its port is. Filters and hooks see it as one to the guest. It waits while the guest has posted no
+   * buffers; what waits when vifd detaches, or for 10 s, is dropped.
+   * @param offload see `FrameReceiver`.
+   * @returns false if the frame was not taken, because the guest is not connected or because too many bytes wait (about a megabyte).
+   * @throws VifdError ERR_ARGUMENT for anything but a Uint8Array of 14 to 65553 bytes.
+   */
+  send(frame: Uint8Array, offload?: Partial<FrameOffload>): boolean;
   /**
    * Closes the device for the guest; no other call does. Afterwards the vif is not in `Netback.vifs`, unless its guest connects again: refuse
    * that by `NetbackOptions.accept`. The event `gone` comes once the toolstack has removed the device.

@@ -44,13 +44,16 @@ const GSO_NAMES = new Map(Object.entries(GSO_TYPES).map(([name, type]) => [type 
 
 /** Reads the offload from a vnet header, which begins with byte `at`. */
 export function readOffload(bytes: Uint8Array, at: number): FrameOffload {
-  const [first, second, third] = [0, 1, 2].map((index) => vnetWordOfBytes(bytes, at, index));
+  const first = vnetWordOfBytes(bytes, at, 0);
+  const second = vnetWordOfBytes(bytes, at, 1);
+  const third = vnetWordOfBytes(bytes, at, 2);
+  const kind = vnetGsoKind(first);
   const isPartial = (vnetFlags(first) & VNET_FLAG_NEEDS_CSUM) !== 0;
   return {
     csumStart: isPartial ? vnetCsumStart(second) : 0,
     csumOffset: isPartial ? vnetCsumOffset(third) : 0,
-    gsoType: (GSO_NAMES.get(vnetGsoKind(first)) ?? 'none') as Offload['gsoType'],
-    gsoSize: vnetGsoBytes(second),
+    gsoType: (GSO_NAMES.get(kind) ?? 'none') as Offload['gsoType'],
+    gsoSize: kind === VNET_GSO_NONE ? 0 : vnetGsoBytes(second),
     validated: (vnetFlags(first) & (VNET_FLAG_DATA_VALID | VNET_FLAG_NEEDS_CSUM)) !== 0,
   };
 }

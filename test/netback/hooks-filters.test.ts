@@ -521,7 +521,8 @@ describe('the frame of a filter', () => {
     });
     const wanted: unknown[] = [];
     frames.hooks.add(({ offload }) => {
-      wanted.push(offload);
+      const { csumStart, csumOffset, gsoType, gsoSize } = offload;
+      wanted.push({ csumStart, csumOffset, gsoType, gsoSize });
       return 'pass';
     });
     frames.run();

@@ -84,7 +84,7 @@ describe('a hook', () => {
       await send(3);
       expect(errors()).toEqual([expect.stringMatching(/^ERR_HOOK vif7\.0: Hook firewall returned /)]);
       expect(errors()[0]).toContain(says);
-      expect(errors()[0]).toContain("'pass', 'drop' or a Uint8Array");
+      expect(errors()[0]).toContain("'pass', 'drop', a redirect or a Uint8Array");
       expect(world.port('vif7.0').written).toEqual([]);
       expect(vif.stats.fromGuest).toMatchObject({ frames: 0, filtered: 0, dropped: 0, hookErrors: 3 });
       expect(guest.txResponses().map(({ status }) => status)).toEqual([0, 0, 0]);

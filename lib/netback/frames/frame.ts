@@ -1,5 +1,6 @@
-import type { Offload } from '../../ports/offload.js';
+import type { FrameOffload, Offload } from '../../ports/offload.js';
 import type { VifInfo } from '../vif-info.js';
+import type { Redirect } from './redirect.js';
 
 /** The direction of a frame. It is not called rx or tx, because the two ends of a vif use these words for opposite directions. */
 export type Direction = 'from-guest' | 'to-guest';
@@ -20,7 +21,7 @@ export interface Frame {
   /** The bytes from the Ethernet header on; up to 64 KiB with segmentation offload. A write changes the frame. */
   readonly bytes: Uint8Array;
   /** What the sender left to the receiver: a checksum, or segments. */
-  readonly offload: Offload;
+  readonly offload: FrameOffload;
   /** The hash that the guest claims for the frame, unchecked; undefined for frames to the guest. */
   readonly hash: FlowHash | undefined;
   /** Returns a copy that stays valid. */
@@ -30,10 +31,10 @@ export interface Frame {
 /**
  * Runs inline on the data path, in order of registration. A returned array (14 bytes to 64 KiB, not shared or resizable)
  * replaces the frame's bytes and keeps its offload, which moves with the TCP or UDP header (a hook may add a tag or a tunnel). If the array
- * does not have that header, the frame loses its offload, and the hook must complete its checksum. A hook that throws, or returns anything
- * else, a promise too, drops the frame: `Flow.hookErrors` counts these, and the netback's `error` reports them (ERR_HOOK), once for each kind.
+ * does not have that header, the frame loses its offload, and the hook must complete its checksum. A `Redirect` sends the frame to another guest
+ * (see `redirect`), and later hooks do not see it. A hook that throws, or returns anything else, a promise too, drops the frame: `Flow.hookErrors` counts these, and the netback's `error` reports them (ERR_HOOK), once for each kind.
  */
-export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array;
+export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array | Redirect;
 
 /** A FrameHook for all vifs. */
 export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => ReturnType<FrameHook>;

@@ -6,14 +6,14 @@ import {
   type FrameBatch,
   frameAt,
 } from '../../ports/frame-batch.js';
-import type { Offload } from '../../ports/offload.js';
+import { type FrameOffload, readOffload } from '../../ports/offload.js';
 import { VNET_HEADER_BYTES } from '../../protocol/vnet.js';
 import type { Clock } from '../../xen/seam.js';
 import type { FlowCounters } from './counters.js';
 import { Filters } from './filters.js';
 import type { Direction, FlowHash, Frame, FrameFilter, FrameHook, HashedOver } from './frame.js';
 import { moveOffload } from './moved-offload.js';
-import { csumOffsetOf, csumStartOf, gsoSizeOf, gsoTypeOf } from './offload-words.js';
+import { Redirect } from './redirect.js';
 import { CheckedHook, frameLength, longFault } from './verdicts.js';
 
 /** Bytes at the end of an arena that a batch leaves free for frames that hooks make longer. */
@@ -127,17 +127,20 @@ export class Hooks {
       block[at + FRAME_LENGTH] = 0;
       intact = false;
       if (fate === 'drop') counters.filtered++;
+      else if (fate === 'untaken') counters.drop('port');
       else counters.hookErrors++;
     }
     return intact;
   }
 
-  #show(frame: Frame, frames: FrameBatch, at: number, direction: Direction, spill: Spill): Fate {
+  #show(frame: BorrowedFrame, frames: FrameBatch, at: number, direction: Direction, spill: Spill): Fate {
     for (const checked of this.#chain) {
       const { hook } = checked;
       let verdict: unknown;
+      let isTaken = false;
       try {
         verdict = hook(frame, direction);
+        if (Redirect.is(verdict)) isTaken = verdict.send(frame.bytes, frame.offload);
       } catch (error) {
         checked.threw(error);
         return 'error';
@@ -145,6 +148,7 @@ export class Hooks {
       checked.worked();
       if (verdict === 'pass') continue;
       if (verdict === 'drop') return 'drop';
+      if (Redirect.is(verdict)) return isTaken ? 'drop' : 'untaken';
       const length = frameLength(verdict);
       if (typeof length !== 'number') {
         checked.refuse(verdict, length);
@@ -159,8 +163,11 @@ export class Hooks {
   }
 }
 
-/** The joint verdict of the hooks on a frame; `error`: one of them returned no verdict. */
-type Fate = 'pass' | 'drop' | 'error';
+/**
+ * The joint verdict of the hooks on a frame. `untaken`: one of them redirected it, and the receiver did not take it; `error`: one of them
+ * returned no verdict.
+ */
+type Fate = 'pass' | 'drop' | 'untaken' | 'error';
 
 /** Replaces a frame's bytes, in place or, if they are longer, in the spill area. @returns false if that area is full. */
 function replace(frames: FrameBatch, at: number, bytes: Uint8Array, length: number, spill: Spill): boolean {
@@ -221,8 +228,8 @@ class BorrowedFrame implements Frame {
     return arena.bytes.subarray(offset, offset + this.#word(FRAME_LENGTH));
   }
 
-  get offload(): Offload {
-    return readOffload(this.#frames.arena.u32, this.#word(FRAME_OFFSET));
+  get offload(): FrameOffload {
+    return readOffload(this.#frames.arena.bytes, this.#word(FRAME_OFFSET) - VNET_HEADER_BYTES);
   }
 
   get hash(): FlowHash | undefined {
@@ -243,16 +250,6 @@ class BorrowedFrame implements Frame {
 /** The hashed fields, by the number of the bit in HASH_TYPE_*. */
 const HASHED_OVER: readonly HashedOver[] = ['ipv4', 'ipv4-tcp', 'ipv6', 'ipv6-tcp'];
 
-function keptFrame(bytes: Uint8Array, offload: Offload, hash: FlowHash | undefined): Frame {
+function keptFrame(bytes: Uint8Array, offload: FrameOffload, hash: FlowHash | undefined): Frame {
   return { bytes, offload, hash, copy: () => keptFrame(bytes.slice(), offload, hash) };
-}
-
-/** @returns the offload, as hooks see it, from the vnet header in front of `offset`. */
-function readOffload(words: Uint32Array, offset: number): Offload {
-  return {
-    csumStart: csumStartOf(words, offset),
-    csumOffset: csumOffsetOf(words, offset),
-    gsoType: gsoTypeOf(words, offset),
-    gsoSize: gsoSizeOf(words, offset),
-  };
 }

@@ -10,7 +10,7 @@ const THROWN_AGAIN_MS = 1000;
 
 /** What each kind of function may return. */
 const MAY_RETURN = {
-  Hook: `'pass', 'drop' or a Uint8Array of ${FRAME_BYTES_MIN} to 65536 bytes`,
+  Hook: `'pass', 'drop', a redirect or a Uint8Array of ${FRAME_BYTES_MIN} to 65536 bytes`,
   Filter: "'pass' or 'drop'",
 };
 

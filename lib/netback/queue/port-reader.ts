@@ -3,6 +3,7 @@ import type { PortIo } from '../../ports/port.js';
 import type { GuestCapabilities } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
+import type { SentFrames } from '../frames/sent-frames.js';
 import type { HashState } from '../guest/hash.js';
 import type { MulticastFilter } from '../guest/multicast.js';
 import type { PendingFrames } from './pending-frames.js';
@@ -21,6 +22,7 @@ export class PortReader {
   readonly #hooks: Hooks;
   readonly #multicast: MulticastFilter;
   readonly #hash: HashState;
+  readonly #sent: SentFrames | undefined;
   #io: PortIo | undefined;
   /** The errno of the last read; 0 if it succeeded. */
   errno = 0;
@@ -32,6 +34,7 @@ export class PortReader {
     hooks: Hooks;
     multicast: MulticastFilter;
     hash: HashState;
+    sent?: SentFrames | undefined;
   }) {
     this.#pending = parts.pending;
     this.#counters = parts.counters;
@@ -39,6 +42,7 @@ export class PortReader {
     this.#hooks = parts.hooks;
     this.#multicast = parts.multicast;
     this.#hash = parts.hash;
+    this.#sent = parts.sent;
   }
 
   start(io: PortIo): void {
@@ -51,14 +55,14 @@ export class PortReader {
   }
 
   /**
-   * Reads a batch. Call it only while no frame is pending. Right after it call `accept`, or `PendingFrames.record` for plain frames: a stop
+   * Reads a batch from the port, or of the frames that the program has sent. Call it only while no frame is pending. Right after it call `accept`, or `PendingFrames.record` for plain frames: a stop
    * before that loses the frames.
-   * @returns how many frames the port had.
+   * @returns how many frames there were.
    */
   fetch(): number {
     const pending = this.#pending;
     pending.beginRead();
-    const read = this.#io?.read() ?? 0;
+    const read = this.#sent?.isWaiting === true ? this.#sent.fill(pending.frames) : (this.#io?.read() ?? 0);
     // If there were frames before the error, the next read fails with the same error.
     this.errno = read > 0 ? 0 : pending.frames.block[FRAMES_ERRNO];
     if (read === 0) return 0;

@@ -9,6 +9,7 @@ import { type Batches, newBatches } from '../frames/batch-memory.js';
 import { type GuestCapabilities, guestOffloads } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
+import type { SentFrames } from '../frames/sent-frames.js';
 import type { CreditTurn } from '../guest/credit-turns.js';
 import type { HashState } from '../guest/hash.js';
 import type { MulticastFilter } from '../guest/multicast.js';
@@ -38,6 +39,8 @@ export interface QueueParts {
   readonly journal: QueueJournal | undefined;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
+  /** Frames of the program for this guest; the first queue is woken for them. */
+  readonly sent: SentFrames;
   /** The multicast list, which all queues of a vif share. */
   readonly multicast: MulticastFilter;
   readonly hash: HashState;
@@ -163,6 +166,7 @@ export class Queue {
       frames: frames.toGuest,
       capabilities: parts.capabilities,
       hash: parts.hash,
+      sent: parts.sent,
       counters: parts.toGuest,
       clock: parts.xen.clock,
       rxNotify: parts.settings.rxNotify,
@@ -191,18 +195,20 @@ export class Queue {
 
   #openPort(parts: QueueParts, pumps: { fromGuest: FromGuest; toGuest: ToGuest }): PortIo {
     const { settings } = parts;
+    const wake = () => {
+      pumps.toGuest.offer();
+      this.#toGuest?.wake();
+    };
     const io = parts.port.open(
       { writes: pumps.fromGuest.frames, reads: pumps.toGuest.frames, mapped: pumps.fromGuest.grants },
       {
         ...guestOffloads(settings),
         resumed: parts.resumed,
         queue: parts.place,
-        onReadable: () => {
-          pumps.toGuest.offer();
-          this.#toGuest?.wake();
-        },
+        onReadable: wake,
       },
     );
+    if (parts.place.index === 0) this.#undo.use(parts.sent.open(wake));
     this.#undo.defer(() => io.close());
     return io;
   }

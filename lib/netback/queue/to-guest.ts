@@ -7,6 +7,7 @@ import * as batches from '../frames/batch-memory.js';
 import type { GuestCapabilities } from '../frames/conform.js';
 import type { FlowCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
+import type { SentFrames } from '../frames/sent-frames.js';
 import type { HashState } from '../guest/hash.js';
 import type { MulticastFilter } from '../guest/multicast.js';
 import type { BackRing } from '../ring/back-ring.js';
@@ -65,6 +66,8 @@ export class ToGuest {
     hooks: Hooks;
     multicast: MulticastFilter;
     hash: HashState;
+    /** Frames of the program for this guest. */
+    sent?: SentFrames | undefined;
     counters: FlowCounters;
     clock: Clock;
     /** Whether the guest sends an event when it posts buffers (feature-rx-notify). */

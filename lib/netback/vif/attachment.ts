@@ -6,6 +6,7 @@ import type { Port } from '../../ports/port.js';
 import type { Xen } from '../../xen/seam.js';
 import type { VifCounters } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
+import type { SentFrames } from '../frames/sent-frames.js';
 import { Allowance } from '../guest/allowance.js';
 import type { Rate } from '../guest/credit.js';
 import type { GuestBudget } from '../guest/guest-budget.js';
@@ -32,6 +33,7 @@ export interface AttachmentParts {
   readonly port: VifPort;
   readonly faults: VifFaults;
   readonly hooks: Hooks;
+  readonly sent: SentFrames;
   readonly budget: GuestBudget;
   /** Whether an earlier process served the guest. */
   readonly wasConnected: boolean;
@@ -242,7 +244,7 @@ export class Attachment {
   }
 
   #connect(settings: FrontendSettings, port: Port): Connection {
-    const { vif, xen, openChannels, payload, hooks, budget, counters, onRecovered } = this.#parts;
+    const { vif, xen, openChannels, payload, hooks, sent, budget, counters, onRecovered } = this.#parts;
     return new Connection({
       xen,
       domid: vif.domid,
@@ -256,6 +258,7 @@ export class Attachment {
       channels: openChannels?.(vif.id),
       payload,
       hooks,
+      sent,
       budget,
       counters: (queue) => counters.of(queue),
       onStop: (reason) => this.#stop(reason),

@@ -7,6 +7,7 @@ import type { FaultListener } from '../faults/present-faults.js';
 import { Conform, type GuestCapabilities, guestOffloads } from '../frames/conform.js';
 import type { QueueCounters, VifStats } from '../frames/counters.js';
 import type { Hooks } from '../frames/hooks.js';
+import type { SentFrames } from '../frames/sent-frames.js';
 import { Control } from '../guest/control.js';
 import { Credit, type Rate } from '../guest/credit.js';
 import { CreditTurns } from '../guest/credit-turns.js';
@@ -42,6 +43,7 @@ export interface ConnectionParts {
   readonly journals: ConnectionJournals;
   readonly payload: PayloadMode;
   readonly hooks: Hooks;
+  readonly sent: SentFrames;
   readonly budget: GuestBudget;
   readonly counters: (queue: number) => QueueCounters;
   /** Called when the guest broke the protocol in one queue; the connection is still attached. */

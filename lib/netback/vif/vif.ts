@@ -1,5 +1,6 @@
 import { Backoff } from '../../backoff.js';
 import { retried, type VifdError } from '../../errors.js';
+import type { FrameOffload } from '../../ports/offload.js';
 import type { Port, PortTrouble } from '../../ports/port.js';
 import { XenbusState } from '../../protocol/xenbus.js';
 import type { VifStats } from '../frames/counters.js';
@@ -7,6 +8,7 @@ import { VifCounters } from '../frames/counters.js';
 import type { FrameFilter, FrameHook, FrameStream, FramesOptions } from '../frames/frame.js';
 import { CopiedFrames } from '../frames/frame-stream.js';
 import { Hooks } from '../frames/hooks.js';
+import { SentFrames } from '../frames/sent-frames.js';
 import type { Vif as PublicVif } from '../public-vif.js';
 import { faultOf, type VifDetails } from '../show.js';
 import type { VifId, VifState } from '../vif-info.js';
@@ -33,6 +35,7 @@ export class Vif implements PublicVif {
   readonly #hooks: Hooks;
   readonly #port: VifPort;
   readonly #faults: VifFaults;
+  readonly #sent = new SentFrames();
   readonly #streams = new Set<CopiedFrames>();
   /** Looks again after a fault that the guest has not caused. */
   readonly #retry: Backoff;
@@ -77,6 +80,7 @@ export class Vif implements PublicVif {
       port: this.#port,
       faults: this.#faults,
       hooks: this.#hooks,
+      sent: this.#sent,
       budget: parts.budget,
       wasConnected: parts.node.wasConnected,
       counters: this.#counters,
@@ -160,6 +164,10 @@ export class Vif implements PublicVif {
 
   hook(hook: FrameHook): Disposable {
     return this.#hooks.add(hook);
+  }
+
+  send(frame: Uint8Array, offload?: Partial<FrameOffload>): boolean {
+    return this.#sent.send(frame, offload);
   }
 
   frames(options: FramesOptions = {}): FrameStream {
