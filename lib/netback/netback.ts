@@ -23,7 +23,10 @@ import type { VifAddress, VifId, VifInfo } from './vif-info.js';
 export interface NetbackOptions {
   /** The hypervisor, from `openXen` or the model. It stays yours: dispose of it after the netback. */
   readonly xen: Xen;
-  /** Where a guest's frames go: `tap()`, one end of `pair()`, or a port of your own. */
+  /**
+   * Returns where a guest's frames go: `tap()`, `framePort()`, one end of `pair()`, or a port of your own. If it throws or rejects, vifd reports
+   * that once, and calls it again after pauses that double up to seconds; so for `accept`.
+   */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
   /** Removes the port that an earlier process left behind for a vif that is gone. Pass it if ports outlive their process. */
   readonly removeLeftPort?: (vif: VifId) => void | Promise<void>;

@@ -1,3 +1,4 @@
+import { VifdError } from '../../errors.js';
 import type { Port, PortTrouble } from '../../ports/port.js';
 import type { VifDetails } from '../show.js';
 
@@ -95,6 +96,11 @@ export class VifPort {
   async #openNew(): Promise<Port> {
     this.#bridge = this.#parts.bridge();
     const port = await this.#parts.open();
+    // A program in JavaScript may forget its `return`.
+    if (typeof port?.open !== 'function') {
+      const message = `The option \`port\` returned ${port === null ? 'null' : `a value of type ${typeof port}`}, which is no port.`;
+      throw new VifdError('ERR_ARGUMENT', `${message} Return tap(), framePort() or another Port.`);
+    }
     this.#removed = false;
     this.#port = port;
     return port;
