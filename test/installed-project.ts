@@ -63,9 +63,9 @@ export class InstalledProject implements Disposable {
     }
   }
 
-  /** Runs a program of the project to its end. @returns what it printed. @throws if it fails, or does not end within 20 s. */
+  /** Runs a program of the project to its end. @returns what it printed. @throws if it fails, or does not end within a minute. */
   async run(args: readonly string[], { node = process.execPath, env = {} } = {}): Promise<string> {
-    const options = { cwd: this.folder, env: { ...process.env, ...env }, timeout: 20_000 };
+    const options = { cwd: this.folder, env: { ...process.env, ...env }, timeout: 60_000 };
     const { stdout, stderr } = await run(node, [...args], options);
     return stdout + stderr;
   }
