@@ -41,10 +41,11 @@ describe.skipIf(!built)('a project that has installed the tarball', () => {
     env = { ...xensim.environment(0), ...places };
     project = new InstalledProject();
     project.copy('test/projects');
+    project.copy('examples');
     examples.forEach(({ code }, i) => {
       writeFileSync(join(project.folder, `example-${i}.ts`), code);
     });
-    const programs = ['two-guests.ts', 'in-worker.ts', 'required.cts'];
+    const programs = ['joined.ts', 'in-worker.ts', 'required.cts', ...readdirSync('examples')];
     await project.compile([...programs, ...examples.map((_, i) => `example-${i}.ts`)], { module: 'node20' });
   }, 180_000);
   afterAll(async () => {
@@ -58,7 +59,7 @@ describe.skipIf(!built)('a project that has installed the tarball', () => {
     ['a bundler', { module: 'esnext', moduleResolution: 'bundler' }],
     ['no library beyond ES2022 but disposal', { module: 'node16', lib: ['es2022', 'esnext.disposable'] }],
   ])('is compiled by TypeScript, strict, for %s', async (_name, options) => {
-    await project.compile(['two-guests.ts', 'in-worker.ts'], { ...options, noEmit: true });
+    await project.compile(['joined.ts', 'in-worker.ts'], { ...options, noEmit: true });
   });
 
   it.for(examples.map((example, i) => ({ ...example, i })))(
@@ -83,9 +84,14 @@ describe.skipIf(!built)('a project that has installed the tarball', () => {
     expect(await printed).toBe('60 1514 60\n');
   });
 
+  it('runs examples/lab.ts as a unit test', async () => {
+    const printed = await project.run(['--test', '--test-reporter=tap', 'lab.js']);
+    expect(printed).toMatch(/^# pass 2$/m);
+  });
+
   describe.each(nodes())('by Node %s', (_version, node) => {
     it('imports vifd', async () => {
-      expect(await project.run(['two-guests.js'], { node })).toBe('60\n');
+      expect(await project.run(['joined.js'], { node })).toBe('60\n');
     });
 
     it('requires vifd from CommonJS', async () => {
