@@ -18,7 +18,7 @@ function flowOf(frame: FrameHeaders, isFromGuest: boolean): string | undefined {
   return `${protocol} ${isFromGuest ? `${source} ${destination}` : `${destination} ${source}`}`;
 }
 
-/** Returns a filter that lets IPv4 in only as an answer, and everything out. @param now milliseconds. */
+/** Returns a filter that lets IPv4 in only as a response, and everything out. @param now milliseconds. */
 export function statefulFilter(now: () => number = Date.now): VifFilter {
   /** When each flow was last used, the oldest first. A guest can fill its own table and no other's. */
   const tables = new Map<string, Map<string, number>>();

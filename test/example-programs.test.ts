@@ -1,7 +1,9 @@
 import { Writable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { capture } from '../examples/capture.js';
+import { dhcpPort } from '../examples/dhcp.js';
 import { FlowTable } from '../examples/flow-table.js';
+import { LearningSwitch } from '../examples/learning-switch.js';
 import { shape } from '../examples/shape.js';
 import { statefulFilter } from '../examples/stateful-firewall.js';
 import { FramePort } from '../lib/testing/netfront/index.js';
@@ -100,6 +102,46 @@ describe.each(MACHINES)('on %s', (_name, makeMachine) => {
     for (let i = 0; i < 2; i++) guest.send(frame);
     await world.until(() => vif.stats.fromGuest.filtered === 2);
     expect(sentOut).toHaveLength(3);
+  });
+  it('learning-switch.ts floods at first, then sends to the one port, and forgets a vif that is gone', async () => {
+    const { port, removed } = new LearningSwitch();
+    await world.serve({ port }, { gone: removed });
+    const [one, two, three] = [await world.guest(1), await world.guest(2), await world.guest(3)];
+    one.send(udpFrame({ from: 1, to: 2 }, { from: 1, to: 1 }));
+    await world.until(() => two.received.length === 1 && three.received.length === 1);
+    two.send(udpFrame({ from: 2, to: 1 }, { from: 1, to: 1 }));
+    await world.until(() => one.received.length === 1);
+    one.send(udpFrame({ from: 1, to: 2 }, { from: 1, to: 1 }));
+    await world.until(() => two.received.length === 2);
+    expect([one.received.length, two.received.length, three.received.length]).toEqual([1, 2, 1]);
+    removed({ id: 'vif2.0', domid: 2, handle: 0 });
+    one.send(udpFrame({ from: 1, to: 2 }, { from: 1, to: 1 }));
+    await world.until(() => three.received.length === 2);
+    expect(two.received).toHaveLength(2);
+  });
+
+  it('dhcp.ts offers an address, and acknowledges it', async () => {
+    await world.serve({ port: dhcpPort });
+    const guest = await world.guest(7);
+    for (const kind of [1, 3]) {
+      const bootp = [1, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef, ...Array<number>(228).fill(0)];
+      const payload = [...bootp, 0x63, 0x82, 0x53, 0x63, 53, 1, kind, 255];
+      guest.send(udpFrame({ from: 0, to: 255 }, { from: 68, to: 67 }, payload));
+    }
+    guest.send(udpFrame({ from: 7, to: 9 }, { from: 68, to: 53 }));
+    await world.until(() => guest.received.length === 2);
+    const told = guest.received.map((frame) => ({
+      ports: [frame[35], frame[37]],
+      reply: frame[42],
+      transaction: Buffer.from(frame.subarray(46, 50)).toString('hex'),
+      address: [...frame.subarray(58, 62)].join('.'),
+      kind: frame[284],
+    }));
+    const same = { ports: [67, 68], reply: 2, transaction: 'deadbeef', address: '10.0.0.7' };
+    expect(told).toEqual([
+      { ...same, kind: 2 },
+      { ...same, kind: 5 },
+    ]);
   });
 });
 
