@@ -9,11 +9,11 @@ const MODULES = {
   'vifd/model': 'dist/testing/model/index.d.ts',
   'vifd/netfront': 'dist/testing/netfront/index.d.ts',
 };
-const sections = sectionsOf('docs/api.md');
 const built = Object.values(MODULES).every((file) => existsSync(file));
 
 // Built by `npm run build`; `npm test` builds first.
-describe.skipIf(!built).each(Object.entries(MODULES))('%s', (_module, file) => {
+describe.skipIf(!built).each(Object.entries(MODULES))('%s', (module, file) => {
+  const sections = sectionsOf('docs/api.md', module);
   const found: PublicNames = built
     ? publicNames(file, Object.values(MODULES))
     : { names: {}, leaks: [], undocumented: [] };

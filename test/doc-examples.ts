@@ -26,8 +26,10 @@ function printsOf(code: string): string[] {
   return [...code.matchAll(/console\.log\(.*\/\/ (.*)$/gm)].map(([, text = '']) => text);
 }
 
-/** Returns the sections of a document: each heading of level 2 or 3 with the text up to the next one. */
-export function sectionsOf(document: string): Map<string, string> {
-  const parts = readFileSync(document, 'utf8').split(/^#{2,3} (.*)$/m);
+/** Returns the sections of a chapter (a heading of level 2): each heading of level 3 with the text up to the next one. */
+export function sectionsOf(document: string, chapter: string): Map<string, string> {
+  const chapters = readFileSync(document, 'utf8').split(/^## /m);
+  const text = chapters.find((begins) => begins.startsWith(`${chapter}\n`)) ?? '';
+  const parts = text.split(/^### (.*)$/m);
   return new Map(parts.flatMap((part, i) => (i % 2 === 1 ? [[part, parts[i + 1] ?? '']] : [])));
 }

@@ -27,6 +27,7 @@ export interface FrameReceiver {
   send(frame: Uint8Array, offload?: Partial<FrameOffload>): boolean;
 }
 
+/** Options of `framePort`. */
 export interface FramePortOptions {
   /** The port's name in `vifd show` and in messages; default 'frames'. */
   readonly name?: string;

@@ -83,6 +83,7 @@ export interface FramesOptions {
 
 /** A copy of a frame that has passed all filters and the hooks that were added before the stream. */
 export interface CapturedFrame extends Frame {
+  /** Who has sent it. */
   readonly direction: Direction;
   /** When it was copied: monotonic ms, by the clock of the netback's `xen`. */
   readonly timeMs: number;
