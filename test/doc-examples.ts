@@ -22,7 +22,8 @@ export function examplesIn(document: string): DocExample[] {
   return found;
 }
 
-function printsOf(code: string): string[] {
+/** Returns what the comments behind a program's calls of `console.log` have it print. */
+export function printsOf(code: string): string[] {
   return [...code.matchAll(/console\.log\(.*\/\/ (.*)$/gm)].map(([, text = '']) => text);
 }
 

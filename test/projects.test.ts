@@ -1,14 +1,19 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { XENSIM_LIBRARIES } from '../worlds/places.js';
-import { examplesIn } from './doc-examples.js';
+import { Datagrams, whyNoDatagrams } from '../worlds/processes/datagrams.js';
+import { examplesIn, printsOf } from './doc-examples.js';
 import { EmbedWorld } from './embed/embed-world.js';
 import { InstalledProject } from './installed-project.js';
 
 const built = existsSync('dist/index.js') && existsSync(join(XENSIM_LIBRARIES, 'libxengnttab.so.1'));
+
+/** Programs that were written from README.md and docs/api.md alone; the comments behind their calls of `console.log` have what they print. */
+const NEWCOMERS = 'test/projects/newcomer';
+const newcomers = ['firewall', 'flows', 'switch'];
 
 const examples = ['docs/api.md', 'docs/model.md'].flatMap((document) =>
   examplesIn(document).map((example) => ({ ...example, document })),
@@ -46,6 +51,7 @@ describe.skipIf(!built)('a project that has installed the tarball', () => {
       writeFileSync(join(project.folder, `example-${i}.ts`), code);
     });
     const programs = ['joined.ts', 'in-worker.ts', 'required.cts', ...readdirSync('examples')];
+    for (const file of readdirSync(NEWCOMERS)) programs.push(join('newcomer', file));
     await project.compile([...programs, ...examples.map((_, i) => `example-${i}.ts`)], { module: 'node20' });
   }, 180_000);
   afterAll(async () => {
@@ -83,6 +89,36 @@ describe.skipIf(!built)('a project that has installed the tarball', () => {
     for (const size of [60, 1514, 60]) guest.send([{ page: 0, size }]);
     expect(await printed).toBe('60 1514 60\n');
   });
+
+  it.each(newcomers)("runs a newcomer's %s, which ends by itself", async (name) => {
+    const prints = printsOf(readFileSync(join(NEWCOMERS, `${name}.ts`), 'utf8'));
+    expect(prints.length).toBeGreaterThan(0);
+    expect(await project.run([`newcomer/${name}.js`])).toBe(`${prints.join('\n')}\n`);
+  });
+
+  it.skipIf(whyNoDatagrams !== undefined)(
+    "runs a newcomer's backend as a service: a guest stays connected over a restart",
+    async () => {
+      await xensim.guest(8);
+      const service = {
+        RUNTIME_DIRECTORY: xensim.journal(),
+        NOTIFY_SOCKET: join(xensim.directory, 'notify'),
+      };
+      for (const how of ['new', 'again']) {
+        using datagrams = await Datagrams.bind(service.NOTIFY_SOCKET);
+        const program = xensim.start(join(project.folder, 'newcomer/backend.js'), [], service);
+        await datagrams.until('READY=1');
+        const ended = await program.stop('SIGTERM');
+        rmSync(service.NOTIFY_SOCKET);
+        expect(ended).toEqual({
+          code: 0,
+          output: expect.stringMatching(new RegExp(`^vif8\\.0 ${how}$`, 'm')),
+          errors: '',
+        });
+        expect(ended.output).toMatch(/^detaches from [12]$/m);
+      }
+    },
+  );
 
   it('runs examples/lab.ts as a unit test', async () => {
     const printed = await project.run(['--test', '--test-reporter=tap', 'lab.js']);

@@ -67,8 +67,8 @@ export class EmbedWorld extends ProcessWorld {
   }
 
   /** Begins a file of JavaScript in dom0, which finds xensim by its environment. */
-  start(file: string, args: readonly string[] = []): Program {
-    return this.#start([file, ...args]);
+  start(file: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Program {
+    return this.#start([file, ...args], env);
   }
 
   #start(args: readonly string[], more: NodeJS.ProcessEnv = {}): Program {
