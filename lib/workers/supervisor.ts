@@ -1,8 +1,7 @@
 import { closeSync } from 'node:fs';
 import type { WorkerCount } from '../daemon/option-table.js';
 import type { EventLog } from '../daemon/run-log.js';
-import { VifdError, vifdErrorOf } from '../errors.js';
-import { Faults } from '../netback/faults/present-faults.js';
+import { type VifdError, vifdErrorOf } from '../errors.js';
 import type { Admission, Named, VifPlace } from '../netback/vif/directory.js';
 import type { VifServer } from '../netback/vif/discovery.js';
 import type { VifId, VifState } from '../netback/vif-info.js';
@@ -11,6 +10,7 @@ import type { ChannelStore } from './channel-store.js';
 import { oomKills } from './deaths.js';
 import type { Fleet } from './fleet.js';
 import { Parking } from './parking.js';
+import { ResponseWatch } from './response-watch.js';
 import type { RunningWorker } from './running-worker.js';
 import { isNamed, Slot } from './slot.js';
 
@@ -65,8 +65,6 @@ const BETWEEN = {
   reason: 'its worker died, and the next one does not serve it yet',
 } as const;
 
-/** A worker that needs longer to look at a vif is reported. */
-const SILENT_MS = 5000;
 /** How long to wait, in steps, for the lock of a vif that the previous process still has. */
 const LOCKED_STEP_MS = 1;
 const LOCKED_MS = 1000;
@@ -80,17 +78,13 @@ export class Supervisor implements VifServer {
   readonly #vifs = new Map<VifId, Assigned>();
   readonly #slots = new Set<Slot>();
   readonly #parking: Parking;
-  /** Vifs whose worker does not respond. */
-  readonly #faults: Faults;
+  readonly #watch: ResponseWatch;
   #ended = false;
 
   constructor(parts: SupervisorParts) {
     const { clock, log } = parts;
     this.#parts = parts;
-    this.#faults = new Faults({
-      onBegin: (error) => log.error(error, undefined),
-      onEnd: (error) => log.mended(error, undefined),
-    });
+    this.#watch = new ResponseWatch({ clock, log });
     this.#parking = new Parking({ clock, log, onAgain: (place) => parts.onUnserved(place, false) });
   }
 
@@ -107,7 +101,7 @@ export class Supervisor implements VifServer {
   }
 
   get faults(): readonly VifdError[] {
-    return this.#faults.all;
+    return this.#watch.faults;
   }
 
   /** Returns the worker that serves a vif; undefined while none does. */
@@ -231,7 +225,11 @@ export class Supervisor implements VifServer {
           await assigned.from.gone;
           if (worker.ended || this.#vifs.get(place.id) !== assigned) continue;
         }
-        const admission = await this.#look(worker, assigned, connectedOnly);
+        const admission = await this.#watch.watch(
+          worker,
+          place.id,
+          this.#ask(worker, assigned, connectedOnly),
+        );
         // It has died right behind its response.
         if (worker.ended) continue;
         // A worker that detaches refuses what it is asked then.
@@ -258,23 +256,6 @@ export class Supervisor implements VifServer {
         this.#unassign(assigned);
         throw error;
       }
-    }
-  }
-
-  /** Has a worker look at a vif. One that takes long is reported: no other worker may serve the vif meanwhile. */
-  async #look(worker: RunningWorker, assigned: Assigned, connectedOnly: boolean): Promise<Admission> {
-    const { clock } = this.#parts;
-    const { id } = assigned.place;
-    using _silent = clock.after(SILENT_MS, () => {
-      const message =
-        `${id} is not served yet: its worker (process ${worker.pid}) has not responded for ${SILENT_MS / 1000} s. If xenstored is away, ` +
-        `it waits for that. Otherwise end it by \`kill -9 ${worker.pid}\`: another one takes over all its vifs.`;
-      this.#faults.begin(id, new VifdError('ERR_WORKER', message, { vif: id }));
-    });
-    try {
-      return await this.#ask(worker, assigned, connectedOnly);
-    } finally {
-      this.#faults.end(id);
     }
   }
 

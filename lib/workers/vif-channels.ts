@@ -7,11 +7,6 @@ import type { Link } from './link.js';
 
 export interface VifChannelsParts {
   readonly xen: Xen;
-  /**
-   * Whether frames stay in the guest's pages (payload mode map). The kernel unmaps those of a worker that died some ms later, and the guest must
-   * get no response before that. So its supervisor gets no channels, and the next worker begins when the process is gone.
-   */
-  readonly mapsFrames: boolean;
   /** Whether the process that served the vif before may still have channels bound. */
   readonly mayBeBound: (vif: VifId) => boolean;
 }
@@ -86,7 +81,6 @@ export class VifChannels implements Disposable {
     return {
       events: this.#patient(vif, lasting),
       keep: () => {
-        if (this.#parts.mapsFrames) return;
         this.#stored.set(vif, lasting);
         this.#send(vif);
       },

@@ -97,7 +97,6 @@ export class Worker {
     });
     this.#channels = new VifChannels({
       xen,
-      mapsFrames: options.payload === 'map',
       mayBeBound: (vif) => this.#locks.isAwaited(vif),
     });
     this.#served = new ServedVifs({

@@ -65,6 +65,7 @@ export class SimSupervisor {
       clock,
       log,
       memoryOf: () => undefined,
+      schedulingOf: () => undefined,
       start: async (reports) =>
         this.#act('start of a worker', () => this.#linked(world.startWorker(), true, reports)) ??
         new Promise(() => {}),
@@ -85,6 +86,7 @@ export class SimSupervisor {
         take: (vif) => this.#act(`take of channels of ${vif}`, () => this.#taken(vif)),
         forget: (vif) => void this.#act(`forget channels of ${vif}`, () => this.#channels.forget(vif)),
       },
+      isThere: async () => true,
       onUnserved: (place) => void this.#act(`look at ${place.id}`, () => this.#discovery.lookAt(place)),
     });
     this.#discovery = new Discovery({
@@ -166,6 +168,7 @@ export class SimSupervisor {
     const places = [...worker.remote.vifs.keys()]
       .map((id) => this.#world.placeOf(id))
       .filter((place) => locks.holder(place) === one.pid);
+    worker.remote.confirm(places.map(({ id }) => id));
     if (places.length === 0) this.#fleet.giveBack(worker);
     else this.#supervisor.adopt(worker, places);
   }
@@ -216,6 +219,8 @@ export class SimSupervisor {
       changed: (path, named) => this.#act('changed', () => remote.changed(path, named)),
       domainGone: (domid) => remote.domainGone(domid),
       storeReturned: () => remote.storeReturned(),
+      confirm: (vifs) => this.#act('confirm', () => remote.confirm(vifs)),
+      receiveRest: () => remote.receiveRest(),
       [Symbol.dispose]: () => remote[Symbol.dispose](),
     };
   }

@@ -448,6 +448,25 @@ describe('a supervisor', () => {
     expect(world.recorded.take().join()).toContain('mended');
   });
 
+  it('does not report a vif whose worker responds about others first', async () => {
+    const one = new Supervised(1);
+    const responds: Array<(admission: Admission) => void> = [];
+    one.onStart = (worker) => {
+      worker.admission = () => new Promise<Admission>((resolve) => responds.push(resolve));
+      worker.hello();
+    };
+    const found = [1, 2].map((domid) => one.supervisor.found(place(domid), false));
+    await one.advance(4000);
+    responds[0]!('served');
+    await found[0];
+    await one.advance(4000);
+    expect(one.supervisor.faults).toEqual([]);
+    await one.advance(1250);
+    expect(one.supervisor.faults).toMatchObject([{ code: 'ERR_WORKER', vif: 'vif2.0' }]);
+    responds[1]!('served');
+    expect(await found[1]).toBe('served');
+  });
+
   it('has another standby for the next death, although a vif of the first one is not served yet', async () => {
     await world.serve(1, 2);
     world.fleet.begin();

@@ -39,15 +39,14 @@ class FakeXen {
 describe("the channels of a worker's vifs", () => {
   let fake: FakeXen;
   let mayBeBound: boolean;
-  let mapsFrames: boolean;
   let sent: unknown[];
   const link = { send: (...words: unknown[]) => void sent.push(words) } as unknown as Link;
   beforeEach(() => {
     fake = new FakeXen();
-    [mayBeBound, mapsFrames, sent] = [false, false, []];
+    [mayBeBound, sent] = [false, []];
   });
   const make = () => {
-    const channels = new VifChannels({ xen: fake.xen, mapsFrames, mayBeBound: () => mayBeBound });
+    const channels = new VifChannels({ xen: fake.xen, mayBeBound: () => mayBeBound });
     channels.sendTo(link);
     return channels;
   };
@@ -76,17 +75,6 @@ describe("the channels of a worker's vifs", () => {
     expect(fake.disposed).toBe(1);
     channels.sendTo(link);
     expect(sent).toEqual([]);
-  });
-
-  it("are not sent where the guest's pages are mapped, so that no next worker responds before those are unmapped", () => {
-    mapsFrames = true;
-    const channels = make();
-    const opened = channels.open(VIF)!;
-    opened.keep();
-    channels.sendTo(link);
-    opened[Symbol.dispose]();
-    expect(sent).toEqual([]);
-    expect(fake.disposed).toBe(1);
   });
 
   it('of a connection that replaces another are not forgotten with that', () => {
