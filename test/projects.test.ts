@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { XENSIM_LIBRARIES } from '../worlds/places.js';
 import { Datagrams, whyNoDatagrams } from '../worlds/processes/datagrams.js';
+import { until } from '../worlds/processes/until.js';
 import { examplesIn, printsOf } from './doc-examples.js';
 import { EmbedWorld } from './embed/embed-world.js';
 import { InstalledProject } from './installed-project.js';
@@ -99,7 +100,7 @@ describe.skipIf(!built)('a project that has installed the tarball', () => {
   it.skipIf(whyNoDatagrams !== undefined)(
     "runs a newcomer's backend as a service: a guest stays connected over a restart",
     async () => {
-      await xensim.guest(8);
+      const guest = await xensim.guest(8);
       const service = {
         RUNTIME_DIRECTORY: xensim.journal(),
         NOTIFY_SOCKET: join(xensim.directory, 'notify'),
@@ -108,6 +109,8 @@ describe.skipIf(!built)('a project that has installed the tarball', () => {
         using datagrams = await Datagrams.bind(service.NOTIFY_SOCKET);
         const program = xensim.start(join(project.folder, 'newcomer/backend.js'), [], service);
         await datagrams.until('READY=1');
+        guest.send([{ page: 0 }]);
+        await until(() => guest.txResponses().length > 0, 10_000);
         const ended = await program.stop('SIGTERM');
         rmSync(service.NOTIFY_SOCKET);
         expect(ended).toEqual({

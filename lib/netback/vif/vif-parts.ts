@@ -27,7 +27,7 @@ export type DetachReason =
 
 /** How a backend has attached to a guest; the event `attached` has it. */
 export interface AttachedHow {
-  /** Whether a backend has served this connection of the guest before. */
+  /** Whether a backend has moved a frame of this connection before: false for a guest that was connected and idle until now. */
   readonly resumed: boolean;
   /** The time from the opening of the port until frames can move. */
   readonly attachMs: number;
