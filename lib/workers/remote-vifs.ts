@@ -114,7 +114,8 @@ export class RemoteVifs implements Disposable {
    * Gives the vif at a place to the worker, as `VifServer.found`. The worker hears from `changed` whether the node changed meanwhile.
    * @param descriptors of its tap, by name, of which the worker gets duplicates.
    * @param after what is known of the process that served the vif before.
-   * @throws VifdError the worker's: ERR_RUNNING while another process has the vif's lock; ERR_STATE if the link ends.
+   * @throws VifdError the worker's: ERR_RUNNING while another process has the vif's lock; ERR_STATE if the link ends, or while the worker
+   *   looks at the vif already.
    */
   async found(
     place: VifPlace,
@@ -123,6 +124,11 @@ export class RemoteVifs implements Disposable {
     after: Predecessor = {},
   ): Promise<Admission> {
     if (this.vifs.has(place.id)) return 'served';
+    // The response to the first request would otherwise come for a vif that this class knows nothing of.
+    if (this.#finding.has(place.id)) {
+      const message = `${place.id} is being looked at by its worker: ask again.`;
+      throw new VifdError('ERR_STATE', message, { vif: place.id });
+    }
     const names = [...descriptors.keys()];
     this.#finding.set(place.id, place);
     this.#claimed.delete(place.id);

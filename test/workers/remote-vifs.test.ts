@@ -230,6 +230,18 @@ describe.skipIf(whyNoAddon())('a worker that is not trusted', () => {
     }
   });
 
+  it('is not asked twice at once about a vif, and keeps what it was asked first', async () => {
+    send(HELLO);
+    await calm();
+    const first = remote.found(place, false);
+    await expect(remote.found(place, false)).rejects.toMatchObject({ code: 'ERR_STATE', vif: place.id });
+    const [request] = received();
+    send({ report: 'vif', vif: place.id, state: 'waiting' });
+    send({ number: request!.number, result: 'served' });
+    expect(await first).toBe('served');
+    expect(ends).toEqual([]);
+  });
+
   it('does not refuse a vif that it serves', async () => {
     send(HELLO);
     const outcome = expect(remote.found(place, false)).rejects.toMatchObject({ code: 'ERR_WORKER' });
