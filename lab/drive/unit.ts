@@ -15,8 +15,6 @@ const SIGKILL = 9;
 /** Where `npm install -g` puts packages, and the program. */
 const MODULES = '/usr/local/lib/node_modules';
 const PROGRAM = '/usr/local/bin/vifd';
-/** In the package: the drop-in with which the unit has workers. */
-const WITH_WORKERS = `${MODULES}/vifd/systemd/vifd-workers.conf`;
 /** The installed package, and a copy of it to update to. */
 const PACKAGES = ['vifd', 'vifd-b'] as const;
 
@@ -81,7 +79,7 @@ export class UnitVifd extends Vifd {
     await this.#link();
     const changed = [
       await this.#set('lab.conf', isShipped ? '' : `[Service]\n${command}`),
-      await this.#set('workers.conf', await this.#workerSettings()),
+      await this.#set('workers.conf', this.#workerSettings()),
     ];
     if (changed.includes(true)) await must('systemctl', 'daemon-reload');
     // A test may have started the unit by other ways, with other settings.
@@ -145,10 +143,9 @@ export class UnitVifd extends Vifd {
     await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
   }
 
-  /** Returns the text of the drop-in with which the unit has workers, or has none. A package without the first has workers by itself. */
-  async #workerSettings(): Promise<string> {
-    if (!this.workers) return '[Service]\nEnvironment=VIFD_WORKERS=0\n';
-    return existsSync(WITH_WORKERS) ? readFile(WITH_WORKERS, 'utf8') : '';
+  /** Returns the text of the drop-in that decides whether the unit has workers. */
+  #workerSettings(): string {
+    return `[Service]\nEnvironment=VIFD_WORKERS=${this.workers ? 2 : 0}\n`;
   }
 
   /** @returns whether the drop-in was another one: another object of this class may have left its own. */
