@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { eventLog } from '../../lib/daemon/run-log.js';
+import { eventLog, listenersOf } from '../../lib/daemon/run-log.js';
 import { takeRunLock } from '../../lib/host/run-lock.js';
 import { journalFiles, Netback, openXen, tap } from '../../lib/index.js';
 import type { FrameHook } from '../../lib/netback/frames/frame.js';
@@ -65,7 +65,7 @@ const netback = await Netback.open(
     hook,
     signal: stop.signal,
   },
-  log,
+  listenersOf(log),
 );
 log.ready(netback);
 

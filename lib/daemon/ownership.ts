@@ -102,12 +102,8 @@ export class Ownership {
    * given listeners are called as well.
    */
   listening(listeners: Omit<NetbackListeners, 'gone'>): NetbackListeners {
-    // By their names: a log has more than listeners, and a netback refuses events that it does not have.
-    const { recovered, error, mended } = listeners;
     return {
-      recovered,
-      error,
-      mended,
+      ...listeners,
       attached: (vif, how) => {
         this.#attached.add(vif.id);
         listeners.attached(vif, how);

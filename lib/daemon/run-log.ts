@@ -37,6 +37,12 @@ export interface EventLog extends Omit<NetbackListeners, 'gone'>, Disposable {
   parked(vif: string, reason: string, pauseMs: number): void;
 }
 
+/** Returns the listeners of a log by their names: a log does more than listen, and a netback refuses events that it does not have. */
+export function listenersOf(log: Omit<NetbackListeners, 'gone'>): Omit<NetbackListeners, 'gone'> {
+  const { attached, detached, recovered, error, mended } = log;
+  return { attached, detached, recovered, error, mended };
+}
+
 export type Level = 'error' | 'warning' | 'info';
 
 /** The levels' numbers for syslog(3), which journald reads at the beginning of a line (sd-daemon(3)). */

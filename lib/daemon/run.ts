@@ -10,7 +10,7 @@ import { findManager } from './manager-log.js';
 import type { RunOptions } from './option-table.js';
 import { endProcess } from './output.js';
 import { queryService } from './query-service.js';
-import { type EventLog, eventLog } from './run-log.js';
+import { type EventLog, eventLog, listenersOf } from './run-log.js';
 import { openXenLogged, servingWith } from './serving.js';
 import { watchStandstill } from './standstill.js';
 import { stopSignal } from './stop-signal.js';
@@ -53,7 +53,7 @@ export async function run(options: RunOptions, endWorkers: EndWorkers, code?: Co
     );
   }
   const { taps, ownership, options: serve } = servingWith(options, { xen, keeper, log });
-  await using netback = await Netback.open(serve, ownership.listening(log));
+  await using netback = await Netback.open(serve, ownership.listening(listenersOf(log)));
   ownership.onChange = () => void netback.look().catch((error) => log.error(error, undefined));
   // After the start, since guests that wait for their network come first.
   if (journal !== false) await sweeping({ xen, directory: journal, taps, log }).run();

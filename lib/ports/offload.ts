@@ -19,8 +19,9 @@ import { FRAME_BYTES_MAX } from './frame-batch.js';
 
 /** The work that a frame's sender left to its reader. */
 export interface Offload {
-  /** Offsets in the frame of where a partial checksum begins and where its result goes; 0, 0 for none. */
+  /** Where a partial checksum begins, in bytes from the Ethernet header; 0, with a `csumOffset` of 0, for none. */
   readonly csumStart: number;
+  /** Where in the checksummed part the result goes, in bytes from `csumStart`; 0 for none. */
   readonly csumOffset: number;
   /** `udp` occurs only for frames with VNET_GSO_UDP_L4, which come from a port of your own. */
   readonly gsoType: 'none' | 'tcp4' | 'tcp6' | 'udp';

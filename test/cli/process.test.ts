@@ -69,7 +69,7 @@ function runTests(): void {
     await once(serve.stdout!, 'data');
     store = await openStore({ path: socket });
     guest = await openStore({ path: `${socket}.7` });
-    execFileSync('ip', ['link', 'add', 'br0', 'type', 'bridge']);
+    execFileSync('ip', ['link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0']);
     execFileSync('ip', ['link', 'set', 'br0', 'up']);
     await createVif(store, { domid: 7, handle: 0, mac: '00:16:3e:00:00:07', bridge: 'br0' });
   });

@@ -170,7 +170,7 @@ function tests(): void {
   beforeAll(() => {
     for (const which of ['default', 'all'])
       writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
-    execFileSync('ip', ['link', 'add', 'br0', 'up', 'type', 'bridge']);
+    execFileSync('ip', ['link', 'add', 'br0', 'up', 'type', 'bridge', 'mcast_snooping', '0']);
   });
   afterEach(() => host.close());
 

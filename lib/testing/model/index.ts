@@ -2,7 +2,6 @@
 
 export type { Quota } from '../xenstored/quota.js';
 export type { ModelStore } from '../xenstored/store.js';
-export { ModelGrantBatch } from './batch.js';
 export { createModel, Model, ModelGuest, type ModelGuestOptions } from './create-model.js';
 export type { HandleDescriptors, OpenHandle } from './event-handles.js';
 export type { HostCall, HostFails, ModelFaults } from './faults.js';
