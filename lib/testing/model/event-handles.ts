@@ -7,13 +7,13 @@ export interface HandleDescriptors {
   open(): OpenHandle;
   /** Returns a duplicate. */
   duplicate(descriptor: number): number;
-  /** Closes a descriptor. */
+  /** Closes one descriptor. Its duplicates stay open. */
   close(descriptor: number): void;
   /** Returns what a descriptor and its duplicates have in common, and nothing else has; undefined for a descriptor that is not open. */
   idOf(descriptor: number): string | undefined;
 }
 
-/** What descriptors stand for: one open handle of event channels. */
+/** What `HandleDescriptors.open` has opened. Disposal forgets it. */
 export interface OpenHandle extends Disposable {
   /** The first descriptor, which is the caller's. */
   readonly descriptor: number;
