@@ -3,12 +3,10 @@ import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { type CapturedFrame, Netback, openXen, tap, type Vif, type VifAddress, type VifId } from 'vifd';
+import { type CapturedFrame, type Clock, Netback, openXen, tap, type Vif, type VifId } from 'vifd';
 
 /** The most bytes of each frame that are written. */
 const SNAP_BYTES = 256;
-/** When the monotonic clock was 0. */
-const START_MS = Date.now() - performance.now();
 
 /** A block of pcapng (draft-ietf-opsawg-pcapng): type, length, body, length. A body is a multiple of 4 bytes long. */
 function block(type: number, body: Buffer): Buffer {
@@ -24,10 +22,10 @@ const HEADERS = Buffer.concat([
   block(1, Buffer.from([1, 0, 0, 0, SNAP_BYTES & 0xff, SNAP_BYTES >>> 8, 0, 0])),
 ]);
 
-function packet({ bytes, direction, timeMs }: CapturedFrame): Buffer {
+function packet({ bytes, direction, timeMs }: CapturedFrame, startMs: number): Buffer {
   const shown = bytes.subarray(0, SNAP_BYTES);
   const body = Buffer.alloc(20 + Math.ceil(shown.length / 4) * 4 + 12);
-  const time = Math.round((START_MS + timeMs) * 1000);
+  const time = Math.round((startMs + timeMs) * 1000);
   const words = [0, Math.floor(time / 2 ** 32), time % 2 ** 32, shown.length, bytes.length];
   for (const [i, word] of words.entries()) body.writeUInt32LE(word, i * 4);
   body.set(shown, 20);
@@ -38,10 +36,11 @@ function packet({ bytes, direction, timeMs }: CapturedFrame): Buffer {
 }
 
 /** Captures a vif until `signal` aborts. @returns how many frames the file lacks, because the disk was slower than the guest. */
-export async function capture(vif: Vif, file: Writable, signal: AbortSignal): Promise<number> {
+export async function capture(vif: Vif, clock: Clock, file: Writable, signal: AbortSignal): Promise<number> {
   file.write(HEADERS);
+  const startMs = Date.now() - clock.now(); // `timeMs` is of this clock.
   const frames = vif.frames({ signal });
-  for await (const frame of frames) if (!file.write(packet(frame))) await once(file, 'drain');
+  for await (const frame of frames) if (!file.write(packet(frame, startMs))) await once(file, 'drain');
   return frames.missed;
 }
 
@@ -50,11 +49,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   await using xen = await openXen();
-  const port = (of: VifAddress) => tap({ name: of.id, persist: true, up: true });
+  const port = (of: { id: VifId }) => tap({ name: of.id, persist: true, up: true });
   await using netback = await Netback.open({ xen, port });
   const vif = netback.vifs.get(id);
   if (vif === undefined) throw new Error(`${id} is not served.`);
   const file = createWriteStream(path);
-  console.log(`${await capture(vif, file, stop.signal)} frames missed`);
+  console.log(`${await capture(vif, xen.clock, file, stop.signal)} frames missed`);
   await once(file.end(), 'finish');
 }

@@ -61,7 +61,7 @@ describe.each(MACHINES)('on %s', (_name, makeMachine) => {
     expect(table.flows.get('other')).toEqual({ frames: 1, bytes: 60 });
   });
 
-  it('capture.ts writes a file of pcapng: both directions, cut to 256 bytes', async () => {
+  it('capture.ts writes a file of pcapng: both directions, cut to 256 bytes, with the time of day', async () => {
     await world.serve({ port: () => host });
     const guest = await world.guest(7);
     const chunks: Buffer[] = [];
@@ -72,14 +72,16 @@ describe.each(MACHINES)('on %s', (_name, makeMachine) => {
       },
     });
     const stop = new AbortController();
-    const missed = capture(world.netback.vifs.get('vif7.0')!, file, stop.signal);
+    const missed = capture(world.netback.vifs.get('vif7.0')!, world.xen.clock, file, stop.signal);
     guest.send(udpFrame({ from: 7, to: 9 }, { from: 1, to: 2 }, Array(1000).fill(7)));
     await world.until(() => chunks.length === 2);
     host.send(udpFrame({ from: 9, to: 7 }, { from: 2, to: 1 }));
     await world.until(() => chunks.length === 3);
     stop.abort();
     expect(await missed).toBe(0);
-    expect(blocksOf(Buffer.concat(chunks))).toEqual([
+    const written = Buffer.concat(chunks);
+    for (const ms of packetTimesMs(written)) expect(Math.abs(ms - Date.now())).toBeLessThan(60_000);
+    expect(blocksOf(written)).toEqual([
       { type: 0x0a0d0d0a, body: 16 },
       { type: 1, body: 8 },
       { type: 6, body: 288, captured: 256, length: 1042, flags: 1 },
@@ -167,4 +169,13 @@ function blocksOf(file: Buffer): Block[] {
     blocks.push({ type, body: bytes - 12, ...(type === 6 ? packet : {}) });
   }
   return blocks;
+}
+
+/** Returns when the packets of a file of pcapng were captured, in ms since 1970. */
+function packetTimesMs(file: Buffer): number[] {
+  const times: number[] = [];
+  for (let at = 0; at < file.length; at += file.readUInt32LE(at + 4))
+    if (file.readUInt32LE(at) === 6)
+      times.push((file.readUInt32LE(at + 12) * 2 ** 32 + file.readUInt32LE(at + 16)) / 1000);
+  return times;
 }

@@ -26,6 +26,11 @@ export class ExampleWorld {
     this.#dom0 = dom0;
   }
 
+  /** What `serve` serves by. */
+  get xen(): Xen {
+    return this.#dom0;
+  }
+
   static async open(machine: Machine): Promise<ExampleWorld> {
     return new ExampleWorld(machine, await machine.open(0));
   }
