@@ -9,8 +9,9 @@ const CHANGES = ['attached', 'detached', 'recovered', 'mended'] as const;
 
 /**
  * Makes the program a service, as `vifd run` is one, until the result is disposed of (before its netback):
- * - `vifd show` and `vifd detach` can ask it, by a socket in the netback's runtime directory, from a second after the start on. A netback
- *   without a runtime directory has none. A socket that cannot be created is reported (ERR_QUERY), and tried again.
+ * - `vifd show` and `vifd detach` can ask it, by a socket in the netback's runtime directory, from a second after the start on (`vifd show
+ *   --journal DIRECTORY` asks in another one than `/run/vifd`). A netback without a runtime directory has none. A socket that cannot be
+ *   created is reported (ERR_QUERY), and tried again.
  * - A service manager (systemd with `Type=notify`) learns that the program is ready, how many vifs are attached, the present faults, and at
  *   disposal that it ends. Its watchdog (`WatchdogSec=`) is fed from the event loop. Without `NOTIFY_SOCKET` in the environment nothing is
  *   sent; faults of that socket are reported (ERR_SERVICE_MANAGER).

@@ -28,7 +28,10 @@ export interface NetbackOptions {
    * that once, and calls it again after pauses that double up to seconds; so for `accept`.
    */
   readonly port: (vif: VifInfo) => Port | Promise<Port>;
-  /** Removes the port that an earlier process left behind for a vif that is gone. Pass it if ports outlive their process. */
+  /**
+   * Removes the port that an earlier process left behind for a vif that is gone. Pass it if ports outlive their process: for a persistent
+   * tap named after its vif, `(id) => tap({ name: id }).remove?.()`.
+   */
   readonly removeLeftPort?: (vif: VifId) => void | Promise<void>;
   /**
    * Decides which vifs of this domain to serve; default all. vifd calls it when it finds a vif, and again (with `serving`) when something
@@ -38,7 +41,10 @@ export interface NetbackOptions {
   readonly accept?: (vif: VifAddress, serving: boolean) => boolean | Promise<boolean>;
   /** A filter that sees the headers of every frame of every vif, from the first frame on, before the vif's own filters and all hooks. */
   readonly filter?: VifFilter;
-  /** A hook that runs for every frame of every vif, from the first frame on, before the vif's own hooks. */
+  /**
+   * A hook that runs for every frame of every vif, from the first frame on, before the vif's own hooks. So it may run before `open` has
+   * resolved, when a `const netback` cannot be read yet; `attached` comes before the first frame of its vif.
+   */
   readonly hook?: VifHook;
   /** How the bytes of frames move between guest and process; default 'copy'. */
   readonly payload?: PayloadMode;
@@ -50,8 +56,9 @@ export interface NetbackOptions {
    */
   readonly without?: readonly Feature[];
   /**
-   * Journals, which make a kill at any instant harmless. Default: those of `xen` if it has some, as the model has; else files in
-   * `runtimeDirectory`. `false`: none, so that a kill may cost a guest frames or its device. See `journalFiles` for files in another folder.
+   * Journals, which make a kill at any instant harmless. Default: files in `runtimeDirectory` if that is passed; else those of `xen` if it has
+   * some, as the model has; else files in `/run/vifd`. `false`: none, so that a kill may cost a guest frames or its device. See
+   * `journalFiles` for files in another folder.
    */
   readonly journals?: Journals | false;
   /**
@@ -71,11 +78,14 @@ export interface NetbackOptions {
 
 /** The events of a netback, with the arguments of their listeners. */
 export interface NetbackEvents {
-  /** vifd serves the guest: frames move. */
+  /** vifd serves the guest: frames begin to move. This comes again, with the same vif, when the guest connects again. */
   attached: [vif: Vif, how: AttachedHow];
   /** vifd serves the guest no longer. */
   detached: [vif: Vif, why: DetachReason];
-  /** The vif has ended, because its node is gone or another backend serves it. It is no longer in `Netback.vifs`: drop your data about it. */
+  /**
+   * The vif has ended, because its node is gone or another backend serves it. It is no longer in `Netback.vifs`: drop your data about it. This
+   * does not come when the guest closes, nor at disposal.
+   */
   gone: [vif: Vif];
   /** A guest that was reported as stalled (ERR_STALLED) takes frames again by this queue. */
   recovered: [vif: Vif, queue: number];

@@ -36,7 +36,7 @@ export interface Frame {
  */
 export type FrameHook = (frame: Frame, direction: Direction) => 'pass' | 'drop' | Uint8Array | Redirect;
 
-/** A FrameHook for all vifs. */
+/** A FrameHook for all vifs. `vif` describes the vif: `Netback.vifs` and `attached` have the Vif of that id. */
 export type VifHook = (frame: Frame, direction: Direction, vif: VifInfo) => ReturnType<FrameHook>;
 
 /**
@@ -68,7 +68,7 @@ export interface FrameHeaders extends Offload {
  */
 export type FrameFilter = (frame: FrameHeaders, direction: Direction) => 'pass' | 'drop';
 
-/** A FrameFilter for all vifs. */
+/** A FrameFilter for all vifs; see VifHook. */
 export type VifFilter = (frame: FrameHeaders, direction: Direction, vif: VifInfo) => ReturnType<FrameFilter>;
 
 /** Which frames `Vif.frames()` copies, and for how long. */
@@ -85,13 +85,17 @@ export interface FramesOptions {
 export interface CapturedFrame extends Frame {
   /** Who has sent it. */
   readonly direction: Direction;
-  /** When it was copied: monotonic ms, by the clock of the netback's `xen`. */
+  /**
+   * When it was copied: monotonic ms, by `clock` of the netback's `xen`, whose zero is not that of `performance`. docs/api.md (`Vif.frames`) shows
+   * how to get the time of day.
+   */
   readonly timeMs: number;
 }
 
 /**
- * The result of `Vif.frames()`. It ends with the vif (when the vif detaches, or is gone), with its signal, and with `for await`; calls of
- * `next` may overlap, and get frames in their order. Disposal ends it as `return` does, and drops the copies that wait.
+ * The result of `Vif.frames()`. It ends when the vif is gone, when the netback is disposed of, with its signal, and with `for await`. It
+ * continues when the guest closes and connects again. Calls of `next` may overlap, and get frames in their order. Disposal ends it as
+ * `return` does, and drops the copies that wait.
  */
 export interface FrameStream extends AsyncIterableIterator<CapturedFrame>, AsyncDisposable {
   /** How many frames were not copied because `limit` copies waited already. */

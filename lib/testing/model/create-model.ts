@@ -66,8 +66,8 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * Waits until no event, watch or due timer waits; without `autorun` it is what runs them. It does not wait for files, sockets or the machine's
-   * timers.
+   * Without `autorun`, runs events, watches and due timers until none waits. With `autorun` it waits until no event or watch waits; frames may
+   * still be under way, since it does not wait for files, sockets or the machine's timers.
    * @throws VifdError ERR_STATE if they have no end; and any error that one of them throws.
    */
   settle(): Promise<void> {

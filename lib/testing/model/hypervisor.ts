@@ -90,7 +90,7 @@ export class ModelHypervisor {
 
   /**
    * Runs events, watches, due timers, and the promises that they lead to, until none waits. Does not wait for files, sockets or the machine's
-   * timers.
+   * timers; with `autorun` all timers are the machine's.
    * @throws ERR_STATE if `stepsMax` callbacks were not enough; and any error that a callback throws.
    */
   settle(): Promise<void> {
