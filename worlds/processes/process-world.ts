@@ -47,8 +47,9 @@ export class ProcessWorld implements AsyncDisposable {
     return join(this.directory, `journal-${domid}`);
   }
 
+  /** One process serves all vifs, unless `--workers` is given. */
   environment(domid: number): NodeJS.ProcessEnv {
-    return { XENSIM: this.directory, XENSIM_DOMID: `${domid}` };
+    return { XENSIM: this.directory, XENSIM_DOMID: `${domid}`, VIFD_WORKERS: '0' };
   }
 
   programIn(domid: number): DomainProgram {
