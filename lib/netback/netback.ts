@@ -1,4 +1,4 @@
-import { EventEmitter, errorMonitor } from 'node:events';
+import { captureRejectionSymbol, EventEmitter, errorMonitor } from 'node:events';
 import type { Journals } from '../durable/journal.js';
 import { JOURNAL_VERSION, JOURNAL_VERSION_BEFORE, type JournalVersion } from '../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../errors.js';
@@ -125,8 +125,8 @@ export let insideOf: (netback: Netback) => NetbackInside;
  * of has nothing of vifd left that keeps it from ending.
  *
  * It is an EventEmitter with the events of `NetbackEvents`. Adding a listener for another event throws VifdError ERR_ARGUMENT. A listener
- * that throws is reported as a process warning, and frames continue to move. `events.errorMonitor` works as for each emitter. `events.once(netback, 'attached')` rejects if `error` comes
- * first, as for each emitter of Node.
+ * that throws, or rejects, is reported as a process warning, and frames continue to move. `events.errorMonitor` works as for each emitter.
+ * `events.once(netback, 'attached')` rejects if `error` comes first, as for each emitter of Node.
  */
 export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposable {
   static {
@@ -148,7 +148,7 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
   } satisfies FaultLog;
 
   private constructor(options: NetbackOptions, listeners: Partial<NetbackListeners>) {
-    super();
+    super({ captureRejections: true });
     // An emitter calls this before it adds a listener, by whichever method.
     super.on('newListener' as keyof NetbackEvents, requireEvent);
     for (const [event, listener] of Object.entries(listeners))
@@ -278,18 +278,31 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
     }
     process.emitWarning(error.message, { code: error.code });
     // An emitter calls these by itself where there is another listener.
-    (this as EventEmitter).emit(errorMonitor, error, vif);
+    this.#call(errorMonitor, error, vif);
+  }
+
+  #emit<E extends keyof NetbackEvents>(event: E, ...args: NetbackEvents[E]): void {
+    this.#call(event, ...args);
   }
 
   /** Calls the listeners of an event. If one throws, this reports the error, and frames continue to move. */
-  #emit<E extends keyof NetbackEvents>(event: E, ...args: NetbackEvents[E]): void {
+  #call(event: string | symbol, ...args: unknown[]): void {
     try {
       (this as EventEmitter).emit(event, ...args);
     } catch (thrown) {
-      const { message } = vifdErrorOf(thrown);
-      process.emitWarning(`A listener of '${event}' threw: ${message}`, { code: 'ERR_STATE' });
+      warnOfListener(event, thrown);
     }
   }
+
+  /** @internal An emitter calls it for a listener that returns a promise, if that rejects: it would end the process. */
+  override [captureRejectionSymbol](error: Error, event: unknown, ..._args: unknown[]): void {
+    warnOfListener(event, error);
+  }
+}
+
+function warnOfListener(event: unknown, thrown: unknown): void {
+  const name = event === errorMonitor ? 'error' : String(event);
+  process.emitWarning(`A listener of '${name}' threw: ${vifdErrorOf(thrown).message}`, { code: 'ERR_STATE' });
 }
 
 /** @throws VifdError ERR_ARGUMENT unless a netback has this event. */

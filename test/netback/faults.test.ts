@@ -1,3 +1,4 @@
+import { type EventEmitter, errorMonitor } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Backoff } from '../../lib/backoff.js';
 import { VifdError } from '../../lib/errors.js';
@@ -255,20 +256,51 @@ describe('a vif whose host fails', () => {
     await world.start('copy');
   });
 
-  it('continues when a listener throws', async () => {
-    const guest = new RawGuest(await world.machine.open(7));
-    await world.start('copy');
-    world.netback.on('attached', () => {
-      throw new Error('a listener of the program');
-    });
+  describe('when a listener fails', () => {
     const warned: string[] = [];
     const onWarning = ({ message }: Error) => warned.push(message);
-    process.on('warning', onWarning);
-    await world.settled(guest.connect(world.toolstack));
-    await world.settle();
-    await new Promise(setImmediate);
-    process.off('warning', onWarning);
-    expect(vif()?.state).toBe('connected');
-    expect(warned).toEqual(["A listener of 'attached' threw: a listener of the program"]);
+    beforeEach(() => {
+      warned.length = 0;
+      process.on('warning', onWarning);
+    });
+    afterEach(() => process.off('warning', onWarning));
+
+    const failing: [how: string, listener: () => void][] = [
+      [
+        'by throwing',
+        () => {
+          throw new Error('a listener of the program');
+        },
+      ],
+      ['by rejecting', () => Promise.reject(new Error('a listener of the program'))],
+    ];
+    it.each(failing)('continues: %s', async (_how, listener) => {
+      const guest = new RawGuest(await world.machine.open(7));
+      await world.start('copy');
+      world.netback.on('attached', listener);
+      await world.settled(guest.connect(world.toolstack));
+      await world.settle();
+      await new Promise(setImmediate);
+      expect(vif()?.state).toBe('connected');
+      expect(warned).toEqual(["A listener of 'attached' threw: a listener of the program"]);
+    });
+
+    it('continues where only errorMonitor has one', async () => {
+      const guest = new RawGuest(await world.machine.open(7));
+      await world.start('copy', [guest]);
+      world.netback.removeAllListeners('error');
+      (world.netback as EventEmitter).on(errorMonitor, failing[0][1]);
+      using _hook = vif()?.hook(() => {
+        throw new Error('a hook');
+      });
+      guest.send([{ size: 60 }]);
+      await world.settle();
+      await new Promise(setImmediate);
+      expect(guest.txResponses()).toHaveLength(1);
+      expect(warned).toEqual([
+        expect.stringContaining('threw: a hook'),
+        "A listener of 'error' threw: a listener of the program",
+      ]);
+    });
   });
 });
