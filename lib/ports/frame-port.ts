@@ -34,7 +34,7 @@ export interface FramePortOptions {
   /**
    * Called with each frame of the guest, in order, soon after the guest has sent it. The bytes change when it has returned: copy what is to
    * stay. A frame for which it throws, or rejects, is lost for the program; the vif then has the fault ERR_HOOK until a later batch of frames
-   * succeeds. It is reported once a second at most.
+   * succeeds, or a later frame by a promise. It is reported once a second at most.
    * @param offload the work that is left to do; none unless `offloads` is set.
    */
   readonly onFrame: (frame: Uint8Array, offload: FrameOffload) => void;
@@ -81,6 +81,7 @@ class PairedFramePort implements FramePort {
   #dropped = 0;
   #onTrouble: ((trouble: PortTrouble | undefined) => void) | undefined;
   #inTrouble = false;
+  #isDelivering = false;
   #reportedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: FramePortOptions) {
@@ -128,18 +129,21 @@ class PairedFramePort implements FramePort {
         checksumV6: takes,
         gsoV4: takes,
         gsoV6: takes,
-        onReadable: () => this.#deliver(inner),
+        onReadable: () => {
+          this.#deliver(inner);
+          // `onFrame` has had the guest detached.
+          if (this.#open?.inner !== inner) this.#deliverLast(inner);
+        },
       },
     );
     this.#open = { outer, inner };
     inner.wantReadable();
     const close = (): void => {
       if (this.#open?.inner !== inner) return;
-      // The guest has responses for the frames that wait.
-      for (let round = 0; round < LAST_ROUNDS_MAX && this.#deliver(inner) > 0; round++);
       this.#open = undefined;
       io.close();
-      inner.close();
+      // In the middle of a batch, the rest of it comes first.
+      if (!this.#isDelivering) this.#deliverLast(inner);
     };
     return { write: () => io.write(), read: () => io.read(), wantReadable: () => io.wantReadable(), close };
   }
@@ -152,6 +156,9 @@ class PairedFramePort implements FramePort {
 
   follow(listener: (trouble: PortTrouble | undefined) => void): Disposable {
     this.#onTrouble = listener;
+    // This listener has heard of none, and is to hear of the next.
+    this.#inTrouble = false;
+    this.#reportedMs = Number.NEGATIVE_INFINITY;
     return {
       [Symbol.dispose]: () => {
         if (this.#onTrouble === listener) this.#onTrouble = undefined;
@@ -162,11 +169,18 @@ class PairedFramePort implements FramePort {
   /** Leaves the port as it is, since nothing of it outlives the process: a vif that is opened again opens it again. */
   async [Symbol.asyncDispose](): Promise<void> {}
 
+  /** Passes on what waits of a connection that has ended: the guest has responses for these frames. */
+  #deliverLast(inner: PortIo): void {
+    for (let round = 0; round < LAST_ROUNDS_MAX && this.#deliver(inner) > 0; round++);
+    inner.close();
+  }
+
   /** Passes a batch of the guest's frames to the program. @returns how many. */
   #deliver(inner: PortIo): number {
     const { block, arena } = this.#got;
     const count = inner.read();
-    let failed = false;
+    let isKnown = true;
+    this.#isDelivering = true;
     for (let i = 0; i < count; i++) {
       const at = frameAt(i);
       const offset = block[at + FRAME_OFFSET];
@@ -177,21 +191,27 @@ class PairedFramePort implements FramePort {
           readOffload(arena.bytes, offset - VNET_HEADER_BYTES),
         );
         if (!(result instanceof Promise)) continue;
-        // Whether it succeeds is not known yet.
-        failed = true;
-        result.catch((error: unknown) => this.#report(error));
+        isKnown = false;
+        result.then(
+          () => this.#worked(),
+          (error: unknown) => this.#report(error),
+        );
       } catch (error) {
-        failed = true;
+        isKnown = false;
         this.#report(error);
       }
     }
-    if (this.#inTrouble && !failed && count > 0) {
-      this.#inTrouble = false;
-      this.#onTrouble?.(undefined);
-    }
+    this.#isDelivering = false;
+    if (isKnown && count > 0) this.#worked();
     // In a microtask, so the guest's other frames come before the next turn of the event loop.
     if (this.#open?.inner === inner) inner.wantReadable();
     return count;
+  }
+
+  #worked(): void {
+    if (!this.#inTrouble) return;
+    this.#inTrouble = false;
+    this.#onTrouble?.(undefined);
   }
 
   #report(cause: unknown): void {

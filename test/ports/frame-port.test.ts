@@ -141,4 +141,47 @@ describe.each(MACHINES)('a frame port, on %s', (_name, makeMachine) => {
     expect(world.mended).toHaveLength(1);
     expect(vif().faults).toEqual([]);
   });
+
+  it('works again once a frame succeeds by a promise', async () => {
+    let fails = true;
+    const onFrame = async () => {
+      if (fails) throw new Error('late');
+    };
+    await open({ onFrame: onFrame as () => void });
+    for (const isLast of [false, true]) {
+      fails = !isLast;
+      guest.send([{ size: 60 }]);
+      await world.settle();
+    }
+    expect([world.errors.length, world.mended.length, vif().faults]).toEqual([1, 1, []]);
+  });
+
+  it('gives each frame once, in order, though the program ends the netback at the first', async () => {
+    const lengths: number[] = [];
+    await open({
+      onFrame: ({ length }) => {
+        if (lengths.push(length) === 1) void world.netback[Symbol.asyncDispose]();
+      },
+    });
+    // More than one batch of the port.
+    const sent = Array.from({ length: 120 }, (_, i) => 60 + i);
+    guest.send(sent.map((size) => ({ size })));
+    await world.settle();
+    expect(lengths).toEqual(sent);
+  });
+
+  it('reports to the next vif, too, that the program throws', async () => {
+    await open({
+      onFrame: () => {
+        throw new Error('wrong');
+      },
+    });
+    for (const reports of [1, 2]) {
+      guest.send([{ size: 60 }]);
+      await world.settle();
+      expect(world.errors).toHaveLength(reports);
+      await world.stop();
+      await world.start('copy', [], { port: () => port });
+    }
+  });
 });
