@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { READ_BYTES } from '../../lib/netback/frames/batch-memory.js';
+import { BATCH_SLOTS, READ_BYTES } from '../../lib/netback/frames/batch-memory.js';
 import { DRAIN_MS, STALL_MS } from '../../lib/netback/queue/stall-timer.js';
 import { Host } from '../guests/host.js';
 import { ScriptedGuest } from '../guests/scripted-guest.js';
@@ -82,6 +82,21 @@ describe.each([
     await host.run(40);
     expect(guest.rings.rxResponses()).toMatchObject([{ status: 100 }]);
     expect(dropped()).toBe(2);
+  });
+
+  it('loses what a program sends, too, once it has waited for longer than 10 s', async () => {
+    post(BATCH_SLOTS);
+    await host.run(40);
+    // The last one is left behind by a turn that ends without buffers.
+    for (let i = 0; i <= BATCH_SLOTS; i++) expect(host.vif?.send(FRAME)).toBe(true);
+    await host.run(40);
+    expect(host.vif?.stats.toGuest.frames).toBe(BATCH_SLOTS);
+    await host.run(DRAIN_MS + 100);
+    expect(dropped()).toBe(1);
+    // More than a turn drops.
+    for (let i = 0; i < 600; i++) host.vif?.send(FRAME);
+    await host.run(2 * DRAIN_MS + 200);
+    expect(dropped()).toBe(601);
   });
 
   it('that takes nothing for 60 s is stalled, if it notifies; too few buffers do not end that', async () => {

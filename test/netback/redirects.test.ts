@@ -57,6 +57,15 @@ describe.each(MACHINES)('frames that a program sends to guests, on %s', (_name, 
       expect(lengths(first)).toEqual([80]);
     });
 
+    it('take turns with those of the port', async () => {
+      for (let i = 0; i < 1000; i++) vif().send(plainFrame(80, 1));
+      world.port('vif7.0').put(plainFrame(100, 1));
+      await world.settle();
+      post(first, 200);
+      await world.settle();
+      expect(lengths(first)).toContain(100);
+    });
+
     it('are not taken beyond a megabyte, nor without a guest', async () => {
       let taken = 0;
       while (vif().send(plainFrame(1500, 1)) && taken < 10_000) taken++;

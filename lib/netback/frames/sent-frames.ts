@@ -44,11 +44,16 @@ export class SentFrames {
     this.#queue.commit(bytes);
     if (this.isWaiting) return true;
     this.isWaiting = true;
-    // Never within a turn of the guest's pumps, whose hooks may call this.
-    queueMicrotask(() => {
-      if (this.#wake === wake) wake();
-    });
+    this.wakeSoon();
     return true;
+  }
+
+  /** Wakes the guest's pumps for the frames that wait: in a microtask, never within a turn of those pumps, whose hooks may call `send`. */
+  wakeSoon(): void {
+    const wake = this.#wake;
+    queueMicrotask(() => {
+      if (wake !== undefined && this.#wake === wake && this.isWaiting) wake();
+    });
   }
 
   /** As `PortIo.read`. */

@@ -24,6 +24,8 @@ export class PortReader {
   readonly #hash: HashState;
   readonly #sent: SentFrames | undefined;
   #io: PortIo | undefined;
+  /** Whether the last batch was one of sent frames: then the port's is next, so that neither keeps the other waiting. */
+  #wasSent = false;
   /** The errno of the last read; 0 if it succeeded. */
   errno = 0;
 
@@ -49,9 +51,11 @@ export class PortReader {
     this.#io = io;
   }
 
-  /** Asks the port to report frames once. */
+  /** Asks for a turn once there are frames. */
   listen(): void {
     this.#io?.wantReadable();
+    // Left behind by a turn without buffers: their time begins as well.
+    if (this.#sent?.isWaiting === true) this.#sent.wakeSoon();
   }
 
   /**
@@ -62,7 +66,8 @@ export class PortReader {
   fetch(): number {
     const pending = this.#pending;
     pending.beginRead();
-    const read = this.#sent?.isWaiting === true ? this.#sent.fill(pending.frames) : (this.#io?.read() ?? 0);
+    const sent = this.#sent;
+    const read = sent?.isWaiting === true ? this.#fetchEither(sent) : (this.#io?.read() ?? 0);
     // If there were frames before the error, the next read fails with the same error.
     this.errno = read > 0 ? 0 : pending.frames.block[FRAMES_ERRNO];
     if (read === 0) return 0;
@@ -84,6 +89,12 @@ export class PortReader {
   decode(): void {
     this.#capabilities.conform.run(this.#pending, this.#counters);
     this.#pending.hash(this.#hash);
+  }
+
+  #fetchEither(sent: SentFrames): number {
+    this.#wasSent = !this.#wasSent;
+    const read = this.#wasSent ? 0 : (this.#io?.read() ?? 0);
+    return read > 0 ? read : sent.fill(this.#pending.frames);
   }
 
   #runHooks(read: number): void {
