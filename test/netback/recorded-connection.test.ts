@@ -1,17 +1,19 @@
 /** The attach of a process that takes over from one that is dead: by what the connection's journal records. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Admission } from '../../lib/netback/vif/directory.js';
-import { ServedVifs } from '../../lib/netback/vif/served-vifs.js';
+import { ServedVifs, type ServeOptions } from '../../lib/netback/vif/served-vifs.js';
 import { ModelHypervisor, ModelKilled, type ModelXen, type OnStep } from '../../lib/testing/model/index.js';
 import { modelMachine } from '../../worlds/model/machine.js';
 import type { RawGuest } from '../../worlds/model/raw-guest.js';
 import { World } from '../../worlds/model/raw-world.js';
+import { TestPort } from '../../worlds/model/test-port.js';
 
 const FRONT = '/local/domain/7/device/vif/0';
 const NODE = '/local/domain/0/backend/vif/7/0';
 const PLACE = { id: 'vif7.0', domid: 7, handle: 0, path: NODE } as const;
 /** A key that an attach by the journal does not need. */
 const LATER = 'feature-sg';
+type OpenPort = ServeOptions['port'];
 const LATER_KEY = `${FRONT}/${LATER}`;
 
 describe('a process that takes a connection over', () => {
@@ -39,7 +41,7 @@ describe('a process that takes a connection over', () => {
   beforeEach(anew);
   afterEach(end);
   /** Begins the next process, which notes when it attaches and when it reads a key that it needs only later. */
-  const begin = (onStep?: OnStep) => {
+  const begin = (onStep?: OnStep, port: OpenPort = ({ id }) => world.port(id)) => {
     const xen = hypervisor.open(0, onStep && { onStep });
     const { store } = xen;
     const { read } = store;
@@ -53,7 +55,7 @@ describe('a process that takes a connection over', () => {
       return Promise.all(paths.map((path) => read.call(store, path)));
     });
     const served = new ServedVifs({
-      options: { xen, port: ({ id }) => world.port(id), journals: world.journals },
+      options: { xen, port, journals: world.journals },
       onAttached: (_vif, { resumed }) => events.push(resumed ? 'resumes' : 'attaches'),
       onDetached: (_vif, why) => events.push(`detaches: ${why}`),
       onRecovered: () => {},
@@ -221,5 +223,51 @@ describe('a process that takes a connection over', () => {
       expect(await moves()).toBe(true);
     }
     expect(at).toBeGreaterThan(20);
+  });
+
+  describe('whose port opens slowly', () => {
+    let opened: (port: TestPort) => void;
+    const port: OpenPort = ({ id }) =>
+      id === PLACE.id
+        ? new Promise<TestPort>((resolve) => {
+            opened = resolve;
+          })
+        : world.port(id);
+
+    it.each(['detach', 'abandon'] as const)('leaves no port open that is there after %s', async (how) => {
+      world.kill();
+      const { served } = begin(undefined, port);
+      const found = takeOver(served);
+      await world.settle();
+      const ended = how === 'detach' ? served.detach() : served.vifs.get(PLACE.id)?.abandon();
+      await world.settle();
+      const late = new TestPort();
+      const close = vi.spyOn(late, Symbol.asyncDispose);
+      opened(late);
+      await found;
+      await world.settled(ended ?? Promise.resolve());
+      expect(close).toHaveBeenCalled();
+      expect(late.removed).toBe(how === 'abandon');
+    });
+
+    it('looks at the other vifs all the same', async () => {
+      const other = await world.guest(8);
+      await world.settled(other.connect(world.toolstack));
+      await world.settle();
+      world.kill();
+      const { served } = begin(undefined, port);
+      const slow = served.found(PLACE, false, () => false, true);
+      const place = { ...PLACE, id: 'vif8.0', domid: 8, path: world.node(8) } as const;
+      const found = served.found(place, false, () => false, true);
+      for (let waitedMs = 0; waitedMs < 1000; waitedMs += 100) {
+        await world.settle();
+        await hypervisor.advance(100);
+      }
+      opened(new TestPort());
+      expect(events).toEqual(['attaches', 'reads the rest']);
+      expect(await found).toBe('served');
+      await hypervisor.advance(10);
+      await slow;
+    });
   });
 });

@@ -4,6 +4,7 @@ import { JOURNAL_VERSION, type JournalVersion } from '../../durable/layout.js';
 import { VifdError, vifdErrorOf } from '../../errors.js';
 import type { Port } from '../../ports/port.js';
 import { frontendVifPath } from '../../protocol/xenbus.js';
+import { waitAtMost } from '../../wait-at-most.js';
 import type { Xen } from '../../xen/seam.js';
 import type { VifFilter, VifHook } from '../frames/frame.js';
 import { GuestBudgets } from '../guest/guest-budget.js';
@@ -48,6 +49,8 @@ export interface ServedVifsParts {
 
 /** After an attach to a recorded connection, frames move for so long before the rest of its keys are read. */
 const FRAMES_FIRST_MS = 1;
+/** How long the looks at all vifs wait for the slowest attach: its port may open slowly, and guests that close meanwhile wait, too. */
+const ATTACHING_MS = 500;
 /** A look takes some ms of the processor, and asks the store several times. */
 const LOOKS_AT_ONCE = 4;
 
@@ -143,9 +146,9 @@ export class ServedVifs implements VifServer {
   /** Resolves when this and all other recorded connections that are being looked at have been attached to, and frames move. */
   async #othersToo(attached: Promise<unknown>): Promise<void> {
     this.#attaching.add(attached);
-    await Promise.allSettled(this.#attaching);
-    this.#attaching.delete(attached);
     const { clock } = this.#parts.options.xen;
+    await waitAtMost(clock, ATTACHING_MS, Promise.allSettled(this.#attaching));
+    this.#attaching.delete(attached);
     await new Promise<void>((resolve) => clock.after(FRAMES_FIRST_MS, resolve));
   }
 

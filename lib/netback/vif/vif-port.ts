@@ -24,6 +24,8 @@ export class VifPort {
   #following: Disposable | undefined;
   /** The link's state that vifd set last; undefined if it set none yet, or if the port has no link. */
   #link: 'up' | 'down' | undefined;
+  /** What was asked since the last `open` began: a port that opens only then gets it, too. */
+  #endedAs: 'closed' | 'removed' | undefined;
   /** Whether the port was removed, so that nothing of it outlives the process. */
   #removed = false;
   /** Frames that earlier ports of this vif dropped in this process. */
@@ -94,12 +96,17 @@ export class VifPort {
   }
 
   async #openNew(): Promise<Port> {
+    this.#endedAs = undefined;
     this.#bridge = this.#parts.bridge();
     const port = await this.#parts.open();
     // A program in JavaScript may forget its `return`.
     if (typeof port?.open !== 'function') {
       const message = `The option \`port\` returned ${port === null ? 'null' : `a value of type ${typeof port}`}, which is no port.`;
       throw new VifdError('ERR_ARGUMENT', `${message} Return tap(), framePort() or another Port.`);
+    }
+    if (this.#endedAs !== undefined) {
+      await end(port, this.#endedAs === 'removed');
+      throw new VifdError('ERR_STATE', `Port ${port.name} was ${this.#endedAs} while it was opened.`);
     }
     this.#removed = false;
     this.#port = port;
@@ -111,19 +118,19 @@ export class VifPort {
    * opened: a process that was killed during the removal may have left it.
    */
   async remove(): Promise<void> {
+    this.#endedAs = 'removed';
     const port = this.#forget();
-    try {
-      if (port !== undefined) await port.remove?.();
-      else if (!this.#removed) await this.#parts.removeLeft();
-      this.#removed = true;
-    } finally {
-      await port?.[Symbol.asyncDispose]();
-    }
+    if (port !== undefined) await end(port, true);
+    else if (!this.#removed) await this.#parts.removeLeft();
+    this.#removed = true;
   }
 
-  /** Closes the port. Its parts that outlive the process stay. */
+  /** Closes the port, also one that is being opened. Its parts that outlive the process stay. */
   async close(): Promise<void> {
-    await this.#forget()?.[Symbol.asyncDispose]();
+    this.#endedAs ??= 'closed';
+    const port = this.#forget();
+    if (port !== undefined) await end(port, false);
+    await this.#opening?.catch(() => undefined);
   }
 
   #forget(): Port | undefined {
@@ -135,5 +142,13 @@ export class VifPort {
     this.#following = undefined;
     this.#followed = undefined;
     return port;
+  }
+}
+
+async function end(port: Port, removes: boolean): Promise<void> {
+  try {
+    if (removes) await port.remove?.();
+  } finally {
+    await port[Symbol.asyncDispose]();
   }
 }
