@@ -246,9 +246,12 @@ export class Netback extends EventEmitter<NetbackEvents> implements AsyncDisposa
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
     // vifd detaches from all guests before it waits for the store, which may be away.
     const orderly = Promise.all([this.#discovery.close(), this.#served.detach()]);
-    await waitAtMost(this.#options.xen.clock, DETACH_MS, orderly);
-    // Only now may another process serve these guests.
-    this.#lock?.[Symbol.dispose]();
+    try {
+      await waitAtMost(this.#options.xen.clock, DETACH_MS, orderly);
+    } finally {
+      // Only now may another process serve these guests.
+      this.#lock?.[Symbol.dispose]();
+    }
   }
 
   /**

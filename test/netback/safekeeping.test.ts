@@ -75,5 +75,20 @@ describe('what a netback keeps for the next process', () => {
       await settled(expect(Netback.open(options)).rejects.toThrow('no watch'));
       takeRunLock(runtimeDirectory)[Symbol.dispose]();
     });
+
+    it('is not locked by a netback whose port could not be closed', async () => {
+      const port = new TestPort();
+      port[Symbol.asyncDispose] = () => Promise.reject(new Error('no close'));
+      const errors: string[] = [];
+      const netback = await settled(
+        Netback.open(
+          { xen, port: () => port, runtimeDirectory },
+          { error: ({ message }) => errors.push(message) },
+        ),
+      );
+      await settled(netback[Symbol.asyncDispose]());
+      expect(errors).toEqual([expect.stringContaining('no close')]);
+      takeRunLock(runtimeDirectory)[Symbol.dispose]();
+    });
   });
 });

@@ -224,12 +224,12 @@ export class Vif implements PublicVif {
     this.#stop();
     this.#attachment.release('shutdown');
     this.#steps.phase = 'detached';
-    await this.#port.close();
+    await this.#atEnd(() => this.#port.close());
     await this.#looks.settled();
     // A port may have been opened meanwhile.
-    await this.#port.close();
+    await this.#atEnd(() => this.#port.close());
     this.#counterUpkeep.end();
-    await this.#parts.node.unwatch();
+    await this.#atEnd(() => this.#parts.node.unwatch());
   }
 
   /** Ends without the store: the guest's domain is gone, or an operator forgets the vif. */
@@ -345,14 +345,18 @@ export class Vif implements PublicVif {
     this.#stop();
     this.#attachment.end(why);
     this.#steps.phase = state;
+    await this.#atEnd(() => this.#port.remove());
+    await this.#atEnd(() => this.#parts.node.unwatch());
+    this.#counterUpkeep.remove();
+    this.#parts.onGone();
+  }
+
+  /** Runs a part of the vif's end. An error is reported, since the rest has to end, too. */
+  async #atEnd(work: () => Promise<void>): Promise<void> {
     try {
-      await this.#port.remove();
-      await this.#parts.node.unwatch();
+      await work();
     } catch (error) {
       this.#parts.onError(this.#faults.named(error));
-    } finally {
-      this.#counterUpkeep.remove();
-      this.#parts.onGone();
     }
   }
 }
