@@ -84,6 +84,19 @@ describe('a function of the program that throws', () => {
     expect(guest.txResponses()).toHaveLength(1);
   });
 
+  it('does not leave a port unwatched', async () => {
+    let follows = 0;
+    const port = Object.assign(new TestPort(), {
+      follow: () => {
+        if (follows++ < 2) throw new Error('no follow');
+        return { [Symbol.dispose]: () => {} };
+      },
+    });
+    await world.start('copy', [guest], { port: () => port });
+    for (let i = 0; i < 4; i++) await hypervisor.advance(LATER_MS);
+    expect([follows, world.errors.length, world.mended.length]).toEqual([3, 1, 1]);
+  });
+
   it('is reported for a port that is none, and another guest is served all the same', async () => {
     const other = await world.guest(8);
     const port = ({ domid }: { domid: number }) => (domid === 7 ? undefined : new TestPort()) as TestPort;

@@ -225,6 +225,22 @@ describe('a process that takes a connection over', () => {
     expect(at).toBeGreaterThan(20);
   });
 
+  it('watches the port later, and tries again if that fails', async () => {
+    expect(await moves()).toBe(true);
+    world.kill();
+    let follows = 0;
+    const port = Object.assign(world.port('vif7.0'), {
+      follow: () => {
+        if (follows++ === 0) throw new Error('no follow');
+        return { [Symbol.dispose]: () => {} };
+      },
+    });
+    expect(await takeOver(begin(undefined, () => port).served)).toBe('served');
+    await hypervisor.advance(10_000);
+    expect(events).toEqual(['resumes', 'ERR_STATE', 'reads the rest']);
+    expect(follows).toBe(2);
+  });
+
   describe('whose port opens slowly', () => {
     let opened: (port: TestPort) => void;
     const port: OpenPort = ({ id }) =>

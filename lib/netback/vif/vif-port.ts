@@ -86,12 +86,18 @@ export class VifPort {
   follow(): void {
     const port = this.#port;
     if (port === undefined || port === this.#followed) return;
-    this.#followed = port;
     let reported = false;
-    this.#following = port.follow?.((trouble) => {
+    const following = port.follow?.((trouble) => {
       reported = true;
       if (this.#port === port) this.#parts.onTrouble(trouble);
     });
+    // It was lost already.
+    if (this.#port !== port) {
+      following?.[Symbol.dispose]();
+      return;
+    }
+    this.#followed = port;
+    this.#following = following;
     if (!reported) this.#parts.onTrouble(undefined);
   }
 

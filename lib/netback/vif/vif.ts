@@ -250,9 +250,11 @@ export class Vif implements PublicVif {
 
   async #follow(): Promise<void> {
     const onChange = (changed: string) => void this.poke(changed);
-    this.#port.follow();
     const watching = await this.#reported('watch', () => this.#parts.node.watch(onChange));
-    const done = await this.#reported('serve', () => this.#act());
+    const done = await this.#reported('serve', async () => {
+      this.#port.follow();
+      await this.#act();
+    });
     // Released after the step, because attaching completes what a killed process left undone, and only then may another backend serve the
     // guest.
     const asked = this.#ended || (await this.#reported('release', () => this.#releaseUnlessAccepted()));
