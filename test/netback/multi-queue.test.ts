@@ -4,6 +4,7 @@ import { RING_REQ_PROD } from '../../lib/protocol/netif.js';
 import { ModelHypervisor } from '../../lib/testing/model/index.js';
 import { removeVif, type TrafficPort } from '../../lib/testing/netfront/index.js';
 import { MACHINES, modelMachine } from '../../worlds/model/machine.js';
+import { plainFrame } from '../../worlds/port-end.js';
 import { FRAMES, QueuesWorld } from './queues-world.js';
 
 const BACK = '/local/domain/0/backend/vif/7/0';
@@ -59,6 +60,15 @@ describe('several queues', () => {
     world = await QueuesWorld.open(modelMachine(hypervisor), 4);
   });
   afterEach(() => world.end());
+
+  it('have what a program sends in the first one, in order', async () => {
+    await world.start();
+    await world.connect({ queues: 2 });
+    for (let i = 0; i < 3000; i++) world.vif?.send(plainFrame(60, 1));
+    world.host[1].send(FRAMES);
+    for (let round = 0; round < 40; round++) await world.settle();
+    expect(world.guest.map(({ checker }) => checker?.counts.foreign)).toEqual([3000, 0]);
+  });
 
   /** Of the connection. */
   const names = () => world.journals.names('vif7.0').filter((name) => name !== 'vif7.0.counters');

@@ -166,7 +166,8 @@ export class Queue {
       frames: frames.toGuest,
       capabilities: parts.capabilities,
       hash: parts.hash,
-      sent: parts.sent,
+      // By one queue, so that they stay in order.
+      sent: parts.place.index === 0 ? parts.sent : undefined,
       counters: parts.toGuest,
       clock: parts.xen.clock,
       rxNotify: parts.settings.rxNotify,
