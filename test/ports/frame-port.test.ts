@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { type FrameOffload, type FramePort, type FramePortOptions, framePort } from '../../lib/index.js';
 import * as netif from '../../lib/protocol/netif.js';
+import { removeVif } from '../../lib/testing/netfront/index.js';
 import { MACHINES } from '../../worlds/model/machine.js';
 import type { RawGuest } from '../../worlds/model/raw-guest.js';
 import { World } from '../../worlds/model/raw-world.js';
@@ -183,5 +184,20 @@ describe.each(MACHINES)('a frame port, on %s', (_name, makeMachine) => {
       await world.stop();
       await world.start('copy', [], { port: () => port });
     }
+  });
+
+  it('counts what it drops for the vif that it is the port of then', async () => {
+    await open();
+    while (port.send(plainFrame(1500, 1)));
+    expect(vif().stats.toGuest.drops.port).toBe(1);
+    await world.settled(
+      removeVif(world.toolstack.store, world.toolstack.clock, { domid: 7, handle: 0 }, { force: true }),
+    );
+    await world.settle();
+    expect(world.gone).toEqual(['vif7.0']);
+    const next = await world.guest(8);
+    await world.settled(next.connect(world.toolstack));
+    await world.settle();
+    expect(world.netback.vifs.get('vif8.0')?.stats.toGuest.drops.port).toBe(0);
   });
 });

@@ -30,6 +30,8 @@ export class VifPort {
   #removed = false;
   /** Frames that earlier ports of this vif dropped in this process. */
   #droppedBefore = 0;
+  /** Frames that the port had dropped when this vif opened it: a frame port may have been another vif's. */
+  #droppedEarlier = 0;
 
   constructor(parts: VifPortParts) {
     this.#parts = parts;
@@ -47,7 +49,10 @@ export class VifPort {
 
   /** How many frames for the guest its ports dropped in this process before vifd could read them. */
   get dropped(): number {
-    return this.#droppedBefore + (this.#port?.dropped ?? 0);
+    const { dropped = 0 } = this.#port ?? {};
+    return this.#port === undefined
+      ? this.#droppedBefore
+      : this.#droppedBefore + dropped - this.#droppedEarlier;
   }
 
   show(): Pick<VifDetails, 'port' | 'link'> {
@@ -115,6 +120,7 @@ export class VifPort {
       throw new VifdError('ERR_STATE', `Port ${port.name} was ${this.#endedAs} while it was opened.`);
     }
     this.#removed = false;
+    this.#droppedEarlier = port.dropped ?? 0;
     this.#port = port;
     return port;
   }
