@@ -57,6 +57,14 @@ describe.each(MACHINES)('frames that a program sends to guests, on %s', (_name, 
       expect(lengths(first)).toEqual([80]);
     });
 
+    it('are counted as dropped if they wait when vifd detaches', async () => {
+      for (let i = 0; i < 3; i++) vif().send(plainFrame(80, 1));
+      await world.settle();
+      const closed = vif();
+      await world.settled(closed.close());
+      expect(closed.stats.toGuest.drops.detached).toBe(3);
+    });
+
     it('take turns with those of the port', async () => {
       for (let i = 0; i < 1000; i++) vif().send(plainFrame(80, 1));
       world.port('vif7.0').put(plainFrame(100, 1));

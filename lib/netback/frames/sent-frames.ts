@@ -8,24 +8,30 @@ const QUEUE_BYTES = 1 << 20;
 
 /** Frames that a program sends to a guest besides those of the port. They wait here until a queue of the guest reads them. */
 export class SentFrames {
-  /** Whether frames wait. */
-  isWaiting = false;
+  /** How many frames wait. */
+  #waiting = 0;
   /** Made for the first frame, since most programs send none. */
   #queue: FrameQueue | undefined;
   #wake: (() => void) | undefined;
 
+  get isWaiting(): boolean {
+    return this.#waiting > 0;
+  }
+
   /**
    * Takes frames from now on. Disposal drops those that wait.
    * @param wake called in a microtask when the first frame waits: it must lead to `fill`.
+   * @param onDropped called by disposal, with how many it drops.
    */
-  open(wake: () => void): Disposable {
+  open(wake: () => void, onDropped: (frames: number) => void): Disposable {
     this.#wake = wake;
     return {
       [Symbol.dispose]: () => {
         if (this.#wake !== wake) return;
         this.#wake = undefined;
         this.#queue?.clear();
-        this.isWaiting = false;
+        onDropped(this.#waiting);
+        this.#waiting = 0;
       },
     };
   }
@@ -42,9 +48,7 @@ export class SentFrames {
     writeOffload(record, 0, offload);
     record.set(frame, VNET_HEADER_BYTES);
     this.#queue.commit(bytes);
-    if (this.isWaiting) return true;
-    this.isWaiting = true;
-    this.wakeSoon();
+    if (this.#waiting++ === 0) this.wakeSoon();
     return true;
   }
 
@@ -60,7 +64,7 @@ export class SentFrames {
   fill(reads: FrameBatch): number {
     if (this.#queue === undefined) return 0;
     const count = fillFrom(this.#queue, reads);
-    this.isWaiting = !this.#queue.empty;
+    this.#waiting -= count;
     return count;
   }
 }

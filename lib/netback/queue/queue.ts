@@ -209,7 +209,8 @@ export class Queue {
         onReadable: wake,
       },
     );
-    if (parts.place.index === 0) this.#undo.use(parts.sent.open(wake));
+    if (parts.place.index === 0)
+      this.#undo.use(parts.sent.open(wake, (frames) => parts.toGuest.drop('detached', frames)));
     this.#undo.defer(() => io.close());
     return io;
   }
