@@ -22,6 +22,8 @@ export class FrameQueue {
   /** Offsets of the oldest record, and of the end of the newest. They only grow; their place in the ring is the remainder. */
   #head = 0;
   #tail = 0;
+  /** Where the record of the last `reserve` begins. */
+  #reserved = 0;
 
   constructor(bytes: number) {
     this.#bytes = new Uint8Array(bytes);
@@ -41,18 +43,21 @@ export class FrameQueue {
     return this.#tail - this.#head + bytes + count * LENGTH_BYTES + RECORD_BYTES_MAX <= this.#bytes.length;
   }
 
-  /** Returns room for a record of `bytes`; `commit` queues the record. Call it only after `hasRoom`. */
+  /** Returns room for a record of `bytes`; `commit` queues the record, and without it nothing is queued. Call it only after `hasRoom`. */
   reserve(bytes: number): Uint8Array {
     const end = this.#tail % this.#bytes.length;
-    if (end + LENGTH_BYTES + bytes > this.#bytes.length) {
-      if (end + LENGTH_BYTES <= this.#bytes.length) this.#putLength(end, GAP);
-      this.#tail += this.#bytes.length - end;
-    }
-    const at = (this.#tail % this.#bytes.length) + LENGTH_BYTES;
+    const fits = end + LENGTH_BYTES + bytes <= this.#bytes.length;
+    this.#reserved = fits ? this.#tail : this.#tail + this.#bytes.length - end;
+    const at = (this.#reserved % this.#bytes.length) + LENGTH_BYTES;
     return this.#bytes.subarray(at, at + bytes);
   }
 
   commit(bytes: number): void {
+    if (this.#reserved !== this.#tail) {
+      const end = this.#tail % this.#bytes.length;
+      if (end + LENGTH_BYTES <= this.#bytes.length) this.#putLength(end, GAP);
+      this.#tail = this.#reserved;
+    }
     this.#putLength(this.#tail % this.#bytes.length, bytes);
     this.#tail += LENGTH_BYTES + bytes;
   }

@@ -210,4 +210,15 @@ describe('a queue of frames', () => {
       { numRuns: 200 },
     );
   });
+
+  it('has nothing of a record that was not committed, also where that begins the ring anew', () => {
+    const queue = new FrameQueue(200_000);
+    for (let i = 0; i < 3; i++) {
+      queue.reserve(60_000);
+      queue.commit(60_000);
+      queue.shift();
+    }
+    queue.reserve(30_000);
+    expect([queue.empty, queue.peek()]).toEqual([true, undefined]);
+  });
 });
