@@ -42,7 +42,7 @@ describe('the systemd unit', () => {
 
   it('allows what bounds the memory of waiting frames: CAP_BPF and the system call, which @system-service has not', () => {
     expect(values('CapabilityBoundingSet')).toEqual(['CAP_NET_ADMIN CAP_BPF']);
-    expect(values('SystemCallFilter')).toEqual(['@system-service bpf']);
+    expect(values('SystemCallFilter')).toEqual(['@system-service bpf seccomp']);
   });
 
   it('keeps the journals over restarts and stops, where `vifd run` has them', () => {

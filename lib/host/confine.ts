@@ -34,7 +34,11 @@ export function confineWorker(status = '/proc/self/status'): void {
   const error = addon().confine();
   if (error < 0) {
     const errno = errnoName(error);
-    const message = `The worker ${process.pid} can call whatever its service may, since the kernel refuses a filter of system calls (${errno}): take a kernel with CONFIG_SECCOMP_FILTER.`;
+    const remedy =
+      errno === 'EPERM'
+        ? 'allow seccomp(2) in the unit (SystemCallFilter=), as systemd/vifd.service does'
+        : 'take a kernel with CONFIG_SECCOMP_FILTER';
+    const message = `The worker ${process.pid} can call whatever its service may, since it gets no filter of system calls (${errno}): ${remedy}.`;
     throw new VifdError('ERR_STATE', message, { errno });
   }
   if (more.length === 0) return;
