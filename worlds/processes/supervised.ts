@@ -74,8 +74,8 @@ export class Supervised {
 export function isWorker(pid: number, runtime = ''): boolean {
   try {
     // Empty for a zombie.
-    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-    return words.includes('\0worker\0') && words.includes(runtime);
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+    return words.includes('worker') && words.some((word) => `${word}/`.startsWith(`${runtime}/`));
   } catch {
     // It is gone.
     return false;
