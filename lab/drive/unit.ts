@@ -143,9 +143,9 @@ export class UnitVifd extends Vifd {
     await must('ln', '-sfn', `${folder}/dist/vifd.cjs`, PROGRAM);
   }
 
-  /** Returns the text of the drop-in with which the unit has no workers; as shipped it has some. */
+  /** Returns the text of the drop-in that decides whether the unit has workers. */
   #workerSettings(): string {
-    return this.workers ? '' : '[Service]\nEnvironment=VIFD_WORKERS=0\n';
+    return `[Service]\nEnvironment=VIFD_WORKERS=${this.workers ? 2 : 0}\n`;
   }
 
   /** @returns whether the drop-in was another one: another object of this class may have left its own. */

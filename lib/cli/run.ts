@@ -1,4 +1,4 @@
-import { type RunOptions, workersOf } from '../daemon/option-table.js';
+import type { RunOptions } from '../daemon/option-table.js';
 import { run } from '../daemon/run.js';
 import type { CodeCache } from '../host/code-cache.js';
 import { endEarlier } from '../workers/end-earlier.js';
@@ -6,6 +6,5 @@ import { supervise } from '../workers/supervise.js';
 
 /** Runs `vifd run`, in this process alone or with workers. @param code of the file that this was started from, if it was one. */
 export function runWith(options: RunOptions, code?: CodeCache): Promise<void> {
-  const workers = workersOf(options);
-  return workers === 0 ? run(options, endEarlier, code) : supervise(options, workers);
+  return options.workers === 0 ? run(options, endEarlier, code) : supervise(options);
 }

@@ -13,8 +13,8 @@ export interface RunOptions extends XenOptions {
   readonly journal: string | false;
   /** The version in which journals are written. */
   readonly journalVersion: JournalVersion;
-  /** How many worker processes serve the vifs; 0: this process does. Undefined: see `workersOf`. */
-  readonly workers?: WorkerCount;
+  /** How many worker processes serve the vifs; 0: this process does. */
+  readonly workers: WorkerCount;
   readonly json?: boolean;
 }
 
@@ -55,8 +55,6 @@ type Table = { readonly [Name in keyof Required<RunOptions>]: RowFor<Required<Ru
 const PAYLOADS = ['copy', 'map'] as const satisfies readonly PayloadMode[];
 
 const WORKERS_MAX = 64;
-/** A host may have many processors, and each worker takes memory. */
-const DEFAULT_WORKERS_MAX = 4;
 
 const VERSIONS: readonly JournalVersion[] = [JOURNAL_VERSION, JOURNAL_VERSION_BEFORE];
 
@@ -112,10 +110,11 @@ export const OPTIONS: Table = {
     refusal: `Give ${JOURNAL_VERSION}, or ${JOURNAL_VERSION_BEFORE} before a change to an older vifd, which does not read ${JOURNAL_VERSION}.`,
   },
   workers: {
-    help: 'how many processes serve the vifs (default: one for each CPU, at most 4), or per-guest; 0: all in this process',
+    help: 'how many processes serve the vifs, or per-guest: one for each guest; 0: all in this process',
     shape: '<n>',
     // As above.
     environment: 'VIFD_WORKERS',
+    default: () => 0,
     parse: parseWorkers,
     refusal: `Give a whole number from 0 to ${WORKERS_MAX}, or per-guest.`,
   },
@@ -134,12 +133,6 @@ export const OPTION_ROWS = Object.entries(OPTIONS) as ReadonlyArray<readonly [st
 /** Returns the flag of a row, without its dashes: `journal-version` for `journalVersion`. */
 export function flagOf(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
-
-/** Returns how many workers `vifd run` has. Without journals it has none unless they are asked for: workers need the runtime directory. */
-export function workersOf({ workers, journal }: Pick<RunOptions, 'workers' | 'journal'>): WorkerCount {
-  if (workers !== undefined) return workers;
-  return journal === false ? 0 : Math.min(DEFAULT_WORKERS_MAX, availableParallelism());
 }
 
 /** Returns the number of queues that Linux's xen-netback offers (netback_init). */

@@ -1,5 +1,5 @@
 import { findManager } from '../daemon/manager-log.js';
-import type { RunOptions, WorkerCount } from '../daemon/option-table.js';
+import type { RunOptions } from '../daemon/option-table.js';
 import { endProcess } from '../daemon/output.js';
 import { queryService } from '../daemon/query-service.js';
 import { eventLog } from '../daemon/run-log.js';
@@ -35,8 +35,8 @@ const HANGING_START_MS = 500;
  * Runs `vifd run` with workers: starts them, divides the vifs among them, and serves none itself. After an orderly stop it ends the process
  * and does not return.
  */
-export async function supervise(options: RunOptions, workers: WorkerCount): Promise<void> {
-  const { journal, payload } = options;
+export async function supervise(options: RunOptions): Promise<void> {
+  const { journal, payload, workers } = options;
   if (journal === false) {
     const message =
       'Workers lock their vifs in the runtime directory, so --workers cannot be used with --no-journal.';

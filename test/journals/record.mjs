@@ -149,7 +149,6 @@ class Processes {
     world.journals = join(world.directory, 'journal');
     const socket = join(world.directory, 'store');
     const env = {
-      VIFD_WORKERS: '0',
       XENSIM: world.directory,
       XENSIM_DOMID: '0',
       XENSTORED_PATH: socket,

@@ -47,9 +47,8 @@ export class ProcessWorld implements AsyncDisposable {
     return join(this.directory, `journal-${domid}`);
   }
 
-  /** One process serves all vifs, unless `--workers` is given. */
   environment(domid: number): NodeJS.ProcessEnv {
-    return { XENSIM: this.directory, XENSIM_DOMID: `${domid}`, VIFD_WORKERS: '0' };
+    return { XENSIM: this.directory, XENSIM_DOMID: `${domid}` };
   }
 
   programIn(domid: number): DomainProgram {
