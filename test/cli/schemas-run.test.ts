@@ -63,16 +63,7 @@ function tests(world: LinksWorld): void {
     await expect.poll(() => next.lines.map(({ event }) => event), SOON).toContain('ready');
     await next.end('SIGTERM');
     const lines = [...daemon.lines, ...next.lines];
-    const events = [
-      'attached',
-      'detached',
-      'error',
-      'mended',
-      'ready',
-      'stopping',
-      'swept',
-      'worker-started',
-    ];
+    const events = ['attached', 'detached', 'error', 'mended', 'ready', 'stopping', 'swept'];
     expect([...new Set(lines.map(({ event }) => event))].sort()).toEqual(events);
     expectDescribed('run-event', lines.map(jsonLine));
   });
