@@ -1,8 +1,8 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
 
 /**
- * Prints at the end of a run why tests were skipped, what failed, and one line of counts. `.ci/run` reads the lines `failed: FILE > TEST`, and
- * whoever sees only the end of a long log has them there.
+ * Prints at the end of a run why tests were skipped, what failed, and one line of counts. `.ci/run` reads the lines `failed: FILE > TEST`.
+ * They come last, because CI may show only the end of a long log.
  */
 export default class CountsReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {

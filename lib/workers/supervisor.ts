@@ -219,7 +219,7 @@ export class Supervisor implements VifServer {
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
         worker = await assigned.slot.start();
         if (this.#vifs.get(place.id) !== assigned || this.#ended) return 'refused';
-        // Without its channels they can be bound only once that process is gone.
+        // Only once that process is gone, its channels can be bound anew, and the pages that it has mapped are free.
         const waits = this.#parts.mapsFrames || !this.#parts.channels.has(place.id);
         if (assigned.from?.isGone === false && waits) {
           await assigned.from.gone;
